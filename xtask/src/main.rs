@@ -1,2 +1,68 @@
 //! Project automation: `cargo xtask --help`.
-fn main() {}
+//!
+//! It is compiled before anything else on a fresh machine and installs what the rest needs, so it depends on none of
+//! the workspace's crates: it runs them through cargo.
+
+mod bindgen;
+mod ci;
+mod cmd;
+mod demo;
+mod package;
+mod setup;
+mod test;
+mod tidy;
+mod ui;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, show, test and check the rbd crates.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the system packages that the other tasks need
+    Setup(setup::Args),
+    /// Bring up a real Ceph cluster on loopback and walk through the library on it
+    Demo(demo::Args),
+    /// Run every test of the workspace on one real cluster
+    Test(test::Args),
+    /// Everything that must hold: format, lints, docs, layers, tests, packages, licences
+    Ci(ci::Args),
+    /// Check layers, file sizes and where `unsafe` may stand
+    Tidy(tidy::Args),
+    /// Pack the published crates and build and run a downstream crate from the tarballs
+    Package(package::Args),
+    /// Regenerate librbd-sys' checked-in bindings
+    Bindgen(bindgen::Args),
+    /// Run a command or the kernel tests inside a virtual machine with a real kernel
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let task = Cli::parse().task;
+    let outcome = match task {
+        Task::Setup(args) => setup::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Ci(args) => ci::run(&args),
+        Task::Tidy(args) => tidy::run(&args),
+        Task::Package(args) => package::run(&args),
+        Task::Bindgen(args) => bindgen::run(&args),
+        Task::Vm(args) => vm::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("{}error:{:#} {error:#}", ui::RED, ui::RED);
+            ExitCode::FAILURE
+        }
+    }
+}

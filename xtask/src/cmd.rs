@@ -1,0 +1,84 @@
+//! Running commands: from the workspace's root, with an error that names the command.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The workspace's root: xtask's own directory is one level below it.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root")
+}
+
+/// A command that runs in the workspace's root.
+pub(crate) fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root());
+    command
+}
+
+/// The cargo that runs this xtask.
+pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
+}
+
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    std::iter::once(program)
+        .chain(command.get_args())
+        .map(|word| {
+            let word = word.to_string_lossy();
+            if word.is_empty() || word.contains(|c: char| c.is_whitespace() || "\"'$&|;<>()*".contains(c)) {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            } else {
+                word.into_owned()
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Runs it with our own standard streams; anything but success is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Runs it and returns what it printed on standard output; anything but success is an error with its standard error.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed: {}\n{}", line(command), output.status, said.trim_end());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print text", line(command)))
+}
+
+/// Whether a program of this name lies in `PATH`.
+pub(crate) fn exists(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_can_be_typed() {
+        let typed = line(&command("/usr/bin/rbd", ["create", "it's", "-s", "1024"]));
+        assert_eq!(typed, r"rbd create 'it'\''s' -s 1024");
+    }
+
+    #[test]
+    fn a_failure_names_the_command_and_what_it_said() {
+        let error = read(&mut command("sh", ["-c", "echo why >&2; exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c 'echo why >&2; exit 3'` failed: exit status: 3\nwhy");
+    }
+}
