@@ -1,0 +1,106 @@
+//! Error numbers of the operating system, as Ceph reports them.
+
+use std::fmt;
+use std::io;
+
+/// A positive errno. Ceph's libraries return them negated; here the sign is gone for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Errno(i32);
+
+macro_rules! known {
+    ($($name:ident)*) => {
+        /// Those that Ceph reports often enough to be worth a name.
+        #[allow(missing_docs)]
+        impl Errno {
+            $(pub const $name: Errno = Errno(libc::$name);)*
+        }
+
+        fn symbol(code: i32) -> Option<&'static str> {
+            match code {
+                $(libc::$name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+known! {
+    EPERM ENOENT EINTR EIO ENXIO E2BIG EBADF EAGAIN ENOMEM EACCES EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR
+    EINVAL ENFILE EMFILE ENOTTY EFBIG ENOSPC EROFS EDOM ERANGE EDEADLK ENAMETOOLONG ENOSYS ENOTEMPTY ENODATA EOVERFLOW
+    EILSEQ EOPNOTSUPP ENOTCONN ESHUTDOWN ETIMEDOUT ECONNREFUSED EHOSTUNREACH ESTALE EDQUOT ECANCELED ENOKEY EKEYREJECTED
+    EKEYEXPIRED EBADMSG EPROTO EPIPE ECONNRESET ECONNABORTED ENETUNREACH EALREADY EINPROGRESS
+}
+
+impl Errno {
+    /// From a number of either sign, since C returns `-EINVAL` and people write `EINVAL`.
+    pub const fn new(code: i32) -> Errno {
+        Errno(code.saturating_abs())
+    }
+
+    /// The positive number, as in `errno.h`.
+    pub const fn code(self) -> i32 {
+        self.0
+    }
+
+    /// `"ENOENT"` and the like; `None` where the number has no name here.
+    pub fn name(self) -> Option<&'static str> {
+        symbol(self.0)
+    }
+
+    /// The errno inside an [`io::Error`], whether it is a bare one or a wrapped [`crate::Error`].
+    ///
+    /// ```
+    /// # use rbd::Errno;
+    /// let bare = std::io::Error::from_raw_os_error(5);
+    /// assert_eq!(Errno::of(&bare), Some(Errno::EIO));
+    /// ```
+    pub fn of(error: &io::Error) -> Option<Errno> {
+        match error.raw_os_error() {
+            Some(code) => Some(Errno::new(code)),
+            None => error.get_ref()?.downcast_ref::<crate::Error>()?.errno(),
+        }
+    }
+
+    /// The errno left by the last system call of this thread.
+    pub(crate) fn last() -> Errno {
+        Errno::new(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The system's sentence for it, without the number.
+    pub(crate) fn sentence(self) -> String {
+        let text = io::Error::from_raw_os_error(self.0).to_string();
+        match text.rfind(" (os error") {
+            Some(end) => text[..end].to_owned(),
+            None => text,
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{name} {}", self.0),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Errno({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_is_dropped_and_the_extreme_does_not_panic() {
+        assert_eq!(Errno::new(-2), Errno::ENOENT);
+        assert_eq!(Errno::new(i32::MIN).code(), i32::MAX);
+        assert_eq!(Errno::ENOENT.to_string(), "ENOENT 2");
+        assert_eq!(Errno::new(9999).to_string(), "errno 9999");
+        assert_eq!(Errno::ENOENT.sentence(), "No such file or directory");
+    }
+}

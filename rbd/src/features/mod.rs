@@ -1,0 +1,230 @@
+//! Image features: the bits, their names, their rules, and plans that change them.
+
+mod plan;
+mod rules;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use plan::{ImmutableFeatures, Plan};
+pub use rules::{Change, FeatureConflict, Rule};
+
+bitflags::bitflags! {
+    /// The feature bits of an image. Bits this crate does not know are kept, never dropped.
+    ///
+    /// ```
+    /// use rbd::Features;
+    /// let features: Features = "layering, exclusive-lock".parse()?;
+    /// assert!(features.contains(Features::EXCLUSIVE_LOCK));
+    /// assert_eq!(features.to_string(), "layering, exclusive-lock");
+    /// # Ok::<(), rbd::UnknownFeature>(())
+    /// ```
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub struct Features: u64 {
+        /// Clones may be made of its snapshots.
+        const LAYERING = 1 << 0;
+        /// Data is striped over objects in units smaller than an object.
+        const STRIPING = 1 << 1;
+        /// One client at a time owns the right to write.
+        const EXCLUSIVE_LOCK = 1 << 2;
+        /// A bitmap tells which objects exist.
+        const OBJECT_MAP = 1 << 3;
+        /// The object map also tells which objects changed since a snapshot.
+        const FAST_DIFF = 1 << 4;
+        /// Flattening a clone flattens its snapshots too.
+        const DEEP_FLATTEN = 1 << 5;
+        /// Writes go through a journal, for mirroring.
+        const JOURNALING = 1 << 6;
+        /// Data lives in another pool than the image's metadata.
+        const DATA_POOL = 1 << 7;
+        /// Set by librbd: the image takes part in operations listed by its op features.
+        const OPERATIONS = 1 << 8;
+        /// Set by librbd: the image is source or target of a migration.
+        const MIGRATING = 1 << 9;
+        /// Set by librbd: a snapshot-mirrored image that is not primary.
+        const NON_PRIMARY = 1 << 10;
+        /// Set by librbd: a persistent write-back cache holds data not yet written.
+        const DIRTY_CACHE = 1 << 11;
+
+        const _ = !0;
+    }
+}
+
+bitflags::bitflags! {
+    /// The operation features of an image: what it takes part in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct OpFeatures: u64 {
+        /// Has clones of format 2.
+        const CLONE_PARENT = 1 << 0;
+        /// Is a clone of format 2.
+        const CLONE_CHILD = 1 << 1;
+        /// Belongs to a group.
+        const GROUP = 1 << 2;
+        /// Has snapshots in the trash.
+        const SNAP_TRASH = 1 << 3;
+
+        const _ = !0;
+    }
+}
+
+bitflags::bitflags! {
+    /// The state flags of an image.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Flags: u64 {
+        /// The object map cannot be trusted and must be rebuilt.
+        const OBJECT_MAP_INVALID = 1 << 0;
+        /// Fast-diff data cannot be trusted and must be rebuilt.
+        const FAST_DIFF_INVALID = 1 << 1;
+
+        const _ = !0;
+    }
+}
+
+/// A feature name that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown image feature '{0}': known are {known}", known = Features::from_bits_retain(0xfff))]
+pub struct UnknownFeature(pub String);
+
+impl Features {
+    /// What Ceph gives a new image when nothing else is configured.
+    pub const DEFAULT: Features = Features::LAYERING
+        .union(Features::EXCLUSIVE_LOCK)
+        .union(Features::OBJECT_MAP)
+        .union(Features::FAST_DIFF)
+        .union(Features::DEEP_FLATTEN);
+
+    /// Each single bit that is set, lowest first.
+    pub fn each(self) -> impl Iterator<Item = Features> {
+        (0..u64::BITS).map(|bit| Features::from_bits_retain(1 << bit)).filter(move |bit| self.contains(*bit))
+    }
+
+    /// The names of the set bits as the `rbd` command prints them. Bits without a name are left out: see [`Self::unknown`].
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.each()
+            .filter_map(|bit| rules::RULES.iter().find(|rule| rule.feature == bit))
+            .map(|rule| rule.name)
+    }
+
+    /// The set bits that this crate has no name for.
+    pub fn unknown(self) -> Features {
+        self & Features::from_bits_retain(!rules::RULES.iter().fold(0, |all, rule| all | rule.feature.bits()))
+    }
+
+    /// As the option `rbd_default_features` holds it: a number, or names separated by commas.
+    pub(crate) fn from_config(value: &str) -> Result<Features, UnknownFeature> {
+        match value.trim().parse::<u64>() {
+            Ok(bits) => Ok(Features::from_bits_retain(bits)),
+            Err(_) => value.parse(),
+        }
+    }
+}
+
+/// Accepts `a,b`, `a, b` and `a b`; refuses names it does not know.
+impl FromStr for Features {
+    type Err = UnknownFeature;
+
+    fn from_str(text: &str) -> Result<Features, UnknownFeature> {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+        words.map(rules::by_name).try_fold(Features::empty(), |all, one| Ok(all | one?))
+    }
+}
+
+/// `layering, exclusive-lock`; bits without a name as `unknown-0x1000`.
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for name in self.names() {
+            write!(f, "{separator}{name}")?;
+            separator = ", ";
+        }
+        let unknown = self.unknown();
+        if !unknown.is_empty() {
+            write!(f, "{separator}unknown-{:#x}", unknown.bits())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Features({self})")
+    }
+}
+
+macro_rules! names {
+    ($type:ty: $($bit:ident = $name:literal),*) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let named = [$((<$type>::$bit, $name)),*];
+                let mut words: Vec<String> =
+                    named.iter().filter(|(bit, _)| self.contains(*bit)).map(|(_, name)| (*name).to_owned()).collect();
+                let unknown = named.iter().fold(*self, |rest, (bit, _)| rest - *bit);
+                if !unknown.is_empty() {
+                    words.push(format!("unknown-{:#x}", unknown.bits()));
+                }
+                f.write_str(&words.join(", "))
+            }
+        }
+    };
+}
+
+names!(OpFeatures: CLONE_PARENT = "clone-parent", CLONE_CHILD = "clone-child", GROUP = "group", SNAP_TRASH = "snap-trash");
+names!(Flags: OBJECT_MAP_INVALID = "object map invalid", FAST_DIFF_INVALID = "fast diff invalid");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_list_parses() {
+        let want = Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP;
+        for text in [
+            "exclusive-lock,object-map",
+            "exclusive-lock, object-map",
+            "exclusive-lock object-map",
+            " exclusive-lock\tobject-map, ",
+        ] {
+            assert_eq!(text.parse::<Features>().unwrap(), want, "{text:?}");
+        }
+        assert_eq!("".parse::<Features>().unwrap(), Features::empty());
+    }
+
+    #[test]
+    fn unknown_names_are_refused_by_name() {
+        let error = "layering,fastdiff".parse::<Features>().unwrap_err();
+        assert!(
+            error.to_string().starts_with("unknown image feature 'fastdiff': known are layering, striping"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn unknown_bits_survive_and_are_shown() {
+        let features = Features::from_bits_retain(1 | 1 << 40);
+        assert_eq!(features.to_string(), "layering, unknown-0x10000000000");
+        assert_eq!(features.unknown().bits(), 1 << 40);
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for bit in Features::from_bits_retain(0xfff).each() {
+            assert_eq!(bit.to_string().parse::<Features>().unwrap(), bit);
+        }
+    }
+
+    #[test]
+    fn config_takes_numbers_and_names() {
+        assert_eq!(Features::from_config("61").unwrap(), Features::DEFAULT);
+        assert_eq!(Features::from_config("layering,exclusive-lock").unwrap().bits(), 5);
+        assert!(Features::from_config("lots").is_err());
+    }
+
+    #[test]
+    fn op_features_and_flags_have_librbds_names() {
+        assert_eq!((OpFeatures::CLONE_CHILD | OpFeatures::GROUP).to_string(), "clone-child, group");
+        assert_eq!(
+            Flags::all().difference(Flags::from_bits_retain(!3)).to_string(),
+            "object map invalid, fast diff invalid"
+        );
+    }
+}

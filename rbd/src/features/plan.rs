@@ -1,0 +1,143 @@
+//! A plan: which features to disable, in which order, so that a client with fewer features can use an image.
+
+use std::fmt;
+
+use super::rules::{Change, RULES};
+use super::{FeatureConflict, Features};
+
+/// What must be disabled on an image, in which order, so that only supported features are left.
+///
+/// ```
+/// use rbd::{Features, Plan};
+/// let old_kernel = Features::LAYERING;
+/// let plan = Plan::to_support(Features::DEFAULT, old_kernel)?;
+/// assert_eq!(plan.to_string(), "disable deep-flatten, fast-diff, object-map, exclusive-lock");
+/// assert_eq!(plan.result(), Features::LAYERING);
+/// # Ok::<(), rbd::ImmutableFeatures>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    before: Features,
+    steps: Vec<Features>,
+}
+
+/// No plan exists: these features are not supported and cannot be disabled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not supported and impossible to disable: {immutable}; copy the data into an image created without")]
+pub struct ImmutableFeatures {
+    /// What stands in the way.
+    pub immutable: Features,
+    /// What could be disabled, had it been enough.
+    pub disable: Features,
+}
+
+impl Plan {
+    /// What to disable on an image with the features `image` so that all the rest is in `supported`.
+    ///
+    /// Features that depend on one that must go, go too, supported or not.
+    pub fn to_support(image: Features, supported: Features) -> Result<Plan, ImmutableFeatures> {
+        let unsupported = image - supported;
+        let must_go = unsupported | (unsupported.dependents() & image);
+        let mut steps = Vec::new();
+        let mut immutable = must_go.unknown();
+        for rule in RULES.iter().rev().filter(|rule| must_go.contains(rule.feature)) {
+            match rule.change {
+                Change::Free | Change::DisableOnly => steps.push(rule.feature),
+                Change::Immutable | Change::Internal => immutable |= rule.feature,
+            }
+        }
+        if immutable.is_empty() {
+            Ok(Plan { before: image, steps })
+        } else {
+            Err(ImmutableFeatures { immutable, disable: steps.into_iter().collect() })
+        }
+    }
+
+    /// A plan that disables `change` on an image with the features `image`: refused where the rules forbid it. What is off
+    /// already is no step.
+    pub fn to_disable(image: Features, change: Features) -> Result<Plan, FeatureConflict> {
+        image.check_disable(change)?;
+        let steps = RULES.iter().rev().map(|rule| rule.feature).filter(|one| (image & change).contains(*one));
+        Ok(Plan { before: image, steps: steps.collect() })
+    }
+
+    /// Nothing needs to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The features to disable, one at a time, in the order that the rules demand.
+    pub fn steps(&self) -> &[Features] {
+        &self.steps
+    }
+
+    /// The features to disable, as one set.
+    pub fn disables(&self) -> Features {
+        self.steps.iter().copied().collect()
+    }
+
+    /// The features that the plan starts from.
+    pub fn before(&self) -> Features {
+        self.before
+    }
+
+    /// The features that are left when it has been carried out.
+    pub fn result(&self) -> Features {
+        self.before - self.disables()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing to disable");
+        }
+        let names: Vec<String> = self.steps.iter().map(ToString::to_string).collect();
+        write!(f, "disable {}", names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNEL: Features = Features::from_bits_retain(0x1bf);
+
+    #[test]
+    fn a_modern_kernel_needs_only_journaling_gone() {
+        let plan = Plan::to_support(Features::DEFAULT | Features::JOURNALING, KERNEL).unwrap();
+        assert_eq!(plan.steps(), [Features::JOURNALING]);
+        assert_eq!(plan.result(), Features::DEFAULT);
+    }
+
+    #[test]
+    fn dependents_of_what_goes_go_too() {
+        let plan = Plan::to_support(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
+        assert_eq!(plan.steps(), [Features::FAST_DIFF, Features::OBJECT_MAP, Features::EXCLUSIVE_LOCK]);
+    }
+
+    #[test]
+    fn immutable_and_unknown_bits_forbid_a_plan() {
+        let unknown = Features::from_bits_retain(1 << 33);
+        let image = Features::DEFAULT | Features::JOURNALING | Features::DATA_POOL | unknown;
+        let error = Plan::to_support(image, Features::LAYERING).unwrap_err();
+        assert_eq!(error.immutable, Features::DATA_POOL | unknown);
+        assert!(error.disable.contains(Features::JOURNALING));
+    }
+
+    #[test]
+    fn every_plan_is_one_that_the_rules_allow() {
+        for image in (0..0xfff).map(Features::from_bits_retain).filter(|image| image.check_create().is_ok()) {
+            for supported in (0..0x80).map(Features::from_bits_retain) {
+                let Ok(plan) = Plan::to_support(image, supported) else { continue };
+                let mut now = image;
+                for step in plan.steps() {
+                    now.check_disable(*step).unwrap();
+                    now -= *step;
+                }
+                assert_eq!(now, plan.result());
+                assert!((now - supported).is_empty());
+            }
+        }
+    }
+}

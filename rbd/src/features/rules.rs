@@ -1,0 +1,219 @@
+//! The rules of features, as data: who may change them, and what each needs.
+
+use super::{Features, UnknownFeature};
+
+/// Whether a feature of an existing image can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Can be enabled and disabled at any time.
+    Free,
+    /// Can be disabled, never enabled again.
+    DisableOnly,
+    /// Settled when the image is created.
+    Immutable,
+    /// Set and cleared by librbd itself.
+    Internal,
+}
+
+/// What is known of one feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The feature: a single bit.
+    pub feature: Features,
+    /// Its name in the `rbd` command and in Ceph's configuration.
+    pub name: &'static str,
+    /// What must be enabled with it.
+    pub requires: Features,
+    /// Whether it can be changed later.
+    pub change: Change,
+}
+
+const fn rule(feature: Features, name: &'static str, requires: Features, change: Change) -> Rule {
+    Rule { feature, name, requires, change }
+}
+
+const NONE: Features = Features::empty();
+
+/// In the order in which features are enabled; they are disabled in the reverse order.
+pub(super) const RULES: [Rule; 12] = [
+    rule(Features::LAYERING, "layering", NONE, Change::Immutable),
+    rule(Features::STRIPING, "striping", NONE, Change::Immutable),
+    rule(Features::EXCLUSIVE_LOCK, "exclusive-lock", NONE, Change::Free),
+    rule(Features::OBJECT_MAP, "object-map", Features::EXCLUSIVE_LOCK, Change::Free),
+    rule(Features::FAST_DIFF, "fast-diff", Features::OBJECT_MAP, Change::Free),
+    rule(Features::DEEP_FLATTEN, "deep-flatten", NONE, Change::DisableOnly),
+    rule(Features::JOURNALING, "journaling", Features::EXCLUSIVE_LOCK, Change::Free),
+    rule(Features::DATA_POOL, "data-pool", NONE, Change::Immutable),
+    rule(Features::OPERATIONS, "operations", NONE, Change::Internal),
+    rule(Features::MIGRATING, "migrating", NONE, Change::Internal),
+    rule(Features::NON_PRIMARY, "non-primary", NONE, Change::Internal),
+    rule(Features::DIRTY_CACHE, "dirty-cache", NONE, Change::Internal),
+];
+
+/// A set of features that does not hold together, or a change that the rules forbid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeatureConflict {
+    /// A feature would be on without one that it needs.
+    #[error("{feature} needs {missing}: name both, or neither")]
+    Missing {
+        /// The feature that would be on.
+        feature: Features,
+        /// What it lacks.
+        missing: Features,
+    },
+    /// A feature would be off while others that need it stay on.
+    #[error("{feature} cannot be disabled while {dependents} is enabled: disable both")]
+    StillNeeded {
+        /// The feature that would be off.
+        feature: Features,
+        /// Those that need it.
+        dependents: Features,
+    },
+    /// The feature can be disabled, but never enabled on an existing image.
+    #[error("{0} can only be disabled, never enabled on an existing image")]
+    DisableOnly(Features),
+    /// The feature is settled when an image is created.
+    #[error("{0} is settled when an image is created and cannot be changed")]
+    Immutable(Features),
+    /// The feature belongs to librbd.
+    #[error("{0} is managed by librbd and cannot be set by hand")]
+    Internal(Features),
+}
+
+pub(super) fn by_name(name: &str) -> Result<Features, UnknownFeature> {
+    RULES
+        .iter()
+        .find(|rule| rule.name == name)
+        .map(|rule| rule.feature)
+        .ok_or_else(|| UnknownFeature(name.to_owned()))
+}
+
+impl Rule {
+    /// The rules of all known features.
+    pub fn all() -> &'static [Rule] {
+        &RULES
+    }
+
+    fn of(features: Features) -> impl Iterator<Item = &'static Rule> {
+        RULES.iter().filter(move |rule| features.contains(rule.feature))
+    }
+}
+
+impl Features {
+    /// Whether a new image can be created with exactly these.
+    ///
+    /// librbd refuses some of the impossible sets and silently drops a bit of others (fast-diff without object-map):
+    /// this refuses them all.
+    pub fn check_create(self) -> Result<(), FeatureConflict> {
+        if let Some(rule) = Rule::of(self).find(|rule| rule.change == Change::Internal) {
+            return Err(FeatureConflict::Internal(rule.feature));
+        }
+        self.check_whole()
+    }
+
+    /// Whether `change` can be enabled on an image that has `self`.
+    pub fn check_enable(self, change: Features) -> Result<(), FeatureConflict> {
+        check_may(change - self, true)?;
+        (self | change).check_whole()
+    }
+
+    /// Whether `change` can be disabled on an image that has `self`.
+    pub fn check_disable(self, change: Features) -> Result<(), FeatureConflict> {
+        check_may(change & self, false)?;
+        let rest = self - change;
+        for feature in (change & self).each() {
+            let dependents = feature.dependents() & rest;
+            if !dependents.is_empty() {
+                return Err(FeatureConflict::StillNeeded { feature, dependents });
+            }
+        }
+        Ok(())
+    }
+
+    /// All features that need one of these, directly or by way of another.
+    pub fn dependents(self) -> Features {
+        let mut found = Features::empty();
+        loop {
+            let more = RULES
+                .iter()
+                .filter(|rule| rule.requires.intersects(self | found))
+                .fold(found, |all, rule| all | rule.feature);
+            if more == found {
+                return found;
+            }
+            found = more;
+        }
+    }
+
+    fn check_whole(self) -> Result<(), FeatureConflict> {
+        match Rule::of(self).find(|rule| !self.contains(rule.requires)) {
+            Some(rule) => {
+                Err(FeatureConflict::Missing { feature: rule.feature, missing: rule.requires - self })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_may(change: Features, enable: bool) -> Result<(), FeatureConflict> {
+    let unknown = change.unknown();
+    if !unknown.is_empty() {
+        return Err(FeatureConflict::Immutable(unknown));
+    }
+    for rule in Rule::of(change) {
+        match (rule.change, enable) {
+            (Change::Free, _) | (Change::DisableOnly, false) => {}
+            (Change::DisableOnly, true) => return Err(FeatureConflict::DisableOnly(rule.feature)),
+            (Change::Immutable, _) => return Err(FeatureConflict::Immutable(rule.feature)),
+            (Change::Internal, _) => return Err(FeatureConflict::Internal(rule.feature)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_librbd_drops_in_silence_is_refused() {
+        let error =
+            (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).check_create().unwrap_err();
+        assert_eq!(error.to_string(), "fast-diff needs object-map: name both, or neither");
+        assert!(Features::DEFAULT.check_create().is_ok());
+    }
+
+    #[test]
+    fn disabling_what_others_need_names_them() {
+        let error = Features::DEFAULT.check_disable(Features::EXCLUSIVE_LOCK).unwrap_err();
+        assert_eq!(
+            error,
+            FeatureConflict::StillNeeded {
+                feature: Features::EXCLUSIVE_LOCK,
+                dependents: Features::OBJECT_MAP | Features::FAST_DIFF
+            }
+        );
+        let all = Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
+        assert!(Features::DEFAULT.check_disable(all).is_ok());
+    }
+
+    #[test]
+    fn enabling_follows_the_rules() {
+        let bare = Features::LAYERING;
+        assert!(bare.check_enable(Features::EXCLUSIVE_LOCK).is_ok());
+        assert!(matches!(bare.check_enable(Features::JOURNALING), Err(FeatureConflict::Missing { .. })));
+        assert!(matches!(bare.check_enable(Features::DEEP_FLATTEN), Err(FeatureConflict::DisableOnly(_))));
+        assert!(matches!(bare.check_enable(Features::STRIPING), Err(FeatureConflict::Immutable(_))));
+        assert!(matches!(bare.check_enable(Features::MIGRATING), Err(FeatureConflict::Internal(_))));
+        assert!(bare.check_enable(Features::LAYERING).is_ok(), "what is on already is no change");
+    }
+
+    #[test]
+    fn dependents_reach_through() {
+        assert_eq!(
+            Features::EXCLUSIVE_LOCK.dependents(),
+            Features::OBJECT_MAP | Features::FAST_DIFF | Features::JOURNALING
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Who keeps an object busy.
+
+use std::fmt;
+
+/// A client that watches an image: it has the image open for writing, or has it mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Watcher {
+    /// The client's address with its nonce, as `rbd status` prints it: `127.0.0.1:0/3461389112`.
+    pub address: String,
+    /// The client's global id: the number in `client.4123`.
+    pub client: u64,
+    /// Tells apart several watches of one client.
+    pub cookie: u64,
+}
+
+/// What keeps an image or a device in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A client that has the image open or mapped.
+    Watcher(Watcher),
+    /// The owner of a lock: its client (`client.4123`) and address.
+    LockOwner {
+        /// `client.4123`.
+        client: String,
+        /// The owner's address, empty where it is not known.
+        address: String,
+    },
+    /// Another block device stacked on this one (device mapper, md …), by name.
+    Device(String),
+    /// A mount of the device, in the mount namespace of a process.
+    Mount {
+        /// Where it is mounted, as that process sees it.
+        path: String,
+        /// A process in that mount namespace.
+        pid: u32,
+    },
+    /// The device is active swap space.
+    Swap,
+    /// A process that has the device open.
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// Its command name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watcher client.{} at {} (cookie {})", self.client, self.address, self.cookie)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Watcher(watcher) => watcher.fmt(f),
+            Holder::LockOwner { client, address } if address.is_empty() => write!(f, "lock owner {client}"),
+            Holder::LockOwner { client, address } => write!(f, "lock owner {client} at {address}"),
+            Holder::Device(name) => write!(f, "block device {name} on top of it"),
+            Holder::Mount { path, pid } => write!(f, "mounted at {path} (mount namespace of process {pid})"),
+            Holder::Swap => f.write_str("in use as swap"),
+            Holder::Process { pid, name } => write!(f, "process {pid} ({name}) has it open"),
+        }
+    }
+}
