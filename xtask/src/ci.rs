@@ -1,10 +1,139 @@
-//! `cargo xtask ci`.
+//! `cargo xtask ci`: all that must hold before a change lands, each step timed.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-#[derive(clap::Args)]
-pub(crate) struct Args {}
+use crate::setup::{self, Consent, Purpose};
+use crate::tally::Tally;
+use crate::{cmd, deny, msrv, ui};
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    bail!("not written yet");
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    consent: Consent,
+    /// Only these steps; all when none is named
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    steps: Vec<String>,
+}
+
+struct Step {
+    name: &'static str,
+    make: fn() -> Result<Plan>,
+}
+
+/// What a step comes to on this machine.
+pub(crate) enum Plan {
+    Run(Command),
+    /// Cannot be run here; the text says what is missing.
+    Skip(String),
+}
+
+/// Quick ones first; the tests last, so that their result is the last thing said.
+const STEPS: &[Step] = &[
+    Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
+    Step { name: "tidy", make: || Ok(ourselves("tidy")) },
+    Step {
+        name: "clippy",
+        make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
+    },
+    Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
+    // As docs.rs builds: without any Ceph library.
+    Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
+    Step { name: "msrv", make: msrv::plan },
+    Step { name: "deny", make: deny::plan },
+    Step { name: "package", make: || Ok(ourselves("package")) },
+    Step { name: "test", make: || Ok(ourselves("test")) },
+];
+
+fn cargo<const N: usize>(args: [&str; N]) -> Plan {
+    Plan::Run(cmd::cargo(args))
+}
+
+fn doc(env: &[(&str, &str)], packages: &[&str]) -> Plan {
+    let mut command = cmd::cargo(["doc", "--no-deps"]);
+    command.args(packages).env("RUSTDOCFLAGS", "--deny warnings").envs(env.iter().copied());
+    Plan::Run(command)
+}
+
+/// A task of this very program, even when a step has replaced its file meanwhile.
+fn ourselves(task: &str) -> Plan {
+    Plan::Run(cmd::command("/proc/self/exe", [task]))
+}
+
+/// How a step ended.
+enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed { why: String, said: Vec<String> },
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    use Purpose::{Build, Cluster, Differential, Vm};
+    setup::ensure(&[Build, Cluster, Differential, Vm], args.consent)?;
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let mut done = Vec::new();
+    for step in STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|n| n == step.name))
+    {
+        let begun = Instant::now();
+        let outcome = take(step, &mut tally);
+        done.push((step.name, outcome, begun.elapsed()));
+    }
+    summary(&done, started.elapsed());
+    let failed: Vec<_> =
+        done.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed { .. })).collect();
+    if let Some((name, Outcome::Failed { why, said }, _)) = failed.first() {
+        anstream::println!("\n{r}first failure:{r:#} {name}: {why}", r = ui::RED);
+        for line in &said[said.len().saturating_sub(200)..] {
+            anstream::println!("{line}");
+        }
+    }
+    if tally.runs > 0 {
+        println!("\n{tally}");
+    }
+    if !failed.is_empty() {
+        bail!("{} of {} steps failed", failed.len(), done.len());
+    }
+    Ok(())
+}
+
+fn take(step: &Step, tally: &mut Tally) -> Outcome {
+    let mut command = match (step.make)() {
+        Ok(Plan::Run(command)) => command,
+        Ok(Plan::Skip(why)) => {
+            anstream::println!("\n{y}==> {}:{y:#} skipped: {why}", step.name, y = ui::YELLOW);
+            return Outcome::Skipped(why);
+        }
+        Err(error) => return Outcome::Failed { why: format!("{error:#}"), said: Vec::new() },
+    };
+    if ui::coloured() {
+        command.env("CARGO_TERM_COLOR", "always").env("CLICOLOR_FORCE", "1");
+    }
+    println!();
+    ui::step(&format!("{}: {}", step.name, cmd::line(&command)));
+    let mut said = Vec::new();
+    let status = cmd::tee(&mut command, |line| {
+        tally.take(line);
+        said.push(line.to_owned());
+    });
+    match status {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed { why: status.to_string(), said },
+        Err(error) => Outcome::Failed { why: format!("{error:#}"), said },
+    }
+}
+
+fn summary(done: &[(&str, Outcome, Duration)], all: Duration) {
+    println!();
+    for (name, outcome, time) in done {
+        let (colour, word) = match outcome {
+            Outcome::Passed => (ui::GREEN, "ok".to_owned()),
+            Outcome::Skipped(why) => (ui::YELLOW, format!("skipped: {why}")),
+            Outcome::Failed { why, .. } => (ui::RED, format!("FAILED: {why}")),
+        };
+        anstream::println!("  {name:<10} {:>12}  {colour}{word}{colour:#}", ui::time(*time));
+    }
+    println!("  {:<10} {:>12}", "in all", ui::time(all));
 }

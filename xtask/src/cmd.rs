@@ -1,8 +1,11 @@
 //! Running commands: from the workspace's root, with an error that names the command.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -60,6 +63,39 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print text", line(command)))
 }
 
+/// Runs it, shows every line it prints at once, and hands each to `line` as well. Lines of standard output and of
+/// standard error come in the order in which they were read.
+pub(crate) fn tee(command: &mut Command, line: impl FnMut(&str) + Send) -> Result<ExitStatus> {
+    fn pump(from: impl Read, line: &Mutex<impl FnMut(&str)>) {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        while matches!(from.read_until(b'\n', &mut bytes), Ok(1..)) {
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim_end_matches(['\r', '\n']);
+            if let Ok(mut line) = line.lock() {
+                anstream::println!("{text}");
+                line(text);
+            }
+            bytes.clear();
+        }
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", self::line(command)))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let line = Mutex::new(line);
+    thread::scope(|scope| {
+        scope.spawn(|| stdout.map(|from| pump(from, &line)));
+        scope.spawn(|| stderr.map(|from| pump(from, &line)));
+        // A grandchild that keeps the pipes open keeps us here: it is a leftover, and the caller's to find.
+        child.wait()
+    })
+    .with_context(|| format!("cannot wait for `{}`", self::line(command)))
+}
+
 /// Whether a program of this name lies in `PATH`.
 pub(crate) fn exists(program: &str) -> bool {
     std::env::var_os("PATH")
@@ -74,6 +110,19 @@ mod tests {
     fn the_line_can_be_typed() {
         let typed = line(&command("/usr/bin/rbd", ["create", "it's", "-s", "1024"]));
         assert_eq!(typed, r"rbd create 'it'\''s' -s 1024");
+    }
+
+    #[test]
+    fn tee_sees_both_streams() {
+        let mut lines = Vec::new();
+        let status =
+            tee(&mut command("sh", ["-c", "echo out; echo err >&2; printf 'no end'; exit 4"]), |line| {
+                lines.push(line.to_owned());
+            })
+            .unwrap();
+        lines.sort_unstable();
+        assert_eq!(lines, ["err", "no end", "out"]);
+        assert_eq!(status.code(), Some(4));
     }
 
     #[test]

@@ -1,10 +1,218 @@
-//! `cargo xtask setup`.
+//! `cargo xtask setup`: the system packages that the other tasks need.
+//!
+//! It says which packages are missing, asks only where a person can answer, and touches nothing when all are there.
 
-use anyhow::{Result, bail};
+use std::io::{BufRead as _, Write as _};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::{cmd, ui};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// What for; everything when nothing is named
+    #[arg(value_enum)]
+    purposes: Vec<Purpose>,
+    #[command(flatten)]
+    consent: Consent,
+}
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    bail!("not written yet");
+/// Whether packages may be installed without a question.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Consent {
+    /// Install missing system packages without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// What packages are needed for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Compile and link the crates
+    Build,
+    /// Run a real Ceph cluster
+    Cluster,
+    /// Compare with the official Python bindings
+    Differential,
+    /// Run a virtual machine whose kernel has the rbd module
+    Vm,
+    /// Generate the bindings from the headers
+    Bindgen,
+    /// Replicate images between two clusters
+    Mirror,
+}
+
+impl Purpose {
+    /// Package names on Debian and Ubuntu, and their counterparts on Fedora.
+    fn packages(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Build => &[
+                ("gcc", "gcc"),
+                ("libc6-dev", "glibc-devel"),
+                ("librados-dev", "librados-devel"),
+                ("librbd-dev", "librbd-devel"),
+            ],
+            Self::Cluster => &[
+                ("ceph-common", "ceph-common"),
+                ("ceph-mgr", "ceph-mgr"),
+                ("ceph-mon", "ceph-mon"),
+                ("ceph-osd", "ceph-osd"),
+            ],
+            Self::Differential => &[("python3-rados", "python3-rados"), ("python3-rbd", "python3-rbd")],
+            Self::Vm => &[
+                ("busybox-static", "busybox"),
+                ("cpio", "cpio"),
+                ("e2fsprogs", "e2fsprogs"),
+                ("kmod", "kmod"),
+                ("qemu-system-x86", "qemu-system-x86"),
+                ("xz-utils", "xz"),
+            ],
+            Self::Bindgen => &[("libclang-dev", "clang-devel")],
+            Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.purposes.is_empty() {
+        ensure(Purpose::value_variants(), args.consent)
+    } else {
+        ensure(&args.purposes, args.consent)
+    }
+}
+
+/// Installs what is missing of the packages for these purposes.
+pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
+    if !cmd::exists("dpkg-query") || !cmd::exists("apt-get") {
+        let names: Vec<_> = purposes.iter().flat_map(|p| p.packages()).map(|(_, fedora)| *fedora).collect();
+        anstream::eprintln!(
+            "{y}note:{y:#} this system has no apt-get, so nothing is checked or installed. Needed are (Fedora's names): {}",
+            names.join(" "),
+            y = ui::YELLOW
+        );
+        return Ok(());
+    }
+    let wanted: Vec<_> = purposes.iter().flat_map(|p| p.packages()).map(|(debian, _)| *debian).collect();
+    let missing = missing(&wanted)?;
+    if missing.is_empty() {
+        println!("system packages: all {} are installed", wanted.len());
+        return Ok(());
+    }
+    ui::step(&format!("installing system packages: {}", missing.join(" ")));
+    if !consent.yes && ui::person_watches() && !agreed()? {
+        bail!(
+            "nothing was installed; by hand: apt-get install --no-install-recommends {}",
+            missing.join(" ")
+        );
+    }
+    install(&missing)
+}
+
+/// Those of `wanted` that dpkg does not have installed. dpkg-query fails when it does not know one of the names,
+/// which is no failure here.
+fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
+    let output = cmd::command("dpkg-query", ["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
+        .args(wanted)
+        .output()
+        .context("cannot start dpkg-query")?;
+    Ok(not_installed(wanted, &String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Reads dpkg-query's `PACKAGE STATUS` lines.
+fn not_installed<'a>(wanted: &[&'a str], listing: &str) -> Vec<&'a str> {
+    let installed: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    wanted.iter().copied().filter(|name| !installed.contains(name)).collect()
+}
+
+fn agreed() -> Result<bool> {
+    print!("Install them with apt-get? [Y/n] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    // End of input is no consent.
+    if std::io::stdin().lock().read_line(&mut answer)? == 0 {
+        return Ok(false);
+    }
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
+}
+
+fn install(missing: &[&str]) -> Result<()> {
+    let simulated =
+        cmd::command("apt-get", ["install", "--simulate", "--quiet=2", "--no-install-recommends"])
+            .args(missing)
+            .output()
+            .context("cannot start apt-get")?;
+    // Fails when the package lists are absent or too old to know one of the names.
+    let mut updated = false;
+    if !simulated.status.success() {
+        apt_get(&["update"], &[])?;
+        updated = true;
+    }
+    let outcome = apt_get(&["install", "--yes", "--no-install-recommends"], missing);
+    if outcome.is_err() && !updated {
+        // Lists that know a name may still name a version that the server has replaced.
+        apt_get(&["update"], &[])?;
+        return apt_get(&["install", "--yes", "--no-install-recommends"], missing);
+    }
+    outcome
+}
+
+/// Runs apt-get as root. What it says is shown where a person watches, otherwise only when it fails.
+fn apt_get(task: &[&str], packages: &[&str]) -> Result<()> {
+    let mut apt = as_root(task, packages)?;
+    if ui::person_watches() {
+        return cmd::run(&mut apt);
+    }
+    cmd::read(&mut apt).map(drop)
+}
+
+fn as_root(task: &[&str], packages: &[&str]) -> Result<Command> {
+    const APT: [&str; 3] = ["apt-get", "--quiet", "-oDpkg::Use-Pty=0"];
+    let id = cmd::read(&mut cmd::command("id", ["-u"]))?;
+    let mut apt = if id.trim() == "0" {
+        cmd::command("env", ["DEBIAN_FRONTEND=noninteractive"])
+    } else if cmd::exists("sudo") {
+        // Without a person nobody can type a password: fail at once instead of waiting for one.
+        let wait: &[&str] = if ui::person_watches() { &[] } else { &["-n"] };
+        let mut sudo = cmd::command("sudo", wait);
+        sudo.arg("DEBIAN_FRONTEND=noninteractive");
+        sudo
+    } else {
+        bail!(
+            "installing packages needs root, and there is no sudo; as root: apt-get {} {}",
+            task.join(" "),
+            packages.join(" ")
+        );
+    };
+    apt.args(APT).args(task).args(packages);
+    Ok(apt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fully_installed_package_counts() {
+        let wanted = ["gcc", "librbd-dev", "ceph-mon", "ceph-osd"];
+        let listing = "gcc installed\nlibrbd-dev config-files\nceph-osd half-configured\n";
+        assert_eq!(not_installed(&wanted, listing), ["librbd-dev", "ceph-mon", "ceph-osd"]);
+    }
+
+    #[test]
+    fn a_name_is_no_prefix() {
+        assert_eq!(not_installed(&["gcc"], "gcc-12 installed\n"), ["gcc"]);
+    }
+
+    #[test]
+    fn every_purpose_names_packages_once() {
+        let mut all: Vec<_> =
+            Purpose::value_variants().iter().flat_map(|p| p.packages()).map(|(debian, _)| *debian).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(Purpose::value_variants().iter().all(|p| !p.packages().is_empty()));
+    }
 }

@@ -19,6 +19,11 @@ pub(crate) fn person_watches() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
+/// Whether standard output shows colours.
+pub(crate) fn coloured() -> bool {
+    !matches!(anstream::AutoStream::choice(&std::io::stdout()), anstream::ColorChoice::Never)
+}
+
 /// Announces a step.
 pub(crate) fn step(title: &str) {
     anstream::println!("{CYAN}==>{CYAN:#} {title}");

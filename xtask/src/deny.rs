@@ -1,0 +1,31 @@
+//! cargo-deny: licences, bans and sources of all dependencies.
+
+use anyhow::Result;
+
+use crate::ci::Plan;
+use crate::{cmd, ui};
+
+/// Built once when it is not installed: 100 s on two cores, unoptimised, which for this graph is fast enough.
+const VERSION: &str = "0.20.2";
+
+/// `cargo deny check`, with the one installed, else with one of our own in `target/tools`.
+///
+/// Advisories are left out: their database lives on a git host that a CI machine may not reach. Run
+/// `cargo deny check advisories` where it can be had.
+pub(crate) fn plan() -> Result<Plan> {
+    let tools = cmd::root().join("target/tools");
+    let own = tools.join("bin/cargo-deny");
+    let program = if cmd::exists("cargo-deny") {
+        "cargo-deny".to_owned()
+    } else {
+        if !own.is_file() {
+            ui::step(&format!("building cargo-deny {VERSION} into target/tools"));
+            let mut install =
+                cmd::cargo(["install", "--quiet", "--locked", "--debug", "--no-default-features"]);
+            install.args(["--version", VERSION, "cargo-deny", "--root"]).arg(&tools);
+            cmd::run(&mut install)?;
+        }
+        own.display().to_string()
+    };
+    Ok(Plan::Run(cmd::command(&program, ["check", "licenses", "bans", "sources"])))
+}
