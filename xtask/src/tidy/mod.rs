@@ -1,0 +1,142 @@
+//! `cargo xtask tidy`: the shape of the tree, which no compiler checks.
+//!
+//! - `rbd` is layered and an arrow points down only ([`layers`]);
+//! - `unsafe` stands in few places, so that a reviewer knows where to look;
+//! - a file is one concept and short.
+
+mod layers;
+mod paths;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::cmd;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// Longer than this, a file holds more than one concept.
+const MAX_LINES: usize = 400;
+
+/// Written by a program, so neither length nor `unsafe` is ours to choose.
+const GENERATED: &[&str] = &["librbd-sys/src/bindings"];
+
+/// Where `unsafe` may stand, and why it must.
+const UNSAFE: &[(&str, &str)] = &[
+    ("rbd/src/raw/", "the one place where the safe crate meets C"),
+    ("librbd-sys/", "the C interface itself"),
+    ("testing/cluster/src/process.rs", "daemons that die with their owner: prctl between fork and exec"),
+    ("testing/vm/src/process.rs", "likewise for virtual machines"),
+];
+
+pub(crate) fn run(_args: &Args) -> Result<()> {
+    let mut faults = Vec::new();
+    let files = sources(cmd::root())?;
+    for file in &files {
+        let text = fs::read_to_string(cmd::root().join(file))
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        check(&file.to_string_lossy(), &text, &mut faults)?;
+    }
+    let facade =
+        fs::read_to_string(cmd::root().join("rbd/src/lib.rs")).context("cannot read rbd/src/lib.rs")?;
+    faults.extend(layers::check(&facade, files.iter().filter_map(|file| in_rbd(file)))?);
+    if !faults.is_empty() {
+        bail!("{} faults:\n  {}", faults.len(), faults.join("\n  "));
+    }
+    println!("{} source files: layers, places of unsafe and lengths are in order", files.len());
+    Ok(())
+}
+
+/// Rules for a file by itself.
+fn check(file: &str, text: &str, faults: &mut Vec<String>) -> Result<()> {
+    if GENERATED.iter().any(|prefix| file.starts_with(prefix)) {
+        return Ok(());
+    }
+    let lines = text.lines().count();
+    if lines > MAX_LINES {
+        faults.push(format!("{file}: {lines} lines; split it by concept (at most {MAX_LINES})"));
+    }
+    if !UNSAFE.iter().any(|(prefix, _)| file.starts_with(prefix)) {
+        let tokens = parse(file, text)?;
+        faults.extend(unsafe_lines(tokens).into_iter().map(|line| {
+            let places: Vec<_> = UNSAFE.iter().map(|(place, _)| *place).collect();
+            format!("{file}:{line}: unsafe outside its places ({})", places.join(", "))
+        }));
+    }
+    Ok(())
+}
+
+fn parse(file: &str, text: &str) -> Result<TokenStream> {
+    text.parse().map_err(|error| anyhow::anyhow!("{file}: not Rust: {error}"))
+}
+
+fn unsafe_lines(tokens: TokenStream) -> Vec<usize> {
+    let mut lines = Vec::new();
+    for token in tokens {
+        match token {
+            TokenTree::Ident(word) if word == "unsafe" => lines.push(word.span().start().line),
+            TokenTree::Group(group) => lines.extend(unsafe_lines(group.stream())),
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// A file of the safe crate, relative to its `src`.
+fn in_rbd(file: &Path) -> Option<&Path> {
+    file.strip_prefix("rbd/src").ok()
+}
+
+/// Every Rust file of the tree, relative to its root, in order.
+fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in
+            fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))?
+        {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                if name != "target" && !name.starts_with('.') {
+                    directories.push(path);
+                }
+            } else if name.ends_with(".rs") {
+                found.push(path.strip_prefix(root)?.to_owned());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(file: &str, text: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        check(file, text, &mut faults).unwrap();
+        faults
+    }
+
+    #[test]
+    fn unsafe_is_found_in_code_only() {
+        let text = "// unsafe\n/// unsafe\nconst A: &str = \"unsafe\";\nfn f() {\n    unsafe { g() }\n}\n";
+        assert_eq!(faults("rbd/src/image.rs", text).len(), 1);
+        assert!(faults("rbd/src/image.rs", text)[0].starts_with("rbd/src/image.rs:5: unsafe"));
+        assert_eq!(faults("rbd/src/raw/image.rs", text), [] as [&str; 0]);
+        assert_eq!(faults("rbd/src/image.rs", "#![deny(unsafe_code)]"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn long_files_are_found_unless_generated() {
+        let text = "\n".repeat(MAX_LINES + 1);
+        assert_eq!(faults("rbd/src/image.rs", &text).len(), 1);
+        assert_eq!(faults("librbd-sys/src/bindings.rs", &text), [] as [&str; 0]);
+        assert_eq!(faults("rbd/src/image.rs", &"\n".repeat(MAX_LINES)), [] as [&str; 0]);
+    }
+}
