@@ -1,10 +1,20 @@
-//! `cargo xtask bindgen`.
+//! `cargo xtask bindgen`: a program of its own does it, so that nobody else waits for bindgen to compile.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+
+use crate::{cmd, setup};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Write nothing; fail if the checked-in bindings differ from what the headers give
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    consent: setup::Consent,
+}
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    bail!("not written yet");
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure(&[setup::Purpose::Bindgen], args.consent)?;
+    let check = args.check.then_some("--check");
+    cmd::run(&mut cmd::cargo(["run", "--quiet", "-p", "librbd-sys-generate", "--"].into_iter().chain(check)))
 }

@@ -1,0 +1,101 @@
+//! How the C headers become Rust: the one bindgen configuration, used by `cargo xtask bindgen` for the checked-in
+//! bindings and by the build script under the feature `bindgen`.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use bindgen::callbacks::{EnumVariantCustomBehavior, EnumVariantValue, IntKind, ParseCallbacks};
+
+/// The headers that are bound whole.
+pub(crate) const HEADERS: [&str; 3] = ["rados/librados.h", "rbd/librbd.h", "rbd/features.h"];
+
+/// Types of the C library, which the crate `libc` has. The types that they are made of need no declaration of their own.
+const LIBC: &str = "iovec|timespec|timeval|time_t|ssize_t|off_t";
+
+/// Generates the bindings from the headers in `include` (the compiler's own directories when `None`), without the
+/// items and enum values named in `hidden`. Leaves its intermediate files in `scratch`.
+pub(crate) fn generate(
+    include: Option<&Path>,
+    hidden: &[&'static str],
+    scratch: &Path,
+) -> Result<String, Box<dyn Error>> {
+    // A file, for bindgen evaluates the macros that it cannot parse (casts) only in the headers it finds on disk.
+    let wrapper = scratch.join("ceph.h");
+    fs::write(&wrapper, HEADERS.map(|header| format!("#include <{header}>\n")).concat())?;
+
+    let mut builder = bindgen::Builder::default()
+        .header(wrapper.display().to_string())
+        .allowlist_file(r".*/(rados/librados|rados/rados_types|rbd/librbd|rbd/features)\.h")
+        .blocklist_type(LIBC)
+        .raw_line("use libc::{iovec, time_t, timespec, timeval};")
+        .blocklist_type("__.*")
+        .blocklist_item("CEPH_.*_API|CEPH_.*_H|VOIDPTR_.*")
+        .use_core()
+        .rust_target(bindgen::RustTarget::stable(85, 0).map_err(|_| "bindgen does not know Rust 1.85")?)
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .default_enum_style(bindgen::EnumVariation::NewType { is_bitfield: false, is_global: true })
+        .prepend_enum_name(false)
+        .constified_enum(r"^_bindgen_ty_.*|.*\((unnamed|anonymous).*")
+        .generate_cstr(true)
+        .generate_comments(false)
+        .clang_macro_fallback()
+        .clang_macro_fallback_build_dir(scratch)
+        .disable_header_comment()
+        .formatter(bindgen::Formatter::Prettyplease)
+        .parse_callbacks(Box::new(Callbacks { hidden: hidden.to_vec() }));
+    if let Some(include) = include {
+        builder = builder.clang_arg(format!("-I{}", include.display()));
+    }
+    for name in hidden {
+        builder = builder.blocklist_item(name);
+    }
+    Ok(name_anonymous_enums(&builder.generate()?.to_string()))
+}
+
+/// The values of a C enum without a name are flags and plain numbers: gives them their integer type in place of the
+/// alias that bindgen numbers by its position in all of the headers.
+fn name_anonymous_enums(bindings: &str) -> String {
+    let lines = bindings.lines().filter(|line| !line.starts_with("pub type _bindgen_ty_"));
+    let lines = lines.map(|line| {
+        match line.split_once(": _bindgen_ty_").map(|(name, rest)| (name, rest.split_once(" = "))) {
+            Some((name, Some((_, value)))) => format!("{name}: ::core::ffi::c_uint = {value}\n"),
+            _ => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+#[derive(Debug)]
+struct Callbacks {
+    hidden: Vec<&'static str>,
+}
+
+impl ParseCallbacks for Callbacks {
+    /// Gives a macro the type of the parameter it is passed as.
+    fn int_macro(&self, name: &str, _value: i64) -> Option<IntKind> {
+        let kind = if name.starts_with("RBD_FEATURE")
+            || name.starts_with("RBD_OPERATION_FEATURE")
+            || name.starts_with("RBD_FLAG_")
+            || name.starts_with("LIBRADOS_SNAP_")
+        {
+            IntKind::U64
+        } else if name.starts_with("LIBRADOS_LOCK_FLAG_") {
+            IntKind::U8
+        } else if name.starts_with("LIBRADOS_CREATE_") {
+            IntKind::Int
+        } else {
+            return None;
+        };
+        Some(kind)
+    }
+
+    fn enum_variant_behavior(
+        &self,
+        _enum_name: Option<&str>,
+        variant: &str,
+        _value: EnumVariantValue,
+    ) -> Option<EnumVariantCustomBehavior> {
+        self.hidden.contains(&variant).then_some(EnumVariantCustomBehavior::Hide)
+    }
+}

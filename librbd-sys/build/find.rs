@@ -1,0 +1,149 @@
+//! Where the library and its headers are. Ceph ships no pkg-config files.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::INSTALL;
+
+/// The library's name for the linker, and the file that a runtime package installs.
+const LIBRARIES: [(&str, &str); 2] = [("rbd", "librbd.so.1"), ("rados", "librados.so.2")];
+
+pub(crate) type Version = (u32, u32, u32);
+
+/// Both libraries, in one directory.
+pub(crate) struct Library {
+    pub(crate) dir: PathBuf,
+    /// Values for `rustc-link-lib`.
+    pub(crate) links: Vec<String>,
+    /// Whether the linker looks there by itself.
+    pub(crate) searched_by_linker: bool,
+}
+
+impl Library {
+    /// The libraries in `dir`: of the development packages, else of the runtime packages, linked by file name.
+    fn in_dir(dir: &Path) -> Option<Self> {
+        let all = |names: [String; 2]| names.iter().all(|name| dir.join(name).exists());
+        let links = if all(LIBRARIES.map(|(name, _)| format!("lib{name}.so"))) {
+            LIBRARIES.map(|(name, _)| format!("dylib={name}"))
+        } else if all(LIBRARIES.map(|(_, file)| file.to_owned())) {
+            LIBRARIES.map(|(_, file)| format!("dylib:+verbatim={file}"))
+        } else {
+            return None;
+        };
+        Some(Self { dir: dir.to_owned(), links: links.to_vec(), searched_by_linker: false })
+    }
+
+    /// The version in the name of the file that `librbd.so.1` leads to, `librbd.so.1.16.0`.
+    pub(crate) fn version(&self) -> Option<Version> {
+        let file = fs::canonicalize(self.dir.join(LIBRARIES[0].1)).ok()?;
+        let version = file.file_name()?.to_str()?.strip_prefix("librbd.so.")?;
+        let mut parts = version.split('.').map(|part| part.parse().ok());
+        Some((parts.next()??, parts.next()??, parts.next()??))
+    }
+}
+
+/// In `LIBRBD_LIB_DIR` if that is set, else where the linker and the usual systems have it.
+pub(crate) fn library() -> Result<Library, String> {
+    if let Some(dir) = directory("LIBRBD_LIB_DIR")? {
+        return Library::in_dir(&dir).ok_or_else(|| {
+            format!("LIBRBD_LIB_DIR={} does not hold librbd.so and librados.so; {INSTALL}", dir.display())
+        });
+    }
+    let linker = linker_directories();
+    let found = linker.iter().find_map(|dir| Library::in_dir(dir));
+    if let Some(library) = found {
+        return Ok(Library { searched_by_linker: true, ..library });
+    }
+    let usual = usual_directories("lib");
+    usual.iter().find_map(|dir| Library::in_dir(dir)).ok_or_else(|| {
+        let mut searched: Vec<_> =
+            linker.into_iter().chain(usual).map(|dir| dir.display().to_string()).collect();
+        searched.dedup();
+        format!("librbd and librados are not in {}; {INSTALL}, or set LIBRBD_LIB_DIR", searched.join(", "))
+    })
+}
+
+/// The directory of `rbd/librbd.h`. There may be none: the bindings do not need it.
+pub(crate) fn include(library: &Library) -> Result<Option<PathBuf>, String> {
+    let has_header =
+        |dir: &PathBuf| dir.join("rbd/librbd.h").is_file() && dir.join("rados/librados.h").is_file();
+    if let Some(dir) = directory("LIBRBD_INCLUDE_DIR")? {
+        let has = has_header(&dir);
+        return has.then_some(Some(dir.clone())).ok_or_else(|| {
+            format!(
+                "LIBRBD_INCLUDE_DIR={} does not hold rbd/librbd.h and rados/librados.h; {INSTALL}",
+                dir.display()
+            )
+        });
+    }
+    // Beside the library: PREFIX/lib, PREFIX/lib/x86_64-linux-gnu.
+    let beside = library.dir.ancestors().skip(1).take(2).map(|dir| dir.join("include"));
+    if let Some(dir) = beside.into_iter().find(has_header) {
+        return Ok(Some(dir));
+    }
+    // The system's headers say nothing about a library that was put elsewhere.
+    let system =
+        if env::var_os("LIBRBD_LIB_DIR").is_some() { Vec::new() } else { usual_directories("include") };
+    Ok(system.into_iter().find(has_header))
+}
+
+/// The version that `rbd/librbd.h` defines.
+pub(crate) fn header_version(include: &Path) -> Result<Version, String> {
+    let path = include.join("rbd/librbd.h");
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let value = |name: &str| {
+        let mut definitions = text.lines().map(str::split_whitespace);
+        definitions.find_map(|mut words| {
+            (words.next() == Some("#define") && words.next() == Some(name))
+                .then(|| words.next()?.parse().ok())?
+        })
+    };
+    value("LIBRBD_VER_MAJOR")
+        .zip(value("LIBRBD_VER_MINOR"))
+        .zip(value("LIBRBD_VER_EXTRA"))
+        .map(|((major, minor), extra)| (major, minor, extra))
+        .ok_or_else(|| format!("{} defines no LIBRBD_VER_MAJOR, _MINOR and _EXTRA", path.display()))
+}
+
+/// An environment variable that names a directory.
+fn directory(variable: &str) -> Result<Option<PathBuf>, String> {
+    match env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from) {
+        Some(dir) if !dir.is_dir() => Err(format!("{variable}={} is not a directory", dir.display())),
+        dir => Ok(dir),
+    }
+}
+
+/// Where the linker looks by itself: what the compiler that rustc links with tells.
+fn linker_directories() -> Vec<PathBuf> {
+    let compiler = env::var_os("RUSTC_LINKER").or_else(|| env::var_os("CC")).unwrap_or_else(|| "cc".into());
+    let output = Command::new(compiler).arg("-print-search-dirs").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let searched = text.lines().find_map(|line| line.strip_prefix("libraries: ="));
+    let searched = searched.into_iter().flat_map(env::split_paths);
+    let asked_for = env::var_os("LIBRARY_PATH");
+    let asked_for = asked_for.iter().flat_map(env::split_paths);
+    let mut dirs: Vec<_> = asked_for.chain(searched).filter_map(|dir| fs::canonicalize(dir).ok()).collect();
+    let mut seen = std::collections::HashSet::new();
+    dirs.retain(|dir| seen.insert(dir.clone()));
+    dirs
+}
+
+/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora lib64. Those that
+/// belong to the machine we build on say nothing about another one that we build for.
+fn usual_directories(kind: &str) -> Vec<PathBuf> {
+    let variable = |name| env::var(name).unwrap_or_default();
+    let (os, abi) = (variable("CARGO_CFG_TARGET_OS"), variable("CARGO_CFG_TARGET_ENV"));
+    let multiarch = format!("{}-{os}-{abi}", variable("CARGO_CFG_TARGET_ARCH"));
+    let mut dirs = vec![format!("/usr/{multiarch}/{kind}"), format!("/usr/{kind}/{multiarch}")];
+    // Headers in /usr/include serve every architecture.
+    if kind == "include" || variable("TARGET") == variable("HOST") {
+        dirs.extend(["/usr/local/", "/usr/"].map(|prefix| format!("{prefix}{kind}")));
+        if kind == "lib" {
+            dirs.extend(["/usr/local/lib64", "/usr/lib64"].map(str::to_owned));
+        }
+    }
+    dirs.into_iter().map(PathBuf::from).filter(|dir| dir.is_dir()).collect()
+}

@@ -1,0 +1,137 @@
+//! The headers of several Ceph releases, from Debian's own packages.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+const PACKAGES: [&str; 2] = ["librbd-dev", "librados-dev"];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The headers of one release, unpacked.
+pub(crate) struct Headers {
+    /// The Debian suite they come from.
+    pub(crate) suite: String,
+    /// The version of the packages.
+    pub(crate) version: String,
+    /// The directory with `rbd/` and `rados/` in it.
+    pub(crate) include: PathBuf,
+}
+
+impl Headers {
+    /// The Ceph release as people call it: `16.2` of `16.2.15+ds-0+deb12u2`.
+    pub(crate) fn release(&self) -> String {
+        let mut parts = self.version.split('.');
+        format!("{}.{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    }
+
+    /// Gets the headers of `suite`: of the `wanted` version if it can still be had, else of the one it carries now.
+    pub(crate) fn fetch(suite: &str, wanted: Option<&str>) -> Result<Self> {
+        let cache = cache_dir()?;
+        if let Some(version) = wanted {
+            let headers = Self::at(&cache, suite, version);
+            if headers.complete() {
+                return Ok(headers);
+            }
+        }
+        let apt = Apt::new(&cache, suite)?;
+        let carried = apt.version(PACKAGES[0])?;
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != *carried) {
+            eprintln!("Debian {suite} carries {carried}, no longer {wanted}");
+        }
+        let headers = Self::at(&cache, suite, &carried);
+        if !headers.complete() {
+            apt.unpack(&carried, headers.root())?;
+        }
+        if !headers.complete() {
+            bail!("the packages {PACKAGES:?} {carried} of Debian {suite} lack headers that are to be bound");
+        }
+        Ok(headers)
+    }
+
+    fn at(cache: &Path, suite: &str, version: &str) -> Self {
+        let include = cache.join(format!("{suite}_{version}")).join("usr/include");
+        Self { suite: suite.to_owned(), version: version.to_owned(), include }
+    }
+
+    fn complete(&self) -> bool {
+        crate::bindings::HEADERS.iter().all(|header| self.include.join(header).is_file())
+    }
+
+    fn root(&self) -> &Path {
+        self.include.ancestors().nth(2).expect("at() joined two components")
+    }
+}
+
+/// apt with lists, sources and cache of its own: nothing of the system's is read or written but its keyring.
+struct Apt {
+    dir: PathBuf,
+}
+
+impl Apt {
+    fn new(cache: &Path, suite: &str) -> Result<Self> {
+        let apt = Self { dir: cache.join(format!("apt-{suite}")) };
+        for dir in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(apt.dir.join(dir))
+                .with_context(|| format!("{} is not writable", apt.dir.display()))?;
+        }
+        let source = format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n");
+        fs::write(apt.dir.join("sources.list"), source)?;
+        run(apt.command("apt-get").args(["-qq", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let dir = self.dir.display();
+        let mut command = Command::new(program);
+        for option in [
+            format!("Dir::Etc::SourceList={dir}/sources.list"),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            "Dir::State::Status=/dev/null".to_owned(),
+            format!("Dir::State::Lists={dir}/lists"),
+            format!("Dir::Cache={dir}/cache"),
+            "Acquire::Languages=none".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+        command.current_dir(&self.dir);
+        command
+    }
+
+    /// The version of `package` that the suite carries.
+    fn version(&self, package: &str) -> Result<String> {
+        let shown = run(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+        version.map(str::to_owned).with_context(|| format!("apt-cache tells no version of {package}"))
+    }
+
+    fn unpack(&self, version: &str, root: &Path) -> Result<()> {
+        let downloads = tempfile::tempdir_in(&self.dir)?;
+        let packages = PACKAGES.map(|package| format!("{package}={version}"));
+        run(self.command("apt-get").args(["-qq", "download"]).args(packages).current_dir(&downloads))?;
+        for package in fs::read_dir(&downloads)? {
+            run(Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(root))?;
+        }
+        Ok(())
+    }
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("librbd-sys-headers"))
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| {
+        format!("cannot start {program}; the headers come from Debian packages: run this on Debian or Ubuntu")
+    })?;
+    if !output.status.success() {
+        bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
