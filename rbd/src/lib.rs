@@ -1,17 +1,61 @@
 //! Ceph block device images from Rust: create them, manage their features and snapshots, read and write them, map them
 //! through the kernel.
+//!
+//! Everything hangs on three values: a [`Cluster`] is a connection, an [`IoCtx`] a pool and namespace in it, an [`Image`]
+//! an open block device. Each keeps the one before alive, so they can be dropped in any order, and all of them can be
+//! shared between threads. Operations with options are builders that end in `run()`.
+//!
+//! ```no_run
+//! use rbd::Cluster;
+//!
+//! let cluster = Cluster::builder().user("admin").connect()?;
+//! let pool = cluster.ioctx("rbd")?;
+//! pool.create("foo", 1 << 30).run()?;
+//!
+//! let image = pool.open("foo").run()?;
+//! image.write_all_at(b"hello ceph", 0)?;
+//! let mut back = [0; 10];
+//! image.read_exact_at(&mut back, 0)?;
+//! assert_eq!(&back, b"hello ceph");
+//! image.close()?;
+//! # Ok::<(), rbd::Error>(())
+//! ```
+//!
+//! Calls block the calling thread, within the timeouts of the [`ClusterBuilder`]. Errors are one type, [`Error`], that says
+//! what failed, on which object, why, and what to do next.
 #![deny(unsafe_code)]
 
+mod cluster;
 mod errno;
 mod error;
 mod features;
 mod holder;
+mod image;
+mod ioctx;
+mod names;
+mod progress;
+mod raw;
 mod version;
 
+pub use cluster::{Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, PoolUsage};
 pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};
 pub use features::{
     Change, FeatureConflict, Features, Flags, ImmutableFeatures, OpFeatures, Plan, Rule, UnknownFeature,
 };
 pub use holder::{Holder, Watcher};
+pub use image::{Compare, Cursor, Image, OpenImage, Resize, Stat};
+pub use ioctx::{CreateImage, ImageEntry, IoCtx, RemoveImage};
 pub use version::Version;
+
+/// Async code and thread pools need these; a change that loses one must not compile.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Cluster>();
+    shared::<ClusterBuilder>();
+    shared::<IoCtx>();
+    shared::<Image>();
+    shared::<Cursor<Image>>();
+    shared::<Error>();
+    shared::<Key>();
+};

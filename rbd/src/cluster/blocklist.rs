@@ -1,0 +1,83 @@
+//! Fencing: clients that may no longer write.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::names::c_string;
+
+/// A client that is fenced off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blocked {
+    /// Its address with the nonce: `127.0.0.1:0/3461389112`.
+    pub address: String,
+    /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
+    pub until: String,
+}
+
+impl Cluster {
+    /// Fences a client off for a time, `None` for the cluster's default (an hour). Its further writes fail.
+    ///
+    /// The address is that of a [watcher](crate::Watcher) or lock owner, with its nonce.
+    ///
+    /// Implements: `rados_blocklist_add`.
+    #[doc(alias = "rados_blocklist_add")]
+    pub fn blocklist_add(&self, address: &str, time: impl Into<Option<Duration>>) -> Result<()> {
+        let object = || Object::new(ObjectKind::User, address);
+        let c_address = address_of("blocklist", address)?;
+        let seconds = time.into().map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
+        self.call("blocklist", object, || self.raw().blocklist_add(&c_address, seconds))
+    }
+
+    /// Lets a client in again. No error when it was not fenced off.
+    ///
+    /// Implements: `ceph osd blocklist rm`.
+    pub fn blocklist_remove(&self, address: &str) -> Result<()> {
+        address_of("unblocklist", address)?;
+        let command = json!({ "prefix": "osd blocklist", "blocklistop": "rm", "addr": address });
+        self.command_on("unblocklist", || Object::new(ObjectKind::User, address), &command)?;
+        Ok(())
+    }
+
+    /// The clients that are fenced off.
+    ///
+    /// Implements: `ceph osd blocklist ls`.
+    pub fn blocklist(&self) -> Result<Vec<Blocked>> {
+        let command = json!({ "prefix": "osd blocklist ls", "format": "json" });
+        let reply = self.json_on("list the blocklist of", || self.object(), &command)?;
+        let text = |entry: &Value, field| entry[field].as_str().unwrap_or_default().to_owned();
+        let entries = reply.as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(entries.iter().map(|entry| Blocked { address: text(entry, "addr"), until: text(entry, "until") }).collect())
+    }
+}
+
+/// The monitors take any text and block nobody: refuse what cannot be an address.
+fn address_of(operation: &'static str, address: &str) -> Result<std::ffi::CString> {
+    let object = || Object::new(ObjectKind::User, address);
+    let plain = address.strip_prefix("v1:").or_else(|| address.strip_prefix("v2:")).unwrap_or(address);
+    let (place, nonce) = plain.split_once('/').map_or((plain, None), |(place, nonce)| (place, Some(nonce)));
+    let is_address = place.parse::<std::net::SocketAddr>().is_ok() || place.parse::<std::net::IpAddr>().is_ok();
+    if !is_address || nonce.is_some_and(|nonce| nonce.parse::<u32>().is_err()) {
+        let why = "it is not an address of the form IP:PORT/NONCE, as watchers and lock owners have it";
+        return Err(Error::invalid(operation, object(), why));
+    }
+    c_string(operation, object, address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_are_taken() {
+        for good in ["127.0.0.1:0/3461389112", "v1:10.0.0.1:0/1", "[::1]:0/5", "10.0.0.1"] {
+            assert!(address_of("blocklist", good).is_ok(), "{good}");
+        }
+        for bad in ["", "client.4123", "127.0.0.1:0/x", "localhost:0/1"] {
+            assert!(address_of("blocklist", bad).is_err(), "{bad}");
+        }
+    }
+}

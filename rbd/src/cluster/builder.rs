@@ -1,0 +1,317 @@
+//! How to connect to a cluster.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::environment::EarlyArgs;
+use super::key::Key;
+use super::{Cluster, Inner};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::{cluster::Cluster as RawCluster, log::Log};
+
+const CONNECT: &str = "connect to";
+
+/// The options that hold a timeout in seconds, Ceph's own default of each, and ours.
+///
+/// Ceph's wait 300 s for a dead monitor and for ever for a dead OSD.
+const TIMEOUTS: [(&str, f64, Duration); 3] = [
+    ("client_mount_timeout", 300.0, Duration::from_secs(30)),
+    ("rados_mon_op_timeout", 0.0, Duration::from_secs(60)),
+    ("rados_osd_op_timeout", 0.0, Duration::from_secs(120)),
+];
+
+/// Builds a connection to a cluster: see [`Cluster::builder`].
+///
+/// Configuration is read in the order in which the `rbd` command reads it, later ones win: the configuration file (the one
+/// named here, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the default search path), CEPH_ARGS, and what is set
+/// on this builder.
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing happens until `connect`"]
+pub struct ClusterBuilder {
+    user: Option<String>,
+    cluster_name: Option<String>,
+    conf_file: ConfFile,
+    ignore_environment: bool,
+    key: Option<Key>,
+    options: Vec<(String, String)>,
+    /// In the order of [`TIMEOUTS`]; the outer `None` leaves it as configured, the inner one means no timeout.
+    timeouts: [Option<Option<Duration>>; 3],
+}
+
+#[derive(Debug, Clone, Default)]
+enum ConfFile {
+    #[default]
+    Search,
+    At(PathBuf),
+    None,
+}
+
+impl ClusterBuilder {
+    pub(super) fn new() -> ClusterBuilder {
+        ClusterBuilder::default()
+    }
+
+    /// The user to authenticate as, with or without its type: `admin` or `client.admin`. Default `client.admin`.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// The name of the cluster in file names such as `/etc/ceph/NAME.conf`. Default `ceph`.
+    pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
+        self.cluster_name = Some(name.into());
+        self
+    }
+
+    /// Reads this configuration file; connecting fails when it is missing.
+    pub fn conf_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.conf_file = ConfFile::At(path.into());
+        self
+    }
+
+    /// Reads no configuration file at all: give [`monitors`](Self::monitors) and a key here.
+    pub fn no_conf_file(mut self) -> Self {
+        self.conf_file = ConfFile::None;
+        self
+    }
+
+    /// Ignores CEPH_CONF and CEPH_ARGS.
+    pub fn ignore_environment(mut self) -> Self {
+        self.ignore_environment = true;
+        self
+    }
+
+    /// The monitors, as the option `mon_host` takes them: `10.0.0.1,10.0.0.2:6789`.
+    pub fn monitors(self, monitors: impl Into<String>) -> Self {
+        self.option("mon_host", monitors)
+    }
+
+    /// The keyring file with the user's key.
+    pub fn keyring(self, path: impl AsRef<Path>) -> Self {
+        self.option("keyring", path.as_ref().to_string_lossy())
+    }
+
+    /// The user's key itself, in base64 as `ceph auth get-key` prints it. White space around it, such as the newline at
+    /// the end of a Kubernetes Secret, does not matter.
+    pub fn key(mut self, key: impl Into<Key>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The file that holds the user's key alone, in base64.
+    pub fn key_file(self, path: impl AsRef<Path>) -> Self {
+        self.option("keyfile", path.as_ref().to_string_lossy())
+    }
+
+    /// Any configuration option of Ceph's, by its name with underscores. The last of several wins.
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+
+    /// How long connecting may take, `None` for ever. Whole seconds, rounded up. Default 30 s.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts[0] = Some(timeout.into());
+        self
+    }
+
+    /// How long a command to the monitors may take, `None` for ever. Whole seconds, rounded up. Default 60 s.
+    pub fn mon_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts[1] = Some(timeout.into());
+        self
+    }
+
+    /// How long one object operation may take, `None` for ever. Whole seconds, rounded up. Default 120 s.
+    ///
+    /// An image operation consists of several of these. A write that timed out may still reach the disk later.
+    pub fn osd_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts[2] = Some(timeout.into());
+        self
+    }
+
+    /// Connects. Blocks until the cluster answered, or for the connect timeout.
+    ///
+    /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`, `rados_conf_set`, `rados_connect`.
+    #[doc(alias = "rados_connect")]
+    #[doc(alias = "rados_create2")]
+    #[doc(alias = "rados_conf_read_file")]
+    #[doc(alias = "rados_conf_parse_env")]
+    pub fn connect(self) -> Result<Cluster> {
+        let early = if self.ignore_environment { EarlyArgs::default() } else { EarlyArgs::from_env() };
+        let user = entity(self.user.clone().or(early.user.clone()).unwrap_or_else(|| "admin".into()))?;
+        let cluster_name = self.cluster_name.clone().or(early.cluster_name.clone()).unwrap_or_else(|| "ceph".into());
+
+        let object = || Object::new(ObjectKind::Cluster, cluster_name.as_str());
+        let (c_name, c_user) = (c_string(CONNECT, object, &cluster_name)?, c_string(CONNECT, object, &user)?);
+        let raw = RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
+
+        let have_file = self.read_file(&raw, early.conf_file)?;
+        if !self.ignore_environment {
+            raw.conf_parse_env().map_err(|errno| Error::new("apply CEPH_ARGS for", object(), errno))?;
+        }
+        for (option, value) in &self.options {
+            set(&raw, option, value)?;
+        }
+        if let Some(key) = &self.key {
+            key.check(&user)?;
+            set(&raw, "key", key.expose())?;
+        }
+        self.set_timeouts(&raw)?;
+        let log = attach_log(&raw);
+
+        let mark = log.as_ref().map_or(0, Log::mark);
+        raw.connect().map_err(|errno| {
+            let lines = log.as_ref().map_or_else(Vec::new, |log| log.since(mark));
+            explain(Error::new(CONNECT, object(), errno), errno, &user, have_file).with_log(lines)
+        })?;
+        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user })))
+    }
+
+    /// Reads the configuration file. False when none was named and none found.
+    fn read_file(&self, raw: &RawCluster, from_args: Option<String>) -> Result<bool> {
+        let path = match &self.conf_file {
+            ConfFile::None => return Ok(false),
+            ConfFile::At(path) => Some(path.clone()),
+            ConfFile::Search if self.ignore_environment => None,
+            ConfFile::Search => from_args
+                .or_else(|| std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty()))
+                .map(PathBuf::from),
+        };
+        let Some(path) = path else {
+            return match raw.conf_read_file(None) {
+                Ok(()) => Ok(true),
+                Err(Errno::ENOENT) => Ok(false),
+                Err(errno) => {
+                    Err(Error::new("read the configuration of", Object::new(ObjectKind::Cluster, ""), errno))
+                }
+            };
+        };
+        let object = || Object::new(ObjectKind::File, path.to_string_lossy());
+        let c_path = c_string("read", object, &path.to_string_lossy())?;
+        raw.conf_read_file(Some(&c_path)).map_err(|errno| match errno {
+            Errno::EINVAL => Error::invalid("read", object(), "it is not a valid Ceph configuration file"),
+            errno => Error::new("read", object(), errno),
+        })?;
+        Ok(true)
+    }
+
+    fn set_timeouts(&self, raw: &RawCluster) -> Result<()> {
+        for ((option, ceph_default, ours), wanted) in TIMEOUTS.iter().zip(self.timeouts) {
+            let wanted = match wanted {
+                Some(wanted) => wanted,
+                None if self.options.iter().any(|(name, _)| name == option) => continue,
+                None if is_set(raw, option, *ceph_default) => continue,
+                None => Some(*ours),
+            };
+            // 0 is Ceph's word for no timeout; a deadline of zero would mean the opposite of what was asked.
+            let seconds = wanted.map_or(0, |wanted| wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0));
+            if wanted.is_some() && seconds == 0 {
+                let object = Object::new(ObjectKind::ConfigOption, *option);
+                return Err(Error::invalid("set", object, "a timeout of zero can never be met; None means no timeout"));
+            }
+            set(raw, option, &seconds.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// `client.admin` of `admin` or `client.admin`.
+fn entity(user: String) -> Result<String> {
+    let object = || Object::new(ObjectKind::User, user.as_str());
+    match user.split_once('.') {
+        Some(("client", "")) => Err(Error::invalid("connect as", object(), "the user's id is empty")),
+        Some(("client", _)) => Ok(user),
+        Some(("mon" | "osd" | "mgr" | "mds" | "auth", _)) => {
+            Err(Error::invalid("connect as", object(), "images are used as a client: name a user of type client"))
+        }
+        None if user.is_empty() => Err(Error::invalid("connect as", object(), "the user's id is empty")),
+        _ => Ok(format!("client.{user}")),
+    }
+}
+
+fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
+    let object = || Object::new(ObjectKind::ConfigOption, option);
+    let name = c_string("set", object, option)?;
+    // Not `c_string`: its error would show the value, which may be a key.
+    let value = CString::new(value).map_err(|_| Error::invalid("set", object(), "the value contains a NUL byte"))?;
+    raw.conf_set(&name, &value).map_err(|errno| match errno {
+        Errno::ENOENT => Error::new("set", object(), errno),
+        errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(
+            "Ceph does not accept this value for it: see `ceph config help` for its type and range",
+        ),
+    })
+}
+
+fn get(raw: &RawCluster, option: &str) -> Option<String> {
+    raw.conf_get(&CString::new(option).ok()?).ok()
+}
+
+/// Whether the configuration gives an option another value than Ceph's default.
+fn is_set(raw: &RawCluster, option: &str, default: f64) -> bool {
+    let value = get(raw, option).and_then(|value| value.trim_end_matches('s').parse::<f64>().ok());
+    value.is_some_and(|value| (value - default).abs() > f64::EPSILON)
+}
+
+/// Takes the client's log into memory, unless the configuration wants it somewhere.
+fn attach_log(raw: &RawCluster) -> Option<Log> {
+    let wanted = |option| get(raw, option).is_some_and(|value| value == "true");
+    if get(raw, "log_file").is_some_and(|path| !path.is_empty()) || wanted("log_to_stderr") || wanted("log_to_syslog") {
+        return None;
+    }
+    let log = Log::new().ok()?;
+    set(raw, "log_file", &log.path()).ok()?;
+    Some(log)
+}
+
+fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
+    match errno {
+        Errno::ENOENT if !have_file => error.with_detail(
+            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors and key",
+        ),
+        Errno::ENOENT => error
+            .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
+            .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),
+        Errno::EACCES | Errno::EPERM => error
+            .with_kind(ErrorKind::PermissionDenied)
+            .with_detail(format!("the cluster did not accept the key of {user}; compare it with `ceph auth get {user}`")),
+        Errno::ETIMEDOUT => error.with_detail(
+            "no monitor answered in time; check mon_host and that the monitors are up and reachable from here",
+        ),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_get_their_type() {
+        assert_eq!(entity("admin".into()).unwrap(), "client.admin");
+        assert_eq!(entity("client.admin".into()).unwrap(), "client.admin");
+        assert_eq!(entity("csi.node".into()).unwrap(), "client.csi.node");
+        for bad in ["", "client.", "osd.0"] {
+            assert_eq!(*entity(bad.into()).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bad_option_is_named_and_a_key_is_never_shown() {
+        let error = Cluster::builder().no_conf_file().ignore_environment().option("no_such_option", "1").connect();
+        assert_eq!(*error.unwrap_err().kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
+        let builder = Cluster::builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
+        assert!(!format!("{builder:?}").contains("AQBi"));
+    }
+
+    #[test]
+    fn a_missing_file_and_a_zero_timeout_are_refused() {
+        let error = Cluster::builder().conf_file("/nonexistent/ceph.conf").connect().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File });
+        let error = Cluster::builder().no_conf_file().osd_timeout(Duration::ZERO).connect().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,145 @@
+//! Keys of users: kept out of logs, and wiped when they are dropped.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Cluster;
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
+
+/// A user's key in base64. Never printed, wiped from memory when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Zeroizing<String>);
+
+impl Key {
+    /// White space around it is dropped: a Kubernetes Secret often ends in a newline.
+    pub fn new(text: &str) -> Key {
+        Key(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// The key in base64, for whoever must pass it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Refuses what cannot be a key before it is sent anywhere.
+    pub(crate) fn check(&self, user: &str) -> Result<()> {
+        let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+        if self.0.len() < 16 || self.0.len() % 4 != 0 || !self.0.chars().all(base64) {
+            let why = "the key is not what `ceph auth get-key` prints (base64 of one line); a Secret of Kubernetes must be \
+                       decoded once";
+            return Err(Error::invalid("use the key of", Object::new(ObjectKind::User, user), why));
+        }
+        Ok(())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Key {
+        Key::new(text)
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Key {
+        Key::new(&Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Cluster {
+    /// The key of any user, as `ceph auth get-key client.admin` prints it. Needs the capability to read the auth database.
+    pub fn auth_get_key(&self, user: &str) -> Result<Key> {
+        let object = || Object::new(ObjectKind::User, user);
+        let reply = self.command_on("read the key of", object, &json!({ "prefix": "auth get-key", "entity": user }))?;
+        let reply = Zeroizing::new(reply);
+        Ok(Key::new(&String::from_utf8_lossy(&reply)))
+    }
+
+    /// The key this client authenticates with, from where its configuration has it: the options `key`, `keyfile`, `keyring`.
+    ///
+    /// Reads files on this machine; asks nobody.
+    pub fn key(&self) -> Result<Key> {
+        let configured = self.config("key")?;
+        if !configured.is_empty() {
+            return Ok(Key::from(configured));
+        }
+        let keyfile = self.config("keyfile")?;
+        if !keyfile.is_empty() {
+            return Ok(Key::from(read(Path::new(&keyfile))?));
+        }
+        let keyring = self.config("keyring")?;
+        for path in keyring.split([',', ';', ' ']).filter(|path| !path.is_empty()) {
+            match read(Path::new(path)) {
+                Ok(text) => {
+                    if let Some(key) = key_of(&Zeroizing::new(text), self.user()) {
+                        return Ok(key);
+                    }
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
+        Err(Error::new("find the key of", Object::new(ObjectKind::User, self.user()), Errno::ENOENT).with_detail(why))
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+        Error::new("read", Object::new(ObjectKind::File, path.to_string_lossy()), errno)
+    })
+}
+
+/// The key in the section of a user: `[client.admin]`, then `key = …` among other lines.
+fn key_of(keyring: &str, user: &str) -> Option<Key> {
+    let mut mine = false;
+    for line in keyring.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            mine = section.trim() == user;
+        } else if let (true, Some((name, value))) = (mine, line.split_once('=')) {
+            if name.trim() == "key" {
+                return Some(Key::new(value.trim().trim_matches('"')));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
+
+    #[test]
+    fn a_newline_from_a_secret_does_not_matter() {
+        let key = Key::new(&format!("{KEY}\n"));
+        assert_eq!(key.expose(), KEY);
+        assert!(key.check("client.admin").is_ok());
+        assert_eq!(format!("{key:?}"), "Key(…)");
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_refused_without_showing_it() {
+        let error = Key::new("not a key, not a key").check("client.admin").unwrap_err();
+        assert!(!error.to_string().contains("not a key, not"));
+        assert!(error.to_string().contains("base64"));
+    }
+
+    #[test]
+    fn finds_the_users_section() {
+        let keyring = format!("[client.other]\n\tkey = no\n[client.admin]\n\tcaps mon = \"allow *\"\n\tkey = {KEY}\n");
+        assert_eq!(key_of(&keyring, "client.admin").unwrap().expose(), KEY);
+        assert!(key_of(&keyring, "client.nobody").is_none());
+    }
+}

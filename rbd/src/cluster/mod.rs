@@ -1,0 +1,173 @@
+//! A connection to a cluster.
+
+mod blocklist;
+mod builder;
+mod command;
+mod environment;
+mod key;
+mod pools;
+mod usage;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::{self, RawResult, log::Log};
+use crate::version::Version;
+
+pub use blocklist::Blocked;
+pub use builder::ClusterBuilder;
+pub use key::Key;
+pub use usage::{ClusterUsage, PoolUsage};
+
+/// A client of a Ceph cluster.
+///
+/// Cheap to clone: the clones share one connection, which ends when the last of them, and of everything opened from
+/// them, is dropped. All methods block the calling thread while they talk to the cluster, within the timeouts set
+/// by the [builder](Cluster::builder).
+///
+/// ```no_run
+/// let cluster = rbd::Cluster::builder().user("admin").connect()?;
+/// println!("connected to {}", cluster.fsid()?);
+/// # Ok::<(), rbd::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    raw: Arc<raw::cluster::Cluster>,
+    /// `None` where the configuration sends the log elsewhere.
+    log: Option<Log>,
+    user: String,
+}
+
+impl Cluster {
+    /// How to connect: as which user, with which configuration and timeouts.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::new()
+    }
+
+    /// Connects as the `rbd` command would without options: `client.admin` unless CEPH_ARGS says otherwise, configured by
+    /// CEPH_CONF or the default search path.
+    pub fn connect() -> Result<Cluster> {
+        Cluster::builder().connect()
+    }
+
+    /// The user this client authenticated as: `client.admin`.
+    pub fn user(&self) -> &str {
+        &self.0.user
+    }
+
+    /// The id of the cluster. Does not block.
+    ///
+    /// Implements: `rados_cluster_fsid`.
+    #[doc(alias = "rados_cluster_fsid")]
+    pub fn fsid(&self) -> Result<String> {
+        self.call("read the fsid of", || self.object(), || self.0.raw.fsid())
+    }
+
+    /// The global id of this client, as it stands in watchers and lock owners: 4123 for `client.4123`. Does not block.
+    ///
+    /// Implements: `rados_get_instance_id`.
+    #[doc(alias = "rados_get_instance_id")]
+    pub fn instance_id(&self) -> u64 {
+        self.0.raw.instance_id()
+    }
+
+    /// The address of this client, in the form that the blocklist takes. Record it before work that may have to be fenced.
+    ///
+    /// Implements: `rados_getaddrs`.
+    #[doc(alias = "rados_getaddrs")]
+    pub fn addresses(&self) -> Result<String> {
+        self.call("read this client's addresses at", || self.object(), || self.0.raw.addresses())
+    }
+
+    /// The value in force of a configuration option. Does not block.
+    ///
+    /// Implements: `rados_conf_get`.
+    #[doc(alias = "rados_conf_get")]
+    pub fn config(&self, option: &str) -> Result<String> {
+        let object = || Object::new(ObjectKind::ConfigOption, option);
+        let name = c_string("read", object, option)?;
+        self.call("read", object, || self.0.raw.conf_get(&name))
+    }
+
+    /// Sets a configuration option of this client. Many options are read only while connecting, or while an image is
+    /// opened: give them to the [builder](ClusterBuilder::option) instead.
+    ///
+    /// Implements: `rados_conf_set`.
+    #[doc(alias = "rados_conf_set")]
+    pub fn set_config(&self, option: &str, value: &str) -> Result<()> {
+        let object = || Object::new(ObjectKind::ConfigOption, option);
+        let (name, c_value) = (c_string("set", object, option)?, c_string("set", object, value)?);
+        self.call("set", object, || self.0.raw.conf_set(&name, &c_value))
+    }
+
+    /// The features that a new image gets when none are named: the option `rbd_default_features`.
+    pub fn default_features(&self) -> Result<crate::Features> {
+        let option = "rbd_default_features";
+        let value = self.config(option)?;
+        crate::Features::from_config(&value).map_err(|error| {
+            Error::invalid("understand", Object::new(ObjectKind::ConfigOption, option), error.to_string())
+        })
+    }
+
+    /// The version of the loaded librbd; it tells the Ceph release: 1.16 is Pacific (16), 1.20 Tentacle (20).
+    ///
+    /// Implements: `rbd_version`.
+    #[doc(alias = "rbd_version")]
+    pub fn librbd_version() -> Version {
+        raw::cluster::librbd_version()
+    }
+
+    /// The version of the loaded librados.
+    ///
+    /// Implements: `rados_version`.
+    #[doc(alias = "rados_version")]
+    pub fn librados_version() -> Version {
+        raw::cluster::librados_version()
+    }
+
+    /// Waits until this client knows the newest OSD map, and with it new blocklist entries and pools.
+    ///
+    /// Implements: `rados_wait_for_latest_osdmap`.
+    #[doc(alias = "rados_wait_for_latest_osdmap")]
+    pub fn wait_for_latest_osdmap(&self) -> Result<()> {
+        self.call("wait for the newest OSD map of", || self.object(), || self.0.raw.wait_for_latest_osdmap())
+    }
+
+    pub(crate) fn raw(&self) -> &Arc<raw::cluster::Cluster> {
+        &self.0.raw
+    }
+
+    pub(crate) fn object(&self) -> Object {
+        Object::new(ObjectKind::Cluster, self.0.raw.fsid().unwrap_or_default())
+    }
+
+    /// Makes a call; where it fails, the error carries what Ceph logged meanwhile.
+    pub(crate) fn call<T>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce() -> RawResult<T>,
+    ) -> Result<T> {
+        let mark = self.log_mark();
+        call().map_err(|errno| Error::new(operation, object(), errno).with_log(self.log_since(mark)))
+    }
+
+    pub(crate) fn log_mark(&self) -> u64 {
+        self.0.log.as_ref().map_or(0, Log::mark)
+    }
+
+    pub(crate) fn log_since(&self, mark: u64) -> Vec<String> {
+        self.0.log.as_ref().map_or_else(Vec::new, |log| log.since(mark))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("user", &self.0.user).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! Blocking positional I/O, named as in [`std::os::unix::fs::FileExt`].
+
+use super::Image;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::raw::RawResult;
+use crate::raw::image_io::{Compared, MOST};
+
+/// What a [compare-and-write](Image::compare_and_write) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it tells whether anything was written"]
+pub enum Compare {
+    /// The image held what was expected, and now holds the new data.
+    Written,
+    /// Nothing was written: the image differs from this offset on, in bytes from its start.
+    Differs(u64),
+}
+
+impl Image {
+    /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0
+    /// behind it. Blocks.
+    ///
+    /// Implements: `rbd_read`.
+    #[doc(alias = "rbd_read")]
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let len = self.size()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let mut done = 0;
+        while done < len {
+            let piece = &mut buffer[done..len.min(done + MOST)];
+            let at = offset + done as u64;
+            match self.raw.read(at, piece) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                // The image shrank meanwhile.
+                Err(Errno::EINVAL) if self.size()? <= at => break,
+                Err(errno) => return Err(self.failed("read", at, piece.len() as u64, errno)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Fills the whole buffer, or fails; a range that does not lie within the image is refused. Blocks.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let len = buffer.len() as u64;
+        self.check_range("read", offset, len)?;
+        match self.read_at(buffer, offset)? {
+            read if read == buffer.len() => Ok(()),
+            _ => self.check_range("read", offset, len),
+        }
+    }
+
+    /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at the end of the image.
+    /// An offset at or behind the end is refused. Blocks until the data is where a [`flush`](Self::flush) would find it.
+    ///
+    /// Implements: `rbd_write`.
+    #[doc(alias = "rbd_write")]
+    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        let room = self.size()?.saturating_sub(offset);
+        if room == 0 && !data.is_empty() {
+            self.check_range("write", offset, data.len() as u64)?;
+        }
+        let data = &data[..room.min(data.len() as u64) as usize];
+        let mut done = 0;
+        while done < data.len() {
+            let piece = &data[done..data.len().min(done + MOST)];
+            let at = offset + done as u64;
+            match self.raw.write(at, piece) {
+                Ok(0) => break,
+                Ok(written) => done += written,
+                Err(errno) => return Err(self.failed("write", at, piece.len() as u64, errno)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of the data, or fails; a range that does not lie within the image is refused before anything is written.
+    pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        let len = data.len() as u64;
+        self.check_range("write", offset, len)?;
+        match self.write_at(data, offset)? {
+            written if written == data.len() => Ok(()),
+            _ => self.check_range("write", offset, len),
+        }
+    }
+
+    /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges smaller than
+    /// `rbd_discard_granularity_bytes`, 64 KiB, are skipped). For zeros that are certain see [`write_zeroes`](Self::write_zeroes).
+    ///
+    /// Implements: `rbd_discard`.
+    #[doc(alias = "rbd_discard")]
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.check_range("discard", offset, len)?;
+        self.in_pieces("discard", offset, len, MOST as u64, |at, len| self.raw.discard(at, len))
+    }
+
+    /// Makes a range read as zeros; objects are given back where that is possible.
+    ///
+    /// Implements: `rbd_write_zeroes`.
+    #[doc(alias = "rbd_write_zeroes")]
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(offset, len, false)
+    }
+
+    /// Makes a range read as zeros and keeps space allocated for it.
+    ///
+    /// Implements: `rbd_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
+    pub fn write_zeroes_thick(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(offset, len, true)
+    }
+
+    /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
+    ///
+    /// Implements: `rbd_writesame`.
+    #[doc(alias = "rbd_writesame")]
+    pub fn write_same(&self, offset: u64, len: u64, pattern: &[u8]) -> Result<()> {
+        let unit = pattern.len() as u64;
+        if unit == 0 || unit > MOST as u64 || len % unit != 0 {
+            let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
+            return Err(self.refuse("write a pattern to", why));
+        }
+        self.check_range("write a pattern of", offset, len)?;
+        let most = MOST as u64 / unit * unit;
+        self.in_pieces("write a pattern of", offset, len, most, |at, len| self.raw.write_same(at, len as usize, pattern))
+    }
+
+    /// Writes `data` if the image holds `expected` there, both of the same length. The range must lie within one object
+    /// (within one stripe unit of a striped image).
+    ///
+    /// Implements: `rbd_compare_and_write`.
+    #[doc(alias = "rbd_compare_and_write")]
+    pub fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> Result<Compare> {
+        let operation = "compare and write";
+        if expected.len() != data.len() {
+            let why = format!("{} bytes are expected but {} given: they must be as many", expected.len(), data.len());
+            return Err(self.refuse(operation, why));
+        }
+        let len = data.len() as u64;
+        self.check_range(operation, offset, len)?;
+        match self.raw.compare_and_write(offset, expected, data) {
+            Ok(Compared::Written) => Ok(Compare::Written),
+            Ok(Compared::Differs(at)) => Ok(Compare::Differs(at)),
+            Err(errno) => Err(self.failed(operation, offset, len, errno)),
+        }
+    }
+
+    /// Waits until everything written so far is safe.
+    ///
+    /// Implements: `rbd_flush`.
+    #[doc(alias = "rbd_flush")]
+    pub fn flush(&self) -> Result<()> {
+        self.call("flush", |raw| raw.flush())
+    }
+
+    /// Drops librbd's cache of it, after writing back what is dirty.
+    ///
+    /// Implements: `rbd_invalidate_cache`.
+    #[doc(alias = "rbd_invalidate_cache")]
+    pub fn invalidate_cache(&self) -> Result<()> {
+        self.call("drop the cache of", |raw| raw.invalidate_cache())
+    }
+
+    fn zero(&self, offset: u64, len: u64, thick: bool) -> Result<()> {
+        self.check_range("write zeroes", offset, len)?;
+        self.in_pieces("write zeroes", offset, len, MOST as u64, |at, len| {
+            self.raw.write_zeroes(at, len as usize, thick)
+        })
+    }
+
+    /// librbd takes at most 2 GiB at once.
+    fn in_pieces(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        len: u64,
+        most: u64,
+        call: impl Fn(u64, u64) -> RawResult<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(most);
+            call(offset + done, piece).map_err(|errno| self.failed(operation, offset + done, piece, errno))?;
+            done += piece;
+        }
+        Ok(())
+    }
+
+    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL.
+    pub(crate) fn check_range(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
+        let size = self.size()?;
+        if offset.checked_add(len).is_some_and(|end| end <= size) {
+            return Ok(());
+        }
+        let error = self.failed(operation, offset, len, Errno::EINVAL);
+        Err(error.with_kind(ErrorKind::OutOfRange { offset, len, size }))
+    }
+
+    /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.
+    pub(crate) fn failed(&self, operation: &str, offset: u64, len: u64, errno: Errno) -> Error {
+        Error::new(format!("{operation} {len} bytes at offset {offset} of"), self.object(), errno)
+    }
+}

@@ -1,0 +1,61 @@
+//! Resizing.
+
+use std::ops::ControlFlow;
+
+use super::Image;
+use crate::error::Result;
+use crate::progress::Progress;
+
+/// Resizes an image: see [`Image::resize`].
+#[must_use = "nothing happens until `run`"]
+pub struct Resize<'a> {
+    image: &'a Image,
+    size: u64,
+    allow_shrink: bool,
+    progress: Progress<'a>,
+}
+
+impl Image {
+    /// Gives it another size in bytes. Shrinking destroys the data behind the new end and must be allowed.
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// image.resize(2 << 30).run()?;
+    /// image.resize(1 << 30).allow_shrink(true).run()?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_resize2`.
+    #[doc(alias = "rbd_resize")]
+    #[doc(alias = "rbd_resize2")]
+    #[doc(alias = "rbd_resize_with_progress")]
+    pub fn resize(&self, size: u64) -> Resize<'_> {
+        Resize { image: self, size, allow_shrink: false, progress: Progress::default() }
+    }
+}
+
+impl<'a> Resize<'a> {
+    /// Whether the image may become smaller.
+    pub fn allow_shrink(mut self, allow: bool) -> Self {
+        self.allow_shrink = allow;
+        self
+    }
+
+    /// Calls back with the objects done so far and their total; a break ends it with
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped).
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Resizes it. Blocks; shrinking for as long as there are objects to delete.
+    pub fn run(self) -> Result<()> {
+        let Resize { image, size, allow_shrink, progress } = self;
+        let now = image.size()?;
+        if size < now && !allow_shrink {
+            let why = format!("{size} bytes are less than its {now}; shrinking destroys data and must be allowed");
+            return Err(image.refuse("resize", why));
+        }
+        image.call("resize", |raw| raw.resize(size, allow_shrink, progress))
+    }
+}

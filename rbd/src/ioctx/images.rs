@@ -1,0 +1,94 @@
+//! The images of a pool or namespace: list, rename, remove.
+
+use std::ops::ControlFlow;
+
+use super::IoCtx;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::holder::Holder;
+use crate::names::{c_string, new_name};
+use crate::progress::Progress;
+
+/// An image in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct ImageEntry {
+    /// Its name. Bytes that are not UTF-8 are shown as U+FFFD.
+    pub name: String,
+    /// Its id, which a rename does not change. Empty for images of format 1.
+    pub id: String,
+}
+
+/// Removes an image: see [`IoCtx::remove`].
+#[must_use = "nothing happens until `run`"]
+pub struct RemoveImage<'a> {
+    ioctx: &'a IoCtx,
+    name: &'a str,
+    progress: Progress<'a>,
+}
+
+impl IoCtx {
+    /// The images here, sorted by name. Those in the trash are not among them.
+    ///
+    /// Implements: `rbd_list2`.
+    #[doc(alias = "rbd_list")]
+    #[doc(alias = "rbd_list2")]
+    pub fn images(&self) -> Result<Vec<ImageEntry>> {
+        let images = self.call("list the images of", || self.pool_object(), || self.raw.images())?;
+        let mut images: Vec<_> = images.into_iter().map(|(id, name)| ImageEntry { name, id }).collect();
+        images.sort_unstable();
+        Ok(images)
+    }
+
+    /// Gives an image another name. It may be open.
+    ///
+    /// Implements: `rbd_rename`.
+    #[doc(alias = "rbd_rename")]
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let object = || self.image_object(from);
+        let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
+        self.call("rename", object, || self.raw.rename(&c_from, &c_to)).map_err(|error| match error.kind() {
+            ErrorKind::Exists => {
+                let why = format!("an image '{}' exists already; choose another name", self.spec(to));
+                error.with_detail(why)
+            }
+            _ => error,
+        })
+    }
+
+    /// Removes an image with its data. It must have no snapshots, and nobody may have it open.
+    ///
+    /// Implements: `rbd_remove_with_progress`.
+    #[doc(alias = "rbd_remove")]
+    #[doc(alias = "rbd_remove_with_progress")]
+    pub fn remove<'a>(&'a self, name: &'a str) -> RemoveImage<'a> {
+        RemoveImage { ioctx: self, name, progress: Progress::default() }
+    }
+}
+
+impl<'a> RemoveImage<'a> {
+    /// Calls back with the objects removed so far and their total. A break ends it with
+    /// [`ErrorKind::Stopped`]; the image is left, damaged, and can be removed later.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Removes it. Blocks for as long as there are objects to delete.
+    pub fn run(self) -> Result<()> {
+        let RemoveImage { ioctx, name, progress } = self;
+        let object = || ioctx.image_object(name);
+        let c_name = c_string("remove", object, name)?;
+        ioctx.call("remove", object, || ioctx.raw.remove(&c_name, progress)).map_err(|error| explain(ioctx, name, error))
+    }
+}
+
+/// Names those who have it open.
+fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
+    if error.errno() != Some(Errno::EBUSY) {
+        return error;
+    }
+    // Read-only: opened for writing we should be among the watchers ourselves.
+    let Ok(watchers) = ioctx.open(name).read_only().run().and_then(|image| image.watchers()) else { return error };
+    error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
+}

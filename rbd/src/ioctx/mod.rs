@@ -1,0 +1,155 @@
+//! A pool and a namespace in it: where images live.
+
+mod create;
+mod images;
+mod namespaces;
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::cluster::{Cluster, PoolUsage};
+use crate::error::{Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::{self, RawResult};
+
+pub use create::CreateImage;
+pub use images::{ImageEntry, RemoveImage};
+
+/// A pool, with a namespace of it: images are created, listed and opened here.
+///
+/// Cheap to clone. The namespace is part of the value: [`with_namespace`](IoCtx::with_namespace) gives another one.
+#[derive(Clone)]
+pub struct IoCtx {
+    raw: Arc<raw::ioctx::IoCtx>,
+    cluster: Cluster,
+    pool: Arc<str>,
+    pool_id: i64,
+    namespace: Arc<str>,
+}
+
+impl Cluster {
+    /// A pool by its name, with the default namespace.
+    ///
+    /// Implements: `rados_ioctx_create2`.
+    #[doc(alias = "rados_ioctx_create")]
+    #[doc(alias = "rados_ioctx_create2")]
+    pub fn ioctx(&self, pool: &str) -> Result<IoCtx> {
+        let object = || Object::new(ObjectKind::Pool, pool);
+        let c_pool = c_string("open", object, pool)?;
+        let id = self.call("open", object, || self.raw().pool_lookup(&c_pool))?;
+        self.open_ioctx(pool, id, "", c"")
+    }
+
+    /// A pool by its id, with the default namespace.
+    ///
+    /// Implements: `rados_ioctx_create2`, `rados_ioctx_get_pool_name`.
+    #[doc(alias = "rados_ioctx_get_pool_name")]
+    pub fn ioctx_by_id(&self, pool_id: i64) -> Result<IoCtx> {
+        let ioctx = self.open_ioctx(&pool_id.to_string(), pool_id, "", c"")?;
+        let pool = self.call("look up", || ioctx.pool_object(), || ioctx.raw.pool_name())?;
+        Ok(IoCtx { pool: pool.into(), ..ioctx })
+    }
+
+    fn open_ioctx(&self, pool: &str, pool_id: i64, namespace: &str, c_namespace: &CStr) -> Result<IoCtx> {
+        let raw = self.call(
+            "open",
+            || Object::new(ObjectKind::Pool, pool),
+            || raw::ioctx::IoCtx::open(Arc::clone(self.raw()), pool_id, c_namespace),
+        )?;
+        Ok(IoCtx {
+            raw: Arc::new(raw),
+            cluster: self.clone(),
+            pool: pool.into(),
+            pool_id,
+            namespace: namespace.into(),
+        })
+    }
+}
+
+impl IoCtx {
+    /// The same pool with another namespace; empty for the default one. Whether it exists is not checked: see
+    /// [`namespace_exists`](IoCtx::namespace_exists).
+    ///
+    /// Implements: `rados_ioctx_set_namespace`.
+    #[doc(alias = "rados_ioctx_set_namespace")]
+    pub fn with_namespace(&self, namespace: &str) -> Result<IoCtx> {
+        let object = || Object::new(ObjectKind::Namespace, format!("{}/{namespace}", self.pool));
+        let c_namespace = c_string("use", object, namespace)?;
+        self.cluster.open_ioctx(&self.pool, self.pool_id, namespace, &c_namespace)
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The name of the pool, as it was when this was opened.
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// The id of the pool.
+    pub fn pool_id(&self) -> i64 {
+        self.pool_id
+    }
+
+    /// The namespace; empty for the default one.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What the pool holds, over all namespaces.
+    ///
+    /// Implements: `rados_ioctx_pool_stat`.
+    #[doc(alias = "rados_ioctx_pool_stat")]
+    pub fn pool_usage(&self) -> Result<PoolUsage> {
+        Ok(self.call("read the usage of", || self.pool_object(), || self.raw.pool_stat())?.into())
+    }
+
+    /// Prepares a new pool for images, as `rbd pool init` does: tags it for the application `rbd`.
+    ///
+    /// `force` takes over a pool that is tagged for another application.
+    ///
+    /// Implements: `rbd_pool_init`.
+    #[doc(alias = "rbd_pool_init")]
+    pub fn init(&self, force: bool) -> Result<()> {
+        self.call("prepare for images", || self.pool_object(), || self.raw.pool_init(force))
+    }
+
+    pub(crate) fn raw(&self) -> &Arc<raw::ioctx::IoCtx> {
+        &self.raw
+    }
+
+    pub(crate) fn pool_object(&self) -> Object {
+        Object::new(ObjectKind::Pool, &*self.pool)
+    }
+
+    /// `rbd/foo`, or `rbd/ns/foo` in a namespace.
+    pub(crate) fn spec(&self, image: &str) -> String {
+        match &*self.namespace {
+            "" => format!("{}/{image}", self.pool),
+            namespace => format!("{}/{namespace}/{image}", self.pool),
+        }
+    }
+
+    pub(crate) fn image_object(&self, image: &str) -> Object {
+        Object::new(ObjectKind::Image, self.spec(image))
+    }
+
+    pub(crate) fn call<T>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce() -> RawResult<T>,
+    ) -> Result<T> {
+        self.cluster.call(operation, object, call)
+    }
+}
+
+impl fmt::Debug for IoCtx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoCtx").field("pool", &self.pool).field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,19 @@
+//! All unsafe code of this crate: Ceph's handles and calls behind safe, still C-shaped methods.
+//!
+//! Everything here answers with a bare [`Errno`]; the layers above say on which object, and what to do about it.
+#![allow(unsafe_code)]
+
+pub(crate) mod call;
+pub(crate) mod cluster;
+pub(crate) mod image;
+pub(crate) mod image_io;
+pub(crate) mod ioctx;
+pub(crate) mod log;
+pub(crate) mod options;
+pub(crate) mod progress;
+pub(crate) mod thread;
+
+use crate::errno::Errno;
+
+/// What a C call gave: its value, or the errno.
+pub(crate) type RawResult<T> = Result<T, Errno>;

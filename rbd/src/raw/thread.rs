@@ -1,0 +1,98 @@
+//! Which threads are Ceph's, and what must not happen on them.
+//!
+//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait for themselves, for ever.
+//! Every function of ours that C calls therefore marks its thread for as long as it runs, and the handles' Drop hand the
+//! work to a reaper thread where they see the mark.
+
+use std::cell::Cell;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it lives, this thread counts as one of Ceph's.
+pub(crate) struct CallbackMark(());
+
+impl CallbackMark {
+    pub(crate) fn set() -> CallbackMark {
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        CallbackMark(())
+    }
+}
+
+impl Drop for CallbackMark {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Whether this thread runs a callback of Ceph's at the moment.
+pub(crate) fn in_callback() -> bool {
+    DEPTH.with(|depth| depth.get() > 0)
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs `job` here, or on the reaper thread when this is one of Ceph's.
+pub(crate) fn outside_callback(job: impl FnOnce() + Send + 'static) {
+    if in_callback() { reap(job) } else { job() }
+}
+
+/// Runs `job` on the reaper thread, after all that it was given before.
+pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
+    static REAPER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    let mut job: Job = Box::new(job);
+    let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sender) = &*reaper {
+        match sender.send(job) {
+            Ok(()) => return,
+            Err(refused) => job = refused.0,
+        }
+    }
+    let (sender, receiver) = channel::<Job>();
+    let spawned = std::thread::Builder::new().name("rbd-reaper".into()).spawn(move || {
+        for job in receiver {
+            // A panic of one job must not cost the ones behind it.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+        }
+    });
+    match spawned {
+        Ok(_) => {
+            let _ = sender.send(job);
+            *reaper = Some(sender);
+        }
+        // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
+        Err(_) => std::mem::forget(job),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread_of(run: impl FnOnce(Box<dyn FnOnce() + Send>)) -> String {
+        let (sender, receiver) = channel();
+        run(Box::new(move || sender.send(std::thread::current().name().unwrap_or("").to_owned()).unwrap()));
+        receiver.recv().unwrap()
+    }
+
+    #[test]
+    fn work_leaves_a_marked_thread_and_only_that() {
+        let here = std::thread::current().name().unwrap_or("").to_owned();
+        assert_eq!(thread_of(|job| outside_callback(job)), here);
+        let outer = CallbackMark::set();
+        let inner = CallbackMark::set();
+        drop(inner);
+        assert_eq!(thread_of(|job| outside_callback(job)), "rbd-reaper");
+        drop(outer);
+        assert_eq!(thread_of(|job| outside_callback(job)), here);
+    }
+
+    #[test]
+    fn the_reaper_survives_a_panic() {
+        reap(|| panic!("one bad job"));
+        assert_eq!(thread_of(reap), "rbd-reaper");
+    }
+}
