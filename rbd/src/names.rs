@@ -5,7 +5,11 @@ use std::ffi::CString;
 use crate::error::{Error, Object, Result};
 
 /// A C string of a name or value; a NUL inside is refused.
-pub(crate) fn c_string(operation: &'static str, object: impl FnOnce() -> Object, text: &str) -> Result<CString> {
+pub(crate) fn c_string(
+    operation: &'static str,
+    object: impl FnOnce() -> Object,
+    text: &str,
+) -> Result<CString> {
     CString::new(text).map_err(|_| {
         Error::invalid(operation, object(), format!("{text:?} contains a NUL byte, which Ceph cannot store"))
     })
@@ -17,7 +21,9 @@ pub(crate) fn new_name(operation: &'static str, object: impl Fn() -> Object, tex
         return Err(Error::invalid(operation, object(), "the name is empty"));
     }
     if let Some(bad) = text.chars().find(|c| matches!(c, '/' | '@')) {
-        let why = format!("the name {text:?} contains '{bad}', which separates pool, namespace, image and snapshot");
+        let why = format!(
+            "the name {text:?} contains '{bad}', which separates pool, namespace, image and snapshot"
+        );
         return Err(Error::invalid(operation, object(), why));
     }
     c_string(operation, object, text)

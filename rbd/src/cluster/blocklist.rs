@@ -50,7 +50,10 @@ impl Cluster {
         let reply = self.json_on("list the blocklist of", || self.object(), &command)?;
         let text = |entry: &Value, field| entry[field].as_str().unwrap_or_default().to_owned();
         let entries = reply.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(entries.iter().map(|entry| Blocked { address: text(entry, "addr"), until: text(entry, "until") }).collect())
+        Ok(entries
+            .iter()
+            .map(|entry| Blocked { address: text(entry, "addr"), until: text(entry, "until") })
+            .collect())
     }
 }
 
@@ -59,7 +62,8 @@ fn address_of(operation: &'static str, address: &str) -> Result<std::ffi::CStrin
     let object = || Object::new(ObjectKind::User, address);
     let plain = address.strip_prefix("v1:").or_else(|| address.strip_prefix("v2:")).unwrap_or(address);
     let (place, nonce) = plain.split_once('/').map_or((plain, None), |(place, nonce)| (place, Some(nonce)));
-    let is_address = place.parse::<std::net::SocketAddr>().is_ok() || place.parse::<std::net::IpAddr>().is_ok();
+    let is_address =
+        place.parse::<std::net::SocketAddr>().is_ok() || place.parse::<std::net::IpAddr>().is_ok();
     if !is_address || nonce.is_some_and(|nonce| nonce.parse::<u32>().is_err()) {
         let why = "it is not an address of the form IP:PORT/NONCE, as watchers and lock owners have it";
         return Err(Error::invalid(operation, object(), why));

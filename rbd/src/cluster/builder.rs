@@ -143,11 +143,13 @@ impl ClusterBuilder {
     pub fn connect(self) -> Result<Cluster> {
         let early = if self.ignore_environment { EarlyArgs::default() } else { EarlyArgs::from_env() };
         let user = entity(self.user.clone().or(early.user.clone()).unwrap_or_else(|| "admin".into()))?;
-        let cluster_name = self.cluster_name.clone().or(early.cluster_name.clone()).unwrap_or_else(|| "ceph".into());
+        let cluster_name =
+            self.cluster_name.clone().or(early.cluster_name.clone()).unwrap_or_else(|| "ceph".into());
 
         let object = || Object::new(ObjectKind::Cluster, cluster_name.as_str());
         let (c_name, c_user) = (c_string(CONNECT, object, &cluster_name)?, c_string(CONNECT, object, &user)?);
-        let raw = RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
+        let raw =
+            RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
 
         let have_file = self.read_file(&raw, early.conf_file)?;
         if !self.ignore_environment {
@@ -211,7 +213,11 @@ impl ClusterBuilder {
             let seconds = wanted.map_or(0, |wanted| wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0));
             if wanted.is_some() && seconds == 0 {
                 let object = Object::new(ObjectKind::ConfigOption, *option);
-                return Err(Error::invalid("set", object, "a timeout of zero can never be met; None means no timeout"));
+                return Err(Error::invalid(
+                    "set",
+                    object,
+                    "a timeout of zero can never be met; None means no timeout",
+                ));
             }
             set(raw, option, &seconds.to_string())?;
         }
@@ -225,9 +231,11 @@ fn entity(user: String) -> Result<String> {
     match user.split_once('.') {
         Some(("client", "")) => Err(Error::invalid("connect as", object(), "the user's id is empty")),
         Some(("client", _)) => Ok(user),
-        Some(("mon" | "osd" | "mgr" | "mds" | "auth", _)) => {
-            Err(Error::invalid("connect as", object(), "images are used as a client: name a user of type client"))
-        }
+        Some(("mon" | "osd" | "mgr" | "mds" | "auth", _)) => Err(Error::invalid(
+            "connect as",
+            object(),
+            "images are used as a client: name a user of type client",
+        )),
         None if user.is_empty() => Err(Error::invalid("connect as", object(), "the user's id is empty")),
         _ => Ok(format!("client.{user}")),
     }
@@ -237,7 +245,8 @@ fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     let object = || Object::new(ObjectKind::ConfigOption, option);
     let name = c_string("set", object, option)?;
     // Not `c_string`: its error would show the value, which may be a key.
-    let value = CString::new(value).map_err(|_| Error::invalid("set", object(), "the value contains a NUL byte"))?;
+    let value =
+        CString::new(value).map_err(|_| Error::invalid("set", object(), "the value contains a NUL byte"))?;
     raw.conf_set(&name, &value).map_err(|errno| match errno {
         Errno::ENOENT => Error::new("set", object(), errno),
         errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(
@@ -259,7 +268,10 @@ fn is_set(raw: &RawCluster, option: &str, default: f64) -> bool {
 /// Takes the client's log into memory, unless the configuration wants it somewhere.
 fn attach_log(raw: &RawCluster) -> Option<Log> {
     let wanted = |option| get(raw, option).is_some_and(|value| value == "true");
-    if get(raw, "log_file").is_some_and(|path| !path.is_empty()) || wanted("log_to_stderr") || wanted("log_to_syslog") {
+    if get(raw, "log_file").is_some_and(|path| !path.is_empty())
+        || wanted("log_to_stderr")
+        || wanted("log_to_syslog")
+    {
         return None;
     }
     let log = Log::new().ok()?;
@@ -301,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_bad_option_is_named_and_a_key_is_never_shown() {
-        let error = Cluster::builder().no_conf_file().ignore_environment().option("no_such_option", "1").connect();
+        let error =
+            Cluster::builder().no_conf_file().ignore_environment().option("no_such_option", "1").connect();
         assert_eq!(*error.unwrap_err().kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
         let builder = Cluster::builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
         assert!(!format!("{builder:?}").contains("AQBi"));

@@ -45,8 +45,9 @@ impl Cluster {
         command: &Value,
     ) -> Result<Value> {
         let reply = self.command_on(operation, &object, command)?;
-        serde_json::from_slice(&reply)
-            .map_err(|error| Error::invalid(operation, object(), format!("the cluster's answer is not JSON: {error}")))
+        serde_json::from_slice(&reply).map_err(|error| {
+            Error::invalid(operation, object(), format!("the cluster's answer is not JSON: {error}"))
+        })
     }
 
     fn command(

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn takes_what_concerns_the_client_and_leaves_the_rest() {
-        let early = EarlyArgs::parse("--id backup --keyring /k --conf=/etc/c.conf --debug-ms=1 --cluster west");
+        let early =
+            EarlyArgs::parse("--id backup --keyring /k --conf=/etc/c.conf --debug-ms=1 --cluster west");
         assert_eq!(early.user.as_deref(), Some("backup"));
         assert_eq!(early.conf_file.as_deref(), Some("/etc/c.conf"));
         assert_eq!(early.cluster_name.as_deref(), Some("west"));

@@ -59,7 +59,8 @@ impl Cluster {
     /// The key of any user, as `ceph auth get-key client.admin` prints it. Needs the capability to read the auth database.
     pub fn auth_get_key(&self, user: &str) -> Result<Key> {
         let object = || Object::new(ObjectKind::User, user);
-        let reply = self.command_on("read the key of", object, &json!({ "prefix": "auth get-key", "entity": user }))?;
+        let reply =
+            self.command_on("read the key of", object, &json!({ "prefix": "auth get-key", "entity": user }))?;
         let reply = Zeroizing::new(reply);
         Ok(Key::new(&String::from_utf8_lossy(&reply)))
     }
@@ -89,7 +90,8 @@ impl Cluster {
             }
         }
         let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
-        Err(Error::new("find the key of", Object::new(ObjectKind::User, self.user()), Errno::ENOENT).with_detail(why))
+        Err(Error::new("find the key of", Object::new(ObjectKind::User, self.user()), Errno::ENOENT)
+            .with_detail(why))
     }
 }
 
@@ -138,7 +140,8 @@ mod tests {
 
     #[test]
     fn finds_the_users_section() {
-        let keyring = format!("[client.other]\n\tkey = no\n[client.admin]\n\tcaps mon = \"allow *\"\n\tkey = {KEY}\n");
+        let keyring =
+            format!("[client.other]\n\tkey = no\n[client.admin]\n\tcaps mon = \"allow *\"\n\tkey = {KEY}\n");
         assert_eq!(key_of(&keyring, "client.admin").unwrap().expose(), KEY);
         assert!(key_of(&keyring, "client.nobody").is_none());
     }

@@ -72,7 +72,8 @@ impl<I: Borrow<Image>> Seek for Cursor<I> {
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
             SeekFrom::End(by) => self.image().size()?.checked_add_signed(by),
         };
-        let out_of_bounds = || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the image");
+        let out_of_bounds =
+            || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the image");
         self.position = target.ok_or_else(out_of_bounds)?;
         Ok(self.position)
     }

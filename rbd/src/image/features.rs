@@ -40,7 +40,8 @@ impl Image {
         }
         let now = self.features()?;
         if now != plan.before() {
-            let why = format!("the plan was made for {}, but the image has {now}: make a new plan", plan.before());
+            let why =
+                format!("the plan was made for {}, but the image has {now}: make a new plan", plan.before());
             return Err(self.refuse("change the features of", why));
         }
         let change = plan.disables();

@@ -183,7 +183,11 @@ impl Image {
             SystemTime::UNIX_EPOCH.checked_sub(since(time.tv_sec))
         };
         whole
-            .and_then(|whole| whole.checked_add(Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))))
-            .ok_or_else(|| Error::invalid("read the times of", self.object(), "the time does not exist in this system"))
+            .and_then(|whole| {
+                whole.checked_add(Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0)))
+            })
+            .ok_or_else(|| {
+                Error::invalid("read the times of", self.object(), "the time does not exist in this system")
+            })
     }
 }

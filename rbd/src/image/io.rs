@@ -120,7 +120,9 @@ impl Image {
         }
         self.check_range("write a pattern of", offset, len)?;
         let most = MOST as u64 / unit * unit;
-        self.in_pieces("write a pattern of", offset, len, most, |at, len| self.raw.write_same(at, len as usize, pattern))
+        self.in_pieces("write a pattern of", offset, len, most, |at, len| {
+            self.raw.write_same(at, len as usize, pattern)
+        })
     }
 
     /// Writes `data` if the image holds `expected` there, both of the same length. The range must lie within one object
@@ -131,7 +133,11 @@ impl Image {
     pub fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> Result<Compare> {
         let operation = "compare and write";
         if expected.len() != data.len() {
-            let why = format!("{} bytes are expected but {} given: they must be as many", expected.len(), data.len());
+            let why = format!(
+                "{} bytes are expected but {} given: they must be as many",
+                expected.len(),
+                data.len()
+            );
             return Err(self.refuse(operation, why));
         }
         let len = data.len() as u64;
@@ -178,7 +184,8 @@ impl Image {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(most);
-            call(offset + done, piece).map_err(|errno| self.failed(operation, offset + done, piece, errno))?;
+            call(offset + done, piece)
+                .map_err(|errno| self.failed(operation, offset + done, piece, errno))?;
             done += piece;
         }
         Ok(())

@@ -62,10 +62,6 @@ impl Image {
         ioctx.call("close", || Object::new(ObjectKind::Image, spec), || raw.close())
     }
 
-    pub(crate) fn raw(&self) -> &raw::image::Image {
-        &self.raw
-    }
-
     pub(crate) fn object(&self) -> Object {
         match &self.snapshot {
             Some(_) => Object::new(ObjectKind::Snapshot, self.spec.as_str()),
@@ -94,6 +90,9 @@ impl Image {
 
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Image").field("spec", &self.spec).field("read_only", &self.is_read_only()).finish_non_exhaustive()
+        f.debug_struct("Image")
+            .field("spec", &self.spec)
+            .field("read_only", &self.is_read_only())
+            .finish_non_exhaustive()
     }
 }

@@ -73,13 +73,18 @@ impl<'a> OpenImage<'a> {
         let open = |snapshot, read_only| {
             raw::image::Image::open(Arc::clone(ioctx.raw()), self.by, &name, snapshot, read_only)
         };
-        let raw = ioctx.call("open", object, || open(snapshot.as_deref(), self.read_only)).map_err(|error| {
-            // librbd gives ENOENT for a missing image and a missing snapshot alike.
-            let image_is_missing = snapshot.is_some()
-                && error.errno() == Some(Errno::ENOENT)
-                && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
-            if image_is_missing { error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image }) } else { error }
-        })?;
+        let raw =
+            ioctx.call("open", object, || open(snapshot.as_deref(), self.read_only)).map_err(|error| {
+                // librbd gives ENOENT for a missing image and a missing snapshot alike.
+                let image_is_missing = snapshot.is_some()
+                    && error.errno() == Some(Errno::ENOENT)
+                    && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
+                if image_is_missing {
+                    error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
+                } else {
+                    error
+                }
+            })?;
         Ok(Image {
             raw,
             ioctx: ioctx.clone(),

@@ -53,7 +53,8 @@ impl<'a> Resize<'a> {
         let Resize { image, size, allow_shrink, progress } = self;
         let now = image.size()?;
         if size < now && !allow_shrink {
-            let why = format!("{size} bytes are less than its {now}; shrinking destroys data and must be allowed");
+            let why =
+                format!("{size} bytes are less than its {now}; shrinking destroys data and must be allowed");
             return Err(image.refuse("resize", why));
         }
         image.call("resize", |raw| raw.resize(size, allow_shrink, progress))

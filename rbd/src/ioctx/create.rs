@@ -39,7 +39,15 @@ impl IoCtx {
     #[doc(alias = "rbd_create3")]
     #[doc(alias = "rbd_create4")]
     pub fn create<'a>(&'a self, name: &'a str, size: u64) -> CreateImage<'a> {
-        CreateImage { ioctx: self, name, size, features: None, object_size: None, striping: None, data_pool: None }
+        CreateImage {
+            ioctx: self,
+            name,
+            size,
+            features: None,
+            object_size: None,
+            striping: None,
+            data_pool: None,
+        }
     }
 }
 
@@ -85,17 +93,23 @@ impl<'a> CreateImage<'a> {
         }
         let object_size = match self.object_size {
             Some(size) if !size.is_power_of_two() || !ORDERS.contains(&size.trailing_zeros()) => {
-                return Err(format!("an object size of {size} bytes is not a power of two from 4 KiB to 32 MiB"));
+                return Err(format!(
+                    "an object size of {size} bytes is not a power of two from 4 KiB to 32 MiB"
+                ));
             }
             Some(size) => size,
             None => 4 << 20,
         };
         if let Some((unit, count)) = self.striping {
             if unit == 0 || count == 0 {
-                return Err(format!("striping of {count} objects in units of {unit} bytes: neither may be zero"));
+                return Err(format!(
+                    "striping of {count} objects in units of {unit} bytes: neither may be zero"
+                ));
             }
             if self.object_size.is_some() && object_size % unit != 0 {
-                return Err(format!("a stripe unit of {unit} bytes does not divide the object size of {object_size}"));
+                return Err(format!(
+                    "a stripe unit of {unit} bytes does not divide the object size of {object_size}"
+                ));
             }
         }
         Ok(())
@@ -135,7 +149,9 @@ impl<'a> CreateImage<'a> {
         }
         let Some(missing) = self.missing() else { return error };
         let what = missing.kind;
-        error.with_kind(ErrorKind::NotFound { what }).with_detail(format!("the {missing} does not exist; create it first"))
+        error
+            .with_kind(ErrorKind::NotFound { what })
+            .with_detail(format!("the {missing} does not exist; create it first"))
     }
 
     fn missing(&self) -> Option<Object> {

@@ -79,7 +79,9 @@ impl<'a> RemoveImage<'a> {
         let RemoveImage { ioctx, name, progress } = self;
         let object = || ioctx.image_object(name);
         let c_name = c_string("remove", object, name)?;
-        ioctx.call("remove", object, || ioctx.raw.remove(&c_name, progress)).map_err(|error| explain(ioctx, name, error))
+        ioctx
+            .call("remove", object, || ioctx.raw.remove(&c_name, progress))
+            .map_err(|error| explain(ioctx, name, error))
     }
 }
 
@@ -89,6 +91,8 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
         return error;
     }
     // Read-only: opened for writing we should be among the watchers ourselves.
-    let Ok(watchers) = ioctx.open(name).read_only().run().and_then(|image| image.watchers()) else { return error };
+    let Ok(watchers) = ioctx.open(name).read_only().run().and_then(|image| image.watchers()) else {
+        return error;
+    };
     error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
 }

@@ -150,6 +150,9 @@ impl IoCtx {
 
 impl fmt::Debug for IoCtx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IoCtx").field("pool", &self.pool).field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("IoCtx")
+            .field("pool", &self.pool)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
     }
 }

@@ -250,4 +250,3 @@ fn version(call: unsafe extern "C" fn(*mut c_int, *mut c_int, *mut c_int)) -> Ve
     unsafe { call(&raw mut major, &raw mut minor, &raw mut extra) };
     Version { major, minor, extra }
 }
-

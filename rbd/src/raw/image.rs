@@ -71,10 +71,6 @@ impl Image {
         self.handle
     }
 
-    pub(crate) fn ioctx(&self) -> &Arc<IoCtx> {
-        &self.ioctx
-    }
-
     pub(crate) fn open(
         ioctx: Arc<IoCtx>,
         by: By,
@@ -104,7 +100,10 @@ impl Image {
         Ok(())
     }
 
-    fn number(&self, call: unsafe extern "C" fn(sys::rbd_image_t, *mut u64) -> std::ffi::c_int) -> RawResult<u64> {
+    fn number(
+        &self,
+        call: unsafe extern "C" fn(sys::rbd_image_t, *mut u64) -> std::ffi::c_int,
+    ) -> RawResult<u64> {
         let mut value = 0;
         // SAFETY: the image is open; every function passed here writes one u64.
         check(unsafe { call(self.handle, &raw mut value) })?;
@@ -190,7 +189,8 @@ impl Image {
 
     pub(crate) fn id(&self) -> RawResult<String> {
         // SAFETY: the buffer has `len` bytes.
-        let fetch = |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(self.handle, buffer, len) }, 0);
+        let fetch =
+            |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(self.handle, buffer, len) }, 0);
         // SAFETY: `fetch` writes at most the length it is given.
         unsafe { grow_string(64, fetch) }
     }

@@ -17,7 +17,8 @@ use crate::progress::Progress;
 #[derive(Debug)]
 pub(crate) struct IoCtx {
     handle: sys::rados_ioctx_t,
-    cluster: Arc<Cluster>,
+    /// Never read: it keeps the cluster connected.
+    _cluster: Arc<Cluster>,
 }
 
 // SAFETY: librados allows use of an ioctx from any thread; the calls that would change it (namespace, locator, snapshot) are
@@ -42,15 +43,11 @@ impl IoCtx {
         self.handle
     }
 
-    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
-    }
-
     pub(crate) fn open(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
         let mut handle = ptr::null_mut();
         // SAFETY: the cluster handle is valid, the out pointer lives through the call.
         check(unsafe { sys::rados_ioctx_create2(cluster.as_ptr(), pool_id, &raw mut handle) })?;
-        let ioctx = IoCtx { handle, cluster };
+        let ioctx = IoCtx { handle, _cluster: cluster };
         // SAFETY: nobody else has the handle yet; the string is copied.
         unsafe { sys::rados_ioctx_set_namespace(ioctx.handle, namespace.as_ptr()) };
         Ok(ioctx)
@@ -119,7 +116,8 @@ impl IoCtx {
         // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the number it is given.
         let mut specs = unsafe { grow(128, fetch) }?;
         // SAFETY: on success both strings of each are set.
-        let images = specs.iter().map(|spec| unsafe { (copy_string(spec.id), copy_string(spec.name)) }).collect();
+        let images =
+            specs.iter().map(|spec| unsafe { (copy_string(spec.id), copy_string(spec.name)) }).collect();
         // SAFETY: the strings are the library's; they are not used after this.
         unsafe { sys::rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len()) };
         Ok(images)

@@ -87,7 +87,9 @@ fn messages(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
         let mut words = line.splitn(3, ' ');
-        let (Some(time), Some(_thread), Some(rest)) = (words.next(), words.next(), words.next()) else { continue };
+        let (Some(time), Some(_thread), Some(rest)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
         if !time.starts_with(|c: char| c.is_ascii_digit()) {
             continue;
         }

@@ -81,13 +81,13 @@ mod tests {
     #[test]
     fn work_leaves_a_marked_thread_and_only_that() {
         let here = std::thread::current().name().unwrap_or("").to_owned();
-        assert_eq!(thread_of(|job| outside_callback(job)), here);
+        assert_eq!(thread_of(outside_callback), here);
         let outer = CallbackMark::set();
         let inner = CallbackMark::set();
         drop(inner);
-        assert_eq!(thread_of(|job| outside_callback(job)), "rbd-reaper");
+        assert_eq!(thread_of(outside_callback), "rbd-reaper");
         drop(outer);
-        assert_eq!(thread_of(|job| outside_callback(job)), here);
+        assert_eq!(thread_of(outside_callback), here);
     }
 
     #[test]
