@@ -1,0 +1,154 @@
+//! From nothing to a ready cluster.
+//!
+//! All keys are made first and given to the monitor at its creation; so the data directories of monitor and OSDs are made
+//! side by side, and every daemon starts as soon as the monitor answers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::builder::Builder;
+use crate::cluster::{Addresses, TestCluster};
+use crate::daemon::Daemon;
+use crate::daemons::Daemons;
+use crate::directory::Directory;
+use crate::error::IoContext as _;
+use crate::ports::Port;
+use crate::program::{self, Tool};
+use crate::{Access, Error, Result, keyring, ports, ready, settings};
+
+/// Starts the wanted cluster. Another program may take a port between its choice and the monitor's start: then with
+/// others, some times over.
+pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
+    for program in ["ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool"] {
+        program::find(program)?;
+    }
+    if wanted.mgr {
+        program::find("ceph-mgr")?;
+    }
+    let directory = Directory::create(wanted.keep.as_deref())?;
+    let mut lost_ports = Vec::new();
+    loop {
+        let ports = ports::reserve_pair(&wanted.monitor_ports)?;
+        let mut daemons = Daemons::new(&directory);
+        match run_up(&wanted, directory.path(), &ports, &mut daemons) {
+            Ok((access, fsid)) => {
+                let addresses = Addresses::new(ports.0.number, ports.1.number);
+                return Ok(TestCluster::new(wanted, directory, ports, daemons, access, fsid, addresses));
+            }
+            Err(Error::DaemonDied { daemon: Daemon::Mon, log, .. })
+                if log.contains("Address already in use") && lost_ports.len() < 4 =>
+            {
+                drop(daemons);
+                lost_ports.push(ports); // Kept, lest they be chosen again.
+                directory.clear()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes the data directories, starts the daemons, waits until all is ready.
+fn run_up(
+    wanted: &Builder,
+    directory: &Path,
+    (v2, v1): &(Port, Port),
+    daemons: &mut Daemons,
+) -> Result<(Access, String)> {
+    let monitors = format!("[v2:127.0.0.1:{},v1:127.0.0.1:{}]", v2.number, v1.number);
+    let fsid = new_uuid()?;
+    let osds = || (0..wanted.osds).map(Daemon::Osd);
+    let mgr = wanted.mgr.then_some(Daemon::Mgr);
+    let daemon_directories = osds().chain(mgr).chain([Daemon::Mon]).map(|name| name.to_string());
+    for name in daemon_directories.chain(["log".into(), "run".into()]) {
+        let path = directory.join(name);
+        fs::create_dir(&path).context("creating", &path)?;
+    }
+    let conf = directory.join("ceph.conf");
+    let text = settings::conf(wanted, directory, &fsid, &monitors).to_string();
+    fs::write(&conf, text).context("writing", &conf)?;
+    keyring::create(directory, wanted.osds, wanted.mgr, &wanted.key_type)?;
+    create_monmap(directory, &fsid, &monitors, &wanted.key_type)?;
+
+    // The data directories, side by side.
+    let uuids: Vec<_> = osds().map(|_| new_uuid()).collect::<Result<_>>()?;
+    let mut create_mon = make_data(Daemon::Mon, directory)?;
+    create_mon.arg("--keyring").arg(directory.join("initial.keyring"));
+    let create_mon = Tool::start(create_mon)?;
+    let create_osds = osds().zip(&uuids).map(|(osd, uuid)| {
+        let mut command = make_data(osd, directory)?;
+        command.args(["--osd-uuid", uuid]);
+        Tool::start(command)
+    });
+    let create_osds: Vec<_> = create_osds.collect::<Result<_>>()?;
+    create_mon.finish()?;
+
+    daemons.start(Daemon::Mon)?;
+    ready::wait_for_monitor(daemons, v2.number)?;
+    let access = Access::new(&conf);
+    // The module would create a pool for its data.
+    let unwanted = json!({
+        "who": "mgr", "name": "mgr/devicehealth/enable_monitoring", "value": "false", "force": true,
+    });
+    access.mon_query("config set", unwanted)?;
+    if let Some(mgr) = mgr {
+        daemons.start(mgr)?;
+    }
+    // The monitor numbers OSDs in the order of these commands.
+    for uuid in &uuids {
+        access.mon_query("osd new", json!({ "uuid": uuid }))?;
+    }
+    for (osd, created) in osds().zip(create_osds) {
+        created.finish()?;
+        daemons.start(osd)?;
+    }
+    for pool in &wanted.pools {
+        access.mon_query("osd pool create", json!({ "pool": pool }))?;
+    }
+    ready::wait_for_osds(&access, daemons, wanted.osds, START)?;
+    if wanted.mgr {
+        ready::wait_for_clean(&access, daemons, START)?;
+    }
+    for pool in &wanted.pools {
+        access.init_pool(pool)?;
+    }
+    if wanted.mgr {
+        ready::wait_for_health(&access, daemons)?;
+    }
+    daemons.check()?;
+    Ok((access, fsid))
+}
+
+/// Far beyond what a slow machine takes.
+const START: Duration = Duration::from_secs(120);
+
+fn make_data(daemon: Daemon, directory: &Path) -> Result<Command> {
+    let mut command = program::command(daemon.program())?;
+    command.arg("-c").arg(directory.join("ceph.conf")).args(["-i", &daemon.id(), "--mkfs"]);
+    command.arg("--monmap").arg(directory.join("monmap"));
+    Ok(command)
+}
+
+fn create_monmap(directory: &Path, fsid: &str, monitors: &str, key_type: &str) -> Result<()> {
+    let mut help = program::command("monmaptool")?;
+    help.arg("--help");
+    // Ceph 20 has several ciphers; the default one is unknown to older clients and kernels.
+    let knows_ciphers = program::run(help).is_ok_and(|help| help.contains("--auth-service-cipher"));
+    let mut command = program::command("monmaptool")?;
+    command.args(["--create", "--fsid", fsid, "--addv", &Daemon::Mon.id(), monitors]);
+    if knows_ciphers {
+        command.args(["--auth-service-cipher", key_type, "--auth-preferred-cipher", key_type]);
+        command.args(["--auth-allowed-ciphers", "aes,aes256k"]);
+    }
+    command.arg(directory.join("monmap"));
+    program::run(command).map(drop)
+}
+
+/// A random UUID, from the kernel.
+fn new_uuid() -> Result<String> {
+    let source = Path::new("/proc/sys/kernel/random/uuid");
+    Ok(fs::read_to_string(source).context("reading", source)?.trim().to_owned())
+}

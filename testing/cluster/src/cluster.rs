@@ -1,0 +1,211 @@
+//! The running cluster, in the hands of its owner.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::builder::Builder;
+use crate::daemon::Daemon;
+use crate::daemons::Daemons;
+use crate::directory::Directory;
+use crate::ports::Port;
+use crate::ready::{self, Probe};
+use crate::{Access, Error, Result};
+
+/// How long the cluster may take to notice that a daemon went or came.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// A real Ceph cluster on loopback. Dropping it ends all daemons and removes its directory.
+///
+/// It dies with its process too, however that ends, and no matter which thread started it.
+/// What clients need is in [`Access`], to which this dereferences.
+#[derive(Debug)]
+pub struct TestCluster {
+    // The order matters: they are dropped in it. Our own client goes while the monitor is there; the daemons go before
+    // their directory; the ports are free again last.
+    access: Access,
+    daemons: Mutex<Daemons>,
+    directory: Directory,
+    _ports: (Port, Port),
+    wanted: Builder,
+    fsid: String,
+    addresses: Addresses,
+}
+
+/// Where the monitor listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Addresses {
+    /// The address for protocol version 2, `127.0.0.1:PORT`.
+    pub v2: String,
+    /// The address for protocol version 1, which older kernels need.
+    pub v1: String,
+}
+
+impl Addresses {
+    pub(crate) fn new(v2: u16, v1: u16) -> Self {
+        Self { v2: format!("127.0.0.1:{v2}"), v1: format!("127.0.0.1:{v1}") }
+    }
+}
+
+impl Deref for TestCluster {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl TestCluster {
+    /// A description of the wanted cluster, by default one OSD in memory and one pool called `rbd`.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(
+        wanted: Builder,
+        directory: Directory,
+        ports: (Port, Port),
+        daemons: Daemons,
+        access: Access,
+        fsid: String,
+        addresses: Addresses,
+    ) -> Self {
+        let daemons = Mutex::new(daemons);
+        Self { access, daemons, directory, _ports: ports, wanted, fsid, addresses }
+    }
+
+    /// The cluster's id.
+    pub fn fsid(&self) -> &str {
+        &self.fsid
+    }
+
+    /// Where the monitor listens.
+    pub fn monitor_addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The directory with configuration, keyrings, logs (`log/`) and data.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The keyring file of `client.admin`.
+    pub fn admin_keyring(&self) -> PathBuf {
+        self.directory().join("ceph.client.admin.keyring")
+    }
+
+    /// The pid of a running daemon.
+    pub fn pid(&self, daemon: Daemon) -> Option<u32> {
+        self.daemons().pid(daemon)
+    }
+
+    /// An error with the last log lines of the first daemon that ended although nobody stopped it.
+    pub fn check(&self) -> Result<()> {
+        self.daemons().check()
+    }
+
+    /// Ends a daemon in order (SIGTERM) and waits for its end; for an OSD also until the cluster knows.
+    pub fn stop_daemon(&self, daemon: Daemon) -> Result<()> {
+        let mut daemons = self.daemons();
+        daemons.terminate(daemon)?;
+        match daemon {
+            Daemon::Osd(number) if daemons.is_running(Daemon::Mon) => {
+                ready::wait(&mut daemons, "the OSD to be down", NOTICE, || {
+                    let osd = self.access.osd_state(number)?;
+                    Ok(if osd.up { Probe::NotYet("it is up".to_owned()) } else { Probe::Ready(()) })
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills a daemon (SIGKILL). The cluster is not told: with one OSD the monitor takes it for alive for many minutes,
+    /// with several the others report it after about 20 s.
+    pub fn kill_daemon(&self, daemon: Daemon) -> Result<()> {
+        self.daemons().kill(daemon)
+    }
+
+    /// Starts a daemon that was stopped or killed, and waits until it serves: an OSD is up and, if a manager runs, every
+    /// placement group `active+clean`; the monitor has a quorum; the manager is available.
+    pub fn start_daemon(&self, daemon: Daemon) -> Result<()> {
+        let mut daemons = self.daemons();
+        match daemon {
+            Daemon::Osd(number) => {
+                let before = self.access.osd_state(number)?;
+                daemons.start(daemon)?;
+                ready::wait(&mut daemons, "the OSD to be up", NOTICE, || {
+                    let now = self.access.osd_state(number)?;
+                    Ok(if now.up && now.up_from > before.up_from {
+                        Probe::Ready(())
+                    } else {
+                        Probe::NotYet("it is down".to_owned())
+                    })
+                })?;
+                if daemons.is_running(Daemon::Mgr) {
+                    ready::wait_for_clean(&self.access, &mut daemons, NOTICE)?;
+                }
+                Ok(())
+            }
+            Daemon::Mon => {
+                daemons.start(daemon)?;
+                ready::wait(&mut daemons, "the monitor's quorum", NOTICE, || {
+                    Ok(match self.access.status() {
+                        Ok(_) => Probe::Ready(()),
+                        Err(error) => Probe::NotYet(error.to_string()),
+                    })
+                })
+            }
+            Daemon::Mgr if !self.wanted.mgr => {
+                Err(Error::Invalid("the cluster was built without a manager".to_owned()))
+            }
+            Daemon::Mgr => {
+                daemons.start(daemon)?;
+                ready::wait_for_clean(&self.access, &mut daemons, NOTICE)
+            }
+            Daemon::RbdMirror => Err(Error::Invalid("use start_rbd_mirror for the first start".to_owned())),
+        }
+    }
+
+    /// Freezes a daemon (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn pause(&self, daemon: Daemon) -> Result<()> {
+        self.daemons().set_paused(daemon, true)
+    }
+
+    /// Lets a paused daemon go on (SIGCONT).
+    pub fn resume(&self, daemon: Daemon) -> Result<()> {
+        self.daemons().set_paused(daemon, false)
+    }
+
+    /// [`stop_daemon`](Self::stop_daemon) for an OSD.
+    pub fn stop_osd(&self, number: u32) -> Result<()> {
+        self.stop_daemon(Daemon::Osd(number))
+    }
+
+    /// [`start_daemon`](Self::start_daemon) for an OSD.
+    pub fn start_osd(&self, number: u32) -> Result<()> {
+        self.start_daemon(Daemon::Osd(number))
+    }
+
+    /// [`kill_daemon`](Self::kill_daemon) for an OSD.
+    pub fn kill_osd(&self, number: u32) -> Result<()> {
+        self.kill_daemon(Daemon::Osd(number))
+    }
+
+    /// Ends the cluster and removes its directory. If the directory is kept, the daemons end in order and save their
+    /// data; otherwise they are killed. What [`Drop`] does too, but failures are told.
+    pub fn stop(self) -> Result<()> {
+        let Self { access, daemons, directory, _ports, wanted, .. } = self;
+        drop(access);
+        let mut daemons = daemons.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ended = if wanted.keep.is_some() { daemons.terminate_all() } else { Ok(()) };
+        drop(daemons);
+        directory.close()?;
+        ended
+    }
+
+    fn daemons(&self) -> MutexGuard<'_, Daemons> {
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! One daemon: its name, its start, its signals, its end.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::error::IoContext as _;
+use crate::process::ProcessId;
+use crate::{Error, Result, log, program, supervisor};
+
+/// A daemon of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Daemon {
+    /// The monitor.
+    Mon,
+    /// The manager.
+    Mgr,
+    /// An object store daemon by its number, from 0.
+    Osd(u32),
+    /// The daemon that mirrors images between clusters.
+    RbdMirror,
+}
+
+impl Daemon {
+    /// The program that it runs.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Daemon::Mon => "ceph-mon",
+            Daemon::Mgr => "ceph-mgr",
+            Daemon::Osd(_) => "ceph-osd",
+            Daemon::RbdMirror => "rbd-mirror",
+        }
+    }
+
+    /// The part of its name after the type.
+    pub(crate) fn id(self) -> String {
+        match self {
+            Daemon::Mon | Daemon::RbdMirror => "a".to_owned(),
+            Daemon::Mgr => "x".to_owned(),
+            Daemon::Osd(number) => number.to_string(),
+        }
+    }
+
+    /// The entity it authenticates as.
+    pub(crate) fn entity(self) -> String {
+        match self {
+            Daemon::RbdMirror => "client.rbd-mirror.a".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// Its name as Ceph writes it: `mon.a`, `osd.0`.
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Daemon::Mon => "mon",
+            Daemon::Mgr => "mgr",
+            Daemon::Osd(_) => "osd",
+            Daemon::RbdMirror => "rbd-mirror",
+        };
+        write!(f, "{kind}.{}", self.id())
+    }
+}
+
+/// A daemon that was started. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) daemon: Daemon,
+    pub(crate) id: ProcessId,
+    child: Child,
+    paused: bool,
+}
+
+impl Process {
+    /// Starts `daemon` of the cluster in `directory`.
+    pub(crate) fn start(daemon: Daemon, directory: &Path) -> Result<Self> {
+        let stderr = directory.join("log").join(format!("{daemon}.err"));
+        let output = File::options().create(true).append(true).open(&stderr).context("opening", &stderr)?;
+        let second = output.try_clone().context("duplicating", &stderr)?;
+        let mut command = program::command(daemon.program())?;
+        command.arg("-c").arg(directory.join("ceph.conf"));
+        match daemon {
+            Daemon::RbdMirror => command.args(["-n", &daemon.entity(), "-f"]),
+            _ => command.args(["-i", &daemon.id(), "-f"]),
+        };
+        command.stdout(output).stderr(second);
+        let path = Path::new(daemon.program());
+        let child = supervisor::spawn(command).context("starting", path)?;
+        // Not yet waited for, so the pid is the child's, be it dead or alive.
+        let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), start: 0 });
+        Ok(Self { daemon, id, child, paused: false })
+    }
+
+    /// `Some` once it ended, whoever ended it.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// An error with the last log lines if it ended.
+    pub(crate) fn check(&mut self, directory: &Path) -> Result<()> {
+        match self.ended() {
+            None => Ok(()),
+            Some(status) => Err(Error::DaemonDied {
+                daemon: self.daemon,
+                status: status.to_string(),
+                log: log::tail(&directory.join("log"), &self.daemon.to_string()),
+            }),
+        }
+    }
+
+    /// Stops it in its tracks (SIGSTOP) or lets it go on (SIGCONT).
+    pub(crate) fn set_paused(&mut self, paused: bool) -> Result<()> {
+        self.signal(if paused { Signal::STOP } else { Signal::CONT })?;
+        self.paused = paused;
+        Ok(())
+    }
+
+    /// Asks it to end, and makes it end after `patience`. True if it ended by itself.
+    pub(crate) fn terminate(mut self, patience: Duration) -> Result<bool> {
+        self.signal(Signal::TERM)?;
+        if self.paused {
+            self.set_paused(false)?;
+        }
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if self.ended().is_some() {
+                return Ok(true);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(false)
+    }
+
+    /// The child is waited for in `ended` only, which keeps the status: a pid of another process is never hit.
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        if self.ended().is_some() {
+            return Ok(());
+        }
+        kill_process(Pid::from_child(&self.child), signal)
+            .map_err(std::io::Error::from)
+            .context("signalling", Path::new(&self.daemon.to_string()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // Does nothing if it ended and was waited for.
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,128 @@
+//! The programs of Ceph: finding them, running those that do one thing and end.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::IoContext as _;
+use crate::log::last_lines;
+use crate::{Error, Result, supervisor};
+
+/// Where distributions put them, searched after PATH: a user's PATH often lacks the sbin directories.
+const DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin"];
+
+/// A command that runs `program`, undisturbed by the Ceph settings of the caller's environment.
+pub(crate) fn command(program: &str) -> Result<Command> {
+    let mut command = Command::new(find(program)?);
+    for variable in ["CEPH_ARGS", "CEPH_CONF", "CEPH_KEYRING"] {
+        command.env_remove(variable);
+    }
+    command.current_dir("/").stdin(Stdio::null());
+    Ok(command)
+}
+
+/// The path of `program`, or an error that tells how to install it.
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(DIRECTORIES.iter().map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| Error::MissingProgram { program: program.to_owned() })
+}
+
+/// A tool that was started and whose end is yet to be awaited.
+pub(crate) struct Tool {
+    child: std::process::Child,
+    line: String,
+}
+
+impl Tool {
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        let line = command_line(&command);
+        let program = PathBuf::from(command.get_program());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = supervisor::spawn(command).context("starting", &program)?;
+        Ok(Self { child, line })
+    }
+
+    /// Waits for its end. Returns what it printed on standard output.
+    pub(crate) fn finish(mut self) -> Result<String> {
+        // Two pipes: a thread empties one, lest the tool wait for us while we wait for it.
+        let stderr = self.child.stderr.take();
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            if let Some(mut pipe) = stderr {
+                let _ = pipe.read_to_end(&mut text);
+            }
+            text
+        });
+        let mut output = Vec::new();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_end(&mut output).context("reading from", Path::new(&self.line))?;
+        }
+        let errors = errors.join().unwrap_or_default();
+        let status = self.child.wait().context("waiting for", Path::new(&self.line))?;
+        let output = String::from_utf8_lossy(&output).into_owned();
+        if status.success() {
+            return Ok(output);
+        }
+        let said = format!("{output}{}", String::from_utf8_lossy(&errors));
+        Err(Error::ToolFailed {
+            command: self.line.clone(),
+            status: status.to_string(),
+            output: last_lines(&said, 12),
+        })
+    }
+}
+
+impl Drop for Tool {
+    /// A tool nobody waited for is in the way of a start that failed elsewhere.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `command` to its end and returns its standard output.
+pub(crate) fn run(command: Command) -> Result<String> {
+    Tool::start(command)?.finish()
+}
+
+fn command_line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(OsStr::new("?"));
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_names_the_packages() {
+        let error = find("ceph-no-such-program").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ceph-no-such-program is not installed; on Debian and Ubuntu: apt-get install \
+             --no-install-recommends ceph-mon ceph-osd ceph-mgr ceph-common"
+        );
+    }
+
+    #[test]
+    fn a_failing_tool_is_told_with_its_output() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo out; echo the reason >&2; exit 3"]);
+        let error = run(shell).unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("the reason"), "{error}");
+    }
+
+    #[test]
+    fn much_output_on_both_pipes_does_not_block() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero"]);
+        assert_eq!(run(shell).unwrap().len(), 300_000);
+    }
+}

@@ -1,0 +1,109 @@
+//! The settings that make a small cluster quick, quiet and healthy.
+
+use std::path::Path;
+
+use crate::builder::{Builder, ObjectStore};
+use crate::conf::Conf;
+
+/// Manager modules that nobody needs here; loading all of them takes a second and a half of CPU.
+const UNUSED_MODULES: &str = "alerts,cephadm,dashboard,diskprediction_local,influx,insights,iostat,k8sevents,\
+     localpool,mds_autoscaler,nfs,prometheus,restful,rook,selftest,smb,snap_schedule,stats,telegraf,\
+     test_orchestrator,zabbix";
+
+/// The longest path of a unix socket that the kernel takes, without its final NUL.
+const SOCKET_PATH: usize = 107;
+
+/// The configuration of the wanted cluster in `directory`. What the caller set wins.
+pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &str) -> Conf {
+    let dir = directory.display();
+    let mut conf = Conf::default();
+    for (key, value) in [
+        ("fsid", fsid),
+        ("mon host", monitors),
+        ("auth cluster required", "cephx"),
+        ("auth service required", "cephx"),
+        ("auth client required", "cephx"),
+        ("auth allow insecure global id reclaim", "false"),
+        ("public addr", "127.0.0.1"),
+        ("cluster addr", "127.0.0.1"),
+        ("osd crush chooseleaf type", "0"),
+        ("osd pool default min size", "1"),
+        ("osd pool default pg num", "8"),
+        ("osd pool default pgp num", "8"),
+        ("osd pool default pg autoscale mode", "off"),
+        ("mgr pool", "false"), // Ceph 17 and newer would make a pool of their own, `.mgr`.
+    ] {
+        conf.set("global", key, value);
+    }
+    conf.set("global", "osd pool default size", wanted.replicas);
+    conf.set("global", "run dir", format_args!("{dir}/run"));
+
+    for (key, value) in [
+        ("mon data avail warn", "2"),
+        ("mon data avail crit", "1"),
+        ("mon warn on pool no redundancy", "false"),
+        ("mon allow pool delete", "true"),
+        ("mon allow pool size one", "true"),
+        ("mon max pg per osd", "10000"),
+        // How long the monitor gathers changes before it commits them: 1 s by default, per command that changes a map.
+        ("paxos propose interval", "0.05"),
+        ("paxos min wait", "0.02"),
+    ] {
+        conf.set("mon", key, value);
+    }
+    // The monitor learns the state of placement groups from the manager, every 5 s by default.
+    conf.set("mgr", "mgr stats period", 1).set("mgr", "mgr tick period", 1);
+    conf.set("mgr", "mgr initial modules", "").set("mgr", "mgr disabled modules", UNUSED_MODULES);
+
+    conf.set("osd", "osd objectstore", wanted.object_store);
+    match wanted.object_store {
+        ObjectStore::Memstore => {
+            // Without page sets small random writes get slower by the minute.
+            conf.set("osd", "memstore page set", true);
+            conf.set("osd", "memstore device bytes", wanted.osd_size);
+            // The fast way out does not save what is in memory.
+            conf.set("osd", "osd fast shutdown", false);
+        }
+        ObjectStore::Bluestore => {
+            conf.set("osd", "bluestore block size", wanted.osd_size);
+        }
+    }
+
+    for kind in ["mon", "mgr", "osd", "client.rbd-mirror.a"] {
+        let name = if kind.starts_with("client") { "rbd-mirror.a" } else { "$name" };
+        conf.set(kind, "log file", format_args!("{dir}/log/{name}.log"));
+        conf.set(kind, "log to stderr", false);
+        let socket = format!("{dir}/run/{name}.asok");
+        // A little more than `$name` stands for.
+        if socket.len() + 4 <= SOCKET_PATH {
+            conf.set(kind, "admin socket", socket);
+        }
+    }
+    for kind in ["mon", "mgr", "osd"] {
+        conf.set(kind, &format!("{kind} data"), format_args!("{dir}/$name"));
+    }
+    conf.set("client", "keyring", format_args!("{dir}/ceph.$name.keyring"));
+    conf.merge(&wanted.extra);
+    conf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_caller_sets_wins() {
+        let wanted = Builder::default().replicas(1).section_option("mgr", "mgr_stats_period", 7);
+        let text = conf(&wanted, Path::new("/d"), "F", "M").to_string();
+        assert!(text.contains("mgr_stats_period = 7\n") && !text.contains("mgr_stats_period = 1"));
+        assert!(text.contains("keyring = /d/ceph.$name.keyring\n"));
+    }
+
+    #[test]
+    fn sockets_with_too_long_paths_are_left_out() {
+        let long = format!("/{}", "x".repeat(100));
+        let text = conf(&Builder::default(), Path::new(&long), "F", "M").to_string();
+        assert!(!text.contains("admin_socket"));
+        assert!(conf(&Builder::default(), Path::new("/d"), "F", "M").to_string().contains("asok"));
+    }
+}
