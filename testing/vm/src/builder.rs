@@ -1,0 +1,216 @@
+//! What a virtual machine is to be.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::command::Command;
+use crate::error::{Context as _, Result};
+use crate::host;
+use crate::initramfs;
+use crate::kernel::Kernel;
+use crate::machine::Hardware;
+use crate::programs::Program;
+use crate::vm::{Finished, TestVm};
+
+/// Memory for the kernel and what runs in it, in MiB; the files of the guest come on top.
+const MEMORY: u64 = 384;
+
+/// State of the kernel's rbd module when the guest is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RbdModule {
+    /// Loaded, with its default parameters.
+    #[default]
+    Loaded,
+    /// There, but not loaded: `modprobe rbd` loads it.
+    Unloaded,
+    /// Not there: `modprobe rbd` fails.
+    Absent,
+}
+
+/// Describes a virtual machine; from [`TestVm::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing boots before `boot` or `run`"]
+pub struct Builder {
+    pub(crate) kernel: Kernel,
+    pub(crate) kernel_arguments: String,
+    pub(crate) memory_mib: Option<u64>,
+    pub(crate) cpus: u32,
+    pub(crate) rbd: RbdModule,
+    pub(crate) modules: Vec<String>,
+    pub(crate) udev: bool,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) files: BTreeMap<PathBuf, PathBuf>,
+    pub(crate) texts: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) boot_deadline: Duration,
+    pub(crate) deadline: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let mut env = BTreeMap::new();
+        // Programs built by cargo find their libraries by it, on the host and at the same places in the guest.
+        for name in ["LD_LIBRARY_PATH", "RUST_BACKTRACE"] {
+            if let Ok(value) = env::var(name) {
+                env.insert(name.to_owned(), value);
+            }
+        }
+        Self {
+            kernel: Kernel::default(),
+            kernel_arguments: String::new(),
+            memory_mib: None,
+            cpus: 1,
+            rbd: RbdModule::default(),
+            modules: Vec::new(),
+            udev: false,
+            programs: Vec::new(),
+            files: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            env,
+            boot_deadline: Duration::from_secs(120),
+            deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Builder {
+    /// The kernel; by default the newest of Debian 12.
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
+    /// More arguments on the kernel's command line.
+    pub fn kernel_arguments(mut self, arguments: impl Into<String>) -> Self {
+        self.kernel_arguments = arguments.into();
+        self
+    }
+
+    /// Memory in MiB; by default 384 and three times the size of the guest's files.
+    pub fn memory_mib(mut self, memory: u64) -> Self {
+        self.memory_mib = Some(memory);
+        self
+    }
+
+    /// Processors; by default one, which boots fastest.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// The state of the rbd module; by default it is loaded.
+    pub fn rbd_module(mut self, state: RbdModule) -> Self {
+        self.rbd = state;
+        self
+    }
+
+    /// Loads one more kernel module at boot.
+    pub fn module(mut self, name: impl Into<String>) -> Self {
+        self.modules.push(name.into());
+        self
+    }
+
+    /// Whether systemd-udevd runs in the guest, with Debian's rules for block devices and Ceph's for rbd; by default it
+    /// does not, and device nodes come from the kernel (devtmpfs). Needs the package `udev` on the host.
+    pub fn udev(mut self, udev: bool) -> Self {
+        self.udev = udev;
+        self
+    }
+
+    /// Puts a program of the host in, with the libraries that it needs. A name without `/` is looked for in `PATH`.
+    ///
+    /// A program under `/usr`, `/bin` or `/sbin` keeps its path; another one, as cargo builds them, goes to
+    /// `/usr/local/bin`, so that its file name is enough to run it. Libraries keep their paths. A shared object that is
+    /// loaded at run time goes in the same way, with its own libraries.
+    pub fn program(mut self, host: impl Into<PathBuf>) -> Self {
+        self.programs.push(Program { host: host.into(), guest: None });
+        self
+    }
+
+    /// Puts a program of the host in at this path of the guest.
+    pub fn program_as(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
+        self.programs.push(Program { host: host.into(), guest: Some(guest.into()) });
+        self
+    }
+
+    /// Puts a file of the host in (mode 0600), as it is when the machine boots.
+    pub fn file(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
+        self.files.insert(guest.into(), host.into());
+        self
+    }
+
+    /// Puts a file with this content in (mode 0755, so that it may be a script).
+    pub fn text(mut self, guest: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
+        self.texts.insert(guest.into(), content.into());
+        self
+    }
+
+    /// Sets an environment variable for every command.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Lets the guest's clients find the cluster of this configuration file, which listens on the host's loopback.
+    ///
+    /// Configuration and keyring keep their paths (one may name the other) and are also where clients look by
+    /// themselves, `/etc/ceph/ceph.conf` and `/etc/ceph/ceph.keyring`. The cluster's addresses hold unchanged.
+    pub fn cluster(self, configuration: impl AsRef<Path>, keyring: impl AsRef<Path>) -> Self {
+        let (configuration, keyring) = (configuration.as_ref(), keyring.as_ref());
+        self.file(configuration, configuration)
+            .file(configuration, "/etc/ceph/ceph.conf")
+            .file(keyring, keyring)
+            .file(keyring, "/etc/ceph/ceph.keyring")
+            .env("CEPH_CONF", "/etc/ceph/ceph.conf")
+    }
+
+    /// How long the boot may take; by default 120 s (it takes 4 s, and longer beside a compiler).
+    pub fn boot_deadline(mut self, limit: Duration) -> Self {
+        self.boot_deadline = limit;
+        self
+    }
+
+    /// How long [`run`](Self::run) may take, boot included; by default 300 s.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = limit;
+        self
+    }
+
+    /// Boots the machine, which then waits for commands. Blocks until it is up, or the boot deadline has passed.
+    ///
+    /// The first use of a kernel downloads it, which the deadline does not count.
+    pub fn boot(self) -> Result<TestVm> {
+        host::require_all()?;
+        let kernel = self.kernel.fetch()?;
+        let (initramfs, length) = initramfs::write(&self, &kernel)?;
+        // While it boots, the archive and what was unpacked from it are there; the root file system may take half.
+        let memory_mib = self.memory_mib.unwrap_or(MEMORY + 3 * length.div_ceil(1 << 20));
+        let hardware = Hardware { memory_mib, cpus: self.cpus, kernel_arguments: self.kernel_arguments };
+        TestVm::start(&hardware, &kernel, &initramfs, self.env, self.boot_deadline)
+    }
+
+    /// Boots the machine, runs one command and powers off. Blocks for at most the deadline.
+    ///
+    /// A command that fails is no error here: see [`Finished`]'s status. One that hangs is.
+    pub fn run(mut self, command: impl Into<Command>) -> Result<Finished> {
+        let start = Instant::now();
+        let limit = self.deadline;
+        self.boot_deadline = self.boot_deadline.min(limit);
+        let vm = self.boot()?;
+        let output = vm.exec(command, limit.saturating_sub(start.elapsed()))?;
+        let console = vm.shutdown()?;
+        Ok(Finished { status: output.status, stdout: output.stdout, stderr: output.stderr, console })
+    }
+
+    /// Puts in what a cargo test needs to run itself inside: the running executable, as `/usr/local/bin/self`.
+    pub fn current_program(self) -> Result<Self> {
+        let path = env::current_exe().and_then(fs::canonicalize);
+        Ok(self.program_as(
+            path.context(|| "the running executable cannot be found".to_owned())?,
+            "/usr/local/bin/self",
+        ))
+    }
+}

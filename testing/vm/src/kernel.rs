@@ -1,0 +1,336 @@
+//! Kernels: Debian packages, downloaded once and kept in a cache outside the source tree.
+
+use std::cmp::Ordering;
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::apt::Apt;
+use crate::error::{Context as _, Error, Result};
+use crate::host;
+
+/// How long the newest package of a pattern is taken for the newest without asking apt again.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// Which kernel to boot: a Debian package by name or pattern, of which the newest is taken.
+///
+/// The default is the newest cloud kernel of Debian 12 (6.1), or what `RBD_TESTVM_KERNEL` says.
+///
+/// ```
+/// use rbd_testvm::Kernel;
+/// let six_twelve: Kernel = "linux-image-6.12.*-cloud-amd64@trixie".parse().unwrap();
+/// assert_eq!(six_twelve, Kernel::package("linux-image-6.12.*-cloud-amd64").suite("trixie"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    pattern: String,
+    suite: Option<String>,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        match env::var("RBD_TESTVM_KERNEL") {
+            Ok(text) if !text.is_empty() => Self::split(&text),
+            _ => Self::package("linux-image-6.1.0-*-cloud-amd64").suite("bookworm"),
+        }
+    }
+}
+
+impl Kernel {
+    /// The newest package with this name, in which `*` stands for anything, from the host's own package sources.
+    pub fn package(pattern: impl Into<String>) -> Self {
+        Self { pattern: pattern.into(), suite: None }
+    }
+
+    /// Takes it from this Debian suite (`trixie`, `bookworm-backports`), which need not be the host's.
+    #[must_use]
+    pub fn suite(mut self, suite: impl Into<String>) -> Self {
+        self.suite = Some(suite.into());
+        self
+    }
+
+    fn split(text: &str) -> Self {
+        match text.split_once('@') {
+            Some((pattern, suite)) => Self::package(pattern).suite(suite),
+            None => Self::package(text),
+        }
+    }
+
+    /// Downloads and unpacks the kernel unless the cache has it. Safe to call from several processes at once.
+    pub(crate) fn fetch(&self) -> Result<KernelImage> {
+        self.validate()?;
+        let cache = cache_directory()?;
+        let kernels = cache.join("kernels");
+        let newest = cache.join("newest").join(self.to_string().replace('*', "_"));
+        if let Some(package) = fresh(&newest) {
+            if let Ok(image) = KernelImage::open(&kernels.join(package)) {
+                return Ok(image);
+            }
+        }
+        for directory in [&kernels, &cache.join("newest")] {
+            fs::create_dir_all(directory).context(|| format!("cannot make {}", directory.display()))?;
+        }
+        let lock_file = cache.join("lock");
+        let locking = || format!("cannot lock {}", lock_file.display());
+        let lock = File::create(&lock_file).context(locking)?;
+        flock(&lock, FlockOperation::LockExclusive).context(locking)?;
+
+        let package = match self.newest(&cache) {
+            Ok((apt, package)) => {
+                if !kernels.join(&package).exists() {
+                    unpack(&apt, &package, &cache)?;
+                }
+                package
+            }
+            // Without a network the newest one in the cache will do.
+            Err(error) => self.choose(cached(&kernels)).ok_or(error)?,
+        };
+        fs::write(&newest, &package).context(|| format!("cannot write {}", newest.display()))?;
+        KernelImage::open(&kernels.join(package))
+    }
+
+    /// Both become parts of file names and of command lines.
+    fn validate(&self) -> Result<()> {
+        let plain = |text: &str| {
+            let allowed = |char: char| char.is_ascii_alphanumeric() || "+.-_*".contains(char);
+            text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.chars().all(allowed)
+        };
+        if plain(&self.pattern) && self.suite.as_deref().is_none_or(plain) {
+            return Ok(());
+        }
+        Err(Error::NoKernel {
+            pattern: self.to_string(),
+            reason: "can exist; expected PACKAGE or PACKAGE@SUITE, with `*` for any text".into(),
+        })
+    }
+
+    fn newest(&self, cache: &Path) -> Result<(Apt, String)> {
+        host::require(&[("apt-get", "apt"), ("dpkg-deb", "dpkg")])?;
+        let apt = Apt::open(self.suite.as_deref(), cache)?;
+        let prefix = self.pattern.split('*').next().unwrap_or_default();
+        let package = self.choose(apt.names_with(prefix)?).ok_or_else(|| Error::NoKernel {
+            pattern: self.pattern.clone(),
+            reason: match &self.suite {
+                Some(suite) => format!("in suite {suite}"),
+                None => "known to the host's apt; run apt-get update, or name a suite (PACKAGE@SUITE)".into(),
+            },
+        })?;
+        Ok((apt, package))
+    }
+
+    fn choose(&self, names: Vec<String>) -> Option<String> {
+        names.into_iter().filter(|name| fits(&self.pattern, name)).max_by(|a, b| by_number(a, b))
+    }
+}
+
+impl std::fmt::Display for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.pattern)?;
+        self.suite.as_ref().map_or(Ok(()), |suite| write!(f, "@{suite}"))
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = Error;
+
+    /// `PACKAGE` or `PACKAGE@SUITE`, with `*` for any text.
+    fn from_str(text: &str) -> Result<Self> {
+        let kernel = Self::split(text);
+        kernel.validate().map(|()| kernel)
+    }
+}
+
+/// A kernel in the cache.
+#[derive(Debug)]
+pub(crate) struct KernelImage {
+    /// As `uname -r` will say.
+    pub(crate) release: String,
+    pub(crate) vmlinuz: PathBuf,
+    /// What goes to `/lib/modules/RELEASE`, all of it uncompressed.
+    pub(crate) modules: PathBuf,
+}
+
+impl KernelImage {
+    fn open(directory: &Path) -> Result<Self> {
+        let release = directory.join("release");
+        let release =
+            fs::read_to_string(&release).context(|| format!("cannot read {}", release.display()))?;
+        Ok(Self { release, vmlinuz: directory.join("vmlinuz"), modules: directory.join("modules") })
+    }
+}
+
+/// `RBD_TESTVM_CACHE`, or `rbd-testvm` in the user's cache directory.
+fn cache_directory() -> Result<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let chosen = variable("RBD_TESTVM_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("rbd-testvm")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/rbd-testvm")));
+    let chosen = chosen.unwrap_or_else(|| env::temp_dir().join("rbd-testvm"));
+    std::path::absolute(chosen).context(|| "no current directory".to_owned())
+}
+
+fn fresh(newest: &Path) -> Option<String> {
+    let age = fs::metadata(newest).ok()?.modified().ok()?.elapsed().ok()?;
+    if age < FRESH { fs::read_to_string(newest).ok() } else { None }
+}
+
+fn cached(kernels: &Path) -> Vec<String> {
+    let entries = fs::read_dir(kernels).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Downloads a kernel into the cache; the caller holds the cache's lock. What an interrupted call left behind is wiped.
+fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
+    let bad = |reason: &str| Error::BadKernel { package: package.to_owned(), reason: reason.to_owned() };
+    let work = cache.join("unpacking");
+    let making = || format!("cannot make {}", work.display());
+    if work.exists() {
+        fs::remove_dir_all(&work).context(making)?;
+    }
+    let root = work.join("root");
+    fs::create_dir_all(&root).context(making)?;
+    apt.unpack(package, &root)?;
+    if modules_of(&root).is_none_or(|modules| find_rbd(&modules).is_none()) {
+        // Newer packages leave the modules, or even the kernel itself, to packages that they depend on.
+        for part in apt.depends(package)?.iter().filter(|part| is_part(part)) {
+            apt.unpack(part, &root)?;
+        }
+    }
+    let modules = modules_of(&root).ok_or_else(|| bad("it holds no modules"))?;
+    let rbd =
+        find_rbd(&modules).ok_or_else(|| bad("it holds no rbd module; cloud and generic kernels do"))?;
+    let release =
+        modules.file_name().and_then(|name| name.to_str()).ok_or_else(|| bad("its release is not text"))?;
+    let vmlinuz = [root.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")];
+    let vmlinuz = vmlinuz.iter().find(|path| path.is_file()).ok_or_else(|| bad("it holds no vmlinuz"))?;
+
+    match rbd.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => decompress(&modules, "*.ko.xz", ("xz", "xz-utils"), &["-d"])?,
+        Some("zst") => decompress(&modules, "*.ko.zst", ("zstd", "zstd"), &["-d", "-q", "--rm"])?,
+        _ => {}
+    }
+    let library = root.join("lib");
+    if !library.exists() {
+        std::os::unix::fs::symlink("usr/lib", &library).context(making)?;
+    }
+    host::succeed(host::command("depmod").arg("-b").arg(&root).arg(release))?;
+
+    let done = work.join("done");
+    fs::create_dir(&done)
+        .and_then(|()| fs::rename(vmlinuz, done.join("vmlinuz")))
+        .and_then(|()| fs::rename(&modules, done.join("modules")))
+        .and_then(|()| fs::write(done.join("release"), release))
+        .and_then(|()| fs::rename(&done, cache.join("kernels").join(package)))
+        .and_then(|()| fs::remove_dir_all(&work))
+        .context(|| format!("cannot put {package} into {}", cache.display()))
+}
+
+/// `linux-modules-6.18…`, but not `linux-base`, which holds scripts.
+fn is_part(package: &str) -> bool {
+    let rest =
+        ["linux-base-", "linux-binary-", "linux-modules-"].iter().find_map(|kind| package.strip_prefix(kind));
+    rest.is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+fn modules_of(root: &Path) -> Option<PathBuf> {
+    let parents = [root.join("lib/modules"), root.join("usr/lib/modules")];
+    parents.iter().find_map(|parent| fs::read_dir(parent).ok()?.next()?.ok()).map(|entry| entry.path())
+}
+
+fn find_rbd(modules: &Path) -> Option<PathBuf> {
+    let block = modules.join("kernel/drivers/block");
+    ["rbd.ko", "rbd.ko.xz", "rbd.ko.zst"].iter().map(|name| block.join(name)).find(|path| path.is_file())
+}
+
+/// Busybox loads plain modules only.
+fn decompress(
+    modules: &Path,
+    name: &str,
+    tool: (&'static str, &'static str),
+    options: &[&str],
+) -> Result<()> {
+    host::require(&[tool])?;
+    let mut find = host::command("find");
+    find.arg(modules).args(["-name", name, "-exec", tool.0]).args(options).args(["{}", "+"]);
+    host::succeed(&mut find).map(drop)
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| rest.char_indices().any(|(at, _)| fits(tail, &rest[at..])) || fits(tail, "")),
+    }
+}
+
+/// Orders names as people do: numbers by value, `6.1.0-9` before `6.1.0-10`.
+fn by_number(a: &str, b: &str) -> Ordering {
+    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (mut a, mut b) = (a, b);
+    loop {
+        let (here, there) = (digits(a), digits(b));
+        let order = if here > 0 && there > 0 {
+            let (x, y) = (a[..here].trim_start_matches('0'), b[..there].trim_start_matches('0'));
+            (a, b) = (&a[here..], &b[there..]);
+            x.len().cmp(&y.len()).then(x.cmp(y))
+        } else {
+            let (mut left, mut right) = (a.chars(), b.chars());
+            let (x, y) = (left.next(), right.next());
+            if x.is_none() && y.is_none() {
+                return Ordering::Equal;
+            }
+            (a, b) = (left.as_str(), right.as_str());
+            x.cmp(&y)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_the_fitting_names_is_chosen() {
+        let names =
+            ["-9-cloud-amd64", "-10-cloud-amd64", "-10-cloud-amd64-unsigned", "-11-amd64", "-8-cloud-amd64"];
+        let names = names.map(|rest| format!("linux-image-6.1.0{rest}")).to_vec();
+        let choose = |pattern: &str| Kernel::package(pattern).choose(names.clone());
+        assert_eq!(choose("linux-image-6.1.0-*-cloud-amd64").as_ref(), Some(&names[1]));
+        assert_eq!(choose("linux-image-6.1.0-8-cloud-amd64").as_ref(), Some(&names[4]));
+        assert_eq!(choose("linux-image-6.1.*").as_ref(), Some(&names[3]));
+        assert_eq!(choose("linux-image-6.12*"), None);
+        assert_eq!(by_number("6.12.48+deb13", "6.12.5+deb13"), Ordering::Greater);
+    }
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, name, expected) in
+            [("*", "", true), ("a*c", "abbc", true), ("a*c", "abbcd", false), ("a**", "a", true)]
+        {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_package_is_refused() {
+        for text in ["", "../x", "-o", "a b", "linux@", "linux@../x"] {
+            assert!(text.parse::<Kernel>().is_err(), "{text}");
+        }
+        let text = "linux-image-6.1.*@bookworm";
+        assert_eq!(text.parse::<Kernel>().unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn parts_of_split_packages_are_told_from_other_dependencies() {
+        assert!(is_part("linux-modules-6.18.3+deb14-cloud-amd64"));
+        assert!(!is_part("linux-base") && !is_part("kmod") && !is_part("linux-modules-extra"));
+    }
+}
