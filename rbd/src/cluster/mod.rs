@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::{self, RawResult, log::Log};
+use crate::raw::late::{Failure, library_of};
+use crate::raw::{self, log::Log};
 use crate::version::Version;
 
 pub use blocklist::Blocked;
@@ -147,14 +148,19 @@ impl Cluster {
     }
 
     /// Makes a call; where it fails, the error carries what Ceph logged meanwhile.
-    pub(crate) fn call<T>(
+    pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
         object: impl FnOnce() -> Object,
-        call: impl FnOnce() -> RawResult<T>,
+        call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T> {
         let mark = self.log_mark();
-        call().map_err(|errno| Error::new(operation, object(), errno).with_log(self.log_since(mark)))
+        call().map_err(|failure| match failure.into() {
+            Failure::Errno(errno) => Error::new(operation, object(), errno).with_log(self.log_since(mark)),
+            Failure::Missing { symbol, needs } => {
+                Error::unsupported(operation, object(), symbol, needs, library_of(symbol))
+            }
+        })
     }
 
     pub(crate) fn log_mark(&self) -> u64 {

@@ -12,7 +12,7 @@ use std::fmt;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
-use crate::raw::{self, RawResult};
+use crate::raw::{self, late::Failure};
 
 pub use cursor::Cursor;
 pub use info::Stat;
@@ -70,10 +70,10 @@ impl Image {
     }
 
     /// A management call: its error carries what Ceph logged.
-    pub(crate) fn call<T>(
+    pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
-        call: impl FnOnce(&raw::image::Image) -> RawResult<T>,
+        call: impl FnOnce(&raw::image::Image) -> Result<T, E>,
     ) -> Result<T> {
         self.ioctx.call(operation, || self.object(), || call(&self.raw))
     }

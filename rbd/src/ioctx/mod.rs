@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::cluster::{Cluster, PoolUsage};
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::{self, RawResult};
+use crate::raw::{self, late::Failure};
 
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
@@ -138,11 +138,11 @@ impl IoCtx {
         Object::new(ObjectKind::Image, self.spec(image))
     }
 
-    pub(crate) fn call<T>(
+    pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
         object: impl FnOnce() -> Object,
-        call: impl FnOnce() -> RawResult<T>,
+        call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T> {
         self.cluster.call(operation, object, call)
     }

@@ -1,0 +1,233 @@
+//! The one error type: what was tried, on which object, why it failed, what to do next.
+
+mod kind;
+mod object;
+
+use std::borrow::Cow;
+use std::{fmt, io};
+
+use crate::errno::Errno;
+
+pub use kind::ErrorKind;
+pub use object::ObjectKind;
+
+pub(crate) use object::Object;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on a cluster, pool, image, snapshot or device failed.
+///
+/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text names the operation, the object, the
+/// reason and what to do next, followed by the lines that librbd logged about this call, where they could be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(Box<Context>);
+
+#[derive(Debug)]
+struct Context {
+    operation: Cow<'static, str>,
+    object: Object,
+    kind: ErrorKind,
+    errno: Option<Errno>,
+    detail: Option<Cow<'static, str>>,
+    log: Vec<String>,
+}
+
+impl Error {
+    /// A failure that the library reported as an errno; its kind follows from the number and the object.
+    pub(crate) fn new(operation: impl Into<Cow<'static, str>>, object: Object, errno: Errno) -> Error {
+        let kind = ErrorKind::from_errno(errno, object.kind);
+        Error(Box::new(Context {
+            operation: operation.into(),
+            object,
+            kind,
+            errno: Some(errno),
+            detail: None,
+            log: Vec::new(),
+        }))
+    }
+
+    /// A request that we refuse ourselves, before anything is touched.
+    pub(crate) fn invalid(
+        operation: impl Into<Cow<'static, str>>,
+        object: Object,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Error {
+        Error::new(operation, object, Errno::EINVAL).with_kind(ErrorKind::InvalidInput).with_detail(detail)
+    }
+
+    /// The loaded library `found` lacks a function that is newer than the oldest one that we support.
+    pub(crate) fn unsupported(
+        operation: impl Into<Cow<'static, str>>,
+        object: Object,
+        symbol: &'static str,
+        needs: &'static str,
+        found: String,
+    ) -> Error {
+        Error(Box::new(Context {
+            operation: operation.into(),
+            object,
+            kind: ErrorKind::Unsupported { symbol, needs, found },
+            errno: None,
+            detail: None,
+            log: Vec::new(),
+        }))
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Says the reason in words of our own instead of the kind's.
+    pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Error {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn with_log(mut self, log: Vec<String>) -> Error {
+        self.0.log = log;
+        self
+    }
+
+    /// What went wrong, for programs to branch on.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// What was being done: `"create"`, `"open"`, `"read 4096 bytes at offset 0 of"` …
+    pub fn operation(&self) -> &str {
+        &self.0.operation
+    }
+
+    /// The kind of object it was done to.
+    pub fn object_kind(&self) -> ObjectKind {
+        self.0.object.kind
+    }
+
+    /// The name of that object: `rbd/ns/foo@snap` for a snapshot, `rbd` for a pool, `/dev/rbd0` for a device.
+    pub fn object_name(&self) -> &str {
+        &self.0.object.name
+    }
+
+    /// The system's error number, where there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+
+    /// The lines that librbd and librados logged while this call failed. Ceph gives many of its reasons nowhere else.
+    ///
+    /// Lines of other calls that failed in the same moment on the same connection may be among them. Empty where the
+    /// configuration sends the client's log elsewhere (`log_file`, `log_to_stderr`).
+    pub fn log(&self) -> &[String] {
+        &self.0.log
+    }
+
+    /// Something is missing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::NotFound { .. })
+    }
+
+    /// It exists already.
+    pub fn is_exists(&self) -> bool {
+        self.0.kind == ErrorKind::Exists
+    }
+
+    /// It is in use.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Busy { .. })
+    }
+
+    /// The cluster refused this user.
+    pub fn is_permission_denied(&self) -> bool {
+        self.0.kind == ErrorKind::PermissionDenied
+    }
+
+    /// No answer in time.
+    pub fn is_timed_out(&self) -> bool {
+        self.0.kind == ErrorKind::TimedOut
+    }
+
+    /// This client is fenced off.
+    pub fn is_blocklisted(&self) -> bool {
+        self.0.kind == ErrorKind::Blocklisted
+    }
+
+    /// Opened read-only, at a snapshot, or not primary.
+    pub fn is_read_only(&self) -> bool {
+        self.0.kind == ErrorKind::ReadOnly
+    }
+
+    /// The loaded library lacks a function.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unsupported { .. })
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: ", self.operation, self.object)?;
+        let (reason, advice) = self.kind.explain(self.errno);
+        match &self.detail {
+            Some(detail) => f.write_str(detail)?,
+            None => f.write_str(&reason)?,
+        }
+        if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
+            write!(f, " ({errno})")?;
+        }
+        if self.detail.is_none() && !advice.is_empty() {
+            write!(f, "; {advice}")?;
+        }
+        for line in &self.log {
+            write!(f, "\n  ceph: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the whole error as the inner one; [`Errno::of`] gets the OS error back out of it.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match (error.errno(), error.kind()) {
+            (_, ErrorKind::Stopped) => io::ErrorKind::Other,
+            (_, ErrorKind::Unsupported { .. }) | (None, _) => io::ErrorKind::Unsupported,
+            (_, ErrorKind::InvalidInput | ErrorKind::OutOfRange { .. }) => io::ErrorKind::InvalidInput,
+            (Some(errno), _) => io::Error::from_raw_os_error(errno.code()).kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_operation_object_reason_and_advice() {
+        let error = Error::new("create", Object::new(ObjectKind::Image, "rbd/foo"), Errno::EEXIST)
+            .with_log(vec!["librbd: rbd image foo already exists".into()]);
+        assert_eq!(
+            error.to_string(),
+            "cannot create image 'rbd/foo': it exists already (EEXIST 17); choose another name, or use the one that is \
+             there\n  ceph: librbd: rbd image foo already exists"
+        );
+        assert!(error.is_exists());
+    }
+
+    #[test]
+    fn a_missing_snapshot_is_not_a_missing_image() {
+        let error = Error::new("open", Object::new(ObjectKind::Snapshot, "rbd/foo@s"), Errno::ENOENT);
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Snapshot });
+    }
+
+    #[test]
+    fn io_error_keeps_the_os_error_and_the_text() {
+        let error = Error::new("read", Object::new(ObjectKind::Image, "rbd/foo"), Errno::ENOENT);
+        let text = error.to_string();
+        let io: io::Error = error.into();
+        assert_eq!(io.kind(), io::ErrorKind::NotFound);
+        assert_eq!(Errno::of(&io), Some(Errno::ENOENT));
+        assert_eq!(io.to_string(), text);
+    }
+}

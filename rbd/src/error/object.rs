@@ -1,0 +1,76 @@
+//! What an operation was about.
+
+use std::fmt;
+
+/// The kind of thing an operation was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum ObjectKind {
+    Cluster,
+    Monitor,
+    Pool,
+    DataPool,
+    Namespace,
+    Image,
+    Snapshot,
+    Group,
+    GroupSnapshot,
+    TrashedImage,
+    Lock,
+    MirrorPeer,
+    MetadataKey,
+    ConfigOption,
+    User,
+    Object,
+    Device,
+    File,
+}
+
+/// A kind of object and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) kind: ObjectKind,
+    pub(crate) name: String,
+}
+
+impl Object {
+    pub(crate) fn new(kind: ObjectKind, name: impl Into<String>) -> Object {
+        Object { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() {
+            write!(f, "the {}", self.kind)
+        } else {
+            write!(f, "{} '{}'", self.kind, self.name)
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ObjectKind::Cluster => "cluster",
+            ObjectKind::Monitor => "monitor",
+            ObjectKind::Pool => "pool",
+            ObjectKind::DataPool => "data pool",
+            ObjectKind::Namespace => "namespace",
+            ObjectKind::Image => "image",
+            ObjectKind::Snapshot => "snapshot",
+            ObjectKind::Group => "group",
+            ObjectKind::GroupSnapshot => "group snapshot",
+            ObjectKind::TrashedImage => "trashed image",
+            ObjectKind::Lock => "lock",
+            ObjectKind::MirrorPeer => "mirror peer",
+            ObjectKind::MetadataKey => "metadata key",
+            ObjectKind::ConfigOption => "configuration option",
+            ObjectKind::User => "user",
+            ObjectKind::Object => "object",
+            ObjectKind::Device => "device",
+            ObjectKind::File => "file",
+        })
+    }
+}
