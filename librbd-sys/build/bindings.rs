@@ -5,7 +5,9 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use bindgen::callbacks::{EnumVariantCustomBehavior, EnumVariantValue, IntKind, ParseCallbacks};
+use bindgen::callbacks::{
+    DeriveTrait, EnumVariantCustomBehavior, EnumVariantValue, ImplementsTrait, IntKind, ParseCallbacks,
+};
 
 /// The headers that are bound whole.
 pub(crate) const HEADERS: [&str; 3] = ["rados/librados.h", "rbd/librbd.h", "rbd/features.h"];
@@ -17,7 +19,7 @@ const LIBC: &str = "iovec|timespec|timeval|time_t|ssize_t|off_t";
 /// items and enum values named in `hidden`. Leaves its intermediate files in `scratch`.
 pub(crate) fn generate(
     include: Option<&Path>,
-    hidden: &[&'static str],
+    hidden: &[&str],
     scratch: &Path,
 ) -> Result<String, Box<dyn Error>> {
     // A file, for bindgen evaluates the macros that it cannot parse (casts) only in the headers it finds on disk.
@@ -43,7 +45,7 @@ pub(crate) fn generate(
         .clang_macro_fallback_build_dir(scratch)
         .disable_header_comment()
         .formatter(bindgen::Formatter::Prettyplease)
-        .parse_callbacks(Box::new(Callbacks { hidden: hidden.to_vec() }));
+        .parse_callbacks(Box::new(Callbacks { hidden: hidden.iter().map(ToString::to_string).collect() }));
     if let Some(include) = include {
         builder = builder.clang_arg(format!("-I{}", include.display()));
     }
@@ -68,7 +70,7 @@ fn name_anonymous_enums(bindings: &str) -> String {
 
 #[derive(Debug)]
 struct Callbacks {
-    hidden: Vec<&'static str>,
+    hidden: Vec<String>,
 }
 
 impl ParseCallbacks for Callbacks {
@@ -96,6 +98,11 @@ impl ParseCallbacks for Callbacks {
         variant: &str,
         _value: EnumVariantValue,
     ) -> Option<EnumVariantCustomBehavior> {
-        self.hidden.contains(&variant).then_some(EnumVariantCustomBehavior::Hide)
+        self.hidden.iter().any(|name| name == variant).then_some(EnumVariantCustomBehavior::Hide)
+    }
+
+    /// The types of [`LIBC`] are plain data.
+    fn blocklisted_type_implements_trait(&self, _name: &str, derive: DeriveTrait) -> Option<ImplementsTrait> {
+        matches!(derive, DeriveTrait::Copy | DeriveTrait::Debug).then_some(ImplementsTrait::Yes)
     }
 }

@@ -58,10 +58,11 @@ pub(crate) fn library() -> Result<Library, String> {
     }
     let usual = usual_directories("lib");
     usual.iter().find_map(|dir| Library::in_dir(dir)).ok_or_else(|| {
-        let mut searched: Vec<_> =
-            linker.into_iter().chain(usual).map(|dir| dir.display().to_string()).collect();
-        searched.dedup();
-        format!("librbd and librados are not in {}; {INSTALL}, or set LIBRBD_LIB_DIR", searched.join(", "))
+        let searched: Vec<_> = linker.iter().chain(&usual).map(|dir| dir.to_string_lossy()).collect();
+        format!(
+            "librbd and librados are not in any of [{}]; {INSTALL}, or set LIBRBD_LIB_DIR",
+            searched.join(", ")
+        )
     })
 }
 
@@ -70,13 +71,13 @@ pub(crate) fn include(library: &Library) -> Result<Option<PathBuf>, String> {
     let has_header =
         |dir: &PathBuf| dir.join("rbd/librbd.h").is_file() && dir.join("rados/librados.h").is_file();
     if let Some(dir) = directory("LIBRBD_INCLUDE_DIR")? {
-        let has = has_header(&dir);
-        return has.then_some(Some(dir.clone())).ok_or_else(|| {
-            format!(
-                "LIBRBD_INCLUDE_DIR={} does not hold rbd/librbd.h and rados/librados.h; {INSTALL}",
-                dir.display()
-            )
-        });
+        if !has_header(&dir) {
+            let dir = dir.display();
+            return Err(format!(
+                "LIBRBD_INCLUDE_DIR={dir} does not hold rbd/librbd.h and rados/librados.h; {INSTALL}"
+            ));
+        }
+        return Ok(Some(dir));
     }
     // Beside the library: PREFIX/lib, PREFIX/lib/x86_64-linux-gnu.
     let beside = library.dir.ancestors().skip(1).take(2).map(|dir| dir.join("include"));
@@ -116,34 +117,42 @@ fn directory(variable: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// Where the linker looks by itself: what the compiler that rustc links with tells.
+/// Where the linker looks by itself: what the compiler that rustc links with tells. Without a configured linker we
+/// know only the one of the machine we build on.
 fn linker_directories() -> Vec<PathBuf> {
-    let compiler = env::var_os("RUSTC_LINKER").or_else(|| env::var_os("CC")).unwrap_or_else(|| "cc".into());
-    let output = Command::new(compiler).arg("-print-search-dirs").output();
+    let linker = env::var_os("RUSTC_LINKER").or_else(|| native().then(|| "cc".into()));
+    let output = linker.and_then(|linker| Command::new(linker).arg("-print-search-dirs").output().ok());
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let searched = text.lines().find_map(|line| line.strip_prefix("libraries: ="));
-    let searched = searched.into_iter().flat_map(env::split_paths);
-    let asked_for = env::var_os("LIBRARY_PATH");
-    let asked_for = asked_for.iter().flat_map(env::split_paths);
-    let mut dirs: Vec<_> = asked_for.chain(searched).filter_map(|dir| fs::canonicalize(dir).ok()).collect();
-    let mut seen = std::collections::HashSet::new();
-    dirs.retain(|dir| seen.insert(dir.clone()));
+    let searched = text.lines().find_map(|line| line.strip_prefix("libraries: =")).unwrap_or_default();
+    let asked_for = env::var_os("LIBRARY_PATH").unwrap_or_default();
+    let mut dirs = Vec::new();
+    for dir in env::split_paths(&asked_for).chain(env::split_paths(searched)) {
+        // Most of what compilers tell does not exist or is told twice.
+        if let Some(dir) = fs::canonicalize(dir).ok().filter(|dir| !dirs.contains(dir)) {
+            dirs.push(dir);
+        }
+    }
     dirs
 }
 
-/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora lib64. Those that
-/// belong to the machine we build on say nothing about another one that we build for.
+/// Whether we build for the machine we build on.
+fn native() -> bool {
+    env::var_os("TARGET") == env::var_os("HOST")
+}
+
+/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora lib64. Those of the
+/// machine we build on say nothing about another one that we build for, but for /usr/include, which serves all.
 fn usual_directories(kind: &str) -> Vec<PathBuf> {
-    let variable = |name| env::var(name).unwrap_or_default();
-    let (os, abi) = (variable("CARGO_CFG_TARGET_OS"), variable("CARGO_CFG_TARGET_ENV"));
-    let multiarch = format!("{}-{os}-{abi}", variable("CARGO_CFG_TARGET_ARCH"));
-    let mut dirs = vec![format!("/usr/{multiarch}/{kind}"), format!("/usr/{kind}/{multiarch}")];
-    // Headers in /usr/include serve every architecture.
-    if kind == "include" || variable("TARGET") == variable("HOST") {
-        dirs.extend(["/usr/local/", "/usr/"].map(|prefix| format!("{prefix}{kind}")));
-        if kind == "lib" {
-            dirs.extend(["/usr/local/lib64", "/usr/lib64"].map(str::to_owned));
-        }
+    let target = env::var("TARGET").unwrap_or_default();
+    // x86_64-unknown-linux-gnu is x86_64-linux-gnu in Debian, riscv64gc-… riscv64-….
+    let architecture = target.split('-').next().unwrap_or_default().trim_end_matches("gc");
+    let abi = target.splitn(3, '-').nth(2).unwrap_or_default();
+    let multiarch = format!("{architecture}-{abi}");
+    let mut dirs = vec![format!("/usr/{kind}/{multiarch}"), format!("/usr/{multiarch}/{kind}")];
+    if native() && kind == "lib" {
+        dirs.extend(["/usr/local/lib", "/usr/local/lib64", "/usr/lib64", "/usr/lib"].map(str::to_owned));
+    } else if kind == "include" {
+        dirs.extend(["/usr/local/include", "/usr/include"].map(str::to_owned));
     }
     dirs.into_iter().map(PathBuf::from).filter(|dir| dir.is_dir()).collect()
 }

@@ -15,7 +15,7 @@ const INSTALL: &str =
     "install librbd-dev and librados-dev (Debian, Ubuntu) or librbd-devel and librados-devel (Fedora)";
 
 fn main() {
-    for name in ["DOCS_RS", "LIBRBD_LIB_DIR", "LIBRBD_INCLUDE_DIR", "LIBRARY_PATH", "CC"] {
+    for name in ["DOCS_RS", "LIBRBD_LIB_DIR", "LIBRBD_INCLUDE_DIR", "LIBRARY_PATH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rerun-if-changed=build");
@@ -80,13 +80,15 @@ fn library() -> Result<(), String> {
 #[cfg(feature = "bindgen")]
 fn generate(include: Option<&Path>) -> Result<(), String> {
     #[path = "../src/symbols.rs"]
+    #[allow(unreachable_pub, dead_code)] // public where it is part of the library
     mod symbols;
 
     let include =
         include.ok_or_else(|| format!("the feature `bindgen` needs librbd's headers: {INSTALL}"))?;
     let out = out_dir();
-    let text =
-        bindings::generate(Some(include), symbols::LATE_ITEMS, &out).map_err(|error| error.to_string())?;
+    let functions = symbols::SYMBOLS.iter().filter(|symbol| symbol.needs.is_some()).map(|symbol| symbol.name);
+    let late: Vec<_> = functions.chain(symbols::LATE_ITEMS.iter().copied()).collect();
+    let text = bindings::generate(Some(include), &late, &out).map_err(|error| error.to_string())?;
     std::fs::write(out.join("bindings.rs"), text)
         .map_err(|error| format!("cannot write the bindings: {error}"))
 }

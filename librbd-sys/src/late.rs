@@ -8,7 +8,14 @@ use std::mem;
 use std::sync::OnceLock;
 
 #[path = "generated/late.rs"]
-#[allow(missing_docs, unused_imports, non_camel_case_types, non_upper_case_globals, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unused_imports,
+    non_camel_case_types,
+    non_upper_case_globals,
+    clippy::pedantic,
+    clippy::type_complexity
+)]
 #[allow(clippy::undocumented_unsafe_blocks)] // `Late::new`: name and type come from one declaration
 mod items;
 
@@ -38,7 +45,7 @@ impl<F: Copy> Late<F> {
     ///
     /// `F` must be the type of an `unsafe extern "C"` function pointer that agrees with the C declaration of `symbol`.
     pub const unsafe fn new(symbol: &'static CStr, needs: &'static str) -> Self {
-        assert!(size_of::<F>() == size_of::<*mut c_void>(), "not a function pointer");
+        const { assert!(size_of::<F>() == size_of::<*mut c_void>(), "not a function pointer") };
         Self { symbol, needs, found: OnceLock::new() }
     }
 
@@ -52,12 +59,8 @@ impl<F: Copy> Late<F> {
     }
 
     /// The function's name in C.
-    ///
-    /// # Panics
-    ///
-    /// If [`Late::new`] was given a name that is not UTF-8; none here is.
     pub fn symbol(&self) -> &'static str {
-        self.symbol.to_str().expect("a C identifier")
+        self.symbol.to_str().unwrap_or("not a C identifier")
     }
 
     /// What has the function: the first Ceph release known to, as in `Ceph 20.2`. Point releases of an older one may
@@ -72,7 +75,7 @@ impl<F: Copy> fmt::Debug for Late<F> {
         f.debug_struct("Late")
             .field("symbol", &self.symbol)
             .field("needs", &self.needs)
-            .field("present", &self.get().is_some())
+            .field("found", &self.get().is_some())
             .finish()
     }
 }

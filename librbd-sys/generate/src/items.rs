@@ -9,7 +9,7 @@ use quote::ToTokens;
 use syn::{ForeignItem, ForeignItemFn, Item};
 
 /// Constants that tell the version of the header itself.
-const VERSION_CONSTANTS: [&str; 2] = ["LIBRBD_VER_MINOR", "LIBRBD_VERSION_CODE"];
+pub(crate) const VERSION_CONSTANTS: [&str; 2] = ["LIBRBD_VER_MINOR", "LIBRBD_VERSION_CODE"];
 
 /// Macros without a value of their own, or with one that bindgen cannot express: src/lib.rs has the latter.
 const MACROS_BY_HAND: [&str; 10] = [
@@ -62,6 +62,15 @@ impl Items {
             }
         }
         Ok(items)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (consts, types, functions) = (self.consts.iter(), self.types.iter(), self.functions.iter());
+        consts
+            .map(|(name, _)| name)
+            .chain(types.map(|(name, _)| name))
+            .chain(functions.map(|(name, _)| name))
+            .map(String::as_str)
     }
 
     /// The declarations as text by name.
@@ -134,6 +143,22 @@ impl Split {
     /// The first release seen to have `name`, `None` for the oldest one.
     pub(crate) fn since(&self, name: &str) -> Option<&str> {
         self.since.get(name).map(String::as_str)
+    }
+
+    /// Everything that the oldest release lacks.
+    pub(crate) fn late(&self) -> impl Iterator<Item = &str> {
+        self.since.keys().map(String::as_str)
+    }
+
+    /// Fails if `items` are not exactly what the oldest release has.
+    pub(crate) fn check_baseline(&self, items: &Items) -> Result<()> {
+        let baseline: BTreeSet<_> = self.newest.names().filter(|name| self.since(name).is_none()).collect();
+        let found: BTreeSet<_> = items.names().collect();
+        let differing: Vec<_> = baseline.symmetric_difference(&found).copied().collect();
+        if !differing.is_empty() {
+            bail!("differs in {}", differing.join(", "));
+        }
+        Ok(())
     }
 }
 

@@ -598,6 +598,7 @@ const _: () = {
         [::core::mem::offset_of!(rbd_mirror_peer_t, client_name) - 16usize];
 };
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct rbd_mirror_peer_site_t {
     pub uuid: *mut ::core::ffi::c_char,
     pub direction: rbd_mirror_peer_direction_t,
@@ -653,6 +654,7 @@ const _: () = {
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 pub struct rbd_mirror_image_status_state_t(pub ::core::ffi::c_uint);
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct rbd_mirror_image_status_t {
     pub name: *mut ::core::ffi::c_char,
     pub info: rbd_mirror_image_info_t,
@@ -680,6 +682,7 @@ const _: () = {
         [::core::mem::offset_of!(rbd_mirror_image_status_t, up) - 48usize];
 };
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct rbd_mirror_image_site_status_t {
     pub mirror_uuid: *mut ::core::ffi::c_char,
     pub state: rbd_mirror_image_status_state_t,
@@ -846,6 +849,7 @@ pub struct rbd_lock_mode_t(pub ::core::ffi::c_uint);
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 pub struct rbd_trash_image_source_t(pub ::core::ffi::c_uint);
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct rbd_trash_image_info_t {
     pub id: *mut ::core::ffi::c_char,
     pub name: *mut ::core::ffi::c_char,

@@ -1,2 +1,0 @@
-//! Placeholder of the skeleton commit.
-fn main() {}
