@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::cluster;
 use crate::command::Command;
 use crate::error::{Context as _, Result};
 use crate::host;
@@ -44,6 +45,7 @@ pub struct Builder {
     pub(crate) programs: Vec<Program>,
     pub(crate) files: BTreeMap<PathBuf, PathBuf>,
     pub(crate) texts: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) cluster: Option<PathBuf>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) boot_deadline: Duration,
     pub(crate) deadline: Duration,
@@ -69,6 +71,7 @@ impl Default for Builder {
             programs: Vec::new(),
             files: BTreeMap::new(),
             texts: BTreeMap::new(),
+            cluster: None,
             env,
             boot_deadline: Duration::from_secs(120),
             deadline: Duration::from_secs(300),
@@ -156,15 +159,11 @@ impl Builder {
 
     /// Lets the guest's clients find the cluster of this configuration file, which listens on the host's loopback.
     ///
-    /// Configuration and keyring keep their paths (one may name the other) and are also where clients look by
-    /// themselves, `/etc/ceph/ceph.conf` and `/etc/ceph/ceph.keyring`. The cluster's addresses hold unchanged.
-    pub fn cluster(self, configuration: impl AsRef<Path>, keyring: impl AsRef<Path>) -> Self {
-        let (configuration, keyring) = (configuration.as_ref(), keyring.as_ref());
-        self.file(configuration, configuration)
-            .file(configuration, "/etc/ceph/ceph.conf")
-            .file(keyring, keyring)
-            .file(keyring, "/etc/ceph/ceph.keyring")
-            .env("CEPH_CONF", "/etc/ceph/ceph.conf")
+    /// The file and the keyrings that it names keep their paths; the file is also where clients look by themselves,
+    /// `/etc/ceph/ceph.conf`. The cluster's addresses hold unchanged.
+    pub fn cluster(mut self, configuration: impl Into<PathBuf>) -> Self {
+        self.cluster = Some(configuration.into());
+        self.env("CEPH_CONF", cluster::CONFIGURATION)
     }
 
     /// How long the boot may take; by default 120 s (it takes 4 s, and longer beside a compiler).

@@ -6,6 +6,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use crate::builder::{Builder, RbdModule};
+use crate::cluster;
 use crate::error::{Context as _, Error, Result};
 use crate::host;
 use crate::kernel::KernelImage;
@@ -77,6 +78,9 @@ pub(crate) fn write(wanted: &Builder, kernel: &KernelImage) -> Result<(File, u64
         tree.copy(config, config, 0o644);
     }
     modules(&mut tree, wanted, kernel)?;
+    if let Some(configuration) = &wanted.cluster {
+        cluster::add(&mut tree, configuration)?;
+    }
     for (guest, host) in &wanted.files {
         if !host.is_file() {
             return Err(Error::Unpackable { path: host.clone(), reason: "there is no such file".into() });

@@ -1,6 +1,5 @@
 //! Kernels: Debian packages, downloaded once and kept in a cache outside the source tree.
 
-use std::cmp::Ordering;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::apt::Apt;
 use crate::error::{Context as _, Error, Result};
 use crate::host;
+use crate::pattern::{by_number, fits};
 
 /// How long the newest package of a pattern is taken for the newest without asking apt again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -259,40 +259,6 @@ fn decompress(
     host::succeed(&mut find).map(drop)
 }
 
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name
-            .strip_prefix(head)
-            .is_some_and(|rest| rest.char_indices().any(|(at, _)| fits(tail, &rest[at..])) || fits(tail, "")),
-    }
-}
-
-/// Orders names as people do: numbers by value, `6.1.0-9` before `6.1.0-10`.
-fn by_number(a: &str, b: &str) -> Ordering {
-    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (mut a, mut b) = (a, b);
-    loop {
-        let (here, there) = (digits(a), digits(b));
-        let order = if here > 0 && there > 0 {
-            let (x, y) = (a[..here].trim_start_matches('0'), b[..there].trim_start_matches('0'));
-            (a, b) = (&a[here..], &b[there..]);
-            x.len().cmp(&y.len()).then(x.cmp(y))
-        } else {
-            let (mut left, mut right) = (a.chars(), b.chars());
-            let (x, y) = (left.next(), right.next());
-            if x.is_none() && y.is_none() {
-                return Ordering::Equal;
-            }
-            (a, b) = (left.as_str(), right.as_str());
-            x.cmp(&y)
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,16 +273,6 @@ mod tests {
         assert_eq!(choose("linux-image-6.1.0-8-cloud-amd64").as_ref(), Some(&names[4]));
         assert_eq!(choose("linux-image-6.1.*").as_ref(), Some(&names[3]));
         assert_eq!(choose("linux-image-6.12*"), None);
-        assert_eq!(by_number("6.12.48+deb13", "6.12.5+deb13"), Ordering::Greater);
-    }
-
-    #[test]
-    fn stars_stand_for_any_text() {
-        for (pattern, name, expected) in
-            [("*", "", true), ("a*c", "abbc", true), ("a*c", "abbcd", false), ("a**", "a", true)]
-        {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
-        }
     }
 
     #[test]

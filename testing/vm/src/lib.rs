@@ -14,7 +14,7 @@
 //! assert_eq!(finished.stdout, b"0x1bf\n");
 //!
 //! // A session:
-//! let vm = TestVm::builder().cluster("/tmp/c/ceph.conf", "/tmp/c/keyring").program("rbd").boot()?;
+//! let vm = TestVm::builder().cluster("/tmp/c/ceph.conf").program("rbd").boot()?;
 //! let device = vm.check(["rbd", "map", "image"], Duration::from_secs(30))?;
 //! vm.check(["rbd", "unmap", device.trim()], Duration::from_secs(30))?;
 //! vm.shutdown()?;
@@ -31,12 +31,14 @@
 mod agent;
 mod apt;
 mod builder;
+mod cluster;
 mod command;
 mod error;
 mod host;
 mod initramfs;
 mod kernel;
 mod machine;
+mod pattern;
 mod programs;
 mod protocol;
 mod tree;

@@ -8,7 +8,7 @@ use rbd_testvm::{Builder, Command, TestVm};
 const SOON: Duration = Duration::from_secs(120);
 
 fn machine(cluster: &TestCluster) -> Builder {
-    TestVm::builder().cluster(cluster.conf(), cluster.admin_keyring()).program("rbd")
+    TestVm::builder().cluster(cluster.conf()).program("rbd")
 }
 
 #[test]
