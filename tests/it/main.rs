@@ -1,1 +1,11 @@
 //! Integration tests: one binary, one real cluster.
+
+// What a test needs it unwraps, and it may compare floats and cast as it likes.
+#![allow(missing_docs, clippy::pedantic)]
+
+mod cluster;
+mod images;
+mod io;
+mod ownership;
+mod support;
+mod timeouts;

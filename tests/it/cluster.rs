@@ -1,0 +1,142 @@
+//! Connecting, configuration, pools, commands, keys, fencing.
+
+use std::time::Duration;
+
+use rbd::{Cluster, ErrorKind, ObjectKind};
+use serde_json::Value;
+
+use crate::support::{builder, cluster, unique};
+
+#[test]
+fn knows_the_cluster_it_is_connected_to() {
+    let cluster = cluster();
+    let reply = cluster.mon_command(r#"{"prefix": "fsid", "format": "json"}"#, &[]).unwrap();
+    let fsid: Value = serde_json::from_slice(&reply).unwrap();
+    assert_eq!(fsid["fsid"], cluster.fsid().unwrap());
+    assert_eq!(cluster.user(), "client.admin");
+    assert!(cluster.instance_id() > 0);
+    assert!(cluster.addresses().unwrap().contains("127.0.0.1"), "{:?}", cluster.addresses());
+    assert!(Cluster::librbd_version().minor >= 16 && Cluster::librados_version().major >= 3);
+}
+
+#[test]
+fn a_refused_command_says_what_the_cluster_said() {
+    let error = cluster()
+        .mon_command(r#"{"prefix": "osd pool get", "pool": "nopool", "var": "size"}"#, &[])
+        .unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    assert!(error.to_string().contains("unrecognized pool 'nopool'"), "{error}");
+    let status = cluster().mgr_command(r#"{"prefix": "pg stat", "format": "json"}"#, &[]).unwrap();
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert!(status.is_object());
+}
+
+#[test]
+fn options_are_read_and_set() {
+    let cluster = builder().option("rbd_default_features", "layering,exclusive-lock").connect().unwrap();
+    assert_eq!(cluster.default_features().unwrap().to_string(), "layering, exclusive-lock");
+    cluster.set_config("rbd_default_features", "1").unwrap();
+    assert_eq!(cluster.default_features().unwrap(), rbd::Features::LAYERING);
+    let error = cluster.config("no_such_option").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
+    let error = cluster.set_config("rados_osd_op_timeout", "soon").unwrap_err();
+    assert!(error.to_string().contains("rados_osd_op_timeout"), "{error}");
+}
+
+#[test]
+fn timeouts_are_finite_unless_configured() {
+    let seconds = |cluster: &Cluster, option| cluster.config(option).unwrap().parse::<f64>().unwrap();
+    let plain = cluster();
+    assert!((seconds(&plain, "client_mount_timeout") - 30.0).abs() < 1e-9);
+    assert!((seconds(&plain, "rados_osd_op_timeout") - 120.0).abs() < 1e-9);
+    let set = builder()
+        .osd_timeout(Duration::from_millis(1500))
+        .mon_timeout(None)
+        .option("client_mount_timeout", "7")
+        .connect()
+        .unwrap();
+    assert!((seconds(&set, "rados_osd_op_timeout") - 2.0).abs() < 1e-9, "rounded up");
+    assert!(seconds(&set, "rados_mon_op_timeout").abs() < 1e-9);
+    assert!((seconds(&set, "client_mount_timeout") - 7.0).abs() < 1e-9);
+}
+
+#[test]
+fn pools_come_and_go() {
+    let (cluster, name) = (cluster(), unique("pool"));
+    cluster.create_pool(&name).unwrap();
+    assert!(cluster.create_pool(&name).unwrap_err().is_exists());
+    let id = cluster.pool_id(&name).unwrap();
+    assert_eq!(cluster.pool_name(id).unwrap(), name);
+    assert!(cluster.pools().unwrap().contains(&name));
+    let pool = cluster.ioctx_by_id(id).unwrap();
+    assert_eq!(pool.pool(), name);
+    pool.init(false).unwrap();
+    pool.create("foo", 1 << 20).run().unwrap();
+    assert!(cluster.usage().unwrap().total > 0);
+    assert!(pool.pool_usage().unwrap().objects < 100);
+    drop(pool);
+    cluster.delete_pool(&name).unwrap();
+    assert!(!cluster.pools().unwrap().contains(&name));
+}
+
+#[test]
+fn a_missing_pool_is_named() {
+    let error = cluster().ioctx("nopool").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Pool });
+    assert_eq!(
+        error.to_string(),
+        "cannot open pool 'nopool': the pool does not exist (ENOENT 2); check the name, and the pool and namespace it was \
+         looked for in"
+    );
+    let error = cluster().ioctx("a\0b").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn keys_are_found_where_the_configuration_has_them() {
+    let cluster = cluster();
+    let key = cluster.auth_get_key("client.admin").unwrap();
+    assert_eq!(cluster.key().unwrap(), key, "from the keyring file");
+    // The secret of a pod volume, with the newline that `echo` adds, and no configuration file at all.
+    let monitors = cluster.config("mon_host").unwrap();
+    let bare = Cluster::builder()
+        .ignore_environment()
+        .no_conf_file()
+        .monitors(monitors)
+        .user("admin")
+        .key(format!("{}\n", key.expose()))
+        .connect()
+        .unwrap();
+    assert_eq!(bare.key().unwrap(), key);
+    assert!(cluster.auth_get_key("client.nobody").unwrap_err().is_not_found());
+}
+
+#[test]
+fn a_wrong_key_is_refused_as_such() {
+    let error = builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==").connect().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.to_string().contains("did not accept the key of client.admin"), "{error}");
+    assert!(!error.to_string().contains("AQBi"), "{error}");
+    let error = builder().user("stranger").keyring("/nonexistent").connect().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::User }, "{error}");
+}
+
+#[test]
+fn a_fenced_client_learns_that_it_is_fenced() {
+    let (admin, space) = (cluster(), crate::support::Space::new());
+    space.create("foo", 4 << 20).run().unwrap();
+    let victim = builder().connect().unwrap();
+    let image =
+        victim.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
+    image.write_all_at(&[1; 512], 0).unwrap();
+    let watcher = space.open("foo").read_only().run().unwrap().watchers().unwrap().remove(0);
+    assert_eq!(watcher.client, victim.instance_id());
+    admin.blocklist_add(&watcher.address, Duration::from_secs(600)).unwrap();
+    assert!(admin.blocklist().unwrap().iter().any(|blocked| blocked.address == watcher.address));
+    victim.wait_for_latest_osdmap().unwrap();
+    let error = image.write_all_at(&[2; 512], 0).and_then(|()| image.flush()).unwrap_err();
+    assert!(error.is_blocklisted(), "{error}");
+    admin.blocklist_remove(&watcher.address).unwrap();
+    assert!(!admin.blocklist().unwrap().iter().any(|blocked| blocked.address == watcher.address));
+    assert_eq!(*admin.blocklist_add("somebody", None).unwrap_err().kind(), ErrorKind::InvalidInput);
+}

@@ -1,0 +1,124 @@
+//! Handles in any order of life and death: nothing hangs, nothing is used after it is gone.
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use rbd::{Cluster, Features};
+
+use crate::support::{Space, builder};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn children_keep_their_parents() {
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    let cluster = builder().connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap();
+    let ioctx = pool.with_namespace(space.namespace()).unwrap();
+    let image = ioctx.open("foo").run().unwrap();
+    drop(cluster);
+    drop(pool);
+    drop(ioctx);
+    image.write_all_at(b"still here", 0).unwrap();
+    image.close().unwrap();
+}
+
+#[test]
+fn any_order_of_drops() {
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let cluster = builder().connect().unwrap();
+        let ioctx = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+        let image = ioctx.open("foo").run().unwrap();
+        image.write_all_at(&[1], 0).unwrap();
+        let (mut cluster, mut ioctx, mut image) = (Some(cluster), Some(ioctx), Some(image));
+        for which in order {
+            match which {
+                0 => drop(cluster.take()),
+                1 => drop(ioctx.take()),
+                _ => drop(image.take()),
+            }
+        }
+    }
+    assert!(space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty(), "all were closed");
+}
+
+#[test]
+fn a_forgotten_image_leaks_and_nothing_else() {
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    let cluster = builder().connect().unwrap();
+    let image =
+        cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
+    let watcher = image.watchers().unwrap().remove(0);
+    std::mem::forget(image);
+    drop(cluster);
+    // It still holds its watch, as a crashed client would; fencing it off lets go.
+    let holder = space.open("foo").read_only().run().unwrap().watchers().unwrap();
+    assert_eq!(holder, [watcher]);
+    crate::support::cluster()
+        .blocklist_add(&holder[0].address, std::time::Duration::from_secs(3600))
+        .unwrap();
+}
+
+#[test]
+fn the_last_reference_may_die_in_a_callback_of_librbds() {
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    space.create("other", 64 * MIB).features(Features::LAYERING).run().unwrap();
+    let cluster: Cluster = builder().connect().unwrap();
+    let image =
+        cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
+    drop(cluster);
+    let last = Mutex::new(Some(image));
+    let progress = |_, _| {
+        // Closes the image and shuts its cluster down, here on one of librbd's threads.
+        drop(last.lock().unwrap().take());
+        ControlFlow::Continue(())
+    };
+    space.remove("other").progress(progress).run().unwrap();
+    assert!(last.lock().unwrap().is_none(), "the callback ran");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty() {
+        assert!(std::time::Instant::now() < until, "the reaper closed it");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn connecting_and_leaving_leaves_no_thread_and_no_descriptor() {
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    // In a process of its own, so that no other test adds threads meanwhile.
+    if std::env::var_os("RBD_TEST_ALONE").is_none() {
+        let name = "ownership::connecting_and_leaving_leaves_no_thread_and_no_descriptor";
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env("RBD_TEST_ALONE", "1")
+            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    let once = || {
+        let cluster = builder().connect().unwrap();
+        let ioctx = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+        ioctx.open("foo").run().unwrap().write_all_at(&[1], 0).unwrap();
+    };
+    once();
+    let before = (count("task"), count("fd"));
+    for _ in 0..5 {
+        once();
+    }
+    // Threads end a moment after they are joined by the library.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while (count("task"), count("fd")) > before && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!((count("task"), count("fd")), before);
+}
