@@ -107,6 +107,9 @@ fn compare_and_write_tells_where_it_differs() {
         image.compare_and_write(MIB + 512, &expected, &[7; 512]).unwrap(),
         Compare::Differs(MIB + 612)
     );
+    image.write_all_at(&[5; 512], 6 * MIB + 512).unwrap();
+    let in_second_object = image.compare_and_write(6 * MIB + 512, &expected, &[7; 512]).unwrap();
+    assert_eq!(in_second_object, Compare::Differs(6 * MIB + 612));
     assert_eq!(read(&image, MIB, 1024), [[6; 512], [5; 512]].concat());
     let error = image.compare_and_write(0, &[0; 2], &[0; 3]).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);

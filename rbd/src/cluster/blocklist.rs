@@ -12,7 +12,7 @@ use crate::names::c_string;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Blocked {
-    /// Its address with the nonce: `127.0.0.1:0/3461389112`.
+    /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24` (Ceph 17).
     pub address: String,
     /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
     pub until: String,
@@ -47,13 +47,18 @@ impl Cluster {
     /// Implements: `ceph osd blocklist ls`.
     pub fn blocklist(&self) -> Result<Vec<Blocked>> {
         let command = json!({ "prefix": "osd blocklist ls", "format": "json" });
-        let reply = self.json_on("list the blocklist of", || self.object(), &command)?;
-        let text = |entry: &Value, field| entry[field].as_str().unwrap_or_default().to_owned();
-        let entries = reply.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(entries
-            .iter()
-            .map(|entry| Blocked { address: text(entry, "addr"), until: text(entry, "until") })
-            .collect())
+        let (operation, object) = ("list the blocklist of", || self.object());
+        let reply = self.command_on(operation, object, &command)?;
+        // Two documents, one behind the other: single clients, then ranges of addresses.
+        let lists: Vec<Vec<Value>> =
+            serde_json::Deserializer::from_slice(&reply).into_iter().collect::<Result<_, _>>().map_err(
+                |error| Error::invalid(operation, object(), format!("the answer is not JSON: {error}")),
+            )?;
+        let blocked = |entry: Value| {
+            let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
+            Some(Blocked { address: text("addr").or_else(|| text("range"))?, until: text("until")? })
+        };
+        Ok(lists.into_iter().flatten().filter_map(blocked).collect())
     }
 }
 

@@ -144,7 +144,7 @@ impl Image {
         self.check_range(operation, offset, len)?;
         match self.raw.compare_and_write(offset, expected, data) {
             Ok(Compared::Written) => Ok(Compare::Written),
-            Ok(Compared::Differs(at)) => Ok(Compare::Differs(at)),
+            Ok(Compared::Differs(reported)) => Ok(Compare::Differs(self.differs_at(offset, reported)?)),
             Err(errno) => Err(self.failed(operation, offset, len, errno)),
         }
     }
@@ -163,6 +163,14 @@ impl Image {
     #[doc(alias = "rbd_invalidate_cache")]
     pub fn invalidate_cache(&self) -> Result<()> {
         self.call("drop the cache of", |raw| raw.invalidate_cache())
+    }
+
+    /// The offset in the image at which a compare-and-write at `offset` differs, from what librbd reports.
+    ///
+    /// librbd adds the position within the request to the image offset at which the *object* begins, not the request
+    /// (seen on 16.2). A request lies within one stripe unit, and objects begin at multiples of it.
+    pub(crate) fn differs_at(&self, offset: u64, reported: u64) -> Result<u64> {
+        Ok(offset + reported % self.stripe_unit()?.max(1))
     }
 
     fn zero(&self, offset: u64, len: u64, thick: bool) -> Result<()> {

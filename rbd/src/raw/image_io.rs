@@ -15,7 +15,8 @@ pub(crate) const MOST: usize = 1 << 30;
 pub(crate) enum Compared {
     /// It held what was expected, and was overwritten.
     Written,
-    /// It differs from this offset on, in bytes from the start of the image.
+    /// It differs. librbd gives the offset as if the request had begun where its object begins: see
+    /// [`crate::Image`]'s own correction.
     Differs(u64),
 }
 
