@@ -32,6 +32,7 @@ mod features;
 mod holder;
 mod image;
 mod ioctx;
+pub mod krbd;
 mod names;
 mod progress;
 mod raw;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::ObjectKind;
 use crate::errno::Errno;
+use crate::features::{ImmutableFeatures, Plan};
 use crate::holder::Holder;
 
 /// What went wrong, for programs.
@@ -58,6 +59,11 @@ pub enum ErrorKind {
         needs: &'static str,
         /// The version of the library that is loaded.
         found: String,
+    },
+    /// This kernel cannot map an image with these features.
+    FeaturesUnsupportedByKernel {
+        /// What to disable, in which order, so that it can; or which features stand in the way and cannot be disabled.
+        plan: Result<Plan, ImmutableFeatures>,
     },
     /// The request is not valid; it was refused before anything was touched.
     InvalidInput,
@@ -142,6 +148,13 @@ impl ErrorKind {
                 format!("the loaded Ceph library {found} has no {symbol}, which came with {needs}").into(),
                 "upgrade the Ceph client packages of this machine",
             ),
+            ErrorKind::FeaturesUnsupportedByKernel { plan: Ok(plan) } => (
+                format!("this kernel does not support all of its features; {plan}, in this order").into(),
+                "",
+            ),
+            ErrorKind::FeaturesUnsupportedByKernel { plan: Err(immutable) } => {
+                (format!("this kernel does not support all of its features: {immutable}").into(), "")
+            }
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
             ErrorKind::Stopped => ("the callback asked to stop".into(), ""),
             ErrorKind::NotSupported => ("that is not supported here".into(), ""),

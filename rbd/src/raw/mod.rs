@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod image;
 pub(crate) mod image_io;
 pub(crate) mod ioctx;
+pub(crate) mod krbd;
 pub(crate) mod late;
 pub(crate) mod log;
 pub(crate) mod options;

@@ -1,0 +1,366 @@
+//! Adding a mapping to the kernel: one line written, the device found again, its node waited for, and all of it undone if
+//! anything fails.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::krbd::deadline::Deadline;
+use crate::krbd::device::{Device, TAG};
+use crate::krbd::host::{Host, write_once};
+use crate::krbd::key::Secret;
+use crate::krbd::kmsg::Kmsg;
+use crate::krbd::line::{Line, Refused};
+use crate::krbd::node;
+use crate::krbd::options::MapOptions;
+use crate::krbd::spec::{ImageSpec, LINE_LIMIT};
+use crate::krbd::uevent::{Source, Uevent};
+use crate::raw::krbd::{Received, UeventSocket};
+
+/// What the kernel is to do.
+pub(crate) struct Attach {
+    pub(crate) host: Host,
+    pub(crate) spec: ImageSpec,
+    pub(crate) monitors: Vec<String>,
+    /// Without `client.`.
+    pub(crate) user: String,
+    /// None where the cluster asks for no authentication.
+    pub(crate) secret: Option<Secret>,
+    pub(crate) options: MapOptions,
+    /// Wait for udev, where it runs.
+    pub(crate) udev: bool,
+}
+
+/// How long the removal of a mapping that failed half way may take.
+const ROLLBACK: Duration = Duration::from_secs(10);
+/// How often sysfs and the device directory are looked at while no announcement comes.
+const POLL: Duration = Duration::from_millis(100);
+/// How long udev may work on a device whose node is there and right. It may run where its announcements do not reach us: in
+/// another network namespace.
+const UDEV_GRACE: Duration = Duration::from_secs(10);
+
+impl Attach {
+    /// Blocks until the device's node is there, or the deadline.
+    pub(crate) fn run(self, deadline: Deadline) -> Result<Device> {
+        let before: HashSet<u32> = self.host.devices()?.iter().map(Device::id).collect();
+        let tag = format!("{TAG}{:016x}", RandomState::new().build_hasher().finish());
+        // Whoever listens only after the add may wait for ever.
+        let socket = UeventSocket::open().ok();
+        let started = SystemTime::now();
+        let kmsg = Kmsg::from_now(&self.host);
+        self.add(&tag, &before, deadline).map_err(|error| error.with_log(kmsg.lines()))?;
+        let device = find(&self.host, &self.spec, &tag, &before).ok_or_else(|| {
+            Error::new("map", self.spec.object(), Errno::ENODEV).with_kind(ErrorKind::Other).with_detail(
+                "the kernel accepted the mapping, but no such device is found on its bus; was it unmapped meanwhile?",
+            )
+        })?;
+        match self.wait(&device, socket.as_ref(), started, deadline) {
+            Ok(()) => Ok(device),
+            Err((errno, reason)) => Err(self.roll_back(&device, errno, &reason)),
+        }
+    }
+
+    /// The write to the kernel, which blocks until the image is open there.
+    fn add(&self, tag: &str, before: &HashSet<u32>, deadline: Deadline) -> Result<()> {
+        let line = Line::new(self, tag, deadline);
+        if line.len() > LINE_LIMIT {
+            return Err(Error::invalid(
+                "map",
+                self.spec.object(),
+                format!(
+                    "names, monitors and options make {} bytes; the kernel takes {LINE_LIMIT}",
+                    line.len()
+                ),
+            ));
+        }
+        let file = self.host.control("add");
+        let write = move || line.with_identity(|bytes| write_once(&file, bytes));
+        let (host, spec, mark, known) =
+            (self.host.clone(), self.spec.clone(), tag.to_owned(), before.clone());
+        let too_late = move |written: Result<(), Refused>| {
+            // Nobody waits for this mapping any more.
+            if written.is_ok() {
+                if let Some(device) = find(&host, &spec, &mark, &known) {
+                    let _ = write_once(&host.control("remove"), device.id().to_string().as_bytes());
+                }
+            }
+        };
+        match deadline.run("krbd-map", write, too_late) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refused)) => Err(self.explain(refused)),
+            Err(error) if Errno::of(&error) == Some(Errno::ETIMEDOUT) => {
+                Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(
+                    "the kernel got no answer from the cluster in time; nothing is mapped, and should it succeed later, \
+                     that is undone at once; check that monitors and OSDs are up and reachable from this machine",
+                ))
+            }
+            Err(error) => Err(Error::new("map", self.spec.object(), Errno::of(&error).unwrap_or(Errno::EAGAIN))
+                .with_detail(format!("no thread could be started for it: {error}"))),
+        }
+    }
+
+    /// The kernel's bare number, as it is meant.
+    fn explain(&self, refused: Refused) -> Error {
+        let hint = self.secret.as_ref().map_or("", Secret::hint);
+        let (errno, what) = match refused {
+            Refused::Key(errno) => {
+                return Error::new("give the kernel the key for", self.spec.object(), errno)
+                    .with_kind(ErrorKind::PermissionDenied)
+                    .with_detail(format!(
+                        "add_key(2) failed; a container's seccomp profile may forbid it{hint}"
+                    ));
+            }
+            Refused::Write(errno) => (errno, self.spec.object()),
+        };
+        let error = Error::new("map", what, errno);
+        match errno {
+            Errno::ENXIO => error
+                .with_kind(ErrorKind::NotSupported)
+                .with_detail("image feature set mismatch: the image has features that this kernel does not support"),
+            Errno::ENOENT => error.with_detail("the pool, namespace, image or snapshot does not exist"),
+            Errno::EACCES | Errno::EPERM | Errno::EKEYREJECTED | Errno::ENOKEY => {
+                error.with_kind(ErrorKind::PermissionDenied).with_detail(format!(
+                    "the cluster refused user client.{}, or this process may not map; check its key and capabilities \
+                     (mon 'profile rbd', osd 'profile rbd pool=…'){hint}",
+                    self.user
+                ))
+            }
+            Errno::EROFS => error.with_kind(ErrorKind::Busy { holders: Vec::new() }).with_detail(
+                "another client holds the image's exclusive lock and does not give it up; unmap it there, or map it \
+                 read-only",
+            ),
+            Errno::EINVAL => error
+                .with_kind(ErrorKind::InvalidInput)
+                .with_detail("the kernel does not know one of the options, or not of this image (see its log: dmesg)"),
+            Errno::ESHUTDOWN => error.with_detail("the kernel's client has been fenced off (blocklisted)"),
+            Errno::ETIMEDOUT | Errno::EIO => error.with_kind(ErrorKind::TimedOut).with_detail(
+                "the kernel got no answer from the cluster; check that the monitors are up and reachable from this \
+                 machine, and that ms_mode fits their ports",
+            ),
+            _ => error,
+        }
+    }
+
+    /// Until the node is there and is the device, and udev is through with it. What is looked at is the state, an
+    /// announcement only says when.
+    fn wait(
+        &self,
+        device: &Device,
+        socket: Option<&UeventSocket>,
+        started: SystemTime,
+        deadline: Deadline,
+    ) -> Result<(), (Errno, String)> {
+        let mut udev_pending = self.udev && self.host.has_udev();
+        let mut udev_deadline = None;
+        let (major, minor) = device.number();
+        let record = self.host.run_dir().join(format!("udev/data/b{major}:{minor}"));
+        loop {
+            let ready = node::verify(device)
+                .map_err(|error| (error.errno().unwrap_or(Errno::EIO), error.to_string()))?;
+            udev_pending = udev_pending
+                && !record
+                    .metadata()
+                    .and_then(|file| file.modified())
+                    .is_ok_and(|written| written >= started);
+            if ready {
+                let grace = *udev_deadline.get_or_insert_with(|| Deadline::after(UDEV_GRACE));
+                if !udev_pending || grace.over() {
+                    return Ok(());
+                }
+            }
+            if deadline.over() {
+                let path = device.path();
+                return Err((
+                    Errno::ETIMEDOUT,
+                    if ready {
+                        format!("udev is not through with {}", path.display())
+                    } else {
+                        format!(
+                            "{} did not appear; in a container without devtmpfs name the host's device directory",
+                            path.display()
+                        )
+                    },
+                ));
+            }
+            let message = match socket {
+                Some(socket) => socket.receive(deadline.left().min(POLL)),
+                None => Received::Unusable,
+            };
+            match message {
+                Received::Message(bytes) => {
+                    let event = Uevent::parse(&bytes);
+                    if event
+                        .is_some_and(|event| event.source == Source::Udev && event.announces(major, minor))
+                    {
+                        udev_pending = false;
+                    }
+                }
+                Received::Nothing => {}
+                Received::Unusable => deadline.sleep(POLL),
+            }
+        }
+    }
+
+    fn roll_back(&self, device: &Device, errno: Errno, reason: &str) -> Error {
+        let undone = device.unmap().timeout(ROLLBACK).run();
+        let outcome = match undone {
+            Ok(()) => "the mapping was undone".to_owned(),
+            Err(error) => format!("and the mapping could not be undone: {error}"),
+        };
+        let error = Error::new("map", self.spec.object(), errno);
+        let kind = if errno == Errno::ETIMEDOUT { ErrorKind::TimedOut } else { ErrorKind::Other };
+        error.with_kind(kind).with_detail(format!("{reason}; {outcome}"))
+    }
+}
+
+/// The device of our line. Kernels that keep no copy of the line (before 4.9) leave only the name to go by.
+fn find(host: &Host, spec: &ImageSpec, tag: &str, before: &HashSet<u32>) -> Option<Device> {
+    let devices = host.devices().ok()?;
+    if let Some(device) = devices.iter().find(|device| device.tag() == Some(tag)) {
+        return Some(device.clone());
+    }
+    let mut nameless = devices
+        .into_iter()
+        .filter(|device| device.tag().is_none() && device.spec() == spec && !before.contains(&device.id()));
+    match (nameless.next(), nameless.next()) {
+        (Some(device), None) => Some(device),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileTypeExt;
+    use std::process::Command;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::Key;
+    use crate::krbd::fixture::FakeHost;
+
+    const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
+
+    fn attach(fake: &FakeHost) -> Attach {
+        Attach {
+            host: fake.host().clone(),
+            spec: ImageSpec::new("volumes", "foo").namespace("team").snapshot("s"),
+            monitors: vec!["10.0.0.1:3300".into(), "10.0.0.2:3300".into()],
+            user: "node".into(),
+            secret: Some(Secret::new(&Key::new(KEY)).unwrap()),
+            options: MapOptions::new().read_only(true),
+            udev: true,
+        }
+    }
+
+    #[test]
+    fn the_line_has_the_kernels_form_and_refers_to_the_key() {
+        let fake = FakeHost::new();
+        fake.file("sys/bus/rbd/add_single_major", "");
+        let error = attach(&fake).run(Deadline::after(Duration::from_secs(31))).unwrap_err();
+        assert!(error.to_string().contains("no such device is found"), "{error}");
+        let line = fs::read_to_string(fake.host().bus().join("add_single_major")).unwrap();
+        // This machine's kernel may have no key rings, or none for Ceph: then the key itself is the only way.
+        let line = line.replace(&format!("secret={KEY}"), "key=client.node");
+        let (line, tag) = line.rsplit_once(' ').unwrap();
+        assert_eq!(
+            line,
+            "10.0.0.1:3300,10.0.0.2:3300 name=node,key=client.node,mount_timeout=29,ms_mode=prefer-crc,ro,\
+             _pool_ns=team volumes foo s"
+        );
+        assert!(tag.starts_with(TAG) && tag.len() == TAG.len() + 16, "{tag}");
+        assert!(!error.to_string().contains(KEY));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused() {
+        let fake = FakeHost::new();
+        fake.file("sys/bus/rbd/add", "");
+        let long = Attach { spec: ImageSpec::new("rbd", "x".repeat(LINE_LIMIT)), ..attach(&fake) };
+        let error = long.run(Deadline::after(Duration::from_secs(9))).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::read_to_string(fake.host().bus().join("add")).unwrap(), "");
+    }
+
+    /// A kernel that takes its time: opening a FIFO blocks until somebody reads.
+    #[test]
+    fn what_the_kernel_does_after_the_deadline_is_undone() {
+        let fake = FakeHost::new();
+        let fifo = fake.host().bus().join("add");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+        fake.file("sys/bus/rbd/remove", "");
+        let spec = attach(&fake).spec;
+        fake.map(3, &spec);
+
+        let start = Instant::now();
+        let error = attach(&fake).run(Deadline::after(Duration::from_millis(200))).unwrap_err();
+        assert!(error.is_timed_out() && start.elapsed() < Duration::from_secs(5), "{error}");
+
+        fake.map(4, &spec);
+        fake.file("sys/bus/rbd/devices/4/config_info", "without a mark");
+        let line = fs::read_to_string(&fifo).unwrap();
+        assert!(line.contains(" volumes foo s "), "{line}");
+        let removed = || fs::read_to_string(fake.host().bus().join("remove")).unwrap();
+        while removed().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the late mapping was not removed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(removed(), "4", "the one that was there before stays");
+    }
+
+    #[test]
+    fn a_node_that_does_not_come_rolls_the_mapping_back() {
+        let fake = FakeHost::new();
+        fake.file("sys/bus/rbd/remove", "");
+        let attach = attach(&fake);
+        fake.map(5, &attach.spec);
+        let device = fake.host().device_by_id(5).unwrap();
+        let soon = Deadline::after(Duration::from_millis(50));
+        let (errno, reason) = attach.wait(&device, None, SystemTime::now(), soon).unwrap_err();
+        let error = attach.roll_back(&device, errno, &reason);
+        assert!(error.is_timed_out(), "{error}");
+        assert!(
+            error.to_string().contains("did not appear") && error.to_string().contains("was undone"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(fake.host().bus().join("remove")).unwrap(), "5");
+
+        fs::remove_file(fake.host().bus().join("remove")).unwrap();
+        let error = attach.roll_back(&device, errno, &reason);
+        assert!(error.to_string().contains("could not be undone"), "{error}");
+    }
+
+    #[test]
+    fn a_false_node_is_refused_at_once() {
+        let fake = FakeHost::new();
+        let attach = attach(&fake);
+        fake.map(6, &attach.spec);
+        fake.node("rbd6", "/dev/null");
+        let device = fake.host().device_by_id(6).unwrap();
+        let (errno, reason) = attach
+            .wait(&device, None, SystemTime::now(), Deadline::after(Duration::from_secs(60)))
+            .unwrap_err();
+        assert_eq!(errno, Errno::ENODEV);
+        assert!(reason.contains("not a block device"), "{reason}");
+    }
+
+    #[test]
+    fn of_several_only_our_own_is_found() {
+        let fake = FakeHost::new();
+        let spec = ImageSpec::new("rbd", "foo");
+        fake.map(0, &spec);
+        fake.map(1, &spec);
+        fake.file("sys/bus/rbd/devices/1/config_info", "m name=a rbd foo - rbd-rs:aa");
+        fake.map(2, &spec);
+        fake.file("sys/bus/rbd/devices/2/config_info", "m name=a rbd foo - rbd-rs:bb");
+        let found = |tag, before: &[u32]| {
+            find(fake.host(), &spec, tag, &before.iter().copied().collect()).map(|device| device.id())
+        };
+        assert_eq!(found("rbd-rs:bb", &[]), Some(2));
+        assert_eq!(found("rbd-rs:cc", &[]), Some(0), "an old kernel, and the only new one without a mark");
+        assert_eq!(found("rbd-rs:cc", &[0]), None);
+    }
+}

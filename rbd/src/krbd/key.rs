@@ -1,0 +1,172 @@
+//! The secret with which the kernel logs in.
+
+use std::ffi::CString;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::Key;
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::krbd::monmap;
+use crate::krbd::spec::splits;
+use crate::raw;
+
+/// A cephx key in both its forms: as it is printed, and as the kernel takes it.
+#[derive(Clone)]
+pub(crate) struct Secret {
+    text: Key,
+    binary: Zeroizing<Vec<u8>>,
+}
+
+/// Type (2 bytes), time of creation (8), length of the secret (2).
+const HEADER: usize = 12;
+/// The type of key that every kernel knows.
+const AES: u16 = 1;
+
+impl Secret {
+    pub(crate) fn new(key: &Key) -> Result<Secret> {
+        // Nothing of a bad key goes into the error: it may be a good one with a typing error.
+        let invalid = |detail| Error::invalid("use", Object::new(ObjectKind::User, "the given key"), detail);
+        let binary = STANDARD
+            .decode(key.expose())
+            .map(Zeroizing::new)
+            .map_err(|_| invalid("it is not base64, as 'ceph auth get-key' prints it"))?;
+        let len = binary.get(HEADER - 2..HEADER).map(|len| usize::from(u16::from_le_bytes([len[0], len[1]])));
+        match len {
+            Some(len) if len > 0 && binary.len() == HEADER + len => Ok(Secret { text: key.clone(), binary }),
+            _ => Err(invalid("it is base64, but not of a cephx key: was it encoded twice, or cut off?")),
+        }
+    }
+
+    fn kind(&self) -> u16 {
+        u16::from_le_bytes([self.binary[0], self.binary[1]])
+    }
+
+    /// What to say of a refused key: newer clusters make keys of a type that older kernels do not know.
+    pub(crate) fn hint(&self) -> &'static str {
+        if self.kind() == AES {
+            ""
+        } else {
+            "; the key is of a newer type than 'aes', which this kernel may not know: make one with \
+             'ceph-authtool --key-type aes'"
+        }
+    }
+
+    /// Gives it to the kernel for as long as the calling thread lives, under the name `client.USER`. `false` where the kernel
+    /// has no key rings.
+    pub(crate) fn add(&self, user: &str) -> Result<bool, Errno> {
+        let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
+        match raw::krbd::add_thread_key(c"ceph", &name, &self.binary) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENODEV | Errno::ENOSYS) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// For a kernel without key rings.
+    pub(crate) fn text(&self) -> &str {
+        self.text.expose()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the monitors are and as whom to log in: all that a mapping needs where no [`Cluster`](crate::Cluster) is
+/// connected, as on a node that is only told by an orchestrator what to map.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub(crate) monitors: Vec<String>,
+    pub(crate) user: String,
+    pub(crate) key: Option<Key>,
+}
+
+impl Credentials {
+    /// Monitors as `host:port`, the user without `client.`, its key as `ceph auth get-key` prints it; white space around
+    /// the key is dropped.
+    pub fn new(
+        monitors: impl IntoIterator<Item = impl Into<String>>,
+        user: impl Into<String>,
+        key: impl Into<Key>,
+    ) -> Credentials {
+        Credentials {
+            monitors: monitors.into_iter().map(Into::into).collect(),
+            user: user.into(),
+            key: Some(key.into()),
+        }
+    }
+
+    /// For a cluster without authentication.
+    pub fn without_key(
+        monitors: impl IntoIterator<Item = impl Into<String>>,
+        user: impl Into<String>,
+    ) -> Credentials {
+        Credentials { monitors: monitors.into_iter().map(Into::into).collect(), user: user.into(), key: None }
+    }
+
+    /// Refuses what the kernel could not be told; gives the key as it takes it.
+    pub(crate) fn check(&self) -> Result<Option<Secret>> {
+        monmap::check(&self.monitors)?;
+        if self.user.is_empty() || self.user.contains(|c| splits(c) || c == ',') {
+            return Err(Error::invalid(
+                "log in as",
+                Object::new(ObjectKind::User, &*self.user),
+                "a user's name must not be empty, and have no comma and no white space: the kernel splits there",
+            ));
+        }
+        self.key.as_ref().map(Secret::new).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Published with the report that started this project; of a cluster long dead.
+    const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
+
+    fn secret(text: &str) -> Result<Secret> {
+        Secret::new(&Key::new(text))
+    }
+
+    #[test]
+    fn a_secrets_newline_is_no_harm() {
+        let of_kubernetes =
+            STANDARD.decode("QVFCaUtCeFl1UFhpSlJBQXN1cG5UQnNVUm9XemIwazAwb00zaVE9PQo=").unwrap();
+        let key = secret(std::str::from_utf8(&of_kubernetes).unwrap()).unwrap();
+        assert_eq!(key.text(), KEY);
+        assert_eq!((key.kind(), key.binary.len(), key.hint()), (AES, HEADER + 16, ""));
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let credentials = Credentials::new(["10.0.0.1:6789"], "admin", KEY);
+        assert!(!format!("{credentials:?} {:?}", secret(KEY).unwrap()).contains("AQBi"));
+        for bad in ["AQBi KBxY", "AQBiKBxY", "QVFCaUtCeFl1UFhpSlJBQXN1cG5UQnNVUm9XemIwazAwb00zaVE9PQo=", ""] {
+            let text = secret(bad).unwrap_err().to_string();
+            assert!(text.contains("base64") && (bad.is_empty() || !text.contains(bad)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_newer_type_of_key_is_explained() {
+        let mut binary = STANDARD.decode(KEY).unwrap();
+        binary[0] = 2;
+        assert!(secret(&STANDARD.encode(binary)).unwrap().hint().contains("--key-type aes"));
+    }
+
+    #[test]
+    fn users_that_the_kernel_would_misread_are_refused() {
+        for user in ["", "a b", "a,secret=x"] {
+            assert!(Credentials::without_key(["10.0.0.1"], user).check().is_err(), "{user}");
+        }
+        assert!(Credentials::without_key(Vec::<String>::new(), "admin").check().is_err());
+        Credentials::without_key(["[fd00::1]:6789"], "csi.node-1").check().unwrap();
+    }
+}

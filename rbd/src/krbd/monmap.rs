@@ -1,0 +1,158 @@
+//! The addresses of the monitors that the kernel is to speak to.
+
+use serde_json::Value;
+
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::krbd::option_table::MsMode;
+use crate::krbd::spec::splits;
+
+/// Protocols and addresses of all monitors.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Monmap {
+    addresses: Vec<(Protocol, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    First,
+    Second,
+}
+
+impl Monmap {
+    /// From the answer to `mon dump` in JSON.
+    pub(crate) fn parse(json: &[u8]) -> Result<Monmap> {
+        let invalid = |why: String| {
+            Error::new("read", Object::new(ObjectKind::Cluster, "monitor map"), Errno::EINVAL)
+                .with_detail(format!("the answer to 'mon dump' is not understood: {why}"))
+        };
+        let dump: Value = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        let monitors = dump["mons"].as_array().ok_or_else(|| invalid("it has no 'mons'".into()))?;
+        let mut addresses = Vec::new();
+        for monitor in monitors {
+            let vector = monitor["public_addrs"]["addrvec"]
+                .as_array()
+                .ok_or_else(|| invalid("a monitor has no 'public_addrs'".into()))?;
+            for entry in vector {
+                let protocol = match entry["type"].as_str() {
+                    Some("v1") => Protocol::First,
+                    Some("v2") => Protocol::Second,
+                    _ => continue,
+                };
+                let address =
+                    entry["addr"].as_str().ok_or_else(|| invalid("an entry has no 'addr'".into()))?;
+                addresses.push((protocol, address.to_owned()));
+            }
+        }
+        Ok(Monmap { addresses })
+    }
+
+    /// The addresses for a mode; without one, the mode that fits the cluster: the first protocol wherever a monitor listens
+    /// for it, since every kernel knows it.
+    pub(crate) fn choose(&self, wanted: Option<MsMode>) -> Result<(MsMode, Vec<String>)> {
+        let mode = wanted.unwrap_or_else(|| {
+            if self.of(MsMode::Legacy).next().is_some() { MsMode::Legacy } else { MsMode::PreferCrc }
+        });
+        let addresses: Vec<String> = self.of(mode).map(str::to_owned).collect();
+        if addresses.is_empty() {
+            let needed = if mode == MsMode::Legacy { "first (msgr1)" } else { "second (msgr2)" };
+            return Err(Error::new("find", Object::new(ObjectKind::Monitor, ""), Errno::ENOENT)
+                .with_kind(ErrorKind::NotFound { what: ObjectKind::Monitor })
+                .with_detail(format!(
+                    "no monitor listens for the {needed} protocol, which ms_mode={mode} needs; choose another mode"
+                )));
+        }
+        check(&addresses)?;
+        Ok((mode, addresses))
+    }
+
+    fn of(&self, mode: MsMode) -> impl Iterator<Item = &str> {
+        let wanted = if mode == MsMode::Legacy { Protocol::First } else { Protocol::Second };
+        self.addresses
+            .iter()
+            .filter(move |(protocol, _)| *protocol == wanted)
+            .map(|(_, address)| address.as_str())
+    }
+}
+
+/// Refuses what the kernel would not take for a list of addresses.
+pub(crate) fn check(addresses: &[String]) -> Result<()> {
+    let refuse =
+        |name: &str, detail| Err(Error::invalid("use", Object::new(ObjectKind::Monitor, name), detail));
+    if addresses.is_empty() {
+        return refuse("", "no monitor address is given");
+    }
+    for address in addresses {
+        if address.is_empty() || address.contains(|c| splits(c) || c == ',') {
+            return refuse(address, "an address must not be empty, and have no comma and no white space");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn monmap(mons: &[&[(&str, &str)]]) -> Monmap {
+        let mons: Vec<_> = mons
+            .iter()
+            .map(|addresses| {
+                let addrvec: Vec<_> = addresses
+                    .iter()
+                    .map(|(kind, addr)| serde_json::json!({"type": kind, "addr": addr, "nonce": 0}))
+                    .collect();
+                serde_json::json!({"name": "a", "public_addrs": {"addrvec": addrvec}, "addr": "ignored"})
+            })
+            .collect();
+        Monmap::parse(serde_json::json!({"epoch": 1, "mons": mons}).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_mode_decides_which_addresses() {
+        let map = monmap(&[
+            &[("v2", "10.0.0.1:3300"), ("v1", "10.0.0.1:6789")],
+            &[("v2", "[fd00::2]:3300"), ("v1", "[fd00::2]:6789")],
+        ]);
+        assert_eq!(
+            map.choose(None).unwrap(),
+            (MsMode::Legacy, vec!["10.0.0.1:6789".into(), "[fd00::2]:6789".into()])
+        );
+        assert_eq!(
+            map.choose(Some(MsMode::Secure)).unwrap().1,
+            ["10.0.0.1:3300", "[fd00::2]:3300"].map(String::from)
+        );
+    }
+
+    #[test]
+    fn a_cluster_of_the_second_protocol_only_is_recognised() {
+        let map = monmap(&[&[("v2", "10.0.0.1:3300")]]);
+        assert_eq!(map.choose(None).unwrap(), (MsMode::PreferCrc, vec!["10.0.0.1:3300".into()]));
+        let error = map.choose(Some(MsMode::Legacy)).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor });
+        assert!(error.to_string().contains("ms_mode=legacy"), "{error}");
+    }
+
+    #[test]
+    fn one_of_the_first_protocol_only_has_none_for_the_second() {
+        let map = monmap(&[&[("v1", "10.0.0.1:6789")]]);
+        assert!(map.choose(Some(MsMode::PreferCrc)).unwrap_err().is_not_found());
+        assert!(monmap(&[]).choose(None).is_err());
+    }
+
+    #[test]
+    fn addresses_that_would_spill_over_are_refused() {
+        for bad in [&[][..], &[""], &["a b"], &["a,b"], &["a\n"]] {
+            assert!(check(&bad.iter().map(ToString::to_string).collect::<Vec<_>>()).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_understood_or_refused(answer in ".*") {
+            let _ = Monmap::parse(answer.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The options that the kernel is known to take: their names, values, and opposites.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::krbd::spec::splits;
+
+/// How the kernel speaks to monitors and OSDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MsMode {
+    /// The first protocol (msgr1), without encryption: all that kernels before 5.11 know.
+    Legacy,
+    /// The second protocol with checksums only.
+    Crc,
+    /// The second protocol, encrypted.
+    Secure,
+    /// Checksums only; encrypted if the cluster insists.
+    PreferCrc,
+    /// Encrypted; checksums only if the cluster insists.
+    PreferSecure,
+}
+
+/// Which replica a read goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReadFromReplica {
+    /// The primary (the default).
+    No,
+    /// A random one.
+    Balance,
+    /// The nearest by [`MapOptions::crush_location`].
+    Localize,
+}
+
+/// What the OSDs are told about how well the data compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompressionHint {
+    /// Nothing (the default).
+    None,
+    /// Well.
+    Compressible,
+    /// Badly: it is compressed or encrypted already.
+    Incompressible,
+}
+
+macro_rules! words {
+    ($type:ident: $($variant:ident = $word:literal),*) => {
+        impl $type {
+            const WORDS: &'static [&'static str] = &[$($word),*];
+
+            /// The word that the kernel knows it by.
+            pub fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $word),* }
+            }
+
+            pub(super) fn from_word(word: &str) -> Option<$type> {
+                match word { $($word => Some($type::$variant),)* _ => None }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(word: &str) -> Result<$type> {
+                $type::from_word(word).ok_or_else(|| invalid(word, format!("expected one of {}", $type::WORDS.join(", "))))
+            }
+        }
+    };
+}
+
+words!(MsMode: Legacy = "legacy", Crc = "crc", Secure = "secure", PreferCrc = "prefer-crc", PreferSecure = "prefer-secure");
+words!(ReadFromReplica: No = "no", Balance = "balance", Localize = "localize");
+words!(CompressionHint: None = "none", Compressible = "compressible", Incompressible = "incompressible");
+
+/// What may stand behind an option's name.
+#[derive(Clone, Copy)]
+pub(super) enum Value {
+    Nothing,
+    Number { least: u64 },
+    PowerOfTwo { least: u64 },
+    Text,
+    OneOf(&'static [&'static str]),
+}
+
+/// Name, its value, and the name of its opposite (which it replaces, and is replaced by).
+pub(super) const KNOWN: [(&str, Value, &str); 38] = [
+    ("ro", Value::Nothing, "rw"),
+    ("rw", Value::Nothing, "ro"),
+    ("exclusive", Value::Nothing, ""),
+    ("lock_on_read", Value::Nothing, ""),
+    ("lock_timeout", Value::Number { least: 0 }, ""),
+    ("notrim", Value::Nothing, ""),
+    ("abort_on_full", Value::Nothing, ""),
+    ("queue_depth", Value::Number { least: 1 }, ""),
+    ("alloc_size", Value::PowerOfTwo { least: 512 }, ""),
+    ("crush_location", Value::Text, ""),
+    ("read_from_replica", Value::OneOf(ReadFromReplica::WORDS), ""),
+    ("compression_hint", Value::OneOf(CompressionHint::WORDS), ""),
+    ("ms_mode", Value::OneOf(MsMode::WORDS), ""),
+    ("rxbounce", Value::Nothing, ""),
+    ("fsid", Value::Text, ""),
+    ("ip", Value::Text, ""),
+    ("share", Value::Nothing, "noshare"),
+    ("noshare", Value::Nothing, "share"),
+    ("crc", Value::Nothing, "nocrc"),
+    ("nocrc", Value::Nothing, "crc"),
+    ("cephx_require_signatures", Value::Nothing, "nocephx_require_signatures"),
+    ("nocephx_require_signatures", Value::Nothing, "cephx_require_signatures"),
+    ("cephx_sign_messages", Value::Nothing, "nocephx_sign_messages"),
+    ("nocephx_sign_messages", Value::Nothing, "cephx_sign_messages"),
+    ("tcp_nodelay", Value::Nothing, "notcp_nodelay"),
+    ("notcp_nodelay", Value::Nothing, "tcp_nodelay"),
+    ("mount_timeout", Value::Number { least: 0 }, ""),
+    ("osdkeepalive", Value::Number { least: 0 }, ""),
+    ("osd_idle_ttl", Value::Number { least: 0 }, ""),
+    ("osd_request_timeout", Value::Number { least: 0 }, ""),
+    ("udev", Value::Nothing, "noudev"),
+    ("noudev", Value::Nothing, "udev"),
+    // Ours to set: the connection's identity. Their values never reach an error text.
+    ("name", Value::Text, ""),
+    ("key", Value::Text, ""),
+    ("secret", Value::Text, ""),
+    ("_pool_ns", Value::Text, ""),
+    ("read_only", Value::Nothing, "read_write"),
+    ("read_write", Value::Nothing, "read_only"),
+];
+
+pub(super) const RESERVED: [&str; 4] = ["name", "key", "secret", "_pool_ns"];
+
+pub(super) fn bad(c: char) -> bool {
+    splits(c) || c == ','
+}
+
+pub(super) fn check_value(kind: Option<Value>, value: Option<&str>) -> Result<(), String> {
+    if value.is_some_and(|value| value.contains(bad)) {
+        return Err("its value must have no comma and no white space: the kernel splits there".into());
+    }
+    let Some(kind) = kind else { return Ok(()) };
+    let number = value.and_then(|value| value.parse::<u64>().ok());
+    match (kind, value) {
+        (Value::Nothing, None) => Ok(()),
+        (Value::Nothing, Some(_)) => Err("it takes no value".into()),
+        (_, None | Some("")) => Err("it needs a value".into()),
+        (Value::Text, Some(_)) => Ok(()),
+        (Value::Number { least }, Some(_)) => match number {
+            Some(number) if number >= least && u32::try_from(number).is_ok() => Ok(()),
+            _ => Err(format!("it needs a whole number from {least} to {}", u32::MAX)),
+        },
+        (Value::PowerOfTwo { least }, Some(_)) => match number {
+            Some(number) if number >= least && number.is_power_of_two() && number <= 1 << 30 => Ok(()),
+            _ => Err(format!("it needs a power of two from {least} to {}", 1 << 30)),
+        },
+        (Value::OneOf(words), Some(value)) if words.contains(&value) => Ok(()),
+        (Value::OneOf(words), Some(_)) => Err(format!("it must be one of {}", words.join(", "))),
+    }
+}
+
+pub(super) fn known(name: &str) -> Option<(Value, &'static str)> {
+    KNOWN.iter().find(|(known, ..)| *known == name).map(|(_, value, opposite)| (*value, *opposite))
+}
+
+pub(super) fn invalid(option: &str, detail: impl Into<String>) -> Error {
+    Error::invalid("set", Object::new(ObjectKind::ConfigOption, option), detail.into())
+}

@@ -1,0 +1,388 @@
+//! The options of a mapping, as the kernel takes them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::krbd::option_table::{CompressionHint, MsMode, ReadFromReplica};
+use crate::krbd::option_table::{RESERVED, bad, check_value, invalid, known};
+
+/// Options of a mapping: those of the manual page rbd(8) with a type, others by [`MapOptions::raw`].
+///
+/// A later setting replaces an earlier one of the same name, or of its opposite. It parses from the form of
+/// `rbd map -o`: `exclusive,queue_depth=64`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct MapOptions {
+    list: Vec<(String, Option<String>)>,
+}
+
+impl MapOptions {
+    /// None: all that the kernel does by default.
+    pub fn new() -> MapOptions {
+        MapOptions::default()
+    }
+
+    /// A device that cannot be written to. A snapshot is always mapped so.
+    #[must_use]
+    pub fn read_only(self, on: bool) -> MapOptions {
+        self.flag("ro", on)
+    }
+
+    /// Take the image's exclusive lock, and refuse to give it up while it is mapped.
+    #[must_use]
+    pub fn exclusive(self, on: bool) -> MapOptions {
+        self.flag("exclusive", on)
+    }
+
+    /// Take the exclusive lock for reading too.
+    #[must_use]
+    pub fn lock_on_read(self, on: bool) -> MapOptions {
+        self.flag("lock_on_read", on)
+    }
+
+    /// How long the kernel waits for the exclusive lock while mapping: whole seconds, none being for ever.
+    #[must_use]
+    pub fn lock_timeout(self, time: Duration) -> MapOptions {
+        self.set("lock_timeout", seconds(time))
+    }
+
+    /// Whether discards free space in the cluster (the default).
+    #[must_use]
+    pub fn trim(self, on: bool) -> MapOptions {
+        self.flag("notrim", !on)
+    }
+
+    /// Fail writes when the cluster is full, instead of waiting for space.
+    #[must_use]
+    pub fn abort_on_full(self, on: bool) -> MapOptions {
+        self.flag("abort_on_full", on)
+    }
+
+    /// How many requests are in flight at most (128 by default).
+    #[must_use]
+    pub fn queue_depth(self, requests: u32) -> MapOptions {
+        self.set("queue_depth", requests.to_string())
+    }
+
+    /// The smallest discard in bytes: a power of two (64 KiB by default).
+    #[must_use]
+    pub fn alloc_size(self, bytes: u64) -> MapOptions {
+        self.set("alloc_size", bytes.to_string())
+    }
+
+    /// Where this machine stands, for [`ReadFromReplica::Localize`]: `host:node1|rack:r3`.
+    #[must_use]
+    pub fn crush_location(self, location: impl Into<String>) -> MapOptions {
+        self.set("crush_location", location.into())
+    }
+
+    /// Which replica reads go to.
+    #[must_use]
+    pub fn read_from_replica(self, policy: ReadFromReplica) -> MapOptions {
+        self.set("read_from_replica", policy.to_string())
+    }
+
+    /// What the OSDs are told about how well the data compresses.
+    #[must_use]
+    pub fn compression_hint(self, hint: CompressionHint) -> MapOptions {
+        self.set("compression_hint", hint.to_string())
+    }
+
+    /// Protocol and encryption. Unset: the first protocol where a monitor listens for it, else [`MsMode::PreferCrc`].
+    #[must_use]
+    pub fn ms_mode(self, mode: MsMode) -> MapOptions {
+        self.set("ms_mode", mode.to_string())
+    }
+
+    /// Receive into bounce buffers: for file systems that change pages while they are being written.
+    #[must_use]
+    pub fn rxbounce(self, on: bool) -> MapOptions {
+        self.flag("rxbounce", on)
+    }
+
+    /// Whether mappings of one cluster and user share a client (the default).
+    #[must_use]
+    pub fn share(self, on: bool) -> MapOptions {
+        self.flag(if on { "share" } else { "noshare" }, true)
+    }
+
+    /// Whether data is covered by checksums on the wire (the default).
+    #[must_use]
+    pub fn crc(self, on: bool) -> MapOptions {
+        self.flag(if on { "crc" } else { "nocrc" }, true)
+    }
+
+    /// Whether TCP sends without delay (the default).
+    #[must_use]
+    pub fn tcp_nodelay(self, on: bool) -> MapOptions {
+        self.flag(if on { "tcp_nodelay" } else { "notcp_nodelay" }, true)
+    }
+
+    /// How long the kernel waits for the cluster while mapping, in whole seconds. Unset: what is left of the whole
+    /// operation's time.
+    #[must_use]
+    pub fn mount_timeout(self, time: Duration) -> MapOptions {
+        self.set("mount_timeout", seconds(time))
+    }
+
+    /// After how long without an answer the kernel opens a new connection to an OSD, in whole seconds.
+    #[must_use]
+    pub fn osd_keepalive(self, time: Duration) -> MapOptions {
+        self.set("osdkeepalive", seconds(time))
+    }
+
+    /// After how long an idle connection to an OSD is closed, in whole seconds.
+    #[must_use]
+    pub fn osd_idle_ttl(self, time: Duration) -> MapOptions {
+        self.set("osd_idle_ttl", seconds(time))
+    }
+
+    /// After how long without an answer a request to an OSD fails, in whole seconds; unset, it never does.
+    ///
+    /// It holds for all input and output of the device's life: a write fails where it would have waited.
+    #[must_use]
+    pub fn osd_request_timeout(self, time: Duration) -> MapOptions {
+        self.set("osd_request_timeout", seconds(time))
+    }
+
+    /// Any option that the kernel knows, as `name` or `name=value`. It is checked when the mapping is made.
+    #[must_use]
+    pub fn raw(mut self, option: impl AsRef<str>) -> MapOptions {
+        let (name, value) = split(option.as_ref());
+        self.replace(name, value);
+        self
+    }
+
+    /// Adds all of `others`, which win over these.
+    #[must_use]
+    pub fn merge(mut self, others: MapOptions) -> MapOptions {
+        for (name, value) in others.list {
+            self.replace(name, value);
+        }
+        self
+    }
+
+    fn flag(mut self, name: &str, on: bool) -> MapOptions {
+        self.replace(name.to_owned(), None);
+        if !on {
+            self.list.retain(|(known, _)| known != name);
+        }
+        self
+    }
+
+    fn set(mut self, name: &str, value: String) -> MapOptions {
+        self.replace(name.to_owned(), Some(value));
+        self
+    }
+
+    fn replace(&mut self, name: String, value: Option<String>) {
+        let name = match name.as_str() {
+            "read_only" => "ro".to_owned(),
+            "read_write" => "rw".to_owned(),
+            _ => name,
+        };
+        // A secret given by mistake must not be kept: options are printed.
+        let value = value.filter(|_| !RESERVED.contains(&name.as_str()));
+        let opposite = known(&name).map_or("", |(_, opposite)| opposite);
+        self.list.retain(|(other, _)| *other != name && other != opposite);
+        self.list.push((name, value));
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.list.iter().any(|(known, _)| known == name)
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.has("ro")
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.has("exclusive")
+    }
+
+    pub(crate) fn has_mount_timeout(&self) -> bool {
+        self.has("mount_timeout")
+    }
+
+    /// `Some(false)` for `noudev`: it is for us, the kernel does not know it.
+    pub(crate) fn udev(&self) -> Option<bool> {
+        if self.has("noudev") { Some(false) } else { self.has("udev").then_some(true) }
+    }
+
+    pub(crate) fn mode(&self) -> Option<MsMode> {
+        let (_, value) = self.list.iter().find(|(name, _)| name == "ms_mode")?;
+        MsMode::from_word(value.as_deref()?)
+    }
+
+    /// Refuses what the kernel cannot be told, and values that it would not understand.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (name, value) in &self.list {
+            if RESERVED.contains(&name.as_str()) {
+                return Err(invalid(name, "it follows from the connection and cannot be set as an option"));
+            }
+            if name.is_empty() || name.contains(bad) {
+                return Err(invalid(
+                    name,
+                    "an option's name must not be empty, and have no comma and no white space",
+                ));
+            }
+            let kind = known(name).map(|(kind, _)| kind);
+            check_value(kind, value.as_deref()).map_err(|reason| invalid(name, reason))?;
+        }
+        Ok(())
+    }
+
+    /// As they go to the kernel, each after a comma.
+    pub(crate) fn for_kernel(&self) -> String {
+        let ours = ["udev", "noudev"];
+        let for_kernel = self.list.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
+        for_kernel.fold(String::new(), |line, (name, value)| match value {
+            Some(value) => format!("{line},{name}={value}"),
+            None => format!("{line},{name}"),
+        })
+    }
+}
+
+fn split(option: &str) -> (String, Option<String>) {
+    match option.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
+    }
+}
+
+/// Whole seconds, rounded up so that a short wait does not become an endless one.
+fn seconds(time: Duration) -> String {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).to_string()
+}
+
+/// The form of `rbd map -o`: separated by commas. Names that are not known are refused, to catch typing errors.
+impl FromStr for MapOptions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<MapOptions> {
+        let mut options = MapOptions::new();
+        for option in text.split(',').filter(|option| !option.is_empty()) {
+            let (name, _) = split(option);
+            if known(&name).is_none() {
+                return Err(invalid(
+                    &name,
+                    "there is no such map option; one that only the kernel knows can be given raw",
+                ));
+            }
+            options = options.raw(option);
+        }
+        options.check()?;
+        Ok(options)
+    }
+}
+
+impl fmt::Display for MapOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.list.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            match value {
+                Some(value) => write!(f, "{comma}{name}={value}")?,
+                None => write!(f, "{comma}{name}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::krbd::spec::splits;
+
+    #[test]
+    fn typed_options_read_as_the_kernel_takes_them() {
+        let options = MapOptions::new()
+            .read_only(true)
+            .exclusive(true)
+            .queue_depth(64)
+            .lock_timeout(Duration::from_millis(1500))
+            .alloc_size(4096)
+            .trim(false)
+            .read_from_replica(ReadFromReplica::Localize)
+            .crush_location("host:a|rack:b")
+            .compression_hint(CompressionHint::Incompressible)
+            .ms_mode(MsMode::PreferSecure)
+            .raw("future=1");
+        options.check().unwrap();
+        assert_eq!(
+            options.for_kernel(),
+            ",ro,exclusive,queue_depth=64,lock_timeout=2,alloc_size=4096,notrim,read_from_replica=localize,\
+             crush_location=host:a|rack:b,compression_hint=incompressible,ms_mode=prefer-secure,future=1"
+        );
+        assert_eq!(options.mode(), Some(MsMode::PreferSecure));
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let options: MapOptions = "ro,noshare,queue_depth=1,share,rw,queue_depth=2,noudev".parse().unwrap();
+        assert_eq!(options.to_string(), "share,rw,queue_depth=2,noudev");
+        assert_eq!(options.for_kernel(), ",share,rw,queue_depth=2");
+        assert!(!options.is_read_only());
+        assert_eq!(options.udev(), Some(false));
+        assert_eq!(options.read_only(true).read_only(false).to_string(), "share,queue_depth=2,noudev");
+        let read_only: MapOptions = "read_only".parse().unwrap();
+        assert!(read_only.is_read_only());
+        assert!(!read_only.clone().merge("rw".parse().unwrap()).is_read_only());
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_the_reason() {
+        for (option, reason) in [
+            ("queue_depth=0", "whole number from 1"),
+            ("queue_depth=x", "whole number from 1"),
+            ("queue_depth", "needs a value"),
+            ("alloc_size=100", "power of two"),
+            ("ms_mode=best", "must be one of legacy, crc, secure, prefer-crc, prefer-secure"),
+            ("ro=1", "takes no value"),
+            ("bogus", "no such map option"),
+            ("mount_timeout=-1", "whole number from 0"),
+            ("crush_location=a b", "no white space"),
+        ] {
+            let error = option.parse::<MapOptions>().unwrap_err();
+            assert!(error.to_string().contains(reason), "{option}: {error}");
+        }
+        for raw in ["", "a b", "a\0", "x=1,secret=2", "=1"] {
+            assert!(MapOptions::new().raw(raw).check().is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn the_identity_is_not_an_option_and_a_secret_is_not_kept() {
+        for name in RESERVED {
+            let options = MapOptions::new().raw(format!("{name}=AQBiKBxY"));
+            let error = options.check().unwrap_err();
+            for text in [error.to_string(), format!("{options:?}"), options.to_string(), options.for_kernel()]
+            {
+                assert!(!text.contains("AQBi"), "{text}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_the_check_stays_one_word_of_as_many_options(texts in prop::collection::vec(".{0,12}", 0..6)) {
+            let options = texts.iter().fold(MapOptions::new(), |options, text| options.raw(text));
+            if options.check().is_ok() {
+                let line = options.for_kernel();
+                prop_assert!(!line.contains(splits), "{line:?}");
+                let ours = options.list.iter().filter(|(name, _)| name == "udev" || name == "noudev").count();
+                prop_assert_eq!(line.matches(',').count(), options.list.len() - ours);
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics_and_what_parses_prints_and_parses_back(text in "[a-z_=,0-9 ]{0,40}") {
+            if let Ok(options) = text.parse::<MapOptions>() {
+                prop_assert_eq!(options.to_string().parse::<MapOptions>().unwrap(), options);
+            }
+        }
+    }
+}

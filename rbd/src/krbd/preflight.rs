@@ -1,0 +1,136 @@
+//! What can be known before the kernel is asked: everything is looked at, nothing is touched.
+
+use crate::Features;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, Result};
+use crate::features::{ImmutableFeatures, Plan};
+use crate::holder::Holder;
+use crate::image::Image;
+use crate::ioctx::IoCtx;
+use crate::krbd::host::Host;
+use crate::krbd::options::MapOptions;
+use crate::krbd::spec::ImageSpec;
+
+/// All that the kernel needs where it only reads: features that change where data lies.
+const TO_READ: Features = Features::LAYERING.union(Features::STRIPING).union(Features::DATA_POOL);
+/// The kernel's smallest unit.
+const SECTOR: u64 = 512;
+
+/// Where an image is to be mapped, and how.
+pub(crate) struct Preflight<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) ioctx: &'a IoCtx,
+    pub(crate) spec: &'a ImageSpec,
+    pub(crate) options: &'a MapOptions,
+}
+
+impl Preflight<'_> {
+    /// The image itself, not its snapshot: features belong to it.
+    pub(crate) fn open(&self) -> Result<Image> {
+        let image = self.ioctx.open(&self.spec.image).read_only().run()?;
+        if let Some(snapshot) = &self.spec.snapshot {
+            self.ioctx.open(&self.spec.image).read_only().snapshot(snapshot).run()?.close()?;
+        }
+        Ok(image)
+    }
+
+    /// What must be disabled so that this kernel maps the image: an empty plan where it can as it is.
+    pub(crate) fn plan(&self, image: &Image) -> Result<Result<Plan, ImmutableFeatures>> {
+        let supported = self.host.supported_features()?.features();
+        let needed = self.needed(image.features()?)?;
+        Ok(Plan::to_support(needed, supported))
+    }
+
+    fn needed(&self, features: Features) -> Result<Features> {
+        let read_only = self.options.is_read_only() || self.spec.snapshot.is_some();
+        if read_only && self.host.kernel()?.reads_despite_write_features() {
+            return Ok(features & (TO_READ | features.unknown()));
+        }
+        Ok(features)
+    }
+
+    /// Its size and layout.
+    pub(crate) fn check_layout(&self, image: &Image) -> Result<()> {
+        let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
+        let size = image.size()?;
+        if size % SECTOR != 0 {
+            return refuse(format!(
+                "its size of {size} bytes is no multiple of {SECTOR}: the kernel would hide its last {} bytes; resize it",
+                size % SECTOR
+            ));
+        }
+        if i64::try_from(size).is_err() {
+            return refuse(format!(
+                "its size of {size} bytes is more than the kernel can address (2^63 - 1)"
+            ));
+        }
+        let kernel = self.host.kernel()?;
+        if image.features()?.contains(Features::STRIPING) && !kernel.maps_fancy_striping() {
+            let (unit, count, object) =
+                (image.stripe_unit()?, image.stripe_count()?, image.stat()?.object_size);
+            if count != 1 || unit != object {
+                return refuse(format!(
+                    "its data is striped over {count} objects in units of {unit} bytes, which kernels map since 4.17 and \
+                     this one ({kernel}) does not; copy the data into an image without striping"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Mapped on this machine already. The kernel would map it again, under another number.
+    pub(crate) fn check_not_mapped(&self) -> Result<()> {
+        let fsid = self.ioctx.cluster().fsid()?;
+        let devices = self.host.devices_of(self.spec)?;
+        let same = |other: &str| other.eq_ignore_ascii_case(&fsid);
+        match devices.iter().find(|device| device.cluster_fsid().is_none_or(same)) {
+            None => Ok(()),
+            Some(device) => Err(Error::new("map", self.object(), Errno::EEXIST)
+                .with_kind(ErrorKind::Exists)
+                .with_detail(format!(
+                    "it is mapped here already as {}; use that, or allow a second mapping with Map::again",
+                    device.path().display()
+                ))),
+        }
+    }
+
+    /// Whoever asks for an exclusive mapping gets it or an error, not a fight for the lock with somebody else's.
+    pub(crate) fn check_exclusive(&self, image: &Image) -> Result<()> {
+        if !self.options.is_exclusive() {
+            return Ok(());
+        }
+        let holders = self.holders(image);
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        Err(Error::new("map exclusively", self.object(), Errno::EBUSY)
+            .with_kind(ErrorKind::Busy { holders })
+            .with_detail(format!(
+                "it is open or mapped elsewhere: {}; end that use; a crashed client is let go after 30 s",
+                names.join("; ")
+            )))
+    }
+
+    /// Other clients that have the image open for writing, or mapped.
+    pub(crate) fn holders(&self, image: &Image) -> Vec<Holder> {
+        image.other_watchers().unwrap_or_default().into_iter().map(Holder::Watcher).collect()
+    }
+
+    pub(crate) fn object(&self) -> Object {
+        self.spec.object()
+    }
+}
+
+/// The error that carries a plan that has to be carried out first, or why there is none.
+pub(crate) fn unsupported(object: Object, plan: Result<Plan, ImmutableFeatures>) -> Error {
+    let error = Error::new("map", object, Errno::ENXIO);
+    let error = match &plan {
+        Ok(plan) => error.with_detail(format!(
+            "this kernel does not support its features {}; {plan}, in this order, or map it with fix_features",
+            plan.disables()
+        )),
+        Err(immutable) => error.with_detail(format!("this kernel cannot map it: {immutable}")),
+    };
+    error.with_kind(ErrorKind::FeaturesUnsupportedByKernel { plan })
+}

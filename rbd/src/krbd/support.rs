@@ -1,0 +1,241 @@
+//! What the running kernel supports, and loading its module.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use crate::Features;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::krbd::host::{Host, failed, number, read};
+
+/// The first two numbers of a kernel's release: 6.1 of `6.1.0-37-cloud-amd64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelVersion {
+    /// First number.
+    pub major: u32,
+    /// Second number.
+    pub minor: u32,
+}
+
+/// A kernel release that does not start with two numbers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a kernel release: it should start with two numbers, as in 6.1.0")]
+pub struct BadKernelVersion(pub String);
+
+/// Which image features the running kernel can map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelFeatures {
+    /// The kernel says so itself.
+    Known(Features),
+    /// The rbd module is not loaded; by its version this kernel should have these features.
+    ModuleNotLoaded {
+        /// From the table of versions.
+        expected: Features,
+    },
+    /// The module is loaded but does not say (before 4.11); by its version it should have these features.
+    KernelTooOld {
+        /// From the table of versions.
+        expected: Features,
+    },
+}
+
+impl KernelVersion {
+    /// 4.17 of 4.17.0.
+    pub const fn new(major: u32, minor: u32) -> KernelVersion {
+        KernelVersion { major, minor }
+    }
+
+    /// The features that a kernel of this version maps. Vendors backport: where a kernel names its features
+    /// ([`KernelFeatures::Known`]), believe it and not this table.
+    pub fn features(self) -> Features {
+        const SINCE: [(KernelVersion, Features); 6] = [
+            (KernelVersion::new(3, 10), Features::LAYERING.union(Features::STRIPING)),
+            (KernelVersion::new(4, 9), Features::EXCLUSIVE_LOCK),
+            (KernelVersion::new(4, 11), Features::DATA_POOL),
+            (KernelVersion::new(4, 16), Features::OPERATIONS),
+            (KernelVersion::new(5, 1), Features::DEEP_FLATTEN),
+            (KernelVersion::new(5, 3), Features::OBJECT_MAP.union(Features::FAST_DIFF)),
+        ];
+        SINCE.iter().filter(|(since, _)| self >= *since).map(|(_, features)| *features).collect()
+    }
+
+    /// Stripes over several objects, other than one stripe unit an object.
+    pub(crate) fn maps_fancy_striping(self) -> bool {
+        self >= KernelVersion::new(4, 17)
+    }
+
+    /// A mapping that only reads needs only the features that change where data lies.
+    pub(crate) fn reads_despite_write_features(self) -> bool {
+        self >= KernelVersion::new(5, 5)
+    }
+}
+
+impl FromStr for KernelVersion {
+    type Err = BadKernelVersion;
+
+    fn from_str(release: &str) -> Result<KernelVersion, BadKernelVersion> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => Ok(KernelVersion { major, minor }),
+            _ => Err(BadKernelVersion(release.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl KernelFeatures {
+    /// The features, wherever they are known from.
+    pub fn features(self) -> Features {
+        match self {
+            KernelFeatures::Known(features)
+            | KernelFeatures::ModuleNotLoaded { expected: features }
+            | KernelFeatures::KernelTooOld { expected: features } => features,
+        }
+    }
+}
+
+impl Host {
+    /// Which image features this kernel can map.
+    pub fn supported_features(&self) -> Result<KernelFeatures> {
+        let path = self.bus().join("supported_features");
+        match read(&path) {
+            Ok(text) => match number(&text) {
+                Some(bits) => Ok(KernelFeatures::Known(Features::from_bits_retain(bits))),
+                None => Err(Error::new("read", file(&path), Errno::EINVAL)
+                    .with_detail(format!("'{text}' is not a number"))),
+            },
+            Err(error) if Errno::of(&error) == Some(Errno::ENOENT) => {
+                let expected = self.kernel()?.features();
+                Ok(if self.module_loaded() {
+                    KernelFeatures::KernelTooOld { expected }
+                } else {
+                    KernelFeatures::ModuleNotLoaded { expected }
+                })
+            }
+            Err(error) => Err(failed("read", &path, &error)),
+        }
+    }
+
+    /// Loads the kernel's rbd module with `modprobe`, all images under one major number. Nothing is done if it is loaded.
+    ///
+    /// Blocks until `modprobe` ends; needs the capability `CAP_SYS_MODULE`.
+    pub fn load_module(&self) -> Result<()> {
+        if self.module_loaded() {
+            return Ok(());
+        }
+        let refused = |errno, reason: String| {
+            Error::new("load", Object::new(ObjectKind::File, "rbd.ko"), errno).with_detail(reason)
+        };
+        let output =
+            Command::new("modprobe").args(["rbd", "single_major=Y"]).stdin(Stdio::null()).output().map_err(
+                |error| {
+                    let errno = Errno::of(&error).unwrap_or(Errno::ENOENT);
+                    refused(errno, format!("modprobe cannot be run ({error}); install the package kmod"))
+                },
+            )?;
+        if output.status.success() && self.module_loaded() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim();
+        let said = if said.is_empty() { "modprobe succeeded, but /sys/bus/rbd did not appear" } else { said };
+        Err(refused(
+            Errno::ENODEV,
+            format!(
+                "{said}; this kernel ({}) may come without the module",
+                self.kernel()
+                    .map_or_else(|_| "of unknown version".to_owned(), |version| version.to_string(),)
+            ),
+        )
+        .with_kind(ErrorKind::NotSupported))
+    }
+
+    /// Refuses where the module is not loaded.
+    pub(crate) fn require_module(&self, operation: &'static str, object: Object) -> Result<()> {
+        if self.module_loaded() {
+            return Ok(());
+        }
+        Err(Error::new(operation, object, Errno::ENODEV).with_kind(ErrorKind::NotSupported).with_detail(format!(
+            "the kernel's rbd module is not loaded ({} is missing); load it with krbd::load_module() or 'modprobe rbd'",
+            self.bus().display()
+        )))
+    }
+}
+
+fn file(path: &std::path::Path) -> Object {
+    Object::new(ObjectKind::File, path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn host(release: &str, supported: Option<&str>, loaded: bool) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        let kernel = root.path().join("proc/sys/kernel");
+        fs::create_dir_all(&kernel).unwrap();
+        fs::write(kernel.join("osrelease"), release).unwrap();
+        if loaded {
+            fs::create_dir_all(host.bus()).unwrap();
+        }
+        if let Some(supported) = supported {
+            fs::write(host.bus().join("supported_features"), supported).unwrap();
+        }
+        (root, host)
+    }
+
+    #[test]
+    fn the_kernels_own_word_wins_over_the_table() {
+        let (_root, host) = host("4.18.0-553.el8.x86_64\n", Some("0x1bf\n"), true);
+        assert_eq!(
+            host.supported_features().unwrap(),
+            KernelFeatures::Known(Features::from_bits_retain(0x1bf))
+        );
+    }
+
+    #[test]
+    fn the_walkthroughs_kernel_is_too_old_to_say() {
+        let (_root, host) = host("3.19.0-80-generic\n", None, true);
+        assert_eq!(
+            host.supported_features().unwrap(),
+            KernelFeatures::KernelTooOld { expected: Features::LAYERING | Features::STRIPING }
+        );
+    }
+
+    #[test]
+    fn without_the_module_the_table_answers() {
+        let (_root, host) = host("6.1.0-37-cloud-amd64\n", None, false);
+        let state = host.supported_features().unwrap();
+        assert_eq!(state, KernelFeatures::ModuleNotLoaded { expected: Features::from_bits_retain(0x1bf) });
+        let error = host.require_module("map", Object::new(ObjectKind::Image, "rbd/foo")).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotSupported);
+        assert!(error.to_string().contains("modprobe rbd"), "{error}");
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_not_no_features() {
+        let (_root, host) = host("6.1.0\n", Some("many\n"), true);
+        assert!(host.supported_features().unwrap_err().to_string().contains("'many' is not a number"));
+    }
+
+    #[test]
+    fn releases_parse() {
+        for (text, want) in [("6.1.0-37-cloud-amd64", (6, 1)), ("5.10", (5, 10)), ("4.4-rc3", (4, 4))] {
+            let version: KernelVersion = text.parse().unwrap();
+            assert_eq!((version.major, version.minor), want, "{text}");
+        }
+        for text in ["", "6", "v6.1", "6.x", "99999999999.1"] {
+            assert_eq!(text.parse::<KernelVersion>(), Err(BadKernelVersion(text.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! System calls for mapping through the kernel that the standard library lacks: the kernel's key rings, and the socket on
+//! which devices are announced.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::errno::Errno;
+
+/// Adds a key to the calling thread's own key ring: it is gone when the thread ends.
+pub(crate) fn add_thread_key(kind: &CStr, description: &CStr, payload: &[u8]) -> Result<(), Errno> {
+    const KEY_SPEC_THREAD_KEYRING: libc::c_long = -1;
+    // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel copies all three.
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            kind.as_ptr(),
+            description.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+            KEY_SPEC_THREAD_KEYRING,
+        )
+    };
+    if serial < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// A netlink socket that receives the announcements of devices, the kernel's and udev's.
+pub(crate) struct UeventSocket(OwnedFd);
+
+/// What came from the socket.
+pub(crate) enum Received {
+    Message(Vec<u8>),
+    /// Nothing in the time given.
+    Nothing,
+    /// Messages were lost, or came from where they should not.
+    Unusable,
+}
+
+impl UeventSocket {
+    pub(crate) fn open() -> io::Result<UeventSocket> {
+        // SAFETY: no pointers.
+        let fd = unsafe {
+            libc::socket(
+                libc::AF_NETLINK,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                libc::NETLINK_KOBJECT_UEVENT,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just opened, and nobody else owns it.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let size: libc::c_int = 1 << 20;
+        for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
+            // SAFETY: the value is one int, as both options want. The second needs privileges; failing, the first stands.
+            unsafe {
+                libc::setsockopt(
+                    fd,
+                    libc::SOL_SOCKET,
+                    option,
+                    (&raw const size).cast(),
+                    socklen::<libc::c_int>(),
+                );
+            }
+        }
+        // SAFETY: all zeros is a valid address: that of the kernel.
+        let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        const KERNEL: u32 = 1;
+        const UDEV: u32 = 2;
+        address.nl_groups = KERNEL | UDEV;
+        // SAFETY: the address is a whole sockaddr_nl of the length given.
+        let bound = unsafe { libc::bind(fd, (&raw const address).cast(), socklen::<libc::sockaddr_nl>()) };
+        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(UeventSocket(socket)) }
+    }
+
+    /// The next message; waits for `time` at most.
+    pub(crate) fn receive(&self, time: Duration) -> Received {
+        let fd = self.0.as_raw_fd();
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let millis = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one pollfd, which outlives the call.
+        if unsafe { libc::poll(&raw mut poll, 1, millis) } <= 0 {
+            return Received::Nothing;
+        }
+        let mut buffer = vec![0_u8; 16 << 10];
+        let mut sender = MaybeUninit::<libc::sockaddr_nl>::zeroed();
+        let mut sender_len = socklen::<libc::sockaddr_nl>();
+        // SAFETY: the buffer is writable over its length, and so is the sender's address over `sender_len`.
+        let len = unsafe {
+            libc::recvfrom(
+                fd,
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+                sender.as_mut_ptr().cast(),
+                &raw mut sender_len,
+            )
+        };
+        let Ok(len) = usize::try_from(len) else {
+            return if Errno::last() == Errno::EAGAIN { Received::Nothing } else { Received::Unusable };
+        };
+        // SAFETY: zeroed above, of which every field is valid; the kernel overwrote some or all of it.
+        let sender = unsafe { sender.assume_init() };
+        // Only the privileged may send to a group. What is sent to us alone may come from anybody.
+        if sender.nl_groups == 0 {
+            return Received::Unusable;
+        }
+        buffer.truncate(len);
+        Received::Message(buffer)
+    }
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_type_of_key_is_refused_by_the_kernel() {
+        let refused = add_thread_key(c"no-such-type", c"client.x", b"1").unwrap_err();
+        // A seccomp filter may answer in the kernel's place.
+        assert!([Errno::ENODEV, Errno::ENOSYS, Errno::EPERM].contains(&refused), "{refused:?}");
+    }
+
+    #[test]
+    fn a_quiet_socket_says_so_in_time() {
+        let socket = UeventSocket::open().unwrap();
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
+            if matches!(socket.receive(Duration::from_millis(20)), Received::Nothing) {
+                return;
+            }
+        }
+        panic!("a machine that announces devices without pause");
+    }
+}
