@@ -3,7 +3,6 @@
 //! It says which packages are missing, asks only where a person can answer, and touches nothing when all are there.
 
 use std::io::{BufRead as _, Write as _};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -100,7 +99,7 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
         println!("system packages: all {} are installed", wanted.len());
         return Ok(());
     }
-    ui::step(&format!("installing system packages: {}", missing.join(" ")));
+    ui::step(&format!("system packages to install: {}", missing.join(" ")));
     if !consent.yes && ui::person_watches() && !agreed()? {
         bail!(
             "nothing was installed; by hand: apt-get install --no-install-recommends {}",
@@ -138,55 +137,45 @@ fn agreed() -> Result<bool> {
 }
 
 fn install(missing: &[&str]) -> Result<()> {
-    let simulated =
-        cmd::command("apt-get", ["install", "--simulate", "--quiet=2", "--no-install-recommends"])
-            .args(missing)
-            .output()
-            .context("cannot start apt-get")?;
-    // Fails when the package lists are absent or too old to know one of the names.
-    let mut updated = false;
-    if !simulated.status.success() {
-        apt_get(&["update"], &[])?;
-        updated = true;
-    }
-    let outcome = apt_get(&["install", "--yes", "--no-install-recommends"], missing);
-    if outcome.is_err() && !updated {
-        // Lists that know a name may still name a version that the server has replaced.
-        apt_get(&["update"], &[])?;
-        return apt_get(&["install", "--yes", "--no-install-recommends"], missing);
-    }
-    outcome
-}
-
-/// Runs apt-get as root. What it says is shown where a person watches, otherwise only when it fails.
-fn apt_get(task: &[&str], packages: &[&str]) -> Result<()> {
-    let mut apt = as_root(task, packages)?;
-    if ui::person_watches() {
-        return cmd::run(&mut apt);
-    }
-    cmd::read(&mut apt).map(drop)
-}
-
-fn as_root(task: &[&str], packages: &[&str]) -> Result<Command> {
-    const APT: [&str; 3] = ["apt-get", "--quiet", "-oDpkg::Use-Pty=0"];
-    let id = cmd::read(&mut cmd::command("id", ["-u"]))?;
-    let mut apt = if id.trim() == "0" {
-        cmd::command("env", ["DEBIAN_FRONTEND=noninteractive"])
-    } else if cmd::exists("sudo") {
-        // Without a person nobody can type a password: fail at once instead of waiting for one.
-        let wait: &[&str] = if ui::person_watches() { &[] } else { &["-n"] };
-        let mut sudo = cmd::command("sudo", wait);
-        sudo.arg("DEBIAN_FRONTEND=noninteractive");
-        sudo
-    } else {
-        bail!(
-            "installing packages needs root, and there is no sudo; as root: apt-get {} {}",
-            task.join(" "),
-            packages.join(" ")
-        );
+    let rooted = rooted().map_err(|error| {
+        let words = missing.join(" ");
+        anyhow::anyhow!("{error:#}; as root: apt-get install --no-install-recommends {words}")
+    })?;
+    let apt_get = |task: &[&str]| {
+        let mut apt = cmd::command(rooted, ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+        apt.arg("-oDpkg::Use-Pty=0").args(task);
+        // What it says is shown where a person watches, otherwise only when it fails.
+        if ui::person_watches() { cmd::run(&mut apt) } else { cmd::read(&mut apt).map(drop) }
     };
-    apt.args(APT).args(task).args(packages);
-    Ok(apt)
+    let install = [&["install", "--yes", "--no-install-recommends"], missing].concat();
+    let simulated =
+        cmd::command("apt-get", ["--simulate"]).args(&install).output().context("cannot start apt-get")?;
+    // The simulation fails when the package lists are absent or too old to know one of the names.
+    let known = simulated.status.success();
+    if !known {
+        apt_get(&["update"])?;
+    }
+    let outcome = apt_get(&install);
+    if outcome.is_ok() || !known {
+        return outcome;
+    }
+    // Lists that know a name may still name a version that the server has replaced.
+    apt_get(&["update"]).and_then(|()| apt_get(&install))
+}
+
+/// The program that sets variables and runs a command as root.
+fn rooted() -> Result<&'static str> {
+    let id = cmd::read(&mut cmd::command("id", ["-u"]))?;
+    if id.trim() == "0" {
+        return Ok("env");
+    }
+    // Without a person nobody can type a password.
+    if cmd::exists("sudo")
+        && (ui::person_watches() || cmd::read(&mut cmd::command("sudo", ["-n", "true"])).is_ok())
+    {
+        return Ok("sudo");
+    }
+    bail!("installing packages needs root, and sudo is absent or wants a password")
 }
 
 #[cfg(test)]
