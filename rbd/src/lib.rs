@@ -45,8 +45,13 @@ pub use features::{
     Change, FeatureConflict, Features, Flags, ImmutableFeatures, OpFeatures, Plan, Rule, UnknownFeature,
 };
 pub use holder::{Holder, Watcher};
-pub use image::{Compare, Cursor, Image, OpenImage, Resize, Stat};
-pub use ioctx::{CreateImage, ImageEntry, IoCtx, RemoveImage};
+pub use image::{
+    AdvisoryLocks, Compare, Cursor, Image, LockOwner, Locker, OpenImage, Quiesce, QuiesceWatch, Resize, Stat,
+    UpdateWatch,
+};
+pub use ioctx::{
+    CreateImage, ImageEntry, IoCtx, PurgeTrash, RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
+};
 pub use version::Version;
 
 /// Async code and thread pools need these; a change that loses one must not compile.

@@ -6,6 +6,9 @@
 mod cluster;
 mod images;
 mod io;
+mod locks;
 mod ownership;
 mod support;
 mod timeouts;
+mod trash;
+mod watch;

@@ -7,34 +7,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rbd::{Cluster, ClusterBuilder, IoCtx};
 
 /// A builder that reaches the shared cluster as `client.admin`.
-pub fn builder() -> ClusterBuilder {
+pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().ignore_environment().conf_file(rbd_testcluster::shared().conf())
 }
 
 /// One connection for all tests of this process.
-pub fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| builder().connect().expect("the shared cluster answers")).clone()
 }
 
 /// A name that no other test uses, in no other run either.
-pub fn unique(what: &str) -> String {
+pub(crate) fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A namespace of its own in the pool `rbd`, removed with its images when it is dropped.
-pub struct Space {
+pub(crate) struct Space {
     name: String,
     ioctx: IoCtx,
 }
 
 impl Space {
-    pub fn new() -> Space {
+    pub(crate) fn new() -> Space {
         Space::on(&cluster())
     }
 
-    pub fn on(cluster: &Cluster) -> Space {
+    pub(crate) fn on(cluster: &Cluster) -> Space {
         let (pool, name) = (cluster.ioctx("rbd").unwrap(), unique("test"));
         pool.create_namespace(&name).unwrap();
         let ioctx = pool.with_namespace(&name).unwrap();

@@ -1,11 +1,14 @@
 //! An open image.
 
+mod advisory;
 mod cursor;
 mod features;
 mod info;
 mod io;
+mod locks;
 mod open;
 mod resize;
+mod watch;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,11 +17,14 @@ use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::raw::{self, late::Failure};
 
+pub use advisory::{AdvisoryLocks, Locker};
 pub use cursor::Cursor;
 pub use info::Stat;
 pub use io::Compare;
+pub use locks::LockOwner;
 pub use open::OpenImage;
 pub use resize::Resize;
+pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
 
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
 ///

@@ -3,6 +3,7 @@
 mod create;
 mod images;
 mod namespaces;
+mod trash;
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -16,6 +17,7 @@ use crate::raw::{self, late::Failure};
 
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
+pub use trash::{PurgeTrash, RemoveTrashed, TrashEntry, TrashSource};
 
 /// A pool, with a namespace of it: images are created, listed and opened here.
 ///

@@ -79,7 +79,7 @@ pub(crate) unsafe fn grow_strings(
 }
 
 /// The strings of a buffer, as far as they are ended by NULs.
-fn split(bytes: &[c_char]) -> impl Iterator<Item = String> {
+pub(super) fn split(bytes: &[c_char]) -> impl Iterator<Item = String> {
     bytes.split(|byte| *byte == 0).map(|word| {
         let word: Vec<u8> = word.iter().map(|byte| *byte as u8).collect();
         String::from_utf8_lossy(&word).into_owned()

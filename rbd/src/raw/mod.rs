@@ -10,10 +10,13 @@ pub(crate) mod image_io;
 pub(crate) mod ioctx;
 pub(crate) mod krbd;
 pub(crate) mod late;
+pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod options;
 pub(crate) mod progress;
 pub(crate) mod thread;
+pub(crate) mod trash;
+pub(crate) mod watch;
 
 use crate::errno::Errno;
 

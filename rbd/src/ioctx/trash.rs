@@ -1,0 +1,227 @@
+//! The trash: images that can still be restored.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
+
+use librbd_sys as sys;
+
+use super::IoCtx;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::names::{c_string, new_name};
+use crate::progress::Progress;
+use crate::raw::trash::RawTrashed;
+
+/// An image in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrashEntry {
+    /// The image's id, by which it is restored or removed.
+    pub id: String,
+    /// The name it had.
+    pub name: String,
+    /// Who moved it here.
+    pub source: TrashSource,
+    /// When it was moved here.
+    pub deleted: SystemTime,
+    /// Until when it cannot be removed without force.
+    pub deferred_until: SystemTime,
+}
+
+/// Who moved an image to the trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrashSource {
+    /// A user.
+    User,
+    /// The mirroring daemon.
+    Mirroring,
+    /// A migration.
+    Migration,
+    /// A removal that was interrupted.
+    Removing,
+    /// A user, and clones still hang on it.
+    UserParent,
+    /// One that this crate does not know.
+    Unknown(u32),
+}
+
+/// Removes an image from the trash: see [`IoCtx::trash_remove`].
+#[must_use = "nothing happens until `run`"]
+pub struct RemoveTrashed<'a> {
+    ioctx: &'a IoCtx,
+    id: &'a str,
+    force: bool,
+    progress: Progress<'a>,
+}
+
+/// Empties the trash: see [`IoCtx::trash_purge`].
+#[must_use = "nothing happens until `run`"]
+pub struct PurgeTrash<'a> {
+    ioctx: &'a IoCtx,
+    expired_before: Option<SystemTime>,
+    threshold: Option<f32>,
+    progress: Progress<'a>,
+}
+
+impl IoCtx {
+    fn trashed(&self, id: &str) -> Object {
+        Object::new(ObjectKind::TrashedImage, self.spec(id))
+    }
+
+    /// Moves an image to the trash, where it cannot be removed without force for `delay` (whole seconds). It may be open,
+    /// and its snapshots and clones stay.
+    ///
+    /// Implements: `rbd_trash_move`.
+    #[doc(alias = "rbd_trash_move")]
+    pub fn trash_move(&self, name: &str, delay: Duration) -> Result<()> {
+        let object = || self.image_object(name);
+        let c_name = c_string("move to the trash", object, name)?;
+        self.call("move to the trash", object, || self.raw.trash_move(&c_name, delay.as_secs()))
+    }
+
+    /// The images in the trash, sorted by name.
+    ///
+    /// Implements: `rbd_trash_list`.
+    #[doc(alias = "rbd_trash_list")]
+    pub fn trash(&self) -> Result<Vec<TrashEntry>> {
+        let entries = self.call("list the trash of", || self.pool_object(), || self.raw.trash_list())?;
+        let mut entries: Vec<TrashEntry> = entries.into_iter().map(entry).collect();
+        entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(entries)
+    }
+
+    /// One image in the trash, by its id.
+    ///
+    /// Implements: `rbd_trash_get`.
+    #[doc(alias = "rbd_trash_get")]
+    pub fn trash_get(&self, id: &str) -> Result<TrashEntry> {
+        let c_id = c_string("look up", || self.trashed(id), id)?;
+        self.call("look up", || self.trashed(id), || self.raw.trash_get(&c_id)).map(entry)
+    }
+
+    /// Takes an image out of the trash again, under its old name or a new one.
+    ///
+    /// Implements: `rbd_trash_restore`.
+    #[doc(alias = "rbd_trash_restore")]
+    pub fn trash_restore(&self, id: &str, name: Option<&str>) -> Result<()> {
+        let object = || self.trashed(id);
+        let c_id = c_string("restore", object, id)?;
+        let c_name = match name {
+            Some(name) => new_name("restore", object, name)?,
+            None => c"".into(),
+        };
+        self.call("restore", object, || self.raw.trash_restore(&c_id, &c_name))
+    }
+
+    /// Removes an image in the trash for good, by its id.
+    ///
+    /// Implements: `rbd_trash_remove_with_progress`.
+    #[doc(alias = "rbd_trash_remove")]
+    #[doc(alias = "rbd_trash_remove_with_progress")]
+    pub fn trash_remove<'a>(&'a self, id: &'a str) -> RemoveTrashed<'a> {
+        RemoveTrashed { ioctx: self, id, force: false, progress: Progress::default() }
+    }
+
+    /// Removes all images in the trash whose time is over.
+    ///
+    /// Implements: `rbd_trash_purge_with_progress`.
+    #[doc(alias = "rbd_trash_purge")]
+    #[doc(alias = "rbd_trash_purge_with_progress")]
+    pub fn trash_purge(&self) -> PurgeTrash<'_> {
+        PurgeTrash { ioctx: self, expired_before: None, threshold: None, progress: Progress::default() }
+    }
+}
+
+impl<'a> RemoveTrashed<'a> {
+    /// Removes it even before its time is over.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Calls back with the objects removed so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Removes it. Blocks.
+    pub fn run(self) -> Result<()> {
+        let RemoveTrashed { ioctx, id, force, progress } = self;
+        let object = || ioctx.trashed(id);
+        let c_id = c_string("remove", object, id)?;
+        ioctx.call("remove", object, || ioctx.raw.trash_remove(&c_id, force, progress)).map_err(|error| {
+            // librbd says EPERM of an image whose time is not over.
+            match (error.errno(), ioctx.trash_get(id)) {
+                (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
+                    error
+                        .with_kind(ErrorKind::Busy { holders: Vec::new() })
+                        .with_detail("its time in the trash is not over; wait, or remove it by force")
+                }
+                _ => error,
+            }
+        })
+    }
+}
+
+impl<'a> PurgeTrash<'a> {
+    /// Removes what had its time over before this moment, instead of now.
+    pub fn expired_before(mut self, time: SystemTime) -> Self {
+        self.expired_before = Some(time);
+        self
+    }
+
+    /// Removes only as much, oldest first, as brings the pool's usage below this part of its capacity (0 to 1).
+    pub fn until_usage_below(mut self, part: f32) -> Self {
+        self.threshold = Some(part);
+        self
+    }
+
+    /// Calls back with the images done so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Removes them. Blocks.
+    pub fn run(self) -> Result<()> {
+        let PurgeTrash { ioctx, expired_before, threshold, progress } = self;
+        if threshold.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
+            let why = "the usage to reach must lie between 0 and 1";
+            return Err(Error::invalid("empty the trash of", ioctx.pool_object(), why));
+        }
+        let time = expired_before.unwrap_or_else(SystemTime::now);
+        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // librbd takes -1 for no threshold.
+        let purge = || {
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            ioctx.raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
+        };
+        ioctx.call("empty the trash of", || ioctx.pool_object(), purge)
+    }
+}
+
+fn entry(raw: RawTrashed) -> TrashEntry {
+    TrashEntry {
+        id: raw.id,
+        name: raw.name,
+        source: match raw.source {
+            sys::RBD_TRASH_IMAGE_SOURCE_USER => TrashSource::User,
+            sys::RBD_TRASH_IMAGE_SOURCE_MIRRORING => TrashSource::Mirroring,
+            sys::RBD_TRASH_IMAGE_SOURCE_MIGRATION => TrashSource::Migration,
+            sys::RBD_TRASH_IMAGE_SOURCE_REMOVING => TrashSource::Removing,
+            sys::RBD_TRASH_IMAGE_SOURCE_USER_PARENT => TrashSource::UserParent,
+            other => TrashSource::Unknown(other.0),
+        },
+        deleted: time(raw.deleted),
+        deferred_until: time(raw.deferred_until),
+    }
+}
+
+/// A time in seconds since 1970; what this system cannot hold is the year 9999, as far as anybody will wait.
+fn time(seconds: i64) -> SystemTime {
+    const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+    let since = Duration::from_secs(seconds.max(0).unsigned_abs()).min(YEAR_9999);
+    SystemTime::UNIX_EPOCH + since
+}

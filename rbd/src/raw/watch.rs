@@ -1,0 +1,136 @@
+//! Being told of changes of an image's header, by librbd's threads.
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use librbd_sys as sys;
+
+use super::RawResult;
+use super::call::check;
+use super::image::Image;
+use super::thread::CallbackMark;
+
+type Callback = dyn Fn() + Send + Sync;
+
+/// A registration of a callback, leaked unless it is ended.
+pub(crate) struct Watch {
+    handle: u64,
+    callback: *mut Box<Callback>,
+}
+
+// SAFETY: the callback is Send + Sync, and the pointer is the only owner.
+unsafe impl Send for Watch {}
+// SAFETY: as above; nothing is reachable by a shared reference.
+unsafe impl Sync for Watch {}
+
+impl Image {
+    /// Has `callback` called after each change of the header. A panic in it ends there.
+    pub(crate) fn watch_updates(&self, callback: impl Fn() + Send + Sync + 'static) -> RawResult<Watch> {
+        let callback: *mut Box<Callback> = Box::into_raw(Box::new(Box::new(callback)));
+        let mut handle = 0;
+        // SAFETY: the image is open; the callback stays where it is until `unwatch_updates` has returned, or for ever.
+        let code = unsafe {
+            sys::rbd_update_watch(self.as_ptr(), &raw mut handle, Some(on_update), callback.cast())
+        };
+        if code < 0 {
+            // SAFETY: it was not registered, so the pointer is ours alone.
+            drop(unsafe { Box::from_raw(callback) });
+        }
+        check(code)?;
+        Ok(Watch { handle, callback })
+    }
+
+    /// Ends it. Waits for a callback that is running, so it must not be called by one.
+    pub(crate) fn unwatch_updates(&self, watch: Watch) -> RawResult<()> {
+        let Watch { handle, callback } = watch;
+        // On failure it may still be registered, and what it points to must stay.
+        // SAFETY: the image is open, the handle comes from it.
+        check(unsafe { sys::rbd_update_unwatch(self.as_ptr(), handle) })?;
+        // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
+        drop(unsafe { Box::from_raw(callback) });
+        Ok(())
+    }
+}
+
+unsafe extern "C" fn on_update(arg: *mut c_void) {
+    let _mark = CallbackMark::set();
+    // SAFETY: `watch_updates` passed a Box<Callback> that lives for as long as this can be called.
+    let callback = unsafe { &*arg.cast::<Box<Callback>>() };
+    let _ = catch_unwind(AssertUnwindSafe(callback));
+}
+
+/// A registration of a pair of callbacks around snapshots, leaked unless it is ended.
+pub(crate) struct QuiesceWatch {
+    handle: u64,
+    callbacks: *mut QuiesceCallbacks,
+}
+
+// SAFETY: the callbacks are Send + Sync, and the pointer is the only owner.
+unsafe impl Send for QuiesceWatch {}
+// SAFETY: as above; nothing is reachable by a shared reference but the handle.
+unsafe impl Sync for QuiesceWatch {}
+
+struct QuiesceCallbacks {
+    quiesce: Box<Callback>,
+    unquiesce: Box<Callback>,
+}
+
+impl QuiesceWatch {
+    pub(crate) fn handle(&self) -> u64 {
+        self.handle
+    }
+}
+
+impl Image {
+    /// Has `quiesce` called before a snapshot is taken, which then waits for [`Self::quiesce_done`], and `unquiesce` after.
+    pub(crate) fn watch_quiesce(
+        &self,
+        quiesce: impl Fn() + Send + Sync + 'static,
+        unquiesce: impl Fn() + Send + Sync + 'static,
+    ) -> RawResult<QuiesceWatch> {
+        let callbacks = QuiesceCallbacks { quiesce: Box::new(quiesce), unquiesce: Box::new(unquiesce) };
+        let callbacks = Box::into_raw(Box::new(callbacks));
+        let (mut handle, arg) = (0, callbacks.cast());
+        // SAFETY: the image is open; the callbacks stay where they are until `unwatch_quiesce` has returned, or for ever.
+        let code = unsafe {
+            sys::rbd_quiesce_watch(self.as_ptr(), Some(on_quiesce), Some(on_unquiesce), arg, &raw mut handle)
+        };
+        if code < 0 {
+            // SAFETY: it was not registered, so the pointer is ours alone.
+            drop(unsafe { Box::from_raw(callbacks) });
+        }
+        check(code)?;
+        Ok(QuiesceWatch { handle, callbacks })
+    }
+
+    /// Lets the snapshot go on, or has it fail with an errno.
+    pub(crate) fn quiesce_done(&self, handle: u64, result: i32) {
+        // SAFETY: the image is open; librbd ignores handles that it does not know.
+        unsafe { sys::rbd_quiesce_complete(self.as_ptr(), handle, result) }
+    }
+
+    /// Ends it. Waits for a callback that is running, so it must not be called by one.
+    pub(crate) fn unwatch_quiesce(&self, watch: QuiesceWatch) -> RawResult<()> {
+        let QuiesceWatch { handle, callbacks } = watch;
+        // On failure it may still be registered, and what it points to must stay.
+        // SAFETY: the image is open, the handle comes from it.
+        check(unsafe { sys::rbd_quiesce_unwatch(self.as_ptr(), handle) })?;
+        // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
+        drop(unsafe { Box::from_raw(callbacks) });
+        Ok(())
+    }
+}
+
+unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
+    let _mark = CallbackMark::set();
+    // SAFETY: `watch_quiesce` passed callbacks that live for as long as this can be called.
+    let callbacks = unsafe { &*arg.cast::<QuiesceCallbacks>() };
+    let _ = catch_unwind(AssertUnwindSafe(&callbacks.quiesce));
+}
+
+unsafe extern "C" fn on_unquiesce(arg: *mut c_void) {
+    let _mark = CallbackMark::set();
+    // SAFETY: as in `on_quiesce`.
+    let callbacks = unsafe { &*arg.cast::<QuiesceCallbacks>() };
+    let _ = catch_unwind(AssertUnwindSafe(&callbacks.unquiesce));
+}
