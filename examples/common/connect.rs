@@ -1,0 +1,124 @@
+//! The flags that say which cluster, and as whom.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use rbd::{Cluster, Errno, IoCtx, ObjectKind};
+use rbd_testcluster::TestCluster;
+
+use super::failure::{Failure, failed, status};
+use super::spec::Place;
+
+/// Flags that say which cluster, and as whom. Without them: CEPH_CONF, CEPH_ARGS and `/etc/ceph/ceph.conf`, as ever.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterFlags {
+    /// path to cluster configuration
+    #[arg(short, long)]
+    conf: Option<PathBuf>,
+    /// cluster name
+    #[arg(long)]
+    cluster: Option<String>,
+    /// client id (without 'client.' prefix)
+    #[arg(long, visible_alias = "user")]
+    id: Option<String>,
+    /// client name
+    #[arg(short, long)]
+    name: Option<String>,
+    /// monitor host
+    #[arg(short, long = "mon_host", visible_alias = "mon-host")]
+    mon_host: Option<String>,
+    /// path to keyring
+    #[arg(short, long)]
+    keyring: Option<PathBuf>,
+    /// path to secret key
+    #[arg(short = 'K', long)]
+    keyfile: Option<PathBuf>,
+    /// secret key; others on this machine can read it, so better use --keyfile
+    #[arg(long)]
+    key: Option<String>,
+    /// start a Ceph cluster on loopback for this run (an example's own flag, `rbd` has no such thing)
+    #[arg(long, conflicts_with_all = ["conf", "mon_host"])]
+    embedded: bool,
+}
+
+/// A connection, and the embedded cluster it may be for.
+pub struct Session {
+    // In this order: the connection ends before the cluster.
+    cluster: Cluster,
+    _embedded: Option<TestCluster>,
+}
+
+impl Deref for Session {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl ClusterFlags {
+    /// Connects.
+    pub fn connect(&self) -> Result<Session, Failure> {
+        let embedded = self.embedded.then(|| TestCluster::builder().start()).transpose();
+        let embedded =
+            embedded.map_err(|error| Failure::new(1, "the embedded cluster did not start").because(error))?;
+        let mut builder = Cluster::builder();
+        if let Some(conf) = embedded.as_ref().map(|cluster| cluster.conf()).or(self.conf.as_deref()) {
+            builder = builder.conf_file(conf);
+        }
+        if let Some(name) = &self.cluster {
+            builder = builder.cluster_name(name);
+        }
+        if let Some(user) = self.name.as_ref().or(self.id.as_ref()) {
+            builder = builder.user(user);
+        }
+        if let Some(monitors) = &self.mon_host {
+            builder = builder.monitors(monitors);
+        }
+        if let Some(keyring) = &self.keyring {
+            builder = builder.keyring(keyring);
+        }
+        if let Some(file) = &self.keyfile {
+            builder = builder.key_file(file);
+        }
+        if let Some(key) = &self.key {
+            builder = builder.key(key.as_str());
+        }
+        let cluster = builder.connect().map_err(|error| match error.object_kind() {
+            // Read before anything else; the `rbd` command gives it no errno.
+            ObjectKind::File => {
+                let message = format!(
+                    "global_init: unable to open config file from search list {}",
+                    error.object_name()
+                );
+                Failure::new(1, "").instead(message).because(error)
+            }
+            _ => Failure::new(status(&error), "couldn't connect to the cluster!").because(error),
+        })?;
+        Ok(Session { cluster, _embedded: embedded })
+    }
+}
+
+impl Session {
+    /// Opens the pool and namespace.
+    pub fn open(&self, place: &Place) -> Result<IoCtx, Failure> {
+        let pool = match &place.pool {
+            Some(pool) => pool.clone(),
+            None => self.config("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?,
+        };
+        let ioctx = self.ioctx(&pool).map_err(failed(format_args!("error opening pool '{pool}'")))?;
+        if place.namespace.is_empty() {
+            return Ok(ioctx);
+        }
+        // A namespace that does not exist looks empty. Better to say so.
+        let exists = ioctx.namespace_exists(&place.namespace).map_err(failed("error asserting namespace"))?;
+        if !exists {
+            return Err(Failure::new(
+                Errno::ENOENT.code(),
+                format_args!("namespace '{}' does not exist.", place.namespace),
+            ));
+        }
+        ioctx.with_namespace(&place.namespace).map_err(failed("error opening namespace"))
+    }
+}

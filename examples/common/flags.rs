@@ -1,0 +1,82 @@
+//! The flags that name pools and images.
+
+use super::failure::{EINVAL, Failure};
+use super::spec::{ImageSpec, Place};
+
+/// Flags that name a pool and a namespace in it.
+#[derive(Debug, clap::Args)]
+pub struct PoolFlags {
+    /// pool name
+    #[arg(short, long)]
+    pool: Option<String>,
+    /// namespace name
+    #[arg(long)]
+    namespace: Option<String>,
+}
+
+/// Flags that name an image; the same can be said in one word, the image specification.
+#[derive(Debug, clap::Args)]
+pub struct ImageFlags {
+    #[command(flatten)]
+    pool: PoolFlags,
+    /// image name
+    #[arg(long)]
+    image: Option<String>,
+}
+
+/// Whether progress is shown.
+#[derive(Debug, clap::Args)]
+pub struct ProgressFlag {
+    /// disable progress output
+    #[arg(long)]
+    no_progress: bool,
+}
+
+impl ProgressFlag {
+    /// Whether to show it.
+    pub fn shown(&self) -> bool {
+        !self.no_progress
+    }
+}
+
+impl PoolFlags {
+    /// The place that the flags and the word `pool[/namespace]` name; the word wins.
+    pub fn place(&self, word: Option<&str>) -> Place {
+        Place::from_word(word.unwrap_or_default()).or(self.pool.as_deref(), self.namespace.as_deref())
+    }
+}
+
+impl ImageFlags {
+    /// The image that the flags or the word `[pool/[namespace/]]image` name.
+    pub fn spec(&self, word: Option<&str>) -> Result<ImageSpec, Failure> {
+        let spec = self.spec_or_snapshot(word, None)?;
+        match spec.snapshot {
+            Some(_) => Err(Failure::new(EINVAL, "snapshot name specified for a command that doesn't use it")),
+            None => Ok(spec),
+        }
+    }
+
+    /// The same for a command that can be given a snapshot, as `image@snap` or by `--snap`.
+    pub fn spec_or_snapshot(&self, word: Option<&str>, snapshot: Option<&str>) -> Result<ImageSpec, Failure> {
+        let word = match (self.image.as_deref(), word) {
+            (Some(_), Some(_)) => return Err(Failure::new(1, "too many arguments")),
+            (image, word) => image.or(word).unwrap_or_default(),
+        };
+        if word.is_empty() {
+            return Err(Failure::new(EINVAL, "image name was not specified"));
+        }
+        let ImageSpec { place, image, snapshot: in_word } = word.parse()?;
+        let place = place.or(self.pool.pool.as_deref(), self.pool.namespace.as_deref());
+        Ok(ImageSpec { place, image, snapshot: in_word.or(snapshot.map(str::to_owned)) })
+    }
+
+    /// Whether the image was named by a flag, so that no word names it.
+    pub fn is_named(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// The place, for commands that find the image by other means than its name.
+    pub fn place(&self) -> Place {
+        self.pool.place(None)
+    }
+}

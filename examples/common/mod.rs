@@ -1,0 +1,37 @@
+//! What all example commands share: the flags of the `rbd` command, its way of naming images, its output and its errors.
+//!
+//! The commands themselves are one file each beside this folder, and show the API; this shows how little a command-line
+//! program needs around it.
+
+// Each example compiles this for itself, as a module, and uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod connect;
+mod failure;
+mod flags;
+mod output;
+mod progress;
+mod size;
+mod spec;
+mod table;
+
+use std::process::ExitCode;
+
+pub use connect::{ClusterFlags, Session};
+pub use failure::{EINVAL, Failure, failed};
+pub use flags::{ImageFlags, PoolFlags, ProgressFlag};
+pub use output::{OutputFlags, ctime, print};
+pub use progress::Bar;
+pub use size::{bytes, iec, size};
+pub use spec::{ImageSpec, Place};
+pub use table::{Align, Table};
+
+/// Parses the command line, runs the command, and reports as the `rbd` command does: the exit status is the errno of the
+/// failure, or 1 for a command line that makes no sense.
+pub fn main<A: clap::Parser>(run: impl FnOnce(&A) -> Result<(), Failure>) -> ExitCode {
+    let args = A::try_parse().map_err(|error| failure::of_command_line(&error));
+    match args.and_then(|args| run(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

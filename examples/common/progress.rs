@@ -1,0 +1,44 @@
+//! A line on standard error that shows how far an operation is.
+
+use std::ops::ControlFlow;
+
+/// Percents of an operation: `Removing image: 42% complete...`.
+pub struct Bar {
+    what: &'static str,
+    percent: u64,
+    shown: bool,
+}
+
+impl Bar {
+    /// Shows the progress of `what`; nothing if not `shown`.
+    pub fn new(what: &'static str, shown: bool) -> Bar {
+        Bar { what, percent: 0, shown }
+    }
+
+    /// For the `progress` method of an operation.
+    pub fn update(&mut self, done: u64, total: u64) -> ControlFlow<()> {
+        let percent = (u128::from(done) * 100 / u128::from(total.max(1))) as u64;
+        if percent > self.percent {
+            self.percent = percent;
+            if percent < 100 {
+                self.line(percent, "");
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The last word, according to how it went.
+    pub fn end<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        match result {
+            Ok(_) => self.line(100, "done.\n"),
+            Err(_) => self.line(self.percent, "failed.\n"),
+        }
+        result
+    }
+
+    fn line(&self, percent: u64, end: &str) {
+        if self.shown {
+            eprint!("\r{}: {percent}% complete...{end}", self.what);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `rbd rm`: away with an image and its data.
+//!
+//!     cargo run --example rm -- foo
+
+mod common;
+
+use std::process::ExitCode;
+
+use common::{Bar, ClusterFlags, Failure, ImageFlags, ProgressFlag, failed};
+use rbd::ErrorKind;
+
+/// Delete an image.
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    image: ImageFlags,
+    #[command(flatten)]
+    progress: ProgressFlag,
+    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
+    image_spec: Option<String>,
+}
+
+fn main() -> ExitCode {
+    common::main(run)
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let cluster = args.cluster.connect()?;
+    let pool = cluster.open(&spec.place)?;
+    let mut bar = Bar::new("Removing image", args.progress.shown());
+    let result = pool.remove(&spec.image).progress(|done, total| bar.update(done, total)).run();
+    bar.end(result).map_err(explain)
+}
+
+/// Says what to do, where the kind of the error tells.
+fn explain(error: rbd::Error) -> Failure {
+    let advice = match error.kind() {
+        ErrorKind::Busy { .. } => {
+            "error: image still has watchers\n\
+             This means the image is still open or the client using it crashed. Try again after closing/unmapping it or \
+             waiting 30s for the crashed client to timeout."
+        }
+        ErrorKind::HasSnapshots => {
+            "image has snapshots - these must be deleted with 'rbd snap purge' before the image can be removed."
+        }
+        ErrorKind::HasClones => {
+            "image has snapshots with linked clones - these must be deleted or flattened before the image can be \
+             removed."
+        }
+        _ => return failed("delete error")(error),
+    };
+    failed(advice)(error).instead(format_args!("rbd: {advice}"))
+}
