@@ -47,8 +47,8 @@ fn without_the_feature_there_is_no_exclusive_lock() {
     space.create("foo", 1 << 20).features(Features::LAYERING).run().unwrap();
     let image = space.open("foo").run().unwrap();
     let error = image.acquire_exclusive_lock().unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains("exclusive-lock is not enabled"), "{error}");
+    assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
+    assert!(error.to_string().contains("it lacks the feature exclusive-lock; enable it first"), "{error}");
     assert!(!image.owns_exclusive_lock().unwrap());
 }
 

@@ -3,6 +3,7 @@
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features::Features;
 use crate::holder::Holder;
 use crate::names::c_string;
 
@@ -23,8 +24,12 @@ impl Image {
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
     pub fn acquire_exclusive_lock(&self) -> Result<()> {
-        self.call("take the exclusive lock of", |raw| raw.acquire_exclusive_lock())
-            .map_err(|error| self.name_owner(error))
+        let operation = "take the exclusive lock of";
+        if !self.features()?.contains(Features::EXCLUSIVE_LOCK) {
+            let why = "it lacks the feature exclusive-lock; enable it first";
+            return Err(self.refuse(operation, why).with_kind(ErrorKind::NotSupported));
+        }
+        self.call(operation, |raw| raw.acquire_exclusive_lock()).map_err(|error| self.name_owner(error))
     }
 
     /// Lets go of the exclusive lock, after all writes in flight.
