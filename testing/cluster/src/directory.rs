@@ -5,36 +5,28 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::TempDir;
-
 use crate::error::IoContext as _;
 use crate::supervisor::Watchdog;
 use crate::{Error, Result};
 
+/// Goes, if it is temporary, when this and all who share its watchdog are dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Removes it when dropped; none if it is to be kept.
-    temporary: Option<TempDir>,
-    /// Removes it when the owner died. After `temporary`, for the owner may die while it removes the directory.
+    temporary: bool,
     watchdog: Arc<Watchdog>,
 }
 
 impl Directory {
     /// Makes a new one: `keep`, or a temporary one.
     pub(crate) fn create(keep: Option<&Path>) -> Result<Self> {
-        let (path, temporary) = match keep {
-            Some(path) => (create_empty(path)?, None),
-            None => {
-                let parent = std::env::temp_dir();
-                let made = tempfile::Builder::new().prefix("rbd-testcluster.").tempdir_in(&parent);
-                let made = made.context("creating a directory in", &parent)?;
-                (made.path().to_owned(), Some(made))
-            }
-        };
-        let watchdog = Watchdog::start(temporary.as_ref().map(TempDir::path))
-            .context("starting a watchdog with", Path::new("/bin/sh"))?;
-        Ok(Self { path, temporary, watchdog: Arc::new(watchdog) })
+        let kept = keep.map(create_empty).transpose()?;
+        let parent = std::env::temp_dir();
+        let parent = std::path::absolute(&parent).context("resolving", &parent)?;
+        let wanted = kept.is_none().then_some(&*parent);
+        let (watchdog, made) = Watchdog::start(wanted).context("making a directory in", &parent)?;
+        let temporary = kept.is_none();
+        Ok(Self { path: kept.unwrap_or(made), temporary, watchdog: Arc::new(watchdog) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,12 +50,12 @@ impl Directory {
 
     /// Removes a temporary directory, telling if that fails.
     pub(crate) fn close(self) -> Result<()> {
-        match self.temporary.map(TempDir::close) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context("removing", &self.path)
-            }
-            _ => Ok(()),
+        let Self { path, temporary, watchdog } = self;
+        drop(watchdog);
+        if temporary && path.exists() {
+            return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty)).context("removing", &path);
         }
+        Ok(())
     }
 }
 

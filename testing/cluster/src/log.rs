@@ -18,11 +18,17 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 pub(crate) fn tail(directory: &Path, name: &str) -> String {
     let stderr = last_lines(&end_of(&directory.join(format!("{name}.err"))), 12);
     let log = last_lines(&end_of(&directory.join(format!("{name}.log"))), 12);
-    match (stderr.is_empty(), log.is_empty()) {
+    join(&log, &stderr)
+}
+
+/// Daemons write errors to both: what the log says need not be said again.
+fn join(log: &str, stderr: &str) -> String {
+    let new: Vec<_> = stderr.lines().filter(|line| !log.contains(line)).collect();
+    match (log.is_empty(), new.is_empty()) {
         (true, true) => "(it logged nothing)".to_owned(),
-        (false, true) => stderr,
-        (true, false) => log,
-        (false, false) => format!("{log}\nand on its standard error:\n{stderr}"),
+        (false, true) => log.to_owned(),
+        (true, false) => stderr.to_owned(),
+        (false, false) => format!("{log}\nand on its standard error:\n{}", new.join("\n")),
     }
 }
 
@@ -49,5 +55,13 @@ mod tests {
         let text = format!("start\n\nno such device\n aborting\n{DUMP}\nevent\nevent\n");
         assert_eq!(last_lines(&text, 2), "no such device\n aborting");
         assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn standard_error_is_told_where_it_says_more() {
+        assert_eq!(join("a\nb", "b"), "a\nb");
+        assert_eq!(join("a\nb", "b\nc"), "a\nb\nand on its standard error:\nc");
+        assert_eq!(join("", "c"), "c");
+        assert_eq!(join("", ""), "(it logged nothing)");
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! - Every process is started with the parent-death signal set to SIGKILL. The kernel sends it when the *thread* that
 //!   started the process ends, hence one thread that lives as long as this process starts all of them.
-//! - A watchdog, a small shell script in a session of its own, reads a pipe whose other end only the owner holds. At the
-//!   end of input it kills what is still alive (pids are compared by start time, so no foreign process is ever hit) and
-//!   removes the cluster's directory.
+//! - A watchdog, a small shell script in a session of its own, makes the cluster's directory and reads a pipe whose other
+//!   end only the owner holds. At the end of input it kills what is still alive (pids are compared by start time, so no
+//!   foreign process is ever hit) and removes the directory.
 
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -55,26 +57,40 @@ fn start_spawner() -> io::Result<Sender<Job>> {
     Ok(jobs)
 }
 
-/// The process that clears away after a killed owner.
+/// The process that makes a cluster's directory, and clears away in the end or after a killed owner.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Starts a watchdog that removes `directory`, if any is given, after the owner died.
-    pub(crate) fn start(directory: Option<&Path>) -> io::Result<Self> {
+    /// Starts a watchdog. If `parent` is given, it makes a directory in there, which is returned and goes with it: made
+    /// by the one who removes it, there is no moment at which the owner's death could leave it behind.
+    pub(crate) fn start(parent: Option<&Path>) -> io::Result<(Self, PathBuf)> {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", include_str!("watchdog.sh"), "rbd-testcluster-watchdog"])
-            .arg(directory.unwrap_or(Path::new("")))
+            .arg(parent.unwrap_or(Path::new("")))
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         raw::own_session(&mut command);
-        Ok(Self { shell: command.spawn()? })
+        let mut watchdog = Self { shell: command.spawn()? };
+        let mut line = Vec::new();
+        if let Some(pipe) = watchdog.shell.stdout.take() {
+            BufReader::new(pipe).read_until(b'\n', &mut line)?;
+        }
+        let mut errors = watchdog.shell.stderr.take();
+        if line.pop().is_none() {
+            let mut reason = String::new();
+            if let Some(pipe) = &mut errors {
+                pipe.read_to_string(&mut reason)?;
+            }
+            return Err(io::Error::other(reason.trim().to_owned()));
+        }
+        Ok((watchdog, PathBuf::from(OsString::from_vec(line))))
     }
 
     /// Has the watchdog kill `process` if the owner dies.
@@ -90,7 +106,7 @@ impl Watchdog {
 }
 
 impl Drop for Watchdog {
-    /// Dismisses the watchdog; the owner has cleared away itself.
+    /// Has the directory removed, and waits for it. All processes have ended.
     fn drop(&mut self) {
         let _ = self.tell("done\n");
         self.shell.stdin = None;

@@ -1,12 +1,20 @@
-# Outlives the owner of a test cluster and clears away what it left: $1 is the cluster's directory ("" to keep it).
-# Standard input is a pipe from the owner with lines "watch PID START"; "done" means that nothing is left to do, and the
-# end of input without it that the owner died.
-trap '' HUP INT QUIT TERM TSTP TTIN TTOU
+# Makes the directory of a test cluster, clears it away in the end, and outlives an owner that was killed.
+#
+# $1 is the directory in which to make one ("" if the owner has its own); its path is printed. Standard input is a pipe
+# from the owner with lines "watch PID START"; "done" says that all processes have ended, and the end of input without it
+# that the owner died.
+trap '' HUP INT QUIT PIPE TERM TSTP TTIN TTOU
 cd /
+
+directory=
+if [ -n "$1" ]; then
+    directory=$(mktemp -d -- "$1/rbd-testcluster.XXXXXX") || exit 1
+fi
+printf '%s\n' "$directory"
 
 # Whether the process that the owner told us of still runs: the same pid with the same start time, and no zombie.
 runs() {
-    { read -r stat </proc/"$1"/stat; } 2>/dev/null || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     watched=$2
     # shellcheck disable=SC2086 # the fields are meant to be split
     set -- ${stat##*)}
@@ -14,12 +22,18 @@ runs() {
 }
 
 watched_processes=
+orderly=
 while read -r word pid start; do
     case $word in
         watch) watched_processes="$watched_processes $pid:$start" ;;
-        done) exit 0 ;;
+        done) orderly=yes ;;
     esac
 done
+
+if [ -n "$orderly" ]; then
+    [ -z "$directory" ] || rm -rf -- "$directory"
+    exit
+fi
 
 for entry in $watched_processes; do
     runs "${entry%:*}" "${entry#*:}" && kill -KILL "${entry%:*}" 2>/dev/null
@@ -32,15 +46,15 @@ for entry in $watched_processes; do
     done
 done
 
-[ -n "$1" ] || exit 0
+[ -n "$directory" ] || exit 0
 # A process that was just being started may still write into the directory: remove it until it stays away.
 quiet=0
 tries=0
 while [ "$quiet" -lt 3 ] && [ "$tries" -lt 100 ]; do
     tries=$((tries + 1))
-    if [ -e "$1" ]; then
+    if [ -e "$directory" ]; then
         quiet=0
-        rm -rf -- "$1" 2>/dev/null
+        rm -rf -- "$directory" 2>/dev/null
     else
         quiet=$((quiet + 1))
     fi

@@ -1,0 +1,116 @@
+//! Trouble on request.
+
+use std::time::{Duration, Instant};
+
+use rbd_testcluster::{Access, Daemon, Error, ObjectStore, TestCluster};
+
+use crate::processes::is_gone;
+use crate::tools::{rbd, rbd_ok, small};
+
+/// The state of an OSD in the tree.
+fn state(cluster: &Access, name: &str) -> String {
+    let nodes = cluster.osd_tree().unwrap().nodes;
+    nodes.into_iter().find(|node| node.name == name).unwrap().status.unwrap()
+}
+
+/// Three megabytes that no two tests have in common.
+fn content(seed: u64) -> Vec<u8> {
+    (0..3_000_000_u64).map(|i| (i * i >> seed) as u8).collect()
+}
+
+fn import(cluster: &Access, image: &str, content: &[u8]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    rbd_ok(cluster, &["import", "--no-progress", file.path().to_str().unwrap(), image]);
+}
+
+fn export(cluster: &Access, image: &str) -> Vec<u8> {
+    let output = rbd(cluster, &["export", "--no-progress", image, "-"]);
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn an_osd_in_memory_keeps_its_data_over_a_stop() {
+    let cluster = small();
+    let content = content(7);
+    import(&cluster, "foo", &content);
+    let pid = cluster.pid(Daemon::Osd(0)).unwrap();
+
+    cluster.stop_osd(0).unwrap();
+    assert!(is_gone(pid) && cluster.pid(Daemon::Osd(0)).is_none());
+    assert_eq!(state(&cluster, "osd.0"), "down");
+    assert!(matches!(cluster.stop_osd(0), Err(Error::State { daemon: Daemon::Osd(0), .. })));
+    cluster.check().unwrap(); // A stopped daemon is no dead one.
+
+    cluster.start_osd(0).unwrap();
+    assert_eq!(state(&cluster, "osd.0"), "up");
+    assert_eq!(export(&cluster, "foo"), content);
+    assert!(matches!(cluster.start_osd(0), Err(Error::State { .. })));
+    let error = cluster.start_osd(7).unwrap_err().to_string();
+    assert_eq!(error, "the cluster has no osd.7");
+}
+
+#[test]
+fn a_bluestore_osd_keeps_its_data_over_a_kill() {
+    let cluster = TestCluster::builder().object_store(ObjectStore::Bluestore).start().unwrap();
+    let status = cluster.status().unwrap();
+    assert!(status.is_healthy(), "{}", status.summary());
+    let content = content(5);
+    import(&cluster, "foo", &content);
+    cluster.kill_osd(0).unwrap();
+    cluster.start_osd(0).unwrap();
+    assert_eq!(export(&cluster, "foo"), content);
+}
+
+#[test]
+fn a_killed_osd_with_a_replica_is_filled_again() {
+    let cluster = TestCluster::builder().osds(2).replicas(2).start().unwrap();
+    let content = content(3);
+    import(&cluster, "foo", &content);
+    cluster.kill_osd(1).unwrap();
+    cluster.start_osd(1).unwrap();
+    cluster.stop_osd(0).unwrap();
+    assert_eq!(export(&cluster, "foo"), content, "read from the refilled one alone");
+}
+
+#[test]
+fn a_paused_monitor_answers_nobody_until_it_is_resumed() {
+    let cluster = small();
+    cluster.pause(Daemon::Mon).unwrap();
+    let begin = Instant::now();
+    let impatient = rbd(&cluster, &["--client-mount-timeout", "2", "ls"]);
+    assert!(!impatient.status.success() && begin.elapsed() >= Duration::from_secs(2));
+    cluster.resume(Daemon::Mon).unwrap();
+    assert_eq!(rbd_ok(&cluster, &["ls"]), "");
+    // A paused daemon can be stopped and does not hold up the end.
+    cluster.pause(Daemon::Osd(0)).unwrap();
+    cluster.pause(Daemon::Mon).unwrap();
+    let begin = Instant::now();
+    cluster.stop().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_paused_osd_holds_io_up_until_it_is_resumed() {
+    let cluster = small();
+    cluster.pause(Daemon::Osd(0)).unwrap();
+    assert!(!rbd(&cluster, &["--rados-osd-op-timeout", "1", "ls"]).status.success());
+    cluster.resume(Daemon::Osd(0)).unwrap();
+    assert_eq!(rbd_ok(&cluster, &["ls"]), "");
+}
+
+#[test]
+fn monitor_and_manager_can_be_stopped_and_started() {
+    let cluster = TestCluster::builder().start().unwrap();
+    for daemon in [Daemon::Mon, Daemon::Mgr] {
+        let pid = cluster.pid(daemon).unwrap();
+        cluster.stop_daemon(daemon).unwrap();
+        assert!(is_gone(pid));
+        cluster.start_daemon(daemon).unwrap();
+        assert_ne!(cluster.pid(daemon), Some(pid));
+    }
+    cluster.kill_daemon(Daemon::Mon).unwrap();
+    cluster.start_daemon(Daemon::Mon).unwrap();
+    rbd_ok(&cluster, &["create", "-s", "1", "foo"]);
+}
