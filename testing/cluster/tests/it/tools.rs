@@ -9,12 +9,12 @@ use rbd_testcluster::{Access, TestCluster};
 /// The program of this crate.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rbd-testcluster");
 
-/// Runs Ceph's `rbd` on the cluster.
+/// Runs Ceph's `rbd` on the cluster. It gives up after 30 s, where it would wait for ever by itself.
 pub(crate) fn rbd(cluster: &Access, arguments: &[&str]) -> Output {
     Command::new("rbd")
         .args(arguments)
         .env("CEPH_CONF", cluster.conf())
-        .env_remove("CEPH_ARGS")
+        .env("CEPH_ARGS", "--client-mount-timeout 30 --rados-mon-op-timeout 30 --rados-osd-op-timeout 30")
         .output()
         .expect("the program rbd")
 }
