@@ -56,7 +56,8 @@ pub(crate) fn library() -> Result<Library, String> {
     if let Some(library) = found {
         return Ok(Library { searched_by_linker: true, ..library });
     }
-    let usual = usual_directories("lib");
+    let mut usual = usual_directories("lib");
+    usual.retain(|dir| !linker.contains(dir));
     usual.iter().find_map(|dir| Library::in_dir(dir)).ok_or_else(|| {
         let searched: Vec<_> = linker.iter().chain(&usual).map(|dir| dir.to_string_lossy()).collect();
         format!(

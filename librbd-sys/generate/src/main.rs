@@ -11,6 +11,7 @@ mod render;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -32,8 +33,17 @@ struct Args {
     check: bool,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let recorded = fs::read_to_string(dir.join(VERSIONS)).unwrap_or_default();
 
