@@ -41,6 +41,15 @@ const STEPS: &[Step] = &[
     Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
     // As docs.rs builds: without any Ceph library.
     Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
+    Step {
+        name: "bindgen",
+        make: || Ok(Plan::Run(cmd::command("/proc/self/exe", ["bindgen", "--check", "--yes"]))),
+    },
+    // The safe crate on bindings that were generated from the headers at hand.
+    Step {
+        name: "bindgen-feature",
+        make: || Ok(cargo(["check", "-p", "rbd", "--features", "librbd-sys/bindgen"])),
+    },
     Step { name: "msrv", make: msrv::plan },
     Step { name: "deny", make: deny::plan },
     Step { name: "package", make: || Ok(ourselves("package")) },
@@ -70,8 +79,8 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Build, Cluster, Differential, Vm};
-    setup::ensure(&[Build, Cluster, Differential, Vm], args.consent)?;
+    use Purpose::{Bindgen, Build, Cluster, Differential, Vm};
+    setup::ensure(&[Build, Bindgen, Cluster, Differential, Vm], args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();
     let mut done = Vec::new();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 const PACKAGES: [&str; 2] = ["librbd-dev", "librados-dev"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -36,7 +37,7 @@ impl Headers {
                 return Ok(headers);
             }
         }
-        let apt = Apt::new(&cache, suite)?;
+        let apt = Apt::new(suite)?;
         let carried = apt.version(PACKAGES[0])?;
         if let Some(wanted) = wanted.filter(|wanted| **wanted != *carried) {
             eprintln!("Debian {suite} carries {carried}, no longer {wanted}");
@@ -65,26 +66,26 @@ impl Headers {
     }
 }
 
-/// apt with lists, sources and cache of its own: nothing of the system's is read or written but its keyring.
+/// apt with lists, sources and cache of its own, thrown away afterwards: of the system's it reads the keyring and the
+/// configuration (proxies), and writes nothing.
 struct Apt {
-    dir: PathBuf,
+    dir: TempDir,
 }
 
 impl Apt {
-    fn new(cache: &Path, suite: &str) -> Result<Self> {
-        let apt = Self { dir: cache.join(format!("apt-{suite}")) };
+    fn new(suite: &str) -> Result<Self> {
+        let apt = Self { dir: tempfile::tempdir()? };
         for dir in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(apt.dir.join(dir))
-                .with_context(|| format!("{} is not writable", apt.dir.display()))?;
+            fs::create_dir_all(apt.dir.path().join(dir))?;
         }
         let source = format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n");
-        fs::write(apt.dir.join("sources.list"), source)?;
+        fs::write(apt.dir.path().join("sources.list"), source)?;
         run(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
     }
 
     fn command(&self, program: &str) -> Command {
-        let dir = self.dir.display();
+        let dir = self.dir.path().display();
         let mut command = Command::new(program);
         for option in [
             format!("Dir::Etc::SourceList={dir}/sources.list"),
@@ -108,14 +109,23 @@ impl Apt {
         version.map(str::to_owned).with_context(|| format!("apt-cache tells no version of {package}"))
     }
 
+    /// Puts the packages' files into the directory `root`, all of them or none.
     fn unpack(&self, version: &str, root: &Path) -> Result<()> {
-        let downloads = tempfile::tempdir_in(&self.dir)?;
+        let cache = root.parent().context("the cache is no root directory")?;
+        fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        let unpacked = tempfile::tempdir_in(cache)?;
         let packages = PACKAGES.map(|package| format!("{package}={version}"));
-        run(self.command("apt-get").args(["-qq", "download"]).args(packages).current_dir(&downloads))?;
-        for package in fs::read_dir(&downloads)? {
-            run(Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(root))?;
+        run(self.command("apt-get").args(["-qq", "download"]).args(packages))?;
+        for file in fs::read_dir(&self.dir)? {
+            let file = file?.path();
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg-deb").arg("-x").arg(file).arg(unpacked.path()))?;
+            }
         }
-        Ok(())
+        if root.exists() {
+            fs::remove_dir_all(root)?;
+        }
+        Ok(fs::rename(unpacked.keep(), root)?)
     }
 }
 
