@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use rbd_testcluster::SHARED_CONF;
@@ -25,7 +26,7 @@ pub(crate) fn run(wanted: Wanted, command: &[OsString]) -> Result<ExitCode> {
         .env("CEPH_CONF", cluster.conf())
         .env(SHARED_CONF, cluster.conf())
         .spawn()
-        .map_err(|error| format!("{}: {error}", program.display()))?;
+        .map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
     // Only here is the child waited for, so its pid is its own.
     let status = loop {
         if let Some(status) = child.try_wait()? {
