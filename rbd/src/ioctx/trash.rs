@@ -3,14 +3,12 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
-use librbd_sys as sys;
-
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 use crate::progress::Progress;
-use crate::raw::trash::RawTrashed;
+use crate::raw::trash::{self as raw, RawTrashed};
 
 /// An image in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,11 +205,11 @@ fn entry(raw: RawTrashed) -> TrashEntry {
         id: raw.id,
         name: raw.name,
         source: match raw.source {
-            sys::RBD_TRASH_IMAGE_SOURCE_USER => TrashSource::User,
-            sys::RBD_TRASH_IMAGE_SOURCE_MIRRORING => TrashSource::Mirroring,
-            sys::RBD_TRASH_IMAGE_SOURCE_MIGRATION => TrashSource::Migration,
-            sys::RBD_TRASH_IMAGE_SOURCE_REMOVING => TrashSource::Removing,
-            sys::RBD_TRASH_IMAGE_SOURCE_USER_PARENT => TrashSource::UserParent,
+            raw::RBD_TRASH_IMAGE_SOURCE_USER => TrashSource::User,
+            raw::RBD_TRASH_IMAGE_SOURCE_MIRRORING => TrashSource::Mirroring,
+            raw::RBD_TRASH_IMAGE_SOURCE_MIGRATION => TrashSource::Migration,
+            raw::RBD_TRASH_IMAGE_SOURCE_REMOVING => TrashSource::Removing,
+            raw::RBD_TRASH_IMAGE_SOURCE_USER_PARENT => TrashSource::UserParent,
             other => TrashSource::Unknown(other.0),
         },
         deleted: time(raw.deleted),

@@ -3,6 +3,10 @@
 use std::ffi::CStr;
 
 use librbd_sys as sys;
+pub(crate) use librbd_sys::{
+    RBD_TRASH_IMAGE_SOURCE_MIGRATION, RBD_TRASH_IMAGE_SOURCE_MIRRORING, RBD_TRASH_IMAGE_SOURCE_REMOVING,
+    RBD_TRASH_IMAGE_SOURCE_USER, RBD_TRASH_IMAGE_SOURCE_USER_PARENT,
+};
 
 use super::RawResult;
 use super::call::{check, copy_string, grow};
