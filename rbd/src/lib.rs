@@ -29,6 +29,7 @@ mod cluster;
 mod errno;
 mod error;
 mod features;
+mod group;
 mod holder;
 mod image;
 mod ioctx;
@@ -43,6 +44,10 @@ pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};
 pub use features::{
     Change, FeatureConflict, Features, Flags, ImmutableFeatures, OpFeatures, Plan, Rule, UnknownFeature,
+};
+pub use group::{
+    CreateGroupSnapshot, Group, GroupMember, GroupOf, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo,
+    RollbackGroup,
 };
 pub use holder::{Holder, Watcher};
 pub use image::{

@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::pedantic)]
 
 mod cluster;
+mod groups;
 mod images;
 mod io;
 mod locks;

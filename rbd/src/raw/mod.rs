@@ -5,6 +5,7 @@
 
 pub(crate) mod call;
 pub(crate) mod cluster;
+pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod image_io;
 pub(crate) mod ioctx;

@@ -1,0 +1,185 @@
+//! Groups: images whose snapshots are taken together.
+
+mod snapshots;
+
+use std::fmt;
+
+use crate::error::{Object, ObjectKind, Result};
+use crate::image::Image;
+use crate::ioctx::IoCtx;
+use crate::names::{c_string, new_name};
+
+pub use snapshots::{
+    CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, RollbackGroup,
+};
+
+/// A group of images, by its name: see [`IoCtx::group`]. Holds nothing open.
+#[derive(Clone)]
+pub struct Group {
+    ioctx: IoCtx,
+    name: String,
+}
+
+/// An image in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMember {
+    /// The id of the pool it lives in.
+    pub pool_id: i64,
+    /// Its name.
+    pub name: String,
+    /// False where adding or removing it was interrupted.
+    pub attached: bool,
+}
+
+/// The group an image belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupOf {
+    /// The id of the pool the group lives in.
+    pub pool_id: i64,
+    /// Its name.
+    pub name: String,
+}
+
+impl IoCtx {
+    /// A group here, by its name. Whether it exists shows when it is used.
+    pub fn group(&self, name: impl Into<String>) -> Group {
+        Group { ioctx: self.clone(), name: name.into() }
+    }
+
+    /// Creates a group.
+    ///
+    /// Implements: `rbd_group_create`.
+    #[doc(alias = "rbd_group_create")]
+    pub fn create_group(&self, name: &str) -> Result<Group> {
+        let group = self.group(name);
+        let c_name = new_name("create", || group.object(), name)?;
+        self.call("create", || group.object(), || self.raw().group_create(&c_name))?;
+        Ok(group)
+    }
+
+    /// Removes a group with its snapshots; its images stay.
+    ///
+    /// Implements: `rbd_group_remove`.
+    #[doc(alias = "rbd_group_remove")]
+    pub fn remove_group(&self, name: &str) -> Result<()> {
+        let object = || self.group(name).object();
+        let c_name = c_string("remove", object, name)?;
+        self.call("remove", object, || self.raw().group_remove(&c_name))
+    }
+
+    /// Gives a group another name.
+    ///
+    /// Implements: `rbd_group_rename`.
+    #[doc(alias = "rbd_group_rename")]
+    pub fn rename_group(&self, from: &str, to: &str) -> Result<()> {
+        let object = || self.group(from).object();
+        let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
+        self.call("rename", object, || self.raw().group_rename(&c_from, &c_to))
+    }
+
+    /// The names of the groups here, sorted.
+    ///
+    /// Implements: `rbd_group_list`.
+    #[doc(alias = "rbd_group_list")]
+    pub fn groups(&self) -> Result<Vec<String>> {
+        let mut groups = self.call("list the groups of", || self.pool_object(), || self.raw().groups())?;
+        groups.sort_unstable();
+        Ok(groups)
+    }
+}
+
+impl Group {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pool and namespace it lives in.
+    pub fn ioctx(&self) -> &IoCtx {
+        &self.ioctx
+    }
+
+    /// Its id, which a rename does not change.
+    ///
+    /// Implements: `rbd_group_get_id`. Needs Ceph 20.2.
+    #[doc(alias = "rbd_group_get_id")]
+    pub fn id(&self) -> Result<String> {
+        let name = c_string("read the id of", || self.object(), &self.name)?;
+        self.ioctx.call("read the id of", || self.object(), || self.ioctx.raw().group_id(&name))
+    }
+
+    /// Adds an image, of this pool or another. An image belongs to one group at most.
+    ///
+    /// Implements: `rbd_group_image_add`.
+    #[doc(alias = "rbd_group_image_add")]
+    pub fn add(&self, pool: &IoCtx, image: &str) -> Result<()> {
+        let operation = "add an image to";
+        let group = c_string(operation, || self.object(), &self.name)?;
+        let c_image = c_string(operation, || pool.image_object(image), image)?;
+        let add = || self.ioctx.raw().group_add(&group, pool.raw(), &c_image);
+        self.ioctx.call(format!("add image '{}' to", pool.spec(image)), || self.object(), add)
+    }
+
+    /// Takes an image out of the group.
+    ///
+    /// Implements: `rbd_group_image_remove`.
+    #[doc(alias = "rbd_group_image_remove")]
+    pub fn remove(&self, pool: &IoCtx, image: &str) -> Result<()> {
+        self.take_out(pool, image, false)
+    }
+
+    /// Takes an image out of the group, by its id: for one that no longer has a name, in the trash.
+    ///
+    /// Implements: `rbd_group_image_remove_by_id`.
+    #[doc(alias = "rbd_group_image_remove_by_id")]
+    pub fn remove_by_id(&self, pool: &IoCtx, image_id: &str) -> Result<()> {
+        self.take_out(pool, image_id, true)
+    }
+
+    /// The images in the group.
+    ///
+    /// Implements: `rbd_group_image_list`.
+    #[doc(alias = "rbd_group_image_list")]
+    pub fn images(&self) -> Result<Vec<GroupMember>> {
+        let group = c_string("list the images of", || self.object(), &self.name)?;
+        let list = || self.ioctx.raw().group_members(&group);
+        let members = self.ioctx.call("list the images of", || self.object(), list)?;
+        let member = |raw: crate::raw::group::RawMember| GroupMember {
+            pool_id: raw.pool_id,
+            name: raw.name,
+            attached: raw.attached,
+        };
+        Ok(members.into_iter().map(member).collect())
+    }
+
+    fn take_out(&self, pool: &IoCtx, image: &str, by_id: bool) -> Result<()> {
+        let operation = "take an image out of";
+        let group = c_string(operation, || self.object(), &self.name)?;
+        let c_image = c_string(operation, || pool.image_object(image), image)?;
+        let take_out = || self.ioctx.raw().group_drop(&group, pool.raw(), &c_image, by_id);
+        self.ioctx.call(format!("take image '{}' out of", pool.spec(image)), || self.object(), take_out)
+    }
+
+    fn object(&self) -> Object {
+        Object::new(ObjectKind::Group, self.ioctx.spec(&self.name))
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Group").field(&self.ioctx.spec(&self.name)).finish()
+    }
+}
+
+impl Image {
+    /// The group it belongs to.
+    ///
+    /// Implements: `rbd_get_group`.
+    #[doc(alias = "rbd_get_group")]
+    pub fn group(&self) -> Result<Option<GroupOf>> {
+        let (pool_id, name) = self.call("look up the group of", |raw| raw.group())?;
+        Ok((!name.is_empty()).then_some(GroupOf { pool_id, name }))
+    }
+}

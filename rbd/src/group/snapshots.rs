@@ -1,0 +1,200 @@
+//! Snapshots of a group: of all its images at one moment.
+
+use std::ops::ControlFlow;
+
+use librbd_sys as sys;
+
+use super::Group;
+use crate::error::{Object, ObjectKind, Result};
+use crate::names::{c_string, new_name};
+use crate::progress::Progress;
+use crate::raw::group::RawGroupSnapshotInfo;
+
+/// A snapshot of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshot {
+    /// Its name.
+    pub name: String,
+    /// False where taking it was interrupted.
+    pub complete: bool,
+}
+
+/// A snapshot of a group with the snapshots of its images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshotInfo {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The name of the snapshot that each image has for it.
+    pub image_snapshot: String,
+    /// False where taking it was interrupted.
+    pub complete: bool,
+    /// The images that were in the group then.
+    pub images: Vec<GroupSnapshotImage>,
+}
+
+/// One image's part in a snapshot of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshotImage {
+    /// The id of the pool of the image.
+    pub pool_id: i64,
+    /// The image's name.
+    pub name: String,
+    /// The id of its snapshot.
+    pub snapshot_id: u64,
+}
+
+/// Takes a snapshot of a group: see [`Group::create_snapshot`].
+#[derive(Debug)]
+#[must_use = "nothing happens until `run`"]
+pub struct CreateGroupSnapshot<'a> {
+    group: &'a Group,
+    name: &'a str,
+    flags: u32,
+}
+
+/// Brings a group back to a snapshot: see [`Group::rollback`].
+#[must_use = "nothing happens until `run`"]
+pub struct RollbackGroup<'a> {
+    group: &'a Group,
+    name: &'a str,
+    progress: Progress<'a>,
+}
+
+impl Group {
+    fn snapshot_object(&self, name: &str) -> Object {
+        Object::new(ObjectKind::GroupSnapshot, format!("{}@{name}", self.ioctx.spec(&self.name)))
+    }
+
+    /// Takes a snapshot of all images at one moment.
+    ///
+    /// Implements: `rbd_group_snap_create2`.
+    #[doc(alias = "rbd_group_snap_create")]
+    #[doc(alias = "rbd_group_snap_create2")]
+    pub fn create_snapshot<'a>(&'a self, name: &'a str) -> CreateGroupSnapshot<'a> {
+        CreateGroupSnapshot { group: self, name, flags: 0 }
+    }
+
+    /// Removes a snapshot of the group.
+    ///
+    /// Implements: `rbd_group_snap_remove`.
+    #[doc(alias = "rbd_group_snap_remove")]
+    pub fn remove_snapshot(&self, name: &str) -> Result<()> {
+        let object = || self.snapshot_object(name);
+        let (group, c_name) = (c_string("remove", object, &self.name)?, c_string("remove", object, name)?);
+        self.ioctx.call("remove", object, || self.ioctx.raw().group_snapshot_remove(&group, &c_name))
+    }
+
+    /// Gives a snapshot of the group another name.
+    ///
+    /// Implements: `rbd_group_snap_rename`.
+    #[doc(alias = "rbd_group_snap_rename")]
+    pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<()> {
+        let object = || self.snapshot_object(from);
+        let group = c_string("rename", object, &self.name)?;
+        let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
+        self.ioctx.call("rename", object, || self.ioctx.raw().group_snapshot_rename(&group, &c_from, &c_to))
+    }
+
+    /// The snapshots of the group.
+    ///
+    /// Implements: `rbd_group_snap_list`.
+    #[doc(alias = "rbd_group_snap_list")]
+    pub fn snapshots(&self) -> Result<Vec<GroupSnapshot>> {
+        let operation = "list the snapshots of";
+        let group = c_string(operation, || self.object(), &self.name)?;
+        let list = || self.ioctx.raw().group_snapshots(&group);
+        let snapshots = self.ioctx.call(operation, || self.object(), list)?;
+        Ok(snapshots
+            .into_iter()
+            .map(|raw| GroupSnapshot { name: raw.name, complete: raw.complete })
+            .collect())
+    }
+
+    /// A snapshot of the group with the snapshots of its images.
+    ///
+    /// Implements: `rbd_group_snap_get_info`. Needs Ceph 20.2.
+    #[doc(alias = "rbd_group_snap_get_info")]
+    pub fn snapshot_info(&self, name: &str) -> Result<GroupSnapshotInfo> {
+        let object = || self.snapshot_object(name);
+        let (group, c_name) = (c_string("look up", object, &self.name)?, c_string("look up", object, name)?);
+        let look_up = || self.ioctx.raw().group_snapshot_info(&group, &c_name);
+        Ok(info(self.ioctx.call("look up", object, look_up)?))
+    }
+
+    /// All snapshots of the group with the snapshots of its images.
+    ///
+    /// Implements: `rbd_group_snap_list2`. Needs Ceph 20.2.
+    #[doc(alias = "rbd_group_snap_list2")]
+    pub fn snapshot_infos(&self) -> Result<Vec<GroupSnapshotInfo>> {
+        let operation = "list the snapshots of";
+        let group = c_string(operation, || self.object(), &self.name)?;
+        let list = || self.ioctx.raw().group_snapshot_infos(&group);
+        Ok(self.ioctx.call(operation, || self.object(), list)?.into_iter().map(info).collect())
+    }
+
+    /// Brings all images back to what they held at a snapshot of the group. What was written since is lost.
+    ///
+    /// Implements: `rbd_group_snap_rollback_with_progress`.
+    #[doc(alias = "rbd_group_snap_rollback")]
+    #[doc(alias = "rbd_group_snap_rollback_with_progress")]
+    pub fn rollback<'a>(&'a self, name: &'a str) -> RollbackGroup<'a> {
+        RollbackGroup { group: self, name, progress: Progress::default() }
+    }
+}
+
+impl CreateGroupSnapshot<'_> {
+    /// Does not ask the [quiesce watches](crate::Image::watch_quiesce) of the images first.
+    pub fn skip_quiesce(mut self) -> Self {
+        self.flags |= sys::RBD_SNAP_CREATE_SKIP_QUIESCE;
+        self
+    }
+
+    /// Takes the snapshot even when a quiesce watch fails.
+    pub fn ignore_quiesce_error(mut self) -> Self {
+        self.flags |= sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR;
+        self
+    }
+
+    /// Takes it. Blocks.
+    pub fn run(self) -> Result<()> {
+        let CreateGroupSnapshot { group, name, flags } = self;
+        let object = || group.snapshot_object(name);
+        let (c_group, c_name) = (c_string("create", object, &group.name)?, new_name("create", object, name)?);
+        let create = || group.ioctx.raw().group_snapshot_create(&c_group, &c_name, flags);
+        group.ioctx.call("create", object, create)
+    }
+}
+
+impl<'a> RollbackGroup<'a> {
+    /// Calls back with the objects done so far and their total.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Brings them back. Blocks.
+    pub fn run(self) -> Result<()> {
+        let RollbackGroup { group, name, progress } = self;
+        let object = || group.snapshot_object(name);
+        let (c_group, c_name) =
+            (c_string("roll back to", object, &group.name)?, c_string("roll back to", object, name)?);
+        let roll_back = || group.ioctx.raw().group_rollback(&c_group, &c_name, progress);
+        group.ioctx.call("roll back to", object, roll_back)
+    }
+}
+
+fn info(raw: RawGroupSnapshotInfo) -> GroupSnapshotInfo {
+    let image = |(pool_id, name, snapshot_id)| GroupSnapshotImage { pool_id, name, snapshot_id };
+    GroupSnapshotInfo {
+        id: raw.id,
+        name: raw.name,
+        image_snapshot: raw.image_snapshot,
+        complete: raw.complete,
+        images: raw.images.into_iter().map(image).collect(),
+    }
+}

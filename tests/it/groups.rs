@@ -1,0 +1,102 @@
+//! Groups of images and their snapshots.
+
+use rbd::{ErrorKind, Features, ObjectKind};
+
+use crate::support::Space;
+
+#[test]
+fn images_join_and_leave_a_group() {
+    let space = Space::new();
+    space.create("foo", 4 << 20).run().unwrap();
+    space.create("bar", 4 << 20).run().unwrap();
+    assert!(space.groups().unwrap().is_empty());
+    let group = space.create_group("g").unwrap();
+    assert!(space.create_group("g").unwrap_err().is_exists());
+    group.add(&space, "foo").unwrap();
+    group.add(&space, "bar").unwrap();
+    group.add(&space, "foo").expect("it is there already, and that is what was asked");
+    let error = space.create_group("other").unwrap().add(&space, "foo").unwrap_err();
+    assert!(error.is_exists(), "one group at most: {error}");
+    space.remove_group("other").unwrap();
+    let error = group.add(&space, "nope").unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("/nope' to group "), "{error}");
+    let names: Vec<String> = group.images().unwrap().into_iter().map(|image| image.name).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.contains(&"foo".to_owned()) && names.contains(&"bar".to_owned()));
+    let image = space.open("foo").run().unwrap();
+    assert_eq!(image.group().unwrap().unwrap().name, "g");
+    assert!(image.op_features().unwrap().contains(rbd::OpFeatures::GROUP));
+    let id = space.open("bar").read_only().run().unwrap().id().unwrap();
+    group.remove(&space, "foo").unwrap();
+    group.remove_by_id(&space, &id).unwrap();
+    assert_eq!(image.group().unwrap(), None);
+    assert!(group.remove(&space, "foo").unwrap_err().is_not_found());
+    space.rename_group("g", "h").unwrap();
+    assert_eq!(space.groups().unwrap(), ["h"]);
+    space.remove_group("h").unwrap();
+    let error = space.group("h").images().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Group }, "{error}");
+}
+
+#[test]
+fn a_snapshot_of_a_group_brings_all_its_images_back() {
+    let space = Space::new();
+    let group = space.create_group("g").unwrap();
+    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK;
+    let images = ["foo", "bar"].map(|name| {
+        space.create(name, 4 << 20).features(features).run().unwrap();
+        group.add(&space, name).unwrap();
+        space.open(name).run().unwrap()
+    });
+    let write = |byte: u8| images.iter().for_each(|image| image.write_all_at(&[byte; 4096], 0).unwrap());
+    let read = |image: &rbd::Image| {
+        let mut buffer = [0; 4096];
+        image.read_exact_at(&mut buffer, 0).unwrap();
+        buffer[4095]
+    };
+    write(1);
+    group.create_snapshot("s1").run().unwrap();
+    assert!(group.create_snapshot("s1").run().unwrap_err().is_exists());
+    write(2);
+    group.create_snapshot("s2").skip_quiesce().run().unwrap();
+    group.rename_snapshot("s2", "s3").unwrap();
+    let snapshots = group.snapshots().unwrap();
+    let mut names: Vec<&str> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["s1", "s3"]);
+    assert!(snapshots.iter().all(|snapshot| snapshot.complete));
+
+    let mut told = 0;
+    let progress = |_, _| {
+        told += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    group.rollback("s1").progress(progress).run().unwrap();
+    assert!(told > 0);
+    assert_eq!([read(&images[0]), read(&images[1])], [1, 1]);
+    let error = group.rollback("nope").run().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::GroupSnapshot }, "{error}");
+    group.remove_snapshot("s1").unwrap();
+    group.remove_snapshot("s3").unwrap();
+    assert!(group.remove_snapshot("s1").unwrap_err().is_not_found());
+}
+
+#[test]
+fn what_only_newer_libraries_have_says_so_or_works() {
+    let space = Space::new();
+    let group = space.create_group("g").unwrap();
+    let newer = rbd::Cluster::librbd_version().minor >= 20;
+    let results = [group.id().map(drop), group.snapshot_infos().map(drop)];
+    for (result, symbol) in results.into_iter().zip(["rbd_group_get_id", "rbd_group_snap_list2"]) {
+        match result {
+            Ok(()) => assert!(newer),
+            Err(error) => {
+                let ErrorKind::Unsupported { symbol: missing, needs, .. } = error.kind() else {
+                    panic!("{error}")
+                };
+                assert_eq!((*missing, *needs), (symbol, "Ceph 20.2"));
+                assert!(!newer, "{error}");
+            }
+        }
+    }
+}
