@@ -4,7 +4,8 @@ mod snapshots;
 
 use std::fmt;
 
-use crate::error::{Object, ObjectKind, Result};
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
 use crate::image::Image;
 use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
@@ -146,6 +147,9 @@ impl Group {
         let group = c_string("list the images of", || self.object(), &self.name)?;
         let list = || self.ioctx.raw().group_members(&group);
         let members = self.ioctx.call("list the images of", || self.object(), list)?;
+        if members.is_empty() {
+            self.check_exists("list the images of")?;
+        }
         let member = |raw: crate::raw::group::RawMember| GroupMember {
             pool_id: raw.pool_id,
             name: raw.name,
@@ -160,6 +164,12 @@ impl Group {
         let c_image = c_string(operation, || pool.image_object(image), image)?;
         let take_out = || self.ioctx.raw().group_drop(&group, pool.raw(), &c_image, by_id);
         self.ioctx.call(format!("take image '{}' out of", pool.spec(image)), || self.object(), take_out)
+    }
+
+    /// librbd gives an empty list for a group that does not exist.
+    fn check_exists(&self, operation: &'static str) -> Result<()> {
+        let exists = self.ioctx.groups()?.contains(&self.name);
+        if exists { Ok(()) } else { Err(Error::new(operation, self.object(), Errno::ENOENT)) }
     }
 
     fn object(&self) -> Object {

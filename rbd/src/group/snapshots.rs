@@ -109,6 +109,9 @@ impl Group {
         let group = c_string(operation, || self.object(), &self.name)?;
         let list = || self.ioctx.raw().group_snapshots(&group);
         let snapshots = self.ioctx.call(operation, || self.object(), list)?;
+        if snapshots.is_empty() {
+            self.check_exists(operation)?;
+        }
         Ok(snapshots
             .into_iter()
             .map(|raw| GroupSnapshot { name: raw.name, complete: raw.complete })
