@@ -2,7 +2,6 @@
 //! bindings and by the build script under the feature `bindgen`.
 
 use std::error::Error;
-use std::fs;
 use std::path::Path;
 
 use bindgen::callbacks::{
@@ -15,19 +14,12 @@ pub(crate) const HEADERS: [&str; 3] = ["rados/librados.h", "rbd/librbd.h", "rbd/
 /// Types of the C library, which the crate `libc` has. The types that they are made of need no declaration of their own.
 const LIBC: &str = "iovec|timespec|timeval|time_t|ssize_t|off_t";
 
-/// Generates the bindings from the headers in `include` (the compiler's own directories when `None`), without the
-/// items and enum values named in `hidden`. Leaves its intermediate files in `scratch`.
-pub(crate) fn generate(
-    include: Option<&Path>,
-    hidden: &[&str],
-    scratch: &Path,
-) -> Result<String, Box<dyn Error>> {
-    // A file, for bindgen evaluates the macros that it cannot parse (casts) only in the headers it finds on disk.
-    let wrapper = scratch.join("ceph.h");
-    fs::write(&wrapper, HEADERS.map(|header| format!("#include <{header}>\n")).concat())?;
-
+/// Generates the bindings from the headers in `include`, without the items and enum values named in `hidden`.
+pub(crate) fn generate(include: &Path, hidden: &[&str]) -> Result<String, Box<dyn Error>> {
+    let includes = HEADERS.map(|header| format!("#include <{header}>\n")).concat();
     let mut builder = bindgen::Builder::default()
-        .header(wrapper.display().to_string())
+        .header_contents("ceph.h", &includes)
+        .clang_arg(format!("-I{}", include.display()))
         .allowlist_file(r".*/(rados/librados|rados/rados_types|rbd/librbd|rbd/features)\.h")
         .blocklist_type(LIBC)
         .raw_line("use libc::{iovec, time_t, timespec, timeval};")
@@ -41,14 +33,9 @@ pub(crate) fn generate(
         .constified_enum(r"^_bindgen_ty_.*|.*\((unnamed|anonymous).*")
         .generate_cstr(true)
         .generate_comments(false)
-        .clang_macro_fallback()
-        .clang_macro_fallback_build_dir(scratch)
         .disable_header_comment()
         .formatter(bindgen::Formatter::Prettyplease)
         .parse_callbacks(Box::new(Callbacks { hidden: hidden.iter().map(ToString::to_string).collect() }));
-    if let Some(include) = include {
-        builder = builder.clang_arg(format!("-I{}", include.display()));
-    }
     for name in hidden {
         builder = builder.blocklist_item(name);
     }

@@ -85,11 +85,10 @@ fn generate(include: Option<&Path>) -> Result<(), String> {
 
     let include =
         include.ok_or_else(|| format!("the feature `bindgen` needs librbd's headers: {INSTALL}"))?;
-    let out = out_dir();
     let functions = symbols::SYMBOLS.iter().filter(|symbol| symbol.needs.is_some()).map(|symbol| symbol.name);
     let late: Vec<_> = functions.chain(symbols::LATE_ITEMS.iter().copied()).collect();
-    let text = bindings::generate(Some(include), &late, &out).map_err(|error| error.to_string())?;
-    std::fs::write(out.join("bindings.rs"), text)
+    let text = bindings::generate(include, &late).map_err(|error| error.to_string())?;
+    std::fs::write(out_dir().join("bindings.rs"), text)
         .map_err(|error| format!("cannot write the bindings: {error}"))
 }
 

@@ -23,6 +23,12 @@ pub const LIBRADOS_SNAP_HEAD: u64 = -2_i64 as u64;
 /// The snapshot id that stands for all of an object's clones.
 pub const LIBRADOS_SNAP_DIR: u64 = -1_i64 as u64;
 
+/// The version of the librados header that was bound.
+pub const LIBRADOS_VERSION_CODE: u32 =
+    LIBRADOS_VERSION(LIBRADOS_VER_MAJOR, LIBRADOS_VER_MINOR, LIBRADOS_VER_EXTRA);
+/// The version of the librbd header that was bound.
+pub const LIBRBD_VERSION_CODE: u32 = LIBRBD_VERSION(LIBRBD_VER_MAJOR, LIBRBD_VER_MINOR, LIBRBD_VER_EXTRA);
+
 /// A version as `LIBRADOS_VERSION_CODE` has it.
 #[allow(non_snake_case)]
 pub const fn LIBRADOS_VERSION(major: u32, minor: u32, extra: u32) -> u32 {

@@ -9,10 +9,10 @@ use quote::ToTokens;
 use syn::{ForeignItem, ForeignItemFn, Item};
 
 /// Constants that tell the version of the header itself.
-pub(crate) const VERSION_CONSTANTS: [&str; 2] = ["LIBRBD_VER_MINOR", "LIBRBD_VERSION_CODE"];
+pub(crate) const VERSION_CONSTANTS: [&str; 1] = ["LIBRBD_VER_MINOR"];
 
 /// Macros without a value of their own, or with one that bindgen cannot express: src/lib.rs has the latter.
-const MACROS_BY_HAND: [&str; 10] = [
+const MACROS_BY_HAND: [&str; 12] = [
     "CEPH_LIBRBD_H",
     "CEPH_LIBRADOS_H",
     "CEPH_RADOS_TYPES_H",
@@ -22,6 +22,8 @@ const MACROS_BY_HAND: [&str; 10] = [
     "CEPH_RBD_DEPRECATED",
     "VOIDPTR_RADOS_T",
     "LIBRADOS_SNAP_HEAD",
+    "LIBRADOS_VERSION_CODE",
+    "LIBRBD_VERSION_CODE",
     "LIBRADOS_SNAP_DIR",
 ];
 
@@ -87,13 +89,13 @@ impl Items {
 
     /// Fails if the header text has an API function or a constant macro that did not become an item.
     pub(crate) fn check_complete(&self, include: &Path) -> Result<()> {
-        let bound = self.texts();
+        let bound: BTreeSet<_> = self.names().collect();
         for header in ["rados/librados.h", "rados/rados_types.h", "rbd/librbd.h", "rbd/features.h"] {
             let text = fs::read_to_string(include.join(header)).with_context(|| header.to_owned())?;
             let missing: Vec<_> = functions_of(&text)
                 .into_iter()
                 .chain(macros_of(&text))
-                .filter(|name| !bound.contains_key(name.as_str()) && !MACROS_BY_HAND.contains(&name.as_str()))
+                .filter(|name| !bound.contains(name.as_str()) && !MACROS_BY_HAND.contains(&name.as_str()))
                 .collect();
             if !missing.is_empty() {
                 bail!("{header} has what the bindings lack: {}", missing.join(", "));
@@ -168,11 +170,11 @@ pub(crate) fn split(mut releases: Vec<(String, Items)>) -> Result<Split> {
     let (newest_release, newest) = releases.pop().context("no release")?;
     let mut since: BTreeMap<String, String> = BTreeMap::new();
     let texts = newest.texts();
-    for name in texts.keys() {
-        let first = releases.iter().find(|(_, items)| items.texts().contains_key(name));
-        let first = first.map_or(&newest_release, |(release, _)| release);
-        if *first != releases[0].0 {
-            since.insert((*name).to_owned(), first.clone());
+    for name in newest.names() {
+        let first = releases.iter().position(|(_, items)| items.names().any(|candidate| candidate == name));
+        if first != Some(0) {
+            let release = first.map_or(&newest_release, |first| &releases[first].0);
+            since.insert(name.to_owned(), release.clone());
         }
     }
     for (release, items) in &releases {

@@ -87,8 +87,7 @@ fn generate(releases: &[Headers]) -> Result<Vec<(&'static str, String)>> {
 }
 
 fn bind(headers: &Headers, hidden: &[&str]) -> Result<Items> {
-    let scratch = tempfile::tempdir()?;
-    let text = bindings::generate(Some(&headers.include), hidden, scratch.path())
+    let text = bindings::generate(&headers.include, hidden)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| format!("cannot bind the headers of {} {}", headers.suite, headers.version))?;
     Items::parse(&text)

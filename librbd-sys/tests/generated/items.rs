@@ -431,11 +431,6 @@ const CONSTANTS: &[Constant] = &[
     Constant { name: "LIBRADOS_VER_MINOR", late: false, value: Value::Number(LIBRADOS_VER_MINOR as i128) },
     Constant { name: "LIBRADOS_VER_EXTRA", late: false, value: Value::Number(LIBRADOS_VER_EXTRA as i128) },
     Constant {
-        name: "LIBRADOS_VERSION_CODE",
-        late: false,
-        value: Value::Number(LIBRADOS_VERSION_CODE as i128),
-    },
-    Constant {
         name: "LIBRADOS_SUPPORTS_WATCH",
         late: false,
         value: Value::Number(LIBRADOS_SUPPORTS_WATCH as i128),
