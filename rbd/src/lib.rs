@@ -34,6 +34,7 @@ mod holder;
 mod image;
 mod ioctx;
 pub mod krbd;
+mod migration;
 mod names;
 mod progress;
 mod raw;
@@ -51,12 +52,19 @@ pub use group::{
 };
 pub use holder::{Holder, Watcher};
 pub use image::{
-    AdvisoryLocks, Compare, Cursor, Image, LockOwner, Locker, OpenImage, Quiesce, QuiesceWatch, Resize, Stat,
-    UpdateWatch,
+    AdvisoryLocks, CloneFormat, CloneImage, Compare, CopyImage, CreateSnapshot, Cursor, DeepCopyImage, Diff,
+    DiffExtents, Extent, FastDiff, Image, LinkedImage, LockOwner, Locker, MirrorSnapshot,
+    MirrorSnapshotState, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize, Snapshot,
+    SnapshotKind, SnapshotNamespace, SnapshotRef, Stat, UpdateWatch,
 };
 pub use ioctx::{
-    CreateImage, ImageEntry, IoCtx, PurgeTrash, RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
+    ConfigOption, ConfigSource, CreateImage, ImageCounts, ImageEntry, IoCtx, PoolStats, PurgeTrash,
+    RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
 };
+pub use migration::{
+    Migration, MigrationEnd, MigrationState, MigrationStatus, PrepareImport, PrepareMigration,
+};
+pub use progress::LongOperation;
 pub use version::Version;
 
 /// Async code and thread pools need these; a change that loses one must not compile.

@@ -28,3 +28,15 @@ pub(crate) fn new_name(operation: &'static str, object: impl Fn() -> Object, tex
     }
     c_string(operation, object, text)
 }
+
+/// The key of some metadata: not empty.
+pub(crate) fn metadata_key(
+    operation: &'static str,
+    object: impl Fn() -> Object,
+    key: &str,
+) -> Result<CString> {
+    if key.is_empty() {
+        return Err(Error::invalid(operation, object(), "the key is empty"));
+    }
+    c_string(operation, object, key)
+}

@@ -1,6 +1,9 @@
-//! Progress of long operations.
+//! Long operations and their progress.
 
+use std::fmt;
 use std::ops::ControlFlow;
+
+use crate::error::Result;
 
 type Callback<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + Send + 'a;
 
@@ -11,5 +14,47 @@ pub(crate) struct Progress<'a>(pub(crate) Option<Box<Callback<'a>>>);
 impl<'a> Progress<'a> {
     pub(crate) fn new(callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Progress<'a> {
         Progress(Some(Box::new(callback)))
+    }
+}
+
+/// An operation that may take long and can tell how far it is: flatten, rollback and the like.
+///
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// let tell = |done, total| {
+///     println!("{done} of {total}");
+///     ControlFlow::Continue(())
+/// };
+/// image.flatten().progress(tell).run()?;
+/// # Ok::<(), rbd::Error>(())
+/// ```
+#[must_use = "nothing happens until `run`"]
+pub struct LongOperation<'a> {
+    work: Box<dyn FnOnce(Progress<'a>) -> Result<()> + Send + 'a>,
+    progress: Progress<'a>,
+}
+
+impl<'a> LongOperation<'a> {
+    pub(crate) fn new(work: impl FnOnce(Progress<'a>) -> Result<()> + Send + 'a) -> LongOperation<'a> {
+        LongOperation { work: Box::new(work), progress: Progress::default() }
+    }
+
+    /// Calls back with the steps done so far and their total, from any thread but from one at a time. A break ends the
+    /// operation with [`ErrorKind::Stopped`](crate::ErrorKind::Stopped), at the next step; what is done stays done.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Does it. Blocks until it is done.
+    pub fn run(self) -> Result<()> {
+        (self.work)(self.progress)
+    }
+}
+
+impl fmt::Debug for LongOperation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongOperation").finish_non_exhaustive()
     }
 }

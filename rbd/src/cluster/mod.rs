@@ -106,6 +106,15 @@ impl Cluster {
         self.call("set", object, || self.0.raw.conf_set(&name, &c_value))
     }
 
+    /// Whether an option could have a value: tried on a client that is never connected.
+    pub(crate) fn try_config(&self, option: &str, value: &str) -> Result<()> {
+        let object = || Object::new(ObjectKind::ConfigOption, option);
+        let (name, value) = (c_string("try", object, option)?, c_string("try", object, value)?);
+        self.call("try", object, || {
+            raw::cluster::Cluster::create(c"ceph", c"client.admin")?.conf_set(&name, &value)
+        })
+    }
+
     /// The features that a new image gets when none are named: the option `rbd_default_features`.
     pub fn default_features(&self) -> Result<crate::Features> {
         let option = "rbd_default_features";

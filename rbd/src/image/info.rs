@@ -176,18 +176,19 @@ impl Image {
 
     fn time(&self, when: When) -> Result<SystemTime> {
         let time = self.call("read the times of", |raw| raw.time(when))?;
-        let since = |seconds: i64| Duration::new(seconds.unsigned_abs(), 0);
-        let whole = if time.tv_sec >= 0 {
-            SystemTime::UNIX_EPOCH.checked_add(since(time.tv_sec))
-        } else {
-            SystemTime::UNIX_EPOCH.checked_sub(since(time.tv_sec))
-        };
-        whole
-            .and_then(|whole| {
-                whole.checked_add(Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0)))
-            })
-            .ok_or_else(|| {
-                Error::invalid("read the times of", self.object(), "the time does not exist in this system")
-            })
+        system_time(time).ok_or_else(|| {
+            Error::invalid("read the times of", self.object(), "the time does not exist in this system")
+        })
     }
+}
+
+/// A time of C's; `None` where the system's clock cannot hold it.
+pub(super) fn system_time(time: libc::timespec) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
+    let whole = if time.tv_sec >= 0 {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    };
+    whole?.checked_add(Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0)))
 }

@@ -1,13 +1,22 @@
 //! An open image.
 
 mod advisory;
+mod clone;
+mod copy;
 mod cursor;
+mod diff;
 mod features;
 mod info;
 mod io;
+mod lineage;
 mod locks;
+mod metadata;
 mod open;
 mod resize;
+mod snapshot;
+mod snapshot_changes;
+mod snapshot_namespace;
+mod upkeep;
 mod watch;
 
 use std::borrow::Cow;
@@ -18,12 +27,20 @@ use crate::ioctx::IoCtx;
 use crate::raw::{self, late::Failure};
 
 pub use advisory::{AdvisoryLocks, Locker};
+pub use clone::{CloneFormat, CloneImage};
+pub use copy::{CopyImage, DeepCopyImage};
 pub use cursor::Cursor;
+pub use diff::{Diff, DiffExtents, Extent, FastDiff};
 pub use info::Stat;
 pub use io::Compare;
+pub use lineage::{LinkedImage, Parent};
 pub use locks::LockOwner;
 pub use open::OpenImage;
 pub use resize::Resize;
+pub use snapshot::{
+    MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef,
+};
+pub use snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
 
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
@@ -33,6 +50,7 @@ pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
 pub struct Image {
     raw: raw::image::Image,
     ioctx: IoCtx,
+    /// `rbd/ns/foo`, without the snapshot.
     spec: String,
     snapshot: Option<String>,
     read_only: bool,
@@ -70,7 +88,7 @@ impl Image {
 
     pub(crate) fn object(&self) -> Object {
         match &self.snapshot {
-            Some(_) => Object::new(ObjectKind::Snapshot, self.spec.as_str()),
+            Some(snapshot) => SnapshotRef::Name(snapshot).object(&self.spec),
             None => Object::new(ObjectKind::Image, self.spec.as_str()),
         }
     }
@@ -97,7 +115,7 @@ impl Image {
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image")
-            .field("spec", &self.spec)
+            .field("spec", &self.object().name)
             .field("read_only", &self.is_read_only())
             .finish_non_exhaustive()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Image;
+use super::snapshot::SnapshotRef;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
@@ -17,7 +18,7 @@ pub struct OpenImage<'a> {
     ioctx: &'a IoCtx,
     by: By,
     name: &'a str,
-    snapshot: Option<&'a str>,
+    snapshot: Option<SnapshotRef<'a>>,
     read_only: bool,
 }
 
@@ -56,9 +57,13 @@ impl<'a> OpenImage<'a> {
         self
     }
 
-    /// Opens it as it was at a snapshot; such an image is read-only.
-    pub fn snapshot(mut self, snapshot: &'a str) -> Self {
-        self.snapshot = Some(snapshot);
+    /// Opens it as it was at a snapshot, given by its name or its id; such an image is read-only.
+    ///
+    /// Implements: `rbd_snap_set_by_id`.
+    #[doc(alias = "rbd_snap_set")]
+    #[doc(alias = "rbd_snap_set_by_id")]
+    pub fn snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
+        self.snapshot = Some(snapshot.into());
         self
     }
 
@@ -66,39 +71,92 @@ impl<'a> OpenImage<'a> {
     pub fn run(self) -> Result<Image> {
         let (ioctx, object) = (self.ioctx, || self.object());
         let name = c_string("open", object, self.name)?;
-        let snapshot = self.snapshot.map(|snapshot| c_string("open", object, snapshot)).transpose()?;
-        if self.name.is_empty() || self.snapshot == Some("") {
+        if self.name.is_empty() || self.snapshot == Some(SnapshotRef::Name("")) {
             return Err(Error::invalid("open", object(), "the name is empty"));
         }
         let open = |snapshot, read_only| {
             raw::image::Image::open(Arc::clone(ioctx.raw()), self.by, &name, snapshot, read_only)
         };
-        let raw =
-            ioctx.call("open", object, || open(snapshot.as_deref(), self.read_only)).map_err(|error| {
-                // librbd gives ENOENT for a missing image and a missing snapshot alike.
-                let image_is_missing = snapshot.is_some()
-                    && error.errno() == Some(Errno::ENOENT)
-                    && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
-                if image_is_missing {
-                    error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
-                } else {
-                    error
-                }
-            })?;
-        Ok(Image {
-            raw,
-            ioctx: ioctx.clone(),
-            spec: object().name,
-            snapshot: self.snapshot.map(str::to_owned),
-            read_only: self.read_only,
-        })
+        let (raw, snapshot) = match self.snapshot {
+            None => (ioctx.call("open", object, || open(None, self.read_only))?, None),
+            Some(SnapshotRef::Name(snapshot)) => {
+                let c_snapshot = c_string("open", object, snapshot)?;
+                let opened = ioctx.call("open", object, || open(Some(&c_snapshot), self.read_only));
+                let opened = opened.map_err(|error| {
+                    // librbd gives ENOENT for a missing image and a missing snapshot alike.
+                    let image_is_missing = error.errno() == Some(Errno::ENOENT)
+                        && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
+                    if image_is_missing {
+                        error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
+                    } else {
+                        error
+                    }
+                })?;
+                (opened, Some(snapshot.to_owned()))
+            }
+            Some(SnapshotRef::Id(id)) => {
+                return OpenImage { snapshot: None, ..self }.run()?.turn_to(id);
+            }
+        };
+        let spec = ioctx.spec(self.name);
+        Ok(Image { raw, ioctx: ioctx.clone(), spec, snapshot, read_only: self.read_only })
     }
 
     fn object(&self) -> Object {
         let spec = self.ioctx.spec(self.name);
         match self.snapshot {
-            Some(snapshot) => Object::new(ObjectKind::Snapshot, format!("{spec}@{snapshot}")),
+            Some(snapshot) => snapshot.object(&spec),
             None => Object::new(ObjectKind::Image, spec),
         }
+    }
+}
+
+impl Image {
+    /// Opens the same image once more, for reading, at a snapshot given by its name or its id.
+    ///
+    /// A handle never changes what it shows: who reads from this one meanwhile is not disturbed, and both can be used.
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// let mut now = [0; 4096];
+    /// let mut then = [0; 4096];
+    /// image.read_exact_at(&mut now, 0)?;
+    /// image.at_snapshot("yesterday")?.read_exact_at(&mut then, 0)?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    #[doc(alias = "rbd_snap_set")]
+    #[doc(alias = "rbd_snap_set_by_id")]
+    pub fn at_snapshot<'a>(&self, snapshot: impl Into<SnapshotRef<'a>>) -> Result<Image> {
+        let snapshot = snapshot.into();
+        let image = self.open_again()?;
+        let id = match snapshot {
+            SnapshotRef::Name(name) => image.snapshot_id(name)?,
+            SnapshotRef::Id(id) => id,
+        };
+        image.turn_to(id)
+    }
+
+    /// The same image, opened for reading.
+    pub(crate) fn open_again(&self) -> Result<Image> {
+        let id = self.id()?;
+        let name;
+        let open = if id.is_empty() {
+            name = self.name()?;
+            self.ioctx.open(&name)
+        } else {
+            self.ioctx.open_by_id(&id)
+        };
+        let mut image = open.read_only().run()?;
+        image.spec.clone_from(&self.spec);
+        Ok(image)
+    }
+
+    /// This handle, which nobody else has yet, at a snapshot. Later it never changes what it shows.
+    pub(crate) fn turn_to(mut self, snapshot: u64) -> Result<Image> {
+        let object = || SnapshotRef::Id(snapshot).object(&self.spec);
+        let raw = &mut self.raw;
+        self.ioctx.call("open", object, || raw.set_snapshot_id(snapshot))?;
+        self.snapshot = Some(self.snapshot_name(snapshot)?);
+        Ok(self)
     }
 }

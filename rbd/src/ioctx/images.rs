@@ -85,14 +85,25 @@ impl<'a> RemoveImage<'a> {
     }
 }
 
-/// Names those who have it open.
+/// Names those who have it open, or what is left of it.
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
-    if error.errno() != Some(Errno::EBUSY) {
-        return error;
+    match error.errno() {
+        Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
+        Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only().run() {
+            Ok(image) => image.with_snapshots(error),
+            Err(_) => error,
+        },
+        _ => error,
     }
-    // Read-only: opened for writing we should be among the watchers ourselves.
-    let Ok(watchers) = ioctx.open(name).read_only().run().and_then(|image| image.watchers()) else {
-        return error;
-    };
-    error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
+}
+
+impl IoCtx {
+    /// The error of something that those who have an image open prevent, with who they are.
+    pub(crate) fn with_watchers(&self, name: &str, error: Error) -> Error {
+        // Read-only: opened for writing we should be among the watchers ourselves.
+        let Ok(watchers) = self.open(name).read_only().run().and_then(|image| image.watchers()) else {
+            return error;
+        };
+        error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
+    }
 }

@@ -1,8 +1,12 @@
 //! A pool and a namespace in it: where images live.
 
+pub(crate) mod config;
 mod create;
 mod images;
+mod metadata;
 mod namespaces;
+pub(crate) mod new_image;
+mod stats;
 mod trash;
 
 use std::borrow::Cow;
@@ -15,8 +19,10 @@ use crate::error::{Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::{self, late::Failure};
 
+pub use config::{ConfigOption, ConfigSource};
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
+pub use stats::{ImageCounts, PoolStats};
 pub use trash::{PurgeTrash, RemoveTrashed, TrashEntry, TrashSource};
 
 /// A pool, with a namespace of it: images are created, listed and opened here.

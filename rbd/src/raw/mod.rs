@@ -4,17 +4,26 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod call;
+pub(crate) mod callback;
 pub(crate) mod cluster;
+pub(crate) mod copy;
+pub(crate) mod diff;
 pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod image_io;
 pub(crate) mod ioctx;
 pub(crate) mod krbd;
 pub(crate) mod late;
+pub(crate) mod lineage;
 pub(crate) mod locks;
 pub(crate) mod log;
+pub(crate) mod metadata;
+pub(crate) mod migration;
 pub(crate) mod options;
+pub(crate) mod pool_stats;
 pub(crate) mod progress;
+pub(crate) mod snapshot;
+pub(crate) mod snapshot_namespace;
 pub(crate) mod thread;
 pub(crate) mod trash;
 pub(crate) mod watch;

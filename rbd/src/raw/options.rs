@@ -16,7 +16,12 @@ pub(crate) enum Opt {
     Order,
     StripeUnit,
     StripeCount,
+    JournalOrder,
+    JournalSplayWidth,
+    JournalPool,
     DataPool,
+    Flatten,
+    CloneFormat,
 }
 
 impl Opt {
@@ -27,6 +32,11 @@ impl Opt {
             Opt::Order => sys::RBD_IMAGE_OPTION_ORDER,
             Opt::StripeUnit => sys::RBD_IMAGE_OPTION_STRIPE_UNIT,
             Opt::StripeCount => sys::RBD_IMAGE_OPTION_STRIPE_COUNT,
+            Opt::JournalOrder => sys::RBD_IMAGE_OPTION_JOURNAL_ORDER,
+            Opt::JournalSplayWidth => sys::RBD_IMAGE_OPTION_JOURNAL_SPLAY_WIDTH,
+            Opt::JournalPool => sys::RBD_IMAGE_OPTION_JOURNAL_POOL,
+            Opt::Flatten => sys::RBD_IMAGE_OPTION_FLATTEN,
+            Opt::CloneFormat => sys::RBD_IMAGE_OPTION_CLONE_FORMAT,
             Opt::DataPool => sys::RBD_IMAGE_OPTION_DATA_POOL,
         }) as c_int
     }

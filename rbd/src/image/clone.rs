@@ -1,0 +1,145 @@
+//! Cloning.
+
+use super::snapshot::SnapshotRef;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, ObjectKind, Result};
+use crate::ioctx::IoCtx;
+use crate::ioctx::new_image::{NewImage, new_image_setters};
+use crate::names::{c_string, new_name};
+
+/// How clones hold on to their parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloneFormat {
+    /// The snapshot must be protected, and cannot be removed while there are clones.
+    V1,
+    /// No protection is needed, and the snapshot may be removed; it lives on in the trash for the clones. Clients must be of
+    /// Ceph Mimic (13) or newer.
+    V2,
+}
+
+/// Clones an image: see [`IoCtx::clone_image`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct CloneImage<'a> {
+    parent_ioctx: &'a IoCtx,
+    parent: &'a str,
+    snapshot: SnapshotRef<'a>,
+    ioctx: &'a IoCtx,
+    name: &'a str,
+    new: NewImage<'a>,
+}
+
+impl IoCtx {
+    /// Makes a new image from a snapshot of one here: it shows the snapshot's data, and shares it until it is written to.
+    ///
+    /// The snapshot is given by its name, or by its id (which needs Ceph 20.2). What is not set follows the parent.
+    ///
+    /// ```no_run
+    /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
+    /// use rbd::CloneFormat;
+    /// ioctx.clone_image("golden", "v1", "vm-7").format(CloneFormat::V2).run()?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_clone3`, `rbd_clone4`.
+    #[doc(alias = "rbd_clone")]
+    #[doc(alias = "rbd_clone2")]
+    #[doc(alias = "rbd_clone3")]
+    #[doc(alias = "rbd_clone4")]
+    pub fn clone_image<'a>(
+        &'a self,
+        parent: &'a str,
+        snapshot: impl Into<SnapshotRef<'a>>,
+        name: &'a str,
+    ) -> CloneImage<'a> {
+        CloneImage {
+            parent_ioctx: self,
+            parent,
+            snapshot: snapshot.into(),
+            ioctx: self,
+            name,
+            new: NewImage::default(),
+        }
+    }
+}
+
+impl<'a> CloneImage<'a> {
+    new_image_setters!();
+
+    /// Makes the clone in another pool or namespace than the parent's.
+    pub fn into_ioctx(mut self, ioctx: &'a IoCtx) -> Self {
+        self.ioctx = ioctx;
+        self
+    }
+
+    /// The format. Default: the option `rbd_default_clone_format`, which leaves it to the oldest client that the cluster
+    /// admits.
+    pub fn format(mut self, format: CloneFormat) -> Self {
+        self.new.clone_format = Some(match format {
+            CloneFormat::V1 => 1,
+            CloneFormat::V2 => 2,
+        });
+        self
+    }
+
+    /// Makes it. Blocks, but copies no data.
+    pub fn run(self) -> Result<()> {
+        let object = || self.ioctx.image_object(self.name);
+        let name = new_name("clone into", object, self.name)?;
+        let parent = c_string("clone into", || self.parent_ioctx.image_object(self.parent), self.parent)?;
+        let options = self.new.options("clone into", object)?;
+        let (from, into) = (self.parent_ioctx.raw(), self.ioctx.raw());
+        let made = match self.snapshot {
+            SnapshotRef::Name(snapshot) => {
+                let snapshot = c_string("clone into", || self.snapshot_object(), snapshot)?;
+                self.ioctx.call("clone into", object, || {
+                    from.clone_named(&parent, &snapshot, into, &name, &options)
+                })
+            }
+            SnapshotRef::Id(id) => {
+                self.ioctx.call("clone into", object, || from.clone_by_id(&parent, id, into, &name, &options))
+            }
+        };
+        made.map_err(|error| self.explain(error))
+    }
+
+    fn snapshot_object(&self) -> crate::error::Object {
+        self.snapshot.object(&self.parent_ioctx.spec(self.parent))
+    }
+
+    /// ENOENT and EINVAL may be about the new image, its pool, the parent, or the parent's snapshot.
+    fn explain(&self, error: Error) -> Error {
+        let open = || self.parent_ioctx.open(self.parent).read_only();
+        match error.errno() {
+            Some(Errno::ENOENT) => match open().snapshot(self.snapshot).run() {
+                Ok(_) => self.new.explain(self.ioctx, error),
+                Err(parent) if parent.is_not_found() => {
+                    let what = match parent.kind() {
+                        ErrorKind::NotFound { what } => *what,
+                        _ => ObjectKind::Image,
+                    };
+                    let missing = match what {
+                        ObjectKind::Snapshot => self.snapshot_object(),
+                        _ => self.parent_ioctx.image_object(self.parent),
+                    };
+                    error
+                        .with_kind(ErrorKind::NotFound { what })
+                        .with_detail(format!("the {missing} does not exist"))
+                }
+                Err(_) => error,
+            },
+            Some(Errno::EINVAL) => {
+                let SnapshotRef::Name(name) = self.snapshot else { return error };
+                match open().run().and_then(|parent| parent.is_snapshot_protected(name)) {
+                    Ok(false) if self.new.clone_format != Some(2) => error.with_detail(format!(
+                        "the {} is not protected; protect it, or clone with format 2",
+                        self.snapshot_object()
+                    )),
+                    _ => error,
+                }
+            }
+            _ => error,
+        }
+    }
+}

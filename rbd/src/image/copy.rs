@@ -1,0 +1,147 @@
+//! Copies.
+
+use std::ops::ControlFlow;
+
+use super::Image;
+use crate::error::Result;
+use crate::ioctx::IoCtx;
+use crate::ioctx::new_image::{NewImage, new_image_setters};
+use crate::names::new_name;
+use crate::progress::{LongOperation, Progress};
+
+/// Copies what an image shows into a new one: see [`Image::copy_to`].
+#[must_use = "nothing happens until `run`"]
+pub struct CopyImage<'a> {
+    image: &'a Image,
+    ioctx: &'a IoCtx,
+    name: &'a str,
+    new: NewImage<'a>,
+    sparse_size: u64,
+    progress: Progress<'a>,
+}
+
+/// Copies an image with its snapshots: see [`Image::deep_copy_to`].
+#[must_use = "nothing happens until `run`"]
+pub struct DeepCopyImage<'a> {
+    image: &'a Image,
+    ioctx: &'a IoCtx,
+    name: &'a str,
+    new: NewImage<'a>,
+    progress: Progress<'a>,
+}
+
+/// As librbd's default: runs of zeros of this length are not written.
+const SPARSE_SIZE: u64 = 4096;
+
+impl Image {
+    /// Copies what it shows, at the snapshot that it is opened at, into a new image in any pool or namespace. Snapshots are
+    /// not copied; a clone's data is, so that the copy is no clone.
+    ///
+    /// ```no_run
+    /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
+    /// let yesterday = ioctx.open("foo").snapshot("yesterday").run()?;
+    /// yesterday.copy_to(&ioctx, "foo-yesterday").run()?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_copy_with_progress4`.
+    #[doc(alias = "rbd_copy")]
+    #[doc(alias = "rbd_copy3")]
+    #[doc(alias = "rbd_copy4")]
+    #[doc(alias = "rbd_copy_with_progress4")]
+    pub fn copy_to<'a>(&'a self, ioctx: &'a IoCtx, name: &'a str) -> CopyImage<'a> {
+        CopyImage {
+            image: self,
+            ioctx,
+            name,
+            new: NewImage::default(),
+            sparse_size: SPARSE_SIZE,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Copies what it shows over another open image, which must not be smaller. What lies behind is left as it is.
+    ///
+    /// Implements: `rbd_copy_with_progress2`.
+    #[doc(alias = "rbd_copy2")]
+    #[doc(alias = "rbd_copy_with_progress2")]
+    pub fn copy_over<'a>(&'a self, to: &'a Image) -> LongOperation<'a> {
+        LongOperation::new(move |progress| {
+            let (from, into) = (self.size()?, to.size()?);
+            if into < from {
+                let why = format!("{} has {into} bytes, less than its {from}", to.object());
+                return Err(self.refuse("copy", why));
+            }
+            self.call("copy", |raw| raw.copy_over(&to.raw, progress))
+        })
+    }
+
+    /// Copies it with its snapshots into a new image in any pool or namespace. The copy of a clone is a clone too, unless it
+    /// is [flattened](DeepCopyImage::flatten). Opened at a snapshot, that one and the older ones are copied.
+    ///
+    /// Implements: `rbd_deep_copy_with_progress`.
+    #[doc(alias = "rbd_deep_copy")]
+    #[doc(alias = "rbd_deep_copy_with_progress")]
+    pub fn deep_copy_to<'a>(&'a self, ioctx: &'a IoCtx, name: &'a str) -> DeepCopyImage<'a> {
+        let (new, progress) = (NewImage::default(), Progress::default());
+        DeepCopyImage { image: self, ioctx, name, new, progress }
+    }
+}
+
+impl<'a> CopyImage<'a> {
+    new_image_setters!();
+
+    /// Runs of zeros of this many bytes are not written. A power of two from 4 KiB to the object size; 0 writes all zeros.
+    /// Default 4 KiB.
+    pub fn sparse_size(mut self, bytes: u64) -> Self {
+        self.sparse_size = bytes;
+        self
+    }
+
+    /// Calls back with the objects copied so far and their total. A break ends it with
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); the part that was copied is removed.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Copies it. Blocks.
+    pub fn run(self) -> Result<()> {
+        let CopyImage { image, ioctx, name, new, sparse_size, progress } = self;
+        let object = || ioctx.image_object(name);
+        let c_name = new_name("copy into", object, name)?;
+        let options = new.options("copy into", object)?;
+        if sparse_size != 0 {
+            image.check_sparse_size("copy", sparse_size)?;
+        }
+        let copy = || image.raw.copy(ioctx.raw(), &c_name, &options, sparse_size as usize, progress);
+        ioctx.call("copy into", object, copy).map_err(|error| new.explain(ioctx, error))
+    }
+}
+
+impl<'a> DeepCopyImage<'a> {
+    new_image_setters!();
+
+    /// Copies a clone's data with it, so that the copy is no clone.
+    pub fn flatten(mut self, flatten: bool) -> Self {
+        self.new.flatten = flatten;
+        self
+    }
+
+    /// Calls back with the objects copied so far and their total. A break ends it with
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); the part that was copied is left.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Copies it. Blocks.
+    pub fn run(self) -> Result<()> {
+        let DeepCopyImage { image, ioctx, name, new, progress } = self;
+        let object = || ioctx.image_object(name);
+        let c_name = new_name("deep-copy into", object, name)?;
+        let options = new.options("deep-copy into", object)?;
+        let copy = || image.raw.deep_copy(ioctx.raw(), &c_name, &options, progress);
+        ioctx.call("deep-copy into", object, copy).map_err(|error| new.explain(ioctx, error))
+    }
+}

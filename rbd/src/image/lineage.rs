@@ -1,0 +1,181 @@
+//! Where a clone comes from, and what was cloned from an image.
+
+use std::fmt;
+
+use super::Image;
+use super::snapshot::SnapshotKind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::LongOperation;
+use crate::raw::lineage::RawLinkedImage;
+
+/// An image somewhere in the cluster: a clone, or what one was cloned from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct LinkedImage {
+    /// The id of its pool.
+    pub pool_id: i64,
+    /// The name of its pool.
+    pub pool: String,
+    /// Its namespace; empty for the default one.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its id: empty where it has format 1.
+    pub id: String,
+    /// Whether it is in the trash. Then it can be opened by its id only.
+    pub in_trash: bool,
+}
+
+/// The snapshot that a clone was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parent {
+    /// The image.
+    pub image: LinkedImage,
+    /// The id of the snapshot.
+    pub snapshot_id: u64,
+    /// The name of the snapshot.
+    pub snapshot: String,
+    /// The kind of the snapshot: in the trash, for one, when it was removed while this clone needed it.
+    pub snapshot_kind: SnapshotKind,
+    /// How many bytes from the start may still come from the parent.
+    pub overlap: u64,
+}
+
+impl From<RawLinkedImage> for LinkedImage {
+    fn from(raw: RawLinkedImage) -> LinkedImage {
+        LinkedImage {
+            pool_id: raw.pool_id,
+            pool: raw.pool,
+            namespace: raw.namespace,
+            name: raw.name,
+            id: raw.id,
+            in_trash: raw.in_trash,
+        }
+    }
+}
+
+/// `rbd/foo`, or `rbd/ns/foo` in a namespace.
+impl fmt::Display for LinkedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LinkedImage { pool, namespace, name, .. } = self;
+        match namespace.as_str() {
+            "" => write!(f, "{pool}/{name}"),
+            namespace => write!(f, "{pool}/{namespace}/{name}"),
+        }
+    }
+}
+
+/// `rbd/foo@snap`.
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.image, self.snapshot)
+    }
+}
+
+impl Image {
+    /// What it was cloned from; `None` where it is no clone, or was flattened.
+    ///
+    /// Implements: `rbd_get_parent`, `rbd_get_overlap`.
+    #[doc(alias = "rbd_get_parent")]
+    #[doc(alias = "rbd_get_parent_info")]
+    #[doc(alias = "rbd_get_parent_info2")]
+    pub fn parent(&self) -> Result<Option<Parent>> {
+        let Some(raw) = self.call("read the parent of", |raw| raw.parent())? else { return Ok(None) };
+        Ok(Some(Parent {
+            image: raw.image.into(),
+            snapshot_id: raw.snapshot_id,
+            snapshot: raw.snapshot,
+            snapshot_kind: SnapshotKind::from_raw(raw.snapshot_type.0),
+            overlap: self.overlap()?,
+        }))
+    }
+
+    /// The clones made of it, and not flattened since: of all its snapshots, or of the one that it is opened at. Those in the
+    /// trash are among them. Asks all pools of the cluster for clones of format 1.
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// for clone in image.at_snapshot("golden")?.children()? {
+    ///     println!("{clone}");
+    /// }
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_list_children3`.
+    #[doc(alias = "rbd_list_children")]
+    #[doc(alias = "rbd_list_children2")]
+    #[doc(alias = "rbd_list_children3")]
+    pub fn children(&self) -> Result<Vec<LinkedImage>> {
+        Ok(sorted(self.call("list the clones of", |raw| raw.children())?))
+    }
+
+    /// The clones, the clones of these, and so on.
+    ///
+    /// Implements: `rbd_list_descendants`.
+    #[doc(alias = "rbd_list_descendants")]
+    pub fn descendants(&self) -> Result<Vec<LinkedImage>> {
+        Ok(sorted(self.call("list the descendants of", |raw| raw.descendants())?))
+    }
+
+    /// The parent, its parent, and so on. Their number is the depth of the chain: every read of data that is not the clone's
+    /// own goes down it, so that long chains cost. Opens each of them for reading.
+    pub fn ancestors(&self) -> Result<Vec<Parent>> {
+        let mut ancestors = Vec::new();
+        let mut next = self.parent()?;
+        while let Some(parent) = next {
+            next = self.open_parent(&parent)?.parent()?;
+            ancestors.push(parent);
+        }
+        Ok(ancestors)
+    }
+
+    /// The parent, opened for reading at the snapshot.
+    pub(crate) fn open_parent(&self, parent: &Parent) -> Result<Image> {
+        let LinkedImage { pool_id, namespace, id, name, .. } = &parent.image;
+        let ioctx = self.ioctx.cluster().ioctx_by_id(*pool_id)?.with_namespace(namespace)?;
+        let open = if id.is_empty() { ioctx.open(name) } else { ioctx.open_by_id(id) };
+        let mut image = open.read_only().snapshot(parent.snapshot_id).run()?;
+        image.spec = parent.image.to_string();
+        Ok(image)
+    }
+
+    /// Copies into the clone all that still comes from its parent, and parts it from that. Its snapshots too, where it has
+    /// the feature deep-flatten. Refused where it is no clone.
+    ///
+    /// Implements: `rbd_flatten_with_progress`.
+    #[doc(alias = "rbd_flatten")]
+    #[doc(alias = "rbd_flatten_with_progress")]
+    pub fn flatten(&self) -> LongOperation<'_> {
+        LongOperation::new(|progress| {
+            if self.parent()?.is_none() {
+                return Err(self.refuse("flatten", "it is no clone, or was flattened before"));
+            }
+            self.call("flatten", |raw| raw.flatten(progress))
+        })
+    }
+
+    /// The error of something that clones prevent, with their names; as it was, where there are none.
+    pub(crate) fn with_clones(&self, error: Error, snapshot: Option<&str>) -> Error {
+        let clones = match snapshot {
+            Some(snapshot) => self.at_snapshot(snapshot).and_then(|image| image.children()),
+            None => self.children(),
+        };
+        let Ok(clones) = clones else { return error };
+        if clones.is_empty() {
+            return error;
+        }
+        let mut names: Vec<String> = clones.iter().take(5).map(ToString::to_string).collect();
+        if clones.len() > names.len() {
+            names.push(format!("and {} more", clones.len() - names.len()));
+        }
+        let why = format!("it has clones: {}; flatten or remove them first", names.join(", "));
+        error.with_kind(ErrorKind::HasClones).with_detail(why)
+    }
+}
+
+fn sorted(raw: Vec<RawLinkedImage>) -> Vec<LinkedImage> {
+    let mut images: Vec<LinkedImage> = raw.into_iter().map(LinkedImage::from).collect();
+    images.sort_unstable();
+    images
+}

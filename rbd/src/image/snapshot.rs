@@ -1,0 +1,263 @@
+//! The snapshots of an image: what they are, how they are named and found.
+
+use std::time::SystemTime;
+
+use super::Image;
+use super::info::system_time;
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::RawResult;
+use crate::raw::snapshot::RawSnapshot;
+
+/// Names a snapshot of an image: by its name, or by its id, which a rename does not change.
+///
+/// Made from a `&str` or a `u64`, so both can be given where one is taken:
+///
+/// ```no_run
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// let yesterday = image.at_snapshot("yesterday")?;
+/// let same = image.at_snapshot(image.snapshot_id("yesterday")?)?;
+/// # Ok::<(), rbd::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SnapshotRef<'a> {
+    /// A snapshot made by a user, by its name.
+    Name(&'a str),
+    /// Any snapshot, by its id; those of groups, of the trash and of mirroring can be named so only.
+    Id(u64),
+}
+
+impl<'a> From<&'a str> for SnapshotRef<'a> {
+    fn from(name: &'a str) -> SnapshotRef<'a> {
+        SnapshotRef::Name(name)
+    }
+}
+
+impl<'a> From<&'a String> for SnapshotRef<'a> {
+    fn from(name: &'a String) -> SnapshotRef<'a> {
+        SnapshotRef::Name(name)
+    }
+}
+
+impl From<u64> for SnapshotRef<'_> {
+    fn from(id: u64) -> Self {
+        SnapshotRef::Id(id)
+    }
+}
+
+impl SnapshotRef<'_> {
+    /// `rbd/foo@snap`; with an id `rbd/foo@id 12`.
+    pub(crate) fn object(self, image: &str) -> Object {
+        Object::new(
+            ObjectKind::Snapshot,
+            match self {
+                SnapshotRef::Name(name) => format!("{image}@{name}"),
+                SnapshotRef::Id(id) => format!("{image}@id {id}"),
+            },
+        )
+    }
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its id, unique in the pool; a rename does not change it.
+    pub id: u64,
+    /// Its name. Those that are not a user's have names made up by Ceph.
+    pub name: String,
+    /// The size of the image at that time, in bytes.
+    pub size: u64,
+    /// When it was taken.
+    pub created: SystemTime,
+    /// Whether it is protected from removal, as clones of format 1 need it.
+    pub protected: bool,
+    /// What it belongs to.
+    pub namespace: SnapshotNamespace,
+}
+
+/// The kinds of snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SnapshotKind {
+    /// Made by a user.
+    User,
+    /// Part of a snapshot of a group.
+    Group,
+    /// Removed, but kept while clones need it.
+    Trash,
+    /// Made by mirroring.
+    Mirror,
+    /// Of a kind that this crate does not know.
+    Unknown(u32),
+}
+
+/// What a snapshot belongs to, with what Ceph keeps about that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotNamespace {
+    /// A user made it; it has a name of the user's.
+    User,
+    /// Part of a snapshot of a group.
+    Group {
+        /// The pool of the group.
+        pool_id: i64,
+        /// The name of the group.
+        group: String,
+        /// The name of the group's snapshot.
+        snapshot: String,
+    },
+    /// Removed, but kept while clones need it.
+    Trash {
+        /// Its name before.
+        original_name: String,
+        /// Its kind before; `None` where the loaded library cannot tell (older than Ceph 20.2).
+        original_kind: Option<SnapshotKind>,
+    },
+    /// Made by mirroring.
+    Mirror(MirrorSnapshot),
+    /// Of a kind that this crate does not know.
+    Unknown(u32),
+}
+
+/// What mirroring keeps with a snapshot of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MirrorSnapshot {
+    /// On which side it was made, and whether that side was demoted by it.
+    pub state: MirrorSnapshotState,
+    /// On the primary side: the peers that have not fetched it yet. On the other: empty.
+    pub peers: Vec<String>,
+    /// On the side that is not primary: whether it is copied whole.
+    pub complete: bool,
+    /// On the side that is not primary: the UUID of the primary cluster's mirroring.
+    pub primary_mirror_uuid: String,
+    /// On the side that is not primary: the id of the snapshot there.
+    pub primary_snapshot_id: u64,
+    /// On the side that is not primary: how many objects are copied.
+    pub copied_objects: u64,
+}
+
+/// On which side a mirror snapshot was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum MirrorSnapshotState {
+    Primary,
+    PrimaryDemoted,
+    NonPrimary,
+    NonPrimaryDemoted,
+    Unknown(u32),
+}
+
+impl SnapshotNamespace {
+    /// The kind alone.
+    pub fn kind(&self) -> SnapshotKind {
+        match self {
+            SnapshotNamespace::User => SnapshotKind::User,
+            SnapshotNamespace::Group { .. } => SnapshotKind::Group,
+            SnapshotNamespace::Trash { .. } => SnapshotKind::Trash,
+            SnapshotNamespace::Mirror(_) => SnapshotKind::Mirror,
+            SnapshotNamespace::Unknown(kind) => SnapshotKind::Unknown(*kind),
+        }
+    }
+}
+
+impl Image {
+    /// The snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
+    ///
+    /// librbd knows them from the image's header; only for those of groups and the trash the cluster is asked.
+    ///
+    /// Implements: `rbd_snap_list`.
+    #[doc(alias = "rbd_snap_list")]
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut snapshots = Vec::new();
+        for raw in self.call("list the snapshots of", |image| image.snapshots())? {
+            let id = raw.id;
+            match self.snapshot_details(raw) {
+                Ok(snapshot) => snapshots.push(snapshot),
+                // Removed meanwhile? Only then it may be left out.
+                Err(error) if error.is_not_found() && self.is_gone(id) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        snapshots.sort_unstable_by_key(|snapshot| snapshot.id);
+        Ok(snapshots)
+    }
+
+    fn snapshot_details(&self, raw: RawSnapshot) -> Result<Snapshot> {
+        let namespace = self.snapshot_namespace(raw.id)?;
+        let user = namespace == SnapshotNamespace::User;
+        Ok(Snapshot {
+            protected: user && self.is_snapshot_protected(&raw.name)?,
+            created: self.snapshot_created(raw.id)?,
+            namespace,
+            id: raw.id,
+            name: raw.name,
+            size: raw.size,
+        })
+    }
+
+    fn is_gone(&self, id: u64) -> bool {
+        self.raw.snapshot_namespace_type(id) == Err(Errno::ENOENT)
+    }
+
+    /// Whether a user's snapshot of that name exists.
+    ///
+    /// Implements: `rbd_snap_exists`.
+    #[doc(alias = "rbd_snap_exists")]
+    pub fn snapshot_exists(&self, name: &str) -> Result<bool> {
+        self.snapshot_call("look up", name, |raw, name| raw.snapshot_exists(name))
+    }
+
+    /// The id of a user's snapshot.
+    ///
+    /// Implements: `rbd_snap_get_id`.
+    #[doc(alias = "rbd_snap_get_id")]
+    pub fn snapshot_id(&self, name: &str) -> Result<u64> {
+        self.snapshot_call("look up", name, |raw, name| raw.snapshot_id(name))
+    }
+
+    /// The name of a snapshot of any kind.
+    ///
+    /// Implements: `rbd_snap_get_name`.
+    #[doc(alias = "rbd_snap_get_name")]
+    pub fn snapshot_name(&self, id: u64) -> Result<String> {
+        self.by_snapshot_id("look up", id, |raw| raw.snapshot_name(id))
+    }
+
+    /// When a snapshot was taken.
+    ///
+    /// Implements: `rbd_snap_get_timestamp`.
+    #[doc(alias = "rbd_snap_get_timestamp")]
+    pub fn snapshot_created(&self, id: u64) -> Result<SystemTime> {
+        let time = self.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
+        system_time(time).ok_or_else(|| {
+            let object = SnapshotRef::Id(id).object(&self.spec);
+            Error::invalid("read the time of", object, "the time does not exist in this system")
+        })
+    }
+
+    /// Makes a call about a user's snapshot.
+    pub(crate) fn snapshot_call<T>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        call: impl FnOnce(&crate::raw::image::Image, &std::ffi::CStr) -> RawResult<T>,
+    ) -> Result<T> {
+        let object = || SnapshotRef::Name(name).object(&self.spec);
+        let c_name = c_string(operation, object, name)?;
+        self.ioctx.call(operation, object, || call(&self.raw, &c_name))
+    }
+
+    /// Makes a call about a snapshot of any kind.
+    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::late::Failure>>(
+        &self,
+        operation: &'static str,
+        id: u64,
+        call: impl FnOnce(&crate::raw::image::Image) -> Result<T, E>,
+    ) -> Result<T> {
+        self.ioctx.call(operation, || SnapshotRef::Id(id).object(&self.spec), || call(&self.raw))
+    }
+}

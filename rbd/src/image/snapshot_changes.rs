@@ -1,0 +1,240 @@
+//! Making, removing, renaming and protecting snapshots, and going back to one.
+
+use std::ops::ControlFlow;
+
+use super::Image;
+use super::snapshot::{Snapshot, SnapshotKind, SnapshotRef};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::names::new_name;
+use crate::progress::{LongOperation, Progress};
+use crate::raw::snapshot::RawQuiesce;
+
+/// Makes a snapshot: see [`Image::create_snapshot`].
+#[must_use = "nothing happens until `run`"]
+pub struct CreateSnapshot<'a> {
+    image: &'a Image,
+    name: &'a str,
+    quiesce: RawQuiesce,
+    progress: Progress<'a>,
+}
+
+/// Removes a snapshot: see [`Image::remove_snapshot`].
+#[must_use = "nothing happens until `run`"]
+pub struct RemoveSnapshot<'a> {
+    image: &'a Image,
+    name: &'a str,
+    flatten: bool,
+    unprotect: bool,
+    progress: Progress<'a>,
+}
+
+impl Image {
+    /// Keeps the image as it is now under a name. Writes that ended before are in it.
+    ///
+    /// Fails with [`ErrorKind::QuotaExceeded`] where the [limit](Self::snapshot_limit) is reached.
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// image.create_snapshot("before-upgrade").run()?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_snap_create2`.
+    #[doc(alias = "rbd_snap_create")]
+    #[doc(alias = "rbd_snap_create2")]
+    pub fn create_snapshot<'a>(&'a self, name: &'a str) -> CreateSnapshot<'a> {
+        CreateSnapshot { image: self, name, quiesce: RawQuiesce::Must, progress: Progress::default() }
+    }
+
+    /// Removes a user's snapshot. One that clones of format 2 still need goes to the image's trash, and vanishes with the
+    /// last of them. A protected one is refused, as [`ErrorKind::Busy`].
+    ///
+    /// Implements: `rbd_snap_remove2`.
+    #[doc(alias = "rbd_snap_remove")]
+    #[doc(alias = "rbd_snap_remove2")]
+    pub fn remove_snapshot<'a>(&'a self, name: &'a str) -> RemoveSnapshot<'a> {
+        RemoveSnapshot { image: self, name, flatten: false, unprotect: false, progress: Progress::default() }
+    }
+
+    /// Removes a snapshot of any kind.
+    ///
+    /// Implements: `rbd_snap_remove_by_id`.
+    #[doc(alias = "rbd_snap_remove_by_id")]
+    pub fn remove_snapshot_by_id(&self, id: u64) -> Result<()> {
+        self.by_snapshot_id("remove", id, |raw| raw.snapshot_remove_by_id(id))
+    }
+
+    /// Gives a user's snapshot another name.
+    ///
+    /// Implements: `rbd_snap_rename`.
+    #[doc(alias = "rbd_snap_rename")]
+    pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<()> {
+        let c_to = new_name("rename", || SnapshotRef::Name(from).object(&self.spec), to)?;
+        self.snapshot_call("rename", from, |raw, from| raw.snapshot_rename(from, &c_to)).map_err(|error| {
+            match error.kind() {
+                ErrorKind::Exists => {
+                    error.with_detail(format!("a snapshot '{to}' of it exists already; choose another name"))
+                }
+                _ => error,
+            }
+        })
+    }
+
+    /// Protects a user's snapshot from removal. Clones of format 1 need that; those of format 2 do not.
+    ///
+    /// Implements: `rbd_snap_protect`.
+    #[doc(alias = "rbd_snap_protect")]
+    pub fn protect_snapshot(&self, name: &str) -> Result<()> {
+        self.snapshot_call("protect", name, |raw, name| raw.snapshot_protect(name)).map_err(|error| {
+            match error.errno() {
+                Some(Errno::EBUSY) => error.with_detail("it is protected already"),
+                _ => error,
+            }
+        })
+    }
+
+    /// Takes the protection off. Fails with [`ErrorKind::HasClones`] while there are clones of it; the text names them.
+    ///
+    /// Implements: `rbd_snap_unprotect`.
+    #[doc(alias = "rbd_snap_unprotect")]
+    pub fn unprotect_snapshot(&self, name: &str) -> Result<()> {
+        self.snapshot_call("unprotect", name, |raw, name| raw.snapshot_unprotect(name)).map_err(|error| {
+            match error.errno() {
+                Some(Errno::EBUSY) => self.with_clones(error, Some(name)),
+                Some(Errno::EINVAL) => error.with_detail("it is not protected"),
+                _ => error,
+            }
+        })
+    }
+
+    /// Whether a user's snapshot is protected.
+    ///
+    /// Implements: `rbd_snap_is_protected`.
+    #[doc(alias = "rbd_snap_is_protected")]
+    pub fn is_snapshot_protected(&self, name: &str) -> Result<bool> {
+        self.snapshot_call("look up", name, |raw, name| raw.snapshot_is_protected(name))
+    }
+
+    /// The greatest number of snapshots that the image may have; `None` where it is not limited. Asks the cluster.
+    ///
+    /// Implements: `rbd_snap_get_limit`.
+    #[doc(alias = "rbd_snap_get_limit")]
+    pub fn snapshot_limit(&self) -> Result<Option<u64>> {
+        let limit = self.call("read the snapshot limit of", |raw| raw.snapshot_limit())?;
+        Ok((limit != u64::MAX).then_some(limit))
+    }
+
+    /// Limits the number of snapshots, or ends the limit. A limit below the present number forbids new ones only.
+    ///
+    /// Implements: `rbd_snap_set_limit`.
+    #[doc(alias = "rbd_snap_set_limit")]
+    pub fn set_snapshot_limit(&self, limit: Option<u64>) -> Result<()> {
+        self.call("limit the snapshots of", |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
+    }
+
+    /// Makes the image what it was at a user's snapshot, size included. What was written since is lost.
+    ///
+    /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by its progress callback or
+    /// failed, it leaves the image a mixture: roll back again.
+    ///
+    /// Implements: `rbd_snap_rollback_with_progress`.
+    #[doc(alias = "rbd_snap_rollback")]
+    #[doc(alias = "rbd_snap_rollback_with_progress")]
+    pub fn rollback<'a>(&'a self, name: &'a str) -> LongOperation<'a> {
+        LongOperation::new(move |progress| {
+            self.snapshot_call("roll back to", name, |raw, name| raw.snapshot_rollback(name, progress))
+        })
+    }
+}
+
+impl<'a> CreateSnapshot<'a> {
+    /// Does not ask the [quiesce watches](Image::watch_quiesce) of the image first.
+    pub fn skip_quiesce(mut self) -> Self {
+        self.quiesce = RawQuiesce::Skip;
+        self
+    }
+
+    /// Makes the snapshot even when a quiesce watch fails.
+    pub fn ignore_quiesce_error(mut self) -> Self {
+        self.quiesce = RawQuiesce::MayFail;
+        self
+    }
+
+    /// Calls back while clients pause their writes, with the attempts made so far and their greatest number.
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Makes it. Blocks, for as long as clients take to pause.
+    pub fn run(self) -> Result<()> {
+        let CreateSnapshot { image, name, quiesce, progress } = self;
+        new_name("create", || SnapshotRef::Name(name).object(&image.spec), name)?;
+        image.snapshot_call("create", name, |raw, name| raw.snapshot_create(name, quiesce, progress)).map_err(
+            |error| match image.raw.snapshot_limit() {
+                Ok(limit) if error.errno() == Some(Errno::EDQUOT) => error.with_detail(format!(
+                    "the image may have {limit} snapshots and has them; remove some or raise the limit"
+                )),
+                _ => error,
+            },
+        )
+    }
+}
+
+impl<'a> RemoveSnapshot<'a> {
+    /// Flattens the clones first, so that the snapshot can go for good.
+    pub fn flatten(mut self, flatten: bool) -> Self {
+        self.flatten = flatten;
+        self
+    }
+
+    /// Takes its protection off first.
+    pub fn unprotect(mut self, unprotect: bool) -> Self {
+        self.unprotect = unprotect;
+        self
+    }
+
+    /// Calls back with the objects flattened so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.progress = Progress::new(callback);
+        self
+    }
+
+    /// Removes it. Blocks; the space comes back later, as the OSDs trim.
+    pub fn run(self) -> Result<()> {
+        let RemoveSnapshot { image, name, flatten, unprotect, progress } = self;
+        let call = |raw: &crate::raw::image::Image, name: &std::ffi::CStr| {
+            raw.snapshot_remove(name, flatten, unprotect, progress)
+        };
+        image.snapshot_call("remove", name, call).map_err(|error| image.explain_remove(error, name))
+    }
+}
+
+impl Image {
+    fn explain_remove(&self, error: Error, snapshot: &str) -> Error {
+        if error.errno() != Some(Errno::EBUSY) {
+            return error;
+        }
+        match self.is_snapshot_protected(snapshot) {
+            Ok(true) => {
+                error.with_detail("it is protected; unprotect it first, or let the removal unprotect it")
+            }
+            _ => self.with_clones(error, Some(snapshot)),
+        }
+    }
+
+    /// The error of a removal that snapshots prevent: their names, or those of the clones that keep them.
+    pub(crate) fn with_snapshots(&self, error: Error) -> Error {
+        let Ok(snapshots) = self.snapshots() else { return error };
+        let kept = |snapshot: &&Snapshot| snapshot.namespace.kind() != SnapshotKind::Trash;
+        let names: Vec<&str> = snapshots.iter().filter(kept).map(|snapshot| &*snapshot.name).collect();
+        if names.is_empty() {
+            // Its snapshots are removed, but clones need them.
+            return self.with_clones(error, None);
+        }
+        let shown = names[..names.len().min(5)].join(", ");
+        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+        error.with_detail(format!("it has snapshots: {shown}{more}; remove them first"))
+    }
+}

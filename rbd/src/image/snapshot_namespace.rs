@@ -1,0 +1,79 @@
+//! What a snapshot belongs to, as librbd tells it.
+
+use super::Image;
+use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace};
+use crate::error::Result;
+use crate::raw::late::Failure;
+
+impl Image {
+    /// What a snapshot belongs to. Asks the cluster, except for those of users.
+    ///
+    /// Implements: `rbd_snap_get_namespace_type`, `rbd_snap_get_group_namespace`, `rbd_snap_get_trash_namespace`,
+    /// `rbd_snap_get_trash_namespace2` (Ceph 20.2), `rbd_snap_get_mirror_namespace`.
+    #[doc(alias = "rbd_snap_get_namespace_type")]
+    #[doc(alias = "rbd_snap_get_group_namespace")]
+    #[doc(alias = "rbd_snap_get_trash_namespace")]
+    #[doc(alias = "rbd_snap_get_trash_namespace2")]
+    #[doc(alias = "rbd_snap_get_mirror_namespace")]
+    pub fn snapshot_namespace(&self, id: u64) -> Result<SnapshotNamespace> {
+        let operation = "look up the namespace of";
+        let kind = self.by_snapshot_id(operation, id, |raw| raw.snapshot_namespace_type(id))?;
+        Ok(match SnapshotKind::from_raw(kind.0) {
+            SnapshotKind::User => SnapshotNamespace::User,
+            SnapshotKind::Group => {
+                let group = self.by_snapshot_id(operation, id, |raw| raw.snapshot_group(id))?;
+                SnapshotNamespace::Group {
+                    pool_id: group.pool_id,
+                    group: group.group,
+                    snapshot: group.snapshot,
+                }
+            }
+            SnapshotKind::Trash => SnapshotNamespace::Trash {
+                original_name: self.by_snapshot_id(operation, id, |raw| raw.snapshot_trash_name(id))?,
+                original_kind: self.by_snapshot_id(operation, id, |raw| {
+                    match raw.snapshot_trash_type(id) {
+                        Ok(kind) => Ok(Some(SnapshotKind::from_raw(kind.0))),
+                        Err(Failure::Missing { .. }) => Ok(None),
+                        Err(failure) => Err(failure),
+                    }
+                })?,
+            },
+            SnapshotKind::Mirror => {
+                let mirror = self.by_snapshot_id(operation, id, |raw| raw.snapshot_mirror(id))?;
+                SnapshotNamespace::Mirror(MirrorSnapshot {
+                    state: MirrorSnapshotState::from_raw(mirror.state.0),
+                    peers: mirror.peers,
+                    complete: mirror.complete,
+                    primary_mirror_uuid: mirror.primary,
+                    primary_snapshot_id: mirror.primary_snapshot,
+                    copied_objects: mirror.copied_objects,
+                })
+            }
+            SnapshotKind::Unknown(kind) => SnapshotNamespace::Unknown(kind),
+        })
+    }
+}
+
+impl SnapshotKind {
+    pub(crate) fn from_raw(kind: u32) -> SnapshotKind {
+        match kind {
+            0 => SnapshotKind::User,
+            1 => SnapshotKind::Group,
+            2 => SnapshotKind::Trash,
+            3 => SnapshotKind::Mirror,
+            other => SnapshotKind::Unknown(other),
+        }
+    }
+}
+
+impl MirrorSnapshotState {
+    fn from_raw(state: u32) -> MirrorSnapshotState {
+        match state {
+            0 => MirrorSnapshotState::Primary,
+            1 => MirrorSnapshotState::PrimaryDemoted,
+            2 => MirrorSnapshotState::NonPrimary,
+            3 => MirrorSnapshotState::NonPrimaryDemoted,
+            other => MirrorSnapshotState::Unknown(other),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What can be said about an image that is yet to be made, whether it is created, cloned, copied or migrated.
+
+use super::IoCtx;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::features::Features;
+use crate::names::c_string;
+use crate::raw::RawResult;
+use crate::raw::options::{ImageOptions, Opt};
+
+/// The object sizes that RBD has: 4 KiB to 32 MiB.
+const ORDERS: std::ops::RangeInclusive<u32> = 12..=25;
+
+/// Options of a new image. What is not set follows the configuration, or the image that it is made from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewImage<'a> {
+    pub(crate) features: Option<Features>,
+    pub(crate) object_size: Option<u64>,
+    pub(crate) striping: Option<(u64, u64)>,
+    pub(crate) data_pool: Option<&'a str>,
+    pub(crate) journal_object_size: Option<u64>,
+    pub(crate) journal_splay_width: Option<u64>,
+    pub(crate) journal_pool: Option<&'a str>,
+    pub(crate) clone_format: Option<u64>,
+    pub(crate) flatten: bool,
+}
+
+/// The setters of a builder that has a field `new: NewImage<'a>`.
+macro_rules! new_image_setters {
+    () => {
+        /// Exactly these features; those of [`striping`](Self::striping) and [`data_pool`](Self::data_pool) are added by
+        /// themselves.
+        pub fn features(mut self, features: $crate::features::Features) -> Self {
+            self.new.features = Some(features);
+            self
+        }
+
+        /// The size of the image's objects in bytes: a power of two from 4 KiB to 32 MiB.
+        pub fn object_size(mut self, bytes: u64) -> Self {
+            self.new.object_size = Some(bytes);
+            self
+        }
+
+        /// Stripes over `count` objects in units of `unit` bytes, which must divide the object size.
+        pub fn striping(mut self, unit: u64, count: u64) -> Self {
+            self.new.striping = Some((unit, count));
+            self
+        }
+
+        /// Keeps the data in another pool, such as an erasure-coded one with overwrites.
+        pub fn data_pool(mut self, pool: &'a str) -> Self {
+            self.new.data_pool = Some(pool);
+            self
+        }
+
+        /// The size of the journal's objects in bytes: a power of two from 4 KiB to 64 MiB. For images with journaling.
+        pub fn journal_object_size(mut self, bytes: u64) -> Self {
+            self.new.journal_object_size = Some(bytes);
+            self
+        }
+
+        /// The number of objects that the journal is written to at a time. For images with journaling.
+        pub fn journal_splay_width(mut self, objects: u64) -> Self {
+            self.new.journal_splay_width = Some(objects);
+            self
+        }
+
+        /// Keeps the journal in another pool. For images with journaling.
+        pub fn journal_pool(mut self, pool: &'a str) -> Self {
+            self.new.journal_pool = Some(pool);
+            self
+        }
+    };
+}
+pub(crate) use new_image_setters;
+
+impl NewImage<'_> {
+    /// Refuses before anything is touched what librbd would refuse late, or change in silence; else gives its options.
+    pub(crate) fn options(
+        &self,
+        operation: &'static str,
+        object: impl Fn() -> Object,
+    ) -> Result<ImageOptions> {
+        self.check().map_err(|why| Error::invalid(operation, object(), why))?;
+        let pool = |name: Option<&str>| name.map(|name| c_string(operation, &object, name)).transpose();
+        let (data_pool, journal_pool) = (pool(self.data_pool)?, pool(self.journal_pool)?);
+        let order = |size: u64| u64::from(size.trailing_zeros());
+        let mut options = ImageOptions::new();
+        let mut fill = || -> RawResult<()> {
+            let (unit, count) = self.striping.unzip();
+            for (option, value) in [
+                (Opt::Format, Some(2)),
+                (Opt::Features, self.features.map(|features| features.bits())),
+                (Opt::Order, self.object_size.map(order)),
+                (Opt::StripeUnit, unit),
+                (Opt::StripeCount, count),
+                (Opt::JournalOrder, self.journal_object_size.map(order)),
+                (Opt::JournalSplayWidth, self.journal_splay_width),
+                (Opt::CloneFormat, self.clone_format),
+                (Opt::Flatten, self.flatten.then_some(1)),
+            ] {
+                if let Some(value) = value {
+                    options.set_number(option, value)?;
+                }
+            }
+            for (option, value) in [(Opt::DataPool, &data_pool), (Opt::JournalPool, &journal_pool)] {
+                if let Some(value) = value {
+                    options.set_text(option, value)?;
+                }
+            }
+            Ok(())
+        };
+        fill().map_err(|errno| Error::new("set the options of", object(), errno))?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Some(features) = self.features {
+            features.check_create().map_err(|conflict| conflict.to_string())?;
+        }
+        if let Some(size) = self.object_size {
+            if !size.is_power_of_two() || !ORDERS.contains(&size.trailing_zeros()) {
+                return Err(format!(
+                    "an object size of {size} bytes is not a power of two from 4 KiB to 32 MiB"
+                ));
+            }
+        }
+        if let Some(size) = self.journal_object_size {
+            if !size.is_power_of_two() || !(12..=26).contains(&size.trailing_zeros()) {
+                return Err(format!(
+                    "a journal object size of {size} bytes is not a power of two from 4 KiB to 64 MiB"
+                ));
+            }
+        }
+        if let Some((unit, count)) = self.striping {
+            if unit == 0 || count == 0 {
+                return Err(format!(
+                    "striping of {count} objects in units of {unit} bytes: neither may be zero"
+                ));
+            }
+            if let Some(size) = self.object_size.filter(|size| size % unit != 0) {
+                return Err(format!(
+                    "a stripe unit of {unit} bytes does not divide the object size of {size}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// ENOENT does not mean the image: finds out which of the things it is to live in is missing.
+    pub(crate) fn explain(&self, ioctx: &IoCtx, error: Error) -> Error {
+        if error.errno() != Some(Errno::ENOENT) {
+            return error;
+        }
+        let Some(missing) = self.missing(ioctx) else { return error };
+        let what = missing.kind;
+        error
+            .with_kind(ErrorKind::NotFound { what })
+            .with_detail(format!("the {missing} does not exist; create it first"))
+    }
+
+    fn missing(&self, ioctx: &IoCtx) -> Option<Object> {
+        for (pool, kind) in [(self.data_pool, ObjectKind::DataPool), (self.journal_pool, ObjectKind::Pool)] {
+            if let Some(pool) = pool {
+                if ioctx.cluster().pool_id(pool).is_err_and(|error| error.is_not_found()) {
+                    return Some(Object::new(kind, pool));
+                }
+            }
+        }
+        let namespace = ioctx.namespace();
+        let gone = !namespace.is_empty() && matches!(ioctx.namespace_exists(namespace), Ok(false));
+        gone.then(|| Object::new(ObjectKind::Namespace, namespace))
+    }
+}
