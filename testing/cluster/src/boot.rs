@@ -109,13 +109,12 @@ fn run_up(
         access.mon_query("osd pool create", json!({ "pool": pool }))?;
     }
     ready::wait_for_osds(&access, daemons, wanted.osds, START)?;
-    if wanted.mgr {
-        ready::wait_for_clean(&access, daemons, START)?;
-    }
+    ready::wait_for_pgs(&access, daemons, START)?;
     for pool in &wanted.pools {
         access.init_pool(pool)?;
     }
     if wanted.mgr {
+        ready::wait_for_mgr(&access, daemons, START)?;
         ready::wait_for_health(&access, daemons)?;
     }
     daemons.check()?;

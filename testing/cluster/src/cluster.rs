@@ -127,8 +127,10 @@ impl TestCluster {
         self.daemons().kill(daemon)
     }
 
-    /// Starts a daemon that was stopped or killed, and waits until it serves: an OSD is up and, if a manager runs, every
-    /// placement group `active+clean`; the monitor has a quorum; the manager is available.
+    /// Starts a daemon that was stopped or killed, and waits until it serves: an OSD is up and every placement group
+    /// active, and clean if all OSDs run; the monitor has a quorum; the manager is available.
+    ///
+    /// Fails after 60 s, for instance if a memstore OSD was killed and had the only copy of its data.
     pub fn start_daemon(&self, daemon: Daemon) -> Result<()> {
         let mut daemons = self.daemons();
         match daemon {
@@ -143,10 +145,7 @@ impl TestCluster {
                         Probe::NotYet("it is down".to_owned())
                     })
                 })?;
-                if daemons.is_running(Daemon::Mgr) {
-                    ready::wait_for_clean(&self.access, &mut daemons, NOTICE)?;
-                }
-                Ok(())
+                ready::wait_for_pgs(&self.access, &mut daemons, NOTICE)
             }
             Daemon::Mon => {
                 daemons.start(daemon)?;
@@ -162,7 +161,7 @@ impl TestCluster {
             }
             Daemon::Mgr => {
                 daemons.start(daemon)?;
-                ready::wait_for_clean(&self.access, &mut daemons, NOTICE)
+                ready::wait_for_mgr(&self.access, &mut daemons, NOTICE)
             }
             Daemon::RbdMirror => Err(Error::Invalid("use start_rbd_mirror for the first start".to_owned())),
         }

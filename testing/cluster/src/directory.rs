@@ -26,7 +26,29 @@ impl Directory {
         let wanted = kept.is_none().then_some(&*parent);
         let (watchdog, made) = Watchdog::start(wanted).context("making a directory in", &parent)?;
         let temporary = kept.is_none();
-        Ok(Self { path: kept.unwrap_or(made), temporary, watchdog: Arc::new(watchdog) })
+        let path = kept.unwrap_or(made);
+        let this = Self { path, temporary, watchdog: Arc::new(watchdog) };
+        this.check()?;
+        Ok(this)
+    }
+
+    /// Refuses a path in which the daemons could not make their sockets, or which the configuration file cannot hold.
+    fn check(&self) -> Result<()> {
+        const LONGEST: usize = 107 - "/run/rbd-mirror.a.asok".len();
+        let refuse = |reason: &str| {
+            let path = self.path.display();
+            let reason = format!("{path} {reason}; set TMPDIR or keep_directory to another");
+            Err(Error::Invalid(reason))
+        };
+        let Some(path) = self.path.to_str() else { return refuse("is not UTF-8") };
+        if path.len() > LONGEST {
+            return refuse("is too long for sockets, at most 85 bytes are possible");
+        }
+        let plain = |c: char| c.is_alphanumeric() || " /._-+@:,~".contains(c);
+        if !path.chars().all(plain) {
+            return refuse("has characters with a meaning in Ceph's configuration");
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {

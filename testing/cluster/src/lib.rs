@@ -37,6 +37,7 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod admin_socket;
 mod boot;
 mod builder;
 mod cluster;

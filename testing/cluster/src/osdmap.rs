@@ -1,13 +1,16 @@
-//! The parts of the OSD map that tell whether a change has arrived.
+//! The parts of the OSD map that tell whether a change has arrived, and who leads which group.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Access, Error, Result};
 
+/// The OSD map, as far as it matters here.
 #[derive(Debug, Deserialize)]
-struct OsdMap {
-    osds: Vec<OsdState>,
+pub(crate) struct OsdMap {
+    /// Grows with every change.
+    pub(crate) epoch: u64,
+    pub(crate) osds: Vec<OsdState>,
     pools: Vec<Pool>,
 }
 
@@ -23,7 +26,21 @@ pub(crate) struct OsdState {
 
 #[derive(Debug, Deserialize)]
 struct Pool {
+    pool: u64,
     pg_num: u64,
+}
+
+impl OsdMap {
+    /// The names of all placement groups.
+    pub(crate) fn pgs(&self) -> impl Iterator<Item = String> {
+        let of = |pool: &Pool| {
+            (0..pool.pg_num).map({
+                let id = pool.pool;
+                move |pg| format!("{id}.{pg:x}")
+            })
+        };
+        self.pools.iter().flat_map(of)
+    }
 }
 
 impl Access {
@@ -33,14 +50,15 @@ impl Access {
         osds.into_iter().find(|state| state.osd == number).ok_or_else(missing)
     }
 
-    /// How many placement groups all pools have together.
-    pub(crate) fn wanted_pgs(&self) -> Result<u64> {
-        Ok(self.osd_map()?.pools.iter().map(|pool| pool.pg_num).sum())
-    }
-
-    fn osd_map(&self) -> Result<OsdMap> {
+    pub(crate) fn osd_map(&self) -> Result<OsdMap> {
         let map = self.mon_query("osd dump", Value::Null)?;
         serde_json::from_value(map).map_err(|source| Error::Answer { command: "osd dump".to_owned(), source })
+    }
+
+    /// The OSD that leads the placement group `pg`, if one does.
+    pub(crate) fn primary_of(&self, pg: &str) -> Result<Option<u32>> {
+        let map = self.mon_query("pg map", json!({ "pgid": pg }))?;
+        Ok(map["acting"][0].as_u64().and_then(|osd| osd.try_into().ok()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::daemons::Daemons;
-use crate::{Access, Daemon, Error, Result, log};
+use crate::{Access, Daemon, Error, Result, admin_socket, log};
 
 const POLL: Duration = Duration::from_millis(30);
 
@@ -69,15 +69,43 @@ pub(crate) fn wait_for_osds(
     })
 }
 
-/// Until a manager is available and every placement group of every pool is active and clean.
-pub(crate) fn wait_for_clean(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
-    wait(daemons, "a manager and placement groups that are active+clean", patience, || {
+/// Until every placement group has taken the present OSD map into account and serves: is active, and clean too if all
+/// OSDs are up.
+///
+/// Asked are the groups themselves, for what the monitors know of them is seconds old: right after an OSD came back they
+/// still call groups clean that have not begun to recover.
+pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
+    let map = access.osd_map()?;
+    let wanted = if map.osds.iter().all(|osd| osd.up) { "active+clean" } else { "active" };
+    let mut pgs = map.pgs().peekable();
+    let sockets = daemons.directory().join("run");
+    wait(daemons, "every placement group to serve", patience, || {
+        while let Some(pg) = pgs.peek() {
+            let seen = match access.primary_of(pg)? {
+                Some(osd) => match admin_socket::pg(&sockets, osd, pg) {
+                    Ok(now) if now.epoch >= map.epoch && now.state.starts_with(wanted) => None,
+                    Ok(now) => Some(now.state),
+                    Err(error) => Some(error.to_string()),
+                },
+                None => Some("without a leading OSD".to_owned()),
+            };
+            if let Some(seen) = seen {
+                return Ok(Probe::NotYet(format!("pg {pg} is {seen}")));
+            }
+            pgs.next();
+        }
+        Ok(Probe::Ready(()))
+    })
+}
+
+/// Until a manager is available and what it tells of the placement groups is that all are active and clean.
+pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
+    let pgs = access.osd_map()?.pgs().count() as u64;
+    wait(daemons, "the manager to know all placement groups", patience, || {
         let status = access.status()?;
-        // Until the manager reports, a pool's groups are missing from the sum; afterwards they are `unknown`.
-        let settled = status.mgrmap.available
-            && status.pgmap.num_pgs == access.wanted_pgs()?
-            && status.clean_pgs() == status.pgmap.num_pgs;
-        Ok(if settled { Probe::Ready(()) } else { Probe::NotYet(status.summary()) })
+        let known = status.pgmap.num_pgs == pgs
+            && status.pgmap.pgs_by_state.iter().all(|state| state.state_name != "unknown");
+        Ok(if status.mgrmap.available && known { Probe::Ready(()) } else { Probe::NotYet(status.summary()) })
     })
 }
 

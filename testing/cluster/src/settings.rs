@@ -10,9 +10,6 @@ const UNUSED_MODULES: &str = "alerts,cephadm,dashboard,diskprediction_local,infl
      localpool,mds_autoscaler,nfs,prometheus,restful,rook,selftest,smb,snap_schedule,stats,telegraf,\
      test_orchestrator,zabbix";
 
-/// The longest path of a unix socket that the kernel takes, without its final NUL.
-const SOCKET_PATH: usize = 107;
-
 /// The configuration of the wanted cluster in `directory`. What the caller set wins.
 pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &str) -> Conf {
     let dir = directory.display();
@@ -73,11 +70,7 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         let name = if kind.starts_with("client") { "rbd-mirror.a" } else { "$name" };
         conf.set(kind, "log file", format_args!("{dir}/log/{name}.log"));
         conf.set(kind, "log to stderr", false);
-        let socket = format!("{dir}/run/{name}.asok");
-        // A little more than `$name` stands for.
-        if socket.len() + 4 <= SOCKET_PATH {
-            conf.set(kind, "admin socket", socket);
-        }
+        conf.set(kind, "admin socket", format_args!("{dir}/run/{name}.asok"));
     }
     for kind in ["mon", "mgr", "osd"] {
         conf.set(kind, &format!("{kind} data"), format_args!("{dir}/$name"));
@@ -97,13 +90,5 @@ mod tests {
         let text = conf(&wanted, Path::new("/d"), "F", "M").to_string();
         assert!(text.contains("mgr_stats_period = 7\n") && !text.contains("mgr_stats_period = 1"));
         assert!(text.contains("keyring = /d/ceph.$name.keyring\n"));
-    }
-
-    #[test]
-    fn sockets_with_too_long_paths_are_left_out() {
-        let long = format!("/{}", "x".repeat(100));
-        let text = conf(&Builder::default(), Path::new(&long), "F", "M").to_string();
-        assert!(!text.contains("admin_socket"));
-        assert!(conf(&Builder::default(), Path::new("/d"), "F", "M").to_string().contains("asok"));
     }
 }

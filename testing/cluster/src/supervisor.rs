@@ -35,9 +35,9 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
         }
     };
     let (reply, answer) = channel();
-    let gone = |_| io::Error::other("the thread that starts daemons is gone");
-    jobs.send((command, reply)).map_err(|_| gone(()))?;
-    answer.recv().map_err(|_| gone(()))?
+    let gone = || io::Error::other("the thread that starts daemons is gone");
+    jobs.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
 }
 
 /// The thread never ends: a static keeps a sender.

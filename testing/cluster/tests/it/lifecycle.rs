@@ -1,13 +1,14 @@
 //! Start, use, stop.
 
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Instant;
 
 use rbd_testcluster::{Daemon, ObjectStore, TestCluster, shared};
 use serde_json::{Value, json};
 
 use crate::processes::is_gone;
-use crate::tools::{is_empty, rbd_ok, small};
+use crate::tools::{PROGRAM, is_empty, rbd_ok, small, text};
 
 const ALL: [Daemon; 3] = [Daemon::Mon, Daemon::Mgr, Daemon::Osd(0)];
 
@@ -114,12 +115,28 @@ fn a_kept_directory_stays_and_must_be_empty_at_first() {
 }
 
 #[test]
-fn a_path_too_long_for_sockets_does_no_harm() {
+fn unusable_directories_are_refused_and_not_left() {
     let parent = tempfile::tempdir().unwrap();
-    let path = parent.path().join("x".repeat(120));
-    let cluster = TestCluster::builder().mgr(false).keep_directory(&path).start().unwrap();
-    assert!(is_empty(&path.join("run")));
-    assert_eq!(rbd_ok(&cluster, &["ls"]), "");
+    for (name, reason) in [("x".repeat(120), "is too long for sockets"), ("a $name".into(), "has characters")]
+    {
+        let output = Command::new(PROGRAM)
+            .args(["run", "--", "true"])
+            .env("TMPDIR", {
+                let path = parent.path().join(name);
+                std::fs::create_dir(&path).unwrap();
+                path
+            })
+            .output()
+            .unwrap();
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(reason),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    for directory in std::fs::read_dir(parent.path()).unwrap() {
+        assert!(is_empty(&directory.unwrap().path()));
+    }
 }
 
 #[test]

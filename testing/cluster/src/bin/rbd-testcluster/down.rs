@@ -35,10 +35,8 @@ pub(crate) fn down(conf: Option<PathBuf>) -> Result<()> {
 /// The configuration file that is meant: the given one, or that of the only cluster this user has up.
 pub(crate) fn find(conf: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(conf) = conf {
-        return match conf.is_file() {
-            true => Ok(conf),
-            false => Err(format!("there is no {}", conf.display()).into()),
-        };
+        let missing = || format!("there is no {}", conf.display()).into();
+        return conf.is_file().then(|| conf.clone()).ok_or_else(missing);
     }
     let mut up: Vec<_> = fs::read_dir(env::temp_dir())?
         .filter_map(|entry| Some(entry.ok()?.path()))

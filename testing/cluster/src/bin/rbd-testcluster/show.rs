@@ -85,16 +85,16 @@ fn tree(tree: &OsdTree) -> Table {
 /// Bytes for a person, in powers of 1024 as `ceph` shows them.
 fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = bytes as f64;
+    let mut tenths = u128::from(bytes) * 10;
     let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
+    while tenths >= 10 * 1024 && unit + 1 < units.len() {
+        tenths /= 1024;
         unit += 1;
     }
-    if unit == 0 || value >= 10.0 {
-        format!("{value:.0} {}", units[unit])
+    if unit == 0 || tenths >= 100 {
+        format!("{} {}", tenths / 10, units[unit])
     } else {
-        format!("{value:.1} {}", units[unit])
+        format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
     }
 }
 
