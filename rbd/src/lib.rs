@@ -57,6 +57,7 @@ pub use image::{
     MirrorSnapshotState, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize, Snapshot,
     SnapshotKind, SnapshotNamespace, SnapshotRef, Stat, UpdateWatch,
 };
+pub use image::{Cipher, EncryptionFormat, Passphrase};
 pub use ioctx::{
     ConfigOption, ConfigSource, CreateImage, ImageCounts, ImageEntry, IoCtx, PoolStats, PurgeTrash,
     RemoveImage, RemoveTrashed, TrashEntry, TrashSource,

@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::pedantic)]
 
 mod cluster;
+mod encryption;
 mod groups;
 mod images;
 mod io;

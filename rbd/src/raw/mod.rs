@@ -8,6 +8,7 @@ pub(crate) mod callback;
 pub(crate) mod cluster;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod encryption;
 pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod image_io;

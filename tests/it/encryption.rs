@@ -1,0 +1,69 @@
+//! Encryption in the formats of LUKS.
+
+use rbd::{Cipher, EncryptionFormat, ErrorKind, Passphrase};
+
+use crate::support::Space;
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn what_is_written_encrypted_is_read_only_with_the_passphrase() {
+    let space = Space::new();
+    for (format, cipher) in
+        [(EncryptionFormat::Luks1, Cipher::Aes128), (EncryptionFormat::Luks2, Cipher::Aes256)]
+    {
+        space.create("foo", 32 * MIB).run().unwrap();
+        let secret = Passphrase::new("hunter two\n");
+        assert_eq!(format!("{secret:?}"), "Passphrase(…)");
+        let image = space.open("foo").run().unwrap();
+        image.format_encryption(format, cipher, &secret).unwrap();
+        let inside = image.size().unwrap();
+        assert!(inside < 32 * MIB, "the header takes its part: {inside}");
+        image.write_all_at(&[0x5a; 4096], 8192).unwrap();
+        image.close().unwrap();
+
+        let image = space.open("foo").read_only().run().unwrap();
+        let error = image.load_encryption(format, &Passphrase::new("hunter two")).unwrap_err();
+        assert!(error.is_permission_denied(), "{error}");
+        assert!(
+            error.to_string().contains("the passphrase does not open it")
+                && !error.to_string().contains("hunter")
+        );
+        let mut raw = vec![0; (32 * MIB) as usize];
+        image.read_exact_at(&mut raw, 0).unwrap();
+        assert_eq!(&raw[..4], b"LUKS");
+        assert!(!raw.chunks_exact(64).any(|chunk| chunk == [0x5a; 64]), "nothing stands there in clear");
+        image.load_encryption(format, &secret).unwrap();
+        let mut clear = [0; 4096];
+        image.read_exact_at(&mut clear, 8192).unwrap();
+        assert_eq!(clear, [0x5a; 4096]);
+        assert!(image.load_encryption(format, &secret).unwrap_err().is_exists());
+        image.close().unwrap();
+        space.remove("foo").run().unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let space = Space::new();
+    space.create("foo", 32 * MIB).run().unwrap();
+    let (image, secret) = (space.open("foo").run().unwrap(), Passphrase::new("x"));
+    let error = image.load_encryption(EncryptionFormat::Luks2, &secret).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
+    assert!(error.to_string().contains("no encryption header of this format"), "{error}");
+    let error =
+        image.format_encryption(EncryptionFormat::Luks2, Cipher::Aes256, &Passphrase::new("")).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+    let reader = space.open("foo").read_only().run().unwrap();
+    let error = reader.format_encryption(EncryptionFormat::Luks2, Cipher::Aes256, &secret).unwrap_err();
+    assert!(error.is_read_only(), "{error}");
+
+    let newer = rbd::Cluster::librbd_version().minor >= 18;
+    image.format_encryption(EncryptionFormat::Luks1, Cipher::Aes256, &secret).unwrap();
+    drop(image);
+    let image = space.open("foo").run().unwrap();
+    match image.load_encryption_chain(&[(None, secret)]) {
+        Ok(()) => assert!(newer),
+        Err(error) => assert!(error.is_unsupported() && !newer, "{error}"),
+    }
+}
