@@ -59,7 +59,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     let size = args.size.ok_or_else(|| Failure::new(EINVAL, "must specify --size <M/G/T>"))?;
     let refused = |why| Failure::errno(EINVAL, "create error").because(why);
     if args.image_format == 1 {
-        return Err(refused("image format 1 is deprecated"));
+        eprintln!("rbd: image format 1 is deprecated");
+        return Err(refused("librbd creates no images of format 1 any more"));
     }
 
     let cluster = args.cluster.connect()?;

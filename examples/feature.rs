@@ -61,13 +61,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         Action::Enable => (features & now, "enabled"),
         Action::Disable => (features - now, "disabled"),
     };
+    if !already.is_empty() {
+        return Err(Failure::errno(EINVAL, what).because(format_args!("already {state}: {already}")));
+    }
     let change = match args.action {
         Action::Enable => image.enable_features(features),
         Action::Disable => image.disable_features(features),
     };
-    change.map_err(failed(what))?;
-    if already.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::errno(EINVAL, what).because(format_args!("already {state}: {already}")))
+    change.map_err(failed(what))
 }

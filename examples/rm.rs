@@ -7,7 +7,7 @@ mod common;
 use std::process::ExitCode;
 
 use common::{Bar, ClusterFlags, Failure, ImageFlags, ProgressFlag, failed};
-use rbd::ErrorKind;
+use rbd::{Errno, Error, ErrorKind, IoCtx};
 
 /// Delete an image.
 #[derive(clap::Parser)]
@@ -32,11 +32,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     let pool = cluster.open(&spec.place)?;
     let mut bar = Bar::new("Removing image", args.progress.shown());
     let result = pool.remove(&spec.image).progress(|done, total| bar.update(done, total)).run();
-    bar.end(result).map_err(explain)
+    bar.end(result).map_err(|error| explain(&pool, &spec.image, error))
 }
 
-/// Says what to do, where the kind of the error tells.
-fn explain(error: rbd::Error) -> Failure {
+/// Says what to do, where the error tells.
+fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
     let advice = match error.kind() {
         ErrorKind::Busy { .. } => {
             "error: image still has watchers\n\
@@ -50,7 +50,18 @@ fn explain(error: rbd::Error) -> Failure {
             "image has snapshots with linked clones - these must be deleted or flattened before the image can be \
              removed."
         }
+        _ if error.errno() == Some(Errno::EMLINK) => &match group_of(pool, image) {
+            Ok(group) => format!(
+                "error: image belongs to a group {group}\nRemove the image from the group and try again."
+            ),
+            Err(_) => return failed("delete error")(error),
+        },
         _ => return failed("delete error")(error),
     };
     failed(advice)(error).instead(format_args!("rbd: {advice}"))
+}
+
+fn group_of(pool: &IoCtx, image: &str) -> rbd::Result<String> {
+    let group = pool.open(image).read_only().run()?.group()?;
+    group.map_or_else(|| Ok(String::new()), |group| common::group_spec(pool, &group))
 }

@@ -92,7 +92,7 @@ impl ClusterFlags {
                     "global_init: unable to open config file from search list {}",
                     error.object_name()
                 );
-                Failure::new(1, "").instead(message).because(error)
+                Failure::new(1, "").instead(message).because(error).not_begun()
             }
             _ => Failure::new(status(&error), "couldn't connect to the cluster!").because(error),
         })?;

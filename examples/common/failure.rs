@@ -15,12 +15,13 @@ pub struct Failure {
     why: Vec<String>,
     messages: Vec<String>,
     status: i32,
+    begun: bool,
 }
 
 impl Failure {
     /// A failure with a message of the `rbd` command, without its `rbd: `, and an exit status.
     pub fn new(status: i32, message: impl Display) -> Failure {
-        Failure { why: Vec::new(), messages: vec![format!("rbd: {message}")], status }
+        Failure { why: Vec::new(), messages: vec![format!("rbd: {message}")], status, begun: true }
     }
 
     /// `rbd: <what>: (22) Invalid argument` and the like.
@@ -34,9 +35,17 @@ impl Failure {
         self
     }
 
-    /// A further message: what the failure meant for the whole command.
+    /// The command had not even begun: nothing is said about what the failure means for it.
+    pub fn not_begun(mut self) -> Failure {
+        self.begun = false;
+        self
+    }
+
+    /// A further message: what the failure means for the whole command.
     pub fn and(mut self, what: &str) -> Failure {
-        self.messages.push(format!("rbd: {what}: {}", describe(self.status)));
+        if self.begun {
+            self.messages.push(format!("rbd: {what}: {}", describe(self.status)));
+        }
         self
     }
 
@@ -101,7 +110,10 @@ pub(super) fn of_command_line(error: &clap::Error) -> Failure {
                 None => failure,
             }
         }
-        // Help, and what has no counterpart.
-        _ => error.exit(),
+        // Help goes to standard output; other complaints have no counterpart in the `rbd` command.
+        _ => {
+            let _ = error.print();
+            std::process::exit(i32::from(error.use_stderr()))
+        }
     }
 }

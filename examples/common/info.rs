@@ -1,57 +1,169 @@
-//! What `rbd info` prints.
+//! What `rbd info` tells of an image.
 
-use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::fmt;
 
-use chrono::{DateTime, Local};
-use rbd::{Image, Result};
+use rbd::{Features, GroupOf, Image, IoCtx, Result};
+use serde::Serialize;
 
-/// The lines of `rbd info` for an open image, but for the count of its snapshots.
-pub(crate) fn text(image: &Image) -> Result<String> {
-    let stat = image.stat()?;
-    let mut text = format!("rbd image '{}':\n", image.name()?);
-    let mut line = |key: &str, value: &str| {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "\t{key}{value}");
-    };
-    line("size ", &format!("{} in {} objects", size(stat.size), stat.objects));
-    line("order ", &format!("{} ({} objects)", stat.order, size(stat.object_size)));
-    line("id: ", &image.id()?);
-    line("block_name_prefix: ", &stat.block_name_prefix);
-    line("format: ", if image.is_old_format()? { "1" } else { "2" });
-    line("features: ", &image.features()?.to_string());
-    line("op_features: ", &image.op_features()?.to_string());
-    line("flags: ", &image.flags()?.to_string());
-    line("create_timestamp: ", &time(image.created()?));
-    line("access_timestamp: ", &time(image.accessed()?));
-    line("modify_timestamp: ", &time(image.modified()?));
-    Ok(text)
+use super::{ctime, iec};
+
+/// The fields of `rbd info`, in its order and under its names.
+#[derive(Debug, Serialize)]
+pub struct Info {
+    name: String,
+    id: String,
+    size: u64,
+    objects: u64,
+    order: u8,
+    object_size: u64,
+    snapshot_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_pool: Option<String>,
+    block_name_prefix: String,
+    format: u8,
+    features: Vec<&'static str>,
+    op_features: Vec<String>,
+    flags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    create_timestamp: String,
+    access_timestamp: String,
+    modify_timestamp: String,
+    /// A string, as everywhere in the `rbd` command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protected: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Parent>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    striping: Option<Striping>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
 }
 
-/// `1 GiB`, `1.5 TiB`, `4 MiB`: binary units, and a fraction only where there is one.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut unit = 0;
-    let mut divisor = 1_u64;
-    while unit + 1 < UNITS.len() && bytes / divisor >= 1024 {
-        divisor *= 1024;
-        unit += 1;
-    }
-    if bytes % divisor == 0 {
-        format!("{} {}", bytes / divisor, UNITS[unit])
-    } else {
-        // At most 1023.99 and some bits of fraction: far within what an f64 holds.
-        #[allow(clippy::cast_precision_loss)]
-        let value = bytes as f64 / divisor as f64;
-        // As Ceph rounds: three significant figures.
-        let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
-        let text = format!("{value:.digits$}");
-        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        format!("{text} {}", UNITS[unit])
+#[derive(Debug, Serialize)]
+struct Parent {
+    pool: String,
+    pool_namespace: String,
+    image: String,
+    id: String,
+    snapshot: String,
+    trash: bool,
+    overlap: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Striping {
+    stripe_unit: u64,
+    stripe_count: u64,
+}
+
+impl Info {
+    /// Of an open image; of the snapshot, if it is opened at one.
+    pub fn of(image: &Image) -> Result<Info> {
+        let stat = image.stat()?;
+        let features = image.features()?;
+        let id = image.id()?;
+        let protected = match image.snapshot() {
+            Some(snapshot) => Some(image.is_snapshot_protected(snapshot)?),
+            None => None,
+        };
+        let mut striping = None;
+        if features.contains(Features::STRIPING) {
+            striping =
+                Some(Striping { stripe_unit: image.stripe_unit()?, stripe_count: image.stripe_count()? });
+        }
+        let mut data_pool = None;
+        if features.contains(Features::DATA_POOL) {
+            data_pool = Some(image.ioctx().cluster().pool_name(image.data_pool_id()?)?);
+        }
+        Ok(Info {
+            name: image.name()?,
+            size: stat.size,
+            objects: stat.objects,
+            order: stat.order,
+            object_size: stat.object_size,
+            snapshot_count: image.snapshots()?.len(),
+            data_pool,
+            block_name_prefix: stat.block_name_prefix,
+            format: if image.is_old_format()? { 1 } else { 2 },
+            features: features.names().collect(),
+            op_features: words(image.op_features()?),
+            flags: words(image.flags()?),
+            group: image.group()?.map(|group| group_spec(image.ioctx(), &group)).transpose()?,
+            create_timestamp: ctime(image.created()?),
+            access_timestamp: ctime(image.accessed()?),
+            modify_timestamp: ctime(image.modified()?),
+            protected: protected.map(|protected| if protected { "true" } else { "false" }),
+            parent: image.parent()?.map(Parent::from),
+            striping,
+            journal: features.contains(Features::JOURNALING).then(|| id.clone()),
+            id,
+        })
     }
 }
 
-/// As ctime(3), in local time.
-fn time(time: SystemTime) -> String {
-    DateTime::<Local>::from(time).format("%a %b %e %H:%M:%S %Y").to_string()
+impl From<rbd::Parent> for Parent {
+    fn from(parent: rbd::Parent) -> Parent {
+        Parent {
+            pool: parent.image.pool,
+            pool_namespace: parent.image.namespace,
+            image: parent.image.name,
+            id: parent.image.id,
+            snapshot: parent.snapshot,
+            trash: parent.image.in_trash,
+            overlap: parent.overlap,
+        }
+    }
+}
+
+/// `pool/group`
+pub fn group_spec(ioctx: &IoCtx, group: &GroupOf) -> Result<String> {
+    Ok(format!("{}/{}", ioctx.cluster().pool_name(group.pool_id)?, group.name))
+}
+
+/// The names in `a, b`.
+fn words(flags: impl fmt::Display) -> Vec<String> {
+    let flags = flags.to_string();
+    flags.split(", ").filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rbd image '{}':", self.name)?;
+        writeln!(f, "\tsize {} in {} objects", iec(self.size), self.objects)?;
+        writeln!(f, "\torder {} ({} objects)", self.order, iec(self.object_size))?;
+        writeln!(f, "\tsnapshot_count: {}", self.snapshot_count)?;
+        writeln!(f, "\tid: {}", self.id)?;
+        if let Some(pool) = &self.data_pool {
+            writeln!(f, "\tdata_pool: {pool}")?;
+        }
+        writeln!(f, "\tblock_name_prefix: {}", self.block_name_prefix)?;
+        writeln!(f, "\tformat: {}", self.format)?;
+        writeln!(f, "\tfeatures: {}", self.features.join(", "))?;
+        writeln!(f, "\top_features: {}", self.op_features.join(", "))?;
+        writeln!(f, "\tflags: {}", self.flags.join(", "))?;
+        if let Some(group) = &self.group {
+            writeln!(f, "\tgroup: {group}")?;
+        }
+        writeln!(f, "\tcreate_timestamp: {}", self.create_timestamp)?;
+        writeln!(f, "\taccess_timestamp: {}", self.access_timestamp)?;
+        writeln!(f, "\tmodify_timestamp: {}", self.modify_timestamp)?;
+        if let Some(protected) = self.protected {
+            writeln!(f, "\tprotected: {}", if protected == "true" { "True" } else { "False" })?;
+        }
+        if let Some(parent) = &self.parent {
+            let Parent { pool, pool_namespace, image, id, snapshot, trash, overlap } = parent;
+            let namespace = if pool_namespace.is_empty() { "" } else { &format!("{pool_namespace}/") };
+            let trash = if *trash { &format!(" (trash {id})") } else { "" };
+            writeln!(f, "\tparent: {pool}/{namespace}{image}@{snapshot}{trash}")?;
+            writeln!(f, "\toverlap: {}", iec(*overlap))?;
+        }
+        if let Some(Striping { stripe_unit, stripe_count }) = &self.striping {
+            writeln!(f, "\tstripe unit: {}\n\tstripe count: {stripe_count}", iec(*stripe_unit))?;
+        }
+        if let Some(journal) = &self.journal {
+            writeln!(f, "\tjournal: {journal}")?;
+        }
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@
 mod connect;
 mod failure;
 mod flags;
+mod info;
 mod output;
 mod progress;
 mod size;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 pub use connect::{ClusterFlags, Session};
 pub use failure::{EINVAL, Failure, failed};
 pub use flags::{ImageFlags, PoolFlags, ProgressFlag};
+pub use info::{Info, group_spec};
 pub use output::{OutputFlags, ctime, print};
 pub use progress::Bar;
 pub use size::{bytes, iec, size};

@@ -25,12 +25,9 @@ pub struct ImageSpec {
 }
 
 impl Place {
-    /// Of `pool`, `pool/namespace` or nothing. Like the `rbd` command, takes what else has slashes for a pool's name.
+    /// Of `pool`, `pool/namespace` or nothing.
     pub(super) fn from_word(word: &str) -> Place {
-        let (pool, namespace) = match word.split_once('/') {
-            Some((pool, namespace)) if !namespace.contains('/') => (pool, namespace),
-            _ => (word, ""),
-        };
+        let (pool, namespace) = word.rsplit_once('/').unwrap_or((word, ""));
         let pool = Some(pool.to_owned()).filter(|pool| !pool.is_empty());
         Place { pool, namespace: namespace.to_owned() }
     }

@@ -6,8 +6,8 @@
 //! brings up a Ceph cluster of its own for that; without `--embedded` it works on the cluster that the `rbd` command would
 //! use, on an image that must not exist yet.
 
-#[path = "../common/info.rs"]
-mod info;
+#[path = "../common/mod.rs"]
+mod common;
 mod screen;
 
 use std::error::Error;
@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Parser;
+use common::{Info, iec};
 use console::style;
 use rbd::{Cluster, Features, Image, IoCtx};
 use rbd_testcluster::TestCluster;
@@ -92,7 +93,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
     inspect(pool, name)?;
 
     let image = pool.open(name).run()?;
-    step(&format!("write {}", info::size(WRITTEN)), |spinner| {
+    step(&format!("write {}", iec(WRITTEN)), |spinner| {
         bar(spinner, WRITTEN, true);
         for offset in offsets() {
             image.write_all_at(&pattern(offset), offset)?;
@@ -133,7 +134,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
 fn inspect(pool: &IoCtx, name: &str) -> rbd::Result<()> {
     let text = step(&format!("info {name}"), |_| {
         let image = pool.open(name).read_only().run()?;
-        let text = info::text(&image)?;
+        let text = Info::of(&image)?.to_string();
         image.close()?;
         Ok(text)
     })?;

@@ -3,6 +3,7 @@
 // What a test needs it unwraps, and it may compare floats and cast as it likes.
 #![allow(missing_docs, clippy::pedantic)]
 
+mod cli;
 mod cluster;
 mod encryption;
 mod groups;

@@ -1,0 +1,128 @@
+//! What the examples print of images of every kind.
+
+use super::{Pool, rbd, same};
+
+/// Plain, JSON and indented JSON.
+const FORMATS: [&[&str]; 3] = [&[], &["--format", "json"], &["--format", "json", "--pretty-format"]];
+
+/// Creates images of different kinds and returns their names.
+fn images_of_every_kind(pool: &Pool, data: &Pool) -> Vec<String> {
+    let image = |name: &str, flags: &[&str]| {
+        let name = pool.at(name);
+        rbd(&[&["create", &name][..], flags].concat());
+        name
+    };
+    let layering = ["-s", "64", "--image-feature", "layering"];
+    let mut images = vec![
+        image("default", &["-s", "1G"]),
+        image("layering", &layering),
+        image("striped", &["-s", "1G", "--stripe-unit", "64K", "--stripe-count", "4"]),
+        image("data-pool", &["-s", "100", "--data-pool", &data.name]),
+        image("object-size-4k", &["-s", "1536K", "--object-size", "4K"]),
+        image("object-size-32m", &["-s", "100M", "--object-size", "32M"]),
+        image("size-0", &["-s", "0"]),
+        image("odd-size", &["-s", "1234567B"]),
+        image("shared", &["-s", "1T", "--image-shared"]),
+        image("grouped", &layering),
+        image("parent", &["-s", "8"]),
+    ];
+    let (group, grouped) = (pool.at("group"), pool.at("grouped"));
+    rbd(&["group", "create", &group]);
+    rbd(&["group", "image", "add", &group, &grouped]);
+
+    let (protected, plain) = (pool.at("parent@protected"), pool.at("parent@plain"));
+    rbd(&["snap", "create", "--no-progress", &protected]);
+    rbd(&["snap", "protect", &protected]);
+    rbd(&["snap", "create", "--no-progress", &plain]);
+    rbd(&["resize", "--no-progress", "-s", "16", &pool.at("parent")]);
+    rbd(&["clone", &protected, &pool.at("clone-1")]);
+    rbd(&["clone", "--rbd-default-clone-format", "2", &plain, &pool.at("clone-2")]);
+    rbd(&["snap", "create", "--no-progress", &pool.at("clone-1@own")]);
+    rbd(&["namespace", "create", &pool.at("space")]);
+    let inside = pool.at("space/inside");
+    rbd(&["create", "-s", "1", &inside]);
+    rbd(&["clone", "--rbd-default-clone-format", "2", &plain, &pool.at("space/clone")]);
+    // Its snapshot goes to the trash, as a clone needs it.
+    let trashed = pool.at("parent@trashed");
+    rbd(&["snap", "create", "--no-progress", &trashed]);
+    rbd(&["clone", "--rbd-default-clone-format", "2", &trashed, &pool.at("clone-3")]);
+    rbd(&["snap", "rm", "--no-progress", &trashed]);
+
+    for name in ["clone-1", "clone-1@own", "clone-2", "clone-3", "space/clone"] {
+        images.push(pool.at(name));
+    }
+    images.extend([protected, plain, inside]);
+    images
+}
+
+#[test]
+fn info_of_images_of_every_kind() {
+    let (pool, data) = (Pool::new(), Pool::new());
+    for image in images_of_every_kind(&pool, &data) {
+        for format in FORMATS {
+            let said = same(&[&["info", &image][..], format].concat());
+            assert_eq!(said.status, Some(0), "{image}: {said:?}");
+            assert!(said.out.contains("create_timestamp"), "{image}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn info_by_flags_and_by_id() {
+    let pool = Pool::new();
+    let (name, image) = (pool.name.as_str(), pool.at("image"));
+    rbd(&["create", "-s", "8", &image]);
+    rbd(&["snap", "create", "--no-progress", &pool.at("image@snap")]);
+    let id = pool.ioctx.images().unwrap().remove(0).id;
+    for args in [
+        &["info", "--pool", name, "--image", "image"][..],
+        &["info", "-p", name, "image"],
+        &["info", "--image", &image],
+        &["info", "-p", name, "--image", "image", "--snap", "snap"],
+        &["info", "-p", name, "image", "--snap", "snap"],
+        &["info", "-p", "ignored", &pool.at("image@snap")],
+        &["info", "-p", name, "--image-id", &id],
+    ] {
+        assert_eq!(same(args).status, Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn ls_short_and_long() {
+    let (pool, data) = (Pool::new(), Pool::new());
+    let space = pool.at("space");
+    for format in FORMATS {
+        assert_eq!(same(&[&["ls", &pool.name][..], format].concat()).status, Some(0));
+        assert_eq!(same(&[&["ls", "-l", &pool.name][..], format].concat()).status, Some(0));
+    }
+    images_of_every_kind(&pool, &data);
+    // Open for writing, and written to: it is locked.
+    let open = pool.ioctx.open("default").run().unwrap();
+    open.write_all_at(b"locked", 0).unwrap();
+    for format in FORMATS {
+        for place in
+            [&[&*pool.name][..], &["-p", &pool.name], &[&space], &["-p", &pool.name, "--namespace", "space"]]
+        {
+            assert_eq!(same(&[&["ls"], place, format].concat()).status, Some(0));
+            assert_eq!(same(&[&["ls", "--long"], place, format].concat()).status, Some(0));
+        }
+    }
+    let long = same(&["ls", "-l", &pool.name]).out;
+    assert!(long.contains("excl") && long.contains("parent@protected") && long.contains("  yes  "), "{long}");
+}
+
+#[test]
+fn status_without_and_with_watchers() {
+    let pool = Pool::new();
+    let image = pool.at("image");
+    rbd(&["create", "-s", "8", &image]);
+    for format in FORMATS {
+        same(&[&["status", &image][..], format].concat());
+    }
+    let open = [pool.ioctx.open("image").run().unwrap(), pool.ioctx.open("image").run().unwrap()];
+    for format in FORMATS {
+        let said = same(&[&["status", &image][..], format].concat());
+        assert_eq!(said.out.matches("cookie").count(), 2, "{said:?}");
+    }
+    drop(open);
+}

@@ -1,0 +1,113 @@
+//! What the examples do to images, compared with what the `rbd` command does to others like them.
+
+use super::{Pool, Setting, example_succeeds, rbd, same, shape};
+
+#[test]
+fn create_makes_the_same_images() {
+    let (pool, data) = (Pool::new(), Pool::new());
+    let flags: &[&[&str]] = &[
+        &["-s", "1G"],
+        &["--size", "1"],
+        &["-s", "0"],
+        &["-s", "1536K"],
+        &["-s", "100B"],
+        &["-s", "1T"],
+        &["-s", "2Gi"],
+        &["-s", "3MB"],
+        &["-s", "10", "--image-feature", "layering"],
+        &["-s", "10", "--image-feature", "layering,exclusive-lock", "--image-feature", "journaling"],
+        &["-s", "10", "--image-shared"],
+        &["-s", "10", "--image-shared", "--image-feature", "layering,exclusive-lock"],
+        &["-s", "10", "--object-size", "4K"],
+        &["-s", "10", "--object-size", "33554432"],
+        &["-s", "10", "--stripe-unit", "64K", "--stripe-count", "4"],
+        &["-s", "10", "--data-pool", &data.name],
+        &["-s", "10", "--data-pool", &pool.name],
+        &["-s", "10", "--image-format", "2", "--no-progress"],
+    ];
+    for (number, flags) in flags.iter().enumerate() {
+        let (theirs, ours) = (pool.at(&format!("theirs-{number}")), pool.at(&format!("ours-{number}")));
+        rbd(&[&["create", &theirs], *flags].concat());
+        let said = example_succeeds(&[&["create", &ours], *flags].concat());
+        assert_eq!((said.out.as_str(), said.messages.as_str()), ("", ""), "{flags:?}");
+        assert_eq!(shape(&ours), shape(&theirs), "{flags:?}");
+    }
+}
+
+#[test]
+fn sizes_are_written_alike() {
+    let pool = Pool::new();
+    for size in
+        [0, 1, 1023, 1024, 1025, 10_188, 102_400, 1_048_575, 1_150_000_000, 3 << 29, 105_381_888, 999 << 40]
+    {
+        pool.ioctx.create(&format!("size-{size}"), size).features(rbd::Features::LAYERING).run().unwrap();
+    }
+    same(&["ls", "-l", &pool.name]);
+}
+
+#[test]
+fn resize_shrinks_and_grows_with_the_same_progress() {
+    let pool = Pool::new();
+    for image in ["theirs", "ours"] {
+        rbd(&["create", "-s", "64", &pool.at(image)]);
+    }
+    let (theirs, ours) = (pool.at("theirs"), pool.at("ours"));
+    for flags in [&["-s", "128"][..], &["-s", "32M", "--allow-shrink"], &["-s", "48", "--no-progress"]] {
+        let setting = Setting::shared();
+        let expected = setting.rbd(&[&["resize", &theirs], flags].concat());
+        let said = setting.example(&[&["resize", &ours], flags].concat());
+        assert_eq!(said, expected, "{flags:?}");
+        assert_eq!(said.status, Some(0));
+        assert_eq!(shape(&ours), shape(&theirs), "{flags:?}");
+    }
+}
+
+#[test]
+fn rm_removes_with_the_same_progress() {
+    let pool = Pool::new();
+    for image in ["theirs", "ours", "theirs-quiet", "ours-quiet"] {
+        rbd(&["create", "-s", "64", &pool.at(image)]);
+    }
+    let setting = Setting::shared();
+    let said = setting.example(&["rm", &pool.at("ours")]);
+    assert_eq!(said, setting.rbd(&["rm", &pool.at("theirs")]));
+    assert!(said.messages.contains("100% complete...done."), "{said:?}");
+    let said = setting.example(&["rm", "--no-progress", &pool.at("ours-quiet")]);
+    assert_eq!(said, setting.rbd(&["rm", "--no-progress", &pool.at("theirs-quiet")]));
+    assert_eq!(pool.ioctx.images().unwrap(), []);
+}
+
+#[test]
+fn features_are_enabled_and_disabled_alike() {
+    let pool = Pool::new();
+    let (theirs, ours) = (pool.at("theirs"), pool.at("ours"));
+    for image in [&theirs, &ours] {
+        rbd(&["create", "-s", "8", image]);
+    }
+    for change in [
+        &["disable", "object-map,fast-diff"][..],
+        &["enable", "object-map", "fast-diff"],
+        &["disable", "fast-diff", "object-map"],
+        &["disable", "exclusive-lock", "deep-flatten"],
+        &["enable", "exclusive-lock,object-map", "fast-diff", "journaling"],
+    ] {
+        let (action, features) = change.split_first().unwrap();
+        rbd(&[&["feature", action, &theirs], features].concat());
+        let said = example_succeeds(&[&["feature", action, &ours], features].concat());
+        assert_eq!((said.out.as_str(), said.messages.as_str()), ("", ""), "{change:?}");
+        assert_eq!(shape(&ours), shape(&theirs), "{change:?}");
+    }
+    let (pool_name, image) = (pool.name.as_str(), "ours");
+    example_succeeds(&["feature", "disable", "-p", pool_name, "--image", image, "journaling"]);
+    assert!(
+        !pool
+            .ioctx
+            .open("ours")
+            .read_only()
+            .run()
+            .unwrap()
+            .features()
+            .unwrap()
+            .contains(rbd::Features::JOURNALING)
+    );
+}

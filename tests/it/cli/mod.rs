@@ -1,0 +1,173 @@
+//! The examples against the `rbd` command: same output, same messages, same exit status.
+//!
+//! Before its message an example gives the reason in lines that begin with `why: `; the `rbd` command writes log lines
+//! instead, at any time and into the midst of others, so here it is told to write none. Both are no part of the comparison.
+
+mod agree;
+mod changes;
+mod failures;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::SystemTime;
+
+use rbd::IoCtx;
+use serde_json::Value;
+
+use crate::support::{cluster, unique};
+
+/// A time zone that no machine is in, to see that times are local.
+const ZONE: &str = "XXX-3:30";
+
+/// What a program said, and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    status: Option<i32>,
+    out: String,
+    messages: String,
+}
+
+/// Where to run: the shared cluster, unless a test says otherwise.
+struct Setting<'a> {
+    conf: &'a Path,
+    ceph_args: &'a str,
+}
+
+impl Setting<'static> {
+    fn shared() -> Setting<'static> {
+        Setting { conf: rbd_testcluster::shared().conf(), ceph_args: "" }
+    }
+}
+
+impl Setting<'_> {
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>, more: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("CEPH_CONF", self.conf).env("CEPH_ARGS", format!("{} {more}", self.ceph_args));
+        command.env("TZ", ZONE);
+        command
+    }
+
+    /// Runs the `rbd` command.
+    fn rbd(&self, args: &[&str]) -> Said {
+        let mut command = self.command("rbd", "--log-to-stderr=false --err-to-stderr=false");
+        said(&command.args(args).output().expect("the rbd command is there: ceph-common is installed"))
+    }
+
+    /// Runs the example of the same name with the same arguments.
+    fn example(&self, args: &[&str]) -> Said {
+        let (name, args) = args.split_first().unwrap();
+        let mut said = said(&self.command(example(name), "").args(args).output().unwrap());
+        said.messages =
+            said.messages.split_inclusive('\n').filter(|line| !line.starts_with("why: ")).collect();
+        said
+    }
+
+    /// Both do the same; returns what.
+    #[track_caller]
+    fn same(&self, args: &[&str]) -> Said {
+        let (theirs, ours) = (self.rbd(args), self.example(args));
+        assert_eq!(ours, theirs, "the example on the left, the rbd command on the right, for {args:?}");
+        ours
+    }
+}
+
+/// Both do the same on the shared cluster; returns what.
+#[track_caller]
+fn same(args: &[&str]) -> Said {
+    Setting::shared().same(args)
+}
+
+/// Both fail alike.
+#[track_caller]
+fn same_failure(args: &[&str], status: i32, message: &str) {
+    let said = same(args);
+    assert_eq!(said.status, Some(status), "{args:?}: {said:?}");
+    assert!(said.messages.contains(message), "{args:?}: {said:?}");
+}
+
+/// Runs the `rbd` command, which must succeed.
+#[track_caller]
+fn rbd(args: &[&str]) -> String {
+    let said = Setting::shared().rbd(args);
+    assert_eq!(said.status, Some(0), "rbd {args:?}: {said:?}");
+    said.out
+}
+
+/// Runs an example, which must succeed.
+#[track_caller]
+fn example_succeeds(args: &[&str]) -> Said {
+    let said = Setting::shared().example(args);
+    assert_eq!(said.status, Some(0), "{args:?}: {said:?}");
+    said
+}
+
+/// `rbd info` of an image, but for what differs between two images that are made alike.
+fn shape(image: &str) -> Value {
+    let mut info: Value = serde_json::from_str(&rbd(&["info", "--format", "json", image])).unwrap();
+    let fields = info.as_object_mut().unwrap();
+    fields.retain(|key, _| {
+        !matches!(key.as_str(), "name" | "id" | "block_name_prefix" | "journal")
+            && !key.ends_with("_timestamp")
+    });
+    info
+}
+
+fn said(output: &Output) -> Said {
+    Said {
+        status: output.status.code(),
+        out: String::from_utf8(output.stdout.clone()).unwrap(),
+        messages: String::from_utf8(output.stderr.clone()).unwrap(),
+    }
+}
+
+/// The program of an example, which cargo builds into `target/<profile>/examples` together with this test, in
+/// `target/<profile>/deps`. A test run for this binary alone does not build it: then this says so.
+fn example(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let program = this.ancestors().nth(2).unwrap().join("examples").join(name);
+    let built = program.metadata().and_then(|file| file.modified());
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let newest = newest(&sources.join("common")).max(modified(&sources.join(format!("{name}.rs"))));
+    assert!(
+        built.is_ok_and(|built| built >= newest),
+        "{} is missing or older than its source: run `cargo build --examples` first",
+        program.display()
+    );
+    program
+}
+
+fn newest(folder: &Path) -> SystemTime {
+    let files = folder.read_dir().unwrap().map(|entry| modified(&entry.unwrap().path()));
+    files.max().expect("examples share code")
+}
+
+fn modified(file: &Path) -> SystemTime {
+    file.metadata().and_then(|file| file.modified()).expect("the source of the example is there")
+}
+
+/// A pool of its own, so that listings hold nothing else; deleted when it is dropped.
+struct Pool {
+    name: String,
+    ioctx: IoCtx,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        let name = unique("cli");
+        rbd_testcluster::shared().create_pool(&name).unwrap();
+        cluster().wait_for_latest_osdmap().unwrap();
+        let ioctx = cluster().ioctx(&name).unwrap();
+        Pool { name, ioctx }
+    }
+
+    /// `pool/image`
+    fn at(&self, image: &str) -> String {
+        format!("{}/{image}", self.name)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _ = cluster().delete_pool(&self.name);
+    }
+}
