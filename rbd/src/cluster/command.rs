@@ -37,19 +37,6 @@ impl Cluster {
         self.command(Target::Monitors, operation, object, &command.to_string(), &[])
     }
 
-    /// As [`Self::command_on`], with the answer as JSON.
-    pub(crate) fn json_on(
-        &self,
-        operation: &'static str,
-        object: impl Fn() -> Object,
-        command: &Value,
-    ) -> Result<Value> {
-        let reply = self.command_on(operation, &object, command)?;
-        serde_json::from_slice(&reply).map_err(|error| {
-            Error::invalid(operation, object(), format!("the cluster's answer is not JSON: {error}"))
-        })
-    }
-
     fn command(
         &self,
         to: Target,

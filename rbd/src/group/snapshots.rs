@@ -2,13 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use librbd_sys as sys;
-
 use super::Group;
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 use crate::progress::Progress;
 use crate::raw::group::RawGroupSnapshotInfo;
+use crate::raw::snapshot::RawQuiesce;
 
 /// A snapshot of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub struct GroupSnapshotImage {
 pub struct CreateGroupSnapshot<'a> {
     group: &'a Group,
     name: &'a str,
-    flags: u32,
+    quiesce: RawQuiesce,
 }
 
 /// Brings a group back to a snapshot: see [`Group::rollback`].
@@ -76,7 +75,7 @@ impl Group {
     #[doc(alias = "rbd_group_snap_create")]
     #[doc(alias = "rbd_group_snap_create2")]
     pub fn create_snapshot<'a>(&'a self, name: &'a str) -> CreateGroupSnapshot<'a> {
-        CreateGroupSnapshot { group: self, name, flags: 0 }
+        CreateGroupSnapshot { group: self, name, quiesce: RawQuiesce::Must }
     }
 
     /// Removes a snapshot of the group.
@@ -153,22 +152,22 @@ impl Group {
 impl CreateGroupSnapshot<'_> {
     /// Does not ask the [quiesce watches](crate::Image::watch_quiesce) of the images first.
     pub fn skip_quiesce(mut self) -> Self {
-        self.flags |= sys::RBD_SNAP_CREATE_SKIP_QUIESCE;
+        self.quiesce = RawQuiesce::Skip;
         self
     }
 
     /// Takes the snapshot even when a quiesce watch fails.
     pub fn ignore_quiesce_error(mut self) -> Self {
-        self.flags |= sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR;
+        self.quiesce = RawQuiesce::MayFail;
         self
     }
 
     /// Takes it. Blocks.
     pub fn run(self) -> Result<()> {
-        let CreateGroupSnapshot { group, name, flags } = self;
+        let CreateGroupSnapshot { group, name, quiesce } = self;
         let object = || group.snapshot_object(name);
         let (c_group, c_name) = (c_string("create", object, &group.name)?, new_name("create", object, name)?);
-        let create = || group.ioctx.raw().group_snapshot_create(&c_group, &c_name, flags);
+        let create = || group.ioctx.raw().group_snapshot_create(&c_group, &c_name, quiesce);
         group.ioctx.call("create", object, create)
     }
 }

@@ -10,6 +10,7 @@ use super::image::Image;
 use super::ioctx::IoCtx;
 use super::late::{LateResult, need};
 use super::progress::with_progress;
+use super::snapshot::RawQuiesce;
 use crate::progress::Progress;
 
 /// An image in a group: pool id, name, and whether it is wholly attached.
@@ -116,9 +117,16 @@ impl IoCtx {
         Ok(members)
     }
 
-    pub(crate) fn group_snapshot_create(&self, group: &CStr, name: &CStr, flags: u32) -> RawResult<()> {
+    pub(crate) fn group_snapshot_create(
+        &self,
+        group: &CStr,
+        name: &CStr,
+        quiesce: RawQuiesce,
+    ) -> RawResult<()> {
         // SAFETY: the handle is valid, both names live through the call.
-        check(unsafe { sys::rbd_group_snap_create2(self.as_ptr(), group.as_ptr(), name.as_ptr(), flags) })?;
+        check(unsafe {
+            sys::rbd_group_snap_create2(self.as_ptr(), group.as_ptr(), name.as_ptr(), quiesce.flags())
+        })?;
         Ok(())
     }
 

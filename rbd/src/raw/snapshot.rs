@@ -26,6 +26,16 @@ pub(crate) enum RawQuiesce {
     Skip,
 }
 
+impl RawQuiesce {
+    pub(super) fn flags(self) -> u32 {
+        match self {
+            RawQuiesce::Must => 0,
+            RawQuiesce::MayFail => sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR,
+            RawQuiesce::Skip => sys::RBD_SNAP_CREATE_SKIP_QUIESCE,
+        }
+    }
+}
+
 impl Image {
     /// All snapshots, of every namespace.
     pub(crate) fn snapshots(&self) -> RawResult<Vec<RawSnapshot>> {
@@ -85,11 +95,7 @@ impl Image {
         quiesce: RawQuiesce,
         progress: Progress<'_>,
     ) -> RawResult<()> {
-        let flags = match quiesce {
-            RawQuiesce::Must => 0,
-            RawQuiesce::MayFail => sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR,
-            RawQuiesce::Skip => sys::RBD_SNAP_CREATE_SKIP_QUIESCE,
-        };
+        let flags = quiesce.flags();
         // SAFETY: the image is open; name and progress state live through the call.
         with_progress(progress, |report, arg| unsafe {
             sys::rbd_snap_create2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
