@@ -33,7 +33,7 @@ pub(crate) enum Plan {
 /// Quick ones first; the tests last, so that their result is the last thing said.
 const STEPS: &[Step] = &[
     Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
-    Step { name: "tidy", make: || Ok(ourselves("tidy")) },
+    Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
     Step {
         name: "clippy",
         make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
@@ -41,10 +41,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
     // As docs.rs builds: without any Ceph library.
     Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
-    Step {
-        name: "bindgen",
-        make: || Ok(Plan::Run(cmd::command("/proc/self/exe", ["bindgen", "--check", "--yes"]))),
-    },
+    Step { name: "bindgen", make: || Ok(ourselves(&["bindgen", "--check"])) },
     // The safe crate on bindings that were generated from the headers at hand.
     Step {
         name: "bindgen-feature",
@@ -52,8 +49,8 @@ const STEPS: &[Step] = &[
     },
     Step { name: "msrv", make: msrv::plan },
     Step { name: "deny", make: deny::plan },
-    Step { name: "package", make: || Ok(ourselves("package")) },
-    Step { name: "test", make: || Ok(ourselves("test")) },
+    Step { name: "package", make: || Ok(ourselves(&["package"])) },
+    Step { name: "test", make: || Ok(ourselves(&["test"])) },
 ];
 
 fn cargo<const N: usize>(args: [&str; N]) -> Plan {
@@ -66,9 +63,9 @@ fn doc(env: &[(&str, &str)], packages: &[&str]) -> Plan {
     Plan::Run(command)
 }
 
-/// A task of this very program, even when a step has replaced its file meanwhile.
-fn ourselves(task: &str) -> Plan {
-    Plan::Run(cmd::command("/proc/self/exe", [task]))
+/// It has no terminal, so it does not ask again what has been agreed to at the start.
+fn ourselves(task: &[&str]) -> Plan {
+    Plan::Run(cmd::xtask(task))
 }
 
 /// How a step ended.

@@ -1,5 +1,6 @@
 //! Running commands: from the workspace's root, with an error that names the command.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -26,21 +27,31 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Comma
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
 }
 
+/// A task of this very program, even when its file has been replaced meanwhile.
+pub(crate) fn xtask(task: &[&str]) -> Command {
+    command(OURSELVES, task)
+}
+
+const OURSELVES: &str = "/proc/self/exe";
+
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = match Path::new(command.get_program()) {
+        ourselves if ourselves == Path::new(OURSELVES) => "cargo xtask".into(),
+        path => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy(),
+    };
     std::iter::once(program)
-        .chain(command.get_args())
-        .map(|word| {
-            let word = word.to_string_lossy();
-            if word.is_empty() || word.contains(|c: char| c.is_whitespace() || "\"'$&|;<>()*".contains(c)) {
-                format!("'{}'", word.replace('\'', r"'\''"))
-            } else {
-                word.into_owned()
-            }
-        })
+        .chain(command.get_args().map(|word| quoted(word.to_string_lossy())))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+fn quoted(word: Cow<'_, str>) -> Cow<'_, str> {
+    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || "\"'$&|;<>()*".contains(c)) {
+        format!("'{}'", word.replace('\'', r"'\''")).into()
+    } else {
+        word
+    }
 }
 
 /// Runs it with our own standard streams; anything but success is an error.
@@ -110,6 +121,7 @@ mod tests {
     fn the_line_can_be_typed() {
         let typed = line(&command("/usr/bin/rbd", ["create", "it's", "-s", "1024"]));
         assert_eq!(typed, r"rbd create 'it'\''s' -s 1024");
+        assert_eq!(line(&xtask(&["tidy"])), "cargo xtask tidy");
     }
 
     #[test]

@@ -9,10 +9,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup::{self, Consent, Purpose};
 use crate::{cmd, ui};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    consent: Consent,
+}
 
 /// Files that every published crate must carry.
 const CARRIED: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "Cargo.toml"];
@@ -22,7 +26,8 @@ struct Published {
     version: String,
 }
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
     let published = published()?;
     ui::step("packing and building from the tarballs");
     let mut pack = cmd::cargo(["package", "--allow-dirty"]);

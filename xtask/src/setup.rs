@@ -75,11 +75,10 @@ impl Purpose {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.purposes.is_empty() {
-        ensure(Purpose::value_variants(), args.consent)
-    } else {
-        ensure(&args.purposes, args.consent)
-    }
+    let purposes = if args.purposes.is_empty() { Purpose::value_variants() } else { &args.purposes };
+    ensure(purposes, args.consent)?;
+    println!("all system packages are there");
+    Ok(())
 }
 
 /// Installs what is missing of the packages for these purposes.
@@ -96,7 +95,6 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
     let wanted: Vec<_> = purposes.iter().flat_map(|p| p.packages()).map(|(debian, _)| *debian).collect();
     let missing = missing(&wanted)?;
     if missing.is_empty() {
-        println!("system packages: all {} are installed", wanted.len());
         return Ok(());
     }
     ui::step(&format!("system packages to install: {}", missing.join(" ")));
