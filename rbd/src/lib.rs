@@ -25,6 +25,7 @@
 //! what failed, on which object, why, and what to do next.
 #![deny(unsafe_code)]
 
+mod aio;
 mod cluster;
 mod errno;
 mod error;
@@ -40,6 +41,7 @@ mod progress;
 mod raw;
 mod version;
 
+pub use aio::{Aio, Closing, Deadline, Op, Opening};
 pub use cluster::{Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, PoolUsage};
 pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};

@@ -4,17 +4,9 @@ use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::RawResult;
-use crate::raw::image_io::{Compared, MOST};
+use crate::raw::image_io::MOST;
 
-/// What a [compare-and-write](Image::compare_and_write) found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "it tells whether anything was written"]
-pub enum Compare {
-    /// The image held what was expected, and now holds the new data.
-    Written,
-    /// Nothing was written: the image differs from this offset on, in bytes from its start.
-    Differs(u64),
-}
+pub use crate::raw::image_io::Compare;
 
 impl Image {
     /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0
@@ -142,11 +134,9 @@ impl Image {
         }
         let len = data.len() as u64;
         self.check_range(operation, offset, len)?;
-        match self.raw.compare_and_write(offset, expected, data) {
-            Ok(Compared::Written) => Ok(Compare::Written),
-            Ok(Compared::Differs(reported)) => Ok(Compare::Differs(self.differs_at(offset, reported)?)),
-            Err(errno) => Err(self.failed(operation, offset, len, errno)),
-        }
+        self.raw
+            .compare_and_write(offset, expected, data)
+            .map_err(|errno| self.failed(operation, offset, len, errno))
     }
 
     /// Waits until everything written so far is safe.
@@ -163,14 +153,6 @@ impl Image {
     #[doc(alias = "rbd_invalidate_cache")]
     pub fn invalidate_cache(&self) -> Result<()> {
         self.call("drop the cache of", |raw| raw.invalidate_cache())
-    }
-
-    /// The offset in the image at which a compare-and-write at `offset` differs, from what librbd reports.
-    ///
-    /// librbd adds the position within the request to the image offset at which the *object* begins, not the request
-    /// (seen on 16.2). A request lies within one stripe unit, and objects begin at multiples of it.
-    pub(crate) fn differs_at(&self, offset: u64, reported: u64) -> Result<u64> {
-        Ok(offset + reported % self.stripe_unit()?.max(1))
     }
 
     fn zero(&self, offset: u64, len: u64, thick: bool) -> Result<()> {

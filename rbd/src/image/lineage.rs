@@ -136,7 +136,7 @@ impl Image {
         let ioctx = self.ioctx.cluster().ioctx_by_id(*pool_id)?.with_namespace(namespace)?;
         let open = if id.is_empty() { ioctx.open(name) } else { ioctx.open_by_id(id) };
         let mut image = open.read_only().snapshot(parent.snapshot_id).run()?;
-        image.spec = parent.image.to_string();
+        image.set_spec(&parent.image.to_string());
         Ok(image)
     }
 

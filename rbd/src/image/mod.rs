@@ -22,6 +22,7 @@ mod watch;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
@@ -38,6 +39,7 @@ pub use io::Compare;
 pub use lineage::{LinkedImage, Parent};
 pub use locks::LockOwner;
 pub use open::OpenImage;
+pub(crate) use open::Parts;
 pub use resize::Resize;
 pub use snapshot::{
     MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef,
@@ -48,14 +50,31 @@ pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
 ///
 /// It keeps its pool and cluster connected. [`close`](Image::close) tells how closing went; dropping it closes too, after
-/// all I/O in flight, and blocks for that (on a thread of Ceph's, in a callback, the work goes to another thread).
+/// all I/O in flight, and blocks for that, unless it was opened [asynchronously](OpenImage::start) or is told to
+/// [close in the background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
 pub struct Image {
     raw: raw::image::Image,
     ioctx: IoCtx,
-    /// `rbd/ns/foo`, without the snapshot.
-    spec: String,
-    snapshot: Option<String>,
+    /// Shared with the operations in flight, for their errors.
+    label: Arc<Label>,
     read_only: bool,
+}
+
+/// What an open image is called in errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    /// `rbd/ns/foo`, without the snapshot.
+    pub(crate) spec: String,
+    pub(crate) snapshot: Option<String>,
+}
+
+impl Label {
+    pub(crate) fn object(&self) -> Object {
+        match &self.snapshot {
+            Some(snapshot) => SnapshotRef::Name(snapshot).object(&self.spec),
+            None => Object::new(ObjectKind::Image, self.spec.as_str()),
+        }
+    }
 }
 
 impl Image {
@@ -66,12 +85,12 @@ impl Image {
 
     /// The snapshot it was opened at.
     pub fn snapshot(&self) -> Option<&str> {
-        self.snapshot.as_deref()
+        self.label.snapshot.as_deref()
     }
 
     /// Whether it was opened read-only or at a snapshot.
     pub fn is_read_only(&self) -> bool {
-        self.read_only || self.snapshot.is_some()
+        self.read_only || self.label.snapshot.is_some()
     }
 
     /// Closes it, after all I/O in flight. Blocks.
@@ -84,15 +103,46 @@ impl Image {
         if raw::thread::in_callback() {
             return Ok(());
         }
-        let Image { raw, ioctx, spec, .. } = self;
-        ioctx.call("close", || Object::new(ObjectKind::Image, spec), || raw.close())
+        let Image { raw, ioctx, label, .. } = self;
+        ioctx.call("close", || label.object(), || raw.close())
+    }
+
+    /// Whether dropping it leaves the closing to the background instead of waiting for it.
+    ///
+    /// For images in asynchronous code, where a drop must not block the executor; what is opened asynchronously is set so
+    /// already. A process that ends before the closing leaves a watcher behind for 30 s: see [`start_close`](Image::start_close).
+    pub fn close_in_background(&mut self, background: bool) {
+        self.raw.close_in_background(background);
+    }
+
+    pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {
+        Image { raw, ioctx, label: Arc::new(label), read_only }
+    }
+
+    pub(crate) fn into_parts(self) -> (raw::image::Image, IoCtx, Arc<Label>) {
+        (self.raw, self.ioctx, self.label)
+    }
+
+    pub(crate) fn raw(&self) -> &raw::image::Image {
+        &self.raw
+    }
+
+    pub(crate) fn label(&self) -> &Arc<Label> {
+        &self.label
+    }
+
+    /// `rbd/ns/foo`, without the snapshot.
+    pub(crate) fn spec(&self) -> &str {
+        &self.label.spec
+    }
+
+    /// Calls it by another name in errors. Not after it was given to a user.
+    fn set_spec(&mut self, spec: &str) {
+        spec.clone_into(&mut Arc::make_mut(&mut self.label).spec);
     }
 
     pub(crate) fn object(&self) -> Object {
-        match &self.snapshot {
-            Some(snapshot) => SnapshotRef::Name(snapshot).object(&self.spec),
-            None => Object::new(ObjectKind::Image, self.spec.as_str()),
-        }
+        self.label.object()
     }
 
     /// A management call: its error carries what Ceph logged.

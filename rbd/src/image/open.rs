@@ -1,8 +1,9 @@
 //! Opening images.
 
+use std::ffi::CString;
 use std::sync::Arc;
 
-use super::Image;
+use super::{Image, Label};
 use super::snapshot::SnapshotRef;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -20,6 +21,23 @@ pub struct OpenImage<'a> {
     name: &'a str,
     snapshot: Option<SnapshotRef<'a>>,
     read_only: bool,
+}
+
+/// A checked request to open an image.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) ioctx: IoCtx,
+    pub(crate) by: By,
+    pub(crate) name: CString,
+    pub(crate) snapshot: Option<CString>,
+    pub(crate) read_only: bool,
+    label: Label,
+}
+
+impl Parts {
+    pub(crate) fn image(self, raw: raw::image::Image) -> Image {
+        Image::new(raw, self.ioctx, self.label, self.read_only)
+    }
 }
 
 impl IoCtx {
@@ -68,46 +86,67 @@ impl<'a> OpenImage<'a> {
     }
 
     /// Opens it. Blocks.
-    pub fn run(self) -> Result<Image> {
-        let (ioctx, object) = (self.ioctx, || self.object());
+    pub fn run(mut self) -> Result<Image> {
+        let id = match self.snapshot {
+            Some(SnapshotRef::Id(id)) => Some(id),
+            _ => None,
+        };
+        if id.is_some() {
+            self.snapshot = None;
+        }
+        let parts = self.check()?;
+        let open = |snapshot, read_only| {
+            raw::image::Image::open(Arc::clone(parts.ioctx.raw()), parts.by, &parts.name, snapshot, read_only)
+        };
+        let snapshot = parts.snapshot.as_deref();
+        let opened = parts.ioctx.call("open", || parts.label.object(), || open(snapshot, parts.read_only));
+        let raw = opened.map_err(|error| {
+            // librbd gives ENOENT for a missing image and a missing snapshot alike.
+            let image_is_missing = snapshot.is_some()
+                && error.errno() == Some(Errno::ENOENT)
+                && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
+            if image_is_missing {
+                error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
+            } else {
+                error
+            }
+        })?;
+        let image = parts.image(raw);
+        if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
+    }
+
+    /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's id: librbd opens by name.
+    pub(crate) fn check(&self) -> Result<Parts> {
+        let object = || self.object();
         let name = c_string("open", object, self.name)?;
-        if self.name.is_empty() || self.snapshot == Some(SnapshotRef::Name("")) {
+        let snapshot = match self.snapshot {
+            None => None,
+            Some(SnapshotRef::Name(name)) => Some(name),
+            Some(SnapshotRef::Id(_)) => {
+                let why = "a snapshot's id can only be opened with `run`, which blocks";
+                return Err(Error::invalid("open", object(), why));
+            }
+        };
+        if self.name.is_empty() || snapshot == Some("") {
             return Err(Error::invalid("open", object(), "the name is empty"));
         }
-        let open = |snapshot, read_only| {
-            raw::image::Image::open(Arc::clone(ioctx.raw()), self.by, &name, snapshot, read_only)
+        let snapshot = snapshot.map(|snapshot| c_string("open", object, snapshot)).transpose()?;
+        let (ioctx, by, read_only) = (self.ioctx.clone(), self.by, self.read_only);
+        Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
+    }
+
+    /// What it is called, whether it is valid or not.
+    pub(crate) fn label(&self) -> Label {
+        let snapshot = match self.snapshot {
+            None => None,
+            Some(SnapshotRef::Name(name)) => Some(name.to_owned()),
+            Some(SnapshotRef::Id(id)) => Some(format!("id {id}")),
         };
-        let (raw, snapshot) = match self.snapshot {
-            None => (ioctx.call("open", object, || open(None, self.read_only))?, None),
-            Some(SnapshotRef::Name(snapshot)) => {
-                let c_snapshot = c_string("open", object, snapshot)?;
-                let opened = ioctx.call("open", object, || open(Some(&c_snapshot), self.read_only));
-                let opened = opened.map_err(|error| {
-                    // librbd gives ENOENT for a missing image and a missing snapshot alike.
-                    let image_is_missing = error.errno() == Some(Errno::ENOENT)
-                        && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
-                    if image_is_missing {
-                        error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
-                    } else {
-                        error
-                    }
-                })?;
-                (opened, Some(snapshot.to_owned()))
-            }
-            Some(SnapshotRef::Id(id)) => {
-                return OpenImage { snapshot: None, ..self }.run()?.turn_to(id);
-            }
-        };
-        let spec = ioctx.spec(self.name);
-        Ok(Image { raw, ioctx: ioctx.clone(), spec, snapshot, read_only: self.read_only })
+        Label { spec: self.ioctx.spec(self.name), snapshot }
     }
 
     fn object(&self) -> Object {
-        let spec = self.ioctx.spec(self.name);
-        match self.snapshot {
-            Some(snapshot) => snapshot.object(&spec),
-            None => Object::new(ObjectKind::Image, spec),
-        }
+        self.label().object()
     }
 }
 
@@ -147,16 +186,16 @@ impl Image {
             self.ioctx.open_by_id(&id)
         };
         let mut image = open.read_only().run()?;
-        image.spec.clone_from(&self.spec);
+        image.set_spec(self.spec());
         Ok(image)
     }
 
     /// This handle, which nobody else has yet, at a snapshot. Later it never changes what it shows.
     pub(crate) fn turn_to(mut self, snapshot: u64) -> Result<Image> {
-        let object = || SnapshotRef::Id(snapshot).object(&self.spec);
+        let object = || SnapshotRef::Id(snapshot).object(&self.label.spec);
         let raw = &mut self.raw;
         self.ioctx.call("open", object, || raw.set_snapshot_id(snapshot))?;
-        self.snapshot = Some(self.snapshot_name(snapshot)?);
+        Arc::make_mut(&mut self.label).snapshot = Some(self.snapshot_name(snapshot)?);
         Ok(self)
     }
 }

@@ -234,7 +234,7 @@ impl Image {
     pub fn snapshot_created(&self, id: u64) -> Result<SystemTime> {
         let time = self.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
-            let object = SnapshotRef::Id(id).object(&self.spec);
+            let object = SnapshotRef::Id(id).object(self.spec());
             Error::invalid("read the time of", object, "the time does not exist in this system")
         })
     }
@@ -246,7 +246,7 @@ impl Image {
         name: &str,
         call: impl FnOnce(&crate::raw::image::Image, &std::ffi::CStr) -> RawResult<T>,
     ) -> Result<T> {
-        let object = || SnapshotRef::Name(name).object(&self.spec);
+        let object = || SnapshotRef::Name(name).object(self.spec());
         let c_name = c_string(operation, object, name)?;
         self.ioctx.call(operation, object, || call(&self.raw, &c_name))
     }
@@ -258,6 +258,6 @@ impl Image {
         id: u64,
         call: impl FnOnce(&crate::raw::image::Image) -> Result<T, E>,
     ) -> Result<T> {
-        self.ioctx.call(operation, || SnapshotRef::Id(id).object(&self.spec), || call(&self.raw))
+        self.ioctx.call(operation, || SnapshotRef::Id(id).object(self.spec()), || call(&self.raw))
     }
 }

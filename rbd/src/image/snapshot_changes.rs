@@ -70,7 +70,7 @@ impl Image {
     /// Implements: `rbd_snap_rename`.
     #[doc(alias = "rbd_snap_rename")]
     pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<()> {
-        let c_to = new_name("rename", || SnapshotRef::Name(from).object(&self.spec), to)?;
+        let c_to = new_name("rename", || SnapshotRef::Name(from).object(self.spec()), to)?;
         self.snapshot_call("rename", from, |raw, from| raw.snapshot_rename(from, &c_to)).map_err(|error| {
             match error.kind() {
                 ErrorKind::Exists => {
@@ -170,7 +170,7 @@ impl<'a> CreateSnapshot<'a> {
     /// Makes it. Blocks, for as long as clients take to pause.
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
-        new_name("create", || SnapshotRef::Name(name).object(&image.spec), name)?;
+        new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
         image.snapshot_call("create", name, |raw, name| raw.snapshot_create(name, quiesce, progress)).map_err(
             |error| match image.raw.snapshot_limit() {
                 Ok(limit) if error.errno() == Some(Errno::EDQUOT) => error.with_detail(format!(

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use librbd_sys as sys;
 
 use super::RawResult;
+use super::aio_open::Handle;
 use super::call::{array_string, check, copy_string, grow, grow_string};
 use super::ioctx::IoCtx;
+use super::lane::Lane;
+use super::op::Op;
 use super::progress::with_progress;
-use super::thread::outside_callback;
+use super::thread::in_callback;
 use crate::errno::Errno;
 use crate::holder::Watcher;
 use crate::progress::Progress;
@@ -18,8 +21,15 @@ use crate::progress::Progress;
 /// An open image that keeps its pool, and by it the cluster, alive. Closed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// Null once it was taken over by whoever closes it.
     handle: sys::rbd_image_t,
     ioctx: Arc<IoCtx>,
+    /// The asynchronous operations in flight. They point to it; it is freed after they have left.
+    lane: Arc<Lane>,
+    /// Dropping it does not wait for the closing.
+    background: bool,
+    /// Its completions go to a queue, so no others may be submitted.
+    queued: bool,
 }
 
 // SAFETY: librbd's calls on an image may be made from any thread, at the same time.
@@ -54,21 +64,57 @@ pub(crate) enum When {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
-        if handle.is_null() {
-            return;
-        }
-        let image = Image { handle, ioctx: Arc::clone(&self.ioctx) };
-        outside_callback(move || {
-            // Who drops an image cannot hear how the close went; `close` tells.
+        let background = self.background || in_callback();
+        let Some(image) = self.take() else { return };
+        // Who drops an image cannot hear how the close went; `close` tells.
+        if background {
+            drop(image.start_close());
+        } else {
             let _ = image.close();
-        });
+        }
     }
 }
 
 impl Image {
+    /// Takes over a handle, which is open and nobody else's.
+    pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
+        Image { handle, ioctx, lane: Arc::new(Lane::new()), background: false, queued: false }
+    }
+
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
         self.handle
+    }
+
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    pub(crate) fn close_in_background(&mut self, background: bool) {
+        self.background = background;
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    pub(super) fn set_queued(&mut self) {
+        self.queued = true;
+    }
+
+    /// Leaves an empty shell behind, whose drop does nothing.
+    fn take(&mut self) -> Option<Handle> {
+        let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
+        (!handle.is_null()).then(|| Handle::new(handle, Arc::clone(&self.ioctx), Arc::clone(&self.lane)))
+    }
+
+    /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`super::thread`].
+    pub(crate) fn close(mut self) -> RawResult<()> {
+        self.take().map_or(Ok(()), Handle::close)
+    }
+
+    /// Closes it after all I/O in flight, without waiting for that.
+    pub(crate) fn start_close(mut self) -> RawResult<Op<()>> {
+        self.take().map_or(Err(Errno::EBADF), Handle::start_close)
     }
 
     pub(crate) fn open(
@@ -88,16 +134,7 @@ impl Image {
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the pool handle is valid, strings and out pointer live through the call.
         check(unsafe { call(ioctx.as_ptr(), name.as_ptr(), &raw mut handle, snapshot) })?;
-        Ok(Image { handle, ioctx })
-    }
-
-    /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`super::thread`].
-    pub(crate) fn close(mut self) -> RawResult<()> {
-        let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
-        // SAFETY: we own the handle and took it out of self, so that Drop does not close it again. librbd frees it
-        // whatever it returns.
-        check(unsafe { sys::rbd_close(handle) })?;
-        Ok(())
+        Ok(Image::new(handle, ioctx))
     }
 
     fn number(

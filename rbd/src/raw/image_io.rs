@@ -10,14 +10,22 @@ use crate::errno::Errno;
 /// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in places.
 pub(crate) const MOST: usize = 1 << 30;
 
-/// What a compare-and-write found.
+/// What a [compare-and-write](crate::Image::compare_and_write) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compared {
-    /// It held what was expected, and was overwritten.
+#[must_use = "it tells whether anything was written"]
+pub enum Compare {
+    /// The image held what was expected, and now holds the new data.
     Written,
-    /// It differs. librbd gives the offset as if the request had begun where its object begins: see
-    /// [`crate::Image`]'s own correction.
+    /// Nothing was written: the image differs from this offset on, in bytes from its start.
     Differs(u64),
+}
+
+/// The offset in the image at which a compare-and-write at `offset` differs, from what librbd reports.
+///
+/// librbd adds the position within the request to the image offset at which the *object* begins, not the request
+/// (seen on 16.2). A request lies within one stripe unit, and objects begin at multiples of it.
+pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
+    offset + reported % stripe_unit.max(1)
 }
 
 impl Image {
@@ -52,7 +60,7 @@ impl Image {
     }
 
     /// `expected` and `data` must have the same length.
-    pub(crate) fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> RawResult<Compared> {
+    pub(crate) fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> RawResult<Compare> {
         if expected.len() != data.len() {
             return Err(Errno::EINVAL);
         }
@@ -70,8 +78,8 @@ impl Image {
             )
         };
         match check_len(code) {
-            Ok(_) => Ok(Compared::Written),
-            Err(Errno::EILSEQ) => Ok(Compared::Differs(differs)),
+            Ok(_) => Ok(Compare::Written),
+            Err(Errno::EILSEQ) => Ok(Compare::Differs(differs_at(offset, differs, self.stripe_unit()?))),
             Err(errno) => Err(errno),
         }
     }

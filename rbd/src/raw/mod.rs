@@ -3,6 +3,13 @@
 //! Everything here answers with a bare [`Errno`]; the layers above say on which object, and what to do about it.
 #![allow(unsafe_code)]
 
+pub(crate) mod aio;
+pub(crate) mod aio_open;
+pub(crate) mod iovec;
+pub(crate) mod lane;
+pub(crate) mod op;
+pub(crate) mod slot;
+pub(crate) mod sync;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cluster;

@@ -76,13 +76,13 @@ impl Image {
     /// Looks at every version from a snapshot (or from the first one) up to what this handle shows.
     fn fast_diff_since(&self, from: Option<u64>) -> Result<FastDiff> {
         if !self.features()?.contains(Features::FAST_DIFF) {
-            return Ok(FastDiff::FeatureOff { image: self.spec.clone() });
+            return Ok(FastDiff::FeatureOff { image: self.spec().to_owned() });
         }
         let bad = |flags: Flags| flags.intersects(Flags::FAST_DIFF_INVALID | Flags::OBJECT_MAP_INVALID);
         if bad(self.flags()?) {
             return Ok(FastDiff::Invalid { version: self.object().name });
         }
-        let end = match &self.snapshot {
+        let end = match self.snapshot() {
             Some(snapshot) => self
                 .call("look up", |raw| raw.snapshots())?
                 .iter()

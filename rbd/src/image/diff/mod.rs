@@ -162,7 +162,7 @@ impl<'a> Diff<'a> {
     /// The older snapshot, where there is one: it is what can be missing.
     fn object(&self) -> crate::error::Object {
         match self.from {
-            Some(snapshot) => snapshot.object(&self.image.spec),
+            Some(snapshot) => snapshot.object(self.image.spec()),
             None => self.image.object(),
         }
     }

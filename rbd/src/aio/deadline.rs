@@ -1,0 +1,67 @@
+//! An end to waiting.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::op::About;
+use super::timer::Alarm;
+use super::wait;
+use crate::error::Result;
+
+/// An operation that is given up on after a while: `image.aio().read(0, 4096).deadline(Duration::from_secs(5))`.
+///
+/// The time runs from the call of `deadline`. When it is over the future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
+/// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
+/// are freed when it ends; that is all a stuck operation costs. One thread of this crate's, started at the first use, keeps
+/// all the times.
+#[must_use = "the operation goes on without it, but nobody will hear how it ends"]
+#[derive(Debug)]
+pub struct Deadline<F> {
+    /// `None` once it was given up on.
+    future: Option<F>,
+    about: About,
+    after: Duration,
+    /// `None` for never.
+    end: Option<Instant>,
+    alarm: Option<Alarm>,
+}
+
+impl<T, F: Future<Output = Result<T>> + Unpin> Deadline<F> {
+    pub(super) fn new(future: F, about: About, after: Duration) -> Deadline<F> {
+        Deadline { future: Some(future), about, after, end: Instant::now().checked_add(after), alarm: None }
+    }
+
+    /// Waits for the end of the operation, or of the time, on this thread. Blocks.
+    pub fn wait(self) -> Result<T> {
+        let about = self.about.clone();
+        wait::wait(self, &about)
+    }
+}
+
+/// # Panics
+/// When it is polled again after it was ready.
+impl<T, F: Future<Output = Result<T>> + Unpin> Future for Deadline<F> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = &mut *self;
+        let future = this.future.as_mut().expect("polled after it was ready");
+        if let Poll::Ready(outcome) = Pin::new(future).poll(context) {
+            this.alarm = None;
+            return Poll::Ready(outcome);
+        }
+        let Some(end) = this.end else { return Poll::Pending };
+        if Instant::now() >= end {
+            this.alarm = None;
+            this.future = None;
+            return Poll::Ready(Err(this.about.timed_out(this.after)));
+        }
+        match &mut this.alarm {
+            Some(alarm) => alarm.set_waker(context.waker()),
+            none => *none = Some(Alarm::new(end, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}

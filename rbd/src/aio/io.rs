@@ -1,0 +1,241 @@
+//! Asynchronous I/O on an image.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::op::{About, Op};
+use crate::error::{Error, Result};
+use crate::image::{Compare, Image};
+use crate::raw;
+use crate::raw::aio::Gathered;
+use crate::raw::image_io::MOST;
+use crate::raw::late::LateResult;
+
+/// Asynchronous I/O on an image: see [`Image::aio`].
+///
+/// Each method submits one operation and returns at once. All ranges must lie within the image; what does not is refused
+/// before anything is submitted, and so is more than 1 GiB of data at once. Offsets and lengths are in bytes.
+///
+/// An operation costs one allocation of ours, to hold what is shared with librbd, besides the buffer of [`read`](Aio::read).
+/// Data is not copied on our side of librbd.
+#[derive(Debug, Clone, Copy)]
+pub struct Aio<'a> {
+    image: &'a Image,
+}
+
+impl Image {
+    /// Asynchronous I/O on this image. The operations live by themselves: they neither borrow the image nor keep it open,
+    /// and closing it waits for them.
+    ///
+    /// ```no_run
+    /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
+    /// let write = image.aio().write(0, "hello ceph".into());
+    /// let read = image.aio().read(4096, 512);
+    /// write.await?;
+    /// println!("{:?}", read.await?);
+    /// image.aio().flush().await
+    /// # }
+    /// ```
+    pub fn aio(&self) -> Aio<'_> {
+        Aio { image: self }
+    }
+}
+
+impl Aio<'_> {
+    /// Reads `len` bytes into a new buffer, which is not filled with zeros first.
+    ///
+    /// Implements: `rbd_aio_read`.
+    #[doc(alias = "rbd_aio_read")]
+    #[doc(alias = "rbd_aio_read2")]
+    pub fn read(&self, offset: u64, len: usize) -> Op<Bytes> {
+        let about = self.about("read", offset, len as u64);
+        self.submit(about, true, |raw| Ok(raw.aio_read(offset, len)?))
+    }
+
+    /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has room for them nothing is
+    /// allocated for the data. When the read fails, the buffer is dropped.
+    ///
+    /// Implements: `rbd_aio_read`.
+    pub fn read_into(&self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
+        let about = self.about("read", offset, len as u64);
+        self.submit(about, true, |raw| Ok(raw.aio_read_into(offset, len, buffer)?))
+    }
+
+    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity).
+    ///
+    /// More than eight buffers cost a second allocation.
+    ///
+    /// Implements: `rbd_aio_readv`.
+    #[doc(alias = "rbd_aio_readv")]
+    pub fn read_vectored(&self, offset: u64, buffers: Vec<BytesMut>) -> Op<Vec<BytesMut>> {
+        let len: usize = buffers.iter().map(BytesMut::len).sum();
+        let about = self.about("read", offset, len as u64);
+        if let Some(op) = self.refuse_count(&about, buffers.len()) {
+            return op;
+        }
+        self.submit(about, true, |raw| Ok(raw.aio_readv(offset, len, buffers)?))
+    }
+
+    /// Writes all of the data. It is not copied: the operation keeps it until it ends.
+    ///
+    /// Implements: `rbd_aio_write`.
+    #[doc(alias = "rbd_aio_write")]
+    #[doc(alias = "rbd_aio_write2")]
+    pub fn write(&self, offset: u64, data: Bytes) -> Op<()> {
+        let about = self.about("write", offset, data.len() as u64);
+        self.submit(about, true, |raw| Ok(raw.aio_write(offset, data)?))
+    }
+
+    /// Writes the data of several buffers one behind the other.
+    ///
+    /// More than eight buffers cost a second allocation.
+    ///
+    /// Implements: `rbd_aio_writev`.
+    #[doc(alias = "rbd_aio_writev")]
+    pub fn write_vectored(&self, offset: u64, data: Vec<Bytes>) -> Op<()> {
+        let about = self.about("write", offset, sum(&data));
+        if let Some(op) = self.refuse_count(&about, data.len()) {
+            return op;
+        }
+        self.submit(about, true, |raw| Ok(raw.aio_writev(offset, Gathered::new(data))?))
+    }
+
+    /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
+    ///
+    /// Implements: `rbd_aio_discard`.
+    #[doc(alias = "rbd_aio_discard")]
+    pub fn discard(&self, offset: u64, len: u64) -> Op<()> {
+        let about = self.about("discard", offset, len);
+        self.submit(about, false, |raw| Ok(raw.aio_discard(offset, len)?))
+    }
+
+    /// Makes a range read as zeros; objects are given back where that is possible.
+    ///
+    /// Implements: `rbd_aio_write_zeroes`.
+    #[doc(alias = "rbd_aio_write_zeroes")]
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Op<()> {
+        let about = self.about("write zeroes to", offset, len);
+        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false)?))
+    }
+
+    /// Makes a range read as zeros and keeps space allocated for it.
+    ///
+    /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
+    pub fn write_zeroes_thick(&self, offset: u64, len: u64) -> Op<()> {
+        let about = self.about("write zeroes to", offset, len);
+        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, true)?))
+    }
+
+    /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
+    ///
+    /// Implements: `rbd_aio_writesame`.
+    #[doc(alias = "rbd_aio_writesame")]
+    pub fn write_same(&self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
+        let about = self.about("write a pattern to", offset, len);
+        let unit = pattern.len() as u64;
+        if unit == 0 || len % unit != 0 {
+            let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
+            return Op::refused(self.image.refuse("write a pattern to", why), about);
+        }
+        self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern)?))
+    }
+
+    /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
+    /// The range must lie within one object (within one stripe unit of a striped image).
+    ///
+    /// Implements: `rbd_aio_compare_and_write`.
+    #[doc(alias = "rbd_aio_compare_and_write")]
+    pub fn compare_and_write(&self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
+        let about = self.about("compare and write", offset, data.len() as u64);
+        if let Err(error) = self.same_length(expected.len() as u64, data.len() as u64) {
+            return Op::refused(error, about);
+        }
+        self.submit(about, true, |raw| Ok(raw.aio_compare_and_write(offset, expected, data)?))
+    }
+
+    /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in several buffers each;
+    /// only the sums of their lengths must be equal.
+    ///
+    /// Needs Ceph 18.2.
+    ///
+    /// Implements: `rbd_aio_compare_and_writev`.
+    #[doc(alias = "rbd_aio_compare_and_writev")]
+    pub fn compare_and_write_vectored(&self, offset: u64, expected: Vec<Bytes>, data: Vec<Bytes>) -> Op<Compare> {
+        let about = self.about("compare and write", offset, sum(&data));
+        if let Some(op) = self.refuse_count(&about, expected.len().min(data.len())) {
+            return op;
+        }
+        if let Err(error) = self.same_length(sum(&expected), sum(&data)) {
+            return Op::refused(error, about);
+        }
+        self.submit(about, true, |raw| {
+            raw.aio_compare_and_writev(offset, Gathered::new(expected), Gathered::new(data))
+        })
+    }
+
+    /// Waits until everything that was written and has ended before is safe.
+    ///
+    /// Implements: `rbd_aio_flush`.
+    #[doc(alias = "rbd_aio_flush")]
+    pub fn flush(&self) -> Op<()> {
+        let image = Arc::clone(self.image.label());
+        let about = About { image, operation: "flush", range: None };
+        self.submit(about, false, |raw| Ok(raw.aio_flush()?))
+    }
+
+    fn about(&self, operation: &'static str, offset: u64, len: u64) -> About {
+        About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)) }
+    }
+
+    /// Checks the request and submits it. One with data has a limit to its length.
+    fn submit<T: 'static>(
+        &self,
+        about: About,
+        data: bool,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+    ) -> Op<T> {
+        if let Err(error) = self.check(&about, data) {
+            return Op::refused(error, about);
+        }
+        event!(about);
+        match submit(self.image.raw()) {
+            Ok(op) => Op::submitted(op, about),
+            Err(failure) => Op::refused(about.error_of(failure), about),
+        }
+    }
+
+    fn check(&self, about: &About, data: bool) -> Result<()> {
+        if self.image.raw().is_queued() {
+            let why = "this image's completions go to a Queue: submit there, or open the image a second time";
+            return Err(self.image.refuse(about.operation, why));
+        }
+        let Some((offset, len)) = about.range else { return Ok(()) };
+        if data && len > MOST as u64 {
+            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
+            return Err(self.image.refuse(about.operation, why));
+        }
+        self.image.check_range(about.operation, offset, len)
+    }
+
+    fn same_length(&self, expected: u64, data: u64) -> Result<(), Error> {
+        if expected == data {
+            return Ok(());
+        }
+        let why = format!("{expected} bytes are expected but {data} given: they must be as many");
+        Err(self.image.refuse("compare and write", why))
+    }
+
+    /// C counts buffers from 1 to what fits an int.
+    fn refuse_count<T>(&self, about: &About, count: usize) -> Option<Op<T>> {
+        if (1..=i32::MAX as usize).contains(&count) {
+            return None;
+        }
+        let error = self.image.refuse(about.operation, format!("{count} buffers: at least one is needed"));
+        Some(Op::refused(error, about.clone()))
+    }
+}
+
+fn sum(buffers: &[Bytes]) -> u64 {
+    buffers.iter().map(|buffer| buffer.len() as u64).sum()
+}

@@ -1,0 +1,28 @@
+//! Asynchronous operations: futures for any executor, and for threads that wait.
+
+/// An event of an operation for the feature `tracing`: its submission, or its end with the error if there is one. Without
+/// the feature nothing is left of it.
+macro_rules! event {
+    ($about:expr) => {
+        #[cfg(feature = "tracing")]
+        crate::aio::trace::submitted(&$about);
+    };
+    ($about:expr, $errno:expr) => {
+        #[cfg(feature = "tracing")]
+        crate::aio::trace::ended(&$about, $errno);
+    };
+}
+
+mod deadline;
+mod io;
+mod op;
+mod opening;
+mod timer;
+#[cfg(feature = "tracing")]
+mod trace;
+mod wait;
+
+pub use deadline::Deadline;
+pub use io::Aio;
+pub use op::Op;
+pub use opening::{Closing, Opening};

@@ -1,0 +1,125 @@
+//! An operation in flight, as a future.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::deadline::Deadline;
+use super::wait;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Label;
+use crate::raw;
+use crate::raw::late::{Failure, library_of};
+
+/// An asynchronous operation on an image: a future that any executor can poll, and that a thread can [`wait`](Op::wait) for.
+///
+/// The operation has been submitted when this exists; nothing needs to be polled for it to go on. Several can be in flight
+/// at once, on one image as well, and end in any order. What was wrong with the request comes out of the future, too.
+///
+/// **Dropping it does not cancel the operation**, since Ceph cannot. It goes on without its future: a write takes effect or
+/// does not, and the buffers are freed when it ends.
+///
+/// The future is woken on a thread of librbd's. An executor that polls right there, inside the wake, must not block in it:
+/// all completions of the image wait for that.
+#[must_use = "the operation goes on without it, but nobody will hear how it ends"]
+#[derive(Debug)]
+pub struct Op<T: 'static> {
+    flight: Flight<T>,
+    about: About,
+}
+
+#[derive(Debug)]
+enum Flight<T: 'static> {
+    Submitted(raw::op::Op<T>),
+    /// Refused before it was submitted; empty once it was told.
+    Refused(Option<Error>),
+}
+
+/// What an error of the operation must say.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) image: Arc<Label>,
+    pub(super) operation: &'static str,
+    /// Offset and length, for those that have some.
+    pub(super) range: Option<(u64, u64)>,
+}
+
+impl About {
+    pub(super) fn error(&self, errno: Errno) -> Error {
+        let operation = match self.range {
+            Some((offset, len)) => {
+                Cow::Owned(format!("{} {len} bytes at offset {offset} of", self.operation))
+            }
+            None => Cow::Borrowed(self.operation),
+        };
+        let error = Error::new(operation, self.image.object(), errno);
+        match self.range {
+            Some((offset, _)) if errno == raw::aio::SHORT => error.with_detail(format!(
+                "the image became shorter than that meanwhile; what was read from offset {offset} on is dropped"
+            )),
+            _ => error,
+        }
+    }
+
+    pub(super) fn error_of(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Errno(errno) => self.error(errno),
+            Failure::Missing { symbol, needs } => {
+                let object = self.image.object();
+                Error::unsupported(self.operation, object, symbol, needs, library_of(symbol))
+            }
+        }
+    }
+
+    pub(super) fn timed_out(&self, after: Duration) -> Error {
+        self.error(Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(format!(
+            "it did not end within {after:?}; it goes on by itself, and may still take effect; check that monitors and OSDs \
+             are up and reachable"
+        ))
+    }
+}
+
+impl<T: 'static> Op<T> {
+    pub(super) fn submitted(op: raw::op::Op<T>, about: About) -> Op<T> {
+        Op { flight: Flight::Submitted(op), about }
+    }
+
+    pub(super) fn refused(error: Error, about: About) -> Op<T> {
+        Op { flight: Flight::Refused(Some(error)), about }
+    }
+
+    /// Waits for the end of the operation on this thread. Blocks.
+    ///
+    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operation would wait for itself.
+    pub fn wait(self) -> Result<T> {
+        let about = self.about.clone();
+        wait::wait(self, &about)
+    }
+
+    /// Gives up on the operation after a while, with [`ErrorKind::TimedOut`]. See [`Deadline`].
+    pub fn deadline(self, after: Duration) -> Deadline<Op<T>> {
+        let about = self.about.clone();
+        Deadline::new(self, about, after)
+    }
+}
+
+/// # Panics
+/// When it is polled again after it was ready.
+impl<T: 'static> Future for Op<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let Op { flight, about } = &mut *self;
+        match flight {
+            Flight::Submitted(op) => op.poll(context).map(|outcome| {
+                event!(about, outcome.as_ref().err());
+                outcome.map_err(|errno| about.error(errno))
+            }),
+            Flight::Refused(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
+        }
+    }
+}

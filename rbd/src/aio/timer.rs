@@ -1,0 +1,136 @@
+//! One thread that wakes tasks at their times.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::thread;
+use std::time::Instant;
+
+type Key = (Instant, u64);
+
+/// A task that is woken at a time, unless this is dropped before.
+#[derive(Debug)]
+pub(super) struct Alarm(Key);
+
+struct Timer {
+    alarms: BTreeMap<Key, Waker>,
+    next: u64,
+    running: bool,
+}
+
+static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, running: false });
+static EARLIER: Condvar = Condvar::new();
+
+fn timer() -> MutexGuard<'static, Timer> {
+    TIMER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alarm {
+    pub(super) fn new(at: Instant, waker: Waker) -> Alarm {
+        let mut timer = timer();
+        let key = (at, timer.next);
+        timer.next += 1;
+        timer.alarms.insert(key, waker);
+        if !timer.running {
+            timer.running = thread::Builder::new().name("rbd-timer".into()).spawn(run).is_ok();
+        } else if timer.alarms.first_key_value().is_some_and(|(first, _)| *first == key) {
+            EARLIER.notify_one();
+        }
+        // Without a thread (none is to be had) nobody wakes the task; whoever polls it finds that its time is over.
+        Alarm(key)
+    }
+
+    /// Another task waits now.
+    pub(super) fn set_waker(&mut self, waker: &Waker) {
+        let new = waker.clone();
+        let mut timer = timer();
+        let old = match timer.alarms.get_mut(&self.0) {
+            Some(old) if !old.will_wake(&new) => std::mem::replace(old, new),
+            Some(_) => new,
+            // It rang between the look at the clock and now.
+            None => {
+                drop(timer);
+                new.wake();
+                return;
+            }
+        };
+        // Foreign code runs outside the lock.
+        drop(timer);
+        drop(old);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let waker = timer().alarms.remove(&self.0);
+        // Foreign code runs outside the lock, which is free again here.
+        drop(waker);
+    }
+}
+
+fn run() {
+    let mut timer = timer();
+    loop {
+        let now = Instant::now();
+        match timer.alarms.first_entry() {
+            Some(first) if first.key().0 <= now => {
+                let waker = first.remove();
+                drop(timer);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    std::mem::forget(panic);
+                }
+                timer = self::timer();
+            }
+            Some(first) => {
+                let rest = first.key().0 - now;
+                timer = EARLIER.wait_timeout(timer, rest).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            None => timer = EARLIER.wait(timer).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Ring(Sender<u32>, u32);
+
+    impl Wake for Ring {
+        fn wake(self: Arc<Self>) {
+            self.0.send(self.1).unwrap();
+            assert!(self.1 != 0, "a waker that panics");
+        }
+    }
+
+    #[test]
+    fn rings_in_the_order_of_the_times_and_not_when_dropped() {
+        let (sender, rings) = channel();
+        let now = Instant::now();
+        let set = |millis, number| {
+            Alarm::new(now + Duration::from_millis(millis), Waker::from(Arc::new(Ring(sender.clone(), number))))
+        };
+        let _alarms = [set(90, 3), set(30, 1), set(10, 0), set(60, 2)];
+        drop(set(20, 9));
+        let heard: Vec<u32> = (0..4).map(|_| rings.recv().unwrap()).collect();
+        assert_eq!(heard, [0, 1, 2, 3]);
+        assert!(now.elapsed() >= Duration::from_millis(90));
+    }
+
+    #[test]
+    fn the_newest_waker_rings_and_one_set_too_late_at_once() {
+        let (sender, rings) = channel();
+        let waker = |number| Waker::from(Arc::new(Ring(sender.clone(), number)));
+        let mut alarm = Alarm::new(Instant::now() + Duration::from_millis(30), waker(1));
+        alarm.set_waker(&waker(2));
+        assert_eq!(rings.recv(), Ok(2));
+        alarm.set_waker(&waker(3));
+        assert_eq!(rings.recv(), Ok(3));
+    }
+}

@@ -1,0 +1,161 @@
+//! Opening and closing images without waiting for it.
+
+use std::cell::UnsafeCell;
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::{Arc, mpsc};
+
+use librbd_sys as sys;
+
+use super::RawResult;
+use super::call::{check, check_len};
+use super::image::{By, Image};
+use super::ioctx::IoCtx;
+use super::lane::Lane;
+use super::op::{Op, Payload};
+use super::thread::{outside_callback, reap};
+
+/// An image that is being opened. If nobody takes it, it is closed again.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    ioctx: Arc<IoCtx>,
+    handle: UnsafeCell<sys::rbd_image_t>,
+}
+
+// SAFETY: an image handle may be used from any thread.
+unsafe impl Send for Opening {}
+
+impl Payload for Opening {
+    type Output = Image;
+
+    fn finish(self, result: isize) -> RawResult<Image> {
+        check_len(result)?;
+        self.take().ok_or(crate::errno::Errno::EIO)
+    }
+}
+
+impl Opening {
+    fn take(&self) -> Option<Image> {
+        // SAFETY: librbd wrote it, if at all, before the completion ran; it is ours alone since.
+        let handle = unsafe { self.handle.get().replace(ptr::null_mut()) };
+        (!handle.is_null()).then(|| {
+            let mut image = Image::new(handle, Arc::clone(&self.ioctx));
+            image.close_in_background(true);
+            image
+        })
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // Closed in the background, as `take` says: this may be a thread of librbd's.
+        drop(self.take());
+    }
+}
+
+impl Image {
+    /// Starts to open an image. Its close, when it is dropped, happens in the background.
+    pub(crate) fn start_open(
+        ioctx: Arc<IoCtx>,
+        by: By,
+        name: &CStr,
+        snapshot: Option<&CStr>,
+        read_only: bool,
+    ) -> RawResult<Op<Image>> {
+        let call = match (by, read_only) {
+            (By::Name, false) => sys::rbd_aio_open,
+            (By::Name, true) => sys::rbd_aio_open_read_only,
+            (By::Id, false) => sys::rbd_aio_open_by_id,
+            (By::Id, true) => sys::rbd_aio_open_by_id_read_only,
+        };
+        let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
+        let pool = ioctx.as_ptr();
+        let opening = Opening { ioctx, handle: UnsafeCell::new(ptr::null_mut()) };
+        // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd copies the strings.
+        unsafe {
+            Op::submit(None, opening, |opening, completion| {
+                call(pool, name.as_ptr(), (*opening).handle.get(), snapshot, completion)
+            })
+        }
+    }
+}
+
+/// What is needed to close an image.
+#[derive(Debug)]
+pub(super) struct Handle {
+    handle: sys::rbd_image_t,
+    ioctx: Arc<IoCtx>,
+    lane: Arc<Lane>,
+}
+
+impl Handle {
+    /// The handle is open and nobody else's, and nothing enters the lane any more.
+    pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>, lane: Arc<Lane>) -> Handle {
+        Handle { handle, ioctx, lane }
+    }
+
+    pub(super) fn close(self) -> RawResult<()> {
+        let (sender, receiver) = mpsc::channel();
+        // SAFETY: nobody enters the lane any more, and it lives until we have heard from its last user.
+        unsafe {
+            Lane::close(&raw const *self.lane, move || {
+                let _ = sender.send(());
+            });
+        }
+        let _ = receiver.recv();
+        // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it returns.
+        check(unsafe { sys::rbd_close(self.handle) })?;
+        Ok(())
+    }
+
+    pub(super) fn start_close(self) -> RawResult<Op<()>> {
+        let Handle { handle, ioctx, lane } = self;
+        let close = Address(handle);
+        let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx) };
+        // SAFETY: librbd takes the completion once the lane is empty; the operation keeps the lane and the pool alive until
+        // then and beyond. The handle is ours, and librbd frees it in any case; `rbd_aio_close` cannot fail at once.
+        unsafe {
+            Op::submit(None, closing, move |_, completion| {
+                let completion = Address(completion);
+                Lane::close(&raw const *lane, move || {
+                    // What ends last may end on a thread that still works for this image.
+                    outside_callback(move || {
+                        let (close, completion) = (close, completion);
+                        sys::rbd_aio_close(close.0, completion.0);
+                    });
+                });
+                0
+            })
+        }
+    }
+}
+
+/// A handle or completion on its way to another thread.
+struct Address(*mut std::ffi::c_void);
+
+// SAFETY: librbd's handles and completions may be used from any thread.
+unsafe impl Send for Address {}
+
+/// An image that is being closed.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// Never read: the operations in flight point to it.
+    _lane: Arc<Lane>,
+    ioctx: Option<Arc<IoCtx>>,
+}
+
+impl Payload for Closing {
+    type Output = ();
+
+    fn finish(self, result: isize) -> RawResult<()> {
+        check_len(result).map(drop)
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // With the last image the connection may end, which blocks: not here.
+        let ioctx = self.ioctx.take();
+        reap(move || drop(ioctx));
+    }
+}

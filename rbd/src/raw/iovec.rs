@@ -1,0 +1,64 @@
+//! The arrays of addresses and lengths that vectored calls take.
+
+use std::ffi::c_int;
+
+/// How many stand in the operation itself; more cost an allocation.
+const INLINE: usize = 8;
+
+/// An array of iovecs that an operation owns, since librbd reads it until the operation ends.
+pub(crate) struct Iovecs {
+    inline: [libc::iovec; INLINE],
+    count: usize,
+    /// Used instead of `inline` for more than fit there.
+    spilled: Vec<libc::iovec>,
+}
+
+// SAFETY: addresses of buffers that the operation owns and that are Send themselves.
+unsafe impl Send for Iovecs {}
+
+impl std::fmt::Debug for Iovecs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Iovecs({})", self.count)
+    }
+}
+
+impl Iovecs {
+    pub(crate) fn new(buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) -> Iovecs {
+        let count = buffers.len();
+        let iovecs = buffers.map(|(start, len)| libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len });
+        let mut inline = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; INLINE];
+        let mut spilled = Vec::new();
+        if count > INLINE {
+            spilled.extend(iovecs);
+        } else {
+            inline.iter_mut().zip(iovecs).for_each(|(place, iovec)| *place = iovec);
+        }
+        Iovecs { inline, count, spilled }
+    }
+
+    /// Address and count for C. The address is good for as long as `self` stays where it is.
+    pub(crate) fn as_raw(&self) -> (*const libc::iovec, c_int) {
+        let start = if self.spilled.is_empty() { self.inline.as_ptr() } else { self.spilled.as_ptr() };
+        (start, c_int::try_from(self.count).unwrap_or(c_int::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_stand_inside_and_many_outside() {
+        for count in [0, 1, INLINE, INLINE + 1, 100] {
+            let bytes = vec![0_u8; count];
+            let iovecs = Iovecs::new(bytes.iter().enumerate().map(|(at, byte)| (&raw const *byte, at)));
+            let (start, len) = iovecs.as_raw();
+            assert_eq!(len as usize, count);
+            for at in 0..count {
+                // SAFETY: the array has `count` elements.
+                let iovec = unsafe { *start.add(at) };
+                assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (&raw const bytes[at], at));
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One asynchronous operation of librbd: a single block of memory that the future and the completion share.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::task::{Context, Poll};
+
+use librbd_sys as sys;
+
+use super::RawResult;
+use super::call::check;
+use super::lane::Lane;
+use super::slot::{Left, Slot};
+use super::thread::CallbackMark;
+
+/// What an operation owns until librbd is done with it: buffers, and where results are written to.
+pub(crate) trait Payload: Send + 'static {
+    type Output: 'static;
+
+    /// What librbd's result and the buffers amount to.
+    fn finish(self, result: isize) -> RawResult<Self::Output>;
+}
+
+/// The block. The payload belongs to librbd until the slot is complete.
+struct Node<P> {
+    slot: Slot,
+    /// Null for operations that are not counted. Not an Arc: see the module `lane`.
+    lane: *const Lane,
+    payload: UnsafeCell<P>,
+}
+
+/// The future's share of an operation in flight. Dropping it leaves the operation to itself: there is no cancel in librbd.
+///
+/// Typed by what comes out, not by what the operation owns.
+pub(crate) struct Op<T: 'static> {
+    /// `None` once the result was taken.
+    node: Option<NonNull<c_void>>,
+    calls: &'static Calls<T>,
+}
+
+/// What can be done with a node of some payload by an address without its type. All demand our share of it.
+struct Calls<T> {
+    poll: unsafe fn(NonNull<c_void>, &mut Context<'_>) -> Poll<RawResult<T>>,
+    detach: unsafe fn(NonNull<c_void>),
+}
+
+// SAFETY: only payloads that are Send are put into nodes, and the slot orders the hand-over. What comes out is made from the
+// payload on the thread that takes it.
+unsafe impl<T> Send for Op<T> {}
+// SAFETY: a shared reference gives access to nothing.
+unsafe impl<T> Sync for Op<T> {}
+
+impl<T> std::fmt::Debug for Op<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Op").field("taken", &self.node.is_none()).finish()
+    }
+}
+
+impl<T> Op<T> {
+    /// Submits an operation: `call` gets the payload at its final address, and the completion to pass on.
+    ///
+    /// The completion may run before this returns.
+    ///
+    /// # Safety
+    /// `call` must make one librbd call that either takes the completion and returns 0, or returns a negative number and
+    /// does not take it. librbd may use of the payload only what stays valid until the completion has run. The lane must
+    /// stay valid until all that entered it have left.
+    pub(crate) unsafe fn submit<P: Payload<Output = T>>(
+        lane: Option<&Lane>,
+        payload: P,
+        call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,
+    ) -> RawResult<Op<T>> {
+        let node = Box::new(Node {
+            slot: Slot::new(),
+            lane: lane.map_or(ptr::null(), ptr::from_ref),
+            payload: UnsafeCell::new(payload),
+        });
+        let node = NonNull::from(Box::leak(node));
+        let mut completion = ptr::null_mut();
+        // SAFETY: the callback is made for this type of node; the out pointer lives through the call.
+        let created = check(unsafe {
+            sys::rbd_aio_create_completion(node.as_ptr().cast(), Some(completed::<P>), &raw mut completion)
+        });
+        if let Err(errno) = created {
+            // SAFETY: nobody else has the node.
+            drop(unsafe { Box::from_raw(node.as_ptr()) });
+            return Err(errno);
+        }
+        if let Some(lane) = lane {
+            lane.enter();
+        }
+        // SAFETY: the node lives, since our own share of it does.
+        let payload = unsafe { (*node.as_ptr()).payload.get() };
+        if let Err(errno) = check(call(payload, completion)) {
+            // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered the lane.
+            unsafe {
+                sys::rbd_aio_release(completion);
+                if let Some(lane) = lane {
+                    Lane::leave(lane);
+                }
+                drop(Box::from_raw(node.as_ptr()));
+            }
+            return Err(errno);
+        }
+        Ok(Op { node: Some(node.cast()), calls: Node::<P>::CALLS })
+    }
+
+    /// The outcome, or later a wake.
+    ///
+    /// # Panics
+    /// When it is polled after it was ready.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<RawResult<T>> {
+        let node = self.node.expect("polled after it was ready");
+        // SAFETY: we have our share, and give it up when it is used up.
+        let outcome = unsafe { (self.calls.poll)(node, context) };
+        if outcome.is_ready() {
+            self.node = None;
+        }
+        outcome
+    }
+}
+
+impl<T> Drop for Op<T> {
+    fn drop(&mut self) {
+        if let Some(node) = self.node {
+            // SAFETY: we have our share, and it is not used any more.
+            unsafe { (self.calls.detach)(node) }
+        }
+    }
+}
+
+impl<P: Payload> Node<P> {
+    const CALLS: &'static Calls<P::Output> = &Calls { poll: Self::poll, detach: Self::detach };
+
+    /// # Safety
+    /// `node` is a `Node<P>` of which the caller has the future's share. It is used up when this is ready.
+    unsafe fn poll(node: NonNull<c_void>, context: &mut Context<'_>) -> Poll<RawResult<P::Output>> {
+        let node = node.cast::<Node<P>>();
+        // SAFETY: our share keeps the node alive. Only the slot is borrowed: the payload may be librbd's.
+        match unsafe { &(*node.as_ptr()).slot }.poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => {
+                // SAFETY: the completion has left, so the node is ours alone.
+                let node = unsafe { Box::from_raw(node.as_ptr()) };
+                Poll::Ready(node.payload.into_inner().finish(result))
+            }
+        }
+    }
+
+    /// # Safety
+    /// `node` is a `Node<P>` of which the caller has the future's share and gives it up.
+    unsafe fn detach(node: NonNull<c_void>) {
+        let node = node.cast::<Node<P>>();
+        // SAFETY: our share keeps the node alive up to here, and is given up once.
+        if let Left::Last = unsafe { Slot::detach(&raw const (*node.as_ptr()).slot) } {
+            // SAFETY: the completion has left before, so the node is ours alone.
+            drop(unsafe { Box::from_raw(node.as_ptr()) });
+        }
+    }
+}
+
+/// What librbd calls when an operation ends.
+///
+/// # Safety
+/// `arg` must be the `Node<P>` that the completion was created with, whose completion did not run yet.
+unsafe extern "C" fn completed<P: Payload>(completion: sys::rbd_completion_t, arg: *mut c_void) {
+    let _mark = CallbackMark::set();
+    let node: *mut Node<P> = arg.cast();
+    // SAFETY: librbd gives us its completion, which we created and release here, once.
+    let result = unsafe {
+        let result = sys::rbd_aio_get_return_value(completion);
+        sys::rbd_aio_release(completion);
+        result
+    };
+    // SAFETY: the completion's share keeps the node alive until `complete`.
+    let lane = unsafe { (*node).lane };
+    if !lane.is_null() {
+        // SAFETY: entered by `submit`, which was promised that the lane is valid until everybody has left.
+        unsafe { Lane::leave(lane) };
+    }
+    // SAFETY: the node is alive, and this runs once.
+    match unsafe { Slot::complete(&raw const (*node).slot, result) } {
+        Left::First(None) => {}
+        Left::First(Some(waker)) => contain(|| waker.wake()),
+        // SAFETY: the future has left before, so the node is ours alone.
+        Left::Last => contain(|| drop(unsafe { Box::from_raw(node) })),
+    }
+}
+
+/// Runs foreign code (a waker, the drop of a buffer's owner). A panic must not cross into C, and here is nobody to resume
+/// it: its message has been printed, and the rest is forgotten.
+fn contain(foreign: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(foreign)) {
+        std::mem::forget(panic);
+    }
+}
