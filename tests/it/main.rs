@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::pedantic)]
 
 mod cli;
+mod aio;
 mod cluster;
 mod encryption;
 mod groups;

@@ -1,0 +1,77 @@
+//! Deadlines: a stuck operation costs its buffer, and nobody's time.
+
+use std::time::{Duration, Instant};
+
+use super::{Freezer, Tracked, eventually, within};
+use crate::support::Space;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_stuck_operation_is_given_up_on_and_its_buffer_freed_when_it_ends() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let tracked = Tracked::default();
+    let frozen = freezer.freeze();
+    let start = Instant::now();
+    let write = image.aio().write(0, tracked.bytes(4096)).deadline(Duration::from_millis(300));
+    let read = image.aio().read(0, 4096).deadline(Duration::from_millis(150));
+    let error = write.wait().unwrap_err();
+    assert!(start.elapsed() >= Duration::from_millis(300) && start.elapsed() < Duration::from_secs(5));
+    let text = error.to_string();
+    assert!(error.is_timed_out(), "{text}");
+    assert!(
+        text.contains("cannot write 4096 bytes at offset 0 of image 'rbd/frozen-")
+            && text.contains("it did not end within 300ms; it goes on by itself, and may still take effect"),
+        "{text}"
+    );
+    assert!(read.wait().unwrap_err().is_timed_out());
+    assert!(!tracked.is_freed());
+    drop(frozen);
+    eventually("the buffer is freed", || tracked.is_freed());
+    let read = image.aio().read(0, 4096).deadline(LIMIT);
+    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0x77; 4096][..], "the write took effect late");
+}
+
+#[test]
+fn deadlines_in_an_executor_wake_their_tasks() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let frozen = freezer.freeze();
+    let start = Instant::now();
+    let late = runtime.block_on(async {
+        let stuck: Vec<_> = (1..6)
+            .map(|n| {
+                let read = image.aio().read(n * 4096, 4096).deadline(Duration::from_millis(100 * n));
+                tokio::task::spawn(async move { (n, read.await, Instant::now()) })
+            })
+            .collect();
+        let mut late = Vec::new();
+        for task in stuck.into_iter().map(|task| async move { task.await.unwrap() }) {
+            late.push(task.await);
+        }
+        late
+    });
+    for (n, outcome, end) in late {
+        let after = end - start;
+        assert!(outcome.unwrap_err().is_timed_out());
+        let wanted = Duration::from_millis(100 * n);
+        assert!(after >= wanted && after < wanted + Duration::from_secs(3), "{n}: {after:?}");
+    }
+    drop(frozen);
+    within(LIMIT, || image.close()).unwrap();
+}
+
+#[test]
+fn an_operation_in_time_does_not_notice() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    for after in [Duration::MAX, Duration::from_secs(60)] {
+        image.aio().write(0, vec![1; 512].into()).deadline(after).wait().unwrap();
+        assert_eq!(image.aio().read(0, 512).deadline(after).wait().unwrap(), [1; 512][..]);
+    }
+    let error = image.aio().read(1 << 20, 1).deadline(LIMIT).wait().unwrap_err();
+    assert!(!error.is_timed_out(), "{error}");
+}

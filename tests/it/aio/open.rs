@@ -1,0 +1,86 @@
+//! Opening without blocking, and giving up on it.
+
+use std::time::{Duration, Instant};
+
+use rbd::{ErrorKind, ObjectKind};
+
+use super::{Freezer, eventually, within};
+use crate::support::{Space, unique};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn by_name_by_id_read_only_and_at_a_snapshot() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").start().wait().unwrap();
+    image.aio().write(0, vec![5; 512].into()).wait().unwrap();
+    let id = image.id().unwrap();
+    let by_id = space.open_by_id(&id).start().wait().unwrap();
+    assert_eq!(by_id.aio().read(0, 512).wait().unwrap(), [5; 512][..]);
+    for read_only in [space.open("foo").read_only(), space.open_by_id(&id).read_only()] {
+        let read_only = read_only.start().wait().unwrap();
+        assert!(read_only.is_read_only());
+        assert!(read_only.write_all_at(&[1], 0).unwrap_err().is_read_only());
+    }
+    by_id.start_close().wait().unwrap();
+    assert_eq!(image.watchers().unwrap().len(), 1);
+    image.start_close().wait().unwrap();
+    assert!(space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_missing_is_told_apart() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let missing = |name: &str, snapshot: Option<&str>| {
+        let open = space.open(name);
+        let open = if let Some(snapshot) = snapshot { open.snapshot(snapshot) } else { open };
+        let error = open.start().wait().unwrap_err();
+        let ErrorKind::NotFound { what } = error.kind() else { panic!("{error}") };
+        *what
+    };
+    assert_eq!(missing("bar", None), ObjectKind::Image);
+    assert_eq!(missing("bar", Some("s")), ObjectKind::Image);
+    assert_eq!(missing("foo", Some("s")), ObjectKind::Snapshot);
+    let error = space.open("").start().wait().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+    let error = space.open("a\0b").start().wait().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+}
+
+/// In another binding this hangs the process for ever.
+#[test]
+fn an_opening_that_is_dropped_closes_what_it_opens() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let watchers = || space.open("foo").read_only().run().unwrap().watchers().unwrap().len();
+    for wait in [0, 1, 5, 20, 100] {
+        // A connection of its own, whose last reference the opening has.
+        let cluster = crate::support::builder().connect().unwrap();
+        let ioctx = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+        let opening = ioctx.open("foo").start();
+        drop((cluster, ioctx));
+        std::thread::sleep(Duration::from_millis(wait));
+        drop(opening);
+        eventually("it is closed", || watchers() == 0);
+    }
+}
+
+#[test]
+fn a_stuck_opening_can_be_given_up_on() {
+    let freezer = Freezer::get();
+    let pool = freezer.connect().ioctx("rbd").unwrap();
+    let name = unique("frozen");
+    pool.create(&name, 1 << 20).run().unwrap();
+    let frozen = freezer.freeze();
+    let start = Instant::now();
+    let error = pool.open(&name).start().deadline(Duration::from_millis(200)).wait().unwrap_err();
+    assert!(error.is_timed_out() && start.elapsed() < Duration::from_secs(5), "{error} after {:?}", start.elapsed());
+    drop(pool.open(&name).start());
+    drop(frozen);
+    let watchers = || pool.open(&name).read_only().run().unwrap().watchers().unwrap().len();
+    std::thread::sleep(Duration::from_millis(300));
+    eventually("both are closed", || watchers() == 0);
+    within(LIMIT, move || pool.open(&name).start().wait().unwrap().start_close().wait()).unwrap();
+}
