@@ -48,7 +48,7 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_read`.
     #[doc(alias = "rbd_aio_read")]
     #[doc(alias = "rbd_aio_read2")]
-    pub fn read(&self, offset: u64, len: usize) -> Op<Bytes> {
+    pub fn read(self, offset: u64, len: usize) -> Op<Bytes> {
         let about = self.about("read", offset, len as u64);
         self.submit(about, true, |raw| Ok(raw.aio_read(offset, len)?))
     }
@@ -57,7 +57,7 @@ impl Aio<'_> {
     /// allocated for the data. When the read fails, the buffer is dropped.
     ///
     /// Implements: `rbd_aio_read`.
-    pub fn read_into(&self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
+    pub fn read_into(self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
         let about = self.about("read", offset, len as u64);
         self.submit(about, true, |raw| Ok(raw.aio_read_into(offset, len, buffer)?))
     }
@@ -68,7 +68,7 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
-    pub fn read_vectored(&self, offset: u64, buffers: Vec<BytesMut>) -> Op<Vec<BytesMut>> {
+    pub fn read_vectored(self, offset: u64, buffers: Vec<BytesMut>) -> Op<Vec<BytesMut>> {
         let len: usize = buffers.iter().map(BytesMut::len).sum();
         let about = self.about("read", offset, len as u64);
         if let Some(op) = self.refuse_count(&about, buffers.len()) {
@@ -82,7 +82,7 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_write`.
     #[doc(alias = "rbd_aio_write")]
     #[doc(alias = "rbd_aio_write2")]
-    pub fn write(&self, offset: u64, data: Bytes) -> Op<()> {
+    pub fn write(self, offset: u64, data: Bytes) -> Op<()> {
         let about = self.about("write", offset, data.len() as u64);
         self.submit(about, true, |raw| Ok(raw.aio_write(offset, data)?))
     }
@@ -93,7 +93,7 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
-    pub fn write_vectored(&self, offset: u64, data: Vec<Bytes>) -> Op<()> {
+    pub fn write_vectored(self, offset: u64, data: Vec<Bytes>) -> Op<()> {
         let about = self.about("write", offset, sum(&data));
         if let Some(op) = self.refuse_count(&about, data.len()) {
             return op;
@@ -105,7 +105,7 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
-    pub fn discard(&self, offset: u64, len: u64) -> Op<()> {
+    pub fn discard(self, offset: u64, len: u64) -> Op<()> {
         let about = self.about("discard", offset, len);
         self.submit(about, false, |raw| Ok(raw.aio_discard(offset, len)?))
     }
@@ -114,7 +114,7 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
-    pub fn write_zeroes(&self, offset: u64, len: u64) -> Op<()> {
+    pub fn write_zeroes(self, offset: u64, len: u64) -> Op<()> {
         let about = self.about("write zeroes to", offset, len);
         self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false)?))
     }
@@ -122,7 +122,7 @@ impl Aio<'_> {
     /// Makes a range read as zeros and keeps space allocated for it.
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
-    pub fn write_zeroes_thick(&self, offset: u64, len: u64) -> Op<()> {
+    pub fn write_zeroes_thick(self, offset: u64, len: u64) -> Op<()> {
         let about = self.about("write zeroes to", offset, len);
         self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, true)?))
     }
@@ -131,12 +131,12 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
-    pub fn write_same(&self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
+    pub fn write_same(self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
         let about = self.about("write a pattern to", offset, len);
         let unit = pattern.len() as u64;
         if unit == 0 || len % unit != 0 {
             let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
-            return Op::refused(self.image.refuse("write a pattern to", why), about);
+            return Op::ended(Err(self.image.refuse("write a pattern to", why)), about);
         }
         self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern)?))
     }
@@ -146,10 +146,14 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
-    pub fn compare_and_write(&self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
+    pub fn compare_and_write(self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
         let about = self.about("compare and write", offset, data.len() as u64);
         if let Err(error) = self.same_length(expected.len() as u64, data.len() as u64) {
-            return Op::refused(error, about);
+            return Op::ended(Err(error), about);
+        }
+        if data.is_empty() {
+            // librbd 16.2 aborts the process on an empty request.
+            return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
         }
         self.submit(about, true, |raw| Ok(raw.aio_compare_and_write(offset, expected, data)?))
     }
@@ -161,13 +165,21 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_compare_and_writev`.
     #[doc(alias = "rbd_aio_compare_and_writev")]
-    pub fn compare_and_write_vectored(&self, offset: u64, expected: Vec<Bytes>, data: Vec<Bytes>) -> Op<Compare> {
+    pub fn compare_and_write_vectored(
+        self,
+        offset: u64,
+        expected: Vec<Bytes>,
+        data: Vec<Bytes>,
+    ) -> Op<Compare> {
         let about = self.about("compare and write", offset, sum(&data));
         if let Some(op) = self.refuse_count(&about, expected.len().min(data.len())) {
             return op;
         }
         if let Err(error) = self.same_length(sum(&expected), sum(&data)) {
-            return Op::refused(error, about);
+            return Op::ended(Err(error), about);
+        }
+        if sum(&data) == 0 {
+            return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
         }
         self.submit(about, true, |raw| {
             raw.aio_compare_and_writev(offset, Gathered::new(expected), Gathered::new(data))
@@ -178,34 +190,34 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
-    pub fn flush(&self) -> Op<()> {
+    pub fn flush(self) -> Op<()> {
         let image = Arc::clone(self.image.label());
         let about = About { image, operation: "flush", range: None };
         self.submit(about, false, |raw| Ok(raw.aio_flush()?))
     }
 
-    fn about(&self, operation: &'static str, offset: u64, len: u64) -> About {
+    fn about(self, operation: &'static str, offset: u64, len: u64) -> About {
         About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)) }
     }
 
     /// Checks the request and submits it. One with data has a limit to its length.
     fn submit<T: 'static>(
-        &self,
+        self,
         about: About,
         data: bool,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
     ) -> Op<T> {
         if let Err(error) = self.check(&about, data) {
-            return Op::refused(error, about);
+            return Op::ended(Err(error), about);
         }
         event!(about);
         match submit(self.image.raw()) {
             Ok(op) => Op::submitted(op, about),
-            Err(failure) => Op::refused(about.error_of(failure), about),
+            Err(failure) => Op::ended(Err(about.error_of(failure)), about),
         }
     }
 
-    fn check(&self, about: &About, data: bool) -> Result<()> {
+    fn check(self, about: &About, data: bool) -> Result<()> {
         if self.image.raw().is_queued() {
             let why = "this image's completions go to a Queue: submit there, or open the image a second time";
             return Err(self.image.refuse(about.operation, why));
@@ -218,7 +230,7 @@ impl Aio<'_> {
         self.image.check_range(about.operation, offset, len)
     }
 
-    fn same_length(&self, expected: u64, data: u64) -> Result<(), Error> {
+    fn same_length(self, expected: u64, data: u64) -> Result<(), Error> {
         if expected == data {
             return Ok(());
         }
@@ -227,12 +239,12 @@ impl Aio<'_> {
     }
 
     /// C counts buffers from 1 to what fits an int.
-    fn refuse_count<T>(&self, about: &About, count: usize) -> Option<Op<T>> {
+    fn refuse_count<T>(self, about: &About, count: usize) -> Option<Op<T>> {
         if (1..=i32::MAX as usize).contains(&count) {
             return None;
         }
         let error = self.image.refuse(about.operation, format!("{count} buffers: at least one is needed"));
-        Some(Op::refused(error, about.clone()))
+        Some(Op::ended(Err(error), about.clone()))
     }
 }
 

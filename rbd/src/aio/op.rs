@@ -35,8 +35,8 @@ pub struct Op<T: 'static> {
 #[derive(Debug)]
 enum Flight<T: 'static> {
     Submitted(raw::op::Op<T>),
-    /// Refused before it was submitted; empty once it was told.
-    Refused(Option<Error>),
+    /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
+    Ended(Option<Result<T>>),
 }
 
 /// What an error of the operation must say.
@@ -88,8 +88,8 @@ impl<T: 'static> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }
 
-    pub(super) fn refused(error: Error, about: About) -> Op<T> {
-        Op { flight: Flight::Refused(Some(error)), about }
+    pub(super) fn ended(outcome: Result<T>, about: About) -> Op<T> {
+        Op { flight: Flight::Ended(Some(outcome)), about }
     }
 
     /// Waits for the end of the operation on this thread. Blocks.
@@ -107,6 +107,9 @@ impl<T: 'static> Op<T> {
     }
 }
 
+/// What comes out is not pinned: it is made when it is taken.
+impl<T: 'static> Unpin for Op<T> {}
+
 /// # Panics
 /// When it is polled again after it was ready.
 impl<T: 'static> Future for Op<T> {
@@ -119,7 +122,7 @@ impl<T: 'static> Future for Op<T> {
                 event!(about, outcome.as_ref().err());
                 outcome.map_err(|errno| about.error(errno))
             }),
-            Flight::Refused(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
+            Flight::Ended(outcome) => Poll::Ready(outcome.take().expect("polled after it was ready")),
         }
     }
 }

@@ -29,9 +29,15 @@ pub struct Opening {
 #[derive(Debug)]
 enum State {
     Refused(Option<Error>),
-    Opening { op: raw::op::Op<raw::image::Image>, parts: Option<Parts> },
+    Opening {
+        op: raw::op::Op<raw::image::Image>,
+        parts: Option<Parts>,
+    },
     /// A snapshot was not found, or its image: opening the image alone tells which.
-    Probing { op: raw::op::Op<raw::image::Image>, error: Option<Error> },
+    Probing {
+        op: raw::op::Op<raw::image::Image>,
+        error: Option<Error>,
+    },
 }
 
 impl OpenImage<'_> {
@@ -56,7 +62,8 @@ impl OpenImage<'_> {
     #[doc(alias = "rbd_aio_open_by_id_read_only")]
     pub fn start(self) -> Opening {
         let about = About { image: Arc::new(self.label()), operation: "open", range: None };
-        let refused = |error| Opening { state: State::Refused(Some(error)), about: about.clone(), log_mark: 0 };
+        let refused =
+            |error| Opening { state: State::Refused(Some(error)), about: about.clone(), log_mark: 0 };
         let parts = match self.check() {
             Ok(parts) => parts,
             Err(error) => return refused(error),

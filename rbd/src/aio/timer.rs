@@ -114,7 +114,10 @@ mod tests {
         let (sender, rings) = channel();
         let now = Instant::now();
         let set = |millis, number| {
-            Alarm::new(now + Duration::from_millis(millis), Waker::from(Arc::new(Ring(sender.clone(), number))))
+            Alarm::new(
+                now + Duration::from_millis(millis),
+                Waker::from(Arc::new(Ring(sender.clone(), number))),
+            )
         };
         let _alarms = [set(90, 3), set(30, 1), set(10, 0), set(60, 2)];
         drop(set(20, 9));

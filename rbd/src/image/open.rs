@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::sync::Arc;
 
-use super::{Image, Label};
 use super::snapshot::SnapshotRef;
+use super::{Image, Label};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;

@@ -117,7 +117,10 @@ impl<B: Send + 'static> Payload for Comparison<B> {
 
 impl Gathered {
     pub(crate) fn new(buffers: Vec<Bytes>) -> Gathered {
-        Gathered { iovecs: Iovecs::new(buffers.iter().map(|buffer| (buffer.as_ptr(), buffer.len()))), _buffers: buffers }
+        Gathered {
+            iovecs: Iovecs::new(buffers.iter().map(|buffer| (buffer.as_ptr(), buffer.len()))),
+            _buffers: buffers,
+        }
     }
 }
 

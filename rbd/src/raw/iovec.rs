@@ -25,7 +25,8 @@ impl std::fmt::Debug for Iovecs {
 impl Iovecs {
     pub(crate) fn new(buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) -> Iovecs {
         let count = buffers.len();
-        let iovecs = buffers.map(|(start, len)| libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len });
+        let iovecs =
+            buffers.map(|(start, len)| libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len });
         let mut inline = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; INLINE];
         let mut spilled = Vec::new();
         if count > INLINE {

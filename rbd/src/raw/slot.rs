@@ -72,7 +72,11 @@ impl Slot {
             // SAFETY: the state said that a waker is stored and that the future is not at it; TAKING keeps it away.
             waker = slot.waker.with_mut(|cell| unsafe { (*cell).take() });
         }
-        if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 { Left::First(waker) } else { Left::Last }
+        if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 {
+            Left::First(waker)
+        } else {
+            Left::Last
+        }
     }
 
     /// The result, or later a wake of this context's task.
@@ -91,10 +95,7 @@ impl Slot {
             }
             // LOCKED here is our own, left by a waker that panicked while it was cloned.
             if state & LOCKED != 0
-                || self
-                    .state
-                    .compare_exchange(state, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
+                || self.state.compare_exchange(state, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
                 break;
             }
@@ -127,8 +128,7 @@ impl Slot {
         // SAFETY: valid until the store of DETACHED below, after which `slot` is not used.
         let slot = unsafe { &*this };
         // A waker keeps a whole task alive: let it go now, not when the operation ends.
-        let unlisted =
-            slot.state.compare_exchange(SET, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let unlisted = slot.state.compare_exchange(SET, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok();
         // SAFETY: LOCKED keeps the completion away.
         let waker = if unlisted { slot.waker.with_mut(|cell| unsafe { (*cell).take() }) } else { None };
         let before = slot.state.fetch_or(DETACHED, Ordering::AcqRel);

@@ -135,7 +135,8 @@ mod in_every_order {
     fn model(future: impl Fn(&Slot) -> bool + Sync + Send + Clone + 'static) {
         loom::model(move || {
             let freed = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
-            let shared = Box::into_raw(Box::new(Shared { slot: Slot::new(), _freed: Freed(Arc::clone(&freed)) }));
+            let shared =
+                Box::into_raw(Box::new(Shared { slot: Slot::new(), _freed: Freed(Arc::clone(&freed)) }));
             let completion = Pointer(shared);
             let completer = thread::spawn(move || {
                 let completion = completion;

@@ -48,18 +48,22 @@ fn a_future_can_be_dropped_at_every_point() {
         let mut read = image.aio().read(round * 4096, 4096);
         let mut write = image.aio().write(round * 4096, tracked.bytes(512));
         let vector = image.aio().read_vectored(0, vec![BytesMut::zeroed(512); 12]);
+        let mut probe = image.aio().read(0, 512);
         if round % 3 > 0 {
             poll_once(&mut read);
             poll_once(&mut write);
         }
         if round % 3 > 1 {
-            std::thread::sleep(Duration::from_micros(round * 4));
+            std::thread::sleep(Duration::from_micros(round * 10));
         }
         drop(vector);
-        finished += u32::from(tracked.is_freed());
+        finished += u32::from(poll_once(&mut probe));
         drop((read, write));
     }
-    assert!(finished > 0 && finished < 600, "{finished} of 600 were dropped late: both sides are meant to occur");
+    assert!(
+        finished > 20 && finished < 580,
+        "{finished} of 600 were dropped late: both sides are meant to occur"
+    );
 }
 
 #[test]

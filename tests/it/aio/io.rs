@@ -56,8 +56,14 @@ fn nothing_is_a_valid_amount() {
     aio.write(5, Bytes::new()).wait().unwrap();
     aio.discard(0, 0).wait().unwrap();
     aio.write_zeroes(0, 0).wait().unwrap();
+    aio.write_same(0, 0, Bytes::from_static(b"ab")).wait().unwrap();
+    aio.write_vectored(0, vec![Bytes::new(); 20]).wait().unwrap();
     assert_eq!(aio.read_vectored(0, vec![BytesMut::new()]).wait().unwrap(), [BytesMut::new()]);
     assert_eq!(aio.compare_and_write(0, Bytes::new(), Bytes::new()).wait().unwrap(), Compare::Written);
+    assert_eq!(image.compare_and_write(0, &[], &[]).unwrap(), Compare::Written);
+    image.write_same(0, 0, b"ab").unwrap();
+    image.discard(0, 0).unwrap();
+    image.write_zeroes(0, 0).unwrap();
 }
 
 /// Others have written the capacity, and with it whatever the heap held.

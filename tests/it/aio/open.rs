@@ -76,7 +76,11 @@ fn a_stuck_opening_can_be_given_up_on() {
     let frozen = freezer.freeze();
     let start = Instant::now();
     let error = pool.open(&name).start().deadline(Duration::from_millis(200)).wait().unwrap_err();
-    assert!(error.is_timed_out() && start.elapsed() < Duration::from_secs(5), "{error} after {:?}", start.elapsed());
+    assert!(
+        error.is_timed_out() && start.elapsed() < Duration::from_secs(5),
+        "{error} after {:?}",
+        start.elapsed()
+    );
     drop(pool.open(&name).start());
     drop(frozen);
     let watchers = || pool.open(&name).read_only().run().unwrap().watchers().unwrap().len();

@@ -62,7 +62,11 @@ fn the_last_reference_dropped_in_a_wake() {
             &mut read,
             &once(move || {
                 let thread = std::thread::current().name().unwrap_or_default().to_owned();
-                if explicit { image.close().unwrap() } else { drop(image) }
+                if explicit {
+                    image.close().unwrap()
+                } else {
+                    drop(image)
+                }
                 sender.send(thread).unwrap();
             }),
         );
@@ -128,7 +132,8 @@ fn an_executor_that_polls_inside_the_wake() {
             sender.send(task).unwrap();
         });
     }
-    let mut tasks: Vec<u64> = (0..8).map(|_| finished.recv_timeout(LIMIT).expect("it runs through")).collect();
+    let mut tasks: Vec<u64> =
+        (0..8).map(|_| finished.recv_timeout(LIMIT).expect("it runs through")).collect();
     tasks.sort_unstable();
     assert_eq!(tasks, (0..8).collect::<Vec<_>>());
     drop(image);
@@ -195,7 +200,10 @@ fn waiting_on_librbds_thread_is_refused_and_does_not_hang() {
     );
     drop(frozen);
     let text = refused.recv_timeout(LIMIT).expect("it does not hang");
-    assert!(text.contains("a callback or wake on a thread of librbd's cannot wait for librbd (EDEADLK 35)"), "{text}");
+    assert!(
+        text.contains("a callback or wake on a thread of librbd's cannot wait for librbd (EDEADLK 35)"),
+        "{text}"
+    );
 }
 
 #[test]
