@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::builder::Builder;
 use crate::daemon::Daemon;
 use crate::daemons::Daemons;
@@ -156,15 +158,32 @@ impl TestCluster {
                     })
                 })
             }
-            Daemon::Mgr if !self.wanted.mgr => {
+            Daemon::Mgr | Daemon::RbdMirror if !self.wanted.mgr => {
                 Err(Error::Invalid("the cluster was built without a manager".to_owned()))
             }
             Daemon::Mgr => {
                 daemons.start(daemon)?;
                 ready::wait_for_mgr(&self.access, &mut daemons, NOTICE)
             }
-            Daemon::RbdMirror => Err(Error::Invalid("use start_rbd_mirror for the first start".to_owned())),
+            Daemon::RbdMirror => {
+                self.access.user("rbd-mirror.a", &[("mon", "profile rbd-mirror"), ("osd", "profile rbd")])?;
+                daemons.start(daemon)?;
+                ready::wait(&mut daemons, "the mirror daemon to report itself", NOTICE, || {
+                    let status = self.access.mon_query("status", Value::Null)?;
+                    let daemons = &status["servicemap"]["services"]["rbd-mirror"]["daemons"];
+                    let known =
+                        daemons.as_object().is_some_and(|all| all.keys().any(|name| name != "summary"));
+                    Ok(if known { Probe::Ready(()) } else { Probe::NotYet("it did not yet".to_owned()) })
+                })
+            }
         }
+    }
+
+    /// Starts the daemon that mirrors images from another cluster to this one; [`start_daemon`](Self::start_daemon) with
+    /// [`Daemon::RbdMirror`]. It needs a manager and the program `rbd-mirror`, a package of its own. The peers of a pool
+    /// are for the caller to set.
+    pub fn start_rbd_mirror(&self) -> Result<()> {
+        self.start_daemon(Daemon::RbdMirror)
     }
 
     /// Freezes a daemon (SIGSTOP): it keeps its connections and answers nothing.

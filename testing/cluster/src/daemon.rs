@@ -85,7 +85,9 @@ impl Process {
         let output = File::options().create(true).append(true).open(&stderr).context("opening", &stderr)?;
         let second = output.try_clone().context("duplicating", &stderr)?;
         let mut command = program::command(daemon.program())?;
-        command.arg("-c").arg(directory.join("ceph.conf"));
+        // rbd-mirror makes further connections, for which it looks into the environment.
+        let conf = directory.join("ceph.conf");
+        command.env("CEPH_CONF", &conf).arg("-c").arg(&conf);
         match daemon {
             Daemon::RbdMirror => command.args(["-n", &daemon.entity(), "-f"]),
             _ => command.args(["-i", &daemon.id(), "-f"]),

@@ -66,6 +66,15 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         }
     }
 
+    for (key, value) in [
+        // How often it looks for new peers, 30 s by default.
+        ("rbd mirror pool replayers refresh interval", 1),
+        ("rbd mirror image state check interval", 1),
+        ("rbd mirror leader heartbeat interval", 1),
+    ] {
+        conf.set("client.rbd-mirror.a", key, value);
+    }
+
     for kind in ["mon", "mgr", "osd", "client.rbd-mirror.a"] {
         let name = if kind.starts_with("client") { "rbd-mirror.a" } else { "$name" };
         conf.set(kind, "log file", format_args!("{dir}/log/{name}.log"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rbd_testcluster::{Access, Daemon, Error, ObjectStore, TestCluster};
 
 use crate::processes::is_gone;
-use crate::tools::{rbd, rbd_ok, small};
+use crate::tools::{eventually, rbd, rbd_ok, small};
 
 /// The state of an OSD in the tree.
 fn state(cluster: &Access, name: &str) -> String {
@@ -15,7 +15,7 @@ fn state(cluster: &Access, name: &str) -> String {
 
 /// Three megabytes that no two tests have in common.
 fn content(seed: u64) -> Vec<u8> {
-    (0..3_000_000_u64).map(|i| (i * i >> seed) as u8).collect()
+    (0..3_000_000_u64).map(|i| ((i * i) >> seed) as u8).collect()
 }
 
 fn import(cluster: &Access, image: &str, content: &[u8]) {
@@ -113,4 +113,41 @@ fn monitor_and_manager_can_be_stopped_and_started() {
     cluster.kill_daemon(Daemon::Mon).unwrap();
     cluster.start_daemon(Daemon::Mon).unwrap();
     rbd_ok(&cluster, &["create", "-s", "1", "foo"]);
+}
+
+#[test]
+fn a_mirror_daemon_copies_from_another_cluster() {
+    let here = TestCluster::builder().start().unwrap();
+    let there = TestCluster::builder().start().unwrap();
+    here.start_rbd_mirror().unwrap();
+    for cluster in [&here, &there] {
+        rbd_ok(cluster, &["mirror", "pool", "enable", "rbd", "image"]);
+    }
+    let token =
+        rbd_ok(&there, &["mirror", "pool", "peer", "bootstrap", "create", "--site-name", "there", "rbd"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    let token = file.path().to_str().unwrap();
+    let import =
+        ["mirror", "pool", "peer", "bootstrap", "import", "--site-name", "here", "--direction", "rx-only"];
+    rbd_ok(&here, &[&import[..], &["rbd", token]].concat());
+
+    // A snapshot that was made before the daemon announced itself is not for it.
+    eventually("the daemon is known there", || rbd_ok(&there, &["mirror", "pool", "info"]).contains("UUID"));
+
+    let content = content(2);
+    self::import(&there, "foo", &content);
+    rbd_ok(&there, &["mirror", "image", "enable", "foo", "snapshot"]);
+    eventually("the image is here", || rbd_ok(&here, &["ls"]) == "foo\n");
+    eventually("its content is here", || export(&here, "foo") == content);
+    here.stop_daemon(Daemon::RbdMirror).unwrap();
+}
+
+#[test]
+fn without_a_manager_neither_it_nor_the_mirror_daemon_can_be_started() {
+    let cluster = small();
+    for daemon in [Daemon::Mgr, Daemon::RbdMirror] {
+        let error = cluster.start_daemon(daemon).unwrap_err().to_string();
+        assert_eq!(error, "the cluster was built without a manager");
+    }
 }
