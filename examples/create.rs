@@ -3,14 +3,14 @@
 //!     cargo run --example create -- --size 1G foo
 //!
 //! Unlike the `rbd` command it refuses what librbd changes in silence: fast-diff without object-map, which would be dropped,
-//! and object sizes that are no power of two, which would be rounded.
+//! and sizes of objects that are no power of two, which would be rounded.
 
 mod common;
 
 use std::process::ExitCode;
 
-use common::{ClusterFlags, EINVAL, Failure, ImageFlags, Session, bytes, failed, size};
-use rbd::Features;
+use common::{Bar, ClusterFlags, EINVAL, Failure, ImageFlags, ProgressFlag, Session, bytes, failed, size};
+use rbd::{Features, IoCtx};
 
 /// Create an empty image.
 #[derive(clap::Parser)]
@@ -40,12 +40,23 @@ struct Args {
     /// data pool
     #[arg(long)]
     data_pool: Option<String>,
+    /// number of active journal objects
+    #[arg(long)]
+    journal_splay_width: Option<u64>,
+    /// size of journal objects [4K <= size <= 64M]
+    #[arg(long, value_parser = journal_object_size)]
+    journal_object_size: Option<u64>,
+    /// pool for journal objects
+    #[arg(long)]
+    journal_pool: Option<String>,
+    /// fully allocate storage and zero image
+    #[arg(long)]
+    thick_provision: bool,
     /// image format
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
     image_format: u8,
-    /// accepted and without effect, there is no progress to show
-    #[arg(long)]
-    no_progress: bool,
+    #[command(flatten)]
+    progress: ProgressFlag,
     /// image specification: [<pool-name>/[<namespace>/]]<image-name>
     image_spec: Option<String>,
 }
@@ -80,7 +91,44 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(pool) = &args.data_pool {
         create = create.data_pool(pool);
     }
-    create.run().map_err(failed("create error"))
+    if let Some(objects) = args.journal_splay_width {
+        create = create.journal_splay_width(objects);
+    }
+    if let Some(bytes) = args.journal_object_size {
+        create = create.journal_object_size(bytes);
+    }
+    if let Some(pool) = &args.journal_pool {
+        create = create.journal_pool(pool);
+    }
+    create.run().map_err(failed("create error"))?;
+    if !args.thick_provision {
+        return Ok(());
+    }
+    let bar = Bar::new("Thick provisioning", args.progress.shown());
+    fill(&pool, &spec.image, bar).map_err(failed("thick provisioning failed"))
+}
+
+/// Writes zeroes all over the image, so that its space is taken now and not when it is used.
+fn fill(pool: &IoCtx, name: &str, mut bar: Bar) -> rbd::Result<()> {
+    let mut fill = || -> rbd::Result<()> {
+        let image = pool.open(name).run()?;
+        let size = image.size()?;
+        let step = image.stat()?.object_size * image.stripe_count()?;
+        for offset in (0..size).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            image.write_zeroes_thick(offset, step.min(size - offset))?;
+            let _ = bar.update((offset + step).min(size), size);
+        }
+        image.close()
+    };
+    let result = fill();
+    bar.end(result)
+}
+
+fn journal_object_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        size @ 0x1000..=0x400_0000 => Ok(size),
+        size => Err(format!("{size} bytes are not from 4K to 64M")),
+    }
 }
 
 /// The features that are named; `None` leaves the choice to the configuration.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::num::ParseIntError;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
@@ -104,8 +105,17 @@ pub(super) fn of_command_line(error: &clap::Error) -> Failure {
             Failure::new(1, format_args!("the required argument for option '{option}' is missing"))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let failure = Failure::new(1, format_args!("the argument for option '{option}' is invalid"));
-            match std::error::Error::source(error) {
+            let why = std::error::Error::source(error);
+            // Of an option that takes a plain number, the argument is shown.
+            let argument = match why {
+                Some(why) if why.is::<ParseIntError>() => {
+                    format!(" ('{}')", context(ContextKind::InvalidValue))
+                }
+                _ => String::new(),
+            };
+            let failure =
+                Failure::new(1, format_args!("the argument{argument} for option '{option}' is invalid"));
+            match why {
                 Some(why) => failure.because(why),
                 None => failure,
             }

@@ -20,9 +20,7 @@ impl Bar {
         let percent = (u128::from(done) * 100 / u128::from(total.max(1))) as u64;
         if percent > self.percent {
             self.percent = percent;
-            if percent < 100 {
-                self.line(percent, "");
-            }
+            self.line(percent, "");
         }
         ControlFlow::Continue(())
     }

@@ -126,3 +126,31 @@ fn status_without_and_with_watchers() {
     }
     drop(open);
 }
+
+#[test]
+fn status_of_migrations() {
+    let (pool, other) = (Pool::new(), Pool::new());
+    let moving = |said: &str, image: &str| {
+        for format in FORMATS {
+            let status = same(&[&["status", image][..], format].concat()).out;
+            assert!(status.contains(said), "{status}");
+        }
+    };
+    rbd(&["namespace", "create", &pool.at("space")]);
+    let (from, to) = (pool.at("space/from"), other.at("to"));
+    rbd(&["create", "-s", "8", &from]);
+    rbd(&["migration", "prepare", &from, &to]);
+    moving("prepared", &to);
+    rbd(&["migration", "execute", "--no-progress", &to]);
+    moving("executed", &to);
+    rbd(&["migration", "commit", "--no-progress", &to]);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 20).unwrap();
+    let stream = serde_json::json!({ "type": "file", "file_path": file.path() });
+    let source = serde_json::json!({ "type": "raw", "stream": stream }).to_string();
+    let imported = pool.at("imported");
+    rbd(&["migration", "prepare", "--import-only", "--source-spec", &source, &imported]);
+    moving("file_path", &imported);
+    rbd(&["migration", "abort", "--no-progress", &imported]);
+}

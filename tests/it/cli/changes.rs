@@ -35,6 +35,43 @@ fn create_makes_the_same_images() {
 }
 
 #[test]
+fn create_makes_the_same_journals() {
+    let (pool, data) = (Pool::new(), Pool::new());
+    let flags = ["-s", "1", "--image-feature", "exclusive-lock,journaling", "--journal-pool", &data.name];
+    let flags = [&flags[..], &["--journal-object-size", "8M", "--journal-splay-width", "2"]].concat();
+    let journal = |image: &str| {
+        let info = rbd(&["journal", "info", "--format", "json", "--image", image]);
+        let mut info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let fields = info.as_object_mut().unwrap();
+        fields.retain(|key, _| matches!(key.as_str(), "order" | "splay_width" | "object_pool"));
+        assert_eq!(fields.len(), 3, "{info}");
+        info
+    };
+    rbd(&[&["create", &pool.at("theirs")], &flags[..]].concat());
+    example_succeeds(&[&["create", &pool.at("ours")], &flags[..]].concat());
+    assert_eq!(journal(&pool.at("ours")), journal(&pool.at("theirs")));
+}
+
+#[test]
+fn create_takes_all_space_at_once() {
+    let pool = Pool::new();
+    let used = |image: &str| {
+        let usage = rbd(&["du", "--format", "json", image]);
+        serde_json::from_str::<serde_json::Value>(&usage).unwrap()["images"][0]["used_size"].as_u64()
+    };
+    for flags in [&["-s", "16"][..], &["-s", "9", "--no-progress"]] {
+        let (theirs, ours) =
+            (pool.at(&format!("theirs-{}", flags[1])), pool.at(&format!("ours-{}", flags[1])));
+        let setting = Setting::shared();
+        let expected = setting.rbd(&[&["create", "--thick-provision", &theirs], flags].concat());
+        let said = setting.example(&[&["create", "--thick-provision", &ours], flags].concat());
+        assert_eq!(said, expected, "{flags:?}");
+        assert_eq!(used(&ours), used(&theirs), "{flags:?}");
+        assert_eq!(used(&ours).map(|used| used >> 20), flags[1].parse().ok(), "{flags:?}");
+    }
+}
+
+#[test]
 fn sizes_are_written_alike() {
     let pool = Pool::new();
     for size in

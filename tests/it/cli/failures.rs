@@ -28,6 +28,10 @@ fn create() {
         let message = format!("rbd: the argument for option '{option}' is invalid");
         same_failure(&["create", "-s", "1", &absent, option, value], 1, &message);
     }
+    for option in ["--stripe-count", "--journal-splay-width"] {
+        let message = format!("rbd: the argument ('x') for option '{option}' is invalid");
+        same_failure(&["create", "-s", "1", &absent, option, "x"], 1, &message);
+    }
     same_failure(&["create", &absent, "-s"], 1, "rbd: the required argument for option '--size' is missing");
     same_failure(&["create", &absent, "-s", "1", "--bogus"], 1, "rbd: unrecognised option '--bogus'");
     same_failure(&["create", &absent, "again", "-s", "1"], 1, "rbd: too many arguments");
