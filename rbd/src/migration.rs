@@ -194,7 +194,7 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Copies the data. Clients may use the destination meanwhile.
+    /// Copies the data. Clients may use the destination meanwhile. A break of the progress callback only ends the reports.
     ///
     /// Implements: `rbd_migration_execute_with_progress`.
     #[doc(alias = "rbd_migration_execute")]

@@ -3,15 +3,22 @@
 // What a test needs it unwraps, and it may compare floats and cast as it likes.
 #![allow(missing_docs, clippy::pedantic)]
 
-mod cli;
 mod aio;
+mod cli;
+mod clones;
 mod cluster;
+mod copy;
+mod diff;
 mod encryption;
 mod groups;
 mod images;
 mod io;
 mod locks;
+mod masks;
+mod metadata;
+mod migration;
 mod ownership;
+mod snapshots;
 mod support;
 mod timeouts;
 mod trash;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbd::{Cluster, ClusterBuilder, IoCtx};
+use rbd::{Cluster, ClusterBuilder, IoCtx, SnapshotNamespace};
 
 /// A builder that reaches the shared cluster as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
@@ -53,11 +53,38 @@ impl Deref for Space {
 impl Drop for Space {
     /// As far as it goes: a failed test must not be hidden by a failure here.
     fn drop(&mut self) {
-        for image in self.ioctx.images().unwrap_or_default() {
-            let _ = self.ioctx.remove(&image.name).run();
+        // Clones keep their parents from going: again, until nothing goes any more.
+        let mut left = usize::MAX;
+        loop {
+            let images = self.ioctx.images().unwrap_or_default();
+            if images.is_empty() || images.len() == left {
+                break;
+            }
+            left = images.len();
+            for image in images {
+                let _ = remove(&self.ioctx, &image.name);
+            }
         }
         if let Ok(pool) = self.ioctx.with_namespace("") {
             let _ = pool.remove_namespace(&self.name);
         }
     }
+}
+
+fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
+    let _ = ioctx.migration(name).abort().run();
+    let image = ioctx.open(name).run()?;
+    for snapshot in image.snapshots()? {
+        let _ = match snapshot.namespace {
+            SnapshotNamespace::User => image.remove_snapshot(&snapshot.name).unprotect(true).run(),
+            _ => image.remove_snapshot_by_id(snapshot.id),
+        };
+    }
+    image.close()?;
+    ioctx.remove(name).run()
+}
+
+/// Bytes that differ from each other and from zero, the same for the same seed.
+pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8 ^ seed | 1).collect()
 }

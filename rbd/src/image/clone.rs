@@ -18,6 +18,15 @@ pub enum CloneFormat {
     V2,
 }
 
+impl CloneFormat {
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            CloneFormat::V1 => 1,
+            CloneFormat::V2 => 2,
+        }
+    }
+}
+
 /// Clones an image: see [`IoCtx::clone_image`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
@@ -76,10 +85,7 @@ impl<'a> CloneImage<'a> {
     /// The format. Default: the option `rbd_default_clone_format`, which leaves it to the oldest client that the cluster
     /// admits.
     pub fn format(mut self, format: CloneFormat) -> Self {
-        self.new.clone_format = Some(match format {
-            CloneFormat::V1 => 1,
-            CloneFormat::V2 => 2,
-        });
+        self.new.clone_format = Some(format.number());
         self
     }
 

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use super::Image;
+use super::clone::CloneFormat;
 use crate::error::Result;
+use crate::features::OpFeatures;
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::new_name;
@@ -62,6 +64,9 @@ impl Image {
 
     /// Copies what it shows over another open image, which must not be smaller. What lies behind is left as it is.
     ///
+    /// librbd writes no zeros, so that other data would show through where this image has none; the range is therefore
+    /// zeroed first. A break of the progress callback ends only the reports: librbd copies on.
+    ///
     /// Implements: `rbd_copy_with_progress2`.
     #[doc(alias = "rbd_copy2")]
     #[doc(alias = "rbd_copy_with_progress2")]
@@ -72,6 +77,7 @@ impl Image {
                 let why = format!("{} has {into} bytes, less than its {from}", to.object());
                 return Err(self.refuse("copy", why));
             }
+            to.write_zeroes(0, from)?;
             self.call("copy", |raw| raw.copy_over(&to.raw, progress))
         })
     }
@@ -98,8 +104,7 @@ impl<'a> CopyImage<'a> {
         self
     }
 
-    /// Calls back with the objects copied so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); the part that was copied is removed.
+    /// Calls back with the bytes copied so far and their total. A break ends only the reports: librbd copies on.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -128,8 +133,13 @@ impl<'a> DeepCopyImage<'a> {
         self
     }
 
-    /// Calls back with the objects copied so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); the part that was copied is left.
+    /// The format of the copy of a clone. Default: that of the clone.
+    pub fn format(mut self, format: CloneFormat) -> Self {
+        self.new.clone_format = Some(format.number());
+        self
+    }
+
+    /// Calls back with the objects copied so far and their total. A break ends only the reports: librbd copies on.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -137,9 +147,16 @@ impl<'a> DeepCopyImage<'a> {
 
     /// Copies it. Blocks.
     pub fn run(self) -> Result<()> {
-        let DeepCopyImage { image, ioctx, name, new, progress } = self;
+        let DeepCopyImage { image, ioctx, name, mut new, progress } = self;
         let object = || ioctx.image_object(name);
         let c_name = new_name("deep-copy into", object, name)?;
+        // Left to itself librbd takes the configured format, and fails where that needs a protected snapshot.
+        if !new.flatten
+            && new.clone_format.is_none()
+            && image.op_features()?.contains(OpFeatures::CLONE_CHILD)
+        {
+            new.clone_format = Some(CloneFormat::V2.number());
+        }
         let options = new.options("deep-copy into", object)?;
         let copy = || image.raw.deep_copy(ioctx.raw(), &c_name, &options, progress);
         ioctx.call("deep-copy into", object, copy).map_err(|error| new.explain(ioctx, error))

@@ -167,15 +167,17 @@ impl SnapshotNamespace {
 impl Image {
     /// The snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
     ///
-    /// librbd knows them from the image's header; only for those of groups and the trash the cluster is asked.
+    /// Opens the image once more for it, unless it was opened read-only; then what was there when it was opened is told.
     ///
     /// Implements: `rbd_snap_list`.
     #[doc(alias = "rbd_snap_list")]
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let settled = self.settled()?;
+        let image = settled.as_ref().unwrap_or(self);
         let mut snapshots = Vec::new();
-        for raw in self.call("list the snapshots of", |image| image.snapshots())? {
+        for raw in image.call("list the snapshots of", |raw| raw.snapshots())? {
             let id = raw.id;
-            match self.snapshot_details(raw) {
+            match image.snapshot_details(raw) {
                 Ok(snapshot) => snapshots.push(snapshot),
                 // Removed meanwhile? Only then it may be left out.
                 Err(error) if error.is_not_found() && self.is_gone(id) => {}
@@ -227,16 +229,24 @@ impl Image {
         self.by_snapshot_id("look up", id, |raw| raw.snapshot_name(id))
     }
 
-    /// When a snapshot was taken.
+    /// When a snapshot was taken. Opens the image once more for it, unless it was opened read-only.
     ///
     /// Implements: `rbd_snap_get_timestamp`.
     #[doc(alias = "rbd_snap_get_timestamp")]
     pub fn snapshot_created(&self, id: u64) -> Result<SystemTime> {
-        let time = self.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
+        let settled = self.settled()?;
+        let image = settled.as_ref().unwrap_or(self);
+        let time = image.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
             let object = SnapshotRef::Id(id).object(self.spec());
             Error::invalid("read the time of", object, "the time does not exist in this system")
         })
+    }
+
+    /// Another handle whose list of snapshots does not change, unless this one is such a handle: those that are read-only
+    /// are, as nobody tells them of changes.
+    fn settled(&self) -> Result<Option<Image>> {
+        if self.read_only { Ok(None) } else { self.open_again().map(Some) }
     }
 
     /// Makes a call about a user's snapshot.

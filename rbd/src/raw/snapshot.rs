@@ -82,7 +82,10 @@ impl Image {
         unsafe { grow_string(128, fetch) }
     }
 
+    /// librbd looks the id up without a lock, and **aborts the process** where it is unknown. So the handle must be one that
+    /// nothing refreshes: a read-only one, which registers no watch.
     pub(crate) fn snapshot_time(&self, id: u64) -> RawResult<libc::timespec> {
+        self.snapshot_namespace_type(id)?;
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the image is open; both timespec types are the system's struct timespec.
         check(unsafe { sys::rbd_snap_get_timestamp(self.as_ptr(), id, (&raw mut time).cast()) })?;

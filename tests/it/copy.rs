@@ -1,0 +1,166 @@
+//! Copies, and the upkeep of objects and object maps.
+
+use std::ops::ControlFlow;
+
+use rbd::{CloneFormat, ErrorKind, Features, Flags, Image};
+
+use crate::masks::{Mask, OBJECT, create, features, mask};
+use crate::support::{Space, pattern};
+
+/// `foo` with two objects of data, then `s1`, then other data.
+fn source(space: &Space) -> Image {
+    create(space, "foo", 8 * OBJECT).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&pattern(1, 2 * OBJECT as usize), 0).unwrap();
+    image.create_snapshot("s1").run().unwrap();
+    image.write_all_at(&pattern(2, 2 * OBJECT as usize), OBJECT).unwrap();
+    image
+}
+
+fn content(image: &Image) -> Vec<u8> {
+    let mut data = vec![0; image.size().unwrap() as usize];
+    image.read_exact_at(&mut data, 0).unwrap();
+    data
+}
+
+#[test]
+fn a_copy_has_what_the_handle_shows() {
+    let (space, other) = (Space::new(), Space::new());
+    let image = source(&space);
+    let mut steps = Vec::new();
+    let progress = |done, total| {
+        steps.push((done, total));
+        ControlFlow::Continue(())
+    };
+    let options = image.copy_to(&other, "bar").features(Features::LAYERING).object_size(2 * OBJECT);
+    options.progress(progress).run().unwrap();
+    let bar = other.open("bar").run().unwrap();
+    assert!(content(&bar) == content(&image));
+    assert_eq!(bar.stat().unwrap().object_size, 2 * OBJECT);
+    assert!(bar.features().unwrap().contains(Features::LAYERING));
+    assert!(bar.snapshots().unwrap().is_empty());
+    assert!(!steps.is_empty());
+
+    let then = image.at_snapshot("s1").unwrap();
+    then.copy_to(&space, "old").sparse_size(OBJECT / 2).run().unwrap();
+    let old = space.open("old").read_only().run().unwrap();
+    assert!(content(&old) == content(&then) && content(&old) != content(&image));
+}
+
+#[test]
+fn a_sparse_copy_takes_no_space_for_zeros() {
+    let space = Space::new();
+    create(&space, "foo", 8 * OBJECT).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&vec![0; 4 * OBJECT as usize], 0).unwrap();
+    image.write_all_at(&pattern(1, OBJECT as usize), 0).unwrap();
+    image.flush().unwrap();
+    let used = |name: &str| -> u64 {
+        let image = space.open(name).read_only().run().unwrap();
+        image.diff().collect().unwrap().iter().filter(|extent| extent.exists).map(|extent| extent.len).sum()
+    };
+    image.copy_to(&space, "sparse").run().unwrap();
+    assert_eq!(used("sparse"), OBJECT);
+    assert_eq!(used("foo"), 4 * OBJECT);
+    image.sparsify(4096).run().unwrap();
+    assert_eq!(used("foo"), OBJECT);
+}
+
+#[test]
+fn a_deep_copy_has_the_snapshots_too() {
+    let (space, other) = (Space::new(), Space::new());
+    let image = source(&space);
+    image.create_snapshot("s2").run().unwrap();
+    image.deep_copy_to(&other, "bar").run().unwrap();
+    let bar = other.open("bar").run().unwrap();
+    assert!(content(&bar) == content(&image));
+    let names: Vec<_> = bar.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    assert_eq!(names, ["s1", "s2"]);
+    assert!(content(&bar.at_snapshot("s1").unwrap()) == content(&image.at_snapshot("s1").unwrap()));
+
+    image.at_snapshot("s1").unwrap().deep_copy_to(&other, "old").run().unwrap();
+    let old = other.open("old").run().unwrap();
+    let names: Vec<_> = old.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    assert_eq!(names, ["s1"]);
+}
+
+#[test]
+fn a_deep_copy_of_a_clone_is_one_unless_it_is_flattened() {
+    let space = Space::new();
+    let image = source(&space);
+    space.clone_image("foo", "s1", "clone").format(CloneFormat::V2).run().unwrap();
+    let clone = space.open("clone").run().unwrap();
+    clone.deep_copy_to(&space, "still").run().unwrap();
+    clone.deep_copy_to(&space, "flat").flatten(true).run().unwrap();
+    let open = |name: &str| space.open(name).read_only().run().unwrap();
+    assert!(open("still").parent().unwrap().is_some());
+    assert_eq!(open("flat").parent().unwrap(), None);
+    let then = content(&image.at_snapshot("s1").unwrap());
+    assert!(content(&open("still")) == then && content(&open("flat")) == then);
+}
+
+#[test]
+fn copying_over_another_image_leaves_what_lies_behind() {
+    let space = Space::new();
+    let image = source(&space);
+    for (name, size) in [("big", 10 * OBJECT), ("small", 7 * OBJECT)] {
+        create(&space, name, size).run().unwrap();
+    }
+    let (big, small) = (space.open("big").run().unwrap(), space.open("small").run().unwrap());
+    big.write_all_at(&pattern(9, 10 * OBJECT as usize), 0).unwrap();
+    image.copy_over(&big).run().unwrap();
+    let (head, tail) = (content(&big)[..8 * OBJECT as usize].to_vec(), &content(&big)[8 * OBJECT as usize..]);
+    assert!(head == content(&image));
+    assert!(tail == &pattern(9, 10 * OBJECT as usize)[8 * OBJECT as usize..]);
+    let error = image.copy_over(&small).run().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+}
+
+#[test]
+fn copies_that_cannot_be_are_refused() {
+    let space = Space::new();
+    let image = source(&space);
+    assert!(image.copy_to(&space, "foo").run().unwrap_err().is_exists());
+    assert!(image.deep_copy_to(&space, "foo").run().unwrap_err().is_exists());
+    let invalid = |result: rbd::Result<()>| {
+        let error = result.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+    };
+    invalid(image.copy_to(&space, "a/b").run());
+    for size in [1, 4097, 2048, 2 * OBJECT] {
+        invalid(image.sparsify(size).run());
+        invalid(image.copy_to(&space, "bar").sparse_size(size).run());
+    }
+    // librbd does not listen while it copies: the copy is whole all the same.
+    image.copy_to(&space, "bar").progress(|_, _| ControlFlow::Break(())).run().unwrap();
+    assert!(content(&space.open("bar").run().unwrap()) == content(&image));
+}
+
+#[test]
+fn an_object_map_that_is_invalid_can_be_rebuilt() {
+    let space = Space::new();
+    let image = source(&space);
+    if mask() == Mask::Layering {
+        let error = image.rebuild_object_map().run().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+        return;
+    }
+    let maps = Features::OBJECT_MAP | Features::FAST_DIFF;
+    image.disable_features(maps).unwrap();
+    assert!(features().contains(maps));
+    // Enabled anew, no map knows what is there.
+    image.enable_features(maps).unwrap();
+    let invalid = Flags::OBJECT_MAP_INVALID | Flags::FAST_DIFF_INVALID;
+    let at_snapshot = || space.open("foo").snapshot("s1").run().unwrap();
+    assert_eq!((image.flags().unwrap(), at_snapshot().flags().unwrap()), (invalid, invalid));
+    let mut steps = 0;
+    let count = |_, _| {
+        steps += 1;
+        ControlFlow::Continue(())
+    };
+    image.rebuild_object_map().progress(count).run().unwrap();
+    assert_eq!((image.flags().unwrap(), at_snapshot().flags().unwrap()), (Flags::empty(), invalid));
+    assert!(steps > 0);
+    at_snapshot().rebuild_object_map().run().unwrap();
+    assert_eq!(at_snapshot().flags().unwrap(), Flags::empty());
+}
