@@ -71,7 +71,7 @@ pub enum ErrorKind {
     Stopped,
     /// The other side is there but does not do this (a feature that is off, a kernel without the module …).
     NotSupported,
-    /// Any other reason: see [`Error::errno`].
+    /// Any other reason: see [`Error::errno`](super::Error::errno).
     Other,
 }
 

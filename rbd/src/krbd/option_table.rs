@@ -28,7 +28,7 @@ pub enum ReadFromReplica {
     No,
     /// A random one.
     Balance,
-    /// The nearest by [`MapOptions::crush_location`].
+    /// The nearest by [`MapOptions::crush_location`](super::MapOptions::crush_location).
     Localize,
 }
 
