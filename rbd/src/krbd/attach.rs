@@ -89,7 +89,7 @@ impl Attach {
         };
         match deadline.run("krbd-map", write, too_late) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(refused)) => Err(self.explain(refused)),
+            Ok(Err(refused)) => Err(self.explain(&refused)),
             Err(error) if Errno::of(&error) == Some(Errno::ETIMEDOUT) => {
                 Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(
                     "the kernel got no answer from the cluster in time; nothing is mapped, and should it succeed later, \
@@ -102,9 +102,9 @@ impl Attach {
     }
 
     /// The kernel's bare number, as it is meant.
-    fn explain(&self, refused: Refused) -> Error {
+    fn explain(&self, refused: &Refused) -> Error {
         let hint = self.secret.as_ref().map_or("", Secret::hint);
-        let (errno, what) = match refused {
+        let errno = match *refused {
             Refused::Key(errno) => {
                 return Error::new("give the kernel the key for", self.spec.object(), errno)
                     .with_kind(ErrorKind::PermissionDenied)
@@ -112,9 +112,9 @@ impl Attach {
                         "add_key(2) failed; a container's seccomp profile may forbid it{hint}"
                     ));
             }
-            Refused::Write(errno) => (errno, self.spec.object()),
+            Refused::Write(errno) => errno,
         };
-        let error = Error::new("map", what, errno);
+        let error = Error::new("map", self.spec.object(), errno);
         match errno {
             Errno::ENXIO => error
                 .with_kind(ErrorKind::NotSupported)

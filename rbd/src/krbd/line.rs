@@ -28,21 +28,22 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(attach: &Attach, tag: &str, deadline: Deadline) -> Line {
         let Attach { monitors, user, secret, .. } = attach;
-        let mut tail = String::new();
+        let mut options = String::new();
         if !attach.options.has_mount_timeout() {
             // The kernel is to give up first, so that its reason is heard.
-            tail += &format!(",mount_timeout={}", deadline.left().as_secs().saturating_sub(1).clamp(1, 3600));
+            let seconds = deadline.left().as_secs().saturating_sub(1).clamp(1, 3600);
+            options = format!(",mount_timeout={seconds}");
         }
         let second_protocol_only = monitors.iter().all(|address| address.ends_with(":3300"));
         if attach.options.mode().is_none() && second_protocol_only {
-            tail += &format!(",ms_mode={}", MsMode::PreferCrc);
+            options = format!("{options},ms_mode={}", MsMode::PreferCrc);
         }
-        tail += &attach.options.for_kernel();
-        if !attach.spec.namespace.is_empty() {
-            tail += &format!(",_pool_ns={}", attach.spec.namespace);
+        options += &attach.options.for_kernel();
+        let ImageSpec { pool, namespace, image, snapshot } = &attach.spec;
+        if !namespace.is_empty() {
+            options = format!("{options},_pool_ns={namespace}");
         }
-        let ImageSpec { pool, image, snapshot, .. } = &attach.spec;
-        tail += &format!(" {pool} {image} {} {tag}", snapshot.as_deref().unwrap_or("-"));
+        let tail = format!("{options} {pool} {image} {} {tag}", snapshot.as_deref().unwrap_or("-"));
         Line {
             head: format!("{} name={user}", monitors.join(",")),
             tail,

@@ -14,13 +14,14 @@ use crate::krbd::key::Credentials;
 use crate::krbd::monmap::Monmap;
 use crate::krbd::option_table::MsMode;
 use crate::krbd::options::MapOptions;
-use crate::krbd::preflight::{Preflight, unsupported};
+use crate::krbd::preflight::{Preflight, holders, unsupported};
 use crate::krbd::spec::ImageSpec;
 
 /// A mapping to be made, by [`run`](Map::run); from [`krbd::map`](crate::krbd::map) or
 /// [`krbd::map_with`](crate::krbd::map_with).
 #[derive(Debug, Clone)]
 #[must_use = "nothing is mapped before run()"]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own, set by its name
 pub struct Map {
     host: Host,
     spec: ImageSpec,
@@ -236,7 +237,7 @@ impl Map {
             },
             Some(Errno::ENOENT) => preflight.open().err().unwrap_or(error),
             Some(Errno::EROFS | Errno::EBUSY) => {
-                let holders = preflight.open().map(|image| preflight.holders(&image)).unwrap_or_default();
+                let holders = preflight.open().map(|image| holders(&image)).unwrap_or_default();
                 error.with_kind(ErrorKind::Busy { holders })
             }
             _ => error,

@@ -99,7 +99,7 @@ impl Preflight<'_> {
         if !self.options.is_exclusive() {
             return Ok(());
         }
-        let holders = self.holders(image);
+        let holders = holders(image);
         if holders.is_empty() {
             return Ok(());
         }
@@ -112,14 +112,14 @@ impl Preflight<'_> {
             )))
     }
 
-    /// Other clients that have the image open for writing, or mapped.
-    pub(crate) fn holders(&self, image: &Image) -> Vec<Holder> {
-        image.other_watchers().unwrap_or_default().into_iter().map(Holder::Watcher).collect()
-    }
-
     pub(crate) fn object(&self) -> Object {
         self.spec.object()
     }
+}
+
+/// Other clients that have the image open for writing, or mapped.
+pub(crate) fn holders(image: &Image) -> Vec<Holder> {
+    image.other_watchers().unwrap_or_default().into_iter().map(Holder::Watcher).collect()
 }
 
 /// The error that carries a plan that has to be carried out first, or why there is none.
