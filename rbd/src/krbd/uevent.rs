@@ -22,7 +22,7 @@ impl Uevent {
     /// `None` for what is neither form.
     pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
         if let Some(header) = message.strip_prefix(UDEV_PREFIX) {
-            let word = |at: usize| Some(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?);
+            let word = |at: usize| <[u8; 4]>::try_from(header.get(at..at + 4)?).ok();
             if u32::from_be_bytes(word(0)?) != UDEV_MAGIC {
                 return None;
             }

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 
 /// Adds a key to the calling thread's own key ring: it is gone when the thread ends.
 pub(crate) fn add_thread_key(kind: &CStr, description: &CStr, payload: &[u8]) -> Result<(), Errno> {
+    /// The special ring of `keyctl(2)`.
     const KEY_SPEC_THREAD_KEYRING: libc::c_long = -1;
     // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel copies all three.
     let serial = unsafe {
@@ -25,6 +26,10 @@ pub(crate) fn add_thread_key(kind: &CStr, description: &CStr, payload: &[u8]) ->
     };
     if serial < 0 { Err(Errno::last()) } else { Ok(()) }
 }
+
+/// The groups of those who announce devices.
+const FROM_KERNEL: u32 = 1;
+const FROM_UDEV: u32 = 2;
 
 /// A netlink socket that receives the announcements of devices, the kernel's and udev's.
 pub(crate) struct UeventSocket(OwnedFd);
@@ -69,9 +74,7 @@ impl UeventSocket {
         // SAFETY: all zeros is a valid address: that of the kernel.
         let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
         address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-        const KERNEL: u32 = 1;
-        const UDEV: u32 = 2;
-        address.nl_groups = KERNEL | UDEV;
+        address.nl_groups = FROM_KERNEL | FROM_UDEV;
         // SAFETY: the address is a whole sockaddr_nl of the length given.
         let bound = unsafe { libc::bind(fd, (&raw const address).cast(), socklen::<libc::sockaddr_nl>()) };
         if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(UeventSocket(socket)) }
