@@ -13,6 +13,7 @@ mod encryption;
 mod groups;
 mod images;
 mod io;
+mod krbd;
 mod locks;
 mod masks;
 mod metadata;

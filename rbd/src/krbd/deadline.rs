@@ -32,8 +32,9 @@ impl Deadline {
     /// Runs a call that may block for ever on a thread of its own. `ETIMEDOUT` at the deadline: then the call goes on, and
     /// when it ends `too_late` is given its result, on that thread. Another error: it was not started.
     ///
-    /// There is no way to take a write to sysfs back once the kernel has it; its thread lives as long as the kernel keeps it,
-    /// and does not keep the process from ending.
+    /// There is no way to take a write to sysfs back once the kernel has it: its thread lives as long as the kernel keeps it.
+    /// A map ends with its process. An unmap waits for the requests under way without heeding signals: the process cannot end
+    /// before.
     pub(crate) fn run<T: Send + 'static>(
         self,
         name: &str,

@@ -51,7 +51,8 @@ impl Unmap {
     ///
     /// Fails with [`ErrorKind::Busy`] and the holders where the device is in use; with [`ErrorKind::NotFound`] where it is not
     /// mapped any more, or its number belongs to another mapping now; with [`ErrorKind::TimedOut`] where the kernel waits for
-    /// the cluster: then it goes on with it, and the device disappears when the cluster answers.
+    /// the cluster: then it goes on with it, and the device disappears when the cluster answers. The kernel heeds no signal in
+    /// that wait, so until then a thread of this process stays there, and the process can be left, but not end.
     pub fn run(self) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let retry = Deadline::after(self.retry_busy.min(self.timeout));

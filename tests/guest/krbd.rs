@@ -1,0 +1,200 @@
+//! What the tests of mapping run inside the virtual machine: one call of `rbd::krbd` a command, its outcome in words.
+//!
+//! An error ends it with status 1, the kind of the error as the first line on stderr and its text after that.
+#![allow(missing_docs)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use rbd::krbd::{self, Credentials, Device, ImageSpec, Map};
+use rbd::{Cluster, Error, IoCtx, Key};
+
+#[derive(Parser)]
+enum Command {
+    /// Prints the device and what was disabled for it
+    Map(MapArgs),
+    /// Maps, shows the device, drops it, and shows what is mapped then
+    Scoped(MapArgs),
+    /// By path, spec or number
+    Unmap {
+        what: String,
+        #[arg(long)]
+        force: bool,
+        #[arg(long, default_value_t = 30)]
+        timeout: u64,
+    },
+    Devices,
+    Refresh {
+        path: PathBuf,
+    },
+    Holders {
+        path: PathBuf,
+    },
+    Support,
+    LoadModule,
+    CreateMappable {
+        spec: ImageSpec,
+        size: u64,
+    },
+    /// Maps an image this many times, finds each device, unmaps all
+    Many {
+        spec: ImageSpec,
+        count: usize,
+    },
+    #[command(subcommand)]
+    Plan(Plan),
+}
+
+/// The plan that a refusal carries, and what carrying it out gives.
+#[derive(Subcommand)]
+enum Plan {
+    Apply { spec: ImageSpec },
+}
+
+#[derive(Args)]
+struct MapArgs {
+    spec: ImageSpec,
+    #[arg(short)]
+    options: Vec<String>,
+    #[arg(long)]
+    no_preflight: bool,
+    #[arg(long)]
+    fix_features: bool,
+    #[arg(long)]
+    again: bool,
+    #[arg(long)]
+    load_module: bool,
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+    /// Without a connection: these monitors, this user and key
+    #[arg(long, requires = "key")]
+    monitors: Option<String>,
+    #[arg(long, default_value = "admin")]
+    user: String,
+    #[arg(long)]
+    key: Option<String>,
+}
+
+fn main() {
+    if let Err(error) = run(Command::parse()) {
+        eprintln!("{:?}\n{error}", error.kind());
+        std::process::exit(1);
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Map(args) => {
+            let device = map(&args)?.run()?;
+            println!("{}\t{}", show(&device), device.disabled_features());
+        }
+        Command::Scoped(args) => {
+            let scoped = map(&args)?.run()?.scoped();
+            println!("{}", show(&scoped));
+            drop(scoped);
+            println!("{} left", krbd::devices()?.len());
+        }
+        Command::Unmap { what, force, timeout } => {
+            let device = find(&what)?;
+            device.unmap().force(force).timeout(Duration::from_secs(timeout)).run()?;
+        }
+        Command::Devices => {
+            for device in krbd::devices()? {
+                println!("{}", show(&device));
+            }
+        }
+        Command::Refresh { path } => {
+            let mut device = krbd::device(path)?;
+            device.refresh()?;
+            println!("{}", device.size());
+        }
+        Command::Holders { path } => {
+            for holder in krbd::device(path)?.holders() {
+                println!("{holder}");
+            }
+        }
+        Command::Support => println!("{:?}", krbd::supported_features()?),
+        Command::LoadModule => krbd::load_module()?,
+        Command::CreateMappable { spec, size } => {
+            let pool = pool(&spec)?;
+            krbd::create_mappable(&pool, &spec.image, size)?.run()?;
+            println!("{}", pool.open(&spec.image).read_only().run()?.features()?);
+        }
+        Command::Many { spec, count } => many(&spec, count)?,
+        Command::Plan(Plan::Apply { spec }) => {
+            let pool = pool(&spec)?;
+            let image = pool.open(&spec.image).run()?;
+            let supported = krbd::supported_features()?.features();
+            let plan = rbd::Plan::to_support(image.features()?, supported).expect("a plan exists");
+            println!("{plan}");
+            image.apply(&plan)?;
+        }
+    }
+    Ok(())
+}
+
+fn pool(spec: &ImageSpec) -> Result<IoCtx, Error> {
+    Cluster::connect()?.ioctx(&spec.pool)?.with_namespace(&spec.namespace)
+}
+
+fn map(args: &MapArgs) -> Result<Map, Error> {
+    let map = match &args.monitors {
+        Some(monitors) => {
+            let key = Key::new(args.key.as_deref().expect("clap asks for it"));
+            krbd::map_with(Credentials::new(monitors.split(','), &*args.user, key), args.spec.clone())
+        }
+        None => {
+            let map = krbd::map(&pool(&args.spec)?, &args.spec.image);
+            match &args.spec.snapshot {
+                Some(name) => map.snapshot(name),
+                None => map,
+            }
+        }
+    };
+    let map = args.options.iter().fold(map, Map::option);
+    Ok(map
+        .preflight(!args.no_preflight)
+        .fix_features(args.fix_features)
+        .again(args.again)
+        .load_module(args.load_module)
+        .timeout(Duration::from_secs(args.timeout)))
+}
+
+fn find(what: &str) -> Result<Device, Error> {
+    if let Ok(id) = what.parse() {
+        return krbd::device_by_id(id);
+    }
+    if what.starts_with('/') { krbd::device(what) } else { krbd::device_by_spec(&what.parse()?) }
+}
+
+fn many(spec: &ImageSpec, count: usize) -> Result<(), Error> {
+    let pool = pool(spec)?;
+    for _ in 0..count {
+        krbd::map(&pool, &spec.image).read_only(true).preflight(false).run()?;
+    }
+    let devices = krbd::devices()?;
+    assert_eq!(devices.len(), count);
+    let ambiguous = krbd::device_by_spec(spec).unwrap_err().to_string();
+    for device in &devices {
+        assert!(ambiguous.contains(&format!("{} ", device.path().display())), "{ambiguous}");
+        assert_eq!(&krbd::device(device.path())?, device);
+        device.unmap().run()?;
+    }
+    println!("{count} found, {} left", krbd::devices()?.len());
+    Ok(())
+}
+
+/// One line with all that the kernel says.
+fn show(device: &Device) -> String {
+    format!(
+        "{} {} {} {} {} {} {}",
+        device.path().display(),
+        device.spec(),
+        device.size(),
+        if device.is_read_only() { "ro" } else { "rw" },
+        device.cluster_fsid().unwrap_or("-"),
+        device.image_id().unwrap_or("-"),
+        device.client_addr().unwrap_or("-"),
+    )
+}

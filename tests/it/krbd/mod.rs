@@ -1,0 +1,7 @@
+//! Mapping through a real kernel, in a virtual machine, against the real cluster.
+
+mod guest;
+mod kernels;
+mod trouble;
+mod walkthrough;
+mod ways;
