@@ -1,7 +1,7 @@
 //! Integration tests: one binary, one real cluster.
 
 // What a test needs it unwraps, and it may compare floats and cast as it likes.
-#![allow(missing_docs, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod aio;
 mod cli;
