@@ -1,12 +1,12 @@
 //! What the tests of mapping run inside the virtual machine: one call of `rbd::krbd` a command, its outcome in words.
 //!
 //! An error ends it with status 1, the kind of the error as the first line on stderr and its text after that.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::pedantic)]
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
 use rbd::krbd::{self, Credentials, Device, ImageSpec, Map};
 use rbd::{Cluster, Error, IoCtx, Key};
 
@@ -42,14 +42,6 @@ enum Command {
         spec: ImageSpec,
         count: usize,
     },
-    #[command(subcommand)]
-    Plan(Plan),
-}
-
-/// The plan that a refusal carries, and what carrying it out gives.
-#[derive(Subcommand)]
-enum Plan {
-    Apply { spec: ImageSpec },
 }
 
 #[derive(Args)]
@@ -122,14 +114,6 @@ fn run(command: Command) -> Result<(), Error> {
             println!("{}", pool.open(&spec.image).read_only().run()?.features()?);
         }
         Command::Many { spec, count } => many(&spec, count)?,
-        Command::Plan(Plan::Apply { spec }) => {
-            let pool = pool(&spec)?;
-            let image = pool.open(&spec.image).run()?;
-            let supported = krbd::supported_features()?.features();
-            let plan = rbd::Plan::to_support(image.features()?, supported).expect("a plan exists");
-            println!("{plan}");
-            image.apply(&plan)?;
-        }
     }
     Ok(())
 }
