@@ -38,6 +38,7 @@ pub mod krbd;
 mod migration;
 mod names;
 mod progress;
+mod queue;
 mod raw;
 mod version;
 
@@ -68,6 +69,7 @@ pub use migration::{
     Migration, MigrationEnd, MigrationState, MigrationStatus, PrepareImport, PrepareMigration,
 };
 pub use progress::LongOperation;
+pub use queue::{Buffer, Completion, Queue, Refused};
 pub use version::Version;
 
 /// Async code and thread pools need these; a change that loses one must not compile.

@@ -19,6 +19,7 @@ mod masks;
 mod metadata;
 mod migration;
 mod ownership;
+mod queue;
 mod snapshots;
 mod support;
 mod timeouts;

@@ -93,6 +93,11 @@ impl Image {
         self.background = background;
     }
 
+    /// Whether asynchronous operations are in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.lane.is_empty()
+    }
+
     pub(crate) fn is_queued(&self) -> bool {
         self.queued
     }

@@ -31,6 +31,10 @@ impl Lane {
         Lane { state: AtomicUsize::new(0), closer: UnsafeCell::new(None) }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.load(Ordering::Acquire) == 0
+    }
+
     /// An operation begins. Not after [`close`](Lane::close).
     pub(crate) fn enter(&self) {
         self.state.fetch_add(2, Ordering::Relaxed);

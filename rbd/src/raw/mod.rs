@@ -28,6 +28,7 @@ pub(crate) mod op;
 pub(crate) mod options;
 pub(crate) mod pool_stats;
 pub(crate) mod progress;
+pub(crate) mod queue;
 pub(crate) mod slot;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_namespace;

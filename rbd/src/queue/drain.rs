@@ -1,0 +1,55 @@
+//! The end of a queue: what is in flight comes first, then the image, then the memory.
+
+use crate::error::Result;
+use crate::image::Image;
+use crate::raw::queue::Places;
+use crate::raw::thread::outside_callback;
+
+/// An image and the operations in flight on it. Neither goes before all of those have ended.
+pub(super) struct Drained(Option<(Image, Places)>);
+
+impl Drained {
+    pub(super) fn new(image: Image, places: Places) -> Drained {
+        Drained(Some((image, places)))
+    }
+
+    pub(super) fn parts(&self) -> &(Image, Places) {
+        self.0.as_ref().expect("empty only while it is dropped")
+    }
+
+    pub(super) fn parts_mut(&mut self) -> &mut (Image, Places) {
+        self.0.as_mut().expect("empty only while it is dropped")
+    }
+
+    pub(super) fn close(mut self) -> Result<()> {
+        match self.0.take() {
+            Some((image, mut places)) => {
+                drain(&image, &mut places);
+                image.close()
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        if let Some((image, mut places)) = self.0.take() {
+            outside_callback(move || {
+                drain(&image, &mut places);
+                // At once, not in the background: librbd may be about to write to the descriptor, until the image is closed.
+                let _ = image.close();
+            });
+        }
+    }
+}
+
+fn drain(image: &Image, places: &mut Places) {
+    while places.room() < places.depth() {
+        while places.reap(image.raw()).is_some() {}
+        if places.room() < places.depth() {
+            // An interruption only makes it look again.
+            let _ = places.wait(None);
+        }
+    }
+}
