@@ -94,12 +94,6 @@ impl std::error::Error for Refused {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Error {
-        refused.error
-    }
-}
-
 impl From<BytesMut> for Buffer {
     fn from(buffer: BytesMut) -> Buffer {
         Buffer::BytesMut(buffer)
