@@ -29,6 +29,12 @@ pub(crate) fn pg(directory: &Path, osd: u32, pg: &str) -> io::Result<Pg> {
     ask(directory, Daemon::Osd(osd), &command)
 }
 
+/// Asks the monitor, whose socket is in `directory`, for its state: `leader` once it serves.
+pub(crate) fn monitor_state(directory: &Path) -> io::Result<String> {
+    let status: Value = ask(directory, Daemon::Mon, &json!({ "prefix": "mon_status", "format": "json" }))?;
+    Ok(status["state"].as_str().unwrap_or("without a state").to_owned())
+}
+
 fn ask<T: DeserializeOwned>(directory: &Path, daemon: Daemon, command: &Value) -> io::Result<T> {
     let mut socket = UnixStream::connect(directory.join(format!("{daemon}.asok")))?;
     // A paused daemon accepts connections and never answers.

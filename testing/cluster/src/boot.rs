@@ -87,7 +87,7 @@ fn run_up(
     create_mon.finish()?;
 
     daemons.start(Daemon::Mon)?;
-    ready::wait_for_monitor(daemons, v2.number)?;
+    ready::wait_for_monitor(daemons, START)?;
     let access = Access::new(&conf);
     // The module would create a pool for its data.
     let unwanted = json!({

@@ -151,12 +151,7 @@ impl TestCluster {
             }
             Daemon::Mon => {
                 daemons.start(daemon)?;
-                ready::wait(&mut daemons, "the monitor's quorum", NOTICE, || {
-                    Ok(match self.access.status() {
-                        Ok(_) => Probe::Ready(()),
-                        Err(error) => Probe::NotYet(error.to_string()),
-                    })
-                })
+                ready::wait_for_monitor(&mut daemons, NOTICE)
             }
             Daemon::Mgr | Daemon::RbdMirror if !self.wanted.mgr => {
                 Err(Error::Invalid("the cluster was built without a manager".to_owned()))

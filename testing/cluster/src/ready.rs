@@ -1,6 +1,5 @@
 //! Waiting until the cluster, or a part of it, is as it should be.
 
-use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,9 +18,11 @@ pub(crate) fn wait<T>(
     let start = Instant::now();
     loop {
         daemons.check()?;
-        let seen = match probe()? {
-            Probe::Ready(value) => return Ok(value),
-            Probe::NotYet(seen) => seen,
+        let seen = match probe() {
+            Ok(Probe::Ready(value)) => return Ok(value),
+            Ok(Probe::NotYet(seen)) => seen,
+            // A daemon's death says more than that it does not answer.
+            Err(error) => return Err(daemons.check().err().unwrap_or(error)),
         };
         if start.elapsed() > patience {
             let waiting_for = waiting_for.to_owned();
@@ -37,18 +38,17 @@ pub(crate) enum Probe<T = ()> {
     NotYet(String),
 }
 
-/// Until the monitor accepts connections. A client that comes earlier waits a second for its next try, and one that comes
-/// to a monitor that died waits much longer.
-pub(crate) fn wait_for_monitor(daemons: &mut Daemons, port: u16) -> Result<()> {
+/// Until the monitor leads its quorum of one. It is asked over its admin socket: a foreign program may listen on its port.
+pub(crate) fn wait_for_monitor(daemons: &mut Daemons, patience: Duration) -> Result<()> {
+    let sockets = daemons.directory().join("run");
     let logs = daemons.directory().join("log");
-    wait(daemons, "the monitor to listen", Duration::from_secs(60), || {
-        Ok(match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => Probe::Ready(()),
-            Err(error) => Probe::NotYet(format!(
-                "port {port}: {error}; its log:\n{}",
-                log::tail(&logs, &Daemon::Mon.to_string())
-            )),
-        })
+    wait(daemons, "the monitor to lead", patience, || {
+        let seen = match admin_socket::monitor_state(&sockets) {
+            Ok(state) if state == "leader" => return Ok(Probe::Ready(())),
+            Ok(state) => format!("it is {state}"),
+            Err(error) => error.to_string(),
+        };
+        Ok(Probe::NotYet(format!("{seen}; its log:\n{}", log::tail(&logs, &Daemon::Mon.to_string()))))
     })
 }
 

@@ -6,7 +6,7 @@ use rbd_testcluster::{Access, Daemon, Error, TestCluster};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::tools::{eventually, small};
+use crate::tools::{eventually, rbd_ok, small};
 
 #[test]
 fn a_data_directory_that_cannot_be_made_tells_the_tools_reason() {
@@ -41,6 +41,28 @@ fn a_daemon_that_dies_later_is_told_by_the_check() {
     let error = cluster.check().unwrap_err().to_string();
     assert!(error.starts_with("osd.0 ended unexpectedly (signal: 6 (SIGABRT)"), "{error}");
     assert!(error.contains("Caught signal (Aborted)"), "{error}");
+}
+
+#[test]
+fn a_port_that_is_lost_before_the_monitor_starts_is_replaced() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("cluster");
+    // Takes the monitor's port as soon as the configuration tells it; the data directories are made after that.
+    let thief = std::thread::spawn({
+        let conf = path.join("ceph.conf");
+        move || loop {
+            let text = std::fs::read_to_string(&conf).unwrap_or_default();
+            let port =
+                text.split("v2:127.0.0.1:").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+            if let Some(port) = port {
+                break TcpListener::bind(("127.0.0.1", port)).unwrap();
+            }
+        }
+    });
+    let cluster = TestCluster::builder().mgr(false).keep_directory(&path).start().unwrap();
+    let stolen = thief.join().unwrap().local_addr().unwrap().to_string();
+    assert_ne!(cluster.monitor_addresses().v2, stolen);
+    assert_eq!(rbd_ok(&cluster, &["ls"]), "");
 }
 
 #[test]
