@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         done.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed { .. })).collect();
     if let Some((name, Outcome::Failed { why, said }, _)) = failed.first() {
         anstream::println!("\n{r}first failure:{r:#} {name}: {why}", r = ui::RED);
-        for line in &said[said.len().saturating_sub(200)..] {
+        for line in heart(said) {
             anstream::println!("{line}");
         }
     }
@@ -103,6 +103,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("{} of {} steps failed", failed.len(), done.len());
     }
     Ok(())
+}
+
+/// What a failed step said, without what it said while all was well.
+fn heart(said: &[String]) -> &[String] {
+    const BAD: [&str; 3] = ["error", "FAILED", "panicked"];
+    let first = said.iter().position(|line| BAD.iter().any(|word| line.contains(word))).unwrap_or(0);
+    &said[first.max(said.len().saturating_sub(300))..]
 }
 
 fn take(step: &Step, tally: &mut Tally) -> Outcome {
@@ -142,4 +149,19 @@ fn summary(done: &[(&str, Outcome, Duration)], all: Duration) {
         anstream::println!("  {name:<10} {:>12}  {colour}{word}{colour:#}", ui::time(*time));
     }
     println!("  {:<10} {:>12}", "in all", ui::time(all));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_shown_from_where_it_went_wrong() {
+        let said = ["   Compiling rbd", "error: broken", "  --> here"].map(str::to_owned);
+        assert_eq!(heart(&said), &said[1..]);
+        let quiet = ["Diff in main.rs:", "-a", "+b"].map(str::to_owned);
+        assert_eq!(heart(&quiet), &quiet);
+        let long = vec!["error".to_owned(); 1000];
+        assert_eq!(heart(&long).len(), 300);
+    }
 }

@@ -66,6 +66,7 @@ impl Purpose {
                 ("e2fsprogs", "e2fsprogs"),
                 ("kmod", "kmod"),
                 ("qemu-system-x86", "qemu-system-x86"),
+                ("udev", "systemd-udev"),
                 ("xz-utils", "xz"),
             ],
             Self::Bindgen => &[("libclang-dev", "clang-devel")],
