@@ -142,7 +142,7 @@ impl Aio<'_> {
     }
 
     /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
-    /// The range must lie within one object (within one stripe unit of a striped image).
+    /// The range must lie within one object (within one stripe unit of a striped image); librbd 16.2 takes at most 512 bytes.
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]

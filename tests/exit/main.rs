@@ -1,0 +1,113 @@
+//! The process ends, whatever is in flight: each way to end it, in a child, while the OSD is frozen.
+//!
+//! Without a harness: the child ends by leaving `main`, which a test in a harness cannot.
+
+#![allow(missing_docs, clippy::pedantic)]
+
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rbd::{Cluster, Queue};
+use rbd_testcluster::{Daemon, TestCluster};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn main() {
+    if let Some(way) = std::env::args().nth(1).filter(|way| WAYS.iter().any(|(name, _)| name == way)) {
+        return child(&way);
+    }
+    let cluster = TestCluster::builder().mgr(false).start().unwrap();
+    let pool = Cluster::builder().ignore_environment().conf_file(cluster.conf()).connect().unwrap();
+    let pool = pool.ioctx("rbd").unwrap();
+    for image in ["foo", "bar"] {
+        pool.create(image, 8 << 20).run().unwrap();
+    }
+    for (way, wanted) in WAYS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg(way)
+            .env("RBD_EXIT_CONF", cluster.conf())
+            .spawn()
+            .unwrap();
+        // It says by a file that its operations are about to be submitted.
+        let ready = cluster.directory().join(format!("ready-{}", child.id()));
+        let end = Instant::now() + LIMIT;
+        while !ready.exists() {
+            assert!(Instant::now() < end, "{way}: the child does not begin");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        cluster.pause(Daemon::Osd(0)).unwrap();
+        std::fs::remove_file(&ready).unwrap();
+        let end = Instant::now() + LIMIT;
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if Instant::now() > end => break None,
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        cluster.resume(Daemon::Osd(0)).unwrap();
+        assert_eq!(status.and_then(|status: ExitStatus| status.code()), Some(*wanted), "{way}: {status:?}");
+        println!("test {way} ... ok");
+    }
+    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len());
+}
+
+/// How the child ends, and its exit code for that.
+const WAYS: &[(&str, i32)] = &[
+    ("returns_with_futures_in_flight", 0),
+    ("returns_with_a_queue_in_flight", 0),
+    ("returns_while_opening_and_closing", 0),
+    ("returns_with_an_alarm_set", 0),
+    ("exits", 7),
+    ("panics", 101),
+];
+
+fn child(way: &str) {
+    let conf = std::env::var_os("RBD_EXIT_CONF").unwrap();
+    let cluster = Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap();
+    let mut image = pool.open("foo").run().unwrap();
+    image.close_in_background(true);
+    let mut queue = Queue::new(pool.open("bar").run().unwrap(), 4).unwrap();
+    let ready = std::path::Path::new(&conf).parent().unwrap().join(format!("ready-{}", std::process::id()));
+    std::fs::write(&ready, "").unwrap();
+    while ready.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let reads: Vec<_> = (0..4).map(|n| image.aio().read(n * 4096, 4096)).collect();
+    for n in 0..4 {
+        queue.read(n, n * 4096, 4096, BytesMut::new()).unwrap();
+    }
+    // What waits for its operations when it is dropped is forgotten: here the process shall end, not wait.
+    match way {
+        "returns_with_futures_in_flight" => {
+            std::mem::forget(queue);
+            drop((image, reads));
+        }
+        "returns_with_a_queue_in_flight" => std::mem::forget((image, reads, queue)),
+        "returns_while_opening_and_closing" => {
+            std::mem::forget(queue);
+            drop(pool.open("foo").start());
+            drop(image.start_close());
+            std::mem::forget(pool.open("bar").start());
+        }
+        "returns_with_an_alarm_set" => {
+            std::mem::forget((image, queue));
+            for read in reads {
+                let error = read.deadline(Duration::from_millis(50)).wait().unwrap_err();
+                assert!(error.is_timed_out());
+            }
+        }
+        "exits" => std::process::exit(7),
+        "panics" => {
+            std::mem::forget((image, reads, queue));
+            panic!("on purpose: operations are in flight");
+        }
+        other => unreachable!("{other}"),
+    }
+}
