@@ -31,6 +31,7 @@ mod errno;
 mod error;
 mod features;
 mod group;
+mod hints;
 mod holder;
 mod image;
 mod ioctx;
@@ -53,6 +54,7 @@ pub use group::{
     CreateGroupSnapshot, Group, GroupMember, GroupOf, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo,
     RollbackGroup,
 };
+pub use hints::AccessHints;
 pub use holder::{Holder, Watcher};
 pub use image::{
     AdvisoryLocks, CloneFormat, CloneImage, Compare, CopyImage, CreateSnapshot, Cursor, DeepCopyImage, Diff,

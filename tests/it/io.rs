@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use rbd::{Compare, Cursor, Errno, ErrorKind, Features, Image};
+use rbd::{AccessHints, Compare, Cursor, Errno, ErrorKind, Features, Image};
 
 use crate::support::Space;
 
@@ -154,4 +154,19 @@ fn a_cursor_is_a_file() {
     assert_eq!(cursor.position(), 8 * MIB, "a refused seek moves nothing");
     let copied = std::io::copy(&mut Cursor::new(&image), &mut std::io::sink()).unwrap();
     assert_eq!(copied, 8 * MIB);
+}
+
+#[test]
+fn hints_do_not_change_what_is_read_and_written() {
+    let space = Space::new();
+    space.create("foo", 8192).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    let all = [AccessHints::empty(), AccessHints::RANDOM, AccessHints::SEQUENTIAL | AccessHints::DONT_NEED];
+    for (seed, hints) in all.into_iter().enumerate() {
+        let data = [seed as u8 + 1; 4096];
+        assert_eq!(image.write_at_hinted(&data, 4096, hints).unwrap(), 4096);
+        let mut back = [0; 8192];
+        assert_eq!(image.read_at_hinted(&mut back, 4096, hints).unwrap(), 4096);
+        assert_eq!(back[..4096], data);
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) enum Plan {
 const STEPS: &[Step] = &[
     Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
+    Step { name: "coverage", make: || Ok(ourselves(&["coverage"])) },
     Step {
         name: "clippy",
         make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),

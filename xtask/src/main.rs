@@ -6,6 +6,7 @@
 mod bindgen;
 mod ci;
 mod cmd;
+mod coverage;
 mod demo;
 mod deny;
 mod msrv;
@@ -45,6 +46,8 @@ enum Task {
     Package(package::Args),
     /// Regenerate librbd-sys' checked-in bindings
     Bindgen(bindgen::Args),
+    /// Check and print which C function is called by what, or why not
+    Coverage(coverage::Args),
     /// Run a command or the kernel tests inside a virtual machine with a real kernel
     Vm(vm::Args),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),
         Task::Bindgen(args) => bindgen::run(&args),
+        Task::Coverage(args) => coverage::run(&args),
         Task::Vm(args) => vm::run(&args),
     };
     match outcome {

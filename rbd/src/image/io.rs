@@ -3,6 +3,7 @@
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::AccessHints;
 use crate::raw::RawResult;
 use crate::raw::image_io::MOST;
 
@@ -11,16 +12,22 @@ pub use crate::raw::image_io::Compare;
 impl Image {
     /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0
     /// behind it. Blocks.
-    ///
-    /// Implements: `rbd_read`.
     #[doc(alias = "rbd_read")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_at_hinted(buffer, offset, AccessHints::empty())
+    }
+
+    /// [`read_at`](Self::read_at), telling the OSDs how the data is going to be used.
+    ///
+    /// Implements: `rbd_read2`.
+    #[doc(alias = "rbd_read2")]
+    pub fn read_at_hinted(&self, buffer: &mut [u8], offset: u64, hints: AccessHints) -> Result<usize> {
         let len = self.size()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let mut done = 0;
         while done < len {
             let piece = &mut buffer[done..len.min(done + MOST)];
             let at = offset + done as u64;
-            match self.raw.read(at, piece) {
+            match self.raw.read(at, piece, hints) {
                 Ok(0) => break,
                 Ok(read) => done += read,
                 // The image shrank meanwhile.
@@ -43,10 +50,16 @@ impl Image {
 
     /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at the end of the image.
     /// An offset at or behind the end is refused. Blocks until the data is where a [`flush`](Self::flush) would find it.
-    ///
-    /// Implements: `rbd_write`.
     #[doc(alias = "rbd_write")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        self.write_at_hinted(data, offset, AccessHints::empty())
+    }
+
+    /// [`write_at`](Self::write_at), telling the OSDs how the data is going to be used.
+    ///
+    /// Implements: `rbd_write2`.
+    #[doc(alias = "rbd_write2")]
+    pub fn write_at_hinted(&self, data: &[u8], offset: u64, hints: AccessHints) -> Result<usize> {
         let room = self.size()?.saturating_sub(offset);
         if room == 0 && !data.is_empty() {
             self.check_range("write", offset, data.len() as u64)?;
@@ -56,7 +69,7 @@ impl Image {
         while done < data.len() {
             let piece = &data[done..data.len().min(done + MOST)];
             let at = offset + done as u64;
-            match self.raw.write(at, piece) {
+            match self.raw.write(at, piece, hints) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(errno) => return Err(self.failed("write", at, piece.len() as u64, errno)),

@@ -76,10 +76,6 @@ impl<'a> OpenImage<'a> {
     }
 
     /// Opens it as it was at a snapshot, given by its name or its id; such an image is read-only.
-    ///
-    /// Implements: `rbd_snap_set_by_id`.
-    #[doc(alias = "rbd_snap_set")]
-    #[doc(alias = "rbd_snap_set_by_id")]
     pub fn snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.snapshot = Some(snapshot.into());
         self
@@ -163,6 +159,8 @@ impl Image {
     /// image.at_snapshot("yesterday")?.read_exact_at(&mut then, 0)?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
+    ///
+    /// Implements: `rbd_snap_set_by_id`.
     #[doc(alias = "rbd_snap_set")]
     #[doc(alias = "rbd_snap_set_by_id")]
     pub fn at_snapshot<'a>(&self, snapshot: impl Into<SnapshotRef<'a>>) -> Result<Image> {

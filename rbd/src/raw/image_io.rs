@@ -6,6 +6,7 @@ use super::RawResult;
 use super::call::{check, check_len};
 use super::image::Image;
 use crate::errno::Errno;
+use crate::hints::AccessHints;
 
 /// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in places.
 pub(crate) const MOST: usize = 1 << 30;
@@ -29,14 +30,16 @@ pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
 }
 
 impl Image {
-    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> RawResult<usize> {
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8], hints: AccessHints) -> RawResult<usize> {
+        let (data, len, flags) = (buffer.as_mut_ptr().cast(), buffer.len(), hints.bits() as i32);
         // SAFETY: the image is open; the buffer has that many bytes and is written by no more.
-        check_len(unsafe { sys::rbd_read(self.as_ptr(), offset, buffer.len(), buffer.as_mut_ptr().cast()) })
+        check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) })
     }
 
-    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> RawResult<usize> {
+    pub(crate) fn write(&self, offset: u64, data: &[u8], hints: AccessHints) -> RawResult<usize> {
+        let (data, len, flags) = (data.as_ptr().cast(), data.len(), hints.bits() as i32);
         // SAFETY: the image is open; the data has that many bytes.
-        check_len(unsafe { sys::rbd_write(self.as_ptr(), offset, data.len(), data.as_ptr().cast()) })
+        check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) })
     }
 
     pub(crate) fn discard(&self, offset: u64, len: u64) -> RawResult<()> {

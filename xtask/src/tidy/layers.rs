@@ -24,7 +24,7 @@ const LAYERS: &[Layer] = &[
     // Plain values: no handle, no call into C.
     Layer {
         name: "values",
-        modules: &["errno", "error", "features", "holder", "names", "progress", "sync", "version"],
+        modules: &["errno", "error", "features", "hints", "holder", "names", "progress", "sync", "version"],
         among_themselves: true,
         sys: true,
     },
