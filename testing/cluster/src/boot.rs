@@ -18,7 +18,7 @@ use crate::directory::Directory;
 use crate::error::IoContext as _;
 use crate::ports::Port;
 use crate::program::{self, Tool};
-use crate::{Access, Error, Result, keyring, ports, ready, settings};
+use crate::{Access, Error, Result, keyring, monmap, ports, ready, settings};
 
 /// Starts the wanted cluster. Another program may take a port between its choice and the monitor's start: then with
 /// others, some times over.
@@ -71,7 +71,7 @@ fn run_up(
     let text = settings::conf(wanted, directory, &fsid, &monitors).to_string();
     fs::write(&conf, text).context("writing", &conf)?;
     keyring::create(directory, wanted.osds, wanted.mgr, &wanted.key_type)?;
-    create_monmap(directory, &fsid, &monitors, &wanted.key_type)?;
+    let ciphers = monmap::create(directory, &fsid, &monitors, &wanted.key_type)?;
 
     // The data directories, side by side.
     let uuids: Vec<_> = osds().map(|_| new_uuid()).collect::<Result<_>>()?;
@@ -97,6 +97,7 @@ fn run_up(
     if let Some(mgr) = mgr {
         daemons.start(mgr)?;
     }
+    ciphers.mute_warnings(&access)?;
     // The monitor numbers OSDs in the order of these commands.
     for uuid in &uuids {
         access.mon_query("osd new", json!({ "uuid": uuid }))?;
@@ -129,21 +130,6 @@ fn make_data(daemon: Daemon, directory: &Path) -> Result<Command> {
     command.arg("-c").arg(directory.join("ceph.conf")).args(["-i", &daemon.id(), "--mkfs"]);
     command.arg("--monmap").arg(directory.join("monmap"));
     Ok(command)
-}
-
-fn create_monmap(directory: &Path, fsid: &str, monitors: &str, key_type: &str) -> Result<()> {
-    let mut help = program::command("monmaptool")?;
-    help.arg("--help");
-    // Ceph 20 has several ciphers; the default one is unknown to older clients and kernels.
-    let knows_ciphers = program::run(help).is_ok_and(|help| help.contains("--auth-service-cipher"));
-    let mut command = program::command("monmaptool")?;
-    command.args(["--create", "--fsid", fsid, "--addv", &Daemon::Mon.id(), monitors]);
-    if knows_ciphers {
-        command.args(["--auth-service-cipher", key_type, "--auth-preferred-cipher", key_type]);
-        command.args(["--auth-allowed-ciphers", "aes,aes256k"]);
-    }
-    command.arg(directory.join("monmap"));
-    program::run(command).map(drop)
 }
 
 /// A random UUID, from the kernel.

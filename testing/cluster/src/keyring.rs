@@ -74,9 +74,7 @@ pub(crate) fn create(directory: &Path, osds: u32, with_mgr: bool, key_type: &str
 fn generate(count: usize, key_type: &str) -> Result<Vec<String>> {
     const TOOL: &str = "ceph-authtool";
     // Ceph 20 has several types and makes one the default that older clients and kernels do not know.
-    let mut help = program::command(TOOL)?;
-    help.arg("--help");
-    let knows_types = program::run(help).is_ok_and(|help| help.contains("--key-type"));
+    let knows_types = program::knows(TOOL, "--key-type")?;
     if !knows_types && key_type != "aes" {
         let reason = format!("the installed {TOOL} makes keys of type aes only, not {key_type}");
         return Err(Error::Invalid(reason));

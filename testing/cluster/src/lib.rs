@@ -36,6 +36,11 @@
 
 #![deny(unsafe_code)]
 
+// The README's example is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod access;
 mod admin_socket;
 mod boot;
@@ -48,6 +53,7 @@ mod directory;
 mod error;
 mod keyring;
 mod log;
+mod monmap;
 mod osdmap;
 mod ports;
 mod process;

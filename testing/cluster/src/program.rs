@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::error::IoContext as _;
 use crate::log::last_lines;
@@ -49,7 +49,18 @@ impl Tool {
     }
 
     /// Waits for its end. Returns what it printed on standard output.
-    pub(crate) fn finish(mut self) -> Result<String> {
+    pub(crate) fn finish(self) -> Result<String> {
+        let line = self.line.clone();
+        let (status, output, errors) = self.wait()?;
+        if status.success() {
+            return Ok(output);
+        }
+        let output = last_lines(&(output + &errors), 12);
+        Err(Error::ToolFailed { command: line, status: status.to_string(), output })
+    }
+
+    /// Waits for its end. Returns how it ended and what it printed on standard output and standard error.
+    fn wait(mut self) -> Result<(ExitStatus, String, String)> {
         // Two pipes: a thread empties one, lest the tool wait for us while we wait for it.
         let stderr = self.child.stderr.take();
         let errors = std::thread::spawn(move || {
@@ -65,16 +76,8 @@ impl Tool {
         }
         let errors = errors.join().unwrap_or_default();
         let status = self.child.wait().context("waiting for", Path::new(&self.line))?;
-        let output = String::from_utf8_lossy(&output).into_owned();
-        if status.success() {
-            return Ok(output);
-        }
-        let said = format!("{output}{}", String::from_utf8_lossy(&errors));
-        Err(Error::ToolFailed {
-            command: self.line.clone(),
-            status: status.to_string(),
-            output: last_lines(&said, 12),
-        })
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok((status, text(output), text(errors)))
     }
 }
 
@@ -89,6 +92,14 @@ impl Drop for Tool {
 /// Runs `command` to its end and returns its standard output.
 pub(crate) fn run(command: Command) -> Result<String> {
     Tool::start(command)?.finish()
+}
+
+/// Whether the installed `program` knows `option`, by its own help (which some print as an error).
+pub(crate) fn knows(program: &str, option: &str) -> Result<bool> {
+    let mut help = command(program)?;
+    help.arg("--help");
+    let (_, output, errors) = Tool::start(help)?.wait()?;
+    Ok(output.contains(option) || errors.contains(option))
 }
 
 fn command_line(command: &Command) -> String {
@@ -117,6 +128,12 @@ mod tests {
         shell.args(["-c", "echo out; echo the reason >&2; exit 3"]);
         let error = run(shell).unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("the reason"), "{error}");
+    }
+
+    #[test]
+    fn the_help_tells_the_options() {
+        assert!(knows("ceph-authtool", "--gen-print-key").unwrap());
+        assert!(!knows("ceph-authtool", "--no-such-option").unwrap());
     }
 
     #[test]

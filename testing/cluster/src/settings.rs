@@ -51,6 +51,8 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
     ] {
         conf.set("mon", key, value);
     }
+    // Ceph 20 would refuse to make keys that older clients know.
+    conf.set("mon", "mon auth allow insecure key", wanted.key_type == "aes");
     // The monitor learns the state of placement groups from the manager, every 5 s by default.
     conf.set("mgr", "mgr stats period", 1).set("mgr", "mgr tick period", 1);
     conf.set("mgr", "mgr initial modules", "").set("mgr", "mgr disabled modules", UNUSED_MODULES);

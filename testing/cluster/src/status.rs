@@ -45,6 +45,8 @@ pub struct HealthCheck {
     pub severity: String,
     /// What is wrong, in a sentence.
     pub summary: HealthSummary,
+    /// Whether it was decided that this is no reason to be unhealthy.
+    pub muted: bool,
 }
 
 /// The sentence of a health check.
@@ -135,6 +137,7 @@ impl Status {
             .health
             .checks
             .iter()
+            .filter(|(_, check)| !check.muted)
             .map(|(code, check)| format!("{code}: {}", check.summary.message))
             .collect();
         let pgs: Vec<_> = self
@@ -202,7 +205,8 @@ mod tests {
     #[test]
     fn a_status_is_read_and_summed_up() {
         let text = r#"{"fsid": "f", "health": {"status": "HEALTH_WARN", "checks": {"OSD_DOWN":
-            {"severity": "HEALTH_WARN", "summary": {"message": "1 osds down", "count": 1}, "muted": false}}},
+            {"severity": "HEALTH_WARN", "summary": {"message": "1 osds down", "count": 1}, "muted": false},
+            "OTHER": {"summary": {"message": "never mind"}, "muted": true}}},
             "osdmap": {"epoch": 9, "num_osds": 2, "num_up_osds": 1, "num_in_osds": 2}, "mgrmap": {"available": true},
             "pgmap": {"pgs_by_state": [{"state_name": "active+clean", "count": 3},
             {"state_name": "stale+active+clean", "count": 5}], "num_pgs": 8}}"#;

@@ -24,7 +24,8 @@ fn summary(status: &Status) -> String {
         format!("    health: {}", status.health.status),
     ];
     for (code, check) in &status.health.checks {
-        lines.push(format!("            {code}: {}", check.summary.message));
+        let muted = if check.muted { " (muted)" } else { "" };
+        lines.push(format!("            {code}: {}{muted}", check.summary.message));
     }
     let counts = &status.osdmap;
     let pgs = &status.pgmap;

@@ -24,6 +24,9 @@ pub(crate) struct Wanted {
     /// Run no manager: starts faster and takes 300 MB less
     #[arg(long)]
     no_mgr: bool,
+    /// The type of the keys; Ceph 20 has `aes256k` too, which older clients and kernels do not know
+    #[arg(long, default_value = "aes", value_name = "TYPE")]
+    key_type: String,
     /// Set a Ceph option; may be repeated. SECTION is `global` if not given
     #[arg(short = 'o', long = "option", value_name = "[SECTION:]KEY=VALUE", value_parser = parse_option)]
     options: Vec<(String, String, String)>,
@@ -56,7 +59,8 @@ impl Wanted {
             .object_store(store)
             .replicas(self.replicas)
             .pools(self.pools)
-            .mgr(!self.no_mgr);
+            .mgr(!self.no_mgr)
+            .key_type(self.key_type);
         for (section, key, value) in &self.options {
             builder = builder.section_option(section, key, value);
         }
