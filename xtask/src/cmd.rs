@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -76,35 +77,58 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 
 /// Runs it, shows every line it prints at once, and hands each to `line` as well. Lines of standard output and of
 /// standard error come in the order in which they were read.
-pub(crate) fn tee(command: &mut Command, line: impl FnMut(&str) + Send) -> Result<ExitStatus> {
-    fn pump(from: impl Read, line: &Mutex<impl FnMut(&str)>) {
-        let mut from = BufReader::new(from);
-        let mut bytes = Vec::new();
-        while matches!(from.read_until(b'\n', &mut bytes), Ok(1..)) {
-            let text = String::from_utf8_lossy(&bytes);
-            let text = text.trim_end_matches(['\r', '\n']);
-            if let Ok(mut line) = line.lock() {
-                anstream::println!("{text}");
-                line(text);
-            }
-            bytes.clear();
-        }
-    }
+///
+/// It returns soon after the command itself has ended, even if something that the command started keeps its output open.
+pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+    const LAST_WORDS: Duration = Duration::from_secs(1);
+    const FLOOD: Duration = Duration::from_secs(30);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", self::line(command)))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let line = Mutex::new(line);
-    thread::scope(|scope| {
-        scope.spawn(|| stdout.map(|from| pump(from, &line)));
-        scope.spawn(|| stderr.map(|from| pump(from, &line)));
-        // A grandchild that keeps the pipes open keeps us here: it is a leftover, and the caller's to find.
-        child.wait()
-    })
-    .with_context(|| format!("cannot wait for `{}`", self::line(command)))
+    let (sender, lines) = mpsc::channel();
+    if let Some(from) = child.stdout.take() {
+        pump(from, sender.clone());
+    }
+    if let Some(from) = child.stderr.take() {
+        pump(from, sender);
+    }
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    loop {
+        let silent = match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(text) => {
+                anstream::println!("{text}");
+                line(&text);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => return child.wait().context("cannot wait for a command"),
+        };
+        match ended {
+            Some((status, at)) if at.elapsed() > if silent { LAST_WORDS } else { FLOOD } => {
+                return Ok(status);
+            }
+            Some(_) => {}
+            None => ended = child.try_wait()?.map(|status| (status, Instant::now())),
+        }
+    }
+}
+
+/// Sends each line that can be read, from a thread of its own, which ends with its input.
+fn pump(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        while matches!(from.read_until(b'\n', &mut bytes), Ok(1..)) {
+            let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+            if lines.send(text).is_err() {
+                break;
+            }
+            bytes.clear();
+        }
+    });
 }
 
 /// Whether a program of this name lies in `PATH`.
@@ -135,6 +159,16 @@ mod tests {
         lines.sort_unstable();
         assert_eq!(lines, ["err", "no end", "out"]);
         assert_eq!(status.code(), Some(4));
+    }
+
+    #[test]
+    fn tee_does_not_wait_for_what_was_left_behind() {
+        let started = Instant::now();
+        let mut lines = Vec::new();
+        let mut left = command("sh", ["-c", "sleep 60 & echo $!"]);
+        assert!(tee(&mut left, |line| lines.push(line.to_owned())).unwrap().success());
+        run(&mut command("kill", &lines)).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) fn plan() -> Result<Plan> {
             ui::step(&format!("building cargo-deny {VERSION} into target/tools"));
             let mut install =
                 cmd::cargo(["install", "--quiet", "--locked", "--debug", "--no-default-features"]);
+            // Nobody debugs it.
+            install.env("CARGO_PROFILE_DEV_DEBUG", "0");
             install.args(["--version", VERSION, "cargo-deny", "--root"]).arg(&tools);
             cmd::run(&mut install)?;
         }
