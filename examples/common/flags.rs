@@ -80,3 +80,11 @@ impl ImageFlags {
         self.pool.place(None)
     }
 }
+
+/// The kind of block device: the kernel's own is what this library makes.
+#[derive(Debug, clap::Args)]
+pub struct DeviceType {
+    /// device type [krbd]
+    #[arg(short = 't', long, value_parser = ["krbd"], default_value = "krbd")]
+    device_type: String,
+}

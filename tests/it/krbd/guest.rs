@@ -15,7 +15,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(|| {
-        let names = ["krbd-guest"];
+        let names = ["krbd-guest", "map", "unmap", "showmapped"];
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--package", "rbd-suite"]);
         for name in names {

@@ -1,5 +1,6 @@
 //! Mapping through a real kernel, in a virtual machine, against the real cluster.
 
+mod differential;
 mod guest;
 mod kernels;
 mod trouble;
