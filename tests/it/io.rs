@@ -111,6 +111,9 @@ fn compare_and_write_tells_where_it_differs() {
     let in_second_object = image.compare_and_write(6 * MIB + 512, &expected, &[7; 512]).unwrap();
     assert_eq!(in_second_object, Compare::Differs(6 * MIB + 612));
     assert_eq!(read(&image, MIB, 1024), [[6; 512], [5; 512]].concat());
+    assert_eq!(image.compare_and_write(5, &[], &[]).unwrap(), Compare::Written, "and no abort");
+    let error = image.compare_and_write(4 * MIB - 256, &[0; 512], &[0; 512]).unwrap_err();
+    assert!(error.to_string().contains("not within one sector of 512 bytes"), "across objects: {error}");
     let error = image.compare_and_write(0, &[0; 2], &[0; 3]).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
 }

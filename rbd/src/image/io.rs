@@ -89,7 +89,7 @@ impl Image {
     }
 
     /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges smaller than
-    /// `rbd_discard_granularity_bytes`, 64 KiB, are skipped). For zeros that are certain see [`write_zeroes`](Self::write_zeroes).
+    /// `rbd_discard_granularity_bytes`, 64 KiB, are skipped unless `rbd_skip_partial_discard` is off). For zeros that are certain see [`write_zeroes`](Self::write_zeroes).
     ///
     /// Implements: `rbd_discard`.
     #[doc(alias = "rbd_discard")]
@@ -130,8 +130,8 @@ impl Image {
         })
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length. The range must lie within one object
-    /// (within one stripe unit of a striped image); librbd 16.2 takes at most 512 bytes.
+    /// Writes `data` if the image holds `expected` there, both of the same length. Up to Ceph 16.2 the range must lie within
+    /// one sector of 512 bytes, with newer releases within one object (within one stripe unit of a striped image).
     ///
     /// Implements: `rbd_compare_and_write`.
     #[doc(alias = "rbd_compare_and_write")]
@@ -153,7 +153,17 @@ impl Image {
         }
         self.raw
             .compare_and_write(offset, expected, data)
-            .map_err(|errno| self.failed(operation, offset, len, errno))
+            .map_err(|errno| Self::explain_compare(self.failed(operation, offset, len, errno)))
+    }
+
+    /// What librbd leaves to be guessed.
+    fn explain_compare(error: Error) -> Error {
+        match error.errno() {
+            Some(Errno::EINVAL) => error.with_detail(
+                "the range is not within one sector of 512 bytes or, with librbd newer than 1.16, within one object",
+            ),
+            _ => error,
+        }
     }
 
     /// Waits until everything written so far is safe.

@@ -1,0 +1,86 @@
+//! Random scripts of operations on one image.
+//!
+//! Numbers in a script are raw material: the runner folds them into the image's range, so that every script is valid for
+//! every size, and shrinking finds small ones.
+
+use proptest::prelude::*;
+use serde::Serialize;
+
+/// The most bytes an image of a script has: many objects of 4 KiB, yet read whole in a moment.
+pub(crate) const MOST: u64 = 96 << 10;
+pub(crate) const OBJECT: u64 = 4 << 10;
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(crate) enum Op {
+    Write {
+        at: u64,
+        len: u64,
+        byte: u8,
+    },
+    Discard {
+        at: u64,
+        len: u64,
+    },
+    WriteZeroes {
+        at: u64,
+        len: u64,
+    },
+    WriteSame {
+        at: u64,
+        times: u64,
+        byte: u8,
+    },
+    /// Expects what is there, or something else.
+    CompareAndWrite {
+        at: u64,
+        len: u64,
+        byte: u8,
+        right: bool,
+    },
+    Resize {
+        size: u64,
+    },
+    Snapshot,
+    /// Which of the snapshots there are, modulo their number.
+    Rollback {
+        which: usize,
+    },
+    /// Goes on with a clone of a new snapshot.
+    Clone,
+    Flatten,
+    /// Closes the image and opens it again.
+    Reopen,
+}
+
+/// A size in bytes; often at the edge of an object.
+fn size() -> impl Strategy<Value = u64> {
+    prop_oneof![(0..=MOST / OBJECT).prop_map(|objects| objects * OBJECT), 0..=MOST]
+}
+
+pub(crate) fn op() -> impl Strategy<Value = Op> {
+    let place = || (size(), prop_oneof![1..=64_u64, 1..=3 * OBJECT]);
+    prop_oneof![
+        6 => (place(), 1..=255_u8).prop_map(|((at, len), byte)| Op::Write { at, len, byte }),
+        3 => place().prop_map(|(at, len)| Op::Discard { at, len }),
+        2 => place().prop_map(|(at, len)| Op::WriteZeroes { at, len }),
+        1 => (size(), 1..=16_u64, 1..=255_u8).prop_map(|(at, times, byte)| Op::WriteSame { at, times, byte }),
+        2 => (size(), 1..=512_u64, 1..=255_u8, any::<bool>())
+            .prop_map(|(at, len, byte, right)| Op::CompareAndWrite { at, len, byte, right }),
+        2 => size().prop_map(|size| Op::Resize { size }),
+        2 => Just(Op::Snapshot),
+        1 => any::<usize>().prop_map(|which| Op::Rollback { which }),
+        1 => Just(Op::Clone),
+        1 => Just(Op::Flatten),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+/// The pattern of a write_same: librbd wants multiples of 512 in places, so that is what it is.
+pub(crate) const PATTERN: u64 = 512;
+
+/// Folds a range into an image: both ends within it.
+pub(crate) fn fold(at: u64, len: u64, size: u64) -> (u64, u64) {
+    let at = if size == 0 { 0 } else { at % size };
+    (at, len.min(size - at))
+}
