@@ -74,9 +74,22 @@ fn create_takes_all_space_at_once() {
 #[test]
 fn sizes_are_written_alike() {
     let pool = Pool::new();
-    for size in
-        [0, 1, 1023, 1024, 1025, 10_188, 102_400, 1_048_575, 1_150_000_000, 3 << 29, 105_381_888, 999 << 40]
-    {
+    for size in [
+        0,
+        1,
+        1023,
+        1024,
+        1025,
+        10_188,
+        102_400,
+        1_048_575,
+        1_150_000_000,
+        3 << 29,
+        105_381_888,
+        21_495_808,
+        23_000_000,
+        999 << 40,
+    ] {
         pool.ioctx.create(&format!("size-{size}"), size).features(rbd::Features::LAYERING).run().unwrap();
     }
     same(&["ls", "-l", &pool.name]);
