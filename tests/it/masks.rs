@@ -72,3 +72,16 @@ fn erasure_coded_pool() -> &'static str {
         pool
     })
 }
+
+#[test]
+fn the_mask_is_in_force() {
+    let space = crate::support::Space::new();
+    create(&space, "foo", OBJECT).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    let features = image.features().unwrap();
+    assert!(features.contains(self::features()));
+    assert_eq!(features.contains(Features::FAST_DIFF), mask() != Mask::Layering);
+    assert_eq!(features.contains(Features::JOURNALING | Features::STRIPING), mask() == Mask::Everything);
+    assert_eq!(image.stripe_count().unwrap(), if mask() == Mask::Everything { 2 } else { 1 });
+    assert_eq!(image.data_pool_id().unwrap() != space.pool_id(), mask() == Mask::DataPool);
+}

@@ -21,18 +21,68 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
+    /// Run the tests of capabilities with images of other features than Ceph's five
+    #[arg(long, value_enum)]
+    mask: Option<Mask>,
     /// Passed on to `cargo test`, for example `-p rbd` or `-- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_test: Vec<String>,
 }
 
+/// The features that `tests/it/masks.rs` gives images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mask {
+    /// Each of the others in turn
+    All,
+    /// Clones and nothing else
+    Layering,
+    /// Journaling and striping too
+    Everything,
+    /// The data in an erasure-coded pool
+    DataPool,
+}
+
+impl Mask {
+    /// The values of `RBD_TEST_FEATURES`, one for each run.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Mask::All => &["layering", "everything", DATA_POOL],
+            Mask::Layering => &["layering"],
+            Mask::Everything => &["everything"],
+            Mask::DataPool => &[DATA_POOL],
+        }
+    }
+}
+
+const DATA_POOL: &str = "data-pool";
+
+/// The tests whose images follow the mask.
+const MASKED: &[&str] =
+    &["snapshots::", "clones::", "copy::", "diff::", "metadata::", "migration::", "masks::"];
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     use Purpose::{Build, Cluster, Differential, Vm};
     setup::ensure(&[Build, Cluster, Differential, Vm], args.consent)?;
+    match args.mask {
+        None => run_once(&args.cargo_test, None),
+        Some(mask) => {
+            let mut cargo_test = args.cargo_test.clone();
+            if cargo_test.is_empty() {
+                cargo_test = ["--package", "rbd-suite", "--test", "it", "--"].map(str::to_owned).to_vec();
+                cargo_test.extend(MASKED.iter().map(|&module| module.to_owned()));
+            }
+            mask.names().iter().try_for_each(|name| {
+                ui::step(&format!("images with the features: {name}"));
+                run_once(&cargo_test, Some(name))
+            })
+        }
+    }
+}
 
-    let scope: &[&str] = if args.cargo_test.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };
+fn run_once(cargo_test: &[String], mask: Option<&str>) -> Result<()> {
+    let scope: &[&str] = if cargo_test.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };
     ui::step("building the tests");
-    cmd::run(cmd::cargo(["test", "--no-run"]).args(scope).args(before_double_dash(&args.cargo_test)))?;
+    cmd::run(cmd::cargo(["test", "--no-run"]).args(scope).args(before_double_dash(cargo_test)))?;
 
     ui::step("running the tests on one cluster");
     let started = Instant::now();
@@ -41,8 +91,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .tempdir()
         .context("cannot make a temporary directory")?;
     let mark = home.path().display().to_string();
-    let mut tests = cmd::cargo(["run", "--quiet", "--package", "rbd-testcluster", "--", "run", "--"]);
-    tests.args(["cargo", "test"]).args(scope).args(&args.cargo_test);
+    let mut tests = cmd::cargo(["run", "--quiet", "--package", "rbd-testcluster", "--", "run"]);
+    if mask == Some(DATA_POOL) {
+        // Two data and one coding chunk, on stores that can overwrite those.
+        tests.args(["--osds", "3", "--objectstore", "bluestore"]);
+    }
+    if let Some(mask) = mask {
+        tests.env("RBD_TEST_FEATURES", mask);
+    }
+    tests.args(["--", "cargo", "test"]).args(scope).args(cargo_test);
     tests.env("TMPDIR", home.path()).env(MARK, &mark);
     let mut tally = Tally::default();
     let status = cmd::tee(&mut tests, |line| tally.take(line))?;
