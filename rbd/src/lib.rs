@@ -37,6 +37,7 @@ mod image;
 mod ioctx;
 pub mod krbd;
 mod migration;
+pub mod mirror;
 mod names;
 mod progress;
 mod queue;

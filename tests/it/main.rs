@@ -18,6 +18,7 @@ mod locks;
 mod masks;
 mod metadata;
 mod migration;
+mod mirroring;
 mod model;
 mod ownership;
 mod queue;

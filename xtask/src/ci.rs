@@ -78,8 +78,8 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Bindgen, Build, Cluster, Differential, Vm};
-    setup::ensure(&[Build, Bindgen, Cluster, Differential, Vm], args.consent)?;
+    use Purpose::{Bindgen, Build, Cluster, Differential, Mirror, Vm};
+    setup::ensure(&[Build, Bindgen, Cluster, Differential, Mirror, Vm], args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();
     let mut done = Vec::new();

@@ -61,8 +61,8 @@ const MASKED: &[&str] =
     &["snapshots::", "clones::", "copy::", "diff::", "metadata::", "migration::", "masks::"];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Build, Cluster, Differential, Vm};
-    setup::ensure(&[Build, Cluster, Differential, Vm], args.consent)?;
+    use Purpose::{Build, Cluster, Differential, Mirror, Vm};
+    setup::ensure(&[Build, Cluster, Differential, Mirror, Vm], args.consent)?;
     match args.mask {
         None => run_once(&args.cargo_test, None),
         Some(mask) => {

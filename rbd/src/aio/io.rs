@@ -191,9 +191,17 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
     pub fn flush(self) -> Op<()> {
-        let image = Arc::clone(self.image.label());
-        let about = About { image, operation: "flush", range: None };
-        self.submit(about, false, |raw| Ok(raw.aio_flush()?))
+        self.about_image("flush", |raw| Ok(raw.aio_flush()?))
+    }
+
+    /// Submits an operation on the image as a whole.
+    pub(crate) fn about_image<T: 'static>(
+        self,
+        operation: &'static str,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+    ) -> Op<T> {
+        let about = About { image: Arc::clone(self.image.label()), operation, range: None };
+        self.submit(about, false, submit)
     }
 
     fn about(self, operation: &'static str, offset: u64, len: u64) -> About {

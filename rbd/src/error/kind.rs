@@ -71,6 +71,8 @@ pub enum ErrorKind {
     Stopped,
     /// The other side is there but does not do this (a feature that is off, a kernel without the module …).
     NotSupported,
+    /// The image, or its pool or namespace, is not mirrored.
+    MirroringDisabled,
     /// Any other reason: see [`Error::errno`](super::Error::errno).
     Other,
 }
@@ -158,6 +160,10 @@ impl ErrorKind {
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
             ErrorKind::Stopped => ("the callback asked to stop".into(), ""),
             ErrorKind::NotSupported => ("that is not supported here".into(), ""),
+            ErrorKind::MirroringDisabled => (
+                "it is not mirrored".into(),
+                "set the mirroring mode of its pool or namespace, and enable mirroring of the image",
+            ),
             ErrorKind::Other => {
                 (errno.map_or_else(|| "unknown reason".to_owned(), Errno::sentence).into(), "")
             }

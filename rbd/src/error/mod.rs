@@ -159,6 +159,11 @@ impl Error {
         self.0.kind == ErrorKind::ReadOnly
     }
 
+    /// The image, or its pool or namespace, is not mirrored.
+    pub fn is_mirroring_disabled(&self) -> bool {
+        self.0.kind == ErrorKind::MirroringDisabled
+    }
+
     /// The loaded library lacks a function.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unsupported { .. })

@@ -129,7 +129,7 @@ impl Image {
     ///
     /// # Safety
     /// As for [`Op::submit`]; the call must be on this image.
-    unsafe fn submit<P: Payload>(
+    pub(super) unsafe fn submit<P: Payload>(
         &self,
         payload: P,
         call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,

@@ -33,10 +33,12 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cluster", modules: &["cluster"], among_themselves: true, sys: false },
     Layer { name: "ioctx", modules: &["ioctx"], among_themselves: true, sys: false },
     Layer { name: "image", modules: &["image"], among_themselves: true, sys: false },
+    // Futures, below the subjects that offer asynchronous calls of their own.
+    Layer { name: "aio", modules: &["aio"], among_themselves: true, sys: false },
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
         name: "subjects",
-        modules: &["aio", "group", "krbd", "migration", "mirror", "queue", "trash"],
+        modules: &["group", "krbd", "migration", "mirror", "queue", "trash"],
         among_themselves: false,
         sys: false,
     },

@@ -1,0 +1,65 @@
+//! The same without waiting: operations as futures.
+//!
+//! Their errors carry librbd's number; where it says EINVAL, [`ImageMirroring::info`] tells whether the image is mirrored and
+//! in the role that it must have.
+
+use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Status};
+use crate::aio::Op;
+
+impl ImageMirroring<'_> {
+    /// Begins to [promote](Self::promote) the image, and returns at once.
+    ///
+    /// Implements: `rbd_aio_mirror_image_promote`.
+    #[doc(alias = "rbd_aio_mirror_image_promote")]
+    pub fn start_promote(self, force: bool) -> Op<()> {
+        self.image.aio().about_image("promote", |raw| Ok(raw.aio_mirror_promote(force)?))
+    }
+
+    /// Begins to [demote](Self::demote) the image, and returns at once.
+    ///
+    /// Implements: `rbd_aio_mirror_image_demote`.
+    #[doc(alias = "rbd_aio_mirror_image_demote")]
+    pub fn start_demote(self) -> Op<()> {
+        self.image.aio().about_image("demote", |raw| Ok(raw.aio_mirror_demote()?))
+    }
+
+    /// Begins to ask whether it is mirrored, and whether it is primary: see [`info`](Self::info).
+    ///
+    /// Implements: `rbd_aio_mirror_image_get_info`.
+    #[doc(alias = "rbd_aio_mirror_image_get_info")]
+    pub fn start_info(self) -> Op<Info> {
+        self.image.aio().about_image("read the mirroring of", |raw| Ok(raw.aio_mirror_info(Info::from)?))
+    }
+
+    /// Begins to ask by what it is mirrored. Of an image that is not mirrored at all it answers
+    /// [`Journal`](ImageMode::Journal), as librbd does: [`mode`](Self::mode) asks for both.
+    ///
+    /// Implements: `rbd_aio_mirror_image_get_mode`.
+    #[doc(alias = "rbd_aio_mirror_image_get_mode")]
+    pub fn start_mode(self) -> Op<ImageMode> {
+        let operation = "read the mirroring mode of";
+        self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_mode(ImageMode::from_raw)?))
+    }
+
+    /// Begins to ask what the daemons of all sites tell of it: see [`status`](Self::status).
+    ///
+    /// Implements: `rbd_aio_mirror_image_get_global_status`.
+    #[doc(alias = "rbd_aio_mirror_image_get_status")]
+    #[doc(alias = "rbd_aio_mirror_image_get_global_status")]
+    pub fn start_status(self) -> Op<Status> {
+        let operation = "read the mirroring status of";
+        self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_status(Status::from)?))
+    }
+}
+
+impl CreateSnapshot<'_> {
+    /// Begins to make it, and returns at once. What comes out is its id.
+    ///
+    /// Implements: `rbd_aio_mirror_image_create_snapshot`.
+    #[doc(alias = "rbd_aio_mirror_image_create_snapshot")]
+    pub fn start(self) -> Op<u64> {
+        let CreateSnapshot { image, quiesce } = self;
+        let operation = "make a snapshot for mirroring of";
+        image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
+    }
+}

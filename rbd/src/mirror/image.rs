@@ -1,0 +1,238 @@
+//! Mirroring of one image.
+
+use super::{Direction, ImageMode, ImageState, Info, Mode, Peer, Status};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, ObjectKind, Result};
+use crate::image::Image;
+use crate::raw::snapshot::RawQuiesce;
+
+/// Mirroring of an image: see [`Image::mirroring`].
+#[derive(Debug, Clone, Copy)]
+pub struct ImageMirroring<'a> {
+    pub(super) image: &'a Image,
+}
+
+/// Makes a snapshot for mirroring: see [`ImageMirroring::create_snapshot`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct CreateSnapshot<'a> {
+    pub(super) image: &'a Image,
+    pub(super) quiesce: RawQuiesce,
+}
+
+impl Image {
+    /// Mirroring of this image.
+    pub fn mirroring(&self) -> ImageMirroring<'_> {
+        ImageMirroring { image: self }
+    }
+}
+
+impl<'a> ImageMirroring<'a> {
+    /// Has the image mirrored. It is primary here then.
+    ///
+    /// The pool (or namespace) must be in [`Mode::Image`]; in [`Mode::Pool`] the feature journaling decides, and this is refused
+    /// for [`ImageMode::Snapshot`].
+    ///
+    /// Implements: `rbd_mirror_image_enable2`.
+    #[doc(alias = "rbd_mirror_image_enable")]
+    #[doc(alias = "rbd_mirror_image_enable2")]
+    pub fn enable(&self, mode: ImageMode) -> Result<()> {
+        let operation = "enable mirroring of";
+        let result = self.image.call(operation, |raw| raw.mirror_enable(mode.raw()));
+        result.map_err(|error| match error.errno() {
+            Some(Errno::EINVAL) => self.explain_enable(error, mode),
+            _ => error,
+        })
+    }
+
+    /// Has the image mirrored no longer. The peer removes its copy.
+    ///
+    /// A copy that is not primary is disabled by `force` only; then it becomes an image of its own, as does a primary one.
+    ///
+    /// Implements: `rbd_mirror_image_disable`.
+    #[doc(alias = "rbd_mirror_image_disable")]
+    pub fn disable(&self, force: bool) -> Result<()> {
+        let result = self.image.call("disable mirroring of", |raw| raw.mirror_disable(force));
+        match result.map_err(|error| self.explain(error, Role::Primary)) {
+            // librbd minds in some modes of the pool, and not in others.
+            Err(error) if error.is_mirroring_disabled() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Makes this copy the primary one, which can be written. The other one must have been demoted and that replicated to
+    /// here; otherwise the image is [busy](ErrorKind::Busy).
+    ///
+    /// `force` does not ask the other copy: when its cluster is lost. When that comes back, both are primary, and one must be
+    /// demoted and [resynced](Self::resync).
+    ///
+    /// Implements: `rbd_mirror_image_promote`.
+    #[doc(alias = "rbd_mirror_image_promote")]
+    pub fn promote(&self, force: bool) -> Result<()> {
+        let result = self.image.call("promote", |raw| raw.mirror_promote(force));
+        result.map_err(|error| self.explain(error, Role::Secondary))
+    }
+
+    /// Makes this copy primary no longer: it cannot be written any more.
+    ///
+    /// Implements: `rbd_mirror_image_demote`.
+    #[doc(alias = "rbd_mirror_image_demote")]
+    pub fn demote(&self) -> Result<()> {
+        let result = self.image.call("demote", |raw| raw.mirror_demote());
+        result.map_err(|error| self.explain(error, Role::Primary))
+    }
+
+    /// Has the daemon throw this copy away and make it anew from the primary one. **What only this copy holds is lost.**
+    ///
+    /// Returns at once; the image vanishes and comes back under the same name later. Keep no handle of it open.
+    ///
+    /// Implements: `rbd_mirror_image_resync`.
+    #[doc(alias = "rbd_mirror_image_resync")]
+    pub fn resync(&self) -> Result<()> {
+        let result = self.image.call("resync", |raw| raw.mirror_resync());
+        result.map_err(|error| self.explain(error, Role::Secondary))
+    }
+
+    /// Makes a snapshot for mirroring, whose differences from the one before are then copied to the peer. For a primary
+    /// image that is mirrored by [snapshots](ImageMode::Snapshot).
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// let snapshot_id = image.mirroring().create_snapshot().skip_quiesce().run()?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    ///
+    /// Implements: `rbd_mirror_image_create_snapshot2`.
+    #[doc(alias = "rbd_mirror_image_create_snapshot")]
+    #[doc(alias = "rbd_mirror_image_create_snapshot2")]
+    pub fn create_snapshot(&self) -> CreateSnapshot<'a> {
+        CreateSnapshot { image: self.image, quiesce: RawQuiesce::Must }
+    }
+
+    /// Whether it is mirrored, and whether it is primary.
+    ///
+    /// Implements: `rbd_mirror_image_get_info`.
+    #[doc(alias = "rbd_mirror_image_get_info")]
+    pub fn info(&self) -> Result<Info> {
+        Ok(self.image.call("read the mirroring of", |raw| raw.mirror_info())?.into())
+    }
+
+    /// By what it is mirrored; `None` where it is not.
+    ///
+    /// Implements: `rbd_mirror_image_get_mode`.
+    #[doc(alias = "rbd_mirror_image_get_mode")]
+    pub fn mode(&self) -> Result<Option<ImageMode>> {
+        // librbd says journal of an image that is not mirrored.
+        if self.info()?.state == ImageState::Disabled {
+            return Ok(None);
+        }
+        let mode = self.image.call("read the mirroring mode of", |raw| raw.mirror_mode())?;
+        Ok(Some(ImageMode::from_raw(mode)))
+    }
+
+    /// What the daemons of all sites tell of it.
+    ///
+    /// Implements: `rbd_mirror_image_get_global_status`.
+    #[doc(alias = "rbd_mirror_image_get_status")]
+    #[doc(alias = "rbd_mirror_image_get_global_status")]
+    pub fn status(&self) -> Result<Status> {
+        Ok(self.image.call("read the mirroring status of", |raw| raw.mirror_status())?.into())
+    }
+
+    /// The instance id of the daemon that replicates it: 4123 for `client.4123`. `None` where none does.
+    ///
+    /// Implements: `rbd_mirror_image_get_instance_id`.
+    #[doc(alias = "rbd_mirror_image_get_instance_id")]
+    pub fn instance(&self) -> Result<Option<String>> {
+        match self.image.call("look up the mirroring daemon of", |raw| raw.mirror_instance()) {
+            Ok(instance) => Ok(Some(instance)),
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ESTALE)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The mode of the pool or namespace may be what is wrong.
+    fn explain_enable(self, error: Error, wanted: ImageMode) -> Error {
+        let ioctx = self.image.ioctx();
+        match ioctx.mirroring().mode() {
+            Ok(Mode::Disabled | Mode::InitOnly) => error.with_kind(ErrorKind::MirroringDisabled).with_detail(
+                "mirroring is disabled in its pool or namespace; set the mode there to image or pool first",
+            ),
+            Ok(Mode::Pool) => error.with_kind(ErrorKind::NotSupported).with_detail(
+                "its pool or namespace is mirrored as a whole, by journals: enable the feature journaling",
+            ),
+            _ => match self.mode() {
+                Ok(Some(mode)) if mode != wanted => error
+                    .with_kind(ErrorKind::Exists)
+                    .with_detail(format!("it is mirrored by {mode} already; disable that first")),
+                _ => error,
+            },
+        }
+    }
+
+    /// librbd says EINVAL of an image that is not mirrored, and of one that is not in the role it should be in.
+    fn explain(self, error: Error, role: Role) -> Error {
+        if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
+            return match error.kind() {
+                ErrorKind::Busy { .. } if role == Role::Secondary => error.with_detail(
+                    "another copy is still primary; demote it first and wait until that is replicated, or promote by force",
+                ),
+                _ => error,
+            };
+        }
+        match (self.info(), role) {
+            (Ok(info), _) if info.state == ImageState::Disabled => {
+                error.with_kind(ErrorKind::MirroringDisabled)
+            }
+            (Ok(info), Role::Primary) if !info.primary => error
+                .with_kind(ErrorKind::ReadOnly)
+                .with_detail("it is not primary; do this where it is, or promote it"),
+            (Ok(_), Role::Primary) if self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == Mode::Pool) => {
+                error.with_kind(ErrorKind::NotSupported).with_detail(
+                    "its pool or namespace is mirrored as a whole, by journals: disable the feature journaling",
+                )
+            }
+            (Ok(info), Role::Secondary) if info.primary => {
+                error.with_kind(ErrorKind::InvalidInput).with_detail("it is primary")
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Which role an image must have for an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Primary,
+    Secondary,
+}
+
+impl CreateSnapshot<'_> {
+    /// Does not ask the [quiesce watches](Image::watch_quiesce) of the image first.
+    pub fn skip_quiesce(mut self) -> Self {
+        self.quiesce = RawQuiesce::Skip;
+        self
+    }
+
+    /// Makes the snapshot even when a quiesce watch fails.
+    pub fn ignore_quiesce_error(mut self) -> Self {
+        self.quiesce = RawQuiesce::MayFail;
+        self
+    }
+
+    /// Makes it. Returns its id. Blocks, for as long as clients take to pause.
+    pub fn run(self) -> Result<u64> {
+        let CreateSnapshot { image, quiesce } = self;
+        let result = image.call("make a snapshot for mirroring of", |raw| raw.mirror_snapshot(quiesce));
+        result.map_err(|error| {
+            let error = image.mirroring().explain(error, Role::Primary);
+            let sends = |peer: &Peer| peer.direction != Direction::RxOnly;
+            match (error.kind(), image.ioctx().mirroring().peers()) {
+                (ErrorKind::Other, Ok(peers)) if !peers.iter().any(sends) => error
+                    .with_kind(ErrorKind::NotFound { what: ObjectKind::MirrorPeer })
+                    .with_detail("its pool has no peer that images are replicated to; add one"),
+                _ => error,
+            }
+        })
+    }
+}

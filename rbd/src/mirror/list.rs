@@ -1,0 +1,70 @@
+//! The mirrored images of a pool or namespace.
+
+use std::collections::BTreeMap;
+
+use super::{ImageMode, Info, PoolMirroring, State, Status};
+use crate::error::Result;
+
+/// An image that is mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MirroredImage {
+    /// The image's id.
+    pub id: String,
+    /// By what it is mirrored.
+    pub mode: ImageMode,
+    /// What mirroring knows of it.
+    pub info: Info,
+}
+
+impl PoolMirroring<'_> {
+    /// The images for which mirroring is enabled, or those of one mode. Looks into each, so it takes long for many.
+    ///
+    /// Implements: `rbd_mirror_image_info_list`.
+    #[doc(alias = "rbd_mirror_image_info_list")]
+    pub fn images(&self, mode: Option<ImageMode>) -> Result<Vec<MirroredImage>> {
+        let list = || self.ioctx.raw().mirror_infos(mode.map(ImageMode::raw));
+        let infos = self.ioctx.call("list the mirrored images of", || self.object(), list)?;
+        Ok(infos
+            .into_iter()
+            .map(|(id, (mode, info))| MirroredImage {
+                id,
+                mode: ImageMode::from_raw(mode),
+                info: info.into(),
+            })
+            .collect())
+    }
+
+    /// The status of all mirrored images, by their ids.
+    ///
+    /// Implements: `rbd_mirror_image_global_status_list`.
+    #[doc(alias = "rbd_mirror_image_status_list")]
+    #[doc(alias = "rbd_mirror_image_global_status_list")]
+    pub fn statuses(&self) -> Result<BTreeMap<String, Status>> {
+        let list = || self.ioctx.raw().mirror_statuses();
+        let statuses = self.ioctx.call("read the mirroring status of", || self.object(), list)?;
+        let listed = |status| Status { primary: None, ..Status::from(status) };
+        Ok(statuses.into_iter().map(|(id, status)| (id, listed(status))).collect())
+    }
+
+    /// How many mirrored images are in each state.
+    ///
+    /// Implements: `rbd_mirror_image_status_summary`.
+    #[doc(alias = "rbd_mirror_image_status_summary")]
+    pub fn summary(&self) -> Result<BTreeMap<State, u64>> {
+        let operation = "read the mirroring status of";
+        let counts = self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_summary())?;
+        Ok(counts.into_iter().map(|(state, count)| (State::from_raw(state), count)).collect())
+    }
+
+    /// Which daemon replicates each image: the instance id (4123 for `client.4123`) by the id of the image.
+    ///
+    /// Implements: `rbd_mirror_image_instance_id_list`.
+    #[doc(alias = "rbd_mirror_image_instance_id_list")]
+    pub fn instances(&self) -> Result<BTreeMap<String, String>> {
+        let operation = "list the mirroring daemons of";
+        let instances =
+            self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_instances())?;
+        Ok(instances.into_iter().collect())
+    }
+}

@@ -1,0 +1,288 @@
+//! The other clusters with which a pool is mirrored.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::PoolMirroring;
+use super::status::time;
+use super::token::secret_c_string;
+use crate::cluster::Key;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::ioctx::IoCtx;
+use crate::names::c_string;
+use crate::raw::mirror_peer::{RawPeer, RawPeerAccess};
+
+/// Which way images are replicated, seen from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// From the peer to here.
+    RxOnly,
+    /// From here to the peer.
+    TxOnly,
+    /// Both ways.
+    RxTx,
+    /// One that this crate does not know.
+    Unknown(u32),
+}
+
+/// The same pool in another cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Its id here.
+    pub uuid: String,
+    /// Which way images are replicated.
+    pub direction: Direction,
+    /// The name of its cluster.
+    pub site_name: String,
+    /// The [uuid](PoolMirroring::uuid) of its pool, which stands in the status of images. Empty until a daemon found it out.
+    pub mirror_uuid: String,
+    /// The user as whom the daemon here connects to it: `client.rbd-mirror-peer`.
+    pub client_name: String,
+    /// When its daemon was last heard of here; `None` where it never was.
+    pub last_seen: Option<SystemTime>,
+}
+
+/// How the daemon reaches a peer's cluster, instead of by a configuration file named as the site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerAccess {
+    /// The addresses of its monitors.
+    pub mon_host: Option<String>,
+    /// The key of the peer's [client](Peer::client_name).
+    pub key: Option<Key>,
+}
+
+/// Adds a peer: see [`PoolMirroring::add_peer`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct AddPeer<'a> {
+    ioctx: &'a IoCtx,
+    site_name: &'a str,
+    client_name: &'a str,
+    direction: Direction,
+}
+
+impl<'a> PoolMirroring<'a> {
+    /// The peers of the pool.
+    ///
+    /// Implements: `rbd_mirror_peer_site_list`.
+    #[doc(alias = "rbd_mirror_peer_list")]
+    #[doc(alias = "rbd_mirror_peer_site_list")]
+    pub fn peers(&self) -> Result<Vec<Peer>> {
+        let peers = self.pool_call("list the mirroring peers of", || self.ioctx.raw().mirror_peers())?;
+        Ok(peers.into_iter().map(Peer::from).collect())
+    }
+
+    /// Adds a peer by hand: the name of its site and the user as whom the daemon connects to it, `client.rbd-mirror-peer`
+    /// for instance. A [token](Self::import_bootstrap_token) does this and more.
+    ///
+    /// Implements: `rbd_mirror_peer_site_add`.
+    #[doc(alias = "rbd_mirror_peer_add")]
+    #[doc(alias = "rbd_mirror_peer_site_add")]
+    pub fn add_peer(&self, site_name: &'a str, client_name: &'a str) -> AddPeer<'a> {
+        AddPeer { ioctx: self.ioctx, site_name, client_name, direction: Direction::RxTx }
+    }
+
+    /// Removes a peer.
+    ///
+    /// Implements: `rbd_mirror_peer_site_remove`.
+    #[doc(alias = "rbd_mirror_peer_remove")]
+    #[doc(alias = "rbd_mirror_peer_site_remove")]
+    pub fn remove_peer(&self, uuid: &str) -> Result<()> {
+        // librbd finds nothing wrong with a peer that is not there.
+        self.check_peer("remove", uuid)?;
+        let c_uuid = self.peer_uuid("remove", uuid)?;
+        self.peer_call("remove", uuid, || self.ioctx.raw().mirror_peer_remove(&c_uuid))
+    }
+
+    /// Sets the name of a peer's site.
+    ///
+    /// Implements: `rbd_mirror_peer_site_set_name`.
+    #[doc(alias = "rbd_mirror_peer_set_cluster")]
+    #[doc(alias = "rbd_mirror_peer_site_set_name")]
+    pub fn set_peer_site_name(&self, uuid: &str, site_name: &str) -> Result<()> {
+        let operation = "rename";
+        let c_uuid = self.peer_uuid(operation, uuid)?;
+        let c_name = c_string(operation, || self.peer_object(uuid), site_name)?;
+        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_site(&c_uuid, &c_name))
+    }
+
+    /// Sets the user as whom the daemon connects to a peer, `client.rbd-mirror-peer` for instance.
+    ///
+    /// Implements: `rbd_mirror_peer_site_set_client_name`.
+    #[doc(alias = "rbd_mirror_peer_set_client")]
+    #[doc(alias = "rbd_mirror_peer_site_set_client_name")]
+    pub fn set_peer_client_name(&self, uuid: &str, client_name: &str) -> Result<()> {
+        let operation = "set the client of";
+        let c_uuid = self.peer_uuid(operation, uuid)?;
+        let c_name = c_string(operation, || self.peer_object(uuid), client_name)?;
+        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_client(&c_uuid, &c_name))
+    }
+
+    /// Sets which way images are replicated.
+    ///
+    /// Implements: `rbd_mirror_peer_site_set_direction`.
+    #[doc(alias = "rbd_mirror_peer_site_set_direction")]
+    pub fn set_peer_direction(&self, uuid: &str, direction: Direction) -> Result<()> {
+        let operation = "set the direction of";
+        let c_uuid = self.peer_uuid(operation, uuid)?;
+        let set = || self.ioctx.raw().mirror_peer_set_direction(&c_uuid, direction.raw());
+        self.peer_call(operation, uuid, set)
+    }
+
+    /// How the daemon reaches a peer. Asks the monitors, with a right that not every client has.
+    ///
+    /// Implements: `rbd_mirror_peer_site_get_attributes`.
+    #[doc(alias = "rbd_mirror_peer_get_attributes")]
+    #[doc(alias = "rbd_mirror_peer_site_get_attributes")]
+    pub fn peer_access(&self, uuid: &str) -> Result<PeerAccess> {
+        let operation = "read how to reach";
+        let c_uuid = self.peer_uuid(operation, uuid)?;
+        let access = || match self.ioctx.raw().mirror_peer_access(&c_uuid) {
+            // Nothing is set.
+            Err(Errno::ENOENT) => Ok(RawPeerAccess::default()),
+            access => access,
+        };
+        self.check_peer(operation, uuid)?;
+        let access = self.peer_call(operation, uuid, access)?;
+        Ok(PeerAccess {
+            mon_host: access.mon_host.map(|host| String::clone(&host)),
+            key: access.key.map(|key| Key::new(&key)),
+        })
+    }
+
+    /// Sets how the daemon reaches a peer, all of it: what is `None` is removed.
+    ///
+    /// Implements: `rbd_mirror_peer_site_set_attributes`.
+    #[doc(alias = "rbd_mirror_peer_set_attributes")]
+    #[doc(alias = "rbd_mirror_peer_site_set_attributes")]
+    pub fn set_peer_access(&self, uuid: &str, access: &PeerAccess) -> Result<()> {
+        let operation = "set how to reach";
+        self.check_peer(operation, uuid)?;
+        let c_uuid = self.peer_uuid(operation, uuid)?;
+        let host =
+            access.mon_host.as_deref().map(|host| c_string(operation, || self.peer_object(uuid), host));
+        let (host, mut key) = (host.transpose()?, None);
+        if let Some(given) = &access.key {
+            key = secret_c_string(given.expose());
+            if key.is_none() {
+                let why = "the key contains a NUL byte";
+                return Err(Error::invalid(operation, self.peer_object(uuid), why));
+            }
+        }
+        let (host, key) = (host.as_deref(), key.as_ref().map(|key| key.as_c_str()));
+        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_access(&c_uuid, host, key))
+    }
+
+    fn peer_object(self, uuid: &str) -> Object {
+        Object::new(ObjectKind::MirrorPeer, format!("{}/{uuid}", self.ioctx.pool()))
+    }
+
+    fn peer_uuid(self, operation: &'static str, uuid: &str) -> Result<std::ffi::CString> {
+        c_string(operation, || self.peer_object(uuid), uuid)
+    }
+
+    fn peer_call<T>(
+        self,
+        operation: &'static str,
+        uuid: &str,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T> {
+        let result = self.ioctx.call(operation, || self.peer_object(uuid), call);
+        result.map_err(|error| self.explain(error))
+    }
+
+    fn check_peer(self, operation: &'static str, uuid: &str) -> Result<()> {
+        if self.peers()?.iter().any(|peer| peer.uuid == uuid) {
+            return Ok(());
+        }
+        Err(Error::new(operation, self.peer_object(uuid), Errno::ENOENT))
+    }
+}
+
+impl AddPeer<'_> {
+    /// Which way images are replicated: [`Direction::RxOnly`] or, without this, [`Direction::RxTx`].
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// Adds it. Returns its uuid. Blocks.
+    pub fn run(self) -> Result<String> {
+        let AddPeer { ioctx, site_name, client_name, direction } = self;
+        let operation = "add";
+        let object = || Object::new(ObjectKind::MirrorPeer, format!("{}/{site_name}", ioctx.pool()));
+        direction.check_new(operation, object)?;
+        if site_name.is_empty() {
+            return Err(Error::invalid(operation, object(), "the site name is empty"));
+        }
+        let c_site = c_string(operation, object, site_name)?;
+        let c_client = c_string(operation, object, client_name)?;
+        let add = || ioctx.raw().mirror_peer_add(direction.raw(), &c_site, &c_client);
+        ioctx.call(operation, object, add).map_err(|error| ioctx.mirroring().explain(error)).map_err(
+            |error| match error.kind() {
+                ErrorKind::Exists => error.with_detail("the pool has a peer at this site already"),
+                _ => error,
+            },
+        )
+    }
+}
+
+impl From<RawPeer> for Peer {
+    fn from(raw: RawPeer) -> Peer {
+        Peer {
+            uuid: raw.uuid,
+            direction: Direction::from_raw(raw.direction),
+            site_name: raw.site_name,
+            mirror_uuid: raw.mirror_uuid,
+            client_name: raw.client_name,
+            last_seen: time(raw.last_seen),
+        }
+    }
+}
+
+impl Direction {
+    fn from_raw(direction: u32) -> Direction {
+        match direction {
+            0 => Direction::RxOnly,
+            1 => Direction::TxOnly,
+            2 => Direction::RxTx,
+            other => Direction::Unknown(other),
+        }
+    }
+
+    /// librbd takes new peers in two directions only.
+    pub(super) fn check_new(self, operation: &'static str, object: impl FnOnce() -> Object) -> Result<()> {
+        match self {
+            Direction::RxOnly | Direction::RxTx => Ok(()),
+            other => {
+                let why = format!("a new peer is rx-only or rx-tx, not {other}");
+                Err(Error::invalid(operation, object(), why))
+            }
+        }
+    }
+
+    pub(super) fn raw(self) -> u32 {
+        match self {
+            Direction::RxOnly => 0,
+            Direction::TxOnly => 1,
+            Direction::RxTx => 2,
+            Direction::Unknown(direction) => direction,
+        }
+    }
+}
+
+/// In the words of the `rbd` command: `rx-only`, `tx-only`, `rx-tx`.
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Direction::RxOnly => f.write_str("rx-only"),
+            Direction::TxOnly => f.write_str("tx-only"),
+            Direction::RxTx => f.write_str("rx-tx"),
+            Direction::Unknown(direction) => write!(f, "unknown ({direction})"),
+        }
+    }
+}

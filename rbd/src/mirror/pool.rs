@@ -1,0 +1,220 @@
+//! Mirroring of a pool or namespace.
+
+use std::fmt;
+
+use super::{BootstrapToken, Direction};
+use crate::cluster::Cluster;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::ioctx::IoCtx;
+use crate::names::c_string;
+
+/// Which images of a pool or namespace are mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// None.
+    Disabled,
+    /// Those for which it is [enabled](super::ImageMirroring::enable).
+    Image,
+    /// All that have the feature journaling.
+    Pool,
+    /// None of its own; it is ready to receive those of another cluster. Needs Ceph 20.2.
+    InitOnly,
+    /// One that this crate does not know.
+    Unknown(u32),
+}
+
+/// Mirroring of a pool, or of a namespace of it: see [`IoCtx::mirroring`].
+#[derive(Debug, Clone, Copy)]
+pub struct PoolMirroring<'a> {
+    pub(super) ioctx: &'a IoCtx,
+}
+
+impl Cluster {
+    /// The name by which this cluster goes among those that mirror each other; its fsid, until one is set.
+    ///
+    /// Implements: `rbd_mirror_site_name_get`.
+    #[doc(alias = "rbd_mirror_site_name_get")]
+    pub fn mirror_site_name(&self) -> Result<String> {
+        self.call("read the mirroring site name of", || self.object(), || self.raw().mirror_site_name())
+    }
+
+    /// Sets the name by which this cluster goes among those that mirror each other. An empty name stands for its fsid.
+    ///
+    /// Implements: `rbd_mirror_site_name_set`.
+    #[doc(alias = "rbd_mirror_site_name_set")]
+    pub fn set_mirror_site_name(&self, name: &str) -> Result<()> {
+        let operation = "set the mirroring site name of";
+        let c_name = c_string(operation, || self.object(), name)?;
+        self.call(operation, || self.object(), || self.raw().set_mirror_site_name(&c_name))
+    }
+}
+
+impl IoCtx {
+    /// Mirroring of this pool or namespace. Peers belong to the pool, whichever namespace this is.
+    pub fn mirroring(&self) -> PoolMirroring<'_> {
+        PoolMirroring { ioctx: self }
+    }
+}
+
+impl PoolMirroring<'_> {
+    /// Which images are mirrored.
+    ///
+    /// Implements: `rbd_mirror_mode_get`.
+    #[doc(alias = "rbd_mirror_mode_get")]
+    pub fn mode(&self) -> Result<Mode> {
+        let operation = "read the mirroring mode of";
+        let mode = self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_mode())?;
+        Ok(Mode::from_raw(mode))
+    }
+
+    /// Sets which images are mirrored. Peers must be removed before it is disabled.
+    ///
+    /// Disabling ends the mirroring of the images that are mirrored by journals. That of those mirrored by snapshots must be
+    /// disabled before: until then the pool is [busy](ErrorKind::Busy).
+    ///
+    /// Implements: `rbd_mirror_mode_set`.
+    #[doc(alias = "rbd_mirror_mode_set")]
+    pub fn set_mode(&self, mode: Mode) -> Result<()> {
+        let operation = "set the mirroring mode of";
+        if let Mode::Unknown(number) = mode {
+            let why = format!("{number} is no mode that this crate knows");
+            return Err(Error::invalid(operation, self.object(), why));
+        }
+        let set = || self.ioctx.raw().set_mirror_mode(mode.raw());
+        self.ioctx.call(operation, || self.object(), set).map_err(|error| match (mode, error.errno()) {
+            (Mode::Disabled, Some(Errno::EBUSY)) => {
+                error.with_detail("it has mirroring peers; remove them first")
+            }
+            (Mode::Disabled, Some(Errno::EINVAL)) => error
+                .with_kind(ErrorKind::Busy { holders: Vec::new() })
+                .with_detail("images in it are still mirrored; disable that of each first"),
+            _ => error,
+        })
+    }
+
+    /// The id by which the pool's peers know it.
+    ///
+    /// Implements: `rbd_mirror_uuid_get`.
+    #[doc(alias = "rbd_mirror_uuid_get")]
+    pub fn uuid(&self) -> Result<String> {
+        self.pool_call("read the mirroring uuid of", || self.ioctx.raw().mirror_uuid())
+    }
+
+    /// The namespace of the peer to which this one is mirrored; its own name, until another is set.
+    ///
+    /// Implements: `rbd_mirror_remote_namespace_get`. Needs Ceph 20.2.
+    #[doc(alias = "rbd_mirror_remote_namespace_get")]
+    pub fn remote_namespace(&self) -> Result<String> {
+        let operation = "read the remote namespace of";
+        self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_remote_namespace())
+    }
+
+    /// Sets the namespace of the peer to which this one is mirrored. Possible while mirroring is disabled here.
+    ///
+    /// Implements: `rbd_mirror_remote_namespace_set`. Needs Ceph 20.2.
+    #[doc(alias = "rbd_mirror_remote_namespace_set")]
+    pub fn set_remote_namespace(&self, namespace: &str) -> Result<()> {
+        let operation = "set the remote namespace of";
+        let c_namespace = c_string(operation, || self.object(), namespace)?;
+        let set = || self.ioctx.raw().set_mirror_remote_namespace(&c_namespace);
+        self.ioctx.call(operation, || self.object(), set)
+    }
+
+    /// Makes a token by which another cluster can become a peer of this pool. Creates the user `client.rbd-mirror-peer`,
+    /// whose key the token holds: keep it as secret as a key.
+    ///
+    /// Implements: `rbd_mirror_peer_bootstrap_create`.
+    #[doc(alias = "rbd_mirror_peer_bootstrap_create")]
+    pub fn create_bootstrap_token(&self) -> Result<BootstrapToken> {
+        let operation = "make a bootstrap token for";
+        let token = self.pool_call(operation, || self.ioctx.raw().mirror_bootstrap_create())?;
+        Ok(BootstrapToken::from_raw(token))
+    }
+
+    /// Makes the pool of the same name in the cluster that the token comes from a peer of this one. Talks to that cluster.
+    ///
+    /// Unless the direction is [`Direction::RxOnly`], this pool becomes a peer of that one, too.
+    ///
+    /// Implements: `rbd_mirror_peer_bootstrap_import`.
+    #[doc(alias = "rbd_mirror_peer_bootstrap_import")]
+    pub fn import_bootstrap_token(&self, token: &BootstrapToken, direction: Direction) -> Result<()> {
+        let operation = "import a bootstrap token into";
+        direction.check_new(operation, || self.ioctx.pool_object())?;
+        let Some(c_token) = token.c_string() else {
+            return Err(Error::invalid(
+                operation,
+                self.ioctx.pool_object(),
+                "it is no token: it contains a NUL byte",
+            ));
+        };
+        let import = || self.ioctx.raw().mirror_bootstrap_import(direction.raw(), &c_token);
+        self.pool_call(operation, import).map_err(|error| match (error.errno(), error.kind()) {
+            (Some(Errno::EINVAL), kind) if *kind != ErrorKind::MirroringDisabled => {
+                error.with_kind(ErrorKind::InvalidInput).with_detail(
+                    "it is no token of another cluster: not one at all, or one of this cluster itself",
+                )
+            }
+            _ => error,
+        })
+    }
+
+    /// A call about the pool itself, whichever namespace this is.
+    pub(super) fn pool_call<T>(
+        self,
+        operation: &'static str,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T> {
+        let result = self.ioctx.call(operation, || self.ioctx.pool_object(), call);
+        result.map_err(|error| self.explain(error))
+    }
+
+    /// librbd says EINVAL of almost everything where mirroring is disabled.
+    pub(super) fn explain(self, error: Error) -> Error {
+        let disabled = error.errno() == Some(Errno::EINVAL) && matches!(self.mode(), Ok(Mode::Disabled));
+        if disabled { error.with_kind(ErrorKind::MirroringDisabled) } else { error }
+    }
+
+    pub(super) fn object(self) -> Object {
+        match self.ioctx.namespace() {
+            "" => self.ioctx.pool_object(),
+            namespace => Object::new(ObjectKind::Namespace, format!("{}/{namespace}", self.ioctx.pool())),
+        }
+    }
+}
+
+impl Mode {
+    fn from_raw(mode: u32) -> Mode {
+        match mode {
+            0 => Mode::Disabled,
+            1 => Mode::Image,
+            2 => Mode::Pool,
+            3 => Mode::InitOnly,
+            other => Mode::Unknown(other),
+        }
+    }
+
+    fn raw(self) -> u32 {
+        match self {
+            Mode::Disabled => 0,
+            Mode::Image => 1,
+            Mode::Pool => 2,
+            Mode::InitOnly => 3,
+            Mode::Unknown(mode) => mode,
+        }
+    }
+}
+
+/// In the words of the `rbd` command: `disabled`, `image`, `pool`, `init-only`.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mode::Disabled => f.write_str("disabled"),
+            Mode::Image => f.write_str("image"),
+            Mode::Pool => f.write_str("pool"),
+            Mode::InitOnly => f.write_str("init-only"),
+            Mode::Unknown(mode) => write!(f, "unknown ({mode})"),
+        }
+    }
+}

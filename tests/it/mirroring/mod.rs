@@ -1,0 +1,35 @@
+//! Mirroring: what one cluster can tell of it, and images that go from one cluster to another and back.
+
+mod alone;
+mod pair;
+
+use rbd::{Cluster, IoCtx};
+
+/// A pool of its own, prepared for images, deleted when it is dropped: peers and modes belong to pools.
+struct Pool {
+    cluster: Cluster,
+    ioctx: IoCtx,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        let (cluster, name) = (crate::support::cluster(), crate::support::unique("mirror"));
+        rbd_testcluster::shared().create_pool(&name).unwrap();
+        let ioctx = cluster.ioctx(&name).unwrap();
+        Pool { cluster, ioctx }
+    }
+}
+
+impl std::ops::Deref for Pool {
+    type Target = IoCtx;
+
+    fn deref(&self) -> &IoCtx {
+        &self.ioctx
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _ = self.cluster.delete_pool(self.ioctx.pool());
+    }
+}
