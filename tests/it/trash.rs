@@ -17,7 +17,7 @@ fn into_the_trash_and_out_again() {
     space.trash_move("foo", HOUR).unwrap();
     assert!(space.images().unwrap().is_empty());
     let entry = space.trash_get(&id).unwrap();
-    assert_eq!(space.trash().unwrap(), [entry.clone()]);
+    assert_eq!(space.trash().unwrap(), std::slice::from_ref(&entry));
     assert_eq!(
         (entry.id.as_str(), entry.name.as_str(), entry.source),
         (id.as_str(), "foo", TrashSource::User)

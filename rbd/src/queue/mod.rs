@@ -115,9 +115,8 @@ impl Queue {
     #[doc(alias = "rbd_set_image_notification")]
     pub fn new(mut image: Image, depth: usize) -> Result<Queue> {
         let refuse = |why: String| Err(image.refuse("make a queue of", why));
-        let depth = match u32::try_from(depth) {
-            Ok(depth @ 1..=0x1_0000) => depth,
-            _ => return refuse(format!("a depth of {depth}: it must be from 1 to 65536")),
+        let Ok(depth @ 1..=0x1_0000) = u32::try_from(depth) else {
+            return refuse(format!("a depth of {depth}: it must be from 1 to 65536"));
         };
         if image.raw().is_busy() {
             return refuse("it has asynchronous operations in flight: wait for them first".to_owned());

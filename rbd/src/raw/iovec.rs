@@ -55,10 +55,10 @@ mod tests {
             let iovecs = Iovecs::new(bytes.iter().enumerate().map(|(at, byte)| (&raw const *byte, at)));
             let (start, len) = iovecs.as_raw();
             assert_eq!(len as usize, count);
-            for at in 0..count {
+            for (at, byte) in bytes.iter().enumerate() {
                 // SAFETY: the array has `count` elements.
                 let iovec = unsafe { *start.add(at) };
-                assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (&raw const bytes[at], at));
+                assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (&raw const *byte, at));
             }
         }
     }

@@ -53,7 +53,7 @@ unsafe impl<T> Sync for Op<T> {}
 
 impl<T> std::fmt::Debug for Op<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Op").field("taken", &self.node.is_none()).finish()
+        f.debug_struct("Op").field("taken", &self.node.is_none()).finish_non_exhaustive()
     }
 }
 

@@ -41,6 +41,7 @@ impl Image {
     }
 
     /// Ends it. Waits for a callback that is running, so it must not be called by one.
+    #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
     pub(crate) fn unwatch_updates(&self, watch: Watch) -> RawResult<()> {
         let Watch { handle, callback } = watch;
         // On failure it may still be registered, and what it points to must stay.
@@ -110,6 +111,7 @@ impl Image {
     }
 
     /// Ends it. Waits for a callback that is running, so it must not be called by one.
+    #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
     pub(crate) fn unwatch_quiesce(&self, watch: QuiesceWatch) -> RawResult<()> {
         let QuiesceWatch { handle, callbacks } = watch;
         // On failure it may still be registered, and what it points to must stay.

@@ -60,7 +60,7 @@ impl Tree {
             match node {
                 Node::Directory => archive.entry(path, 0o040_755, b"")?,
                 Node::Link(target) => {
-                    archive.entry(path, 0o120_777, target.as_os_str().as_encoded_bytes())?
+                    archive.entry(path, 0o120_777, target.as_os_str().as_encoded_bytes())?;
                 }
                 Node::Bytes(content, mode) => archive.entry(path, 0o100_000 | mode, content)?,
                 Node::Copy(from, mode) => archive.copy(path, 0o100_000 | mode, from)?,

@@ -56,7 +56,7 @@ enum Module {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(&Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("rbd-testvm: {error}");
@@ -65,10 +65,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<u8, Error> {
+fn run(cli: &Cli) -> Result<u8, Error> {
     let limit = Duration::from_secs(cli.deadline);
     let mut words = cli.command.clone();
-    let mut builder = machine(&cli);
+    let mut builder = machine(cli);
     if let Some(program) = lacking(&words[0]) {
         builder = builder.program(&program);
         // A program of the user's own goes where its file name finds it.
