@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rbd::mirror::{ImageMode, ImageState};
 use rbd::{Features, GroupOf, Image, IoCtx, Result};
 use serde::Serialize;
 
@@ -38,6 +39,8 @@ pub struct Info {
     striping: Option<Striping>,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirroring: Option<Mirroring>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,6 +58,20 @@ struct Parent {
 struct Striping {
     stripe_unit: u64,
     stripe_count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Mirroring {
+    mode: &'static str,
+    state: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    mirrored: Option<Mirrored>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mirrored {
+    global_id: String,
+    primary: bool,
 }
 
 impl Info {
@@ -76,6 +93,7 @@ impl Info {
         if features.contains(Features::DATA_POOL) {
             data_pool = Some(image.ioctx().cluster().pool_name(image.data_pool_id()?)?);
         }
+        let journaling = features.contains(Features::JOURNALING);
         Ok(Info {
             name: image.name()?,
             size: stat.size,
@@ -96,7 +114,8 @@ impl Info {
             protected: protected.map(|protected| if protected { "true" } else { "false" }),
             parent: image.parent()?.map(Parent::from),
             striping,
-            journal: features.contains(Features::JOURNALING).then(|| id.clone()),
+            journal: journaling.then(|| id.clone()),
+            mirroring: Mirroring::of(image, journaling)?,
             id,
         })
     }
@@ -113,6 +132,31 @@ impl From<rbd::Parent> for Parent {
             trash: parent.image.in_trash,
             overlap: parent.overlap,
         }
+    }
+}
+
+impl Mirroring {
+    /// Of an image that is mirrored or could be at any time.
+    fn of(image: &Image, journaling: bool) -> Result<Option<Mirroring>> {
+        let info = image.mirroring().info()?;
+        let mirrored = info.state != ImageState::Disabled;
+        if !mirrored && !journaling {
+            return Ok(None);
+        }
+        let mode = match image.mirroring().mode()? {
+            // Not mirrored, but with a journal: by that it could be.
+            None | Some(ImageMode::Journal) => "journal",
+            Some(ImageMode::Snapshot) => "snapshot",
+            Some(_) => "unknown",
+        };
+        let state = match info.state {
+            ImageState::Disabling => "disabling",
+            ImageState::Enabled => "enabled",
+            ImageState::Disabled => "disabled",
+            _ => "unknown",
+        };
+        let mirrored = mirrored.then_some(Mirrored { global_id: info.global_id, primary: info.primary });
+        Ok(Some(Mirroring { mode, state, mirrored }))
     }
 }
 
@@ -163,6 +207,13 @@ impl fmt::Display for Info {
         }
         if let Some(journal) = &self.journal {
             writeln!(f, "\tjournal: {journal}")?;
+        }
+        if let Some(Mirroring { mode, state, mirrored }) = &self.mirroring {
+            writeln!(f, "\tmirroring state: {state}")?;
+            if let Some(Mirrored { global_id, primary }) = mirrored {
+                writeln!(f, "\tmirroring mode: {mode}\n\tmirroring global id: {global_id}")?;
+                writeln!(f, "\tmirroring primary: {primary}")?;
+            }
         }
         Ok(())
     }

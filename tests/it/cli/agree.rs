@@ -18,6 +18,10 @@ fn images_of_every_kind(pool: &Pool, data: &Pool) -> Vec<String> {
         image("layering", &layering),
         image("striped", &["-s", "1G", "--stripe-unit", "64K", "--stripe-count", "4"]),
         image("data-pool", &["-s", "100", "--data-pool", &data.name]),
+        image("journaling", &["-s", "10", "--image-feature", "layering,exclusive-lock,journaling"]),
+        image("mirrored", &["-s", "10"]),
+        image("mirrored-by-journal", &["-s", "10", "--image-feature", "exclusive-lock,journaling"]),
+        image("demoted", &["-s", "10"]),
         image("object-size-4k", &["-s", "1536K", "--object-size", "4K"]),
         image("object-size-32m", &["-s", "100M", "--object-size", "32M"]),
         image("size-0", &["-s", "0"]),
@@ -26,6 +30,13 @@ fn images_of_every_kind(pool: &Pool, data: &Pool) -> Vec<String> {
         image("grouped", &layering),
         image("parent", &["-s", "8"]),
     ];
+    rbd(&["mirror", "pool", "enable", &pool.name, "image"]);
+    for (name, mode) in
+        [("mirrored", "snapshot"), ("mirrored-by-journal", "journal"), ("demoted", "snapshot")]
+    {
+        rbd(&["mirror", "image", "enable", &pool.at(name), mode]);
+    }
+    rbd(&["mirror", "image", "demote", &pool.at("demoted")]);
     let (group, grouped) = (pool.at("group"), pool.at("grouped"));
     rbd(&["group", "create", &group]);
     rbd(&["group", "image", "add", &group, &grouped]);
