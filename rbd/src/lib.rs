@@ -60,8 +60,8 @@ pub use holder::{Holder, Watcher};
 pub use image::{
     AdvisoryLocks, CloneFormat, CloneImage, Compare, CopyImage, CreateSnapshot, Cursor, DeepCopyImage, Diff,
     DiffExtents, Extent, FastDiff, Image, LinkedImage, LockOwner, Locker, MirrorSnapshot,
-    MirrorSnapshotState, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize, Snapshot,
-    SnapshotKind, SnapshotNamespace, SnapshotRef, Stat, UpdateWatch,
+    MirrorSnapshotState, ObjectMapFault, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize,
+    Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Stat, UpdateWatch,
 };
 pub use image::{Cipher, EncryptionFormat, Passphrase};
 pub use ioctx::{

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use rbd::{CloneFormat, ErrorKind, Features, Flags, Image};
 
 use crate::masks::{Mask, OBJECT, create, features, mask};
-use crate::support::{Space, pattern};
+use crate::support::{Space, pattern, rados};
 
 /// `foo` with two objects of data, then `s1`, then other data.
 fn source(space: &Space) -> Image {
@@ -163,4 +163,35 @@ fn an_object_map_that_is_invalid_can_be_rebuilt() {
     assert!(steps > 0);
     at_snapshot().rebuild_object_map().run().unwrap();
     assert_eq!(at_snapshot().flags().unwrap(), Flags::empty());
+}
+
+#[test]
+fn an_object_map_that_is_wrong_is_found_out() {
+    let space = Space::new();
+    let image = source(&space);
+    image.flush().unwrap();
+    if mask() == Mask::Layering {
+        let error = image.check_object_map().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("FeatureOff"), "{error}");
+        return;
+    }
+    assert_eq!(image.check_object_map().unwrap(), []);
+    assert_eq!(image.at_snapshot("s1").unwrap().check_object_map().unwrap(), []);
+    create(&space, "bar", 8 * OBJECT).run().unwrap();
+    let bar = space.open("bar").run().unwrap();
+    bar.write_all_at(&pattern(1, 4 * OBJECT as usize), 0).unwrap();
+    bar.flush().unwrap();
+    assert_eq!(bar.check_object_map().unwrap(), []);
+    let faults = || -> Vec<(u64, bool)> {
+        bar.check_object_map().unwrap().iter().map(|fault| (fault.object, fault.exists)).collect()
+    };
+    // Behind librbd's back: one object more, one less.
+    rados(&bar, 6, &["put"], &["/proc/version"]);
+    assert_eq!(faults(), [(6, true)]);
+    rados(&bar, 1, &["rm"], &[]);
+    assert_eq!(faults(), [(1, false), (6, true)]);
+    // What is gone stays in the map of the image itself, as somebody might just be writing it.
+    bar.rebuild_object_map().run().unwrap();
+    assert_eq!(faults(), [(1, false)]);
 }

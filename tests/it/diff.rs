@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rbd::{CloneFormat, Cluster, ErrorKind, Extent, FastDiff, Features, Image};
 
 use crate::masks::{Mask, OBJECT, create, mask};
-use crate::support::{Space, pattern};
+use crate::support::{Space, pattern, rados};
 
 /// An image of 32 objects without data.
 fn image(space: &Space) -> Image {
@@ -157,20 +157,6 @@ fn a_snapshot_id_works_or_says_what_it_needs() {
     }
 }
 
-/// Deletes a data object behind librbd's back: the object map still has it, the OSD has not.
-fn delete_object(image: &Image, number: u64) {
-    let conf = rbd_testcluster::shared().conf();
-    let pool = image.ioctx().cluster().pool_name(image.data_pool_id().unwrap()).unwrap();
-    let object = format!("{}.{number:016x}", image.block_name_prefix().unwrap());
-    let status = std::process::Command::new("rados")
-        .arg("--conf")
-        .arg(conf)
-        .args(["--pool", &pool, "--namespace", image.ioctx().namespace(), "rm", &object])
-        .status()
-        .unwrap();
-    assert!(status.success(), "{object}");
-}
-
 #[test]
 fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let space = Space::new();
@@ -197,7 +183,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     write(&image, 2, 4 * OBJECT, whole(0, OBJECT));
     image.create_snapshot("s3").run().unwrap();
     let number = 4;
-    delete_object(&image, number);
+    rados(&image, number, &["rm"], &[]);
     let s3 = image.at_snapshot("s3").unwrap();
     let diff = s3.diff().from_snapshot("s2").whole_object(true);
     assert!(diff.fast_diff().unwrap().is_usable());

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
-use rbd::{Errno, ErrorKind, Image, ObjectKind, SnapshotKind, SnapshotNamespace};
+use rbd::{CloneFormat, Errno, ErrorKind, Image, ObjectKind, SnapshotKind, SnapshotNamespace};
 
 use crate::masks::{OBJECT, create};
-use crate::support::{Space, pattern};
+use crate::support::{Space, builder, pattern, unique};
 
 fn image(space: &Space) -> Image {
     create(space, "foo", 8 * OBJECT).run().unwrap();
@@ -219,4 +219,35 @@ fn the_snapshots_of_groups_are_told_apart() {
     assert_eq!(at.snapshot(), Some(&*snapshot.name));
     group.remove_snapshot("gs").unwrap();
     space.remove_group("g").unwrap();
+}
+
+#[test]
+fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
+    let space = Space::new();
+    image(&space).create_snapshot("s1").run().unwrap();
+    let name = unique("reader");
+    let access = rbd_testcluster::shared();
+    let user = access.user(&name, &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]).unwrap();
+    let reader = builder().user(&name).keyring(&user.keyring).connect().unwrap();
+    let pool = reader.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let image = pool.open("foo").read_only().run().unwrap();
+    assert_eq!(names(&image), ["s1"]);
+    let at = image.at_snapshot("s1").unwrap();
+    assert_eq!(at.diff().collect().unwrap(), []);
+    for error in [
+        image.create_snapshot("s2").run().unwrap_err(),
+        image.remove_snapshot("s1").run().unwrap_err(),
+        image.rename_snapshot("s1", "s2").unwrap_err(),
+        image.protect_snapshot("s1").unwrap_err(),
+        image.rollback("s1").run().unwrap_err(),
+        image.set_snapshot_limit(Some(1)).unwrap_err(),
+        image.set_metadata("a", "b").unwrap_err(),
+        image.sparsify(4096).run().unwrap_err(),
+    ] {
+        assert!(error.is_read_only(), "{error}");
+    }
+    let clone = pool.clone_image("foo", "s1", "bar").format(CloneFormat::V2).run().unwrap_err();
+    assert!(clone.is_permission_denied(), "{clone}");
+    assert!(pool.set_metadata("a", "b").unwrap_err().is_permission_denied());
+    assert_eq!(names(&image), ["s1"]);
 }

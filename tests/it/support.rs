@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbd::{Cluster, ClusterBuilder, IoCtx, SnapshotNamespace};
+use rbd::{Cluster, ClusterBuilder, Image, IoCtx, SnapshotNamespace};
 
 /// A builder that reaches the shared cluster as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
@@ -87,4 +87,20 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
 /// Bytes that differ from each other and from zero, the same for the same seed.
 pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 ^ seed | 1).collect()
+}
+
+/// Runs the `rados` command on a data object of an image, behind librbd's back.
+pub(crate) fn rados(image: &Image, object: u64, before: &[&str], after: &[&str]) {
+    let pool = image.ioctx().cluster().pool_name(image.data_pool_id().unwrap()).unwrap();
+    let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());
+    let status = std::process::Command::new("rados")
+        .arg("--conf")
+        .arg(rbd_testcluster::shared().conf())
+        .args(["--pool", &pool, "--namespace", image.ioctx().namespace()])
+        .args(before)
+        .arg(&object)
+        .args(after)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{before:?} {object} {after:?}");
 }

@@ -1,8 +1,7 @@
-//! Upkeep: giving back zeros, and rebuilding the object map.
+//! Upkeep: giving back zeros.
 
 use super::Image;
 use crate::error::Result;
-use crate::features::Features;
 use crate::progress::LongOperation;
 
 impl Image {
@@ -16,30 +15,6 @@ impl Image {
         LongOperation::new(move |progress| {
             self.check_sparse_size("sparsify", sparse_size)?;
             self.call("sparsify", |raw| raw.sparsify(sparse_size as usize, progress))
-        })
-    }
-
-    /// Looks at every object and writes the object map anew, and takes the [flags](Self::flags) of an invalid map away.
-    ///
-    /// Each snapshot has a map of its own: for that, open the image at the snapshot, not read-only. Refused where the feature
-    /// object-map is off.
-    ///
-    /// ```no_run
-    /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
-    /// ioctx.open("foo").run()?.rebuild_object_map().run()?;
-    /// ioctx.open("foo").snapshot("yesterday").run()?.rebuild_object_map().run()?;
-    /// # Ok::<(), rbd::Error>(())
-    /// ```
-    ///
-    /// Implements: `rbd_rebuild_object_map`.
-    #[doc(alias = "rbd_rebuild_object_map")]
-    pub fn rebuild_object_map(&self) -> LongOperation<'_> {
-        LongOperation::new(|progress| {
-            let operation = "rebuild the object map of";
-            if !self.features()?.contains(Features::OBJECT_MAP) {
-                return Err(self.refuse(operation, "the feature object-map is off; enable it first"));
-            }
-            self.call(operation, |raw| raw.rebuild_object_map(progress))
         })
     }
 

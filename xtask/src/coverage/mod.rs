@@ -35,6 +35,18 @@ pub(crate) struct Args {
 
 const TABLE: &str = "docs/coverage.md";
 
+/// Names items of ours, which must exist.
+const ITEMS: &str = "docs/coming-from.md";
+
+/// The `Type::function` in the last columns of tables that are no public functions.
+fn strangers<'a>(source: &Source, text: &'a str) -> impl Iterator<Item = &'a str> {
+    let public: BTreeSet<String> = source.functions.iter().filter(|f| f.public).map(title).collect();
+    text.lines()
+        .filter_map(|line| line.strip_suffix(" |")?.rsplit_once("| ").map(|(_, last)| last))
+        .flat_map(|last| last.split('`').skip(1).step_by(2))
+        .filter(move |word| word.contains("::") && !public.contains(*word))
+}
+
 /// What became of a C function.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -48,7 +60,9 @@ enum Fate {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source = Source::read()?;
-    let (fates, faults) = judge(&source, SYMBOLS);
+    let (fates, mut faults) = judge(&source, SYMBOLS);
+    let text = fs::read_to_string(cmd::root().join(ITEMS)).with_context(|| format!("cannot read {ITEMS}"))?;
+    faults.extend(strangers(&source, &text).map(|item| format!("{ITEMS}: there is no public `{item}`")));
     let table = render(&fates);
     if args.print {
         print!("{table}");
@@ -291,6 +305,16 @@ mod tests {
         impl Flatten<'_> { pub fn run(self) -> Result<()> { self.0.raw.flatten() } }";
         assert_eq!(faults(text), [""; 0]);
         assert_eq!(faults(&text.replace("self.0.raw.flatten()", "Ok(())")).len(), 2);
+    }
+
+    #[test]
+    fn a_document_names_what_there_is() {
+        let mut source = Source::default();
+        source
+            .add(Path::new("image.rs"), "impl Image { pub fn size(&self) {} fn secret(&self) {} }")
+            .unwrap();
+        let text = "| `Image.Old` | `Image::size`, `Image::bulk` |\n| x | `Image::secret` or `None` |\n`Image::free`";
+        assert_eq!(strangers(&source, text).collect::<Vec<_>>(), ["Image::bulk", "Image::secret"]);
     }
 
     #[test]

@@ -82,16 +82,11 @@ impl Image {
         if bad(self.flags()?) {
             return Ok(FastDiff::Invalid { version: self.object().name });
         }
-        let end = match self.snapshot() {
-            Some(snapshot) => self
-                .call("look up", |raw| raw.snapshots())?
-                .iter()
-                .find(|snap| snap.name == *snapshot)
-                .map_or(u64::MAX, |snap| snap.id),
-            None => u64::MAX,
-        };
-        for snapshot in self.call("list the snapshots of", |raw| raw.snapshots())? {
-            if snapshot.id < from.unwrap_or(0) || snapshot.id >= end {
+        let snapshots = self.call("list the snapshots of", |raw| raw.snapshots())?;
+        let own = self.snapshot().and_then(|name| snapshots.iter().find(|other| other.name == name));
+        let end = own.map(|own| own.id);
+        for snapshot in snapshots {
+            if snapshot.id < from.unwrap_or(0) || end.is_some_and(|end| snapshot.id >= end) {
                 continue;
             }
             let version = self.at_snapshot(snapshot.id)?;
