@@ -42,6 +42,10 @@ mod names;
 mod progress;
 mod queue;
 mod raw;
+#[cfg(feature = "tokio")]
+mod stream;
+#[cfg(feature = "unblock")]
+mod unblock;
 mod version;
 
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
@@ -73,6 +77,10 @@ pub use migration::{
 };
 pub use progress::LongOperation;
 pub use queue::{Buffer, Completion, Queue, Refused};
+#[cfg(feature = "tokio")]
+pub use stream::AsyncCursor;
+#[cfg(feature = "unblock")]
+pub use unblock::unblock;
 pub use version::Version;
 
 /// Async code and thread pools need these; a change that loses one must not compile.

@@ -5,6 +5,7 @@ mod deadline;
 mod drops;
 mod io;
 mod open;
+mod stream;
 mod wakers;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -42,8 +42,9 @@ const LAYERS: &[Layer] = &[
         among_themselves: false,
         sys: false,
     },
-    // What a node does for a container's volume: images, file systems and mounts together.
-    Layer { name: "volume", modules: &["volume"], among_themselves: true, sys: false },
+    // What is made of several subjects: a stream of asynchronous reads and writes; what a node does for a container's volume,
+    // with images, file systems and mounts together.
+    Layer { name: "volume", modules: &["stream", "unblock", "volume"], among_themselves: false, sys: false },
 ];
 
 /// Checks these files of the crate, named relative to its `src`; `facade` is the text of its `lib.rs`.

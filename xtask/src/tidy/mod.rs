@@ -29,6 +29,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("rbd/src/raw/", "the one place where the safe crate meets C"),
     ("librbd-sys/", "the C interface itself"),
     ("testing/cluster/src/raw/", "daemons that die with their owner: prctl between fork and exec"),
+    ("benches/raw/", "the C twin of the benchmarks"),
     ("testing/vm/src/raw/", "likewise for virtual machines"),
 ];
 

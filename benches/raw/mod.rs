@@ -1,0 +1,95 @@
+//! The C twin behind a safe face, and what the system knows of this process.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_char, c_int};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use super::work::Work;
+
+#[repr(C)]
+struct RawTwin {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+struct RawWork {
+    offsets: *const u64,
+    writes: *const u8,
+    count: u64,
+    block: u64,
+    depth: u32,
+}
+
+unsafe extern "C" {
+    fn twin_open(
+        conf: *const c_char,
+        pool: *const c_char,
+        image: *const c_char,
+        queued: c_int,
+        out: *mut *mut RawTwin,
+    ) -> c_int;
+    fn twin_close(twin: *mut RawTwin);
+    fn twin_run(twin: *mut RawTwin, work: *const RawWork) -> c_int;
+}
+
+/// An image opened by C, with a connection of its own.
+pub struct Twin(NonNull<RawTwin>);
+
+impl Twin {
+    /// By callbacks, or by librbd's queue.
+    pub fn open(conf: &Path, pool: &str, image: &str, queued: bool) -> Twin {
+        let text = |text: &str| CString::new(text).expect("no NUL");
+        let (conf, pool, image) = (text(conf.to_str().expect("UTF-8")), text(pool), text(image));
+        let mut twin = ptr::null_mut();
+        // SAFETY: strings and out pointer live through the call.
+        let code =
+            unsafe { twin_open(conf.as_ptr(), pool.as_ptr(), image.as_ptr(), queued.into(), &raw mut twin) };
+        assert_eq!(code, 0, "the C twin cannot open the image");
+        Twin(NonNull::new(twin).expect("set on success"))
+    }
+
+    pub fn run(&mut self, work: &Work) {
+        let raw = RawWork {
+            offsets: work.offsets.as_ptr(),
+            writes: work.writes.as_ptr().cast(),
+            count: work.offsets.len() as u64,
+            block: work.block as u64,
+            depth: work.depth as u32,
+        };
+        assert_eq!(work.offsets.len(), work.writes.len());
+        // SAFETY: the twin is open; the arrays have `count` elements, of which a bool is a byte of 0 or 1.
+        let code = unsafe { twin_run(self.0.as_ptr(), &raw const raw) };
+        assert_eq!(code, 0, "the C twin failed");
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        // SAFETY: it is open and ours.
+        unsafe { twin_close(self.0.as_ptr()) }
+    }
+}
+
+/// The processor time of this process so far, in user and system mode, over all its threads.
+pub fn cpu_time() -> Duration {
+    usage(libc::RUSAGE_SELF)
+}
+
+/// The same of all its children that have ended.
+pub fn cpu_time_of_children() -> Duration {
+    usage(libc::RUSAGE_CHILDREN)
+}
+
+fn usage(who: c_int) -> Duration {
+    // SAFETY: a struct of integers; zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the out pointer lives through the call.
+    assert_eq!(unsafe { libc::getrusage(who, &raw mut usage) }, 0);
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}

@@ -1,0 +1,240 @@
+//! An image as a stream for tokio: reads run ahead, writes are left behind.
+
+use std::borrow::Borrow;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+
+use crate::aio::Op;
+use crate::image::Image;
+
+/// A position in an image, for code that wants tokio's [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`].
+///
+/// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its traits.
+///
+/// Reading keeps several chunks in flight ahead of the position, and writing several behind it. A failed write is reported
+/// by a later write, or by the flush: **flush (or shut down) before dropping it**, or what is not written yet is lost
+/// without a word. Reads see what was written before through the same stream; what others write meanwhile they may miss, as
+/// far as it was read ahead.
+///
+/// ```no_run
+/// # async fn example(image: rbd::Image, mut file: tokio::fs::File) -> std::io::Result<()> {
+/// use tokio::io::AsyncWriteExt;
+///
+/// let mut stream = rbd::AsyncCursor::new(&image).depth(8);
+/// tokio::io::copy(&mut file, &mut stream).await?;
+/// stream.flush().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AsyncCursor<I> {
+    image: I,
+    /// Of the next byte read or written.
+    position: u64,
+    chunk: usize,
+    depth: usize,
+    ahead: VecDeque<Op<Bytes>>,
+    /// Where the reads ahead end.
+    ahead_end: u64,
+    /// Read and not asked for yet.
+    rest: Bytes,
+    /// Written and not submitted yet; it ends at the position.
+    partial: BytesMut,
+    behind: VecDeque<Op<()>>,
+    flush: Option<Op<()>>,
+    seek: Option<u64>,
+}
+
+impl<I: Borrow<Image>> AsyncCursor<I> {
+    /// Starts at the image's first byte, with four chunks of 1 MiB in flight.
+    pub fn new(image: I) -> AsyncCursor<I> {
+        AsyncCursor {
+            image,
+            position: 0,
+            chunk: 1 << 20,
+            depth: 4,
+            ahead: VecDeque::new(),
+            ahead_end: 0,
+            rest: Bytes::new(),
+            partial: BytesMut::new(),
+            behind: VecDeque::new(),
+            flush: None,
+            seek: None,
+        }
+    }
+
+    /// How many chunks may be in flight: at least 1, which means no reading ahead.
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = depth.max(1);
+        self
+    }
+
+    /// The size of a chunk in bytes: from 512 to 64 MiB.
+    pub fn chunk(mut self, bytes: usize) -> Self {
+        self.chunk = bytes.clamp(512, 64 << 20);
+        self
+    }
+
+    /// The offset in bytes of the next read or write.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn image(&self) -> &Image {
+        self.image.borrow()
+    }
+
+    /// Forgets what was read ahead.
+    fn forget_ahead(&mut self) {
+        self.ahead.clear();
+        self.rest.clear();
+        self.ahead_end = self.position;
+    }
+
+    /// Submits what was written, whether it fills a chunk or not.
+    fn submit_partial(&mut self) {
+        if !self.partial.is_empty() {
+            let data = self.partial.split().freeze();
+            let op = self.image().aio().write(self.position - data.len() as u64, data);
+            self.behind.push_back(op);
+        }
+    }
+
+    /// Waits until at most `most` writes are behind.
+    fn poll_behind(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
+        while self.behind.len() > most {
+            let Some(first) = self.behind.front_mut() else { break };
+            let outcome = ready!(Pin::new(first).poll(context));
+            self.behind.pop_front();
+            outcome?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Submits what was written and waits for it.
+    fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.submit_partial();
+        self.poll_behind(context, 0)
+    }
+}
+
+impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_written(context))?;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.rest.is_empty() {
+            let size = this.image().size()?;
+            if this.ahead.is_empty() {
+                this.ahead_end = this.position;
+            }
+            while this.ahead.len() < this.depth && this.ahead_end < size {
+                let len = (size - this.ahead_end).min(this.chunk as u64);
+                let op = this.image().aio().read(this.ahead_end, len as usize);
+                this.ahead.push_back(op);
+                this.ahead_end += len;
+            }
+            let Some(first) = this.ahead.front_mut() else { return Poll::Ready(Ok(())) };
+            let outcome = ready!(Pin::new(first).poll(context));
+            this.ahead.pop_front();
+            match outcome {
+                Ok(data) => this.rest = data,
+                Err(error) => {
+                    // What follows lies behind the gap: the next read begins anew.
+                    this.forget_ahead();
+                    return Poll::Ready(Err(error.into()));
+                }
+            }
+        }
+        let len = this.rest.len().min(buffer.remaining());
+        buffer.put_slice(&this.rest[..len]);
+        this.rest.advance(len);
+        this.position += len as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Writing at the end of the image fails: an image does not grow by itself.
+impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_behind(context, this.depth - 1))?;
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        this.forget_ahead();
+        let room = this.image().size()?.saturating_sub(this.position).min(data.len() as u64) as usize;
+        if room == 0 {
+            this.image().check_range("write", this.position, data.len() as u64)?;
+        }
+        if this.partial.is_empty() {
+            this.partial.reserve(this.chunk);
+        }
+        let len = room.min(this.chunk - this.partial.len());
+        this.partial.extend_from_slice(&data[..len]);
+        this.position += len as u64;
+        if this.partial.len() == this.chunk {
+            this.submit_partial();
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    /// Waits until all that was written is safe.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_written(context))?;
+        if this.flush.is_none() {
+            this.flush = Some(this.image().aio().flush());
+        }
+        if let Some(flush) = &mut this.flush {
+            let outcome = ready!(Pin::new(flush).poll(context));
+            this.flush = None;
+            outcome?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Flushes; the image stays open.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+/// As for files, a position behind the end is allowed: reads give nothing there, and writes fail.
+impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let this = self.get_mut();
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => this.position.checked_add_signed(by),
+            SeekFrom::End(by) => this.image().size()?.checked_add_signed(by),
+        };
+        let out_of_bounds =
+            || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the image");
+        this.seek = Some(target.ok_or_else(out_of_bounds)?);
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let this = self.get_mut();
+        if let Some(target) = this.seek.take() {
+            this.submit_partial();
+            if target != this.position {
+                this.position = target;
+                this.forget_ahead();
+            }
+        }
+        Poll::Ready(Ok(this.position))
+    }
+}

@@ -1,0 +1,30 @@
+//! Awaiting the calls that block.
+
+use std::future::Future;
+
+/// Runs a call that blocks on a thread of a pool, as a future for any executor.
+///
+/// librbd offers many management calls only blocking: creating, listing and removing images, snapshots, features, resizing.
+/// Called in asynchronous code they would hold up the executor.
+///
+/// The pool (of the crate `blocking`) grows with need and shrinks when idle; nothing here depends on a runtime. With tokio,
+/// `tokio::task::spawn_blocking` serves as well. Panics of the call come out of the future.
+///
+/// Dropping the future gives up the call if it has not begun; one that has begun goes on.
+///
+/// ```no_run
+/// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
+/// let pool = ioctx.clone();
+/// rbd::unblock(move || pool.create("foo", 1 << 30).run()).await?;
+/// let image = ioctx.open("foo").await?;
+/// image.aio().write(0, "hello ceph".into()).await?;
+/// image.start_close().await?;
+/// rbd::unblock(move || ioctx.remove("foo").run()).await
+/// # }
+/// ```
+#[must_use = "the call is given up when this is dropped"]
+pub fn unblock<T: Send + 'static>(
+    call: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> + Send {
+    blocking::unblock(call)
+}
