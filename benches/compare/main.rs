@@ -13,7 +13,11 @@ use work::{Kind, Work};
 
 fn main() {
     let conf = rbd_testcluster::shared().conf().to_owned();
-    let cluster = rbd::Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
+    let mut builder = rbd::Cluster::builder().ignore_environment().conf_file(&conf);
+    if std::env::var_os("NOTIMEOUT").is_some() {
+        builder = builder.osd_timeout(None);
+    }
+    let cluster = builder.connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
     let size = 64 << 20;
     pool.create("bench", size).run().unwrap();
@@ -26,12 +30,13 @@ fn main() {
     let mut callbacks = raw::Twin::open(&conf, "rbd", "bench", false);
     let mut polling = raw::Twin::open(&conf, "rbd", "bench", true);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let work = Arc::new(Work::new(Kind::Read, true, size, 4096, 32, 20000));
+    let work = Arc::new(Work::new(Kind::Read, true, size, 4096, 32, 5000));
     let mut table: Vec<Vec<(f64, f64)>> = vec![vec![]; 4];
-    for round in 0..8 {
+    let mut thread: Vec<Vec<f64>> = vec![vec![]; 4];
+    for round in 0..25 {
         for k in 0..4 {
             let which = (k + round) % 4;
-            let (start, cpu) = (Instant::now(), raw::cpu_time());
+            let (start, cpu, own) = (Instant::now(), raw::cpu_time(), raw::cpu_time_of_thread());
             match which {
                 0 => callbacks.run(&work),
                 1 => polling.run(&work),
@@ -39,8 +44,9 @@ fn main() {
                 _ => ours::queue(&mut queue, &work),
             }
             let (t, c) = (start.elapsed().as_secs_f64(), (raw::cpu_time() - cpu).as_secs_f64());
+            thread[which].push((raw::cpu_time_of_thread() - own).as_secs_f64() / 5000.0 * 1e6);
             if round > 0 {
-                table[which].push((20000.0 / t, c / 20000.0 * 1e6));
+                table[which].push((5000.0 / t, c / 5000.0 * 1e6));
             }
         }
     }
@@ -50,11 +56,17 @@ fn main() {
     };
     for (n, name) in ["C callbacks", "C queue", "futures", "queue"].iter().enumerate() {
         println!(
-            "{name:12} {:8.0} IOPS  {:6.2} us CPU/op",
+            "{name:12} {:8.0} IOPS {:6.2} us {:6.2} us own",
             med(table[n].iter().map(|x| x.0).collect()),
-            med(table[n].iter().map(|x| x.1).collect())
+            med(table[n].iter().map(|x| x.1).collect()),
+            med(thread[n].clone())
         );
     }
+    let start = Instant::now();
+    for _ in 0..1_000_000 {
+        std::hint::black_box(image.aio().read(0, usize::MAX));
+    }
+    println!("size: {:?} per call", start.elapsed() / 1_000_000);
     for (a, b) in [(2, 0), (3, 1), (2, 1), (1, 0)] {
         println!(
             "{a}/{b}: iops {:.3} cpu {:.3}",

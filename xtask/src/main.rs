@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod msrv;
 mod package;
+mod sanitizers;
 mod setup;
 mod tally;
 mod test;
@@ -40,6 +41,8 @@ enum Task {
     Test(test::Args),
     /// Everything that must hold: format, lints, docs, layers, tests, packages, licences
     Ci(ci::Args),
+    /// Run the unsafe code under AddressSanitizer and loom, after a canary was caught
+    Sanitizers(sanitizers::Args),
     /// Check layers, file sizes and where `unsafe` may stand
     Tidy(tidy::Args),
     /// Pack the published crates and build and run a downstream crate from the tarballs
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Ci(args) => ci::run(&args),
+        Task::Sanitizers(args) => sanitizers::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),
         Task::Bindgen(args) => bindgen::run(&args),

@@ -22,7 +22,7 @@ impl Image {
     /// Implements: `rbd_read2`.
     #[doc(alias = "rbd_read2")]
     pub fn read_at_hinted(&self, buffer: &mut [u8], offset: u64, hints: AccessHints) -> Result<usize> {
-        let len = self.size()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let len = self.size_for_io()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let mut done = 0;
         while done < len {
             let piece = &mut buffer[done..len.min(done + MOST)];
@@ -60,7 +60,7 @@ impl Image {
     /// Implements: `rbd_write2`.
     #[doc(alias = "rbd_write2")]
     pub fn write_at_hinted(&self, data: &[u8], offset: u64, hints: AccessHints) -> Result<usize> {
-        let room = self.size()?.saturating_sub(offset);
+        let room = self.size_for_io()?.saturating_sub(offset);
         if room == 0 && !data.is_empty() {
             self.check_range("write", offset, data.len() as u64)?;
         }
@@ -210,12 +210,17 @@ impl Image {
 
     /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL.
     pub(crate) fn check_range(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        let size = self.size()?;
+        let size = self.size_for_io()?;
         if offset.checked_add(len).is_some_and(|end| end <= size) {
             return Ok(());
         }
         let error = self.failed(operation, offset, len, Errno::EINVAL);
         Err(error.with_kind(ErrorKind::OutOfRange { offset, len, size }))
+    }
+
+    /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
+    fn size_for_io(&self) -> Result<u64> {
+        self.raw.size().map_err(|errno| Error::new("read the size of", self.object(), errno))
     }
 
     /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.

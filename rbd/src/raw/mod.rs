@@ -47,3 +47,21 @@ use crate::errno::Errno;
 
 /// What a C call gave: its value, or the errno.
 pub(crate) type RawResult<T> = Result<T, Errno>;
+
+/// What the sanitizer must catch, or its silence about the rest means nothing. Compiled by `cargo xtask sanitizers` only.
+#[cfg(all(test, sanitizer_canary))]
+mod canary {
+    #[test]
+    fn canary_reads_freed_memory() {
+        let buffer = std::hint::black_box(vec![7_u8; 64]);
+        let start = buffer.as_ptr();
+        drop(buffer);
+        // SAFETY: there is none: the memory was freed.
+        std::hint::black_box(unsafe { start.read_volatile() });
+    }
+
+    #[test]
+    fn canary_leaks() {
+        std::hint::black_box(Box::leak(std::hint::black_box(Box::new([7_u8; 12345]))));
+    }
+}
