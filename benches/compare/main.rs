@@ -1,77 +1,134 @@
-//! A first paired comparison.
-#![allow(missing_docs, unreachable_pub, clippy::pedantic)]
-#[path = "../ours.rs"]
-mod ours;
-#[path = "../raw/mod.rs"]
-mod raw;
-#[path = "../work.rs"]
-mod work;
+//! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`, paired.
+//!
+//! All engines do the same work on one image, in turns, for several rounds: what disturbs the machine for a while disturbs
+//! all of them. A figure is the median over the rounds; a ratio is the median of the rounds' ratios, with their quartiles.
 
+#![allow(missing_docs, unreachable_pub, clippy::pedantic)]
+
+mod others;
+mod report;
+
+#[path = "../loops/mod.rs"]
+mod loops;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use work::{Kind, Work};
+
+use clap::Parser;
+use loops::work::{Kind, Work};
+use loops::{ours, raw};
+use rbd::{Cluster, Queue};
+
+/// What one engine did in one round.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    /// Operations a second.
+    pub iops: f64,
+    /// Processor time an operation in microseconds, of all threads of the client.
+    pub cpu: f64,
+}
+
+#[derive(Parser)]
+struct Args {
+    /// Rounds that count; one more comes first to warm up
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Operations a round and engine
+    #[arg(long, default_value_t = 10_000)]
+    operations: usize,
+    #[arg(long, default_value_t = 32)]
+    depth: usize,
+    #[arg(long, default_value_t = 4096)]
+    block: usize,
+    #[arg(long, value_enum, default_value_t = Kind::Read)]
+    kind: Kind,
+    /// Only what runs in this process: no fio, python3 and rbd
+    #[arg(long)]
+    own: bool,
+    /// Where the table and the plots go; only standard output without
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+type Engine = (&'static str, Box<dyn FnMut(&Arc<Work>) -> Sample>);
+
+/// Measures a loop that runs in this process.
+fn here(mut run: impl FnMut(&Arc<Work>) + 'static) -> Box<dyn FnMut(&Arc<Work>) -> Sample> {
+    Box::new(move |work| {
+        let (start, cpu) = (Instant::now(), raw::cpu_time());
+        run(work);
+        let count = work.offsets.len() as f64;
+        let (elapsed, cpu) = (start.elapsed(), raw::cpu_time() - cpu);
+        Sample { iops: count / elapsed.as_secs_f64(), cpu: cpu.as_secs_f64() * 1e6 / count }
+    })
+}
 
 fn main() {
-    let conf = rbd_testcluster::shared().conf().to_owned();
-    let mut builder = rbd::Cluster::builder().ignore_environment().conf_file(&conf);
-    if std::env::var_os("NOTIMEOUT").is_some() {
-        builder = builder.osd_timeout(None);
-    }
-    let cluster = builder.connect().unwrap();
-    let pool = cluster.ioctx("rbd").unwrap();
-    let size = 64 << 20;
-    pool.create("bench", size).run().unwrap();
-    let image = pool.open("bench").run().unwrap();
-    for at in 0..size / (4 << 20) {
-        image.write_all_at(&vec![0x5A; 4 << 20], at * (4 << 20)).unwrap();
-    }
+    let args = Args::parse();
+    let conf = match std::env::var_os("CEPH_CONF") {
+        Some(conf) => PathBuf::from(conf),
+        None => rbd_testcluster::shared().conf().to_owned(),
+    };
+    let connect = || Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
+    let pool = connect().ioctx("rbd").unwrap();
+    let (size, name) = (64 << 20, format!("bench-{}", std::process::id()));
+    pool.create(&name, size).run().unwrap();
+    let image = pool.open(&name).run().unwrap();
+    image.write_same(0, size, &[0x5A; 4096]).unwrap();
     let image = Arc::new(image);
-    let mut queue = rbd::Queue::new(pool.open("bench").run().unwrap(), 128).unwrap();
-    let mut callbacks = raw::Twin::open(&conf, "rbd", "bench", false);
-    let mut polling = raw::Twin::open(&conf, "rbd", "bench", true);
+
+    // Each has a connection of its own.
+    let mut queue =
+        Queue::new(connect().ioctx("rbd").unwrap().open(&name).run().unwrap(), args.depth).unwrap();
+    let futures = Arc::new(connect().ioctx("rbd").unwrap().open(&name).run().unwrap());
+    let mut callbacks = raw::Twin::open(&conf, "rbd", &name, false);
+    let mut polling = raw::Twin::open(&conf, "rbd", &name, true);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let work = Arc::new(Work::new(Kind::Read, true, size, 4096, 32, 5000));
-    let mut table: Vec<Vec<(f64, f64)>> = vec![vec![]; 4];
-    let mut thread: Vec<Vec<f64>> = vec![vec![]; 4];
-    for round in 0..25 {
-        for k in 0..4 {
-            let which = (k + round) % 4;
-            let (start, cpu, own) = (Instant::now(), raw::cpu_time(), raw::cpu_time_of_thread());
-            match which {
-                0 => callbacks.run(&work),
-                1 => polling.run(&work),
-                2 => ours::futures(&runtime, &image, &work),
-                _ => ours::queue(&mut queue, &work),
-            }
-            let (t, c) = (start.elapsed().as_secs_f64(), (raw::cpu_time() - cpu).as_secs_f64());
-            thread[which].push((raw::cpu_time_of_thread() - own).as_secs_f64() / 5000.0 * 1e6);
+    let mut engines: Vec<Engine> = vec![
+        ("C, callbacks", here(move |work| callbacks.run(work))),
+        ("C, queue", here(move |work| polling.run(work))),
+        ("rbd, futures", here(move |work| ours::futures(&runtime, &futures, work))),
+        ("rbd, queue", here(move |work| ours::queue(&mut queue, work))),
+    ];
+    if args.depth == 1 {
+        let image = Arc::clone(&image);
+        engines.push(("rbd, blocking", here(move |work| ours::blocking(&image, work))));
+    }
+    if !args.own {
+        engines.extend(others::engines(&conf, &name, args.kind));
+    }
+
+    let work = Arc::new(Work::new(args.kind, true, size, args.block, args.depth, args.operations));
+    let mut samples = vec![Vec::new(); engines.len()];
+    for round in 0..=args.rounds {
+        // Forwards and backwards, so that nobody always has the same neighbour before it.
+        let order: Vec<usize> = match round % 2 {
+            0 => (0..engines.len()).collect(),
+            _ => (0..engines.len()).rev().collect(),
+        };
+        for which in order {
+            let sample = engines[which].1(&work);
             if round > 0 {
-                table[which].push((5000.0 / t, c / 5000.0 * 1e6));
+                samples[which].push(sample);
             }
         }
     }
-    let med = |mut v: Vec<f64>| {
-        v.sort_by(f64::total_cmp);
-        v[v.len() / 2]
-    };
-    for (n, name) in ["C callbacks", "C queue", "futures", "queue"].iter().enumerate() {
-        println!(
-            "{name:12} {:8.0} IOPS {:6.2} us {:6.2} us own",
-            med(table[n].iter().map(|x| x.0).collect()),
-            med(table[n].iter().map(|x| x.1).collect()),
-            med(thread[n].clone())
-        );
+    let names: Vec<&str> = engines.iter().map(|(name, _)| *name).collect();
+    let title = format!(
+        "random {:?}, {} bytes, depth {}: {} rounds of {} operations",
+        args.kind, args.block, args.depth, args.rounds, args.operations
+    );
+    let text = report::table(&title, &names, &samples);
+    println!("{text}");
+    if let Some(folder) = args.report {
+        let stem = format!("{:?}-{}-{}", args.kind, args.block, args.depth).to_lowercase();
+        report::write(&folder, &stem, &text, &title, &names, &samples);
     }
-    let start = Instant::now();
-    for _ in 0..1_000_000 {
-        std::hint::black_box(image.aio().read(0, usize::MAX));
-    }
-    println!("size: {:?} per call", start.elapsed() / 1_000_000);
-    for (a, b) in [(2, 0), (3, 1), (2, 1), (1, 0)] {
-        println!(
-            "{a}/{b}: iops {:.3} cpu {:.3}",
-            med(table[a].iter().zip(&table[b]).map(|(x, y)| x.0 / y.0).collect()),
-            med(table[a].iter().zip(&table[b]).map(|(x, y)| x.1 / y.1).collect())
-        );
-    }
+    drop(engines);
+    Arc::into_inner(image).expect("the last").close().unwrap();
+    pool.remove(&name).run().unwrap();
 }

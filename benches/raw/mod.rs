@@ -78,11 +78,6 @@ pub fn cpu_time() -> Duration {
     usage(libc::RUSAGE_SELF)
 }
 
-/// The same of this thread alone.
-pub fn cpu_time_of_thread() -> Duration {
-    usage(libc::RUSAGE_THREAD)
-}
-
 /// The same of all its children that have ended.
 pub fn cpu_time_of_children() -> Duration {
     usage(libc::RUSAGE_CHILDREN)

@@ -3,6 +3,7 @@
 //! It is compiled before anything else on a fresh machine and installs what the rest needs, so it depends on none of
 //! the workspace's crates: it runs them through cargo.
 
+mod bench;
 mod bindgen;
 mod ci;
 mod cmd;
@@ -43,6 +44,8 @@ enum Task {
     Ci(ci::Args),
     /// Run the unsafe code under AddressSanitizer and loom, after a canary was caught
     Sanitizers(sanitizers::Args),
+    /// Compare the speed with C, fio, python3-rbd and `rbd bench`, in one go
+    Bench(bench::Args),
     /// Check layers, file sizes and where `unsafe` may stand
     Tidy(tidy::Args),
     /// Pack the published crates and build and run a downstream crate from the tarballs
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Sanitizers(args) => sanitizers::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),
         Task::Bindgen(args) => bindgen::run(&args),

@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Cluster,
     /// Compare with the official Python bindings
     Differential,
+    /// Compare the speed with other clients
+    Bench,
     /// Run a virtual machine whose kernel has the rbd module
     Vm,
     /// Generate the bindings from the headers
@@ -60,6 +62,7 @@ impl Purpose {
                 ("ceph-osd", "ceph-osd"),
             ],
             Self::Differential => &[("python3-rados", "python3-rados"), ("python3-rbd", "python3-rbd")],
+            Self::Bench => &[("fio", "fio-engine-rbd")],
             Self::Vm => &[
                 ("busybox-static", "busybox"),
                 ("cpio", "cpio"),

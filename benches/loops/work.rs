@@ -10,7 +10,7 @@ pub struct Work {
 }
 
 /// The kinds of access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     Read,
     Write,
