@@ -204,6 +204,8 @@ fn a_clone_of_a_snapshot_id_works_or_says_what_it_needs() {
     if has_newer_calls() {
         made.unwrap();
         assert_eq!(names(&image.children().unwrap()), ["bar"]);
+        let error = space.clone_image("foo", 4711, "baz").run().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Snapshot }, "{error}");
     } else {
         let error = made.unwrap_err();
         let ErrorKind::Unsupported { symbol, needs, found } = error.kind() else { panic!("{error}") };

@@ -195,3 +195,26 @@ fn an_object_map_that_is_wrong_is_found_out() {
     bar.rebuild_object_map().run().unwrap();
     assert_eq!(faults(), [(1, false)]);
 }
+
+#[test]
+fn what_is_read_only_is_not_worked_on() {
+    let space = Space::new();
+    let image = source(&space);
+    let then = image.at_snapshot("s1").unwrap();
+    for error in [
+        image.copy_over(&then).run().unwrap_err(),
+        then.sparsify(4096).run().unwrap_err(),
+        then.rollback("s1").run().unwrap_err(),
+        then.set_metadata("a", "b").unwrap_err(),
+        then.protect_snapshot("s1").unwrap_err(),
+    ] {
+        assert!(error.is_read_only(), "{error}");
+    }
+    if mask() != Mask::Layering {
+        let error = then.rebuild_object_map().run().unwrap_err();
+        assert!(error.is_read_only(), "{error}");
+    }
+    space.clone_image("foo", "s1", "clone").format(CloneFormat::V2).run().unwrap();
+    let error = space.open("clone").read_only().run().unwrap().flatten().run().unwrap_err();
+    assert!(error.is_read_only(), "{error}");
+}

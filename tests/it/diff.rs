@@ -150,6 +150,8 @@ fn a_snapshot_id_works_or_says_what_it_needs() {
     let changes = image.diff().from_snapshot(image.snapshot_id("s1").unwrap()).collect();
     if Cluster::librbd_version().minor >= 18 {
         assert_eq!(joined(changes.unwrap()), [(0, OBJECT, true)]);
+        let error = image.diff().from_snapshot(4711).collect().unwrap_err();
+        assert!(error.is_not_found(), "{error}");
     } else {
         let error = changes.unwrap_err();
         let ErrorKind::Unsupported { symbol, .. } = error.kind() else { panic!("{error}") };

@@ -110,6 +110,14 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         symbols: &["rbd_aio_read2", "rbd_aio_write2"],
         why: "adds hints for the OSDs' caches, which blocking I/O takes (`Image::read_at_hinted`) and asynchronous does not yet",
     },
+    LeftOut {
+        symbols: &["rbd_aio_write_with_crc32c"],
+        why: "spares librbd a checksum that the caller must have at hand, of exactly these bytes; to be added when a program has",
+    },
+    LeftOut {
+        symbols: &["rbd_aio_is_complete", "rbd_aio_wait_for_complete"],
+        why: "a completion tells by its callback, or is reaped in batches; it is never asked, and no thread waits for one",
+    },
     // librados: what an RBD program does not need. Whole families by pattern.
     LeftOut {
         symbols: &[
