@@ -122,6 +122,10 @@ fn illegal_shapes_are_refused_before_anything_is_touched() {
     let fast_diff_alone = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF;
     refused(space.create("foo", MIB).features(fast_diff_alone), "fast-diff needs object-map");
     refused(space.create("foo", MIB).features(Features::OBJECT_MAP), "object-map needs exclusive-lock");
+    let map_alone = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP;
+    refused(space.create("foo", MIB).features(map_alone), "object-map needs fast-diff");
+    refused(space.create("foo", MIB).features(Features::STRIPING), "needs a stripe unit and a stripe count");
+    refused(space.create("foo", MIB).features(Features::DATA_POOL), "needs to be told which pool");
     refused(space.create("foo", MIB).features(Features::JOURNALING), "journaling needs exclusive-lock");
     refused(space.create("foo", MIB).features(Features::MIGRATING), "migrating is managed by librbd");
     refused(space.create("foo", MIB).object_size(3000), "3000 bytes is not a power of two");
@@ -140,6 +144,10 @@ fn features_change_by_the_rules() {
     let error = image.disable_features(Features::EXCLUSIVE_LOCK).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("while object-map, fast-diff is enabled"), "{error}");
+
+    let error = image.disable_features(Features::FAST_DIFF).unwrap_err();
+    assert!(error.to_string().contains("while object-map is enabled"), "{error}");
+    assert_eq!(image.features().unwrap(), Features::DEFAULT, "nothing was touched");
 
     // The walkthrough's own line.
     image.disable_features("exclusive-lock, object-map, fast-diff, deep-flatten".parse().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rules::{Change, RULES};
+use super::rules::{Change, RULES, Rule};
 use super::{FeatureConflict, Features};
 
 /// What must be disabled on an image, in which order, so that only supported features are left.
@@ -11,7 +11,7 @@ use super::{FeatureConflict, Features};
 /// use rbd::{Features, Plan};
 /// let old_kernel = Features::LAYERING;
 /// let plan = Plan::to_support(Features::DEFAULT, old_kernel)?;
-/// assert_eq!(plan.to_string(), "disable deep-flatten, fast-diff, object-map, exclusive-lock");
+/// assert_eq!(plan.to_string(), "disable deep-flatten, object-map, fast-diff, exclusive-lock");
 /// assert_eq!(plan.result(), Features::LAYERING);
 /// # Ok::<(), rbd::ImmutableFeatures>(())
 /// ```
@@ -42,7 +42,7 @@ impl Plan {
         let mut immutable = must_go.unknown();
         for rule in RULES.iter().rev().filter(|rule| must_go.contains(rule.feature)) {
             match rule.change {
-                Change::Free | Change::DisableOnly => steps.push(rule.feature),
+                Change::Free | Change::DisableOnly => push(&mut steps, rule),
                 Change::Immutable | Change::Internal => immutable |= rule.feature,
             }
         }
@@ -57,8 +57,11 @@ impl Plan {
     /// already is no step.
     pub fn to_disable(image: Features, change: Features) -> Result<Plan, FeatureConflict> {
         image.check_disable(change)?;
-        let steps = RULES.iter().rev().map(|rule| rule.feature).filter(|one| (image & change).contains(*one));
-        Ok(Plan { before: image, steps: steps.collect() })
+        let mut steps = Vec::new();
+        for rule in RULES.iter().rev().filter(|rule| (image & change).contains(rule.feature)) {
+            push(&mut steps, rule);
+        }
+        Ok(Plan { before: image, steps })
     }
 
     /// Nothing needs to be done.
@@ -66,7 +69,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// The features to disable, one at a time, in the order that the rules demand.
+    /// The features to disable, in the order that the rules demand. Those that only go together are one step.
     pub fn steps(&self) -> &[Features] {
         &self.steps
     }
@@ -84,6 +87,14 @@ impl Plan {
     /// The features that are left when it has been carried out.
     pub fn result(&self) -> Features {
         self.before - self.disables()
+    }
+}
+
+/// Adds a feature in the order of disabling; with the last one, where each needs the other.
+fn push(steps: &mut Vec<Features>, rule: &Rule) {
+    match steps.last_mut() {
+        Some(last) if rule.requires.intersects(*last) => *last |= rule.feature,
+        _ => steps.push(rule.feature),
     }
 }
 
@@ -113,7 +124,7 @@ mod tests {
     #[test]
     fn dependents_of_what_goes_go_too() {
         let plan = Plan::to_support(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
-        assert_eq!(plan.steps(), [Features::FAST_DIFF, Features::OBJECT_MAP, Features::EXCLUSIVE_LOCK]);
+        assert_eq!(plan.steps(), [Features::OBJECT_MAP | Features::FAST_DIFF, Features::EXCLUSIVE_LOCK]);
     }
 
     #[test]

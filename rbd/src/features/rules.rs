@@ -39,7 +39,13 @@ pub(super) const RULES: [Rule; 12] = [
     rule(Features::LAYERING, "layering", NONE, Change::Immutable),
     rule(Features::STRIPING, "striping", NONE, Change::Immutable),
     rule(Features::EXCLUSIVE_LOCK, "exclusive-lock", NONE, Change::Free),
-    rule(Features::OBJECT_MAP, "object-map", Features::EXCLUSIVE_LOCK, Change::Free),
+    // librbd turns object-map and fast-diff on and off together, whichever of them is named.
+    rule(
+        Features::OBJECT_MAP,
+        "object-map",
+        Features::EXCLUSIVE_LOCK.union(Features::FAST_DIFF),
+        Change::Free,
+    ),
     rule(Features::FAST_DIFF, "fast-diff", Features::OBJECT_MAP, Change::Free),
     rule(Features::DEEP_FLATTEN, "deep-flatten", NONE, Change::DisableOnly),
     rule(Features::JOURNALING, "journaling", Features::EXCLUSIVE_LOCK, Change::Free),
@@ -55,7 +61,7 @@ pub(super) const RULES: [Rule; 12] = [
 #[non_exhaustive]
 pub enum FeatureConflict {
     /// A feature would be on without one that it needs.
-    #[error("{feature} needs {missing}: name both, or neither")]
+    #[error("{feature} needs {missing}: name all of them, or none")]
     Missing {
         /// The feature that would be on.
         feature: Features,
@@ -109,13 +115,13 @@ impl Features {
         if let Some(rule) = Rule::of(self).find(|rule| rule.change == Change::Internal) {
             return Err(FeatureConflict::Internal(rule.feature));
         }
-        self.check_whole()
+        self.check_has_all(self)
     }
 
     /// Whether `change` can be enabled on an image that has `self`.
     pub fn check_enable(self, change: Features) -> Result<(), FeatureConflict> {
         check_may(change - self, true)?;
-        (self | change).check_whole()
+        (self | change).check_has_all(change)
     }
 
     /// Whether `change` can be disabled on an image that has `self`.
@@ -146,8 +152,9 @@ impl Features {
         }
     }
 
-    fn check_whole(self) -> Result<(), FeatureConflict> {
-        match Rule::of(self).find(|rule| !self.contains(rule.requires)) {
+    /// Whether what `features` need is there.
+    fn check_has_all(self, features: Features) -> Result<(), FeatureConflict> {
+        match Rule::of(features).find(|rule| !self.contains(rule.requires)) {
             Some(rule) => {
                 Err(FeatureConflict::Missing { feature: rule.feature, missing: rule.requires - self })
             }
@@ -180,7 +187,7 @@ mod tests {
     fn what_librbd_drops_in_silence_is_refused() {
         let error =
             (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).check_create().unwrap_err();
-        assert_eq!(error.to_string(), "fast-diff needs object-map: name both, or neither");
+        assert_eq!(error.to_string(), "fast-diff needs object-map: name all of them, or none");
         assert!(Features::DEFAULT.check_create().is_ok());
     }
 
@@ -207,6 +214,19 @@ mod tests {
         assert!(matches!(bare.check_enable(Features::STRIPING), Err(FeatureConflict::Immutable(_))));
         assert!(matches!(bare.check_enable(Features::MIGRATING), Err(FeatureConflict::Internal(_))));
         assert!(bare.check_enable(Features::LAYERING).is_ok(), "what is on already is no change");
+    }
+
+    #[test]
+    fn object_map_and_fast_diff_go_together() {
+        let lock = Features::LAYERING | Features::EXCLUSIVE_LOCK;
+        let error = (lock | Features::OBJECT_MAP).check_create().unwrap_err();
+        assert_eq!(error.to_string(), "object-map needs fast-diff: name all of them, or none");
+        assert!(matches!(lock.check_enable(Features::OBJECT_MAP), Err(FeatureConflict::Missing { .. })));
+        let error = Features::DEFAULT.check_disable(Features::FAST_DIFF).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "fast-diff cannot be disabled while object-map is enabled: disable both"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::features::{FeatureConflict, Features, Plan};
 impl Image {
     /// Enables features. Those that are on already are left alone; what the rules forbid is refused before anything is touched.
     ///
-    /// librbd enables fast-diff together with object-map, and builds neither map: see the image's flags.
+    /// object-map and fast-diff can only be enabled together. librbd builds neither map: see the image's flags.
     ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]

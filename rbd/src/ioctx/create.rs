@@ -2,7 +2,7 @@
 
 use super::IoCtx;
 use super::new_image::{NewImage, new_image_setters};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::names::new_name;
 
 /// Creates an image: see [`IoCtx::create`].
@@ -41,6 +41,7 @@ impl<'a> CreateImage<'a> {
     pub fn run(self) -> Result<()> {
         let object = || self.ioctx.image_object(self.name);
         let name = new_name("create", object, self.name)?;
+        self.new.check_parameters().map_err(|why| Error::invalid("create", object(), why))?;
         let options = self.new.options("create", object)?;
         let create = || self.ioctx.raw().create(&name, self.size, &options);
         self.ioctx.call("create", object, create).map_err(|error| self.new.explain(self.ioctx, error))

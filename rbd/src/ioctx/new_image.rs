@@ -114,6 +114,18 @@ impl NewImage<'_> {
         Ok(options)
     }
 
+    /// An image made from nothing has no parent to take the parameters of its features from: librbd would drop the features.
+    pub(crate) fn check_parameters(&self) -> Result<(), &'static str> {
+        let features = self.features.unwrap_or(Features::empty());
+        if features.contains(Features::STRIPING) && self.striping.is_none() {
+            return Err("the feature striping needs a stripe unit and a stripe count: set the striping");
+        }
+        if features.contains(Features::DATA_POOL) && self.data_pool.is_none() {
+            return Err("the feature data-pool needs to be told which pool: set the data pool");
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
         if let Some(features) = self.features {
             features.check_create().map_err(|conflict| conflict.to_string())?;
