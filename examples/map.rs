@@ -108,7 +108,7 @@ fn explain(pool: &IoCtx, default_pool: &str, image: &str, error: Error) -> Failu
     let mut hint = String::new();
     if let ErrorKind::FeaturesUnsupportedByKernel { plan } = error.kind() {
         hint += "RBD image feature set mismatch. ";
-        hint += &match plan {
+        let more = match plan {
             Ok(plan) => {
                 let names: Vec<&str> = plan.disables().names().collect();
                 let place = match (pool.pool(), pool.namespace()) {
@@ -127,6 +127,7 @@ fn explain(pool: &IoCtx, default_pool: &str, image: &str, error: Error) -> Failu
                 immutable.immutable
             ),
         };
+        hint += &more;
     }
     hint += "In some cases useful info is found in syslog - try \"dmesg | tail\".\n";
     match print(&hint) {

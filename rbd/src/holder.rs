@@ -57,6 +57,9 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::Watcher(watcher) => watcher.fmt(f),
+            Holder::LockOwner { client, address } if client.is_empty() => {
+                write!(f, "lock owner at {address}")
+            }
             Holder::LockOwner { client, address } if address.is_empty() => write!(f, "lock owner {client}"),
             Holder::LockOwner { client, address } => write!(f, "lock owner {client} at {address}"),
             Holder::Device(name) => write!(f, "block device {name} on top of it"),

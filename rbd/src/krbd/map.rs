@@ -207,6 +207,7 @@ impl Map {
         }
         let image = preflight.open()?;
         preflight.check_layout(&image)?;
+        preflight.check_family(&image)?;
         preflight.check_exclusive(&image)?;
         let plan = preflight.plan(&image)?;
         image.close()?;

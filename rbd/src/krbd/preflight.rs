@@ -13,6 +13,9 @@ use crate::krbd::spec::ImageSpec;
 
 /// All that the kernel needs where it only reads: features that change where data lies.
 const TO_READ: Features = Features::LAYERING.union(Features::STRIPING).union(Features::DATA_POOL);
+/// How many ancestors of a clone, and how many snapshots of one image, the kernel takes.
+const ANCESTORS: usize = 16;
+const SNAPSHOTS: usize = 510;
 /// The kernel's smallest unit.
 const SECTOR: u64 = 512;
 
@@ -78,6 +81,48 @@ impl Preflight<'_> {
         Ok(())
     }
 
+    /// The kernel reads an image's ancestors too, so it must know their layout; and it takes only so many of them, and of
+    /// snapshots.
+    pub(crate) fn check_family(&self, image: &Image) -> Result<()> {
+        let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
+        let snapshots = image.snapshots()?.len();
+        if snapshots > SNAPSHOTS {
+            return refuse(format!(
+                "it has {snapshots} snapshots; the kernel takes {SNAPSHOTS}: remove some"
+            ));
+        }
+        let supported = self.host.supported_features()?.features();
+        let mut next = image.parent()?;
+        for _ in 0..ANCESTORS {
+            let Some(parent) = next else { return Ok(()) };
+            let pool = self.ioctx.cluster().ioctx_by_id(parent.image.pool_id)?;
+            let pool = pool.with_namespace(&parent.image.namespace)?;
+            let ancestor = if parent.image.in_trash {
+                pool.open_by_id(&parent.image.id).read_only().run()?
+            } else {
+                pool.open(&parent.image.name).read_only().run()?
+            };
+            let features = ancestor.features()?;
+            let unknown = (features & (TO_READ | features.unknown())) - supported;
+            if !unknown.is_empty() {
+                let disable = Features::empty();
+                let error =
+                    unsupported(self.object(), Err(ImmutableFeatures { immutable: unknown, disable }));
+                return Err(error.with_detail(format!(
+                    "this kernel cannot read its ancestor {}, which has the features {unknown}; flatten the image",
+                    parent.image
+                )));
+            }
+            next = ancestor.parent()?;
+        }
+        match next {
+            None => Ok(()),
+            Some(_) => refuse(format!(
+                "it has more than {ANCESTORS} ancestors, which the kernel refuses: flatten it"
+            )),
+        }
+    }
+
     /// Mapped on this machine already. The kernel would map it again, under another number.
     pub(crate) fn check_not_mapped(&self) -> Result<()> {
         let fsid = self.ioctx.cluster().fsid()?;
@@ -117,9 +162,14 @@ impl Preflight<'_> {
     }
 }
 
-/// Other clients that have the image open for writing, or mapped.
+/// Other clients that have the image open for writing, or mapped, and the one that has its exclusive lock.
 pub(crate) fn holders(image: &Image) -> Vec<Holder> {
-    image.other_watchers().unwrap_or_default().into_iter().map(Holder::Watcher).collect()
+    let watchers = image.other_watchers().unwrap_or_default();
+    let owner = image.exclusive_lock_owner().ok().flatten();
+    // A living owner is a watcher too.
+    let owner = owner.filter(|owner| watchers.iter().all(|watcher| watcher.address != owner.address));
+    let owner = owner.map(|owner| Holder::LockOwner { client: String::new(), address: owner.address });
+    watchers.into_iter().map(Holder::Watcher).chain(owner).collect()
 }
 
 /// The error that carries a plan that has to be carried out first, or why there is none.

@@ -92,7 +92,7 @@ fn the_examples_say_what_the_rbd_command_says() {
     both.same(&["map", &absent], &[]);
     both.same(&["map", &format!("{foo}@absent")], &[]);
     both.same(&["map", "absent/foo"], &[]);
-    both.same(&["map", &format!("rbd/absent/foo")], &[]);
+    both.same(&["map", "rbd/absent/foo"], &[]);
     both.same(&["map", &foo, "-o", "bogus"], &[]);
     both.same(&["map", &foo, "-o", "queue_depth=x"], &[]);
     both.same(&["map", &foo, "--bogus"], &[]);

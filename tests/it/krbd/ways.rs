@@ -1,7 +1,5 @@
 //! One machine, every way to map an image and to use the device.
 
-use std::process::Command;
-
 use rbd::Features;
 use rbd_testcluster::shared;
 
@@ -23,6 +21,7 @@ fn every_way_to_map_and_unmap() {
     };
     step("data_goes_both_ways_and_a_resize_is_seen", Ways::data_goes_both_ways_and_a_resize_is_seen);
     step("a_snapshot_is_read_only", Ways::a_snapshot_is_read_only);
+    step("a_clone_reads_from_its_parent", Ways::a_clone_reads_from_its_parent);
     step("layouts", Ways::layouts);
     step("holders_are_named", Ways::holders_are_named);
     step("partitions_lead_to_their_disk", Ways::partitions_lead_to_their_disk);
@@ -73,13 +72,9 @@ impl Ways {
 
     fn a_snapshot_is_read_only(&self) {
         let spec = self.spec("data");
-        let status = Command::new("rbd")
-            .args(["snap", "create", "--no-progress", &format!("{spec}@monday")])
-            .env("CEPH_CONF", shared().conf())
-            .status()
-            .unwrap();
-        assert!(status.success());
-        self.space.open("data").run().unwrap().write_all_at(b"after the snap", 4096).unwrap();
+        let image = self.space.open("data").run().unwrap();
+        image.create_snapshot("monday").run().unwrap();
+        image.write_all_at(b"after the snap", 4096).unwrap();
         let mapped = self.guest.ok(&["map", &format!("{spec}@monday")]);
         assert!(mapped.contains("@monday") && mapped.contains(" ro "), "{mapped}");
         let read = self.guest.sh("dd if=/dev/rbd0 bs=4096 skip=1 count=1 2>/dev/null | head -c 15");
@@ -90,11 +85,29 @@ impl Ways {
 
         let (kind, text) = self.guest.fails(&["map", &format!("{spec}@tuesday")]);
         assert_eq!(kind, "NotFound { what: Snapshot }", "{text}");
-        let remove = Command::new("rbd")
-            .args(["snap", "purge", "--no-progress", &spec])
-            .env("CEPH_CONF", shared().conf())
-            .status();
-        assert!(remove.unwrap().success());
+        image.remove_snapshot("monday").run().unwrap();
+    }
+
+    /// What the clone does not hold the kernel reads from the ancestor.
+    fn a_clone_reads_from_its_parent(&self) {
+        self.create("golden");
+        let golden = self.space.open("golden").run().unwrap();
+        golden.write_all_at(b"of the parent", 4096).unwrap();
+        golden.create_snapshot("s").run().unwrap();
+        golden.protect_snapshot("s").unwrap();
+        golden.close().unwrap();
+        self.space.clone_image("golden", "s", "child").run().unwrap();
+        let child = self.spec("child");
+        self.guest.ok(&["map", &child]);
+        assert_eq!(
+            self.guest.sh("dd if=/dev/rbd0 bs=4096 skip=1 count=1 2>/dev/null | head -c 13"),
+            "of the parent"
+        );
+        self.guest.ok(&["unmap", &child]);
+        self.space.remove("child").run().unwrap();
+        let golden = self.space.open("golden").run().unwrap();
+        golden.unprotect_snapshot("s").unwrap();
+        golden.remove_snapshot("s").run().unwrap();
     }
 
     /// Other object sizes and striping: what the kernel writes is what librbd reads.
