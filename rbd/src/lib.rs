@@ -47,6 +47,7 @@ mod stream;
 #[cfg(feature = "unblock")]
 mod unblock;
 mod version;
+pub mod volume;
 
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
 pub use cluster::{Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, PoolUsage};

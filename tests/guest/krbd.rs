@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use rbd::krbd::{self, Credentials, Device, ImageSpec, Map};
+use rbd::volume::{self, Volume};
 use rbd::{Cluster, Error, IoCtx, Key};
 
 #[derive(Parser)]
@@ -30,6 +31,17 @@ enum Command {
     },
     Holders {
         path: PathBuf,
+    },
+    /// Makes a mounted volume of a device, and binds it to a second directory
+    Volume {
+        path: PathBuf,
+        stage: PathBuf,
+        target: PathBuf,
+    },
+    /// Takes both mounts away
+    EndVolume {
+        stage: PathBuf,
+        target: PathBuf,
     },
     Support,
     LoadModule,
@@ -105,6 +117,15 @@ fn run(command: Command) -> Result<(), Error> {
             for holder in krbd::device(path)?.holders() {
                 println!("{holder}");
             }
+        }
+        Command::Volume { path, stage, target } => {
+            let device = krbd::device(path)?;
+            println!("{:?}", Volume::new(&device).stage(&stage)?);
+            volume::publish(stage, target, false)?;
+        }
+        Command::EndVolume { stage, target } => {
+            volume::unmount(target)?;
+            volume::unmount(stage)?;
         }
         Command::Support => println!("{:?}", krbd::supported_features()?),
         Command::LoadModule => krbd::load_module()?,

@@ -29,6 +29,7 @@ pub(crate) mod mirror_aio;
 pub(crate) mod mirror_image;
 pub(crate) mod mirror_list;
 pub(crate) mod mirror_peer;
+pub(crate) mod mount;
 pub(crate) mod op;
 pub(crate) mod options;
 pub(crate) mod pool_stats;

@@ -36,10 +36,10 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert_eq!(disabled, "journaling");
     assert_eq!(space.open("foo").read_only().run().unwrap().features().unwrap(), Features::DEFAULT);
     assert!(device.starts_with(&format!("/dev/rbd0 {spec} {} rw {}", 128 << 20, shared_fsid())), "{device}");
-    first.sh(
-        "/usr/sbin/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 -F /dev/rbd0 && mkdir /vol",
-    );
-    first.sh("mount /dev/rbd0 /vol && echo hello ceph > /vol/file && umount /vol");
+    let volume = ["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/1/volume"];
+    assert_eq!(first.ok(&volume), r#"Staged { file_system: "ext4", formatted: true }"#);
+    first.sh("echo hello ceph > /pods/1/volume/file");
+    first.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/1/volume"]);
     first.ok(&["unmap", "/dev/rbd0"]);
     assert_eq!(first.ok(&["devices"]), "");
     first.0.shutdown().unwrap();
@@ -47,7 +47,19 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     let second = Guest::boot(shared().conf());
     let mapped = second.ok(&["map", &spec]);
     assert!(mapped.ends_with('\t'), "nothing to disable any more: {mapped}");
-    assert_eq!(second.sh("mkdir /vol && mount /dev/rbd0 /vol && cat /vol/file && umount /vol"), "hello ceph");
+    let volume = ["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/2/volume"];
+    assert_eq!(second.ok(&volume), r#"Staged { file_system: "ext4", formatted: false }"#);
+    assert_eq!(second.sh("cat /pods/2/volume/file"), "hello ceph");
+    let (kind, text) = second.fails(&["unmap", "/dev/rbd0"]);
+    assert!(kind.contains("/plugins/rbd-image-foo") && kind.contains("/pods/2/volume"), "{text}");
+    second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
+
+    // What is there is never formatted, known or not.
+    second.sh("dd if=/dev/zero of=/dev/rbd0 bs=1M count=2 conv=fsync 2>/dev/null");
+    second.sh("echo data | dd of=/dev/rbd0 conv=fsync 2>/dev/null");
+    let (kind, text) = second.fails(&["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/2/volume"]);
+    assert!(kind == "InvalidInput" && text.contains("it was not formatted"), "{text}");
+    assert_eq!(second.sh("head -c 4 /dev/rbd0"), "data");
     second.ok(&["unmap", &spec]);
 }
 
