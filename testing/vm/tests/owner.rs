@@ -15,10 +15,11 @@ fn machines_of(owner: u32) -> Vec<String> {
     commands.filter(|command| command.contains("qemu-system") && command.contains(&mark)).collect()
 }
 
-/// A process that owns a machine, whose command has begun.
+/// A process that owns a machine, whose command has begun. The agent is stopped, so that the guest does not notice the
+/// owner's end and power off by itself.
 fn owner(temporary: &std::path::Path) -> Child {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_rbd-testvm"))
-        .args(["--", "sh", "-c", "echo up; sleep 1000"])
+        .args(["--", "sh", "-c", "echo up; sleep 1; kill -STOP $PPID; sleep 1000"])
         .env("TMPDIR", temporary)
         .env_remove("CEPH_CONF")
         .stdout(Stdio::piped())
@@ -27,6 +28,7 @@ fn owner(temporary: &std::path::Path) -> Child {
     let mut line = String::new();
     BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
+    std::thread::sleep(Duration::from_secs(3));
     owner
 }
 
