@@ -153,8 +153,8 @@ fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command 
     let accelerator = env::var("RBD_TESTVM_ACCEL").unwrap_or_else(|_| "tcg".into());
     let mut command = host::command("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-    // Without cmpxchg16b: QEMU 7.2 sometimes emulates it wrongly (garbage in the flags register), and kernels that find it
-    // use it in the allocator; one boot of three of a 6.12 kernel died there.
+    // Without cmpxchg16b: kernels that find it use it in the allocator, and under QEMU 7.2 4 of 12 boots of a 6.12 kernel
+    // died, mostly right behind it with garbage in the flags register; none of 36 without it. The cause is not known.
     command.args(["-accel", &accelerator, "-machine", "q35", "-cpu", "max,-cx16"]);
     command.args(["-smp", &hardware.cpus.to_string(), "-m", &format!("{}M", hardware.memory_mib)]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
