@@ -1,8 +1,8 @@
 //! What every test needs: a connection, and a namespace of its own in the shared cluster.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rbd::{Cluster, ClusterBuilder, Image, IoCtx, SnapshotNamespace};
 
@@ -11,10 +11,16 @@ pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().ignore_environment().conf_file(rbd_testcluster::shared().conf())
 }
 
-/// One connection for all tests of this process.
-pub(crate) fn cluster() -> Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| builder().connect().expect("the shared cluster answers")).clone()
+/// One connection for all tests that run at the same time. It is closed when nobody has it: one that lives on while the
+/// process exits can crash in OpenSSL, which has cleaned up by then, and hides what LeakSanitizer has to say.
+pub(crate) fn cluster() -> Arc<Cluster> {
+    static CLUSTER: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+    let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let cluster = Arc::new(builder().connect().expect("the shared cluster answers"));
+        *shared = Arc::downgrade(&cluster);
+        cluster
+    })
 }
 
 /// A name that no other test uses, in no other run either.
@@ -27,18 +33,23 @@ pub(crate) fn unique(what: &str) -> String {
 pub(crate) struct Space {
     name: String,
     ioctx: IoCtx,
+    /// Keeps the shared connection for the tests that run beside this one.
+    shared: Option<Arc<Cluster>>,
 }
 
 impl Space {
     pub(crate) fn new() -> Space {
-        Space::on(&cluster())
+        let cluster = cluster();
+        let mut space = Space::on(&cluster);
+        space.shared = Some(cluster);
+        space
     }
 
     pub(crate) fn on(cluster: &Cluster) -> Space {
         let (pool, name) = (cluster.ioctx("rbd").unwrap(), unique("test"));
         pool.create_namespace(&name).unwrap();
         let ioctx = pool.with_namespace(&name).unwrap();
-        Space { name, ioctx }
+        Space { name, ioctx, shared: None }
     }
 }
 

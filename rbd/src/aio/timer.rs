@@ -1,11 +1,12 @@
 //! One thread that wakes tasks at their times.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 use std::time::Instant;
+
+use crate::raw::contain::contain;
 
 type Key = (Instant, u64);
 
@@ -77,9 +78,7 @@ fn run() {
             Some(first) if first.key().0 <= now => {
                 let waker = first.remove();
                 drop(timer);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    std::mem::forget(panic);
-                }
+                contain(|| waker.wake());
                 timer = self::timer();
             }
             Some(first) => {

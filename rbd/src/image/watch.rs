@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
+use crate::raw::contain::contain;
 use crate::raw::thread::outside_callback;
 use crate::raw::watch::{QuiesceWatch as RawQuiesceWatch, Watch};
 
@@ -70,11 +71,10 @@ impl Image {
         let (handle_known, handle) = channel::<u64>();
         let (image, mut callback, mut known) = (Arc::downgrade(self), callback, None);
         let answer = move |event: Quiesce| {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(event)));
-            let code = match result {
-                Ok(Ok(())) => 0,
-                Ok(Err(errno)) => -errno.code(),
-                Err(_) => -libc::EIO,
+            let code = match contain(|| callback(event)) {
+                Some(Ok(())) => 0,
+                Some(Err(errno)) => -errno.code(),
+                None => -libc::EIO,
             };
             known = known.or_else(|| handle.recv().ok());
             if let (Quiesce::Freeze, Some(image), Some(known)) = (event, image.upgrade(), known) {

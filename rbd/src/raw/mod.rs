@@ -8,6 +8,7 @@ pub(crate) mod aio_open;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cluster;
+pub(crate) mod contain;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod encryption;

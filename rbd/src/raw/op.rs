@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
@@ -10,6 +9,7 @@ use librbd_sys as sys;
 
 use super::RawResult;
 use super::call::check;
+use super::contain::contain;
 use super::lane::Lane;
 use super::slot::{Left, Slot};
 use super::thread::CallbackMark;
@@ -182,16 +182,12 @@ unsafe extern "C" fn completed<P: Payload>(completion: sys::rbd_completion_t, ar
     // SAFETY: the node is alive, and this runs once.
     match unsafe { Slot::complete(&raw const (*node).slot, result) } {
         Left::First(None) => {}
-        Left::First(Some(waker)) => contain(|| waker.wake()),
-        // SAFETY: the future has left before, so the node is ours alone.
-        Left::Last => contain(|| drop(unsafe { Box::from_raw(node) })),
-    }
-}
-
-/// Runs foreign code (a waker, the drop of a buffer's owner). A panic must not cross into C, and here is nobody to resume
-/// it: its message has been printed, and the rest is forgotten.
-fn contain(foreign: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(foreign)) {
-        std::mem::forget(panic);
+        Left::First(Some(waker)) => {
+            contain(|| waker.wake());
+        }
+        Left::Last => {
+            // SAFETY: the future has left before, so the node is ours alone.
+            contain(|| drop(unsafe { Box::from_raw(node) }));
+        }
     }
 }

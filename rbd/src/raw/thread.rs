@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
+use super::contain::contain;
+
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
@@ -55,7 +57,7 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
     let spawned = std::thread::Builder::new().name("rbd-reaper".into()).spawn(move || {
         for job in receiver {
             // A panic of one job must not cost the ones behind it.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+            contain(job);
         }
     });
     match spawned {

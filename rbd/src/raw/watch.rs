@@ -1,12 +1,12 @@
 //! Being told of changes of an image's header, by librbd's threads.
 
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use librbd_sys as sys;
 
 use super::RawResult;
 use super::call::check;
+use super::contain::contain;
 use super::image::Image;
 use super::thread::CallbackMark;
 
@@ -57,7 +57,7 @@ unsafe extern "C" fn on_update(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: `watch_updates` passed a Box<Callback> that lives for as long as this can be called.
     let callback = unsafe { &*arg.cast::<Box<Callback>>() };
-    let _ = catch_unwind(AssertUnwindSafe(callback));
+    contain(callback);
 }
 
 /// A registration of a pair of callbacks around snapshots, leaked unless it is ended.
@@ -127,12 +127,12 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: `watch_quiesce` passed callbacks that live for as long as this can be called.
     let callbacks = unsafe { &*arg.cast::<QuiesceCallbacks>() };
-    let _ = catch_unwind(AssertUnwindSafe(&callbacks.quiesce));
+    contain(&callbacks.quiesce);
 }
 
 unsafe extern "C" fn on_unquiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: as in `on_quiesce`.
     let callbacks = unsafe { &*arg.cast::<QuiesceCallbacks>() };
-    let _ = catch_unwind(AssertUnwindSafe(&callbacks.unquiesce));
+    contain(&callbacks.unquiesce);
 }

@@ -7,7 +7,7 @@ use rbd::{Cluster, IoCtx};
 
 /// A pool of its own, prepared for images, deleted when it is dropped: peers and modes belong to pools.
 struct Pool {
-    cluster: Cluster,
+    cluster: std::sync::Arc<Cluster>,
     ioctx: IoCtx,
 }
 

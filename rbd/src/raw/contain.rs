@@ -1,0 +1,44 @@
+//! Foreign code where nobody is left to resume its panic: wakers, callbacks, the drops of buffers' owners.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `foreign`; nothing if it panics, whose message has been printed by then. What the panic carries is dropped, which
+/// is foreign code once more: only what panics even then is forgotten.
+pub(crate) fn contain<T>(foreign: impl FnOnce() -> T) -> Option<T> {
+    let panic = match catch_unwind(AssertUnwindSafe(foreign)) {
+        Ok(value) => return Some(value),
+        Err(panic) => panic,
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_a_panic_carries_is_freed() {
+        let carried = Arc::new(());
+        let thrown = Arc::clone(&carried);
+        assert_eq!(contain(|| -> u32 { panic_any(thrown) }), None);
+        assert_eq!(Arc::strong_count(&carried), 1);
+        assert_eq!(contain(|| 7), Some(7));
+    }
+
+    #[test]
+    fn a_panic_whose_own_drop_panics_does_not_escape() {
+        struct Twice;
+        impl Drop for Twice {
+            fn drop(&mut self) {
+                panic!("on purpose: a panic in the drop of what a panic carries");
+            }
+        }
+        assert_eq!(contain(|| -> u32 { panic_any(Twice) }), None);
+    }
+}
