@@ -54,10 +54,11 @@ struct Args {
     bench: bool,
 }
 
-type Engine = (&'static str, Box<dyn FnMut(&Arc<Work>) -> Sample>);
+type Measure = Box<dyn FnMut(&Arc<Work>) -> Sample>;
+type Engine = (&'static str, Measure);
 
 /// Measures a loop that runs in this process.
-fn here(mut run: impl FnMut(&Arc<Work>) + 'static) -> Box<dyn FnMut(&Arc<Work>) -> Sample> {
+fn here(mut run: impl FnMut(&Arc<Work>) + 'static) -> Measure {
     Box::new(move |work| {
         let (start, cpu) = (Instant::now(), raw::cpu_time());
         run(work);

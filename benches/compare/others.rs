@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::loops::raw;
 use super::loops::work::{Kind, Work};
-use super::{Engine, Sample};
+use super::{Engine, Measure, Sample};
 
 const PYTHON: &str = r"
 import random, rados, rbd, sys, threading, time
@@ -58,7 +58,7 @@ fn program(
     kind: Kind,
     command: fn(&Path, &str, Kind, &Work) -> Command,
     iops: fn(&str) -> f64,
-) -> Box<dyn FnMut(&Arc<Work>) -> Sample> {
+) -> Measure {
     let (conf, image): (PathBuf, String) = (conf.to_owned(), image.to_owned());
     Box::new(move |work| {
         let mut command = command(&conf, &image, kind, work);
