@@ -94,7 +94,7 @@ fn fio(_conf: &Path, image: &str, kind: Kind, work: &Work) -> Command {
 }
 
 fn python(conf: &Path, image: &str, kind: Kind, work: &Work) -> Command {
-    let mut command = Command::new("python3");
+    let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", PYTHON]).arg(conf).arg(image).arg(format!("{kind:?}").to_lowercase());
     command.args([work.block, work.depth, work.offsets.len()].map(|number| number.to_string()));
     command
