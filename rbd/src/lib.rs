@@ -41,6 +41,7 @@ pub mod mirror;
 mod names;
 mod progress;
 mod queue;
+pub mod rados;
 mod raw;
 #[cfg(feature = "tokio")]
 mod stream;
@@ -50,7 +51,9 @@ mod version;
 pub mod volume;
 
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
-pub use cluster::{Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, PoolUsage};
+pub use cluster::{
+    Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, LogEntry, LogLevel, LogWatch, PoolUsage,
+};
 pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};
 pub use features::{

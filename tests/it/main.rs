@@ -22,6 +22,7 @@ mod mirroring;
 mod model;
 mod ownership;
 mod queue;
+mod rados;
 mod snapshots;
 mod support;
 mod timeouts;

@@ -1,11 +1,13 @@
-//! Commands to the monitors and the manager: JSON in, bytes out.
+//! Commands to the daemons: JSON in, bytes out.
 
 use serde_json::Value;
 
 use super::Cluster;
-use crate::error::{Error, Object, Result};
+use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::cluster::Target;
+
+const SEND: &str = "send a command to";
 
 impl Cluster {
     /// Sends a command to the monitors: what the `ceph` command sends. Blocks up to the mon timeout.
@@ -27,6 +29,49 @@ impl Cluster {
         self.command(Target::Manager, "send a command to the manager of", || self.object(), command, input)
     }
 
+    /// Sends a command to one monitor by its name, `a` for `mon.a`: what is asked of itself, such as `mon_status`.
+    ///
+    /// Implements: `rados_mon_command_target`.
+    #[doc(alias = "rados_mon_command_target")]
+    pub fn mon_command_to(&self, monitor: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let object = || Object::new(ObjectKind::Monitor, monitor);
+        let name = c_string(SEND, object, monitor)?;
+        self.command(Target::Monitor(&name), SEND, object, command, input)
+    }
+
+    /// Sends a command to one manager by its name, `x` for `mgr.x`. It must be the active one.
+    ///
+    /// Implements: `rados_mgr_command_target`.
+    #[doc(alias = "rados_mgr_command_target")]
+    pub fn mgr_command_to(&self, manager: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let object = || Object::new(ObjectKind::Manager, manager);
+        let name = c_string(SEND, object, manager)?;
+        self.command(Target::NamedManager(&name), SEND, object, command, input)
+    }
+
+    /// Sends a command to an OSD by its number, such as `{"prefix": "version"}`. Blocks up to the OSD timeout.
+    ///
+    /// Implements: `rados_osd_command`.
+    #[doc(alias = "rados_osd_command")]
+    pub fn osd_command(&self, osd: u32, command: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let object = || Object::new(ObjectKind::Osd, osd.to_string());
+        let Ok(number) = i32::try_from(osd) else {
+            return Err(Error::invalid(SEND, object(), "no OSD has a number as large as that"));
+        };
+        self.command(Target::Osd(number), SEND, object, command, input)
+    }
+
+    /// Sends a command about a placement group, `1.3f` for instance, to the OSD that is responsible for it:
+    /// `{"prefix": "query", "pgid": "1.3f"}`. Blocks up to the OSD timeout.
+    ///
+    /// Implements: `rados_pg_command`.
+    #[doc(alias = "rados_pg_command")]
+    pub fn pg_command(&self, placement_group: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let object = || Object::new(ObjectKind::PlacementGroup, placement_group);
+        let id = c_string(SEND, object, placement_group)?;
+        self.command(Target::PlacementGroup(&id), SEND, object, command, input)
+    }
+
     /// A command of ours, whose error speaks of what it is for.
     pub(crate) fn command_on(
         &self,
@@ -39,7 +84,7 @@ impl Cluster {
 
     fn command(
         &self,
-        to: Target,
+        to: Target<'_>,
         operation: &'static str,
         object: impl Fn() -> Object,
         command: &str,

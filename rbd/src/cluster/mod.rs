@@ -5,7 +5,9 @@ mod builder;
 mod command;
 mod environment;
 mod key;
+mod log;
 mod pools;
+mod service;
 mod usage;
 
 use std::borrow::Cow;
@@ -21,6 +23,7 @@ use crate::version::Version;
 pub use blocklist::Blocked;
 pub use builder::ClusterBuilder;
 pub use key::Key;
+pub use log::{LogEntry, LogLevel, LogWatch};
 pub use usage::{ClusterUsage, PoolUsage};
 
 /// A client of a Ceph cluster.

@@ -9,6 +9,10 @@ use std::fmt;
 pub enum ObjectKind {
     Cluster,
     Monitor,
+    Manager,
+    Osd,
+    PlacementGroup,
+    Service,
     Pool,
     DataPool,
     Namespace,
@@ -55,6 +59,10 @@ impl fmt::Display for ObjectKind {
         f.write_str(match self {
             ObjectKind::Cluster => "cluster",
             ObjectKind::Monitor => "monitor",
+            ObjectKind::Manager => "manager",
+            ObjectKind::Osd => "OSD",
+            ObjectKind::PlacementGroup => "placement group",
+            ObjectKind::Service => "service",
             ObjectKind::Pool => "pool",
             ObjectKind::DataPool => "data pool",
             ObjectKind::Namespace => "namespace",

@@ -1,5 +1,6 @@
 //! A pool and a namespace in it: where images live.
 
+mod application;
 pub(crate) mod config;
 mod create;
 mod images;

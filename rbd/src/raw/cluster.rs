@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
+use std::sync::atomic::AtomicBool;
 
 use librbd_sys as sys;
 
@@ -13,7 +14,11 @@ use crate::version::Version;
 
 /// A client handle, shut down when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Cluster(sys::rados_t);
+pub(crate) struct Cluster {
+    handle: sys::rados_t,
+    /// Whether somebody watches the cluster's log: librados has place for one.
+    log_watched: AtomicBool,
+}
 
 // SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any thread.
 unsafe impl Send for Cluster {}
@@ -26,7 +31,7 @@ unsafe impl Send for Handle {}
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let handle = Handle(self.0);
+        let handle = Handle(self.handle);
         outside_callback(move || {
             let handle = handle;
             // SAFETY: we own the handle, and everything made from it held a reference to this value and is gone. Works on
@@ -41,14 +46,22 @@ pub(crate) use sys::rados_cluster_stat_t as ClusterStat;
 
 /// Where a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Target<'a> {
     Monitors,
+    Monitor(&'a CStr),
     Manager,
+    NamedManager(&'a CStr),
+    Osd(c_int),
+    PlacementGroup(&'a CStr),
 }
 
 impl Cluster {
     pub(crate) fn as_ptr(&self) -> sys::rados_t {
-        self.0
+        self.handle
+    }
+
+    pub(super) fn log_watched(&self) -> &AtomicBool {
+        &self.log_watched
     }
 
     /// Creates a handle for a user such as `client.admin`, not connected yet.
@@ -56,33 +69,33 @@ impl Cluster {
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer and both strings live through the call.
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
-        Ok(Cluster(handle))
+        Ok(Cluster { handle, log_watched: AtomicBool::new(false) })
     }
 
     /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search path.
     pub(crate) fn conf_read_file(&self, path: Option<&CStr>) -> RawResult<()> {
         // SAFETY: the handle is valid, the path is null or a C string.
-        check(unsafe { sys::rados_conf_read_file(self.0, path.map_or(ptr::null(), CStr::as_ptr)) })?;
+        check(unsafe { sys::rados_conf_read_file(self.handle, path.map_or(ptr::null(), CStr::as_ptr)) })?;
         Ok(())
     }
 
     /// Reads the options in CEPH_ARGS.
     pub(crate) fn conf_parse_env(&self) -> RawResult<()> {
         // SAFETY: the handle is valid; null stands for CEPH_ARGS.
-        check(unsafe { sys::rados_conf_parse_env(self.0, ptr::null()) })?;
+        check(unsafe { sys::rados_conf_parse_env(self.handle, ptr::null()) })?;
         Ok(())
     }
 
     pub(crate) fn conf_set(&self, option: &CStr, value: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, both strings live through the call.
-        check(unsafe { sys::rados_conf_set(self.0, option.as_ptr(), value.as_ptr()) })?;
+        check(unsafe { sys::rados_conf_set(self.handle, option.as_ptr(), value.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn conf_get(&self, option: &CStr) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            let code = unsafe { sys::rados_conf_get(self.0, option.as_ptr(), buffer, len) };
+            let code = unsafe { sys::rados_conf_get(self.handle, option.as_ptr(), buffer, len) };
             // librados says that it did not fit by ENAMETOOLONG.
             (if code == -libc::ENAMETOOLONG { -libc::ERANGE } else { code }, 0)
         };
@@ -92,14 +105,14 @@ impl Cluster {
 
     pub(crate) fn connect(&self) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rados_connect(self.0) })?;
+        check(unsafe { sys::rados_connect(self.handle) })?;
         Ok(())
     }
 
     pub(crate) fn fsid(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            (unsafe { sys::rados_cluster_fsid(self.0, buffer, len) }.min(0), 0)
+            (unsafe { sys::rados_cluster_fsid(self.handle, buffer, len) }.min(0), 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
         unsafe { grow_string(64, fetch) }
@@ -108,14 +121,14 @@ impl Cluster {
     /// The global id of this client: the number in `client.4123`.
     pub(crate) fn instance_id(&self) -> u64 {
         // SAFETY: the handle is valid and connected.
-        unsafe { sys::rados_get_instance_id(self.0) }
+        unsafe { sys::rados_get_instance_id(self.handle) }
     }
 
     /// The addresses of this client, as the blocklist takes them.
     pub(crate) fn addresses(&self) -> RawResult<String> {
         let mut addresses: *mut c_char = ptr::null_mut();
         // SAFETY: the out pointer lives through the call.
-        check(unsafe { sys::rados_getaddrs(self.0, &raw mut addresses) })?;
+        check(unsafe { sys::rados_getaddrs(self.handle, &raw mut addresses) })?;
         // SAFETY: on success it is a C string of the library's, which we copy and give back.
         unsafe {
             let copy = copy_string(addresses);
@@ -125,27 +138,36 @@ impl Cluster {
     }
 
     /// Sends a command. Returns its output and what the cluster said of it; on failure the errno and what it said.
-    pub(crate) fn command(&self, to: Target, json: &CStr, input: &[u8]) -> Result<Vec<u8>, (Errno, String)> {
+    pub(crate) fn command(
+        &self,
+        to: Target<'_>,
+        json: &CStr,
+        input: &[u8],
+    ) -> Result<Vec<u8>, (Errno, String)> {
         let mut argv = [json.as_ptr()];
         let (mut out, mut out_len) = (ptr::null_mut::<c_char>(), 0_usize);
         let (mut said, mut said_len) = (ptr::null_mut::<c_char>(), 0_usize);
-        let call = match to {
-            Target::Monitors => sys::rados_mon_command,
-            Target::Manager => sys::rados_mgr_command,
-        };
-        // SAFETY: all pointers live through the call; the outputs are the library's buffers or stay null.
-        let code = unsafe {
-            call(
-                self.0,
-                argv.as_mut_ptr(),
-                argv.len(),
-                input.as_ptr().cast(),
-                input.len(),
-                &raw mut out,
-                &raw mut out_len,
-                &raw mut said,
-                &raw mut said_len,
-            )
+        let (input, input_len) = (input.as_ptr().cast(), input.len());
+        let (argc, argv) = (argv.len(), argv.as_mut_ptr());
+        let (out_to, out_len_to, said_to, said_len_to) =
+            (&raw mut out, &raw mut out_len, &raw mut said, &raw mut said_len);
+        macro_rules! send {
+            ($call:path $(, $target:expr)?) => {
+                // SAFETY: all pointers live through the call; the outputs are the library's buffers or stay null.
+                unsafe {
+                    $call(
+                        self.handle, $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
+                    )
+                }
+            };
+        }
+        let code = match to {
+            Target::Monitors => send!(sys::rados_mon_command),
+            Target::Monitor(name) => send!(sys::rados_mon_command_target, name.as_ptr()),
+            Target::Manager => send!(sys::rados_mgr_command),
+            Target::NamedManager(name) => send!(sys::rados_mgr_command_target, name.as_ptr()),
+            Target::Osd(number) => send!(sys::rados_osd_command, number),
+            Target::PlacementGroup(id) => send!(sys::rados_pg_command, id.as_ptr()),
         };
         // SAFETY: the buffers are null or hold the reported lengths; taken once each.
         let (out, said) = unsafe { (take_buffer(out, out_len), take_buffer(said, said_len)) };
@@ -158,7 +180,7 @@ impl Cluster {
     pub(crate) fn pools(&self) -> RawResult<Vec<String>> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes. The call returns the length it needs, and ends the list with an empty name.
-            let needed = unsafe { sys::rados_pool_list(self.0, buffer, len) };
+            let needed = unsafe { sys::rados_pool_list(self.handle, buffer, len) };
             match usize::try_from(needed) {
                 Ok(needed) if needed > len => (-libc::ERANGE, needed),
                 Ok(needed) => (0, needed),
@@ -171,14 +193,14 @@ impl Cluster {
 
     pub(crate) fn pool_lookup(&self, name: &CStr) -> RawResult<i64> {
         // SAFETY: the handle is valid, the name lives through the call.
-        let id = unsafe { sys::rados_pool_lookup(self.0, name.as_ptr()) };
+        let id = unsafe { sys::rados_pool_lookup(self.handle, name.as_ptr()) };
         if id < 0 { Err(Errno::new(i32::try_from(id).unwrap_or(-libc::EIO))) } else { Ok(id) }
     }
 
     pub(crate) fn pool_name(&self, id: i64) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            (unsafe { sys::rados_pool_reverse_lookup(self.0, id, buffer, len) }.min(0), 0)
+            (unsafe { sys::rados_pool_reverse_lookup(self.handle, id, buffer, len) }.min(0), 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
         unsafe { grow_string(128, fetch) }
@@ -186,34 +208,34 @@ impl Cluster {
 
     pub(crate) fn pool_create(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rados_pool_create(self.0, name.as_ptr()) })?;
+        check(unsafe { sys::rados_pool_create(self.handle, name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn pool_delete(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rados_pool_delete(self.0, name.as_ptr()) })?;
+        check(unsafe { sys::rados_pool_delete(self.handle, name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn stat(&self) -> RawResult<ClusterStat> {
         let mut stat = ClusterStat { kb: 0, kb_used: 0, kb_avail: 0, num_objects: 0 };
         // SAFETY: the out pointer lives through the call.
-        check(unsafe { sys::rados_cluster_stat(self.0, &raw mut stat) })?;
+        check(unsafe { sys::rados_cluster_stat(self.handle, &raw mut stat) })?;
         Ok(stat)
     }
 
     /// Fences a client off. 0 seconds stand for the cluster's default (an hour).
     pub(crate) fn blocklist_add(&self, address: &CStr, seconds: u32) -> RawResult<()> {
         // SAFETY: the handle is valid. The C function takes a mutable string, which librados only reads: it copies it.
-        check(unsafe { sys::rados_blocklist_add(self.0, address.as_ptr().cast_mut(), seconds) })?;
+        check(unsafe { sys::rados_blocklist_add(self.handle, address.as_ptr().cast_mut(), seconds) })?;
         Ok(())
     }
 
     /// Waits until this client knows the newest OSD map.
     pub(crate) fn wait_for_latest_osdmap(&self) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rados_wait_for_latest_osdmap(self.0) })?;
+        check(unsafe { sys::rados_wait_for_latest_osdmap(self.handle) })?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod aio;
 pub(crate) mod aio_open;
+pub(crate) mod application;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cluster;
@@ -31,12 +32,15 @@ pub(crate) mod mirror_image;
 pub(crate) mod mirror_list;
 pub(crate) mod mirror_peer;
 pub(crate) mod mount;
+pub(crate) mod objects;
+pub(crate) mod omap;
 pub(crate) mod op;
 pub(crate) mod options;
 pub(crate) mod pool_stats;
 pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod secret;
+pub(crate) mod service;
 pub(crate) mod slot;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_namespace;

@@ -72,6 +72,8 @@ pub(super) const SUPERSEDED: &[Superseded] = superseded! {
     rados_watch rados_watch2 => rados_watch3;
     rados_aio_watch => rados_aio_watch2;
     rados_unwatch => rados_unwatch2;
+    rados_nobjects_list_next => rados_nobjects_list_next2;
+    rados_monitor_log => rados_monitor_log2;
     rados_notify => rados_notify2;
 };
 
@@ -120,18 +122,9 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     },
     // librados: what an RBD program does not need. Whole families by pattern.
     LeftOut {
-        symbols: &[
-            "rados_write_op_*",
-            "rados_read_op_*",
-            "rados_create_write_op",
-            "rados_release_write_op",
-            "rados_create_read_op",
-            "rados_release_read_op",
-            "rados_aio_write_op_*",
-            "rados_aio_read_op_*",
-        ],
+        symbols: &["rados_write_op_*", "rados_read_op_*", "rados_aio_write_op_*", "rados_aio_read_op_*"],
         why: "compound operations on RADOS objects: applications that define an object format of their own need them; RBD's is \
-              librbd's business",
+              librbd's business, and `rados::Objects` reads and sets keys",
     },
     LeftOut {
         symbols: &["rados_aio_*"],
@@ -139,11 +132,8 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     },
     LeftOut {
         symbols: &[
-            "rados_write",
-            "rados_write_full",
             "rados_writesame",
             "rados_append",
-            "rados_remove",
             "rados_trunc",
             "rados_cmpext",
             "rados_checksum",
@@ -153,7 +143,12 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rados_set_alloc_hint*",
             "rados_cache_*",
         ],
-        why: "changes RADOS objects behind librbd's back, which destroys images; inspection needs reading only",
+        why: "changes RADOS objects behind librbd's back, which destroys images; for objects of one's own `rados::Objects` writes \
+              and removes",
+    },
+    LeftOut {
+        symbols: &["rados_getxattr", "rados_application_metadata_get"],
+        why: "gives one value; `rados::Objects::attributes` and `IoCtx::application_metadata` give all in one call",
     },
     LeftOut {
         symbols: &["rados_*snap*"],
@@ -177,7 +172,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     LeftOut { symbols: &["rados_objects_list_*"], why: "deprecated by Ceph: answers -ENOTSUP" },
     LeftOut {
         symbols: &["rados_nobjects_list_seek*", "rados_nobjects_list_get_*", "rados_object_list*"],
-        why: "lists objects in slices, for several workers; plain listing by `rados_nobjects_list_next` serves inspection",
+        why: "lists objects in slices, for several workers; plain listing by `rados::Objects::list` serves inspection",
     },
     LeftOut {
         symbols: &["rados_cct", "rados_ioctx_cct", "rados_ioctx_get_cluster"],

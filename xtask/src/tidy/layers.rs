@@ -38,7 +38,7 @@ const LAYERS: &[Layer] = &[
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
         name: "subjects",
-        modules: &["group", "krbd", "migration", "mirror", "queue", "trash"],
+        modules: &["group", "krbd", "migration", "mirror", "queue", "rados", "trash"],
         among_themselves: false,
         sys: false,
     },

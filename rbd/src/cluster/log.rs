@@ -1,0 +1,102 @@
+//! The cluster's own log, as `ceph -w` shows it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::Cluster;
+use crate::error::{ErrorKind, Result};
+use crate::raw::service::{RawLogEntry, RawLogWatch};
+
+/// How grave lines of the cluster's log must be to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// All.
+    Debug,
+    /// What happens: daemons come and go, health changes.
+    Info,
+    /// What concerns security, and graver.
+    Security,
+    /// Warnings and errors.
+    Warn,
+    /// Errors.
+    Error,
+}
+
+/// A line of the cluster's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogEntry {
+    /// The log it belongs to: `cluster`, `audit` …
+    pub channel: String,
+    /// Who wrote it: `mon.a`.
+    pub who: String,
+    /// When.
+    pub time: SystemTime,
+    /// Counts the lines of that writer.
+    pub sequence: u64,
+    /// How grave it is, in Ceph's words: `[DBG]`, `[INF]`, `[SEC]`, `[WRN]`, `[ERR]`.
+    pub level: String,
+    /// What it says.
+    pub message: String,
+}
+
+/// Calls back with the lines of the cluster's log until it is dropped: see [`Cluster::watch_log`].
+#[must_use = "dropping it ends the watch"]
+pub struct LogWatch {
+    /// Never read: dropping it ends the watch.
+    _raw: RawLogWatch,
+}
+
+impl Cluster {
+    /// Calls back with each new line of the cluster's log that is as grave as `level`. A connection can have one such watch at a
+    /// time; a second one is [busy](ErrorKind::Busy).
+    ///
+    /// The callback runs on a thread of librados's while that holds a lock: it should only pass the line on, and must not use
+    /// this connection. A panic in it is swallowed. The watch may be dropped inside it.
+    ///
+    /// Implements: `rados_monitor_log2`.
+    #[doc(alias = "rados_monitor_log")]
+    #[doc(alias = "rados_monitor_log2")]
+    pub fn watch_log(
+        &self,
+        level: LogLevel,
+        callback: impl Fn(LogEntry) + Send + Sync + 'static,
+    ) -> Result<LogWatch> {
+        let word = match level {
+            LogLevel::Debug => c"debug",
+            LogLevel::Info => c"info",
+            LogLevel::Security => c"sec",
+            LogLevel::Warn => c"warn",
+            LogLevel::Error => c"error",
+        };
+        let start = || RawLogWatch::start(self.raw(), word, move |raw| callback(LogEntry::from(raw)));
+        let watch = self.call("watch the log of", || self.object(), start);
+        let raw = watch.map_err(|error| match error.kind() {
+            ErrorKind::Busy { .. } => error
+                .with_detail("this connection watches it already; drop that watch, or connect another time"),
+            _ => error,
+        })?;
+        Ok(LogWatch { _raw: raw })
+    }
+}
+
+impl fmt::Debug for LogWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogWatch").finish_non_exhaustive()
+    }
+}
+
+impl From<RawLogEntry> for LogEntry {
+    fn from(raw: RawLogEntry) -> LogEntry {
+        let since = Duration::from_secs(raw.seconds).saturating_add(Duration::from_nanos(raw.nanoseconds));
+        LogEntry {
+            channel: raw.channel,
+            who: raw.name,
+            time: SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH),
+            sequence: raw.sequence,
+            level: raw.level,
+            message: raw.message,
+        }
+    }
+}

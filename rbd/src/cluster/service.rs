@@ -1,0 +1,49 @@
+//! This client as a service of the cluster: `ceph -s` counts it, `ceph service dump` shows it.
+
+use super::Cluster;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::service::Dict;
+
+impl Cluster {
+    /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with what others may want to know of it. The
+    /// cluster shows it for as long as this connection lives, and tells who is missing. A connection can do it once.
+    ///
+    /// Needs a manager, which passes it on within seconds.
+    ///
+    /// Implements: `rados_service_register`.
+    #[doc(alias = "rados_service_register")]
+    pub fn register_service(&self, service: &str, daemon: &str, metadata: &[(&str, &str)]) -> Result<()> {
+        let object = || Object::new(ObjectKind::Service, format!("{service}.{daemon}"));
+        let operation = "register";
+        if service.is_empty() || daemon.is_empty() {
+            return Err(Error::invalid(operation, object(), "the name is empty"));
+        }
+        let (c_service, c_daemon) =
+            (c_string(operation, object, service)?, c_string(operation, object, daemon)?);
+        let metadata = dict(operation, object, metadata)?;
+        let register = || self.raw().service_register(&c_service, &c_daemon, &metadata);
+        self.call(operation, object, register).map_err(|error| match error.kind() {
+            ErrorKind::Exists => {
+                error.with_detail("this connection is registered already; connect another time")
+            }
+            _ => error,
+        })
+    }
+
+    /// Tells the cluster how this [registered](Self::register_service) client stands, in place of what it told before.
+    ///
+    /// Implements: `rados_service_update_status`.
+    #[doc(alias = "rados_service_update_status")]
+    pub fn update_service_status(&self, status: &[(&str, &str)]) -> Result<()> {
+        let (operation, object) = ("set the status of", || Object::new(ObjectKind::Service, self.user()));
+        let status = dict(operation, object, status)?;
+        self.call(operation, object, || self.raw().service_status(&status))
+    }
+}
+
+fn dict(operation: &'static str, object: impl FnOnce() -> Object, pairs: &[(&str, &str)]) -> Result<Dict> {
+    Dict::new(pairs.iter().copied()).ok_or_else(|| {
+        Error::invalid(operation, object(), "a key is empty, or a key or value contains a NUL byte")
+    })
+}

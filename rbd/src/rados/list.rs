@@ -1,0 +1,71 @@
+//! The list of a pool's objects.
+
+use std::sync::Arc;
+
+use super::Objects;
+use crate::error::Result;
+use crate::ioctx::IoCtx;
+use crate::raw::objects::RawObjectList;
+
+/// An object in a [list](Objects::list).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectEntry {
+    /// Its name.
+    pub name: String,
+    /// The namespace it lies in; empty for the default one.
+    pub namespace: String,
+}
+
+/// The objects of a pool or namespace, in no order: see [`Objects::list`]. Ends after an error.
+#[derive(Debug)]
+pub struct ObjectList {
+    ioctx: IoCtx,
+    /// `None` after the end.
+    list: Option<RawObjectList>,
+}
+
+impl Objects<'_> {
+    /// The names of all objects of the pool and namespace, asked for as the iterator goes on. Objects that come or go
+    /// meanwhile may be in it or not. Pools hold very many: this is for small ones, and for patience.
+    ///
+    /// Implements: `rados_nobjects_list_open`.
+    #[doc(alias = "rados_nobjects_list_open")]
+    pub fn list(&self) -> Result<ObjectList> {
+        let open = || RawObjectList::open(Arc::clone(self.ioctx.raw()));
+        let list = self.ioctx.call("list the objects of", || self.ioctx.pool_object(), open)?;
+        Ok(ObjectList { ioctx: self.ioctx.clone(), list: Some(list) })
+    }
+
+    /// As [`list`](Self::list), over all namespaces of the pool.
+    pub fn list_all_namespaces(&self) -> Result<ObjectList> {
+        // LIBRADOS_ALL_NSPACES
+        self.ioctx.with_namespace("\u{1}")?.objects().list()
+    }
+}
+
+impl ObjectList {
+    /// The next object; `None` at the end. What the iterator gives, the other way round.
+    ///
+    /// Implements: `rados_nobjects_list_next2`.
+    #[doc(alias = "rados_nobjects_list_next")]
+    #[doc(alias = "rados_nobjects_list_next2")]
+    pub fn next_entry(&mut self) -> Result<Option<ObjectEntry>> {
+        let Some(list) = &mut self.list else { return Ok(None) };
+        let next = self.ioctx.call("list the objects of", || self.ioctx.pool_object(), || list.advance());
+        if !matches!(next, Ok(Some(_))) {
+            self.list = None;
+        }
+        Ok(next?.map(|(name, namespace)| ObjectEntry { name, namespace }))
+    }
+}
+
+impl Iterator for ObjectList {
+    type Item = Result<ObjectEntry>;
+
+    fn next(&mut self) -> Option<Result<ObjectEntry>> {
+        self.next_entry().transpose()
+    }
+}
+
+impl std::iter::FusedIterator for ObjectList {}

@@ -1,0 +1,144 @@
+//! Single objects.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::time::{Duration, SystemTime};
+
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::ioctx::IoCtx;
+use crate::names::c_string;
+
+/// The RADOS objects of a pool and namespace: see [`IoCtx::objects`].
+#[derive(Debug, Clone, Copy)]
+pub struct Objects<'a> {
+    pub(super) ioctx: &'a IoCtx,
+}
+
+/// Size and time of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectStat {
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was changed last; in whole seconds before Ceph 18.
+    pub modified: SystemTime,
+}
+
+impl IoCtx {
+    /// The RADOS objects that images consist of: `rbd_directory`, `rbd_header.ID`, `rbd_data.ID.NUMBER` and the like.
+    ///
+    /// For inspection: **who changes them behind librbd's back destroys images.** Objects of your own, under other names, are
+    /// yours.
+    ///
+    /// ```no_run
+    /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+    /// for object in pool.objects().list()? {
+    ///     let name = object?.name;
+    ///     println!("{name} {}", pool.objects().stat(&name)?.size);
+    /// }
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    pub fn objects(&self) -> Objects<'_> {
+        Objects { ioctx: self }
+    }
+}
+
+impl Objects<'_> {
+    /// Size and time of an object.
+    ///
+    /// Implements: `rados_stat`, `rados_stat2` (Ceph 18.2).
+    #[doc(alias = "rados_stat")]
+    #[doc(alias = "rados_stat2")]
+    pub fn stat(&self, object: &str) -> Result<ObjectStat> {
+        let (size, seconds, nanoseconds) =
+            self.call("look up", object, |name| self.ioctx.raw().object_stat(name))?;
+        let since = Duration::from_secs(seconds.max(0).unsigned_abs())
+            .saturating_add(Duration::from_nanos(nanoseconds.max(0).unsigned_abs()));
+        let modified = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(ObjectStat { size, modified })
+    }
+
+    /// Reads from an object. Returns how many bytes were read: fewer than asked for at its end, none behind it.
+    ///
+    /// Implements: `rados_read`.
+    #[doc(alias = "rados_read")]
+    pub fn read_at(&self, object: &str, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.call("read", object, |name| self.ioctx.raw().object_read(name, offset, buffer))
+    }
+
+    /// Writes to an object, which is made where there is none. The cluster bounds its size (128 MiB by default).
+    ///
+    /// Implements: `rados_write`.
+    #[doc(alias = "rados_write")]
+    pub fn write_at(&self, object: &str, data: &[u8], offset: u64) -> Result<()> {
+        self.call("write", object, |name| self.ioctx.raw().object_write(name, offset, data))
+    }
+
+    /// Replaces all data of an object, which is made where there is none.
+    ///
+    /// Implements: `rados_write_full`.
+    #[doc(alias = "rados_write_full")]
+    pub fn write_full(&self, object: &str, data: &[u8]) -> Result<()> {
+        self.call("write", object, |name| self.ioctx.raw().object_write_full(name, data))
+    }
+
+    /// Removes an object.
+    ///
+    /// Implements: `rados_remove`.
+    #[doc(alias = "rados_remove")]
+    pub fn remove(&self, object: &str) -> Result<()> {
+        self.call("remove", object, |name| self.ioctx.raw().object_remove(name))
+    }
+
+    /// The extended attributes of an object.
+    ///
+    /// Implements: `rados_getxattrs`, `rados_getxattrs_next`.
+    #[doc(alias = "rados_getxattr")]
+    #[doc(alias = "rados_getxattrs")]
+    #[doc(alias = "rados_getxattrs_next")]
+    pub fn attributes(&self, object: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        let read = |name: &CStr| self.ioctx.raw().object_attributes(name);
+        Ok(self.call("read the attributes of", object, read)?.into_iter().collect())
+    }
+
+    /// The keys and values of an object: where RBD keeps names, ids and all metadata.
+    ///
+    /// Implements: `rados_read_op_omap_get_vals2`, `rados_omap_get_next2`.
+    #[doc(alias = "rados_read_op_omap_get_vals2")]
+    #[doc(alias = "rados_omap_get_next2")]
+    pub fn omap(&self, object: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let read = |name: &CStr| self.ioctx.raw().omap(name);
+        Ok(self.call("read the keys of", object, read)?.into_iter().collect())
+    }
+
+    /// Sets keys of an object, all at once; it is made where there is none.
+    ///
+    /// Implements: `rados_write_op_omap_set2`.
+    #[doc(alias = "rados_write_op_omap_set2")]
+    pub fn set_omap(&self, object: &str, pairs: &[(&[u8], &[u8])]) -> Result<()> {
+        self.call("set keys of", object, |name| self.ioctx.raw().omap_set(name, pairs))
+    }
+
+    /// Removes keys of an object, all at once. Those that it does not have are no error.
+    ///
+    /// Implements: `rados_write_op_omap_rm_keys2`.
+    #[doc(alias = "rados_write_op_omap_rm_keys2")]
+    pub fn remove_omap(&self, object: &str, keys: &[&[u8]]) -> Result<()> {
+        self.call("remove keys of", object, |name| self.ioctx.raw().omap_remove(name, keys))
+    }
+
+    fn call<T>(
+        self,
+        operation: &'static str,
+        object: &str,
+        call: impl FnOnce(&CStr) -> Result<T, Errno>,
+    ) -> Result<T> {
+        let about = || Object::new(ObjectKind::Object, self.ioctx.spec(object));
+        if object.is_empty() {
+            return Err(Error::invalid(operation, about(), "the name is empty"));
+        }
+        let name: CString = c_string(operation, about, object)?;
+        self.ioctx.call(operation, about, || call(&name))
+    }
+}
