@@ -32,6 +32,9 @@ pub use usage::{ClusterUsage, PoolUsage};
 /// them, is dropped. All methods block the calling thread while they talk to the cluster, within the timeouts set
 /// by the [builder](Cluster::builder).
 ///
+/// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
+/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen).
+///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;
 /// println!("connected to {}", cluster.fsid()?);
