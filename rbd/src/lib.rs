@@ -21,7 +21,21 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 //!
-//! Calls block the calling thread, within the timeouts of the [`ClusterBuilder`]. Errors are one type, [`Error`], that says
+//! # Blocking or not
+//!
+//! Calls block the calling thread, within the timeouts of the [`ClusterBuilder`]. The same I/O without blocking, as futures
+//! for any executor, is behind [`Image::aio`]; images are opened and closed that way by `ioctx.open("foo").await` (or `start()`)
+//! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own.
+//!
+//! # Cargo features
+//!
+//! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
+//! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
+//! - `tracing`: events of asynchronous operations, target `rbd::aio`.
+//!
+//! # Errors
+//!
+//! Errors are one type, [`Error`], that says
 //! what failed, on which object, why, and what to do next.
 #![deny(unsafe_code)]
 

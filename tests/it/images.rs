@@ -103,6 +103,20 @@ fn what_is_missing_is_said() {
     let error = space.create("bar", MIB).data_pool("nopool").run().unwrap_err();
     assert_eq!(*error.kind(), not_found(ObjectKind::DataPool), "{error}");
     let nowhere = space.with_namespace("nowhere").unwrap();
+    for error in [
+        nowhere.open("foo").run().unwrap_err(),
+        nowhere.remove("foo").run().unwrap_err(),
+        nowhere.images().unwrap_err(),
+        nowhere.trash().unwrap_err(),
+        nowhere.groups().unwrap_err(),
+        nowhere.create_group("g").unwrap_err(),
+    ] {
+        assert_eq!(*error.kind(), not_found(ObjectKind::Namespace), "{error}");
+        assert!(
+            error.to_string().contains("namespace 'rbd/nowhere': the namespace does not exist"),
+            "{error}"
+        );
+    }
     let error = nowhere.create("bar", MIB).run().unwrap_err();
     assert_eq!(*error.kind(), not_found(ObjectKind::Namespace), "{error}");
     assert!(error.to_string().contains("namespace 'nowhere' does not exist"), "{error}");
@@ -128,6 +142,8 @@ fn illegal_shapes_are_refused_before_anything_is_touched() {
     refused(space.create("foo", MIB).features(Features::DATA_POOL), "needs to be told which pool");
     refused(space.create("foo", MIB).features(Features::JOURNALING), "journaling needs exclusive-lock");
     refused(space.create("foo", MIB).features(Features::MIGRATING), "migrating is managed by librbd");
+    refused(space.create("foo", u64::MAX), "more than an image can have");
+    refused(space.create("foo", i64::MAX as u64 + 1), "more than an image can have");
     refused(space.create("foo", MIB).object_size(3000), "3000 bytes is not a power of two");
     refused(space.create("foo", MIB).object_size(64 << 20), "not a power of two from 4 KiB to 32 MiB");
     refused(space.create("foo", MIB).striping(0, 4), "neither may be zero");
@@ -143,10 +159,10 @@ fn features_change_by_the_rules() {
 
     let error = image.disable_features(Features::EXCLUSIVE_LOCK).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("while object-map, fast-diff is enabled"), "{error}");
+    assert!(error.to_string().contains("disable object-map, fast-diff too"), "{error}");
 
     let error = image.disable_features(Features::FAST_DIFF).unwrap_err();
-    assert!(error.to_string().contains("while object-map is enabled"), "{error}");
+    assert!(error.to_string().contains("disable object-map too"), "{error}");
     assert_eq!(image.features().unwrap(), Features::DEFAULT, "nothing was touched");
 
     // The walkthrough's own line.
@@ -191,6 +207,8 @@ fn resize_grows_and_shrinks_only_when_told() {
         error.to_string().contains("1048576 bytes are less than its 67108864; shrinking destroys data"),
         "{error}"
     );
+    let error = image.resize(u64::MAX).run().unwrap_err();
+    assert!(error.to_string().contains("more than an image can have"), "librbd would abort later: {error}");
     let mut steps = Vec::new();
     let keep = |done, total| {
         steps.push((done, total));

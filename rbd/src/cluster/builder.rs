@@ -79,7 +79,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Ignores CEPH_CONF and CEPH_ARGS.
+    /// Ignores CEPH_CONF and CEPH_ARGS. The default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still counts.
     pub fn ignore_environment(mut self) -> Self {
         self.ignore_environment = true;
         self
@@ -151,7 +151,7 @@ impl ClusterBuilder {
         let raw =
             RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
 
-        let have_file = self.read_file(&raw, early.conf_file)?;
+        let have_file = self.read_file(&raw, &cluster_name, early.conf_file)?;
         if !self.ignore_environment {
             raw.conf_parse_env().map_err(|errno| Error::new("apply CEPH_ARGS for", object(), errno))?;
         }
@@ -174,11 +174,15 @@ impl ClusterBuilder {
     }
 
     /// Reads the configuration file. False when none was named and none found.
-    fn read_file(&self, raw: &RawCluster, from_args: Option<String>) -> Result<bool> {
+    fn read_file(&self, raw: &RawCluster, cluster_name: &str, from_args: Option<String>) -> Result<bool> {
         let path = match &self.conf_file {
             ConfFile::None => return Ok(false),
             ConfFile::At(path) => Some(path.clone()),
-            ConfFile::Search if self.ignore_environment => None,
+            // librados would look at CEPH_CONF by itself.
+            ConfFile::Search if self.ignore_environment => match default_file(cluster_name) {
+                Some(path) => Some(path),
+                None => return Ok(false),
+            },
             ConfFile::Search => from_args
                 .or_else(|| std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty()))
                 .map(PathBuf::from),
@@ -223,6 +227,16 @@ impl ClusterBuilder {
         }
         Ok(())
     }
+}
+
+/// The first file of Ceph's default search path that is there.
+fn default_file(cluster_name: &str) -> Option<PathBuf> {
+    let name = format!("{cluster_name}.conf");
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ceph").join(&name));
+    [Some(Path::new("/etc/ceph").join(&name)), home, Some(PathBuf::from(&name))]
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
 }
 
 /// `client.admin` of `admin` or `client.admin`.
@@ -318,6 +332,30 @@ mod tests {
         assert_eq!(*error.unwrap_err().kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
         let builder = Cluster::builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
         assert!(!format!("{builder:?}").contains("AQBi"));
+    }
+
+    #[test]
+    fn an_ignored_environment_is_ignored_by_librados_too() {
+        // In a process of its own: the environment belongs to all tests of this one.
+        if std::env::var_os("CEPH_CONF").is_none_or(|path| path != "/nonexistent/ceph.conf") {
+            let alone = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["an_ignored_environment_is_ignored_by_librados_too", "--nocapture"])
+                .env("CEPH_CONF", "/nonexistent/ceph.conf")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&alone.stdout);
+            assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let missing = Cluster::builder().connect().unwrap_err();
+        assert_eq!(*missing.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{missing}");
+        // No monitor is known, or none answers: in any case it is not that file.
+        let builder = Cluster::builder().ignore_environment().cluster_name("no-such-cluster");
+        let error = builder.connect_timeout(Duration::from_secs(1)).connect().unwrap_err();
+        assert!(
+            error.object_kind() == ObjectKind::Cluster && !error.to_string().contains("/nonexistent"),
+            "{error}"
+        );
     }
 
     #[test]

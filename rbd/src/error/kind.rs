@@ -100,7 +100,15 @@ impl ErrorKind {
         match self {
             ErrorKind::NotFound { what } => (
                 format!("the {what} does not exist").into(),
-                "check the name, and the pool and namespace it was looked for in",
+                match what {
+                    ObjectKind::Image
+                    | ObjectKind::Snapshot
+                    | ObjectKind::Group
+                    | ObjectKind::TrashedImage => {
+                        "check the name, and the pool and namespace it was looked for in"
+                    }
+                    _ => "check the name",
+                },
             ),
             ErrorKind::Exists => {
                 ("it exists already".into(), "choose another name, or use the one that is there")

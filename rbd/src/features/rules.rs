@@ -69,7 +69,7 @@ pub enum FeatureConflict {
         missing: Features,
     },
     /// A feature would be off while others that need it stay on.
-    #[error("{feature} cannot be disabled while {dependents} is enabled: disable both")]
+    #[error("{feature} cannot be disabled without what needs it: disable {dependents} too")]
     StillNeeded {
         /// The feature that would be off.
         feature: Features,
@@ -225,7 +225,7 @@ mod tests {
         let error = Features::DEFAULT.check_disable(Features::FAST_DIFF).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "fast-diff cannot be disabled while object-map is enabled: disable both"
+            "fast-diff cannot be disabled without what needs it: disable object-map too"
         );
     }
 

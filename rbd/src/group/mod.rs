@@ -56,6 +56,7 @@ impl IoCtx {
     pub fn create_group(&self, name: &str) -> Result<Group> {
         let group = self.group(name);
         let c_name = new_name("create", || group.object(), name)?;
+        self.check_namespace("create a group in")?;
         self.call("create", || group.object(), || self.raw().group_create(&c_name))?;
         Ok(group)
     }
@@ -86,6 +87,9 @@ impl IoCtx {
     #[doc(alias = "rbd_group_list")]
     pub fn groups(&self) -> Result<Vec<String>> {
         let mut groups = self.call("list the groups of", || self.pool_object(), || self.raw().groups())?;
+        if groups.is_empty() {
+            self.check_namespace("list the groups of")?;
+        }
         groups.sort_unstable();
         Ok(groups)
     }

@@ -101,11 +101,12 @@ impl<'a> OpenImage<'a> {
             let image_is_missing = snapshot.is_some()
                 && error.errno() == Some(Errno::ENOENT)
                 && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
-            if image_is_missing {
+            let error = if image_is_missing {
                 error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
             } else {
                 error
-            }
+            };
+            parts.ioctx.blame_namespace("open an image in", error)
         })?;
         let image = parts.image(raw);
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Image;
 use crate::error::Result;
+use crate::ioctx::new_image::check_size;
 use crate::progress::Progress;
 
 /// Resizes an image: see [`Image::resize`].
@@ -51,6 +52,7 @@ impl<'a> Resize<'a> {
     /// Resizes it. Blocks; shrinking for as long as there are objects to delete.
     pub fn run(self) -> Result<()> {
         let Resize { image, size, allow_shrink, progress } = self;
+        check_size("resize", || image.object(), size)?;
         let now = image.size()?;
         if size < now && !allow_shrink {
             let why =

@@ -1,7 +1,7 @@
 //! Creating images.
 
 use super::IoCtx;
-use super::new_image::{NewImage, new_image_setters};
+use super::new_image::{NewImage, check_size, new_image_setters};
 use crate::error::{Error, Result};
 use crate::names::new_name;
 
@@ -41,6 +41,7 @@ impl<'a> CreateImage<'a> {
     pub fn run(self) -> Result<()> {
         let object = || self.ioctx.image_object(self.name);
         let name = new_name("create", object, self.name)?;
+        check_size("create", object, self.size)?;
         self.new.check_parameters().map_err(|why| Error::invalid("create", object(), why))?;
         let options = self.new.options("create", object)?;
         let create = || self.ioctx.raw().create(&name, self.size, &options);

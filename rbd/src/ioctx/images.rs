@@ -35,6 +35,9 @@ impl IoCtx {
     #[doc(alias = "rbd_list2")]
     pub fn images(&self) -> Result<Vec<ImageEntry>> {
         let images = self.call("list the images of", || self.pool_object(), || self.raw.images())?;
+        if images.is_empty() {
+            self.check_namespace("list the images of")?;
+        }
         let mut images: Vec<_> = images.into_iter().map(|(id, name)| ImageEntry { name, id }).collect();
         images.sort_unstable();
         Ok(images)
@@ -89,6 +92,7 @@ impl<'a> RemoveImage<'a> {
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
+        Some(Errno::ENOENT) => ioctx.blame_namespace("remove an image in", error),
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only().run() {
             Ok(image) => image.with_snapshots(error),
             Err(_) => error,

@@ -16,7 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, PoolUsage};
-use crate::error::{Object, ObjectKind, Result};
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::{self, late::Failure};
 
@@ -129,6 +130,29 @@ impl IoCtx {
 
     pub(crate) fn raw(&self) -> &Arc<raw::ioctx::IoCtx> {
         &self.raw
+    }
+
+    /// An empty list, or a missing image, may come of a namespace that does not exist: librbd does not say so.
+    pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
+        match &*self.namespace {
+            "" => Ok(()),
+            name if self.namespace_exists(name)? => Ok(()),
+            name => {
+                let object = Object::new(ObjectKind::Namespace, format!("{}/{name}", self.pool));
+                Err(Error::new(operation, object, Errno::ENOENT))
+            }
+        }
+    }
+
+    /// The error of a missing namespace, if that is why something in it was not found; else `error`.
+    pub(crate) fn blame_namespace(&self, operation: &'static str, error: Error) -> Error {
+        if error.errno() != Some(Errno::ENOENT) {
+            return error;
+        }
+        match self.check_namespace(operation) {
+            Err(missing) if missing.is_not_found() => missing,
+            _ => error,
+        }
     }
 
     pub(crate) fn pool_object(&self) -> Object {

@@ -74,6 +74,22 @@ macro_rules! new_image_setters {
 }
 pub(crate) use new_image_setters;
 
+/// The most bytes an image can have: offsets are signed in kernels and in librbd's own arithmetic, which overflows behind
+/// this and then aborts the process (seen on 16.2).
+pub(crate) const MOST_BYTES: u64 = i64::MAX as u64;
+
+/// Refuses a size that no image can have.
+pub(crate) fn check_size(operation: &'static str, object: impl FnOnce() -> Object, size: u64) -> Result<()> {
+    if size <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        operation,
+        object(),
+        format!("{size} bytes are more than an image can have, {MOST_BYTES}"),
+    ))
+}
+
 impl NewImage<'_> {
     /// Refuses before anything is touched what librbd would refuse late, or change in silence; else gives its options.
     pub(crate) fn options(

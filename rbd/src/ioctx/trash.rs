@@ -84,6 +84,9 @@ impl IoCtx {
     #[doc(alias = "rbd_trash_list")]
     pub fn trash(&self) -> Result<Vec<TrashEntry>> {
         let entries = self.call("list the trash of", || self.pool_object(), || self.raw.trash_list())?;
+        if entries.is_empty() {
+            self.check_namespace("list the trash of")?;
+        }
         let mut entries: Vec<TrashEntry> = entries.into_iter().map(entry).collect();
         entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(entries)
