@@ -51,7 +51,8 @@ impl<I: Borrow<Image>> Read for Cursor<I> {
     }
 }
 
-/// Writing at the end of the image fails: an image does not grow by itself.
+/// Writing at the end of the image fails with [`io::ErrorKind::InvalidInput`]: an image does not grow by itself. A `write_all`
+/// across the end writes what fits before it fails; compare sizes first.
 impl<I: Borrow<Image>> Write for Cursor<I> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let written = self.image().write_at(data, self.position)?;

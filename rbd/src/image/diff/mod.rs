@@ -14,7 +14,8 @@ use crate::raw::diff::{DiffSpec, From};
 pub use extents::DiffExtents;
 pub use fast::FastDiff;
 
-/// A range of an image that changed.
+/// A range of an image that may have changed: it can cover unchanged bytes and holes, as the OSDs keep track of extents or, with
+/// [`Diff::whole_object`], of objects; it never misses a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Extent {
