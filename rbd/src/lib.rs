@@ -95,6 +95,12 @@ pub use migration::{
 };
 pub use progress::LongOperation;
 pub use queue::{Buffer, Completion, Queue, Refused};
+/// No part of the interface.
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_internals {
+    pub use crate::raw::bench::{Counter, Submitted};
+}
 #[cfg(feature = "tokio")]
 pub use stream::AsyncCursor;
 #[cfg(feature = "unblock")]

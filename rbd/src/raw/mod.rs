@@ -6,6 +6,8 @@
 pub(crate) mod aio;
 pub(crate) mod aio_open;
 pub(crate) mod application;
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cluster;

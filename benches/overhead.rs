@@ -1,0 +1,77 @@
+//! `cargo bench --bench overhead`: what this library adds to an operation, without a cluster.
+//!
+//! Completions are stubs, and everything happens on one thread: no librbd, no network, no contention. Subtract `stub`.
+
+#![allow(missing_docs, unreachable_pub, clippy::pedantic)]
+
+#[path = "raw/stub.rs"]
+mod stub;
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use rbd::bench_internals::Counter;
+
+/// Counts its wakes, so that a bench can tell that there was one.
+#[derive(Default)]
+struct Task(AtomicUsize);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    let counter = Counter::new();
+    let task = Arc::new(Task::default());
+    let waker = Waker::from(Arc::clone(&task));
+    let mut context = Context::from_waker(&waker);
+    let mut group = criterion.benchmark_group("overhead");
+    group.throughput(Throughput::Elements(1));
+
+    group.bench_function("stub", |bencher| bencher.iter(|| stub::bare().end(black_box(7))));
+
+    group.bench_function("submit-complete-poll", |bencher| {
+        bencher.iter(|| {
+            let (operation, pending) = stub::submit(counter);
+            pending.end(black_box(7));
+            assert_eq!(pin!(operation).poll(&mut context), Poll::Ready(Ok(7)));
+        });
+    });
+
+    group.bench_function("submit-poll-complete-wake-poll", |bencher| {
+        bencher.iter(|| {
+            let (operation, pending) = stub::submit(counter);
+            let mut operation = pin!(operation);
+            assert_eq!(operation.as_mut().poll(&mut context), Poll::Pending);
+            let before = task.0.load(Ordering::Relaxed);
+            pending.end(black_box(7));
+            assert_eq!(task.0.load(Ordering::Relaxed), before + 1);
+            assert_eq!(operation.poll(&mut context), Poll::Ready(Ok(7)));
+        });
+    });
+
+    group.bench_function("submit-drop-complete", |bencher| {
+        bencher.iter(|| {
+            let (operation, pending) = stub::submit(counter);
+            drop(operation);
+            pending.end(black_box(7));
+        });
+    });
+
+    group.finish();
+    criterion.final_summary();
+}
