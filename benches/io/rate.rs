@@ -38,7 +38,7 @@ impl Measurement for Rates {
 impl ValueFormatter for Rates {
     fn format_throughput(&self, throughput: &Throughput, nanoseconds: f64) -> String {
         let bytes = self.0.formatter().format_throughput(throughput, nanoseconds);
-        format!("{bytes} {:.0} op/s", 1e9 / nanoseconds)
+        format!("{bytes}, {:.0} op/s", 1e9 / nanoseconds)
     }
 
     fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
