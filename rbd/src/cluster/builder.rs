@@ -349,8 +349,9 @@ mod tests {
         }
         let missing = Cluster::builder().connect().unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{missing}");
-        // No monitor is known, or none answers: in any case it is not that file.
-        let builder = Cluster::builder().ignore_environment().cluster_name("no-such-cluster");
+        // No monitor answers there, but it got so far: it is not that file.
+        let builder =
+            Cluster::builder().ignore_environment().cluster_name("no-such-cluster").monitors("127.0.0.1:1");
         let error = builder.connect_timeout(Duration::from_secs(1)).connect().unwrap_err();
         assert!(
             error.object_kind() == ObjectKind::Cluster && !error.to_string().contains("/nonexistent"),
