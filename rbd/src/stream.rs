@@ -23,7 +23,7 @@ use crate::image::Image;
 /// far as it was read ahead.
 ///
 /// ```no_run
-/// # async fn example(image: rbd::Image, mut file: tokio::fs::File) -> std::io::Result<()> {
+/// # async fn example(image: rbd::Image, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
 /// use tokio::io::AsyncWriteExt;
 ///
 /// let mut stream = rbd::AsyncCursor::new(&image).depth(8);

@@ -167,7 +167,7 @@ mod tests {
         let mut lines = Vec::new();
         let mut left = command("sh", ["-c", "sleep 60 & echo $!"]);
         assert!(tee(&mut left, |line| lines.push(line.to_owned())).unwrap().success());
-        run(&mut command("kill", &lines)).unwrap();
+        run(&mut command("sh", ["-c", &format!("kill {}", lines.join(" "))])).unwrap();
         assert!(started.elapsed() < Duration::from_secs(30));
     }
 
