@@ -51,6 +51,7 @@ const STEPS: &[Step] = &[
     Step { name: "msrv", make: msrv::plan },
     Step { name: "deny", make: deny::plan },
     Step { name: "package", make: || Ok(ourselves(&["package"])) },
+    Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "10"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
 ];
@@ -78,8 +79,8 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Bindgen, Build, Cluster, Differential, Mirror, Vm};
-    setup::ensure(&[Build, Bindgen, Cluster, Differential, Mirror, Vm], args.consent)?;
+    use Purpose::{Bindgen, Build, Cluster, Differential, Fuzz, Mirror, Vm};
+    setup::ensure(&[Build, Bindgen, Cluster, Differential, Fuzz, Mirror, Vm], args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();
     let mut done = Vec::new();

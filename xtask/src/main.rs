@@ -10,6 +10,7 @@ mod cmd;
 mod coverage;
 mod demo;
 mod deny;
+mod fuzz;
 mod msrv;
 mod package;
 mod sanitizers;
@@ -44,6 +45,8 @@ enum Task {
     Ci(ci::Args),
     /// Run the unsafe code under AddressSanitizer and loom, after a canary was caught
     Sanitizers(sanitizers::Args),
+    /// Run the fuzz targets of the parsers, each for a while
+    Fuzz(fuzz::Args),
     /// Compare the speed with C, fio, python3-rbd and `rbd bench`, in one go
     Bench(bench::Args),
     /// Check layers, file sizes and where `unsafe` may stand
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Sanitizers(args) => sanitizers::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Bindgen,
     /// Replicate images between two clusters
     Mirror,
+    /// Build libFuzzer
+    Fuzz,
 }
 
 impl Purpose {
@@ -74,6 +76,7 @@ impl Purpose {
             ],
             Self::Bindgen => &[("libclang-dev", "clang-devel")],
             Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
+            Self::Fuzz => &[("g++", "gcc-c++")],
         }
     }
 }

@@ -1,0 +1,55 @@
+//! `cargo xtask fuzz`: the fuzz targets of rbd's parsers, each for a while.
+//!
+//! The stable compiler can instrument for libFuzzer, only without sanitizers: those parsers are safe code, where what is to be
+//! found is panics. So this needs neither cargo-fuzz nor nightly; with both, `cargo fuzz` runs the same targets.
+
+use anyhow::Result;
+
+use crate::setup::{self, Consent, Purpose};
+use crate::{cmd, ui};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    consent: Consent,
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Only these targets; all when none is named
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
+    targets: Vec<String>,
+}
+
+const TARGETS: [&str; 5] = ["uevent", "monmap", "options", "texts", "sysfs"];
+
+/// What libFuzzer needs to see where an input leads.
+const INSTRUMENTED: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Fuzz], args.consent)?;
+    let target = cmd::root().join("target/fuzz");
+    ui::step("building the fuzz targets");
+    // Named by its triple, so that build scripts are not instrumented.
+    let mut build =
+        cmd::cargo(["build", "--quiet", "--manifest-path", "rbd/fuzz/Cargo.toml", "--target", TRIPLE]);
+    cmd::run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", INSTRUMENTED))?;
+    for name in
+        TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name))
+    {
+        ui::step(&format!("fuzzing {name} for {} s", args.seconds));
+        let program = target.join(TRIPLE).join("debug").join(name);
+        let crashes = format!("-artifact_prefix={}/", target.display());
+        let time = format!("-max_total_time={}", args.seconds);
+        // Its many lines are of interest only when it fails, and `read` shows them then.
+        cmd::read(&mut cmd::command(
+            &program.display().to_string(),
+            [time, crashes, "-print_final_stats=1".into()],
+        ))?;
+        println!("no crash");
+    }
+    Ok(())
+}
