@@ -108,7 +108,8 @@ fn statistics_count_images_sizes_and_snapshots() {
     assert_eq!(stats.images.provisioned, 6 * OBJECT);
     assert_eq!(stats.images.max_provisioned, 12 * OBJECT);
     let missing = space.with_namespace("").unwrap().with_namespace("nowhere").unwrap();
-    assert_eq!(missing.images().unwrap(), []);
+    let error = missing.images().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Namespace }, "{error}");
 }
 
 #[test]
