@@ -66,6 +66,14 @@ impl Headers {
     }
 }
 
+/// The mirror of Debian that this system uses.
+fn mirror() -> Result<String> {
+    let targets =
+        run(Command::new("apt-get").args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]))?;
+    let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|"));
+    mirror.map(str::to_owned).context("apt knows no mirror of Debian; run `apt-get update`, on Debian")
+}
+
 /// apt with lists, sources and cache of its own, thrown away afterwards: of the system's it reads the keyring and the
 /// configuration (proxies), and writes nothing.
 struct Apt {
@@ -78,7 +86,7 @@ impl Apt {
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.dir.path().join(dir))?;
         }
-        let source = format!("deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n");
+        let source = format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror()?);
         fs::write(apt.dir.path().join("sources.list"), source)?;
         run(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
