@@ -4,6 +4,7 @@
 //! instead, at any time and into the midst of others, so here it is told to write none. Both are no part of the comparison.
 
 mod agree;
+mod backup;
 mod changes;
 mod failures;
 
@@ -127,7 +128,11 @@ fn example(name: &str) -> PathBuf {
     let program = this.ancestors().nth(2).unwrap().join("examples").join(name);
     let built = program.metadata().and_then(|file| file.modified());
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let newest = newest(&sources.join("common")).max(modified(&sources.join(format!("{name}.rs"))));
+    let own = match sources.join(name) {
+        folder if folder.is_dir() => newest(&folder),
+        _ => modified(&sources.join(format!("{name}.rs"))),
+    };
+    let newest = newest(&sources.join("common")).max(own);
     assert!(
         built.is_ok_and(|built| built >= newest),
         "{} is missing or older than its source: run `cargo build --examples` first",

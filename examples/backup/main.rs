@@ -1,0 +1,202 @@
+//! A backup tool in small: a full copy of an image, copies of what changed since, and an image made of them again.
+//!
+//!     cargo run --example backup -- save foo monday.diff --snap monday
+//!     cargo run --example backup -- save foo tuesday.diff --snap tuesday --since monday
+//!     cargo run --example backup -- restore bar monday.diff tuesday.diff
+//!
+//! Only what is allocated, or changed, is read, with several reads in flight. The files are those of `rbd export-diff`: `rbd
+//! import-diff` and `rbd merge-diff` read them, and `restore` reads theirs.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod format;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use common::{ClusterFlags, Failure, ImageFlags, failed};
+use format::{Header, Reader, Record, Writer};
+use rbd::{Errno, Image, Op};
+
+/// How many reads or writes are in flight; each holds up to 4 MiB.
+const DEPTH: usize = 8;
+
+/// Save an image to files, and restore it from them.
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    image: ImageFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make a snapshot of an image, and save that: all of it, or what changed since an earlier one.
+    Save {
+        /// image specification: [<pool-name>/[<namespace>/]]<image-name>
+        image_spec: String,
+        /// the new file
+        file: PathBuf,
+        /// name of the new snapshot; keep it for the next --since
+        #[arg(long)]
+        snap: String,
+        /// the snapshot of an earlier save: only what changed after it is saved
+        #[arg(long)]
+        since: Option<String>,
+    },
+    /// Make a new image of a full save and what was saved since, in that order, and compare it with them.
+    Restore {
+        /// specification of the new image: [<pool-name>/[<namespace>/]]<image-name>
+        image_spec: String,
+        /// the files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    common::main(run)
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let (Command::Save { image_spec, .. } | Command::Restore { image_spec, .. }) = &args.command;
+    let spec = args.image.spec(Some(image_spec))?;
+    let cluster = args.cluster.connect()?;
+    let pool = cluster.open(&spec.place)?;
+    let open =
+        || pool.open(&spec.image).run().map_err(failed(format_args!("error opening image {}", spec.image)));
+    match &args.command {
+        Command::Save { file, snap, since, .. } => {
+            let image = open()?;
+            image.create_snapshot(snap).run().map_err(failed("failed to create snapshot"))?;
+            save(&image, snap, since.as_deref(), file).map_err(|error| {
+                // It is no base for a later save.
+                let failure = io_failed("save error", &error);
+                match image.remove_snapshot(snap).run() {
+                    Ok(()) => failure,
+                    Err(left) => failure.because(format_args!("the snapshot is left, too: {left}")),
+                }
+            })
+        }
+        Command::Restore { files, .. } => {
+            let size = check_chain(files).map_err(|error| io_failed("restore error", &error))?;
+            pool.create(&spec.image, size).run().map_err(failed("create error"))?;
+            let image = open()?;
+            files.iter().try_for_each(|file| restore(&image, file)).map_err(|error| {
+                io_failed("restore error", &error).because("the new image is not complete: remove it")
+            })
+        }
+    }
+}
+
+/// An error that came of a file or of the image; both become [`io::Error`]s by `?`, and keep their errno.
+fn io_failed(what: &str, error: &io::Error) -> Failure {
+    Failure::errno(Errno::of(error).unwrap_or(Errno::EIO).code(), what).because(error)
+}
+
+/// Writes what a snapshot holds, or how it differs from an earlier one, to a new file, which is there whole or not at all.
+fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    let image = image.at_snapshot(snapshot)?;
+    let header = Header { from: since.map(str::to_owned), to: snapshot.to_owned(), size: image.size()? };
+    let mut writer = Writer::new(file.as_file(), &header)?;
+
+    let mut diff = image.diff();
+    if let Some(since) = since {
+        diff = diff.from_snapshot(since);
+    }
+    // Listed as it is read: neither the list nor the data are ever in memory as a whole.
+    let pieces = diff.extents()?.flat_map(|extent| match extent {
+        Ok(extent) => {
+            format::pieces(extent.offset, extent.len).map(|piece| Ok((piece, extent.exists))).collect()
+        }
+        Err(error) => vec![Err(error.into())],
+    });
+    // Of a hole nothing is read, and a read of nothing ends at once.
+    let read = |((offset, len), exists): &((u64, usize), bool)| {
+        image.aio().read(*offset, if *exists { *len } else { 0 })
+    };
+    in_flight(pieces, read, |((offset, len), exists), data| {
+        writer.put(&if exists { Record::Data { offset, data } } else { Record::Zeros { offset, len } })
+    })?;
+
+    writer.end()?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    Ok(image.close()?)
+}
+
+/// Applies a file to an image, makes the snapshot that it leads to, and reads that again to compare the two.
+fn restore(image: &Image, path: &Path) -> io::Result<()> {
+    let reader = Reader::open(path)?;
+    let Header { to, size, .. } = reader.header().clone();
+    image.resize(size).allow_shrink(true).run()?;
+    let write = |record: &Record| match record {
+        Record::Data { offset, data } => image.aio().write(*offset, data.clone()),
+        Record::Zeros { offset, len } => image.aio().write_zeroes(*offset, *len as u64),
+    };
+    in_flight(reader, write, |_, ()| Ok(()))?;
+    image.flush()?;
+    image.create_snapshot(&to).run()?;
+
+    let image = image.at_snapshot(&to)?;
+    let read = |record: &Record| image.aio().read(record.offset(), record.len());
+    in_flight(Reader::open(path)?, read, |record, found| {
+        if record.is(&found) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "other data than in {} from offset {}",
+            path.display(),
+            record.offset()
+        )))
+    })
+}
+
+/// Submits an operation for each request, keeps up to `DEPTH` of them in flight, and hands over what comes out, in the order of
+/// the requests. At the first error it returns; what is in flight then goes on, and closing the image waits for it.
+fn in_flight<R, T: 'static>(
+    requests: impl IntoIterator<Item = io::Result<R>>,
+    submit: impl Fn(&R) -> Op<T>,
+    mut ended: impl FnMut(R, T) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut flight: VecDeque<(R, Op<T>)> = VecDeque::with_capacity(DEPTH);
+    for request in requests {
+        let request = request?;
+        if flight.len() == DEPTH {
+            if let Some((request, op)) = flight.pop_front() {
+                ended(request, op.wait()?)?;
+            }
+        }
+        let op = submit(&request);
+        flight.push_back((request, op));
+    }
+    flight.into_iter().try_for_each(|(request, op)| ended(request, op.wait()?))
+}
+
+/// Each file must go on from where the one before ends. Gives the size to begin with.
+fn check_chain(files: &[PathBuf]) -> io::Result<u64> {
+    let mut now = None;
+    let mut size = None;
+    for path in files {
+        let reader = Reader::open(path)?;
+        let header = reader.header();
+        if header.from != now {
+            let name = |snapshot: &Option<String>| {
+                snapshot.as_ref().map_or("an empty image".to_owned(), |name| format!("snapshot '{name}'"))
+            };
+            let why =
+                format!("{} starts from {}, not from {}", path.display(), name(&header.from), name(&now));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        now = Some(header.to.clone());
+        size.get_or_insert(header.size);
+    }
+    Ok(size.unwrap_or_default())
+}
