@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, SeekFrom};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,9 +19,9 @@ use crate::image::Image;
 /// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its traits.
 ///
 /// Reading keeps several chunks in flight ahead of the position, and writing several behind it. A failed write is reported
-/// by a later write, or by the flush: **flush (or shut down) before dropping it**, or what is not written yet is lost
-/// without a word. Reads see what was written before through the same stream; what others write meanwhile they may miss, as
-/// far as it was read ahead.
+/// once, by a later write, read or flush: **flush (or shut down) before dropping it**, or what is not written yet is lost
+/// without a word. Reads see what was written before through the same stream, and of two writes to one place the later one
+/// stays; what others write meanwhile reads may miss, as far as it was read ahead.
 ///
 /// ```no_run
 /// # async fn example(image: rbd::Image, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
@@ -45,9 +46,18 @@ pub struct AsyncCursor<I> {
     rest: Bytes,
     /// Written and not submitted yet; it ends at the position.
     partial: BytesMut,
-    behind: VecDeque<Op<()>>,
+    behind: VecDeque<Behind>,
     flush: Option<Op<()>>,
+    /// Something was written since the flush was submitted.
+    unflushed: bool,
     seek: Option<u64>,
+}
+
+/// A write in flight, and the range of it.
+#[derive(Debug)]
+struct Behind {
+    range: Range<u64>,
+    write: Op<()>,
 }
 
 impl<I: Borrow<Image>> AsyncCursor<I> {
@@ -64,6 +74,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
             partial: BytesMut::new(),
             behind: VecDeque::new(),
             flush: None,
+            unflushed: false,
             seek: None,
         }
     }
@@ -77,6 +88,9 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     /// The size of a chunk in bytes: from 512 to 64 MiB.
     pub fn chunk(mut self, bytes: usize) -> Self {
         self.chunk = bytes.clamp(512, 64 << 20);
+        if self.partial.len() >= self.chunk {
+            self.submit_partial();
+        }
         self
     }
 
@@ -100,8 +114,9 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     fn submit_partial(&mut self) {
         if !self.partial.is_empty() {
             let data = self.partial.split().freeze();
-            let op = self.image().aio().write(self.position - data.len() as u64, data);
-            self.behind.push_back(op);
+            let range = self.position - data.len() as u64..self.position;
+            let write = self.image().aio().write(range.start, data);
+            self.behind.push_back(Behind { range, write });
         }
     }
 
@@ -109,7 +124,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     fn poll_behind(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         while self.behind.len() > most {
             let Some(first) = self.behind.front_mut() else { break };
-            let outcome = ready!(Pin::new(first).poll(context));
+            let outcome = ready!(Pin::new(&mut first.write).poll(context));
             self.behind.pop_front();
             outcome?;
         }
@@ -135,7 +150,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
             return Poll::Ready(Ok(()));
         }
         if this.rest.is_empty() {
-            let size = this.image().size()?;
+            let size = this.image().size_for_io()?;
             if this.ahead.is_empty() {
                 this.ahead_end = this.position;
             }
@@ -174,13 +189,20 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
             return Poll::Ready(Ok(0));
         }
         this.forget_ahead();
-        let room = this.image().size()?.saturating_sub(this.position).min(data.len() as u64) as usize;
+        let room = this.image().size_for_io()?.saturating_sub(this.position).min(data.len() as u64) as usize;
         if room == 0 {
             this.image().check_range("write", this.position, data.len() as u64)?;
         }
         if this.partial.is_empty() {
+            // Nobody says in which order two writes to one place end that are in flight at once.
+            let chunk = this.position..this.position.saturating_add(this.chunk as u64);
+            let overlaps = |behind: &Behind| behind.range.start < chunk.end && chunk.start < behind.range.end;
+            if this.behind.iter().any(overlaps) {
+                ready!(this.poll_behind(context, 0))?;
+            }
             this.partial.reserve(this.chunk);
         }
+        this.unflushed = true;
         let len = room.min(this.chunk - this.partial.len());
         this.partial.extend_from_slice(&data[..len]);
         this.position += len as u64;
@@ -194,15 +216,20 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_written(context))?;
-        if this.flush.is_none() {
-            this.flush = Some(this.image().aio().flush());
-        }
-        if let Some(flush) = &mut this.flush {
+        loop {
+            let Some(flush) = &mut this.flush else {
+                this.flush = Some(this.image().aio().flush());
+                this.unflushed = false;
+                continue;
+            };
             let outcome = ready!(Pin::new(flush).poll(context));
             this.flush = None;
             outcome?;
+            // One that nobody waited for to the end does not cover what was written after it.
+            if !this.unflushed {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Flushes; the image stays open.
@@ -218,7 +245,7 @@ impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),
             SeekFrom::Current(by) => this.position.checked_add_signed(by),
-            SeekFrom::End(by) => this.image().size()?.checked_add_signed(by),
+            SeekFrom::End(by) => this.image().size_for_io()?.checked_add_signed(by),
         };
         let out_of_bounds =
             || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the image");

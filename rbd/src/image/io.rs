@@ -219,7 +219,7 @@ impl Image {
     }
 
     /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
-    fn size_for_io(&self) -> Result<u64> {
+    pub(crate) fn size_for_io(&self) -> Result<u64> {
         self.raw.size().map_err(|errno| Error::new("read the size of", self.object(), errno))
     }
 

@@ -1,5 +1,6 @@
 //! An image as tokio's AsyncRead, AsyncWrite and AsyncSeek, and calls that block awaited.
 
+use std::future::Future;
 use std::io::SeekFrom;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +137,128 @@ fn a_stream_dropped_in_flight() {
     });
     drop(frozen);
     within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
+}
+
+/// A future that is not ready when it is polled.
+async fn is_stuck(future: impl Future) -> bool {
+    tokio::time::timeout(Duration::from_millis(100), future).await.is_err()
+}
+
+#[test]
+fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512);
+        stream.write_all(&[1; 512]).await.unwrap();
+        // Until the write has ended: then the flush is the one that is given up on.
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        // A write elsewhere holds up the image's flush.
+        let frozen = freezer.freeze();
+        let held_up = image.aio().write(1 << 20, vec![9; 512].into());
+        assert!(is_stuck(stream.flush()).await);
+        stream.seek(SeekFrom::Start(512)).await.unwrap();
+        stream.write_all(&[2; 512]).await.unwrap();
+        drop(frozen);
+        held_up.await.unwrap();
+        // The old flush can end now. The new one comes after the new write, so with that stuck it is, too.
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        let frozen = freezer.freeze();
+        let held_up = image.aio().write(1 << 20, vec![9; 512].into());
+        assert!(is_stuck(stream.flush()).await, "it took the old flush for its own");
+        drop(frozen);
+        held_up.await.unwrap();
+        stream.flush().await.unwrap();
+    });
+    within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
+}
+
+#[test]
+fn two_writes_to_one_place_are_not_in_flight_at_once() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let mut data = [0; 1024];
+    runtime.block_on(async {
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512).depth(8);
+        let frozen = freezer.freeze();
+        stream.write_all(&[1; 512]).await.unwrap();
+        stream.seek(SeekFrom::Start(512)).await.unwrap();
+        assert!(!is_stuck(stream.write_all(&[2; 512])).await, "another place");
+        stream.seek(SeekFrom::Start(100)).await.unwrap();
+        assert!(is_stuck(stream.write_all(&[3; 100])).await, "the same place");
+        drop(frozen);
+        stream.write_all(&[3; 100]).await.unwrap();
+        stream.flush().await.unwrap();
+    });
+    image.read_exact_at(&mut data, 0).unwrap();
+    assert_eq!(
+        (&data[..100], &data[100..200], &data[200..512]),
+        (&[1; 100][..], &[3; 100][..], &[1; 312][..])
+    );
+    assert_eq!(data[512..], [2; 512]);
+    within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
+}
+
+#[test]
+fn the_chunk_can_become_smaller_than_what_was_written() {
+    let space = Space::new();
+    let image = image(&space);
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let data = pattern(5000, 7);
+        let mut stream = AsyncCursor::new(&*image).chunk(4096);
+        stream.write_all(&data[..1000]).await.unwrap();
+        let mut stream = stream.chunk(512).depth(1);
+        stream.write_all(&data[1000..]).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut back = vec![0; 5000];
+        image.read_exact_at(&mut back, 0).unwrap();
+        assert!(back == data);
+    });
+}
+
+/// Each failure once: neither lost nor told for ever.
+#[test]
+fn a_failed_write_is_reported_once() {
+    let space = Space::new();
+    drop(image(&space));
+    let image = space.open("foo").read_only().run().unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut stream = AsyncCursor::new(&image).chunk(512).depth(1);
+        stream.write_all(&[1; 512]).await.unwrap();
+        assert!(stream.write_all(&[1; 1]).await.is_err());
+        stream.flush().await.unwrap();
+        stream.write_all(&[1; 512]).await.unwrap();
+        stream.seek(SeekFrom::Start(0)).await.unwrap();
+        assert!(stream.read_exact(&mut [0; 512]).await.is_err());
+        assert_eq!(stream.read_exact(&mut [9; 512]).await.unwrap(), 512, "the stream goes on");
+        stream.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn positions_at_the_end_of_all_numbers() {
+    let space = Space::new();
+    let image = image(&space);
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut stream = AsyncCursor::new(&*image);
+        assert_eq!(stream.seek(SeekFrom::Start(u64::MAX)).await.unwrap(), u64::MAX);
+        assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0);
+        assert!(stream.write(&[1; 10]).await.is_err());
+        for overflow in [SeekFrom::Current(1), SeekFrom::Current(i64::MAX)] {
+            assert!(stream.seek(overflow).await.is_err());
+        }
+        assert_eq!(stream.position(), u64::MAX);
+        // With reads ahead in flight, from where nobody has read.
+        stream.seek(SeekFrom::Start(0)).await.unwrap();
+        stream.read_exact(&mut [0; 10]).await.unwrap();
+        stream.seek(SeekFrom::End(-5)).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 5);
+    });
 }
 
 #[test]
