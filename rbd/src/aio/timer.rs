@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::raw::contain::contain;
+use crate::raw::thread::CallbackMark;
 
 type Key = (Instant, u64);
 
@@ -70,6 +71,13 @@ impl Drop for Alarm {
     }
 }
 
+/// Wakes, which may run or drop a whole task here. Closing an image waits for what is stuck on it, and with it would all
+/// other alarms: so this is one of the threads on which nothing of ours blocks.
+fn ring(waker: Waker) {
+    let _mark = CallbackMark::set();
+    contain(|| waker.wake());
+}
+
 fn run() {
     let mut timer = timer();
     loop {
@@ -78,7 +86,7 @@ fn run() {
             Some(first) if first.key().0 <= now => {
                 let waker = first.remove();
                 drop(timer);
-                contain(|| waker.wake());
+                ring(waker);
                 timer = self::timer();
             }
             Some(first) => {

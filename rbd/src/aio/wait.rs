@@ -30,30 +30,110 @@ impl Wake for Parker {
     }
 }
 
+fn parker() -> (Arc<Parker>, Waker) {
+    let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
+    (Arc::clone(&parker), Waker::from(parker))
+}
+
 thread_local! {
     /// Kept, so that waiting does not allocate each time.
-    static PARKER: (Arc<Parker>, Waker) = {
-        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
-        (Arc::clone(&parker), Waker::from(parker))
-    };
+    static PARKER: (Arc<Parker>, Waker) = parker();
 }
 
 /// Polls on this thread until it is ready.
-pub(super) fn wait<T>(mut future: impl Future<Output = Result<T>> + Unpin, about: &About) -> Result<T> {
+pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: &About) -> Result<T> {
     if in_callback() {
         return Err(about
             .error(Errno::EDEADLK)
-            .with_detail("a callback or wake on a thread of librbd's cannot wait for librbd"));
+            .with_detail("a callback or wake on a thread of librbd's or of a timer cannot wait for librbd"));
     }
-    PARKER.with(|(parker, waker)| {
-        loop {
-            parker.woken.store(false, Ordering::Relaxed);
-            if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(waker)) {
-                return outcome;
-            }
-            while !parker.woken.load(Ordering::Acquire) {
-                thread::park();
+    let mut future = Some(future);
+    let mut waiting = |(parker, waker): &(Arc<Parker>, Waker)| park(future.take()?, parker, waker);
+    // The thread's own is gone when the thread ends: then a destructor is waiting here.
+    let outcome = PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()));
+    outcome.expect("taken once")
+}
+
+fn park<T>(mut future: impl Future<Output = T> + Unpin, parker: &Parker, waker: &Waker) -> Option<T> {
+    loop {
+        parker.woken.store(false, Ordering::Relaxed);
+        if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(waker)) {
+            // Foreign code inside of another poll on this thread may have waited here, and with the flag have taken its wake.
+            parker.woken.store(true, Ordering::Relaxed);
+            return Some(outcome);
+        }
+        while !parker.woken.load(Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{poll_fn, ready};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::image::Label;
+
+    fn wait_for<T>(future: impl Future<Output = Result<T>> + Unpin) -> Result<T> {
+        let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
+        wait(future, &About { image, operation: "read", range: None })
+    }
+
+    fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+        let (sender, receiver) = channel();
+        thread::spawn(move || sender.send(run()));
+        receiver
+    }
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// As the drop of a foreign waker can do, which happens inside of a poll.
+    #[test]
+    fn a_wait_inside_of_a_wait_takes_no_wake() {
+        let ended = on_a_thread(|| {
+            let mut polls = 0;
+            let outer = poll_fn(move |context| {
+                polls += 1;
+                if polls > 1 {
+                    return Poll::Ready(Ok(polls));
+                }
+                context.waker().wake_by_ref();
+                wait_for(ready(Ok(()))).unwrap();
+                Poll::Pending
+            });
+            wait_for(outer).unwrap()
+        });
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
+    }
+
+    #[test]
+    fn a_destructor_at_the_end_of_a_thread_can_wait() {
+        struct AtTheEnd(Cell<Option<std::sync::mpsc::Sender<u32>>>);
+        impl Drop for AtTheEnd {
+            fn drop(&mut self) {
+                let mut polls = 0;
+                let two_polls = poll_fn(|context| {
+                    polls += 1;
+                    context.waker().wake_by_ref();
+                    if polls == 2 { Poll::Ready(Ok(polls)) } else { Poll::Pending }
+                });
+                let outcome = wait_for(two_polls).unwrap();
+                self.0.take().unwrap().send(outcome).unwrap();
             }
         }
-    })
+        thread_local! {
+            static LAST: AtTheEnd = const { AtTheEnd(Cell::new(None)) };
+        }
+        let (sender, ended) = channel();
+        thread::spawn(move || {
+            LAST.with(|last| last.0.set(Some(sender)));
+            // Made after the other, so it is gone before.
+            wait_for(ready(Ok(()))).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait for themselves, for ever.
 //! Every function of ours that C calls therefore marks its thread for as long as it runs, and the handles' Drop hand the
-//! work to a reaper thread where they see the mark.
+//! work to a reaper thread where they see the mark. So does the timer, which all deadlines share.
 
 use std::cell::Cell;
 use std::sync::mpsc::{Sender, channel};
@@ -14,7 +14,7 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While it lives, this thread counts as one of Ceph's.
+/// While it lives, this thread counts as one of Ceph's: nothing of ours blocks on it.
 pub(crate) struct CallbackMark(());
 
 impl CallbackMark {

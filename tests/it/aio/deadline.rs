@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::wakers::InPlace;
 use super::{Freezer, Tracked, eventually, within};
 use crate::support::Space;
 
@@ -74,4 +75,35 @@ fn an_operation_in_time_does_not_notice() {
     }
     let error = image.aio().read(1 << 20, 1).deadline(LIMIT).wait().unwrap_err();
     assert!(!error.is_timed_out(), "{error}");
+}
+
+/// The task of an executor that polls inside the wake ends on the timer's thread, and its image is closed there, which waits
+/// for the stuck read.
+#[test]
+fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
+    let freezer = Freezer::get();
+    let (image, other) = (freezer.image(), freezer.image());
+    let frozen = freezer.freeze();
+    let (sender, ended) = std::sync::mpsc::channel();
+    InPlace::spawn(async move {
+        let stuck = image.aio().read(0, 4096).deadline(Duration::from_millis(100));
+        assert!(stuck.await.unwrap_err().is_timed_out());
+        let refused = image.aio().read(0, 4096).wait().unwrap_err();
+        drop(image);
+        sender.send(refused.to_string()).unwrap();
+    });
+    let start = Instant::now();
+    let read = other.aio().read(0, 4096);
+    // Not on this thread: without the alarm it would wait for ever.
+    let (tell, late) = std::sync::mpsc::channel();
+    InPlace::spawn(async move {
+        tell.send(read.deadline(Duration::from_millis(300)).await.unwrap_err()).unwrap();
+    });
+    let late = late.recv_timeout(Duration::from_secs(5));
+    let took = start.elapsed();
+    let refused = ended.recv_timeout(Duration::from_secs(1));
+    drop(frozen);
+    assert!(late.unwrap().is_timed_out() && took < Duration::from_secs(3), "{took:?}");
+    assert!(refused.unwrap().contains("EDEADLK"));
+    within(LIMIT, || other.close()).unwrap();
 }
