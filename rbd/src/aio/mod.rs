@@ -17,6 +17,7 @@ mod deadline;
 mod io;
 mod op;
 mod opening;
+mod reasons;
 mod timer;
 #[cfg(feature = "tracing")]
 mod trace;

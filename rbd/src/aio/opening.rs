@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::op::About;
+use super::reasons::Reasons;
 use super::wait;
-use crate::cluster::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::image::{Image, OpenImage, Parts};
@@ -17,27 +17,50 @@ use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
+/// A failure is looked into before it is told, without blocking either: whether the image is missing or only the snapshot,
+/// or the namespace of both.
+///
 /// Dropping it does not stop the opening; an image that is opened after that is closed again at once, in the background.
 #[must_use = "the image is closed again when nobody takes it"]
 #[derive(Debug)]
 pub struct Opening {
     state: State,
     about: About,
-    log_mark: u64,
+    /// `None` for what was refused. After the state, so that it has the last reference to the connection.
+    reasons: Option<Reasons>,
 }
 
 #[derive(Debug)]
 enum State {
-    Refused(Option<Error>),
     Opening {
         op: raw::op::Op<raw::image::Image>,
         parts: Option<Parts>,
     },
     /// A snapshot was not found, or its image: opening the image alone tells which.
-    Probing {
+    ProbingImage {
         op: raw::op::Op<raw::image::Image>,
+        parts: Parts,
         error: Option<Error>,
     },
+    /// An image was not found, or its namespace.
+    ProbingNamespace {
+        op: raw::op::Op<()>,
+        parts: Parts,
+        error: Option<Error>,
+    },
+    Failed(Option<Error>),
+}
+
+impl State {
+    /// An image was not found.
+    fn probe_namespace(parts: Parts, error: Error) -> State {
+        if !parts.ioctx.namespace().is_empty() {
+            if let Ok(op) = parts.ioctx.raw().start_namespace_lookup() {
+                return State::ProbingNamespace { op, parts, error: Some(error) };
+            }
+        }
+        State::Failed(Some(error))
+    }
 }
 
 impl OpenImage<'_> {
@@ -63,14 +86,14 @@ impl OpenImage<'_> {
     pub fn start(self) -> Opening {
         let about = About { image: Arc::new(self.label()), operation: "open", range: None };
         let refused =
-            |error| Opening { state: State::Refused(Some(error)), about: about.clone(), log_mark: 0 };
+            |error| Opening { state: State::Failed(Some(error)), about: about.clone(), reasons: None };
         let parts = match self.check() {
             Ok(parts) => parts,
             Err(error) => return refused(error),
         };
-        let log_mark = parts.ioctx.cluster().log_mark();
+        let reasons = Some(Reasons::new(&parts.ioctx));
         match open(&parts, true) {
-            Ok(op) => Opening { state: State::Opening { op, parts: Some(parts) }, about, log_mark },
+            Ok(op) => Opening { state: State::Opening { op, parts: Some(parts) }, about, reasons },
             Err(errno) => refused(about.error(errno)),
         }
     }
@@ -113,12 +136,9 @@ impl Future for Opening {
     type Output = Result<Image>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Image>> {
-        let Opening { state, about, log_mark } = &mut *self;
+        let Opening { state, about, reasons } = &mut *self;
         loop {
-            match state {
-                State::Refused(error) => {
-                    return Poll::Ready(Err(error.take().expect("polled after it was ready")));
-                }
+            *state = match state {
                 State::Opening { op, parts } => {
                     let outcome = ready!(op.poll(context));
                     let parts = parts.take().expect("polled after it was ready");
@@ -126,22 +146,41 @@ impl Future for Opening {
                         Ok(raw) => return Poll::Ready(Ok(parts.image(raw))),
                         Err(errno) => errno,
                     };
-                    let error = about.error(errno).with_log(parts.ioctx.cluster().log_since(*log_mark));
-                    *state = match (errno, &parts.snapshot) {
+                    let error = about.error(errno);
+                    match (errno, &parts.snapshot) {
+                        (Errno::ENOENT, None) => State::probe_namespace(parts, error),
                         (Errno::ENOENT, Some(_)) => match open(&parts, false) {
-                            Ok(op) => State::Probing { op, error: Some(error) },
-                            Err(_) => State::Refused(Some(error)),
+                            Ok(op) => State::ProbingImage { op, parts, error: Some(error) },
+                            Err(_) => State::Failed(Some(error)),
                         },
-                        _ => State::Refused(Some(error)),
-                    };
+                        _ => State::Failed(Some(error)),
+                    }
                 }
-                State::Probing { op, error } => {
+                State::ProbingImage { op, parts, error } => {
                     let missing = ready!(op.poll(context)).is_err_and(|errno| errno == Errno::ENOENT);
                     let error = error.take().expect("polled after it was ready");
-                    let image = ErrorKind::NotFound { what: ObjectKind::Image };
-                    return Poll::Ready(Err(if missing { error.with_kind(image) } else { error }));
+                    if missing {
+                        let image = ErrorKind::NotFound { what: ObjectKind::Image };
+                        State::probe_namespace(parts.clone(), error.with_kind(image))
+                    } else {
+                        State::Failed(Some(error))
+                    }
                 }
-            }
+                State::ProbingNamespace { op, parts, error } => {
+                    let missing = ready!(op.poll(context)).is_err_and(|errno| errno == Errno::ENOENT);
+                    if missing {
+                        *error = Some(parts.ioctx.missing_namespace("open an image in"));
+                    }
+                    State::Failed(error.take())
+                }
+                State::Failed(error) => {
+                    let log = match reasons {
+                        Some(reasons) => ready!(reasons.poll(context)),
+                        None => Vec::new(),
+                    };
+                    return Poll::Ready(Err(error.take().expect("polled after it was ready").with_log(log)));
+                }
+            };
         }
     }
 }
@@ -154,8 +193,7 @@ impl Future for Opening {
 pub struct Closing {
     op: RawResult<raw::op::Op<()>>,
     about: About,
-    cluster: Cluster,
-    log_mark: u64,
+    reasons: Reasons,
 }
 
 impl Image {
@@ -165,10 +203,9 @@ impl Image {
     #[doc(alias = "rbd_aio_close")]
     pub fn start_close(self) -> Closing {
         let (raw, ioctx, image) = self.into_parts();
-        let cluster = ioctx.cluster().clone();
-        let log_mark = cluster.log_mark();
+        let reasons = Reasons::new(&ioctx);
         let about = About { image, operation: "close", range: None };
-        Closing { op: raw.start_close(), about, cluster, log_mark }
+        Closing { op: raw.start_close(), about, reasons }
     }
 }
 
@@ -192,12 +229,14 @@ impl Future for Closing {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let outcome = match &mut self.op {
-            Ok(op) => ready!(op.poll(context)),
-            Err(errno) => Err(*errno),
-        };
-        Poll::Ready(
-            outcome.map_err(|errno| self.about.error(errno).with_log(self.cluster.log_since(self.log_mark))),
-        )
+        let Closing { op, about, reasons } = &mut *self;
+        if let Ok(closing) = op {
+            match ready!(closing.poll(context)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(errno) => *op = Err(errno),
+            }
+        }
+        let Err(errno) = op else { unreachable!("it has failed") };
+        Poll::Ready(Err(about.error(*errno).with_log(ready!(reasons.poll(context)))))
     }
 }

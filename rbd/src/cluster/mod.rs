@@ -185,6 +185,11 @@ impl Cluster {
     pub(crate) fn log_since(&self, mark: u64) -> Vec<String> {
         self.0.log.as_ref().map_or_else(Vec::new, |log| log.since(mark))
     }
+
+    /// Without waiting. Nothing where the log goes elsewhere.
+    pub(crate) fn log_written_since(&self, mark: u64) -> Option<Vec<String>> {
+        self.0.log.as_ref().map(|log| log.written_since(mark))
+    }
 }
 
 impl fmt::Debug for Cluster {

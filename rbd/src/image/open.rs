@@ -24,7 +24,7 @@ pub struct OpenImage<'a> {
 }
 
 /// A checked request to open an image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub(crate) ioctx: IoCtx,
     pub(crate) by: By,

@@ -137,11 +137,13 @@ impl IoCtx {
         match &*self.namespace {
             "" => Ok(()),
             name if self.namespace_exists(name)? => Ok(()),
-            name => {
-                let object = Object::new(ObjectKind::Namespace, format!("{}/{name}", self.pool));
-                Err(Error::new(operation, object, Errno::ENOENT))
-            }
+            _ => Err(self.missing_namespace(operation)),
         }
+    }
+
+    pub(crate) fn missing_namespace(&self, operation: &'static str) -> Error {
+        let object = Object::new(ObjectKind::Namespace, format!("{}/{}", self.pool, self.namespace));
+        Error::new(operation, object, Errno::ENOENT)
     }
 
     /// The error of a missing namespace, if that is why something in it was not found; else `error`.

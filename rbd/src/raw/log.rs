@@ -17,7 +17,7 @@ const KEEP: u64 = 256 * 1024;
 /// No error carries more lines than this.
 const MOST_LINES: usize = 16;
 /// How long a failing call waits for the log thread to write: lines follow within microseconds, as a rule.
-const PATIENCE: Duration = Duration::from_millis(3);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A log in memory.
 #[derive(Debug)]
@@ -55,12 +55,17 @@ impl Log {
     pub(crate) fn since(&self, mark: u64) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let lines = messages(&self.text(mark).unwrap_or_default());
+            let lines = self.written_since(mark);
             if !lines.is_empty() || Instant::now() >= deadline {
                 return lines;
             }
             std::thread::sleep(PATIENCE / 10);
         }
+    }
+
+    /// [`since`](Log::since), of what has been written by now.
+    pub(crate) fn written_since(&self, mark: u64) -> Vec<String> {
+        messages(&self.text(mark).unwrap_or_default())
     }
 
     fn text(&self, mark: u64) -> io::Result<String> {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod aio;
+pub(crate) mod aio_namespace;
 pub(crate) mod aio_open;
 pub(crate) mod application;
 #[cfg(feature = "bench-internals")]

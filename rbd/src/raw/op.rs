@@ -71,6 +71,19 @@ impl<T> Op<T> {
         payload: P,
         call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,
     ) -> RawResult<Op<T>> {
+        // SAFETY: the caller's promise.
+        unsafe { Op::submit_to::<P, OfRbd>(lane, payload, call) }
+    }
+
+    /// [`submit`](Op::submit) for a call of either library.
+    ///
+    /// # Safety
+    /// As for `submit`; the call must be one of the library that `K` stands for.
+    pub(super) unsafe fn submit_to<P: Payload<Output = T>, K: Completions>(
+        lane: Option<&Lane>,
+        payload: P,
+        call: impl FnOnce(*mut P, *mut c_void) -> c_int,
+    ) -> RawResult<Op<T>> {
         let node = Box::new(Node {
             slot: Slot::new(),
             lane: lane.map_or(ptr::null(), ptr::from_ref),
@@ -79,9 +92,8 @@ impl<T> Op<T> {
         let node = NonNull::from(Box::leak(node));
         let mut completion = ptr::null_mut();
         // SAFETY: the callback is made for this type of node; the out pointer lives through the call.
-        let created = check(unsafe {
-            sys::rbd_aio_create_completion(node.as_ptr().cast(), Some(completed::<P>), &raw mut completion)
-        });
+        let created =
+            check(unsafe { K::create(node.as_ptr().cast(), completed::<P, K>, &raw mut completion) });
         if let Err(errno) = created {
             // SAFETY: nobody else has the node.
             drop(unsafe { Box::from_raw(node.as_ptr()) });
@@ -95,7 +107,7 @@ impl<T> Op<T> {
         if let Err(errno) = check(call(payload, completion)) {
             // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered the lane.
             unsafe {
-                sys::rbd_aio_release(completion);
+                K::release(completion);
                 if let Some(lane) = lane {
                     Lane::leave(lane);
                 }
@@ -160,17 +172,74 @@ impl<P: Payload> Node<P> {
     }
 }
 
-/// What librbd calls when an operation ends.
+/// The completions of a library. Those of librbd and librados are alike, but not the same.
+///
+/// # Safety
+/// A completion that `create` made and a call took must end in one call of `callback` with it and `arg`.
+pub(super) unsafe trait Completions {
+    /// # Safety
+    /// `out` must be valid, and `callback` good for `arg`.
+    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int;
+    /// # Safety
+    /// The completion must have ended.
+    unsafe fn result(completion: *mut c_void) -> isize;
+    /// # Safety
+    /// The completion must not be used after it.
+    unsafe fn release(completion: *mut c_void);
+}
+
+pub(super) type Callback = unsafe extern "C" fn(*mut c_void, *mut c_void);
+
+pub(super) struct OfRbd;
+pub(super) struct OfRados;
+
+// SAFETY: so librbd.h says.
+unsafe impl Completions for OfRbd {
+    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rbd_aio_create_completion(arg, Some(callback), out) }
+    }
+
+    unsafe fn result(completion: *mut c_void) -> isize {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rbd_aio_get_return_value(completion) }
+    }
+
+    unsafe fn release(completion: *mut c_void) {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rbd_aio_release(completion) }
+    }
+}
+
+// SAFETY: so librados.h says.
+unsafe impl Completions for OfRados {
+    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rados_aio_create_completion2(arg, Some(callback), out) }
+    }
+
+    unsafe fn result(completion: *mut c_void) -> isize {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rados_aio_get_return_value(completion) as isize }
+    }
+
+    unsafe fn release(completion: *mut c_void) {
+        // SAFETY: the caller's promise.
+        unsafe { sys::rados_aio_release(completion) }
+    }
+}
+
+/// What the library calls when an operation ends.
 ///
 /// # Safety
 /// `arg` must be the `Node<P>` that the completion was created with, whose completion did not run yet.
-unsafe extern "C" fn completed<P: Payload>(completion: sys::rbd_completion_t, arg: *mut c_void) {
+unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_void, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let node: *mut Node<P> = arg.cast();
     // SAFETY: librbd gives us its completion, which we created and release here, once.
     let result = unsafe {
-        let result = sys::rbd_aio_get_return_value(completion);
-        sys::rbd_aio_release(completion);
+        let result = K::result(completion);
+        K::release(completion);
         result
     };
     // SAFETY: the completion's share keeps the node alive until `complete`.

@@ -1,5 +1,6 @@
 //! Opening without blocking, and giving up on it.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use rbd::{ErrorKind, ObjectKind};
@@ -47,6 +48,44 @@ fn what_is_missing_is_told_apart() {
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     let error = space.open("a\0b").start().wait().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_missing_namespace_is_named() {
+    let space = Space::new();
+    let missing = space.with_namespace("nowhere").unwrap();
+    for open in
+        [missing.open("foo"), missing.open("foo").snapshot("s"), missing.open_by_id("1234").read_only()]
+    {
+        let error = open.clone().start().wait().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Namespace }, "{error}");
+        let blocking = open.run().unwrap_err();
+        let text = |error: &rbd::Error| error.to_string().lines().next().unwrap().to_owned();
+        assert_eq!(text(&error), text(&blocking));
+    }
+}
+
+/// One thread's executor, which is told at once of what is ready: nothing may make it wait.
+#[test]
+fn a_failure_is_told_with_its_reasons_and_blocks_nobody() {
+    let space = Space::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut longest = Duration::MAX;
+    // The shortest of several rounds, since the machine may be busy.
+    for _ in 0..20 {
+        let mut opening = space.open("foo").start();
+        let mut took = Duration::ZERO;
+        let error = runtime.block_on(std::future::poll_fn(|context| {
+            let start = Instant::now();
+            let outcome = std::pin::Pin::new(&mut opening).poll(context);
+            took = took.max(start.elapsed());
+            outcome
+        }));
+        let error = error.unwrap_err();
+        assert!(error.is_not_found() && !error.log().is_empty(), "{error}");
+        longest = longest.min(took);
+    }
+    assert!(longest < Duration::from_micros(250), "a poll blocked for {longest:?}");
 }
 
 /// In another binding this hangs the process for ever.

@@ -1,0 +1,49 @@
+//! What Ceph logged about an operation, read without blocking.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::timer::Alarm;
+use crate::ioctx::IoCtx;
+use crate::raw::log::PATIENCE;
+use crate::raw::thread::reap;
+
+/// The log of an operation's connection since the operation began.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    /// Ending the connection blocks, so what may be the last reference to it is not dropped where a future is.
+    ioctx: Option<IoCtx>,
+    mark: u64,
+    /// Until when lines may follow, once they were asked for.
+    end: Option<(Instant, Alarm)>,
+}
+
+impl Reasons {
+    /// From now on.
+    pub(super) fn new(ioctx: &IoCtx) -> Reasons {
+        let mark = ioctx.cluster().log_mark();
+        Reasons { ioctx: Some(ioctx.clone()), mark, end: None }
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Vec<String>> {
+        let log = self.ioctx.as_ref().and_then(|ioctx| ioctx.cluster().log_written_since(self.mark));
+        let Some(lines) = log else { return Poll::Ready(Vec::new()) };
+        let now = Instant::now();
+        if !lines.is_empty() || self.end.as_ref().is_some_and(|(end, _)| *end <= now) {
+            self.end = None;
+            return Poll::Ready(lines);
+        }
+        match &mut self.end {
+            Some((_, alarm)) => alarm.set_waker(context.waker()),
+            none => *none = Some((now + PATIENCE, Alarm::new(now + PATIENCE, context.waker().clone()))),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Reasons {
+    fn drop(&mut self) {
+        let ioctx = self.ioctx.take();
+        reap(move || drop(ioctx));
+    }
+}
