@@ -50,9 +50,9 @@ impl Failure {
         self
     }
 
-    /// The reason, for people.
+    /// The reason, for people; of an error of the library with what Ceph logged.
     pub fn because(mut self, why: impl Display) -> Failure {
-        self.why.extend(why.to_string().lines().map(str::to_owned));
+        self.why.extend(format!("{why:#}").lines().map(str::to_owned));
         self
     }
 

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     match walk(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{} {error}", style("walkthrough:").red().bold());
+            eprintln!("{} {error:#}", style("walkthrough:").red().bold());
             ExitCode::FAILURE
         }
     }

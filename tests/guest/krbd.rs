@@ -82,7 +82,7 @@ struct MapArgs {
 
 fn main() {
     if let Err(error) = run(Command::parse()) {
-        eprintln!("{:?}\n{error}", error.kind());
+        eprintln!("{:?}\n{error:#}", error.kind());
         std::process::exit(1);
     }
 }

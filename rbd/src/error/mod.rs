@@ -18,10 +18,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on a cluster, pool, image, snapshot or device failed.
 ///
-/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text names the operation, the object, the
-/// reason and what to do next, followed by the lines that librbd logged about this call, where they could be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text is one line, fit for a log: the operation,
+/// the object, the reason and what to do next. `{:#}` adds what librbd [logged](Error::log) about this call, each on a line of its
+/// own that begins with `ceph: `.
+#[derive(Debug)]
 pub struct Error(Box<Context>);
 
 #[derive(Debug)]
@@ -170,24 +170,32 @@ impl Error {
     }
 }
 
-impl fmt::Display for Context {
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: ", self.operation, self.object)?;
-        let (reason, advice) = self.kind.explain(self.errno);
-        match &self.detail {
-            Some(detail) => f.write_str(detail)?,
-            None => f.write_str(&reason)?,
-        }
-        if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
-            write!(f, " ({errno})")?;
-        }
-        if self.detail.is_none() && !advice.is_empty() {
-            write!(f, "; {advice}")?;
-        }
-        for line in &self.log {
-            write!(f, "\n  ceph: {line}")?;
+        // Names may have line breaks in them, and so may what others say.
+        f.write_str(&self.0.line().replace(['\n', '\r'], " "))?;
+        if f.alternate() {
+            self.0.log.iter().try_for_each(|line| write!(f, "\nceph: {line}"))?;
         }
         Ok(())
+    }
+}
+
+impl Context {
+    fn line(&self) -> String {
+        let (reason, advice) = self.kind.explain(self.errno);
+        let why = self.detail.as_ref().unwrap_or(&reason);
+        let mut line = format!("cannot {} {}: {why}", self.operation, self.object);
+        if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
+            line += &format!(" ({errno})");
+        }
+        if self.detail.is_none() && !advice.is_empty() {
+            line += "; ";
+            line += advice;
+        }
+        line
     }
 }
 
@@ -209,15 +217,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_names_operation_object_reason_and_advice() {
+    fn text_names_operation_object_reason_and_advice_in_one_line() {
         let error = Error::new("create", Object::new(ObjectKind::Image, "rbd/foo"), Errno::EEXIST)
             .with_log(vec!["librbd: rbd image foo already exists".into()]);
-        assert_eq!(
-            error.to_string(),
-            "cannot create image 'rbd/foo': it exists already (EEXIST 17); choose another name, or use the one that is \
-             there\n  ceph: librbd: rbd image foo already exists"
-        );
+        let line = "cannot create image 'rbd/foo': it exists already (EEXIST 17); choose another name, or use the one that is \
+                    there";
+        assert_eq!(error.to_string(), line);
         assert!(error.is_exists());
+        let whole = format!("{line}\nceph: librbd: rbd image foo already exists");
+        assert_eq!(format!("{error:#}"), whole);
+        assert_eq!(format!("{:#}", io::Error::from(error)), whole, "the inner error is given the flag");
+        let error = Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");
+        assert_eq!(error.to_string(), "cannot open image 'a b': c d (EIO 5)");
     }
 
     #[test]
