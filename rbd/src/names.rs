@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::error::{Error, Object, Result};
+use crate::error::{Error, Object, ObjectKind, Result};
 
 /// A C string of a name or value; a NUL inside is refused.
 pub(crate) fn c_string(
@@ -12,6 +12,28 @@ pub(crate) fn c_string(
 ) -> Result<CString> {
     CString::new(text).map_err(|_| {
         Error::invalid(operation, object(), format!("{text:?} contains a NUL byte, which Ceph cannot store"))
+    })
+}
+
+/// The name of something that should exist: not empty. Others may have given it any other name.
+pub(crate) fn existing_name(
+    operation: &'static str,
+    object: impl FnOnce() -> Object,
+    text: &str,
+) -> Result<CString> {
+    if text.is_empty() {
+        return Err(Error::invalid(operation, object(), "the name is empty"));
+    }
+    c_string(operation, object, text)
+}
+
+/// What to say of a name that was not found, where it looks like several in one.
+pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
+    name.contains(['/', '@']).then(|| {
+        format!(
+            "no {what} has the name '{name}'; pool, namespace, image and snapshot are named one by one: rbd::krbd::ImageSpec \
+             parses 'pool/namespace/image@snapshot'"
+        )
     })
 }
 

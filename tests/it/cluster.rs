@@ -26,6 +26,16 @@ fn a_refused_command_says_what_the_cluster_said() {
         .unwrap_err();
     assert!(error.is_not_found(), "{error}");
     assert!(error.to_string().contains("unrecognized pool 'nopool'"), "{error}");
+    for unknown in [r#"{"prefix": "no such command"}"#, "no JSON"] {
+        for refused in [
+            cluster().mon_command(unknown, &[]),
+            cluster().mgr_command(unknown, &[]),
+            cluster().osd_command(0, unknown, &[]),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+    }
     let status = cluster().mgr_command(r#"{"prefix": "pg stat", "format": "json"}"#, &[]).unwrap();
     let status: Value = serde_json::from_slice(&status).unwrap();
     assert!(status.is_object());

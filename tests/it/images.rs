@@ -225,10 +225,63 @@ fn a_break_stops_and_a_panic_comes_back() {
     space.create("foo", 400 * MIB).features(Features::LAYERING).run().unwrap();
     let error = space.remove("foo").progress(|_, _| ControlFlow::Break(())).run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Stopped, "{error}");
+    assert_eq!(space.images().unwrap().len(), 1, "it is still listed");
+    for refused in [
+        space.open("foo").run().err(),
+        space.open("foo").read_only().snapshot("s").run().err(),
+        space.rename("foo", "bar").err(),
+        space.trash_move("foo", Duration::ZERO).err(),
+    ] {
+        let error = refused.unwrap();
+        let text = error.to_string();
+        assert!(
+            error.is_not_found() && text.contains("removal was interrupted") && text.contains("again"),
+            "{text}"
+        );
+    }
     let caught = std::panic::catch_unwind(|| space.remove("foo").progress(|_, _| panic!("mine")).run());
     assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "mine");
     space.remove("foo").run().unwrap();
     assert!(space.images().unwrap().is_empty());
+}
+
+#[test]
+fn a_name_that_is_several_is_explained() {
+    let (space, cluster) = (Space::new(), cluster());
+    for name in ["rbd/foo", "foo@s"] {
+        for refused in [
+            cluster.ioctx(name).err(),
+            space.open(name).run().err(),
+            space.open(name).start().wait().err(),
+            space.remove(name).run().err(),
+            space.rename(name, "bar").err(),
+            space.trash_move(name, Duration::ZERO).err(),
+        ] {
+            let error = refused.unwrap();
+            assert!(
+                error.is_not_found() && error.to_string().contains("rbd::krbd::ImageSpec parses"),
+                "{error}"
+            );
+        }
+    }
+    let error = space.open("nope").run().unwrap_err();
+    assert!(
+        error.to_string().ends_with("check the name, and the pool and namespace it was looked for in"),
+        "{error}"
+    );
+    for refused in [
+        cluster.ioctx("").err(),
+        space.open("").run().err(),
+        space.remove("").run().err(),
+        space.rename("", "bar").err(),
+        space.trash_move("", Duration::ZERO).err(),
+    ] {
+        let error = refused.unwrap();
+        assert!(
+            *error.kind() == ErrorKind::InvalidInput && error.to_string().contains("the name is empty"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

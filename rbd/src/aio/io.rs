@@ -200,12 +200,23 @@ impl Aio<'_> {
         operation: &'static str,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
     ) -> Op<T> {
-        let about = About { image: Arc::clone(self.image.label()), operation, range: None };
+        self.explained(operation, std::convert::identity, submit)
+    }
+
+    /// The same for one whose errors mean something special.
+    pub(crate) fn explained<T: 'static>(
+        self,
+        operation: &'static str,
+        explain: fn(Error) -> Error,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+    ) -> Op<T> {
+        let about = About { image: Arc::clone(self.image.label()), operation, range: None, explain };
         self.submit(about, false, submit)
     }
 
     fn about(self, operation: &'static str, offset: u64, len: u64) -> About {
-        About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)) }
+        let explain = std::convert::identity;
+        About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)), explain }
     }
 
     /// Checks the request and submits it. One with data has a limit to its length.

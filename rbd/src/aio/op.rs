@@ -46,6 +46,8 @@ pub(super) struct About {
     pub(super) operation: &'static str,
     /// Offset and length, for those that have some.
     pub(super) range: Option<(u64, u64)>,
+    /// What is known of the operation's errors without asking anybody.
+    pub(super) explain: fn(Error) -> Error,
 }
 
 impl About {
@@ -56,7 +58,7 @@ impl About {
             }
             None => Cow::Borrowed(self.operation),
         };
-        let error = Error::new(operation, self.image.object(), errno);
+        let error = (self.explain)(Error::new(operation, self.image.object(), errno));
         match self.range {
             Some((offset, _)) if errno == raw::aio::SHORT => error.with_detail(format!(
                 "the image became shorter than that meanwhile; what was read from offset {offset} on is dropped"

@@ -54,6 +54,10 @@ enum State {
 impl State {
     /// An image was not found.
     fn probe_namespace(parts: Parts, error: Error) -> State {
+        let error = match parts.hint() {
+            Some(hint) => error.with_detail(hint),
+            None => error,
+        };
         if !parts.ioctx.namespace().is_empty() {
             if let Ok(op) = parts.ioctx.raw().start_namespace_lookup() {
                 return State::ProbingNamespace { op, parts, error: Some(error) };
@@ -66,7 +70,8 @@ impl State {
 impl OpenImage<'_> {
     /// Begins to open it, and returns at once. `ioctx.open("foo").await` is short for it.
     ///
-    /// Dropping the image does not block, either: it is [closed in the background](Image::close_in_background).
+    /// Dropping the image does not block, either: it is [closed in the background](Image::close_in_background). Unlike
+    /// [`run`](Self::run) it does not find out whether the removal of an image that is not found was interrupted: that blocks.
     ///
     /// ```no_run
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -84,7 +89,12 @@ impl OpenImage<'_> {
     #[doc(alias = "rbd_aio_open_by_id")]
     #[doc(alias = "rbd_aio_open_by_id_read_only")]
     pub fn start(self) -> Opening {
-        let about = About { image: Arc::new(self.label()), operation: "open", range: None };
+        let about = About {
+            image: Arc::new(self.label()),
+            operation: "open",
+            range: None,
+            explain: std::convert::identity,
+        };
         let refused =
             |error| Opening { state: State::Failed(Some(error)), about: about.clone(), reasons: None };
         let parts = match self.check() {
@@ -204,7 +214,7 @@ impl Image {
     pub fn start_close(self) -> Closing {
         let (raw, ioctx, image) = self.into_parts();
         let reasons = Reasons::new(&ioctx);
-        let about = About { image, operation: "close", range: None };
+        let about = About { image, operation: "close", range: None, explain: std::convert::identity };
         Closing { op: raw.start_close(), about, reasons }
     }
 }

@@ -80,7 +80,7 @@ mod tests {
 
     fn wait_for<T>(future: impl Future<Output = Result<T>> + Unpin) -> Result<T> {
         let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
-        wait(future, &About { image, operation: "read", range: None })
+        wait(future, &About { image, operation: "read", range: None, explain: std::convert::identity })
     }
 
     fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {

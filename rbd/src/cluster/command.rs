@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::Cluster;
-use crate::error::{Error, Object, ObjectKind, Result};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::cluster::Target;
 
@@ -13,7 +14,8 @@ impl Cluster {
     /// Sends a command to the monitors: what the `ceph` command sends. Blocks up to the mon timeout.
     ///
     /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`; `input` is what the `ceph` command
-    /// takes by `-i`. The answer is the command's output. Where the cluster refuses, its own words are in the error.
+    /// takes by `-i`. The answer is the command's output. Where the cluster refuses, its own words are in the error; a command
+    /// that it does not know or understand is [`ErrorKind::InvalidInput`].
     ///
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
@@ -94,6 +96,8 @@ impl Cluster {
         let mark = self.log_mark();
         self.raw().command(to, &json, input).map_err(|(errno, said)| {
             let error = Error::new(operation, object(), errno).with_log(self.log_since(mark));
+            // A daemon that does not know or understand the command says this before it does anything.
+            let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }
         })
     }

@@ -227,7 +227,8 @@ mod tests {
         let whole = format!("{line}\nceph: librbd: rbd image foo already exists");
         assert_eq!(format!("{error:#}"), whole);
         assert_eq!(format!("{:#}", io::Error::from(error)), whole, "the inner error is given the flag");
-        let error = Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");
+        let error =
+            Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");
         assert_eq!(error.to_string(), "cannot open image 'a b': c d (EIO 5)");
     }
 

@@ -8,7 +8,7 @@ use super::{Image, Label};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
-use crate::names::c_string;
+use crate::names::{existing_name, spec_hint};
 use crate::raw;
 use crate::raw::image::By;
 
@@ -35,13 +35,22 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// What to say where the image is not found.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self.by {
+            By::Name => spec_hint(ObjectKind::Image, &self.name.to_string_lossy()),
+            By::Id => None,
+        }
+    }
+
     pub(crate) fn image(self, raw: raw::image::Image) -> Image {
         Image::new(raw, self.ioctx, self.label, self.read_only)
     }
 }
 
 impl IoCtx {
-    /// Opens an image by its name.
+    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::krbd::ImageSpec) parses
+    /// `pool/namespace/image@snapshot`.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -106,7 +115,10 @@ impl<'a> OpenImage<'a> {
             } else {
                 error
             };
-            parts.ioctx.blame_namespace("open an image in", error)
+            match parts.by {
+                By::Name => parts.ioctx.explain_missing("open an image in", self.name, error),
+                By::Id => error,
+            }
         })?;
         let image = parts.image(raw);
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
@@ -115,7 +127,7 @@ impl<'a> OpenImage<'a> {
     /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's id: librbd opens by name.
     pub(crate) fn check(&self) -> Result<Parts> {
         let object = || self.object();
-        let name = c_string("open", object, self.name)?;
+        let name = existing_name("open", object, self.name)?;
         let snapshot = match self.snapshot {
             None => None,
             Some(SnapshotRef::Name(name)) => Some(name),
@@ -124,10 +136,7 @@ impl<'a> OpenImage<'a> {
                 return Err(Error::invalid("open", object(), why));
             }
         };
-        if self.name.is_empty() || snapshot == Some("") {
-            return Err(Error::invalid("open", object(), "the name is empty"));
-        }
-        let snapshot = snapshot.map(|snapshot| c_string("open", object, snapshot)).transpose()?;
+        let snapshot = snapshot.map(|snapshot| existing_name("open", object, snapshot)).transpose()?;
         let (ioctx, by, read_only) = (self.ioctx.clone(), self.by, self.read_only);
         Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
     }

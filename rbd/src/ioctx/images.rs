@@ -6,7 +6,7 @@ use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
-use crate::names::{c_string, new_name};
+use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
 
 /// An image in a listing.
@@ -49,13 +49,13 @@ impl IoCtx {
     #[doc(alias = "rbd_rename")]
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let object = || self.image_object(from);
-        let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
+        let (c_from, c_to) = (existing_name("rename", object, from)?, new_name("rename", object, to)?);
         self.call("rename", object, || self.raw.rename(&c_from, &c_to)).map_err(|error| match error.kind() {
             ErrorKind::Exists => {
                 let why = format!("an image '{}' exists already; choose another name", self.spec(to));
                 error.with_detail(why)
             }
-            _ => error,
+            _ => self.explain_missing("rename an image in", from, error),
         })
     }
 
@@ -71,7 +71,7 @@ impl IoCtx {
 
 impl<'a> RemoveImage<'a> {
     /// Calls back with the objects removed so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`]; the image is left, damaged, and can be removed later.
+    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be done is to remove it again.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -81,7 +81,7 @@ impl<'a> RemoveImage<'a> {
     pub fn run(self) -> Result<()> {
         let RemoveImage { ioctx, name, progress } = self;
         let object = || ioctx.image_object(name);
-        let c_name = c_string("remove", object, name)?;
+        let c_name = existing_name("remove", object, name)?;
         ioctx
             .call("remove", object, || ioctx.raw.remove(&c_name, progress))
             .map_err(|error| explain(ioctx, name, error))
@@ -92,7 +92,7 @@ impl<'a> RemoveImage<'a> {
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
-        Some(Errno::ENOENT) => ioctx.blame_namespace("remove an image in", error),
+        Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", name, error),
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only().run() {
             Ok(image) => image.with_snapshots(error),
             Err(_) => error,

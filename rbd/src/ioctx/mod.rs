@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use crate::cluster::{Cluster, PoolUsage};
 use crate::errno::Errno;
-use crate::error::{Error, Object, ObjectKind, Result};
-use crate::names::c_string;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::names::{c_string, existing_name, spec_hint};
 use crate::raw::{self, late::Failure};
 
 pub use config::{ConfigOption, ConfigSource};
@@ -40,15 +40,22 @@ pub struct IoCtx {
 }
 
 impl Cluster {
-    /// A pool by its name, with the default namespace.
+    /// A pool by its name, with the default namespace. The name is the pool's alone: [`ImageSpec`](crate::krbd::ImageSpec)
+    /// parses `pool/namespace/image`.
     ///
     /// Implements: `rados_ioctx_create2`.
     #[doc(alias = "rados_ioctx_create")]
     #[doc(alias = "rados_ioctx_create2")]
     pub fn ioctx(&self, pool: &str) -> Result<IoCtx> {
         let object = || Object::new(ObjectKind::Pool, pool);
-        let c_pool = c_string("open", object, pool)?;
-        let id = self.call("open", object, || self.raw().pool_lookup(&c_pool))?;
+        let c_pool = existing_name("open", object, pool)?;
+        let id =
+            self.call("open", object, || self.raw().pool_lookup(&c_pool)).map_err(
+                |error| match spec_hint(ObjectKind::Pool, pool) {
+                    Some(hint) if error.is_not_found() => error.with_detail(hint),
+                    _ => error,
+                },
+            )?;
         self.open_ioctx(pool, id, "", c"")
     }
 
@@ -146,13 +153,23 @@ impl IoCtx {
         Error::new(operation, object, Errno::ENOENT)
     }
 
-    /// The error of a missing namespace, if that is why something in it was not found; else `error`.
-    pub(crate) fn blame_namespace(&self, operation: &'static str, error: Error) -> Error {
-        if error.errno() != Some(Errno::ENOENT) {
+    /// Why an image was not found, as librbd does not say: its namespace is missing, the name is not only a name, or its removal
+    /// did not come to its end. Other errors stay as they are.
+    pub(crate) fn explain_missing(&self, operation: &'static str, image: &str, error: Error) -> Error {
+        if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
             return error;
         }
         match self.check_namespace(operation) {
-            Err(missing) if missing.is_not_found() => missing,
+            Err(missing) if missing.is_not_found() => return missing,
+            _ => {}
+        }
+        if let Some(hint) = spec_hint(ObjectKind::Image, image) {
+            return error.with_detail(hint);
+        }
+        // librbd begins a removal by moving the image where only a removal finds it, and goes on listing it.
+        match self.raw.images() {
+            Ok(images) if images.iter().any(|(_, name)| name == image) => error
+                .with_detail("its removal was interrupted, and what is left cannot be used; remove it again"),
             _ => error,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
-use crate::names::{c_string, new_name};
+use crate::names::{c_string, existing_name, new_name};
 use crate::progress::Progress;
 use crate::raw::trash::{self as raw, RawTrashed};
 
@@ -74,8 +74,9 @@ impl IoCtx {
     #[doc(alias = "rbd_trash_move")]
     pub fn trash_move(&self, name: &str, delay: Duration) -> Result<()> {
         let object = || self.image_object(name);
-        let c_name = c_string("move to the trash", object, name)?;
+        let c_name = existing_name("move to the trash", object, name)?;
         self.call("move to the trash", object, || self.raw.trash_move(&c_name, delay.as_secs()))
+            .map_err(|error| self.explain_missing("move to the trash an image in", name, error))
     }
 
     /// The images in the trash, sorted by name.

@@ -1,10 +1,13 @@
 //! The same without waiting: operations as futures.
 //!
-//! Their errors carry librbd's number; where it says EINVAL, [`ImageMirroring::info`] tells whether the image is mirrored and
-//! in the role that it must have.
+//! librbd's EINVAL means that the image is not mirrored, or not in the role that it must have. Which of them, the calls that block
+//! find out by asking; these name both.
 
+use super::image::STILL_PRIMARY;
 use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Status};
 use crate::aio::Op;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind};
 
 impl ImageMirroring<'_> {
     /// Begins to [promote](Self::promote) the image, and returns at once.
@@ -12,7 +15,7 @@ impl ImageMirroring<'_> {
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]
     pub fn start_promote(self, force: bool) -> Op<()> {
-        self.image.aio().about_image("promote", |raw| Ok(raw.aio_mirror_promote(force)?))
+        self.image.aio().explained("promote", not_secondary, |raw| Ok(raw.aio_mirror_promote(force)?))
     }
 
     /// Begins to [demote](Self::demote) the image, and returns at once.
@@ -20,7 +23,7 @@ impl ImageMirroring<'_> {
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
     pub fn start_demote(self) -> Op<()> {
-        self.image.aio().about_image("demote", |raw| Ok(raw.aio_mirror_demote()?))
+        self.image.aio().explained("demote", not_primary, |raw| Ok(raw.aio_mirror_demote()?))
     }
 
     /// Begins to ask whether it is mirrored, and whether it is primary: see [`info`](Self::info).
@@ -60,6 +63,28 @@ impl CreateSnapshot<'_> {
     pub fn start(self) -> Op<u64> {
         let CreateSnapshot { image, quiesce } = self;
         let operation = "make a snapshot for mirroring of";
-        image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
+        image.aio().explained(operation, not_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
+    }
+}
+
+fn not_primary(error: Error) -> Error {
+    not_mirrored_or(error, "is not primary")
+}
+
+fn not_secondary(error: Error) -> Error {
+    match error.errno() {
+        Some(Errno::EBUSY) => error.with_detail(STILL_PRIMARY),
+        _ => not_mirrored_or(error, "is primary already"),
+    }
+}
+
+fn not_mirrored_or(error: Error, role: &str) -> Error {
+    match error.errno() {
+        // The image is there, for it is open.
+        Some(Errno::ENOENT) => error.with_kind(ErrorKind::MirroringDisabled),
+        Some(Errno::EINVAL) => {
+            error.with_detail(format!("it is not mirrored, or {role}; `mirroring().info()` tells which"))
+        }
+        _ => error,
     }
 }

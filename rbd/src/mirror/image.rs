@@ -61,7 +61,8 @@ impl<'a> ImageMirroring<'a> {
     }
 
     /// Makes this copy the primary one, which can be written. The other one must have been demoted and that replicated to
-    /// here; otherwise the image is [busy](ErrorKind::Busy).
+    /// here; otherwise the image is [busy](ErrorKind::Busy). In the moments right after that it can be
+    /// [read-only](ErrorKind::ReadOnly) instead, while the daemon here still has hold of it: try again on either.
     ///
     /// `force` does not ask the other copy: when its cluster is lost. When that comes back, both are primary, and one must be
     /// demoted and [resynced](Self::resync).
@@ -174,9 +175,7 @@ impl<'a> ImageMirroring<'a> {
     fn explain(self, error: Error, role: Role) -> Error {
         if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
             return match error.kind() {
-                ErrorKind::Busy { .. } if role == Role::Secondary => error.with_detail(
-                    "another copy is still primary; demote it first and wait until that is replicated, or promote by force",
-                ),
+                ErrorKind::Busy { .. } if role == Role::Secondary => error.with_detail(STILL_PRIMARY),
                 _ => error,
             };
         }
@@ -199,6 +198,10 @@ impl<'a> ImageMirroring<'a> {
         }
     }
 }
+
+/// Why an image cannot be promoted yet.
+pub(super) const STILL_PRIMARY: &str =
+    "another copy is still primary; demote it first and wait until that is replicated, or promote by force";
 
 /// Which role an image must have for an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -120,6 +120,14 @@ fn the_same_without_waiting() {
     let foo = image.mirroring();
     let error = foo.start_demote().wait().unwrap_err();
     assert_eq!((error.errno(), error.operation()), (Some(Errno::EINVAL), "demote"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("cannot demote image '") && text.contains("is not mirrored, or is not primary"),
+        "{text}"
+    );
+    disabled(foo.start_promote(false).wait());
+    let text = foo.create_snapshot().start().wait().unwrap_err().to_string();
+    assert!(text.contains("is not mirrored, or is not primary"), "{text}");
     assert_eq!(foo.start_info().wait().unwrap(), foo.info().unwrap());
     foo.enable(ImageMode::Snapshot).unwrap();
     let id = foo.create_snapshot().start().wait().unwrap();

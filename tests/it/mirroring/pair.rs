@@ -125,7 +125,7 @@ fn a_copy_is_no_primary(there: &Site, name: &str, mode: ImageMode) {
     let error = copy.mirroring().promote(false).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("still primary"), "{error}");
     let error = copy.mirroring().start_promote(false).wait().unwrap_err();
-    assert!(error.is_busy(), "{error}");
+    assert!(error.is_busy() && error.to_string().contains("still primary"), "{error}");
 }
 
 /// The copy there becomes primary, and what is written to it comes back.
