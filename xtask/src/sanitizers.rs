@@ -46,15 +46,45 @@ const MODULES: &[&str] = &[
 
 const LIB: &[&str] = &["--package", "rbd", "--lib"];
 const IT: &[&str] = &["--test", "it"];
-const LEAK: &str = "LeakSanitizer: detected memory leaks";
+const LEAK: &str = "Direct leak of ";
 
 /// The unit test of a panic that panics again while it is dropped: that one is forgotten, by design.
 const FORGETS_ON_PURPOSE: &str = "a_panic_whose_own_drop_panics";
 /// Leaks an image on purpose: the canary among the integration tests, which shows that leaks through librbd are seen.
 const FORGETFUL: &str = "ownership::a_forgotten_image_leaks_and_nothing_else";
 
+/// What must be caught: its test, and a report with this heading whose stack has all these functions in it.
+struct Canary {
+    tests: &'static [&'static str],
+    name: &'static str,
+    heading: &'static str,
+    stack: &'static [&'static str],
+}
+
+const CANARIES: &[Canary] = &[
+    Canary {
+        tests: LIB,
+        name: "raw::canary::canary_reads_freed_memory",
+        heading: "AddressSanitizer: heap-use-after-free",
+        stack: &["raw::canary::canary_reads_freed_memory"],
+    },
+    Canary {
+        tests: LIB,
+        name: "raw::canary::canary_leaks",
+        heading: LEAK,
+        stack: &["raw::canary::canary_leaks"],
+    },
+    // Memory that librbd allocated, when this test opened the image.
+    Canary { tests: IT, name: FORGETFUL, heading: LEAK, stack: &["rbd_open", FORGETFUL] },
+];
+
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
+    if args.loom {
+        setup::ensure(&[Purpose::Build], args.consent)?;
+    } else {
+        nightly()?;
+        setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
+    }
     ui::step("every order of a completion and its future (loom)");
     let mut loom = cmd::cargo(["test", "--package", "rbd", "--lib", "--", "in_every_order", "at_once"]);
     loom.env("RUSTFLAGS", "--cfg loom")
@@ -66,24 +96,47 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 
     ui::step("AddressSanitizer catches the canaries");
-    for (tests, canary, verdict) in [
-        (LIB, "canary_reads_freed_memory", "AddressSanitizer: heap-use-after-free"),
-        (LIB, "canary_leaks", LEAK),
-        (IT, FORGETFUL, LEAK),
-    ] {
-        let mut command = sanitized(&[tests, &["--", canary]].concat());
+    for canary in CANARIES {
+        let mut command = sanitized(&[canary.tests, &["--", "--exact", canary.name]].concat());
+        // The exact unwinder: the quick one, which all other tests have, passes over functions without frame pointer.
+        command.env("ASAN_OPTIONS", "fast_unwind_on_malloc=0");
         let output = command.output().with_context(|| format!("cannot start `{}`", cmd::line(&command)))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() || !said.contains(verdict) {
-            bail!("the sanitizer did not say `{verdict}` about {canary}:\n{said}");
+        let Canary { name, heading, stack, .. } = canary;
+        if output.status.success() || !reports(&said, heading, stack) {
+            bail!("the sanitizer did not report `{heading}` of {} for {name}:\n{said}", stack.join(" in "));
         }
-        println!("{canary}: {verdict}");
+        println!("{name}: caught");
     }
 
     ui::step("the unsafe code of rbd under AddressSanitizer");
     run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", FORGETS_ON_PURPOSE]].concat()))?;
     ui::step("the integration tests on a real cluster under AddressSanitizer");
     run_some(&mut sanitized(&[IT, &["--", "--skip", FORGETFUL], MODULES].concat()))
+}
+
+/// Fails if there is no nightly compiler. Rustup may be set up to fetch one by itself, but not without a word.
+fn nightly() -> Result<()> {
+    let installed = cmd::read(&mut cmd::command("rustup", ["toolchain", "list"])).context(
+        "sanitizers need the nightly compiler of rustup (https://rustup.rs); \
+         the loom models alone do not: cargo xtask sanitizers --loom",
+    )?;
+    // Not one of a certain day, which has another name.
+    if !installed.lines().any(|line| line.starts_with(&format!("nightly-{TARGET}"))) {
+        bail!(
+            "sanitizers need the nightly compiler: rustup toolchain install nightly --profile minimal\n\
+             the loom models alone do not: cargo xtask sanitizers --loom"
+        );
+    }
+    Ok(())
+}
+
+/// Whether one report has this heading and all these functions in its stack. Reports have a blank line between them.
+fn reports(said: &str, heading: &str, stack: &[&str]) -> bool {
+    said.split("\n\n").filter(|report| report.contains(heading)).any(|report| {
+        let frames: Vec<_> = report.lines().filter(|line| line.trim_start().starts_with('#')).collect();
+        stack.iter().all(|function| frames.iter().any(|frame| frame.contains(function)))
+    })
 }
 
 fn sanitized(args: &[&str]) -> Command {
@@ -111,4 +164,19 @@ fn run_some(command: &mut Command) -> Result<()> {
         bail!("`{}` failed: {status}, {passed} tests passed", cmd::line(command));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_only_with_all_functions_in_one_stack() {
+        let said = "Direct leak of 64 byte(s)\n    #0 0x1 in malloc\n    #1 0x2 in rbd_open (librbd.so.1)\n\n\
+                    Direct leak of 12 byte(s)\n    #0 0x1 in malloc\n    #1 0x2 in it::forgets it.rs:1\n\n\
+                    caused by: it::forgets rbd_open\n";
+        assert!(reports(said, LEAK, &["rbd_open"]) && reports(said, LEAK, &["it::forgets"]));
+        assert!(!reports(said, LEAK, &["rbd_open", "it::forgets"]));
+        assert!(!reports(said, "heap-use-after-free", &["rbd_open"]));
+    }
 }
