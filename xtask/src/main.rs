@@ -14,6 +14,7 @@ mod fuzz;
 mod msrv;
 mod package;
 mod sanitizers;
+mod scratch;
 mod setup;
 mod tally;
 mod test;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
 use crate::{cmd, ui};
 
@@ -36,10 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     cmd::run(&mut pack)?;
 
-    let home = tempfile::Builder::new()
-        .prefix("rbd-package.")
-        .tempdir()
-        .context("cannot make a temporary directory")?;
+    let home = Scratch::new("rbd-package")?;
     for package in &published {
         unpack(package, home.path())?;
     }

@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::scratch::{MARK, Scratch};
 use crate::setup::{self, Consent, Purpose};
 use crate::tally::Tally;
 use crate::{cmd, ui};
-
-/// Every process of a run carries this variable, so that one that outlives the run can be told from anybody else's.
-const MARK: &str = "RBD_XTASK_RUN";
 
 /// How long daemons may take to end after the run.
 const GRACE: Duration = Duration::from_secs(10);
@@ -86,10 +84,8 @@ fn run_once(cargo_test: &[String], mask: Option<&str>) -> Result<()> {
 
     ui::step("running the tests on one cluster");
     let started = Instant::now();
-    let home = tempfile::Builder::new()
-        .prefix("rbd-test.")
-        .tempdir()
-        .context("cannot make a temporary directory")?;
+    let home = Scratch::new("rbd-test")?;
+    // Every process of the run carries it, so that one that outlives the run can be told from anybody else's.
     let mark = home.path().display().to_string();
     let mut tests = cmd::cargo(["run", "--quiet", "--package", "rbd-testcluster", "--", "run"]);
     if mask == Some(DATA_POOL) {
