@@ -39,6 +39,8 @@ const STEPS: &[Step] = &[
         name: "clippy",
         make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
     },
+    // As the demo builds them.
+    Step { name: "lean", make: || Ok(cargo(["check", "--no-default-features", "--examples"])) },
     Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
     // As docs.rs builds: without any Ceph library.
     Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
