@@ -1,6 +1,7 @@
 //! `cargo bench --bench overhead`: what this library adds to an operation, without a cluster.
 //!
-//! Completions are stubs, and everything happens on one thread: no librbd, no network, no contention. Subtract `stub`.
+//! Completions are stubs: no librbd, no network. Subtract `stub` from what happens on one thread, and `stub-cross-thread` from
+//! `cross-thread`, where another thread ends the operation and its wake unparks this one, as it is with librbd.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -10,9 +11,10 @@ mod stub;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
@@ -26,6 +28,26 @@ impl Wake for Task {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A thread that ends operations, and then does something. It goes with its sender.
+fn finisher(then: impl Fn() + Send + 'static) -> mpsc::Sender<stub::Pending> {
+    let (sender, receiver) = mpsc::channel::<stub::Pending>();
+    thread::spawn(move || {
+        for pending in receiver {
+            pending.end(black_box(7));
+            then();
+        }
+    });
+    sender
 }
 
 fn main() {
@@ -69,6 +91,40 @@ fn main() {
             let (operation, pending) = stub::submit(counter);
             drop(operation);
             pending.end(black_box(7));
+        });
+    });
+
+    let ended = Arc::new(AtomicBool::new(false));
+    let (flag, here) = (Arc::clone(&ended), thread::current());
+    let bare = finisher(move || {
+        flag.store(true, Ordering::Release);
+        here.unpark();
+    });
+    group.bench_function("stub-cross-thread", |bencher| {
+        bencher.iter(|| {
+            bare.send(stub::bare()).unwrap();
+            while !ended.swap(false, Ordering::Acquire) {
+                thread::park();
+            }
+        });
+    });
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let finisher = finisher(|| ());
+    group.bench_function("cross-thread", |bencher| {
+        bencher.iter(|| {
+            let (operation, pending) = stub::submit(counter);
+            let mut operation = pin!(operation);
+            assert_eq!(operation.as_mut().poll(&mut context), Poll::Pending);
+            finisher.send(pending).unwrap();
+            let result = loop {
+                thread::park();
+                if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
+                    break result;
+                }
+            };
+            assert_eq!(result, Ok(7));
         });
     });
 

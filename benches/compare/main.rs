@@ -1,49 +1,69 @@
 //! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`, paired.
 //!
-//! All engines do the same work on one image, in turns, for several rounds: what disturbs the machine for a while disturbs
-//! all of them. A figure is the median over the rounds; a ratio is the median of the rounds' ratios, with their quartiles.
+//! Every engine is a process of its own with an image of its own, and all do the same work, in turns, for several rounds:
+//! what disturbs the machine for a while disturbs all of them. A figure is the median over the rounds; a ratio is the median
+//! of the rounds' ratios, with their quartiles. Allocations are counted afterwards, in a round of their own.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
-mod others;
+mod counters;
+mod engine;
+mod goals;
+mod plot;
+mod program;
 mod report;
+mod worker;
 
 #[path = "../loops/mod.rs"]
 mod loops;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use engine::Engine;
 use loops::work::{Kind, Work};
-use loops::{ours, raw};
-use rbd::{Cluster, Queue};
+use report::{Row, Sample};
+use worker::Way;
 
-/// What one engine did in one round.
-#[derive(Clone, Copy)]
-pub struct Sample {
-    /// Operations a second.
-    pub iops: f64,
-    /// Processor time an operation in microseconds, of all threads of the client.
-    pub cpu: f64,
+const SIZE: u64 = 64 << 20;
+
+/// What all operations of a comparison have in common.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Job {
+    #[arg(long, value_enum, default_value_t = Kind::Read, global = true)]
+    kind: Kind,
+    /// One block behind the other, instead of at random
+    #[arg(long, global = true)]
+    sequential: bool,
+    /// Bytes of an operation
+    #[arg(long, default_value_t = 4096, global = true)]
+    block: usize,
+    /// Operations in flight
+    #[arg(long, default_value_t = 32, global = true)]
+    depth: usize,
+}
+
+impl Job {
+    fn order(&self) -> &'static str {
+        if self.sequential { "sequential" } else { "random" }
+    }
+
+    fn work(&self, count: usize) -> Work {
+        Work::new(self.kind, !self.sequential, SIZE, self.block, self.depth, count)
+    }
 }
 
 #[derive(Parser)]
 struct Args {
+    #[command(flatten)]
+    job: Job,
     /// Rounds that count; one more comes first to warm up
     #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Operations a round and engine
     #[arg(long, default_value_t = 10_000)]
     operations: usize,
-    #[arg(long, default_value_t = 32)]
-    depth: usize,
-    #[arg(long, default_value_t = 4096)]
-    block: usize,
-    #[arg(long, value_enum, default_value_t = Kind::Read)]
-    kind: Kind,
-    /// Only what runs in this process: no fio, python3 and rbd
+    /// Only the loops of this library and those in C: no fio, python3 and rbd
     #[arg(long)]
     own: bool,
     /// Where the table and the plots go; only standard output without
@@ -52,58 +72,76 @@ struct Args {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
 }
 
-type Measure = Box<dyn FnMut(&Arc<Work>) -> Sample>;
-type Engine = (&'static str, Measure);
-
-/// Measures a loop that runs in this process.
-fn here(mut run: impl FnMut(&Arc<Work>) + 'static) -> Measure {
-    Box::new(move |work| {
-        let (start, cpu) = (Instant::now(), raw::cpu_time());
-        run(work);
-        let count = work.offsets.len() as f64;
-        let (elapsed, cpu) = (start.elapsed(), raw::cpu_time() - cpu);
-        Sample { iops: count / elapsed.as_secs_f64(), cpu: cpu.as_secs_f64() * 1e6 / count }
-    })
+/// What this program does as a child of itself, so that the parent stays small and each engine is measured alone.
+#[derive(Subcommand)]
+#[command(hide = true)]
+enum Role {
+    /// Makes images and fills them
+    Prepare { conf: PathBuf, images: Vec<String> },
+    /// Removes them
+    Remove { conf: PathBuf, images: Vec<String> },
+    /// Runs as many operations as each line of standard input says, and tells what it took
+    Work { conf: PathBuf, image: String, way: Way },
 }
 
 fn main() {
     let args = Args::parse();
+    match &args.role {
+        None => compare(&args),
+        Some(Role::Prepare { conf, images }) => worker::prepare(conf, images),
+        Some(Role::Remove { conf, images }) => worker::remove(conf, images),
+        Some(Role::Work { conf, image, way }) => worker::work(conf, image, *way, &args.job),
+    }
+}
+
+fn compare(args: &Args) {
     let conf = match std::env::var_os("CEPH_CONF") {
         Some(conf) => PathBuf::from(conf),
         None => rbd_testcluster::shared().conf().to_owned(),
     };
-    let connect = || Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
-    let pool = connect().ioctx("rbd").unwrap();
-    let (size, name) = (64 << 20, format!("bench-{}", std::process::id()));
-    pool.create(&name, size).run().unwrap();
-    let image = pool.open(&name).run().unwrap();
-    image.write_same(0, size, &[0x5A; 4096]).unwrap();
-    let image = Arc::new(image);
+    let names = engine::names(&args.job, args.own);
+    let images: Vec<String> = names.iter().map(|name| image_of(name)).collect();
+    engine::child("prepare", &conf, &images);
+    let samples = rounds(args, &conf, &names);
+    let counts = names.iter().map(|name| {
+        let counters = counters::Counters::new();
+        let mut engine = Engine::start(name, &args.job, &conf, &image_of(name), Some(&counters));
+        counters.per_operation(&mut engine, args.job.depth, args.operations)
+    });
+    let rows: Vec<Row> = names
+        .iter()
+        .zip(samples)
+        .zip(counts.collect::<Vec<_>>())
+        .map(|((name, samples), counts)| Row { name, samples, counts })
+        .collect();
+    engine::child("remove", &conf, &images);
 
-    // Each has a connection of its own.
-    let mut queue =
-        Queue::new(connect().ioctx("rbd").unwrap().open(&name).run().unwrap(), args.depth).unwrap();
-    let futures = Arc::new(connect().ioctx("rbd").unwrap().open(&name).run().unwrap());
-    let mut callbacks = raw::Twin::open(&conf, "rbd", &name, false);
-    let mut polling = raw::Twin::open(&conf, "rbd", &name, true);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut engines: Vec<Engine> = vec![
-        ("C, callbacks", here(move |work| callbacks.run(work))),
-        ("C, queue", here(move |work| polling.run(work))),
-        ("rbd, futures", here(move |work| ours::futures(&runtime, &futures, work))),
-        ("rbd, queue", here(move |work| ours::queue(&mut queue, work))),
-    ];
-    if args.depth == 1 {
-        let image = Arc::clone(&image);
-        engines.push(("rbd, blocking", here(move |work| ours::blocking(&image, work))));
+    let Job { kind, block, depth, .. } = args.job;
+    let title = format!(
+        "{} {kind:?}, {block} bytes, depth {depth}: {} rounds of {} operations",
+        args.job.order(),
+        args.rounds,
+        args.operations
+    );
+    let mut text = report::table(&title, &rows);
+    if kind == Kind::Read && block == 4096 && depth == 32 && !args.own {
+        text += &goals::table(&rows);
     }
-    if !args.own {
-        engines.extend(others::engines(&conf, &name, args.kind));
+    println!("{text}");
+    if let Some(folder) = &args.report {
+        let stem = format!("{}-{}-{block}-{depth}", args.job.order(), kind.name());
+        report::write(folder, &stem, &text, &title, &rows);
     }
+}
 
-    let work = Arc::new(Work::new(args.kind, true, size, args.block, args.depth, args.operations));
+/// The samples of each engine.
+fn rounds(args: &Args, conf: &Path, names: &[&str]) -> Vec<Vec<Sample>> {
+    let mut engines: Vec<Engine> =
+        names.iter().map(|name| Engine::start(name, &args.job, conf, &image_of(name), None)).collect();
     let mut samples = vec![Vec::new(); engines.len()];
     for round in 0..=args.rounds {
         // Forwards and backwards, so that nobody always has the same neighbour before it.
@@ -112,24 +150,15 @@ fn main() {
             _ => (0..engines.len()).rev().collect(),
         };
         for which in order {
-            let sample = engines[which].1(&work);
+            let sample = engines[which].run(args.operations);
             if round > 0 {
                 samples[which].push(sample);
             }
         }
     }
-    let names: Vec<&str> = engines.iter().map(|(name, _)| *name).collect();
-    let title = format!(
-        "random {:?}, {} bytes, depth {}: {} rounds of {} operations",
-        args.kind, args.block, args.depth, args.rounds, args.operations
-    );
-    let text = report::table(&title, &names, &samples);
-    println!("{text}");
-    if let Some(folder) = args.report {
-        let stem = format!("{:?}-{}-{}", args.kind, args.block, args.depth).to_lowercase();
-        report::write(&folder, &stem, &text, &title, &names, &samples);
-    }
-    drop(engines);
-    Arc::into_inner(image).expect("the last").close().unwrap();
-    pool.remove(&name).run().unwrap();
+    samples
+}
+
+fn image_of(engine: &str) -> String {
+    format!("bench-{}-{}", std::process::id(), engine.replace([',', ' '], ""))
 }

@@ -1,74 +1,96 @@
-//! Tables and plots of the samples.
+//! Samples, and the table of them.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::Sample;
+use super::counters::Counts;
+use super::plot;
+
+/// What one engine did in one round.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// Operations a second.
+    pub iops: f64,
+    /// Processor time an operation in microseconds, of all threads of the client.
+    pub cpu: f64,
+    /// The most memory that the process ever had, in bytes.
+    pub peak: u64,
+}
+
+impl Sample {
+    pub fn line(&self) -> String {
+        format!("{} {} {}", self.iops, self.cpu, self.peak)
+    }
+
+    pub fn from_line(line: &str) -> Sample {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [iops, cpu, peak] = words[..] else { panic!("a worker said {line:?}") };
+        let number = |word: &str| word.parse().expect("a number");
+        Sample { iops: number(iops), cpu: number(cpu), peak: peak.parse().expect("a number") }
+    }
+}
+
+/// All that is known of an engine.
+pub struct Row<'a> {
+    pub name: &'a str,
+    pub samples: Vec<Sample>,
+    pub counts: Counts,
+}
 
 /// Lower quartile, median and upper quartile.
-fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
+pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
     [at(0.25), at(0.5), at(0.75)]
 }
 
+/// Of the ratios of all rounds.
+pub fn ratio(ours: &Row, theirs: &Row, what: fn(&Sample) -> f64) -> [f64; 3] {
+    quartiles(ours.samples.iter().zip(&theirs.samples).map(|(ours, theirs)| what(ours) / what(theirs)))
+}
+
+pub fn spread([low, mid, high]: [f64; 3]) -> String {
+    format!("{mid:.3} ({low:.3} – {high:.3})")
+}
+
 /// Each engine, and its ratio to the C twin of its kind: the queue's to the C queue, all others' to the C callbacks.
-pub fn table(title: &str, names: &[&str], samples: &[Vec<Sample>]) -> String {
-    let mut text = format!("{title}\n\n");
-    text +=
-        "| engine | IOPS | CPU µs/op | against | IOPS ratio | CPU ratio |\n|---|---:|---:|---|---:|---:|\n";
-    for (which, name) in names.iter().enumerate() {
-        let twin = usize::from(*name == "rbd, queue");
-        let [_, iops, _] = quartiles(samples[which].iter().map(|sample| sample.iops));
-        let [_, cpu, _] = quartiles(samples[which].iter().map(|sample| sample.cpu));
-        let pairs = || samples[which].iter().zip(&samples[twin]);
-        let [low, mid, high] = quartiles(pairs().map(|(own, c)| own.iops / c.iops));
-        let iops_ratio = format!("{mid:.3} ({low:.3} – {high:.3})");
-        let [low, mid, high] = quartiles(pairs().map(|(own, c)| own.cpu / c.cpu));
-        let cpu_ratio = format!("{mid:.3} ({low:.3} – {high:.3})");
-        let against = names[twin];
-        let _ = writeln!(text, "| {name} | {iops:.0} | {cpu:.1} | {against} | {iops_ratio} | {cpu_ratio} |");
+pub fn table(title: &str, rows: &[Row]) -> String {
+    let mut text = format!("## {title}\n\n");
+    text += "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n";
+    text += "|---|---:|---:|---:|---:|---:|---|---:|---:|\n";
+    for row in rows {
+        let twin = &rows[usize::from(row.name.starts_with("rbd, queue"))];
+        let [_, iops, _] = quartiles(row.samples.iter().map(|sample| sample.iops));
+        let [_, cpu, _] = quartiles(row.samples.iter().map(|sample| sample.cpu));
+        let peak =
+            row.samples.iter().map(|sample| sample.peak).max().unwrap_or(0) as f64 / f64::from(1 << 20);
+        let Counts { allocations, bytes } = row.counts;
+        let (kib, against) = (bytes / 1024.0, twin.name);
+        let iops_ratio = spread(ratio(row, twin, |sample| sample.iops));
+        let cpu_ratio = spread(ratio(row, twin, |sample| sample.cpu));
+        let _ = writeln!(
+            text,
+            "| {} | {iops:.0} | {cpu:.1} | {allocations:.1} | {kib:.1} | {peak:.0} | {against} | {iops_ratio} | {cpu_ratio} |",
+            row.name
+        );
     }
     text
 }
 
-pub fn write(folder: &Path, stem: &str, table: &str, title: &str, names: &[&str], samples: &[Vec<Sample>]) {
+/// The table and its plots, as files.
+pub fn write(folder: &Path, stem: &str, table: &str, title: &str, rows: &[Row]) {
     fs::create_dir_all(folder).expect("the report's folder");
-    fs::write(folder.join(format!("{stem}.md")), table).expect("the table");
-    for (what, of) in [("iops", (|s| s.iops) as fn(&Sample) -> f64), ("cpu", |s| s.cpu)] {
-        let rows: Vec<_> = samples.iter().map(|samples| quartiles(samples.iter().map(of))).collect();
-        let unit = if what == "iops" { "operations a second" } else { "µs of processor time an operation" };
-        let plot = bars(&format!("{title} ({unit})"), names, &rows);
-        fs::write(folder.join(format!("{stem}-{what}.svg")), plot).expect("the plot");
+    let mut text = table.to_owned();
+    for (what, unit, of) in [
+        ("iops", "operations a second", (|sample| sample.iops) as fn(&Sample) -> f64),
+        ("cpu", "µs of processor time an operation", |sample| sample.cpu),
+    ] {
+        let bars: Vec<_> = rows.iter().map(|row| (row.name, quartiles(row.samples.iter().map(of)))).collect();
+        let file = format!("{stem}-{what}.svg");
+        let _ = writeln!(text, "\n![{unit}]({file})");
+        fs::write(folder.join(file), plot::bars(&format!("{title} ({unit})"), &bars)).expect("a plot");
     }
-}
-
-/// Bars of medians, with whiskers from quartile to quartile.
-fn bars(title: &str, names: &[&str], rows: &[[f64; 3]]) -> String {
-    let most = rows.iter().map(|row| row[2]).fold(f64::MIN_POSITIVE, f64::max);
-    let x = |value: f64| 120.0 + value / most * 480.0;
-    let height = 40 + rows.len() * 28;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"{height}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"8\" y=\"20\">{title}</text>\n"
-    );
-    for (row, (name, [low, mid, high])) in names.iter().zip(rows).enumerate() {
-        let y = 36 + row * 28;
-        let color = if name.starts_with("rbd,") { "#b7410e" } else { "#8899aa" };
-        let (start, end, middle) = (x(0.0), x(*mid), y + 10);
-        let _ = writeln!(
-            svg,
-            "<text x=\"8\" y=\"{}\">{name}</text>\n<rect x=\"{start:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" \
-             fill=\"{color}\"/>\n<path d=\"M{:.1} {middle}H{:.1}\" stroke=\"black\"/>\n<text x=\"{:.1}\" y=\"{}\">{mid:.1}</text>",
-            y + 14,
-            end - start,
-            x(*low),
-            x(*high),
-            x(*high) + 6.0,
-            y + 14
-        );
-    }
-    svg + "</svg>\n"
+    fs::write(folder.join(format!("{stem}.md")), text).expect("the table");
 }

@@ -137,7 +137,7 @@ fn main() {
     let rig = RefCell::new(None);
     for &Run { kinds, random, block, label, depths } in RUNS {
         for (&kind, &depth) in kinds.iter().flat_map(|kind| depths.iter().map(move |depth| (kind, depth))) {
-            let access = format!("{kind:?}").to_lowercase();
+            let access = kind.name();
             let order = if random { "random" } else { "sequential" };
             let mut group = criterion.benchmark_group(format!("{access}-{order}/{label}/depth-{depth}"));
             group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(block as u64));

@@ -18,6 +18,17 @@ pub enum Kind {
     Mixed,
 }
 
+impl Kind {
+    /// As on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Read => "read",
+            Kind::Write => "write",
+            Kind::Mixed => "mixed",
+        }
+    }
+}
+
 impl Work {
     /// `count` operations of `block` bytes on an image of `size` bytes.
     pub fn new(kind: Kind, random: bool, size: u64, block: usize, depth: usize, count: usize) -> Work {

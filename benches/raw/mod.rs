@@ -4,6 +4,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::path::Path;
+use std::process::Child;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -75,21 +76,44 @@ impl Drop for Twin {
 
 /// The processor time of this process so far, in user and system mode, over all its threads.
 pub fn cpu_time() -> Duration {
-    usage(libc::RUSAGE_SELF)
+    time_of(&usage())
 }
 
-/// The same of all its children that have ended.
-pub fn cpu_time_of_children() -> Duration {
-    usage(libc::RUSAGE_CHILDREN)
+/// The most memory that this process ever had, in bytes.
+pub fn peak_memory() -> u64 {
+    peak_of(&usage())
 }
 
-fn usage(who: c_int) -> Duration {
-    // SAFETY: a struct of integers; zeros are valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+/// Waits for the end of a child: whether it was one with success, its processor time, and the most memory it had in bytes,
+/// each with that of its own children.
+pub fn wait(child: Child) -> (bool, Duration, u64) {
+    let (mut status, mut usage) = (0, zeroed());
+    // SAFETY: out pointers live through the call. The child is taken, so nobody else waits for it.
+    let code = unsafe { libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, &raw mut usage) };
+    assert!(code > 0, "wait4: {}", std::io::Error::last_os_error());
+    (libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, time_of(&usage), peak_of(&usage))
+}
+
+fn usage() -> libc::rusage {
+    let mut usage = zeroed();
     // SAFETY: the out pointer lives through the call.
-    assert_eq!(unsafe { libc::getrusage(who, &raw mut usage) }, 0);
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+    usage
+}
+
+fn zeroed() -> libc::rusage {
+    // SAFETY: a struct of integers; zeros are valid.
+    unsafe { std::mem::zeroed() }
+}
+
+fn time_of(usage: &libc::rusage) -> Duration {
     let time = |time: libc::timeval| {
         Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
     };
     time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// Linux counts it in KiB.
+fn peak_of(usage: &libc::rusage) -> u64 {
+    usage.ru_maxrss as u64 * 1024
 }

@@ -44,6 +44,9 @@ extern "C" fn rbd_aio_release(completion: rbd_completion_t) {
 /// The other end of an operation in flight.
 pub struct Pending(rbd_completion_t);
 
+// SAFETY: librbd ends operations on threads of its own; nothing here belongs to a thread.
+unsafe impl Send for Pending {}
+
 impl Pending {
     /// The operation ends, on this thread.
     pub fn end(self, result: isize) {

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a report.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::setup::{self, Consent, Purpose};
 use crate::{cmd, ui};
@@ -11,7 +13,7 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// The folder for tables and plots
+    /// The folder for the report: its text is README.md there, beside its plots
     #[arg(long, default_value = "target/bench-report")]
     report: PathBuf,
     /// Rounds of each comparison
@@ -22,30 +24,87 @@ pub(crate) struct Args {
     real: bool,
 }
 
-/// What is compared: kind, bytes of a block, operations in flight, operations a round.
-const RUNS: &[(&str, u32, u32, u32)] = &[
-    ("read", 4096, 32, 10_000),
-    ("read", 4096, 1, 2_000),
-    ("read", 4096, 128, 10_000),
-    ("write", 4096, 32, 10_000),
-    ("mixed", 4096, 32, 10_000),
-    ("read", 4 << 20, 4, 100),
-    ("write", 4 << 20, 4, 100),
+struct Run {
+    kind: &'static str,
+    sequential: bool,
+    /// Bytes of an operation.
+    block: u32,
+    /// Operations in flight.
+    depth: u32,
+    /// Operations a round.
+    operations: u32,
+}
+
+const fn random(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
+    Run { kind, sequential: false, block, depth, operations }
+}
+
+const fn sequential(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
+    Run { kind, sequential: true, block, depth, operations }
+}
+
+const RUNS: &[Run] = &[
+    random("read", 4096, 32, 10_000),
+    random("read", 4096, 1, 2_000),
+    random("read", 4096, 128, 10_000),
+    random("write", 4096, 32, 5_000),
+    random("mixed", 4096, 32, 5_000),
+    sequential("read", 4 << 20, 4, 100),
+    sequential("write", 4 << 20, 4, 100),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Cluster, Purpose::Differential, Purpose::Bench], args.consent)?;
-    for (kind, block, depth, operations) in RUNS {
-        ui::step(&format!("{kind}, {block} bytes, depth {depth}"));
+    let folder = cmd::root().join(&args.report);
+    let mut text = format!("# Speed\n\n{}\n", machine()?);
+    for Run { kind, sequential, block, depth, operations } in RUNS {
+        let order = if *sequential { "sequential" } else { "random" };
+        ui::step(&format!("{order} {kind}, {block} bytes, depth {depth}"));
         let mut bench = cmd::cargo(["bench", "--quiet", "--bench", "compare", "--", "--kind", kind]);
+        bench.args(sequential.then_some("--sequential"));
         bench.args(["--block", &block.to_string(), "--depth", &depth.to_string()]);
         bench.args(["--operations", &operations.to_string(), "--rounds", &args.rounds.to_string()]);
-        bench.arg("--report").arg(cmd::root().join(&args.report));
+        bench.arg("--report").arg(&folder);
         if !args.real {
             bench.env_remove("CEPH_CONF");
         }
         cmd::run(&mut bench)?;
+        let part = folder.join(format!("{order}-{kind}-{block}-{depth}.md"));
+        writeln!(text, "{}", read(&part)?)?;
+        fs::remove_file(&part)?;
     }
+    fs::write(folder.join("README.md"), text.trim_end().to_owned() + "\n")?;
     println!("the report lies in {}", args.report.display());
     Ok(())
+}
+
+/// Where and with what it was measured.
+fn machine() -> Result<String> {
+    let said = |program: &str| cmd::read(&mut cmd::command(program, ["--version"]));
+    let line = |text: &str, key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+        line.trim_start_matches(key).trim_matches([' ', '\t', ':', '=', '"']).to_owned()
+    };
+    let [cpu, memory, system] =
+        ["/proc/cpuinfo", "/proc/meminfo", "/etc/os-release"].map(|path| read(Path::new(path)));
+    let mut text = String::from("| measured on | |\n|---|---|\n");
+    for (what, value) in [
+        ("processor", line(&cpu?, "model name")),
+        ("processors for client and cluster together", std::thread::available_parallelism()?.to_string()),
+        ("memory", line(&memory?, "MemTotal")),
+        ("system", line(&system?, "PRETTY_NAME")),
+        ("kernel", read(Path::new("/proc/sys/kernel/osrelease"))?),
+        ("load before", read(Path::new("/proc/loadavg"))?),
+        ("Ceph", said("rbd")?),
+        ("fio", said("fio")?),
+        ("Rust", said("rustc")?),
+        ("commit", cmd::read(&mut cmd::command("git", ["describe", "--always", "--dirty"]))?),
+    ] {
+        writeln!(text, "| {what} | {} |", value.trim())?;
+    }
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

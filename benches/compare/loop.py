@@ -1,0 +1,30 @@
+"""The loop with python3-rbd: `depth` operations in flight until `count` were started; prints operations a second."""
+import random, sys, threading, time
+import rados, rbd
+
+conf, image, kind, order, block, depth, count = sys.argv[1:5] + [int(word) for word in sys.argv[5:]]
+cluster = rados.Rados(conffile=conf)
+cluster.connect()
+ioctx = cluster.open_ioctx('rbd')
+image = rbd.Image(ioctx, image)
+blocks, free, data = image.size() // block, threading.Semaphore(depth), b'Z' * block
+
+
+def ended(*_):
+    free.release()
+
+
+start = time.time()
+for n in range(count):
+    free.acquire()
+    offset = (n % blocks if order == 'sequential' else random.randrange(blocks)) * block
+    if kind == 'write' or kind == 'mixed' and n % 10 >= 7:
+        image.aio_write(data, offset, ended)
+    else:
+        image.aio_read(offset, block, ended)
+for _ in range(depth):
+    free.acquire()
+print(count / (time.time() - start))
+image.close()
+ioctx.close()
+cluster.shutdown()

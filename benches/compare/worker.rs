@@ -1,0 +1,94 @@
+//! The loops in processes of their own: what the children of the bench do.
+
+use std::io::{BufRead as _, stdin};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rbd::{Cluster, Image, IoCtx, Queue};
+
+use super::loops::work::Work;
+use super::loops::{ours, raw};
+use super::report::Sample;
+use super::{Job, SIZE};
+
+/// The ways to do the work within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    CCallbacks,
+    CQueue,
+    Futures,
+    Queue,
+    /// Without a timeout for operations of the OSDs, which Ceph has not by default, but this library has.
+    FuturesUntimed,
+    QueueUntimed,
+    Blocking,
+}
+
+fn pool(conf: &Path, timeouts: bool) -> IoCtx {
+    let builder = Cluster::builder().ignore_environment().conf_file(conf);
+    let builder = if timeouts { builder } else { builder.osd_timeout(None) };
+    builder.connect().unwrap().ioctx("rbd").unwrap()
+}
+
+pub fn prepare(conf: &Path, images: &[String]) {
+    let pool = pool(conf, true);
+    for name in images {
+        pool.create(name, SIZE).run().unwrap();
+        let image = pool.open(name).run().unwrap();
+        // Reads of what was never written would not reach a disk.
+        image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
+        image.close().unwrap();
+    }
+}
+
+pub fn remove(conf: &Path, images: &[String]) {
+    let pool = pool(conf, true);
+    for name in images {
+        pool.remove(name).run().unwrap();
+    }
+}
+
+pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
+    let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
+    let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
+    match way {
+        Way::CCallbacks | Way::CQueue => {
+            let mut twin = raw::Twin::open(conf, "rbd", name, way == Way::CQueue);
+            serve(job, |work| twin.run(work));
+        }
+        Way::Futures | Way::FuturesUntimed => {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let image = Arc::new(open());
+            serve(job, |work| ours::futures(&runtime, &image, work));
+        }
+        Way::Queue | Way::QueueUntimed => {
+            let mut queue = Queue::new(open(), job.depth).unwrap();
+            serve(job, |work| ours::queue(&mut queue, work));
+        }
+        Way::Blocking => {
+            let image = open();
+            serve(job, |work| ours::blocking(&image, work));
+        }
+    }
+}
+
+/// Until standard input ends.
+fn serve(job: &Job, mut run: impl FnMut(&Arc<Work>)) {
+    for line in stdin().lock().lines() {
+        let count = line.unwrap().parse().expect("a number of operations");
+        let work = Arc::new(job.work(count));
+        let (start, cpu) = (Instant::now(), raw::cpu_time());
+        run(&work);
+        let (elapsed, cpu) = (start.elapsed(), raw::cpu_time() - cpu);
+        println!(
+            "{}",
+            Sample {
+                iops: count as f64 / elapsed.as_secs_f64(),
+                cpu: cpu.as_secs_f64() * 1e6 / count as f64,
+                peak: raw::peak_memory(),
+            }
+            .line()
+        );
+    }
+}
