@@ -115,10 +115,8 @@ impl<'a> OpenImage<'a> {
             } else {
                 error
             };
-            match parts.by {
-                By::Name => parts.ioctx.explain_missing("open an image in", self.name, error),
-                By::Id => error,
-            }
+            let name = (parts.by == By::Name).then_some(self.name);
+            parts.ioctx.explain_missing("open an image in", name, error)
         })?;
         let image = parts.image(raw);
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }

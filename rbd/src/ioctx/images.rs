@@ -55,7 +55,7 @@ impl IoCtx {
                 let why = format!("an image '{}' exists already; choose another name", self.spec(to));
                 error.with_detail(why)
             }
-            _ => self.explain_missing("rename an image in", from, error),
+            _ => self.explain_missing("rename an image in", Some(from), error),
         })
     }
 
@@ -92,7 +92,7 @@ impl<'a> RemoveImage<'a> {
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
-        Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", name, error),
+        Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", Some(name), error),
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only().run() {
             Ok(image) => image.with_snapshots(error),
             Err(_) => error,

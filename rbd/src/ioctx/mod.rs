@@ -155,7 +155,13 @@ impl IoCtx {
 
     /// Why an image was not found, as librbd does not say: its namespace is missing, the name is not only a name, or its removal
     /// did not come to its end. Other errors stay as they are.
-    pub(crate) fn explain_missing(&self, operation: &'static str, image: &str, error: Error) -> Error {
+    /// `image` is its name, where that is what it was looked for by.
+    pub(crate) fn explain_missing(
+        &self,
+        operation: &'static str,
+        image: Option<&str>,
+        error: Error,
+    ) -> Error {
         if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
             return error;
         }
@@ -163,6 +169,7 @@ impl IoCtx {
             Err(missing) if missing.is_not_found() => return missing,
             _ => {}
         }
+        let Some(image) = image else { return error };
         if let Some(hint) = spec_hint(ObjectKind::Image, image) {
             return error.with_detail(hint);
         }

@@ -76,7 +76,7 @@ impl IoCtx {
         let object = || self.image_object(name);
         let c_name = existing_name("move to the trash", object, name)?;
         self.call("move to the trash", object, || self.raw.trash_move(&c_name, delay.as_secs()))
-            .map_err(|error| self.explain_missing("move to the trash an image in", name, error))
+            .map_err(|error| self.explain_missing("move to the trash an image in", Some(name), error))
     }
 
     /// The images in the trash, sorted by name.
