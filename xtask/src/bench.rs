@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a report.
+//! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a report. `--smoke` only tries
+//! that all benches run.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -19,6 +21,9 @@ pub(crate) struct Args {
     /// Rounds of each comparison
     #[arg(long, default_value_t = 15)]
     rounds: u32,
+    /// Let all benches run once for a moment, without optimization and report: do they work?
+    #[arg(long, conflicts_with_all = ["report", "rounds"])]
+    smoke: bool,
     /// Use the cluster that CEPH_CONF names instead of an embedded one
     #[arg(long)]
     real: bool,
@@ -55,19 +60,19 @@ const RUNS: &[Run] = &[
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Cluster, Purpose::Differential, Purpose::Bench], args.consent)?;
+    if args.smoke {
+        return smoke(args.real);
+    }
     let folder = cmd::root().join(&args.report);
     let mut text = format!("# Speed\n\n{}\n", machine()?);
     for Run { kind, sequential, block, depth, operations } in RUNS {
         let order = if *sequential { "sequential" } else { "random" };
         ui::step(&format!("{order} {kind}, {block} bytes, depth {depth}"));
-        let mut bench = cmd::cargo(["bench", "--quiet", "--bench", "compare", "--", "--kind", kind]);
+        let mut bench = bench(&["--bench", "compare", "--", "--kind", kind], args.real);
         bench.args(sequential.then_some("--sequential"));
         bench.args(["--block", &block.to_string(), "--depth", &depth.to_string()]);
         bench.args(["--operations", &operations.to_string(), "--rounds", &args.rounds.to_string()]);
         bench.arg("--report").arg(&folder);
-        if !args.real {
-            bench.env_remove("CEPH_CONF");
-        }
         cmd::run(&mut bench)?;
         let part = folder.join(format!("{order}-{kind}-{block}-{depth}.md"));
         writeln!(text, "{}", read(&part)?)?;
@@ -75,6 +80,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     fs::write(folder.join("README.md"), text.trim_end().to_owned() + "\n")?;
     println!("the report lies in {}", args.report.display());
+    Ok(())
+}
+
+fn bench(args: &[&str], real: bool) -> Command {
+    let mut bench = cmd::cargo(["bench", "--quiet"]);
+    bench.args(args);
+    if !real {
+        bench.env_remove("CEPH_CONF");
+    }
+    bench
+}
+
+fn smoke(real: bool) -> Result<()> {
+    let dev = ["--profile", "dev", "--bench"];
+    for (name, args) in [
+        ("compare", &["--kind", "mixed", "--rounds", "1", "--operations", "200"][..]),
+        ("io", &["--test"]),
+        ("overhead", &["--test"]),
+    ] {
+        cmd::run(&mut bench(&[&dev[..], &[name, "--"], args].concat(), real))?;
+    }
     Ok(())
 }
 

@@ -54,6 +54,7 @@ const STEPS: &[Step] = &[
     Step { name: "deny", make: deny::plan },
     Step { name: "package", make: || Ok(ourselves(&["package"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "10"])) },
+    Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
 ];
@@ -81,8 +82,8 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Bindgen, Build, Cluster, Differential, Fuzz, Mirror, Vm};
-    setup::ensure(&[Build, Bindgen, Cluster, Differential, Fuzz, Mirror, Vm], args.consent)?;
+    use Purpose::{Bench, Bindgen, Build, Cluster, Differential, Fuzz, Mirror, Vm};
+    setup::ensure(&[Bench, Build, Bindgen, Cluster, Differential, Fuzz, Mirror, Vm], args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();
     let mut done = Vec::new();
