@@ -150,7 +150,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
             return Poll::Ready(Ok(()));
         }
         if this.rest.is_empty() {
-            let size = this.image().size_for_io()?;
+            let size = this.image().size_now(this.position.saturating_add(1))?;
             if this.ahead.is_empty() {
                 this.ahead_end = this.position;
             }
@@ -189,9 +189,10 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
             return Poll::Ready(Ok(0));
         }
         this.forget_ahead();
-        let room = this.image().size_for_io()?.saturating_sub(this.position).min(data.len() as u64) as usize;
+        let end = this.position.saturating_add(data.len() as u64);
+        let room = this.image().size_now(end)?.min(end).saturating_sub(this.position) as usize;
         if room == 0 {
-            this.image().check_range("write", this.position, data.len() as u64)?;
+            this.image().check_range_now("write", this.position, data.len() as u64)?;
         }
         if this.partial.is_empty() {
             // Nobody says in which order two writes to one place end that are in flight at once.
@@ -245,7 +246,7 @@ impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),
             SeekFrom::Current(by) => this.position.checked_add_signed(by),
-            SeekFrom::End(by) => this.image().size_for_io()?.checked_add_signed(by),
+            SeekFrom::End(by) => this.image().size_now(u64::MAX)?.checked_add_signed(by),
         };
         let out_of_bounds =
             || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the image");

@@ -17,6 +17,9 @@ use crate::raw::late::LateResult;
 /// Each method submits one operation and returns at once. All ranges must lie within the image; what does not is refused
 /// before anything is submitted, and so is more than 1 GiB of data at once. Offsets and lengths are in bytes.
 ///
+/// When another client changes the size, operations submitted before the first one after that has ended are judged by the
+/// old size; one that lies beyond it waits for the new size before it is submitted.
+///
 /// An operation costs one allocation of ours, to hold what is shared with librbd, besides the buffer of [`read`](Aio::read).
 /// Data is not copied on our side of librbd.
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +249,7 @@ impl Aio<'_> {
             let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
             return Err(self.image.refuse(about.operation, why));
         }
-        self.image.check_range(about.operation, offset, len)
+        self.image.check_range_now(about.operation, offset, len)
     }
 
     fn same_length(self, expected: u64, data: u64) -> Result<(), Error> {

@@ -153,7 +153,11 @@ impl Future for Opening {
                     let outcome = ready!(op.poll(context));
                     let parts = parts.take().expect("polled after it was ready");
                     let errno = match outcome {
-                        Ok(raw) => return Poll::Ready(Ok(parts.image(raw))),
+                        Ok(raw) => {
+                            // Just opened, librbd knows the size; later it may have to look.
+                            let _ = raw.size_for(0);
+                            return Poll::Ready(Ok(parts.image(raw)));
+                        }
                         Err(errno) => errno,
                     };
                     let error = about.error(errno);

@@ -210,7 +210,16 @@ impl Image {
 
     /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL.
     pub(crate) fn check_range(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        let size = self.size_for_io()?;
+        self.check_against(self.size_for_io()?, operation, offset, len)
+    }
+
+    /// [`check_range`](Self::check_range) for those that must not wait for the cluster: a change of the size by another client
+    /// may be seen a moment late. Only a range beyond the size before the change waits for the size after it.
+    pub(crate) fn check_range_now(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
+        self.check_against(self.size_now(offset.saturating_add(len))?, operation, offset, len)
+    }
+
+    fn check_against(&self, size: u64, operation: &'static str, offset: u64, len: u64) -> Result<()> {
         if offset.checked_add(len).is_some_and(|end| end <= size) {
             return Ok(());
         }
@@ -221,6 +230,11 @@ impl Image {
     /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
     pub(crate) fn size_for_io(&self) -> Result<u64> {
         self.raw.size().map_err(|errno| Error::new("read the size of", self.object(), errno))
+    }
+
+    /// A size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
+    pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
+        self.raw.size_for(end).map_err(|errno| Error::new("read the size of", self.object(), errno))
     }
 
     /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.

@@ -14,6 +14,7 @@ use super::ioctx::IoCtx;
 use super::lane::Lane;
 use super::op::{Op, Payload};
 use super::thread::{outside_callback, reap};
+use super::watch::Watch;
 
 /// An image that is being opened. If nobody takes it, it is closed again.
 #[derive(Debug)]
@@ -86,12 +87,28 @@ pub(super) struct Handle {
     handle: sys::rbd_image_t,
     ioctx: Arc<IoCtx>,
     lane: Arc<Lane>,
+    watch: Option<Watch>,
+}
+
+/// Ends a watch on an image that is about to be closed.
+///
+/// # Safety
+/// The image must be open. Not on a thread of Ceph's.
+unsafe fn end(watch: Option<Watch>, image: sys::rbd_image_t) {
+    // It fails only where the image knows no such watch.
+    // SAFETY: the caller's promise.
+    let _ = watch.map(|watch| unsafe { watch.end(image) });
 }
 
 impl Handle {
     /// The handle is open and nobody else's, and nothing enters the lane any more.
-    pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>, lane: Arc<Lane>) -> Handle {
-        Handle { handle, ioctx, lane }
+    pub(super) fn new(
+        handle: sys::rbd_image_t,
+        ioctx: Arc<IoCtx>,
+        lane: Arc<Lane>,
+        watch: Option<Watch>,
+    ) -> Handle {
+        Handle { handle, ioctx, lane, watch }
     }
 
     pub(super) fn close(self) -> RawResult<()> {
@@ -104,12 +121,15 @@ impl Handle {
         }
         let _ = receiver.recv();
         // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it returns.
-        check(unsafe { sys::rbd_close(self.handle) })?;
+        check(unsafe {
+            end(self.watch, self.handle);
+            sys::rbd_close(self.handle)
+        })?;
         Ok(())
     }
 
     pub(super) fn start_close(self) -> RawResult<Op<()>> {
-        let Handle { handle, ioctx, lane } = self;
+        let Handle { handle, ioctx, lane, watch } = self;
         let close = Address(handle);
         let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx) };
         // SAFETY: librbd takes the completion once the lane is empty; the operation keeps the lane and the pool alive until
@@ -121,6 +141,7 @@ impl Handle {
                     // What ends last may end on a thread that still works for this image.
                     outside_callback(move || {
                         let (close, completion) = (close, completion);
+                        end(watch, close.0);
                         sys::rbd_aio_close(close.0, completion.0);
                     });
                 });

@@ -54,6 +54,7 @@ impl Image {
         // SAFETY: the image is open; options and passphrase live through the call, have the layout of the format, and
         // are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
+        self.size_changed();
         Ok(())
     }
 
@@ -63,6 +64,7 @@ impl Image {
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         // SAFETY: as in `encryption_format`; the algorithm is not looked at.
         check(unsafe { sys::rbd_encryption_load(self.as_ptr(), format.number(), opts, size) })?;
+        self.size_changed();
         Ok(())
     }
 
@@ -91,6 +93,7 @@ impl Image {
         // SAFETY: the image is open; specs, options and passphrases live through the call, have the layouts of their
         // formats, and are only read.
         check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
+        self.size_changed();
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use librbd_sys as sys;
 
@@ -14,6 +14,7 @@ use super::lane::Lane;
 use super::op::Op;
 use super::progress::with_progress;
 use super::thread::in_callback;
+use super::watch::Watch;
 use crate::errno::Errno;
 use crate::holder::Watcher;
 use crate::progress::Progress;
@@ -26,6 +27,8 @@ pub(crate) struct Image {
     ioctx: Arc<IoCtx>,
     /// The asynchronous operations in flight. They point to it; it is freed after they have left.
     lane: Arc<Lane>,
+    /// Tells the lane of changes of the header, from the first asynchronous operation on. `None` where librbd refused.
+    header_watch: OnceLock<Option<Watch>>,
     /// Dropping it does not wait for the closing.
     background: bool,
     /// Its completions go to a queue, so no others may be submitted.
@@ -78,7 +81,8 @@ impl Drop for Image {
 impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
-        Image { handle, ioctx, lane: Arc::new(Lane::new()), background: false, queued: false }
+        let lane = Arc::new(Lane::new());
+        Image { handle, ioctx, lane, header_watch: OnceLock::new(), background: false, queued: false }
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
@@ -109,7 +113,9 @@ impl Image {
     /// Leaves an empty shell behind, whose drop does nothing.
     fn take(&mut self) -> Option<Handle> {
         let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
-        (!handle.is_null()).then(|| Handle::new(handle, Arc::clone(&self.ioctx), Arc::clone(&self.lane)))
+        let watch = self.header_watch.take().flatten();
+        (!handle.is_null())
+            .then(|| Handle::new(handle, Arc::clone(&self.ioctx), Arc::clone(&self.lane), watch))
     }
 
     /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`super::thread`].
@@ -154,6 +160,32 @@ impl Image {
 
     pub(crate) fn size(&self) -> RawResult<u64> {
         self.number(sys::rbd_get_size)
+    }
+
+    /// A size by which a range with this end can be judged, without waiting as a rule: see [`super::known_size`].
+    pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
+        let lane = &self.lane;
+        let watch = || {
+            let lane = Arc::clone(lane);
+            self.watch_updates(move || lane.size().changed()).ok()
+        };
+        let known = self.header_watch.get_or_init(watch).as_ref().and_then(|_| lane.size().for_end(end));
+        known.map_or_else(|| self.ask_size(), Ok)
+    }
+
+    /// A call of ours may have changed the size: what is known of it is asked for anew.
+    pub(super) fn size_changed(&self) {
+        if self.header_watch.get().is_some() {
+            // Without an answer the news of the change is on its way.
+            let _ = self.ask_size();
+        }
+    }
+
+    fn ask_size(&self) -> RawResult<u64> {
+        let changes = self.lane.size().changes();
+        let size = self.size()?;
+        self.lane.size().learn(size, changes);
+        Ok(size)
     }
 
     pub(crate) fn features(&self) -> RawResult<u64> {
@@ -254,10 +286,11 @@ impl Image {
 
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        with_progress(progress, |report, arg| unsafe {
+        let resized = with_progress(progress, |report, arg| unsafe {
             sys::rbd_resize2(self.handle, size, allow_shrink, Some(report), arg)
-        })?;
-        Ok(())
+        });
+        self.size_changed();
+        resized.map(drop)
     }
 
     pub(crate) fn watchers(&self) -> RawResult<Vec<Watcher>> {

@@ -3,6 +3,7 @@
 //! librbd waits by itself only for those that have reached its lowest layer. One that still stands in a queue of it (held
 //! up by a limit on I/O, or by an exclusive lock that another client has) would meet a freed image.
 
+use super::known_size::KnownSize;
 use super::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 type Closer = Box<dyn FnOnce() + Send>;
@@ -13,6 +14,8 @@ const CLOSING: usize = 1;
 pub(crate) struct Lane {
     state: AtomicUsize,
     closer: UnsafeCell<Option<Closer>>,
+    /// The ends of operations tell something about it.
+    size: KnownSize,
 }
 
 // SAFETY: the closer is written before CLOSING is set and taken by the one that sees it set with nothing in flight.
@@ -28,7 +31,11 @@ impl std::fmt::Debug for Lane {
 
 impl Lane {
     pub(crate) fn new() -> Lane {
-        Lane { state: AtomicUsize::new(0), closer: UnsafeCell::new(None) }
+        Lane { state: AtomicUsize::new(0), closer: UnsafeCell::new(None), size: KnownSize::new() }
+    }
+
+    pub(crate) fn size(&self) -> &KnownSize {
+        &self.size
     }
 
     pub(crate) fn is_empty(&self) -> bool {

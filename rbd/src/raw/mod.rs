@@ -21,6 +21,7 @@ pub(crate) mod image;
 pub(crate) mod image_io;
 pub(crate) mod ioctx;
 pub(crate) mod iovec;
+pub(crate) mod known_size;
 pub(crate) mod krbd;
 pub(crate) mod lane;
 pub(crate) mod late;

@@ -27,6 +27,8 @@ struct Node<P> {
     slot: Slot,
     /// Null for operations that are not counted. Not an Arc: see the module `lane`.
     lane: *const Lane,
+    /// How many changes of the image's header were known of before.
+    changes: usize,
     payload: UnsafeCell<P>,
 }
 
@@ -87,6 +89,7 @@ impl<T> Op<T> {
         let node = Box::new(Node {
             slot: Slot::new(),
             lane: lane.map_or(ptr::null(), ptr::from_ref),
+            changes: lane.map_or(0, |lane| lane.size().changes()),
             payload: UnsafeCell::new(payload),
         });
         let node = NonNull::from(Box::leak(node));
@@ -243,10 +246,15 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
         result
     };
     // SAFETY: the completion's share keeps the node alive until `complete`.
-    let lane = unsafe { (*node).lane };
+    let (lane, changes) = unsafe { ((*node).lane, (*node).changes) };
     if !lane.is_null() {
         // SAFETY: entered by `submit`, which was promised that the lane is valid until everybody has left.
-        unsafe { Lane::leave(lane) };
+        unsafe {
+            if result >= 0 {
+                (*lane).size().was_read(changes);
+            }
+            Lane::leave(lane);
+        }
     }
     // SAFETY: the node is alive, and this runs once.
     match unsafe { Slot::complete(&raw const (*node).slot, result) } {

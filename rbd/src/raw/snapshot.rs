@@ -174,16 +174,18 @@ impl Image {
 
     pub(crate) fn snapshot_rollback(&self, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
+        let rolled_back = with_progress(progress, |report, arg| unsafe {
             sys::rbd_snap_rollback_with_progress(self.as_ptr(), name.as_ptr(), Some(report), arg)
-        })?;
-        Ok(())
+        });
+        self.size_changed();
+        rolled_back.map(drop)
     }
 
     /// Turns the handle to a snapshot. It takes the handle exclusively: I/O of others on it would change its meaning.
     pub(crate) fn set_snapshot_id(&mut self, id: u64) -> RawResult<()> {
         // SAFETY: the image is open, and nobody else uses it.
         check(unsafe { sys::rbd_snap_set_by_id(self.as_ptr(), id) })?;
+        self.size_changed();
         Ok(())
     }
 }

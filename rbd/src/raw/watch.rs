@@ -13,6 +13,7 @@ use super::thread::CallbackMark;
 type Callback = dyn Fn() + Send + Sync;
 
 /// A registration of a callback, leaked unless it is ended.
+#[derive(Debug)]
 pub(crate) struct Watch {
     handle: u64,
     callback: *mut Box<Callback>,
@@ -41,12 +42,23 @@ impl Image {
     }
 
     /// Ends it. Waits for a callback that is running, so it must not be called by one.
-    #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
     pub(crate) fn unwatch_updates(&self, watch: Watch) -> RawResult<()> {
-        let Watch { handle, callback } = watch;
+        // SAFETY: the image is open; a watch of another one is unknown to it, which is an error.
+        unsafe { watch.end(self.as_ptr()) }
+    }
+}
+
+impl Watch {
+    /// See [`Image::unwatch_updates`].
+    ///
+    /// # Safety
+    /// The image must be open.
+    #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
+    pub(super) unsafe fn end(self, image: sys::rbd_image_t) -> RawResult<()> {
+        let Watch { handle, callback } = self;
         // On failure it may still be registered, and what it points to must stay.
-        // SAFETY: the image is open, the handle comes from it.
-        check(unsafe { sys::rbd_update_unwatch(self.as_ptr(), handle) })?;
+        // SAFETY: the image is open.
+        check(unsafe { sys::rbd_update_unwatch(image, handle) })?;
         // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
         drop(unsafe { Box::from_raw(callback) });
         Ok(())

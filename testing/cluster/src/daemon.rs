@@ -121,7 +121,21 @@ impl Process {
     pub(crate) fn set_paused(&mut self, paused: bool) -> Result<()> {
         self.signal(if paused { Signal::STOP } else { Signal::CONT })?;
         self.paused = paused;
+        // A signal is on its way for a while, and longer on a busy machine: until every thread stands still.
+        let end = Instant::now() + Duration::from_secs(5);
+        while paused && self.ended().is_none() && !self.stands_still() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.into_iter().flatten().flatten().all(|task| {
+            // `1234 (ceph-osd) T …`; the name may hold anything.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.starts_with(" T"))
+        })
     }
 
     /// Asks it to end, and makes it end after `patience`. True if it ended by itself.

@@ -6,6 +6,7 @@ mod drops;
 mod io;
 mod open;
 mod stream;
+mod submit;
 mod wakers;
 
 use std::sync::atomic::{AtomicBool, Ordering};

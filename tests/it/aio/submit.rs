@@ -1,0 +1,97 @@
+//! Submitting takes no time, whatever state the image and the cluster are in.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rbd::ErrorKind;
+
+use super::{Freezer, eventually, within};
+use crate::support::Space;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A change of the header by another client makes librbd read it again at the next call, which is not ours to wait for.
+#[test]
+fn a_changed_header_holds_up_no_submission() {
+    let freezer = Freezer::get();
+    for used_before in [true, false] {
+        changed_header(&freezer, used_before);
+    }
+}
+
+fn changed_header(freezer: &Freezer, used_before: bool) {
+    let image = freezer.image();
+    let name = image.name().unwrap();
+    let pool = image.ioctx().clone();
+    image.write_all_at(&[1; 4096], 0).unwrap();
+    let image = if used_before {
+        image.aio().read(0, 4096).wait().unwrap();
+        image
+    } else {
+        image.close().unwrap();
+        pool.open(&name).start().wait().unwrap()
+    };
+    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
+    other.create_snapshot("changed").run().unwrap();
+    let frozen = freezer.freeze();
+    // So that a submission that waits fails the test instead of hanging it.
+    let (sender, submitted) = std::sync::mpsc::channel();
+    let submitter = std::thread::spawn(move || {
+        let start = Instant::now();
+        let ops = (image.aio().read(0, 4096), image.aio().write(4096, Bytes::from(vec![2; 4096])));
+        sender.send(start.elapsed()).unwrap();
+        (image, ops)
+    });
+    let took = submitted.recv_timeout(Duration::from_secs(10));
+    drop(frozen);
+    let (image, (read, write)) = within(LIMIT, || submitter.join().unwrap());
+    assert!(took.is_ok_and(|took| took < Duration::from_secs(2)), "{took:?}");
+    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [1; 4096][..]);
+    within(LIMIT, || write.wait()).unwrap();
+    image.close().unwrap();
+    other.close().unwrap();
+}
+
+fn refused(outcome: rbd::Result<()>) -> u64 {
+    let error = outcome.unwrap_err();
+    let ErrorKind::OutOfRange { size, .. } = error.kind() else { panic!("{error}") };
+    *size
+}
+
+#[test]
+fn the_size_follows_what_this_handle_does() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    let data = || Bytes::from(vec![1; 4096]);
+    image.aio().write((8 << 20) - 4096, data()).wait().unwrap();
+    image.create_snapshot("big").run().unwrap();
+    for _ in 0..3 {
+        image.resize((4 << 20) + 100).allow_shrink(true).run().unwrap();
+        assert_eq!(refused(image.aio().write(4 << 20, data()).wait()), (4 << 20) + 100);
+        image.resize(16 << 20).run().unwrap();
+        image.aio().write((16 << 20) - 4096, data()).wait().unwrap();
+    }
+    image.rollback("big").run().unwrap();
+    assert_eq!(refused(image.aio().write(8 << 20, data()).wait()), 8 << 20);
+    assert_eq!(image.aio().read((8 << 20) - 4096, 4096).wait().unwrap(), data());
+}
+
+#[test]
+fn the_size_follows_what_others_do() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let (image, other) = (space.open("foo").run().unwrap(), space.open("foo").run().unwrap());
+    let data = || Bytes::from(vec![1; 4096]);
+    image.aio().write(0, data()).wait().unwrap();
+    other.resize(16 << 20).run().unwrap();
+    // Beyond the old size, so the new one is asked for.
+    eventually("it has grown", || image.aio().write((16 << 20) - 4096, data()).wait().is_ok());
+    other.resize((4 << 20) + 100).allow_shrink(true).run().unwrap();
+    // The news is on its way, and an operation has to end after it came.
+    eventually("it has shrunk", || {
+        image.aio().read(0, 512).wait().unwrap();
+        image.aio().write(4 << 20, data()).wait().is_err()
+    });
+    assert_eq!(refused(image.aio().write(4 << 20, data()).wait()), (4 << 20) + 100);
+}
