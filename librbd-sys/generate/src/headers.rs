@@ -17,14 +17,18 @@ pub(crate) struct Headers {
     pub(crate) suite: String,
     /// The version of the packages.
     pub(crate) version: String,
+    /// The version in whose place this one is looked at, because it can no longer be had.
+    pub(crate) instead_of: Option<String>,
     /// The directory with `rbd/` and `rados/` in it.
     pub(crate) include: PathBuf,
 }
 
 impl Headers {
     /// The Ceph release as people call it: `16.2` of `16.2.15+ds-0+deb12u2`.
+    ///
+    /// What stands in for another counts as that one.
     pub(crate) fn release(&self) -> String {
-        let mut parts = self.version.split('.');
+        let mut parts = self.instead_of.as_ref().unwrap_or(&self.version).split('.');
         format!("{}.{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     }
 
@@ -39,10 +43,8 @@ impl Headers {
         }
         let apt = Apt::new(suite)?;
         let carried = apt.version(PACKAGES[0])?;
-        if let Some(wanted) = wanted.filter(|wanted| **wanted != *carried) {
-            eprintln!("Debian {suite} carries {carried}, no longer {wanted}");
-        }
-        let headers = Self::at(&cache, suite, &carried);
+        let mut headers = Self::at(&cache, suite, &carried);
+        headers.instead_of = wanted.filter(|wanted| **wanted != *carried).map(str::to_owned);
         if !headers.complete() {
             apt.unpack(&carried, headers.root())?;
         }
@@ -54,7 +56,7 @@ impl Headers {
 
     fn at(cache: &Path, suite: &str, version: &str) -> Self {
         let include = cache.join(format!("{suite}_{version}")).join("usr/include");
-        Self { suite: suite.to_owned(), version: version.to_owned(), include }
+        Self { suite: suite.to_owned(), version: version.to_owned(), instead_of: None, include }
     }
 
     fn complete(&self) -> bool {

@@ -66,7 +66,7 @@ impl Items {
         Ok(items)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let (consts, types, functions) = (self.consts.iter(), self.types.iter(), self.functions.iter());
         consts
             .map(|(name, _)| name)

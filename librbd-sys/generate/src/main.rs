@@ -2,6 +2,10 @@
 //!
 //! What the oldest supported release has becomes plain `extern` declarations, what came later becomes statics that are
 //! resolved at run time. Both take their text from the newest release; that the older ones agree with it is checked.
+//!
+//! Debian replaces packages. The versions that the bindings were made from are recorded, and `--check` gets those headers if
+//! they can be had. Otherwise it takes those that came in their place, without what is new in them: declarations that Ceph
+//! adds are no drift, but one that it changes or drops is, and so is a change of the bindings or of this program.
 
 #[path = "../../build/bindings.rs"]
 mod bindings;
@@ -9,15 +13,16 @@ mod headers;
 mod items;
 mod render;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use headers::Headers;
-use items::Items;
+use items::{Items, VERSION_CONSTANTS};
 
 /// From the oldest supported release to the newest that can be had.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "forky"];
@@ -52,11 +57,10 @@ fn run(args: &Args) -> Result<()> {
         let wanted = recorded.lines().find_map(|line| line.strip_prefix(suite)).map(str::trim);
         releases.push(Headers::fetch(suite, wanted.filter(|_| args.check))?);
     }
-    let files = generate(&releases)?;
-
     if args.check {
-        return check(&dir, &files);
+        return check(&dir, &releases);
     }
+    let files = generate(&releases, &[])?;
     for (name, text) in &files {
         fs::write(dir.join(name), text)?;
     }
@@ -67,16 +71,18 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The generated files, by their path below librbd-sys.
-fn generate(releases: &[Headers]) -> Result<Vec<(&'static str, String)>> {
+/// The generated files, by their path below librbd-sys, without the items in `hidden`.
+fn generate(releases: &[Headers], hidden: &[&str]) -> Result<Vec<(&'static str, String)>> {
     let mut items = Vec::new();
     for headers in releases {
-        let found = bind(headers, &[])?;
-        found.check_complete(&headers.include)?;
+        let found = bind(headers, hidden)?;
+        if hidden.is_empty() {
+            found.check_complete(&headers.include)?;
+        }
         items.push((headers.release(), found));
     }
     let split = items::split(items)?;
-    let late: Vec<&str> = split.late().collect();
+    let late: Vec<&str> = split.late().chain(hidden.iter().copied()).collect();
     for headers in releases {
         // The feature `bindgen` binds one release's headers and must give what the checked-in bindings give.
         split.check_baseline(&bind(headers, &late)?).with_context(|| {
@@ -94,21 +100,74 @@ fn bind(headers: &Headers, hidden: &[&str]) -> Result<Items> {
 }
 
 /// Fails with the first lines that differ.
-fn check(dir: &Path, files: &[(&str, String)]) -> Result<()> {
-    for (name, text) in files {
-        let path: PathBuf = dir.join(name);
-        let present = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if present != *text {
-            let line = present.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
-            let at = |text: &str| text.lines().nth(line).unwrap_or("(end of file)").to_owned();
+fn check(dir: &Path, releases: &[Headers]) -> Result<()> {
+    let mut present = Vec::new();
+    for name in render::FILES {
+        let path = dir.join(name);
+        present.push(fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    let news = news(releases, &present)?;
+    let newcomers: Vec<_> = releases.iter().filter(|headers| headers.instead_of.is_some()).collect();
+    for headers in &newcomers {
+        println!(
+            "Debian {} carries Ceph's headers {}, no longer {}, of which the bindings were made",
+            headers.suite,
+            headers.version,
+            headers.instead_of.as_deref().unwrap_or_default()
+        );
+    }
+
+    let files = generate(releases, &news.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for ((name, text), present) in files.iter().zip(&present) {
+        let (present, text) = (comparable(present, &newcomers), comparable(text, &newcomers));
+        if present != text {
+            let line = present.iter().zip(&text).take_while(|(a, b)| a == b).count();
+            let at = |text: &[&str]| text.get(line).map_or("(end of file)", |line| *line).to_owned();
             bail!(
                 "librbd-sys/{name} drifted from the headers at line {}:\n  is:     {}\n  should: {}\nrun `cargo xtask bindgen`",
                 line + 1,
                 at(&present),
-                at(text),
+                at(&text),
             );
         }
     }
-    println!("the checked-in bindings are what the headers give");
+    if newcomers.is_empty() {
+        println!("the checked-in bindings are what the headers give");
+    } else if news.is_empty() {
+        println!("the checked-in bindings are what these headers give, too");
+    } else {
+        println!(
+            "the checked-in bindings are right for these headers, which have more: {}\n\
+             to take that up, run `cargo xtask bindgen`",
+            news.join(", ")
+        );
+    }
     Ok(())
+}
+
+/// What only those headers have that stand in for others, and the checked-in files do not mention.
+fn news(releases: &[Headers], present: &[String]) -> Result<Vec<String>> {
+    if releases.iter().all(|headers| headers.instead_of.is_none()) {
+        return Ok(Vec::new());
+    }
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for text in present {
+        known.extend(text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned));
+    }
+    let mut news = BTreeSet::new();
+    for headers in releases {
+        let items = bind(headers, &[])?;
+        if headers.instead_of.is_some() {
+            news.extend(items.names().map(str::to_owned));
+        } else {
+            known.extend(items.names().map(str::to_owned));
+        }
+    }
+    Ok(news.difference(&known).cloned().collect())
+}
+
+/// The lines to compare: beside headers that stand in for others, without those that tell the headers' own version.
+fn comparable<'a>(text: &'a str, newcomers: &[&Headers]) -> Vec<&'a str> {
+    let version = |line: &&str| VERSION_CONSTANTS.iter().any(|name| line.contains(name));
+    text.lines().filter(|line| newcomers.is_empty() || !version(line)).collect()
 }
