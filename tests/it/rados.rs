@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rbd::{Cluster, ErrorKind, LogLevel, LogWatch, ObjectKind};
 
-use crate::support::{Space, builder, cluster, unique};
+use crate::support::{Space, builder, cluster, rados, unique};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -37,6 +37,16 @@ fn the_objects_of_an_image_can_be_seen() {
     assert_eq!(objects.read_at(&data, &mut buffer, 1).unwrap(), 4);
     assert_eq!(&buffer[..4], b"ello");
     assert_eq!(objects.read_at(&data, &mut buffer, 5).unwrap(), 0);
+    assert!(objects.attributes(&data).unwrap().is_empty());
+    for (name, value) in [("colour", "blue"), ("size", "two words")] {
+        rados(&image, 3, &["setxattr"], &[name, value]);
+    }
+    let attributes = objects.attributes(&data).unwrap();
+    assert!(
+        attributes
+            .iter()
+            .eq([(&"colour".to_owned(), &b"blue".to_vec()), (&"size".to_owned(), &b"two words".to_vec())])
+    );
     let header = objects.omap(&format!("rbd_header.{id}")).unwrap();
     assert_eq!(header[&b"size"[..]], (8_u64 << 20).to_le_bytes());
     assert!(objects.omap("rbd_directory").unwrap().contains_key(&b"name_foo"[..]));
@@ -155,21 +165,24 @@ fn a_client_can_be_a_service() {
     let error = cluster.register_service(&service, "two", &[]).unwrap_err();
     assert!(error.is_exists() && error.to_string().contains("registered already"), "{error}");
     cluster.update_service_status(&[("state", "well")]).unwrap();
-    let (start, command) = (Instant::now(), r#"{"prefix": "service dump", "format": "json"}"#);
+    let start = Instant::now();
+    let ask = |prefix: &str| -> serde_json::Value {
+        let command = format!(r#"{{"prefix": "{prefix}", "format": "json"}}"#);
+        serde_json::from_slice(&cluster.mon_command(&command, &[]).unwrap()).unwrap()
+    };
     loop {
-        let dump: serde_json::Value =
-            serde_json::from_slice(&cluster.mon_command(command, &[]).unwrap()).unwrap();
-        let daemon = &dump["services"][&service]["daemons"]["one"];
-        if daemon["metadata"]["flavour"] == "sweet" {
+        let (dump, status) = (ask("service dump"), ask("service status"));
+        let flavour = &dump["services"][&service]["daemons"]["one"]["metadata"]["flavour"];
+        if flavour == "sweet" && status[&service]["one"]["status"]["state"] == "well" {
             break;
         }
-        assert!(start.elapsed() < SOON, "{dump}");
+        assert!(start.elapsed() < SOON, "{dump} {status}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-fn log_line(text: &str) {
-    let command = serde_json::json!({ "prefix": "log", "logtext": [text] });
+fn log_line(level: &str, text: &str) {
+    let command = serde_json::json!({ "prefix": "log", "level": level, "logtext": [text] });
     cluster().mon_command(&command.to_string(), &[]).unwrap();
 }
 
@@ -184,10 +197,11 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
     let error = connection.watch_log(LogLevel::Info, |_| ()).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("watches it already"), "{error}");
     let text = unique("a line");
-    log_line(&text);
+    log_line("info", &text);
     let entry = loop {
         let entry = lines.recv_timeout(SOON).expect("the line");
-        if entry.message.contains(&text) {
+        // The audit log repeats it with the command.
+        if entry.message == text {
             break entry;
         }
     };
@@ -210,13 +224,29 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
         })
         .unwrap();
     *slot.lock().unwrap() = Some(watch);
-    log_line(&text);
+    log_line("info", &text);
     told.recv_timeout(SOON).expect("told");
     while told.recv_timeout(SOON).is_ok() {}
     let start = Instant::now();
     while let Err(error) = connection.watch_log(LogLevel::Error, |_| ()) {
         assert!(error.is_busy() && start.elapsed() < SOON, "{error}");
     }
+}
+
+#[test]
+fn a_watch_of_the_log_is_told_what_is_as_grave() {
+    let connection = builder().connect().unwrap();
+    let (sender, lines) = channel();
+    let sender = Mutex::new(sender);
+    let watch =
+        connection.watch_log(LogLevel::Error, move |entry| sender.lock().unwrap().send(entry).unwrap());
+    let text = unique("a line");
+    log_line("info", &text);
+    log_line("error", &text);
+    let told = std::iter::from_fn(|| lines.recv_timeout(SOON).ok());
+    let first = told.into_iter().find(|entry: &rbd::LogEntry| entry.message.contains(&text)).unwrap();
+    assert_eq!(first.level, "[ERR]", "{first:?}");
+    drop(watch.unwrap());
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! One cluster, no daemon.
 
-use rbd::mirror::{BootstrapToken, Direction, ImageMode, ImageState, Mode, PeerAccess, State};
-use rbd::{Errno, ErrorKind, Features, Key, ObjectKind};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use rbd::mirror::{
+    BootstrapToken, CreateSnapshot, Direction, ImageMode, ImageState, Mode, PeerAccess, State,
+};
+use rbd::{Errno, ErrorKind, Features, Key, ObjectKind, Quiesce};
 
 use super::Pool;
 use crate::support::cluster;
@@ -108,6 +113,35 @@ fn an_image_is_primary_until_it_is_demoted() {
     assert_eq!(foo.info().unwrap().state, ImageState::Disabled);
     image.write_all_at(b"of its own", 0).expect("it is an image of its own again");
     pool.mirroring().set_mode(Mode::Disabled).unwrap();
+}
+
+#[test]
+fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
+    let pool = Pool::new();
+    pool.mirroring().set_mode(Mode::Image).unwrap();
+    pool.mirroring().add_peer("there", "client.there").run().unwrap();
+    pool.create("foo", 4 << 20).run().unwrap();
+    let image = Arc::new(pool.open("foo").run().unwrap());
+    let foo = image.mirroring();
+    foo.enable(ImageMode::Snapshot).unwrap();
+    let (sender, events) = channel();
+    let refuse = move |event| {
+        sender.send(event).unwrap();
+        Err(Errno::EBUSY)
+    };
+    let watch = image.watch_quiesce(refuse).unwrap();
+    let asked = || events.try_iter().filter(|event| *event == Quiesce::Freeze).count() > 0;
+    let ways: [fn(CreateSnapshot<'_>) -> rbd::Result<u64>; 2] =
+        [|snapshot| snapshot.run(), |snapshot| snapshot.start().wait()];
+    for make in ways {
+        make(foo.create_snapshot()).unwrap_err();
+        assert!(asked());
+        make(foo.create_snapshot().skip_quiesce()).unwrap();
+        assert!(!asked());
+        make(foo.create_snapshot().ignore_quiesce_error()).unwrap();
+        assert!(asked());
+    }
+    drop(watch);
 }
 
 #[test]
