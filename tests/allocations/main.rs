@@ -42,6 +42,17 @@ fn remove(pool: &rbd::IoCtx, name: &str) {
     pool.remove(name).run().unwrap();
 }
 
+/// Reaps all that is in flight.
+fn drain(queue: &mut Queue, mut back: impl FnMut(Buffer)) {
+    while queue.in_flight() > 0 {
+        queue.wait(None).unwrap();
+        while let Some(end) = queue.reap() {
+            end.result.unwrap();
+            back(end.buffer);
+        }
+    }
+}
+
 /// One test, so that nothing else allocates meanwhile.
 #[test]
 fn one_for_a_future_and_none_for_the_queue() {
@@ -98,16 +109,38 @@ fn one_for_a_future_and_none_for_the_queue() {
                 queue.write(token as u64, round * 4096, buffer).unwrap();
             }
         }
-        while queue.in_flight() > 0 {
-            queue.wait(None).unwrap();
-            while let Some(end) = queue.reap() {
-                end.result.unwrap();
-                let Buffer::BytesMut(buffer) = end.buffer else { panic!() };
-                buffers.push(buffer);
-            }
-        }
+        drain(&mut queue, |buffer| match buffer {
+            Buffer::BytesMut(buffer) => buffers.push(buffer),
+            other => panic!("{other:?}"),
+        });
         // In the order of the tokens a buffer would always be read into or always be written: mix them.
         buffers.rotate_left(1);
+    });
+    assert_eq!((count, bytes), (0, 0));
+
+    let mut lists: Vec<Vec<BytesMut>> = (0..16).map(|_| vec![BytesMut::zeroed(512); 12]).collect();
+    let sector = Bytes::from(vec![0; 512]);
+    let (count, bytes) = each("16 vectored and conditional operations of a queue", |round| {
+        // Lists of up to twelve buffers, each in every place of the queue before long.
+        for (token, list) in lists.drain(..).enumerate() {
+            let offset = (round * 16 + token as u64) * 512;
+            match token % 2 {
+                0 => queue.read_vectored(token as u64, offset, list).unwrap(),
+                _ => queue.write_vectored(token as u64, offset, list).unwrap(),
+            }
+        }
+        drain(&mut queue, |buffer| match buffer {
+            Buffer::BytesMutVec(list) => lists.push(list),
+            other => panic!("{other:?}"),
+        });
+        lists.rotate_left(1);
+        for token in 0..16 {
+            match token % 2 {
+                0 => queue.write_same(token, token << 16, 8192, sector.clone()).unwrap(),
+                _ => queue.compare_and_write(token, token << 16, sector.clone(), sector.clone()).unwrap(),
+            }
+        }
+        drain(&mut queue, drop);
     });
     assert_eq!((count, bytes), (0, 0));
 

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::op::{About, Op};
 use crate::error::{Error, Result};
+use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
 use crate::raw::aio::Gathered;
-use crate::raw::image_io::MOST;
+use crate::raw::iovec::total;
 use crate::raw::late::LateResult;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
@@ -72,12 +73,12 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
     pub fn read_vectored(self, offset: u64, buffers: Vec<BytesMut>) -> Op<Vec<BytesMut>> {
-        let len: usize = buffers.iter().map(BytesMut::len).sum();
-        let about = self.about("read", offset, len as u64);
-        if let Some(op) = self.refuse_count(&about, buffers.len()) {
-            return op;
+        let len = total(&buffers);
+        let about = self.about("read", offset, len);
+        if let Err(error) = self.image.check_count(about.operation, buffers.len()) {
+            return Op::ended(Err(error), about);
         }
-        self.submit(about, true, |raw| Ok(raw.aio_readv(offset, len, buffers)?))
+        self.submit(about, true, |raw| Ok(raw.aio_readv(offset, len as usize, buffers)?))
     }
 
     /// Writes all of the data. It is not copied: the operation keeps it until it ends.
@@ -97,9 +98,9 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
     pub fn write_vectored(self, offset: u64, data: Vec<Bytes>) -> Op<()> {
-        let about = self.about("write", offset, sum(&data));
-        if let Some(op) = self.refuse_count(&about, data.len()) {
-            return op;
+        let about = self.about("write", offset, total(&data));
+        if let Err(error) = self.image.check_count(about.operation, data.len()) {
+            return Op::ended(Err(error), about);
         }
         self.submit(about, true, |raw| Ok(raw.aio_writev(offset, Gathered::new(data))?))
     }
@@ -136,22 +137,21 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_writesame")]
     pub fn write_same(self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
         let about = self.about("write a pattern to", offset, len);
-        let unit = pattern.len() as u64;
-        if unit == 0 || len % unit != 0 {
-            let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
-            return Op::ended(Err(self.image.refuse("write a pattern to", why)), about);
+        if let Err(error) = self.image.check_pattern(pattern.len() as u64, len) {
+            return Op::ended(Err(error), about);
         }
         self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern)?))
     }
 
     /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
-    /// The range must lie within one object (within one stripe unit of a striped image); librbd 16.2 takes at most 512 bytes.
+    /// Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within one object (within one
+    /// stripe unit of a striped image).
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
     pub fn compare_and_write(self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
-        let about = self.about("compare and write", offset, data.len() as u64);
-        if let Err(error) = self.same_length(expected.len() as u64, data.len() as u64) {
+        let about = self.about_compare(offset, data.len() as u64);
+        if let Err(error) = self.image.check_same_length(expected.len() as u64, data.len() as u64) {
             return Op::ended(Err(error), about);
         }
         if data.is_empty() {
@@ -174,14 +174,16 @@ impl Aio<'_> {
         expected: Vec<Bytes>,
         data: Vec<Bytes>,
     ) -> Op<Compare> {
-        let about = self.about("compare and write", offset, sum(&data));
-        if let Some(op) = self.refuse_count(&about, expected.len().min(data.len())) {
-            return op;
-        }
-        if let Err(error) = self.same_length(sum(&expected), sum(&data)) {
+        let len = total(&data);
+        let about = self.about_compare(offset, len);
+        let checked = [&expected, &data]
+            .into_iter()
+            .try_for_each(|list| self.image.check_count(COMPARE, list.len()))
+            .and_then(|()| self.image.check_same_length(total(&expected), len));
+        if let Err(error) = checked {
             return Op::ended(Err(error), about);
         }
-        if sum(&data) == 0 {
+        if len == 0 {
             return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
         }
         self.submit(about, true, |raw| {
@@ -222,6 +224,10 @@ impl Aio<'_> {
         About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)), explain }
     }
 
+    fn about_compare(self, offset: u64, len: u64) -> About {
+        About { explain: explain_compare, ..self.about(COMPARE, offset, len) }
+    }
+
     /// Checks the request and submits it. One with data has a limit to its length.
     fn submit<T: 'static>(
         self,
@@ -245,31 +251,9 @@ impl Aio<'_> {
             return Err(self.image.refuse(about.operation, why));
         }
         let Some((offset, len)) = about.range else { return Ok(()) };
-        if data && len > MOST as u64 {
-            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
-            return Err(self.image.refuse(about.operation, why));
+        match data {
+            true => self.image.check_data(about.operation, offset, len),
+            false => self.image.check_range_now(about.operation, offset, len),
         }
-        self.image.check_range_now(about.operation, offset, len)
     }
-
-    fn same_length(self, expected: u64, data: u64) -> Result<(), Error> {
-        if expected == data {
-            return Ok(());
-        }
-        let why = format!("{expected} bytes are expected but {data} given: they must be as many");
-        Err(self.image.refuse("compare and write", why))
-    }
-
-    /// C counts buffers from 1 to what fits an int.
-    fn refuse_count<T>(self, about: &About, count: usize) -> Option<Op<T>> {
-        if (1..=i32::MAX as usize).contains(&count) {
-            return None;
-        }
-        let error = self.image.refuse(about.operation, format!("{count} buffers: at least one is needed"));
-        Some(Op::ended(Err(error), about.clone()))
-    }
-}
-
-fn sum(buffers: &[Bytes]) -> u64 {
-    buffers.iter().map(|buffer| buffer.len() as u64).sum()
 }

@@ -1,6 +1,7 @@
 //! Blocking positional I/O, named as in [`std::os::unix::fs::FileExt`].
 
 use super::Image;
+use super::check::{COMPARE, explain_compare};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::AccessHints;
@@ -119,10 +120,7 @@ impl Image {
     #[doc(alias = "rbd_writesame")]
     pub fn write_same(&self, offset: u64, len: u64, pattern: &[u8]) -> Result<()> {
         let unit = pattern.len() as u64;
-        if unit == 0 || unit > MOST as u64 || len % unit != 0 {
-            let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
-            return Err(self.refuse("write a pattern to", why));
-        }
+        self.check_pattern(unit, len)?;
         self.check_range("write a pattern of", offset, len)?;
         let most = MOST as u64 / unit * unit;
         self.in_pieces("write a pattern of", offset, len, most, |at, len| {
@@ -136,34 +134,16 @@ impl Image {
     /// Implements: `rbd_compare_and_write`.
     #[doc(alias = "rbd_compare_and_write")]
     pub fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> Result<Compare> {
-        let operation = "compare and write";
-        if expected.len() != data.len() {
-            let why = format!(
-                "{} bytes are expected but {} given: they must be as many",
-                expected.len(),
-                data.len()
-            );
-            return Err(self.refuse(operation, why));
-        }
         let len = data.len() as u64;
-        self.check_range(operation, offset, len)?;
+        self.check_same_length(expected.len() as u64, len)?;
+        self.check_range(COMPARE, offset, len)?;
         if data.is_empty() {
             // librbd 16.2 aborts the process on an empty request.
             return Ok(Compare::Written);
         }
         self.raw
             .compare_and_write(offset, expected, data)
-            .map_err(|errno| Self::explain_compare(self.failed(operation, offset, len, errno)))
-    }
-
-    /// What librbd leaves to be guessed.
-    fn explain_compare(error: Error) -> Error {
-        match error.errno() {
-            Some(Errno::EINVAL) => error.with_detail(
-                "the range is not within one sector of 512 bytes or, with librbd newer than 1.16, within one object",
-            ),
-            _ => error,
-        }
+            .map_err(|errno| explain_compare(self.failed(COMPARE, offset, len, errno)))
     }
 
     /// Waits until everything written so far is safe.

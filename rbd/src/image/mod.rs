@@ -1,6 +1,7 @@
 //! An open image.
 
 mod advisory;
+pub(crate) mod check;
 mod clone;
 mod copy;
 mod cursor;

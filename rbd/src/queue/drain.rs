@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::image::Image;
+use crate::raw::contain::contain;
 use crate::raw::queue::Places;
-use crate::raw::thread::outside_callback;
+use crate::raw::thread::{in_callback, outside_callback};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.
 pub(super) struct Drained(Option<(Image, Places)>);
@@ -22,6 +23,10 @@ impl Drained {
     }
 
     pub(super) fn close(mut self) -> Result<()> {
+        // Waiting here might wait for this very thread: dropping it leaves all that to another.
+        if in_callback() {
+            return Ok(());
+        }
         match self.0.take() {
             Some((image, mut places)) => {
                 drain(&image, &mut places);
@@ -46,7 +51,8 @@ impl Drop for Drained {
 
 fn drain(image: &Image, places: &mut Places) {
     while places.room() < places.depth() {
-        while places.reap(image.raw()).is_some() {}
+        // A buffer's owner is foreign code: its panic must not free the buffers that librbd still has.
+        while contain(|| places.reap(image.raw()).map(drop)) != Some(None) {}
         if places.room() < places.depth() {
             // An interruption only makes it look again.
             let _ = places.wait(None);

@@ -1,28 +1,33 @@
 //! A queue of operations for whoever owns an event loop.
 
 mod drain;
+mod submit;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::check::{COMPARE, explain_compare};
+use crate::image::{Compare, Image};
 use crate::raw;
-use crate::raw::image_io::MOST;
 use crate::raw::queue::{Places, Reaped, Request};
+use crate::raw::thread::in_callback;
 
-pub use crate::raw::queue::Buffer;
+pub use crate::raw::buffer::Buffer;
 use drain::Drained;
 
 /// Asynchronous I/O on an image for an event loop: a fixed number of operations in flight, reaped in batches, announced by a
 /// file descriptor (an eventfd) that fits epoll, `io_uring` and the like.
 ///
 /// Compared with the futures of [`Image::aio`] there is no allocation per operation, and no wake from thread to thread: the
-/// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again.
+/// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again. Only a list of
+/// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
+///
+/// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
+/// it, with its buffers, and so is more than 1 GiB of data at once. Offsets and lengths are in bytes. Ranges are judged as by
+/// [`Aio`](crate::Aio) when another client changes the size.
 ///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.
@@ -60,10 +65,13 @@ pub struct Queue {
 pub struct Completion {
     /// What the operation was submitted with.
     pub token: u64,
-    /// How it ended.
+    /// How it ended. That a compare-and-write found a difference is no failure.
     pub result: Result<()>,
-    /// Its buffer; after a read the data has been appended.
+    /// Its buffer. After a [`read`](Queue::read) the data has been appended; after a failed
+    /// [`read_vectored`](Queue::read_vectored) the content is anything.
     pub buffer: Buffer,
+    /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it wrote. `None` for all else.
+    pub compare: Option<Compare>,
 }
 
 /// An operation that was not submitted, with its buffer.
@@ -91,18 +99,6 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
-    }
-}
-
-impl From<BytesMut> for Buffer {
-    fn from(buffer: BytesMut) -> Buffer {
-        Buffer::BytesMut(buffer)
-    }
-}
-
-impl From<Bytes> for Buffer {
-    fn from(buffer: Bytes) -> Buffer {
-        Buffer::Bytes(buffer)
     }
 }
 
@@ -146,50 +142,9 @@ impl Queue {
         self.depth() - self.room()
     }
 
-    /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them nothing is allocated.
-    ///
-    /// Implements: `rbd_aio_read`.
-    pub fn read(&mut self, token: u64, offset: u64, len: usize, buffer: BytesMut) -> Result<(), Refused> {
-        self.submit("read", Request::Read, token, (offset, len as u64), buffer.into())
-    }
-
-    /// Writes the whole buffer: its length, not its capacity.
-    ///
-    /// Implements: `rbd_aio_write`.
-    pub fn write(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<(), Refused> {
-        let data = data.into();
-        let len = match &data {
-            Buffer::None => 0,
-            Buffer::Bytes(data) => data.len(),
-            Buffer::BytesMut(data) => data.len(),
-        };
-        self.submit("write", Request::Write, token, (offset, len as u64), data)
-    }
-
-    /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
-    ///
-    /// Implements: `rbd_aio_discard`.
-    pub fn discard(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
-        self.submit("discard", Request::Discard, token, (offset, len), Buffer::None)
-    }
-
-    /// Makes a range read as zeros; objects are given back where that is possible.
-    ///
-    /// Implements: `rbd_aio_write_zeroes`.
-    pub fn write_zeroes(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
-        self.submit("write zeroes to", Request::WriteZeroes, token, (offset, len), Buffer::None)
-    }
-
-    /// Makes safe what was written and has ended before.
-    ///
-    /// Implements: `rbd_aio_flush`.
-    pub fn flush(&mut self, token: u64) -> Result<(), Refused> {
-        self.submit("flush", Request::Flush, token, (0, 0), Buffer::None)
-    }
-
     /// The next operation that has ended, in no particular order; `None` when no more have. Does not block.
     ///
-    /// After the descriptor became readable, call it until it gives `None`.
+    /// After the descriptor became readable, call it until it gives `None`: what ends after that is announced again.
     ///
     /// Implements: `rbd_poll_io_events`.
     #[doc(alias = "rbd_poll_io_events")]
@@ -197,80 +152,65 @@ impl Queue {
     pub fn reap(&mut self) -> Option<Completion> {
         let (image, places) = self.inner.parts_mut();
         let Reaped { token, request, offset, len, buffer, result } = places.reap(image.raw())?;
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(raw::aio::SHORT) => {
-                let error = image.failed("read", offset, len, raw::aio::SHORT);
-                Err(error.with_detail("the image became shorter than that meanwhile"))
-            }
-            Err(errno) if request == Request::Flush => Err(Error::new("flush", image.object(), errno)),
-            Err(errno) => Err(image.failed(name(request), offset, len, errno)),
+        let result = result.map_err(|errno| failed(image, request, (offset, len), errno));
+        let (result, compare) = match result {
+            Ok(compare) => (Ok(()), compare),
+            Err(error) => (Err(error), None),
         };
-        Some(Completion { token, result, buffer })
+        Some(Completion { token, result, buffer, compare })
     }
 
     /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one. Gives `false` when nothing
     /// is in flight, when the time is over, and when a signal came.
+    ///
+    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would wait for that thread.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         let (image, places) = self.inner.parts();
-        match places.wait(timeout) {
+        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { places.wait(timeout) };
+        match outcome {
             Err(Errno::EINTR) => Ok(false),
-            other => other.map_err(|errno| Error::new("wait for operations on", image.object(), errno)),
+            other => other.map_err(|errno| {
+                let error = Error::new("wait for operations on", image.object(), errno);
+                match errno {
+                    Errno::EDEADLK => error.with_detail(
+                        "a callback or wake on a thread of librbd's cannot wait for librbd: wait on another thread",
+                    ),
+                    _ => error,
+                }
+            }),
         }
     }
 
-    /// Waits for what is in flight, dropping what comes of it, and closes the image. Blocks.
+    /// Waits for what is in flight, dropping what comes of it, and closes the image. Blocks, but not inside a callback or a wake
+    /// on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
-
-    fn submit(
-        &mut self,
-        operation: &'static str,
-        request: Request,
-        token: u64,
-        range: (u64, u64),
-        buffer: Buffer,
-    ) -> Result<(), Refused> {
-        let (image, places) = self.inner.parts_mut();
-        if let Err(error) = check(image, places, operation, request, range) {
-            return Err(Refused { error, buffer });
-        }
-        places.submit(image.raw(), request, token, range, buffer).map_err(|(errno, buffer)| Refused {
-            error: image.failed(operation, range.0, range.1, errno),
-            buffer,
-        })
-    }
 }
 
-fn check(
-    image: &Image,
-    places: &Places,
-    operation: &'static str,
-    request: Request,
-    (offset, len): (u64, u64),
-) -> Result<()> {
-    if places.room() == 0 {
-        let why = format!("all {} operations of the queue are in flight: reap first", places.depth());
-        return Err(Error::new(operation, image.object(), Errno::EAGAIN).with_detail(why));
+fn failed(image: &Image, request: Request, (offset, len): (u64, u64), errno: Errno) -> Error {
+    if request == Request::Flush {
+        return Error::new("flush", image.object(), errno);
     }
+    let error = image.failed(name(request), offset, len, errno);
     match request {
-        Request::Flush => return Ok(()),
-        Request::Read | Request::Write if len > MOST as u64 => {
-            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
-            return Err(image.refuse(operation, why));
+        Request::CompareAndWrite => explain_compare(error),
+        Request::Read if errno == raw::aio::SHORT => {
+            error.with_detail("the image became shorter than that meanwhile")
         }
-        _ => {}
+        _ => error,
     }
-    image.check_range(operation, offset, len)
 }
 
+/// What it is called in errors.
 fn name(request: Request) -> &'static str {
     match request {
         Request::Read => "read",
         Request::Write => "write",
         Request::Discard => "discard",
         Request::WriteZeroes => "write zeroes to",
+        Request::WriteSame => "write a pattern to",
+        Request::CompareAndWrite => COMPARE,
         Request::Flush => "flush",
     }
 }

@@ -22,12 +22,21 @@ impl std::fmt::Debug for Iovecs {
     }
 }
 
+/// One of an array.
+pub(super) fn iovec(start: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len }
+}
+
+/// How many bytes there are in all buffers together. The same memory may be listed often enough to go beyond all numbers.
+pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
+    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
+}
+
 impl Iovecs {
     pub(crate) fn new(buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) -> Iovecs {
         let count = buffers.len();
-        let iovecs =
-            buffers.map(|(start, len)| libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len });
-        let mut inline = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; INLINE];
+        let iovecs = buffers.map(|(start, len)| iovec(start, len));
+        let mut inline = [iovec(std::ptr::null(), 0); INLINE];
         let mut spilled = Vec::new();
         if count > INLINE {
             spilled.extend(iovecs);
@@ -46,6 +55,8 @@ impl Iovecs {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     #[test]
@@ -61,5 +72,23 @@ mod tests {
                 assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (&raw const *byte, at));
             }
         }
+    }
+
+    /// The same memory in a list again and again: a sum that wrapped round would pass for a short request.
+    #[test]
+    fn a_sum_beyond_all_numbers_is_not_a_small_one() {
+        let (len, none) = (1_usize << 45, ptr::null_mut());
+        let (access, flags) =
+            (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        // SAFETY: a new mapping. It cannot be read, and is not; it is left to the end of the process.
+        let huge = unsafe {
+            let start = libc::mmap(none, len, access, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            std::slice::from_raw_parts(start.cast::<u8>(), len)
+        };
+        let mut list = vec![huge; 1 << 19];
+        assert_eq!(total(&list), u64::MAX);
+        list.truncate(3);
+        assert_eq!(total(&list), 3 << 45);
     }
 }

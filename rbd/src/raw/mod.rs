@@ -9,6 +9,7 @@ pub(crate) mod aio_open;
 pub(crate) mod application;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cluster;
@@ -43,6 +44,7 @@ pub(crate) mod options;
 pub(crate) mod pool_stats;
 pub(crate) mod progress;
 pub(crate) mod queue;
+pub(crate) mod report;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod slot;

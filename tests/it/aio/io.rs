@@ -145,6 +145,9 @@ fn compare_and_write_tells_where_it_differs() {
     let written = image.aio().compare_and_write(offset, vec![1; 512].into(), new).wait().unwrap();
     assert_eq!(written, Compare::Written);
     assert_eq!(at(&image, offset, 512), [2; 512]);
+    let across = image.aio().compare_and_write(4 * MIB - 256, vec![0; 512].into(), vec![1; 512].into());
+    let error = across.wait().unwrap_err();
+    assert!(error.to_string().contains("not within one sector of 512 bytes"), "{error}");
 }
 
 /// The call came with Ceph 18.2: it works there, and says so elsewhere.

@@ -117,8 +117,8 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         why: "spares librbd a checksum that the caller must have at hand, of exactly these bytes; to be added when a program has",
     },
     LeftOut {
-        symbols: &["rbd_aio_is_complete", "rbd_aio_wait_for_complete"],
-        why: "a completion tells by its callback, or is reaped in batches; it is never asked, and no thread waits for one",
+        symbols: &["rbd_aio_is_complete"],
+        why: "a completion tells by its callback, or is reaped in batches; it is never asked",
     },
     // librados: what an RBD program does not need. Whole families by pattern.
     LeftOut {

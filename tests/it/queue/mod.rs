@@ -1,5 +1,8 @@
 //! The queue for event loops.
 
+mod data;
+mod ends;
+
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -35,6 +38,13 @@ fn data(end: &Completion) -> &[u8] {
         Buffer::BytesMut(data) => data,
         other => panic!("{other:?}"),
     }
+}
+
+/// Whether the descriptor becomes readable within so many milliseconds.
+fn readable(queue: &Queue, millis: i32) -> bool {
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(queue.as_fd(), rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
+    rustix::event::poll(&mut polled, Some(&timeout)).unwrap() == 1
 }
 
 #[test]
@@ -149,12 +159,6 @@ fn what_librbd_refuses_comes_back_with_the_buffer() {
 fn the_descriptor_announces_ends() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 8).unwrap();
-    let readable = |queue: &Queue, millis: i32| {
-        let mut polled =
-            [rustix::event::PollFd::from_borrowed_fd(queue.as_fd(), rustix::event::PollFlags::IN)];
-        let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
-        rustix::event::poll(&mut polled, Some(&timeout)).unwrap() == 1
-    };
     assert!(!readable(&queue, 0) && !queue.wait(None).unwrap());
     let frozen = freezer.freeze();
     for n in 0..8 {

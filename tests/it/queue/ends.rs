@@ -1,0 +1,117 @@
+//! The end of operations and of the queue, where it is ugly.
+
+use super::*;
+
+/// What a buffer's owner does when it is freed.
+struct Owner<F: FnMut()>(Vec<u8>, F);
+
+impl<F: FnMut()> AsRef<[u8]> for Owner<F> {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<F: FnMut()> Drop for Owner<F> {
+    fn drop(&mut self) {
+        self.1();
+    }
+}
+
+/// A panic on the way out must not free what librbd still reads.
+#[test]
+fn a_buffer_that_panics_when_it_is_dropped() {
+    let freezer = Freezer::get();
+    for close in [false, true] {
+        let mut queue = Queue::new(freezer.image(), 4).unwrap();
+        let tracked = Tracked::default();
+        // Has the exclusive lock from here on: nothing else than the data will wait.
+        queue.image().write_all_at(&[1], 0).unwrap();
+        let frozen = freezer.freeze();
+        queue.write_vectored(0, 0, vec![tracked.bytes(4096)]).unwrap();
+        for token in 1..3 {
+            // Ends at once: it is empty.
+            let owner = Owner(vec![], || panic!("on purpose: a buffer's owner"));
+            queue.write(token, 0, Bytes::from_owner(owner)).unwrap();
+        }
+        assert!(queue.wait(Some(LIMIT)).unwrap());
+        let (sender, gone) = channel();
+        let dropper = std::thread::spawn(move || {
+            let outcome = if close { queue.close() } else { Ok(drop(queue)) };
+            sender.send(outcome).unwrap();
+        });
+        assert!(gone.recv_timeout(Duration::from_millis(300)).is_err(), "it waits for the write");
+        assert!(!dropper.is_finished() && !tracked.is_freed());
+        drop(frozen);
+        gone.recv_timeout(LIMIT).unwrap().unwrap();
+        dropper.join().unwrap();
+        assert!(tracked.is_freed());
+    }
+}
+
+/// Whoever hears of ends only once, as with edge-triggered epoll, must get them when asking then.
+#[test]
+fn an_end_that_was_announced_is_there_at_the_first_look() {
+    let freezer = Freezer::get();
+    let mut queue = Queue::new(freezer.image(), 8).unwrap();
+    let ends = |queue: &mut Queue, token: u64, looks_again: bool| {
+        queue.read(token, 0, 0, BytesMut::new()).unwrap();
+        assert!(readable(queue, 900));
+        assert_eq!(queue.reap().expect("it was announced").token, token);
+        assert!(!looks_again || queue.reap().is_none());
+    };
+    // Nothing else is in flight.
+    for token in 0..4 {
+        ends(&mut queue, token, token % 2 == 0);
+    }
+    let frozen = freezer.freeze();
+    queue.read(100, 0, 4096, BytesMut::new()).unwrap();
+    for token in 0..4 {
+        ends(&mut queue, token, token % 2 == 0);
+    }
+    drop(frozen);
+    assert_eq!(finish(&mut queue)[0].token, 100);
+}
+
+/// librbd puts an operation into its queue first and announces it then: it may have been reaped in between.
+#[test]
+fn a_late_announcement_does_not_keep_the_loop_busy() {
+    let space = Space::new();
+    let mut queue = queue(&space, 8);
+    queue.flush(0).unwrap();
+    finish(&mut queue);
+    rustix::io::write(queue.as_fd(), &1_u64.to_ne_bytes()).unwrap();
+    assert!(readable(&queue, 0) && queue.reap().is_none());
+    assert!(!readable(&queue, 0), "nothing is in flight, and nobody else takes it back");
+}
+
+/// There it would wait for itself, or hold up what others wait for.
+#[test]
+fn no_waiting_on_librbds_thread() {
+    let space = Space::new();
+    space.create("other", 8 << 20).run().unwrap();
+    let other = space.open("other").run().unwrap();
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let name = image.name().unwrap();
+    let mut queue = Queue::new(image, 4).unwrap();
+    let tracked = Tracked::default();
+    let frozen = freezer.freeze();
+    queue.write(0, 0, tracked.bytes(512)).unwrap();
+    let (sender, done) = channel();
+    let mut queue = Some(queue);
+    let on_librbds_thread = move || {
+        let queue = queue.take().unwrap();
+        let waited = queue.wait(None);
+        sender.send((waited, queue.close())).unwrap();
+    };
+    drop(other.aio().write(0, Bytes::from_owner(Owner(vec![1; 4 << 20], on_librbds_thread))));
+    let (waited, closed) = done.recv_timeout(LIMIT).expect("neither blocks");
+    let error = waited.unwrap_err();
+    assert!(error.to_string().contains("wait on another thread"), "{error}");
+    closed.unwrap();
+    assert!(!tracked.is_freed());
+    drop(frozen);
+    eventually("the write has ended", || tracked.is_freed());
+    let again = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only().run().unwrap();
+    eventually("the image is closed", || again.watchers().unwrap().is_empty());
+}
