@@ -117,4 +117,12 @@ const _: () = {
     shared::<Cursor<Image>>();
     shared::<Error>();
     shared::<Key>();
+    shared::<Op<bytes::Bytes>>();
+    shared::<Op<Vec<bytes::BytesMut>>>();
+    shared::<Deadline<Op<()>>>();
+    shared::<Deadline<Opening>>();
+    shared::<Opening>();
+    shared::<Closing>();
+    #[cfg(feature = "tokio")]
+    shared::<AsyncCursor<std::sync::Arc<Image>>>();
 };

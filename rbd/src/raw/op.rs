@@ -268,3 +268,7 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "op_tests.rs"]
+mod tests;
