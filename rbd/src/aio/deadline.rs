@@ -15,7 +15,7 @@ use crate::error::Result;
 /// The time runs from the call of `deadline`. When it is over the future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
 /// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
 /// are freed when it ends; that is all a stuck operation costs. One thread of this crate's, started at the first use, keeps
-/// all the times.
+/// the times of all that are awaited; an executor that polls inside the wake must not block on it.
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Deadline<F> {
@@ -26,17 +26,29 @@ pub struct Deadline<F> {
     /// `None` for never.
     end: Option<Instant>,
     alarm: Option<Alarm>,
+    /// Whoever polls comes back at the end by themselves.
+    waits: bool,
 }
 
 impl<T, F: Future<Output = Result<T>> + Unpin> Deadline<F> {
     pub(super) fn new(future: F, about: About, after: Duration) -> Deadline<F> {
-        Deadline { future: Some(future), about, after, end: Instant::now().checked_add(after), alarm: None }
+        Deadline {
+            future: Some(future),
+            about,
+            after,
+            end: Instant::now().checked_add(after),
+            alarm: None,
+            waits: false,
+        }
     }
 
     /// Waits for the end of the operation, or of the time, on this thread. Blocks.
-    pub fn wait(self) -> Result<T> {
+    pub fn wait(mut self) -> Result<T> {
         let about = self.about.clone();
-        wait::wait(self, &about)
+        // This thread keeps the time itself.
+        let end = self.end;
+        self.waits = true;
+        wait::wait_until(self, &about, end)
     }
 }
 
@@ -59,6 +71,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Deadline<F> {
             return Poll::Ready(Err(this.about.timed_out(this.after)));
         }
         match &mut this.alarm {
+            _ if this.waits => {}
             Some(alarm) => alarm.set_waker(context.waker()),
             none => *none = Some(Alarm::new(end, context.waker().clone())),
         }

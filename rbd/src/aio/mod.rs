@@ -1,14 +1,14 @@
 //! Asynchronous operations: futures for any executor, and for threads that wait.
 
 /// An event of an operation for the feature `tracing`: its submission, or its end with the error if there is one. Without
-/// the feature nothing is left of it.
+/// the feature nothing is left of it (but in the unit tests, which look at the events).
 macro_rules! event {
     ($about:expr) => {
-        #[cfg(feature = "tracing")]
+        #[cfg(any(feature = "tracing", test))]
         crate::aio::trace::submitted(&$about);
     };
     ($about:expr, $errno:expr) => {
-        #[cfg(feature = "tracing")]
+        #[cfg(any(feature = "tracing", test))]
         crate::aio::trace::ended(&$about, $errno);
     };
 }
@@ -19,7 +19,7 @@ mod op;
 mod opening;
 mod reasons;
 mod timer;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", test))]
 mod trace;
 mod wait;
 

@@ -45,6 +45,9 @@ impl Alarm {
 
     /// Another task waits now.
     pub(super) fn set_waker(&mut self, waker: &Waker) {
+        if timer().alarms.get(&self.0).is_some_and(|old| old.will_wake(waker)) {
+            return;
+        }
         let new = waker.clone();
         let mut timer = timer();
         let old = match timer.alarms.get_mut(&self.0) {

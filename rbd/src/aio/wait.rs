@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use super::op::About;
 use crate::errno::Errno;
@@ -42,19 +43,33 @@ thread_local! {
 
 /// Polls on this thread until it is ready.
 pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: &About) -> Result<T> {
+    wait_until(future, about, None)
+}
+
+/// [`wait`] that polls once more at a time, if it has not ended before.
+pub(super) fn wait_until<T>(
+    future: impl Future<Output = Result<T>> + Unpin,
+    about: &About,
+    end: Option<Instant>,
+) -> Result<T> {
     if in_callback() {
         return Err(about
             .error(Errno::EDEADLK)
             .with_detail("a callback or wake on a thread of librbd's or of a timer cannot wait for librbd"));
     }
     let mut future = Some(future);
-    let mut waiting = |(parker, waker): &(Arc<Parker>, Waker)| park(future.take()?, parker, waker);
+    let mut waiting = |(parker, waker): &(Arc<Parker>, Waker)| park(future.take()?, parker, waker, end);
     // The thread's own is gone when the thread ends: then a destructor is waiting here.
     let outcome = PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()));
     outcome.expect("taken once")
 }
 
-fn park<T>(mut future: impl Future<Output = T> + Unpin, parker: &Parker, waker: &Waker) -> Option<T> {
+fn park<T>(
+    mut future: impl Future<Output = T> + Unpin,
+    parker: &Parker,
+    waker: &Waker,
+    end: Option<Instant>,
+) -> Option<T> {
     loop {
         parker.woken.store(false, Ordering::Relaxed);
         if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(waker)) {
@@ -63,7 +78,11 @@ fn park<T>(mut future: impl Future<Output = T> + Unpin, parker: &Parker, waker: 
             return Some(outcome);
         }
         while !parker.woken.load(Ordering::Acquire) {
-            thread::park();
+            match end.map(|end| end.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => break,
+                Some(rest) => thread::park_timeout(rest),
+            }
         }
     }
 }
@@ -73,7 +92,6 @@ mod tests {
     use std::cell::Cell;
     use std::future::{poll_fn, ready};
     use std::sync::mpsc::{Receiver, channel};
-    use std::time::Duration;
 
     use super::*;
     use crate::image::Label;
@@ -108,6 +126,21 @@ mod tests {
             wait_for(outer).unwrap()
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
+    }
+
+    #[test]
+    fn a_wait_with_an_end_needs_nobody_to_wake_it() {
+        let ended = on_a_thread(|| {
+            let (end, mut polls) = (Instant::now() + Duration::from_millis(30), 0);
+            let late = poll_fn(|_| {
+                polls += 1;
+                if Instant::now() < end { Poll::Pending } else { Poll::Ready(Ok(polls)) }
+            });
+            let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
+            let explain = std::convert::identity;
+            wait_until(late, &About { image, operation: "read", range: None, explain }, Some(end)).unwrap()
+        });
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(2), "not polled all the time either");
     }
 
     #[test]
