@@ -95,8 +95,9 @@ impl<T> Op<T> {
         let node = NonNull::from(Box::leak(node));
         let mut completion = ptr::null_mut();
         // SAFETY: the callback is made for this type of node; the out pointer lives through the call.
-        let created =
-            check(unsafe { K::create(node.as_ptr().cast(), completed::<P, K>, &raw mut completion) });
+        let created = check(unsafe {
+            K::create_completion(node.as_ptr().cast(), completed::<P, K>, &raw mut completion)
+        });
         if let Err(errno) = created {
             // SAFETY: nobody else has the node.
             drop(unsafe { Box::from_raw(node.as_ptr()) });
@@ -110,7 +111,7 @@ impl<T> Op<T> {
         if let Err(errno) = check(call(payload, completion)) {
             // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered the lane.
             unsafe {
-                K::release(completion);
+                K::release_completion(completion);
                 if let Some(lane) = lane {
                     Lane::leave(lane);
                 }
@@ -178,17 +179,17 @@ impl<P: Payload> Node<P> {
 /// The completions of a library. Those of librbd and librados are alike, but not the same.
 ///
 /// # Safety
-/// A completion that `create` made and a call took must end in one call of `callback` with it and `arg`.
+/// A completion that `create_completion` made and a call took must end in one call of `callback` with it and `arg`.
 pub(super) unsafe trait Completions {
     /// # Safety
     /// `out` must be valid, and `callback` good for `arg`.
-    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int;
+    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int;
     /// # Safety
     /// The completion must have ended.
-    unsafe fn result(completion: *mut c_void) -> isize;
+    unsafe fn result_of(completion: *mut c_void) -> isize;
     /// # Safety
     /// The completion must not be used after it.
-    unsafe fn release(completion: *mut c_void);
+    unsafe fn release_completion(completion: *mut c_void);
 }
 
 pub(super) type Callback = unsafe extern "C" fn(*mut c_void, *mut c_void);
@@ -198,17 +199,17 @@ pub(super) struct OfRados;
 
 // SAFETY: so librbd.h says.
 unsafe impl Completions for OfRbd {
-    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
         // SAFETY: the caller's promise.
         unsafe { sys::rbd_aio_create_completion(arg, Some(callback), out) }
     }
 
-    unsafe fn result(completion: *mut c_void) -> isize {
+    unsafe fn result_of(completion: *mut c_void) -> isize {
         // SAFETY: the caller's promise.
         unsafe { sys::rbd_aio_get_return_value(completion) }
     }
 
-    unsafe fn release(completion: *mut c_void) {
+    unsafe fn release_completion(completion: *mut c_void) {
         // SAFETY: the caller's promise.
         unsafe { sys::rbd_aio_release(completion) }
     }
@@ -216,17 +217,17 @@ unsafe impl Completions for OfRbd {
 
 // SAFETY: so librados.h says.
 unsafe impl Completions for OfRados {
-    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
         // SAFETY: the caller's promise.
         unsafe { sys::rados_aio_create_completion2(arg, Some(callback), out) }
     }
 
-    unsafe fn result(completion: *mut c_void) -> isize {
+    unsafe fn result_of(completion: *mut c_void) -> isize {
         // SAFETY: the caller's promise.
         unsafe { sys::rados_aio_get_return_value(completion) as isize }
     }
 
-    unsafe fn release(completion: *mut c_void) {
+    unsafe fn release_completion(completion: *mut c_void) {
         // SAFETY: the caller's promise.
         unsafe { sys::rados_aio_release(completion) }
     }
@@ -241,8 +242,8 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
     let node: *mut Node<P> = arg.cast();
     // SAFETY: librbd gives us its completion, which we created and release here, once.
     let result = unsafe {
-        let result = K::result(completion);
-        K::release(completion);
+        let result = K::result_of(completion);
+        K::release_completion(completion);
         result
     };
     // SAFETY: the completion's share keeps the node alive until `complete`.

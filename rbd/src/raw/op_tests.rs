@@ -31,7 +31,7 @@ fn unreleased(change: isize) -> isize {
 
 // SAFETY: `end` makes the one call.
 unsafe impl Completions for Stub {
-    unsafe fn create(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
         unreleased(1);
         let block = Box::into_raw(Box::new(Block { callback, arg, result: Cell::new(0) }));
         // SAFETY: the place is valid, by the contract.
@@ -39,14 +39,14 @@ unsafe impl Completions for Stub {
         0
     }
 
-    unsafe fn result(completion: *mut c_void) -> isize {
-        // SAFETY: made by `create`, and not released yet.
+    unsafe fn result_of(completion: *mut c_void) -> isize {
+        // SAFETY: made by `create_completion`, and not released yet.
         unsafe { (*completion.cast::<Block>()).result.get() }
     }
 
-    unsafe fn release(completion: *mut c_void) {
+    unsafe fn release_completion(completion: *mut c_void) {
         unreleased(-1);
-        // SAFETY: made by `create`, and released once.
+        // SAFETY: made by `create_completion`, and released once.
         drop(unsafe { Box::from_raw(completion.cast::<Block>()) });
     }
 }

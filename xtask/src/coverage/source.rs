@@ -75,7 +75,10 @@ impl Source {
                 let path = entry?.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|ext| ext == "rs") {
+                } else if path
+                    .to_str()
+                    .is_some_and(|path| path.ends_with(".rs") && !path.ends_with("_tests.rs"))
+                {
                     let text = std::fs::read_to_string(&path)
                         .with_context(|| format!("cannot read {}", path.display()))?;
                     let file = path.strip_prefix(&root).unwrap_or(&path);
@@ -238,6 +241,8 @@ impl<'a> Visit<'a> for Names {
         }
         let on = match before.last() {
             Some(word) if word == "Self" => Receiver::Own,
+            // A type parameter, which stands for types that are not told here.
+            Some(word) if word.len() == 1 => Receiver::Any,
             Some(word) if word.starts_with(char::is_uppercase) => {
                 Receiver::Of(word.clone(), before.iter().any(|word| word == "raw"))
             }
