@@ -96,7 +96,25 @@ impl ErrorKind {
     }
 
     /// The reason in words, and what to do next.
-    pub(super) fn explain(&self, errno: Option<Errno>) -> (Cow<'static, str>, &'static str) {
+    pub(super) fn explain(
+        &self,
+        errno: Option<Errno>,
+        object: ObjectKind,
+    ) -> (Cow<'static, str>, &'static str) {
+        let here = matches!(object, ObjectKind::File | ObjectKind::Device);
+        match (self, errno) {
+            // No cluster has a part in these.
+            (ErrorKind::PermissionDenied, Some(errno)) if here => {
+                return (
+                    errno.sentence().into(),
+                    "this process lacks the right to it; devices and mounts take root",
+                );
+            }
+            (ErrorKind::ReadOnly | ErrorKind::QuotaExceeded, Some(errno)) if here => {
+                return (errno.sentence().into(), "");
+            }
+            _ => {}
+        }
         match self {
             ErrorKind::NotFound { what } => (
                 format!("the {what} does not exist").into(),

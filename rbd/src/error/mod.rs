@@ -86,6 +86,14 @@ impl Error {
         self
     }
 
+    /// Says one thing more: what it means for something else that was done.
+    pub(crate) fn and(mut self, more: &str) -> Error {
+        let (reason, _) = self.0.kind.explain(self.0.errno, self.0.object.kind);
+        let why = self.0.detail.take().unwrap_or(reason);
+        self.0.detail = Some(format!("{why}; {more}").into());
+        self
+    }
+
     pub(crate) fn with_log(mut self, log: Vec<String>) -> Error {
         self.0.log = log;
         self
@@ -185,7 +193,7 @@ impl fmt::Display for Error {
 
 impl Context {
     fn line(&self) -> String {
-        let (reason, advice) = self.kind.explain(self.errno);
+        let (reason, advice) = self.kind.explain(self.errno, self.object.kind);
         let why = self.detail.as_ref().unwrap_or(&reason);
         let mut line = format!("cannot {} {}: {why}", self.operation, self.object);
         if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
@@ -230,6 +238,27 @@ mod tests {
         let error =
             Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");
         assert_eq!(error.to_string(), "cannot open image 'a b': c d (EIO 5)");
+    }
+
+    #[test]
+    fn no_cluster_is_blamed_for_a_file_of_this_machine() {
+        let text = |kind| Error::new("read", Object::new(kind, "x"), Errno::EACCES).to_string();
+        assert!(text(ObjectKind::Pool).contains("the cluster refused this user"));
+        for kind in [ObjectKind::File, ObjectKind::Device] {
+            assert!(
+                !text(kind).contains("cluster") && text(kind).contains("Permission denied"),
+                "{}",
+                text(kind)
+            );
+        }
+    }
+
+    #[test]
+    fn more_can_be_said_behind_either_reason() {
+        let error = Error::new("map", Object::new(ObjectKind::Image, "a"), Errno::EIO);
+        assert!(error.and("and b").to_string().ends_with("Input/output error; and b (EIO 5)"));
+        let error = Error::new("map", Object::new(ObjectKind::Image, "a"), Errno::EIO).with_detail("why");
+        assert_eq!(error.and("and b").to_string(), "cannot map image 'a': why; and b (EIO 5)");
     }
 
     #[test]

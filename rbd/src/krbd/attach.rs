@@ -53,7 +53,8 @@ impl Attach {
         self.add(&tag, &before, deadline).map_err(|error| error.with_log(kmsg.lines()))?;
         let device = find(&self.host, &self.spec, &tag, &before).ok_or_else(|| {
             Error::new("map", self.spec.object(), Errno::ENODEV).with_kind(ErrorKind::Other).with_detail(
-                "the kernel accepted the mapping, but no such device is found on its bus; was it unmapped meanwhile?",
+                "the kernel accepted the mapping, but no such device is found on its bus: it was unmapped meanwhile, or it is \
+                 left; krbd::devices() lists what is mapped",
             )
         })?;
         match self.wait(&device, socket.as_ref(), started, deadline) {
@@ -83,7 +84,8 @@ impl Attach {
             // Nobody waits for this mapping any more.
             if written.is_ok() {
                 if let Some(device) = find(&host, &spec, &mark, &known) {
-                    let _ = write_once(&host.control("remove"), device.id().to_string().as_bytes());
+                    // udev may have it open for a moment: this tries again.
+                    let _ = device.unmap().timeout(ROLLBACK).run();
                 }
             }
         };

@@ -129,7 +129,8 @@ impl Map {
     }
 
     /// Disable what this kernel does not support, for good and for everybody (off by default). What was disabled is said by
-    /// [`Device::disabled_features`]. Features that cannot be disabled are an error, and nothing is changed then.
+    /// [`Device::disabled_features`]. Features that cannot be disabled are an error, and nothing is changed then. Where the
+    /// kernel refuses the image all the same, what was disabled stays so; the error says it.
     pub fn fix_features(mut self, on: bool) -> Map {
         self.fix_features = on;
         self
@@ -164,10 +165,6 @@ impl Map {
         }
         self.host.require_module("map", self.spec.object())?;
 
-        let disabled = match &self.source {
-            Source::Live(ioctx) if self.preflight => self.look(ioctx)?,
-            _ => Features::empty(),
-        };
         let credentials = match &self.source {
             Source::Given(credentials) => credentials.clone(),
             Source::Live(ioctx) => {
@@ -180,6 +177,10 @@ impl Map {
             }
         };
         let secret = credentials.check()?;
+        let disabled = match &self.source {
+            Source::Live(ioctx) if self.preflight => self.look(ioctx)?,
+            _ => Features::empty(),
+        };
         let attach = Attach {
             host: self.host.clone(),
             spec: self.spec.clone(),
@@ -191,7 +192,11 @@ impl Map {
         };
         match attach.run(Deadline::after(self.timeout)) {
             Ok(device) => Ok(device.with_disabled(disabled)),
-            Err(error) => Err(self.look_again(error)),
+            Err(error) if disabled.is_empty() => Err(self.look_again(error)),
+            Err(error) => {
+                let stays = format!("the features {disabled} were disabled for it before, and stay so");
+                Err(self.look_again(error).and(&stays))
+            }
         }
     }
 

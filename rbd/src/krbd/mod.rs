@@ -21,8 +21,8 @@
 //! Where no cluster is connected, on a node that is only told what to map, [`map_with`] takes monitors, user and key. The
 //! key is handed to the kernel by its key rings (add_key(2)) and is gone from there when the mapping is made.
 //!
-//! Mapping and unmapping take root (`CAP_SYS_ADMIN`). All calls block, within the time set by their `timeout`. In a container
-//! name the host's directories by [`Host`].
+//! Mapping and unmapping take root (`CAP_SYS_ADMIN`). They block, within the time set by their `timeout`; the looks at the image
+//! before that within the timeouts of the connection. In a container name the host's directories by [`Host`].
 
 mod attach;
 mod deadline;

@@ -98,8 +98,16 @@ impl<'a> Volume<'a> {
         let source = c_path(&path)?;
         let target = c_path(directory)?;
         raw::mount::mount(&source, &target, &kind, self.read_only).map_err(|errno| {
+            let hint = match errno {
+                Errno::EROFS if self.read_only => {
+                    "; its journal has changes that must be written first: mount it once from a device that can be written to"
+                }
+                Errno::EBUSY => "; it is mounted there already",
+                Errno::EPERM | Errno::EACCES => "; mounting takes root",
+                _ => "",
+            };
             Error::new("mount", object(), errno).with_detail(format!(
-                "its {} at {}: {}",
+                "its {} at {}: {}{hint}",
                 staged.file_system,
                 directory.display(),
                 errno.sentence()
@@ -109,7 +117,8 @@ impl<'a> Volume<'a> {
     }
 }
 
-/// Shows a staged volume at a second directory, which is made if it is not there: bind mount.
+/// Shows a staged volume at a second directory, which is made if it is not there: bind mount. Done twice it is there twice, and
+/// must be [unmounted](unmount) as often.
 pub fn publish(staged: impl AsRef<Path>, target: impl AsRef<Path>, read_only: bool) -> Result<()> {
     let (staged, target) = (staged.as_ref(), target.as_ref());
     make(target)?;
@@ -122,6 +131,8 @@ pub fn unmount(target: impl AsRef<Path>) -> Result<()> {
     let target = target.as_ref();
     raw::mount::unmount(&c_path(target)?).map_err(|errno| match errno {
         Errno::EINVAL => Error::new("unmount", file(target), errno).with_detail("nothing is mounted there"),
+        Errno::EBUSY => Error::new("unmount", file(target), errno)
+            .with_detail("files in it are open, or something is mounted below it; end that use"),
         _ => Error::new("unmount", file(target), errno),
     })
 }
@@ -141,7 +152,10 @@ fn format(path: &Path, object: impl Fn() -> Object) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new("format", object(), Errno::EIO).with_detail(format!("mke2fs failed: {said}")))
+    Err(Error::new("format", object(), Errno::EIO).with_detail(format!(
+        "mke2fs failed: {said}; the device was empty, but may hold the beginnings of a file system now: erase it (blkdiscard) \
+         to have it formatted again"
+    )))
 }
 
 fn make(directory: &Path) -> Result<()> {
