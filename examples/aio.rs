@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use common::{ClusterFlags, Failure, ImageFlags, failed, iec, print};
+use common::{ClusterFlags, Failure, ImageArgs, failed, iec, print};
 use rbd::{Buffer, Image, IoCtx, Queue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
@@ -29,9 +29,7 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
-    image: ImageFlags,
-    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
-    image_spec: Option<String>,
+    image: ImageArgs,
 }
 
 fn main() -> ExitCode {
@@ -39,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let spec = args.image.spec()?;
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;
 

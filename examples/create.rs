@@ -9,7 +9,7 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::{Bar, ClusterFlags, EINVAL, Failure, ImageFlags, ProgressFlag, Session, bytes, failed, size};
+use common::{Bar, ClusterFlags, EINVAL, Failure, ImageArgs, ProgressFlag, Session, bytes, failed, size};
 use rbd::{Features, IoCtx};
 
 /// Create an empty image.
@@ -18,7 +18,7 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
-    image: ImageFlags,
+    image: ImageArgs,
     /// image size (in B/K/M/G/T) [default: M]
     #[arg(short, long, value_parser = size, allow_hyphen_values = true)]
     size: Option<u64>,
@@ -57,8 +57,6 @@ struct Args {
     image_format: u8,
     #[command(flatten)]
     progress: ProgressFlag,
-    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
-    image_spec: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -66,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let spec = args.image.spec()?;
     let size = args.size.ok_or_else(|| Failure::new(EINVAL, "must specify --size <M/G/T>"))?;
     let refused = |why| Failure::errno(EINVAL, "create error").because(why);
     if args.image_format == 1 {

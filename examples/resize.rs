@@ -6,7 +6,7 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::{Bar, ClusterFlags, EINVAL, Failure, ImageFlags, ProgressFlag, failed, size};
+use common::{Bar, ClusterFlags, EINVAL, Failure, ImageArgs, ProgressFlag, failed, size};
 
 /// Resize (expand or shrink) image.
 #[derive(clap::Parser)]
@@ -14,7 +14,7 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
-    image: ImageFlags,
+    image: ImageArgs,
     #[command(flatten)]
     progress: ProgressFlag,
     /// image size (in B/K/M/G/T) [default: M]
@@ -23,8 +23,6 @@ struct Args {
     /// permit shrinking
     #[arg(long)]
     allow_shrink: bool,
-    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
-    image_spec: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -32,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let spec = args.image.spec()?;
     let size = args.size.ok_or_else(|| Failure::new(EINVAL, "must specify --size <M/G/T>"))?;
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;

@@ -6,7 +6,7 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::{Bar, ClusterFlags, Failure, ImageFlags, ProgressFlag, failed};
+use common::{Bar, ClusterFlags, Failure, ImageArgs, ProgressFlag, failed};
 use rbd::{Errno, Error, ErrorKind, IoCtx};
 
 /// Delete an image.
@@ -15,11 +15,9 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
-    image: ImageFlags,
+    image: ImageArgs,
     #[command(flatten)]
     progress: ProgressFlag,
-    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
-    image_spec: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -27,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let spec = args.image.spec()?;
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;
     let mut bar = Bar::new("Removing image", args.progress.shown());

@@ -7,7 +7,7 @@ mod common;
 use std::fmt;
 use std::process::ExitCode;
 
-use common::{ClusterFlags, Failure, ImageFlags, OutputFlags, failed};
+use common::{ClusterFlags, Failure, ImageArgs, OutputFlags, failed};
 use rbd::{Features, Image, IoCtx, MigrationState, MigrationStatus};
 use serde::Serialize;
 
@@ -17,11 +17,9 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
-    image: ImageFlags,
+    image: ImageArgs,
     #[command(flatten)]
     output: OutputFlags,
-    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
-    image_spec: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let spec = args.image.spec(args.image_spec.as_deref())?;
+    let spec = args.image.spec()?;
     args.output.check()?;
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;

@@ -24,6 +24,22 @@ pub struct ImageFlags {
     image: Option<String>,
 }
 
+/// An image, named by a word or by flags.
+#[derive(Debug, clap::Args)]
+pub struct ImageArgs {
+    #[command(flatten)]
+    flags: ImageFlags,
+    /// image specification: [<pool-name>/[<namespace>/]]<image-name>
+    image_spec: Option<String>,
+}
+
+impl ImageArgs {
+    /// The image that is named.
+    pub fn spec(&self) -> Result<ImageSpec, Failure> {
+        self.flags.spec(self.image_spec.as_deref())
+    }
+}
+
 /// Whether progress is shown.
 #[derive(Debug, clap::Args)]
 pub struct ProgressFlag {

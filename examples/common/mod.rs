@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 pub use connect::{ClusterFlags, Session};
 pub use failure::{EINVAL, Failure, failed};
-pub use flags::{DeviceType, ImageFlags, PoolFlags, ProgressFlag};
+pub use flags::{DeviceType, ImageArgs, ImageFlags, PoolFlags, ProgressFlag};
 pub use info::{Info, group_spec};
 pub use output::{OutputFlags, ctime, print};
 pub use progress::Bar;

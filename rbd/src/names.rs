@@ -39,16 +39,14 @@ pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
 
 /// The name of something new: not empty, and free of the characters that separate the parts of a spec.
 pub(crate) fn new_name(operation: &'static str, object: impl Fn() -> Object, text: &str) -> Result<CString> {
-    if text.is_empty() {
-        return Err(Error::invalid(operation, object(), "the name is empty"));
-    }
+    let name = existing_name(operation, &object, text)?;
     if let Some(bad) = text.chars().find(|c| matches!(c, '/' | '@')) {
         let why = format!(
             "the name {text:?} contains '{bad}', which separates pool, namespace, image and snapshot"
         );
         return Err(Error::invalid(operation, object(), why));
     }
-    c_string(operation, object, text)
+    Ok(name)
 }
 
 /// The key of some metadata: not empty.

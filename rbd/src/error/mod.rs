@@ -197,7 +197,7 @@ impl Context {
         let why = self.detail.as_ref().unwrap_or(&reason);
         let mut line = format!("cannot {} {}: {why}", self.operation, self.object);
         if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
-            line += &format!(" ({errno})");
+            line = format!("{line} ({errno})");
         }
         if self.detail.is_none() && !advice.is_empty() {
             line += "; ";
