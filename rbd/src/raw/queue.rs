@@ -100,7 +100,7 @@ impl Places {
         // SAFETY: the image is open. librbd does not take over the descriptor: `Places` outlives the last operation.
         check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), event.as_raw_fd(), kind) })?;
         image.set_queued();
-        let reports = Reports::new(image, event, depth);
+        let reports = Reports::new(image.lane(), event, depth);
         let free = || Place {
             buffer: Buffer::None,
             iovecs: Vec::new(),

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use librbd_sys as sys;
 
-use super::image::Image;
 use super::lane::Lane;
 use super::thread::CallbackMark;
 
@@ -37,10 +36,10 @@ unsafe impl Send for Link {}
 unsafe impl Sync for Link {}
 
 impl Reports {
-    /// For so many places, announced by the descriptor.
-    pub(super) fn new(image: &Image, event: OwnedFd, depth: u32) -> Arc<Reports> {
+    /// For so many places of the image whose lane it is, announced by the descriptor.
+    pub(super) fn new(lane: &Lane, event: OwnedFd, depth: u32) -> Arc<Reports> {
         Arc::new_cyclic(|this| {
-            let (reports, lane) = (this.as_ptr(), std::ptr::from_ref(image.lane()));
+            let (reports, lane) = (this.as_ptr(), std::ptr::from_ref(lane));
             let link = |number| Link { number, next: AtomicU32::new(NONE), reports, lane };
             Reports { top: AtomicU32::new(NONE), links: (0..depth).map(link).collect(), event }
         })
@@ -118,4 +117,66 @@ pub(super) unsafe extern "C" fn ended(_completion: sys::rbd_completion_t, arg: *
     unsafe { libc::write(reports.event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
     // SAFETY: entered for this operation; nothing is used after it.
     unsafe { Lane::leave(lane) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::FromRawFd;
+    use std::thread;
+
+    use super::*;
+
+    /// Four threads of librbd's and one who reaps, each place used many times.
+    #[test]
+    fn each_end_is_reported_once() {
+        const THREADS: u32 = 4;
+        const ROUNDS: usize = 2_000;
+        // SAFETY: a new descriptor, which is nobody else's.
+        let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
+        let mut announced = std::fs::File::from(event.try_clone().unwrap());
+        let lane = Lane::new();
+        let reports = Reports::new(&lane, event, THREADS * 2);
+        let mut free = [true; THREADS as usize * 2];
+        let mut count = 0;
+        thread::scope(|scope| {
+            let (submit, ends): (Vec<_>, Vec<_>) =
+                (0..THREADS).map(|_| std::sync::mpsc::channel::<u32>()).unzip();
+            for numbers in ends {
+                let reports = &reports;
+                scope.spawn(move || {
+                    for number in numbers {
+                        // SAFETY: the lane was entered, and both outlive this thread.
+                        unsafe { ended(std::ptr::null_mut(), reports.arg(number)) };
+                    }
+                });
+            }
+            while count < ROUNDS {
+                for (number, free) in (0..).zip(&mut free) {
+                    if std::mem::take(free) {
+                        lane.enter();
+                        submit[(number % THREADS) as usize].send(number).unwrap();
+                    }
+                }
+                let mut reported = reports.take();
+                let listed: Vec<_> = reported.numbers(&reports).collect();
+                let popped: Vec<_> = std::iter::from_fn(|| reported.pop(&reports)).collect();
+                assert!(listed == popped && reported.is_empty());
+                for number in popped {
+                    assert!(
+                        !std::mem::replace(&mut free[number as usize], true),
+                        "{number} was reported twice"
+                    );
+                    count += 1;
+                }
+            }
+        });
+        let mut rest = reports.take();
+        let left = std::iter::from_fn(|| rest.pop(&reports)).count();
+        assert_eq!(left, free.iter().filter(|free| !**free).count());
+        assert!(lane.is_empty());
+        let mut told = [0; 8];
+        assert_eq!(announced.read(&mut told).unwrap(), 8);
+        assert_eq!(u64::from_ne_bytes(told), (count + left) as u64);
+    }
 }

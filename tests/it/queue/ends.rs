@@ -115,3 +115,26 @@ fn no_waiting_on_librbds_thread() {
     let again = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only().run().unwrap();
     eventually("the image is closed", || again.watchers().unwrap().is_empty());
 }
+
+/// Its end is reported by a callback: the queue and its descriptor must outlive that.
+#[test]
+fn a_compare_and_write_in_flight_at_the_end() {
+    let freezer = Freezer::get();
+    for close in [false, true] {
+        let mut queue = Queue::new(freezer.image(), 4).unwrap();
+        let tracked = [Tracked::default(), Tracked::default()];
+        queue.image().write_all_at(&[0x77; 4096], 0).unwrap();
+        let frozen = freezer.freeze();
+        let bytes = |which: usize| tracked[which].bytes(512);
+        queue.compare_and_write(0, 0, bytes(0), Bytes::from(vec![1; 512])).unwrap();
+        queue.compare_and_write(1, 512, Bytes::from(vec![1; 512]), bytes(1)).unwrap();
+        queue.read(2, 512, 512, BytesMut::new()).unwrap();
+        assert!(!queue.wait(Some(Duration::from_millis(100))).unwrap() && queue.reap().is_none());
+        let dropper = std::thread::spawn(move || if close { queue.close().unwrap() } else { drop(queue) });
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!dropper.is_finished() && !tracked.iter().any(Tracked::is_freed));
+        drop(frozen);
+        within(LIMIT, || dropper.join().unwrap());
+        assert!(tracked.iter().all(Tracked::is_freed));
+    }
+}
