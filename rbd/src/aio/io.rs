@@ -251,9 +251,10 @@ impl Aio<'_> {
             return Err(self.image.refuse(about.operation, why));
         }
         let Some((offset, len)) = about.range else { return Ok(()) };
-        match data {
-            true => self.image.check_data(about.operation, offset, len),
-            false => self.image.check_range_now(about.operation, offset, len),
+        if data {
+            self.image.check_data(about.operation, offset, len)
+        } else {
+            self.image.check_range_now(about.operation, offset, len)
         }
     }
 }

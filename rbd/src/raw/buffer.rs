@@ -85,7 +85,7 @@ impl Buffer {
     pub(super) fn list(&mut self, array: &mut Vec<libc::iovec>) -> usize {
         match self {
             Buffer::BytesVec(buffers) => {
-                array.extend(buffers.iter().map(|one| iovec(one.as_ptr(), one.len())))
+                array.extend(buffers.iter().map(|one| iovec(one.as_ptr(), one.len())));
             }
             // Addresses that may be written to: from an exclusive reference.
             Buffer::BytesMutVec(buffers) => {

@@ -192,13 +192,12 @@ impl Places {
             // Else the address of a report.
             (number < self.places.len()).then_some((number, completion))
         });
-        let (number, completion) = match listed {
-            Some(listed) => listed,
-            None => {
-                let number = self.reported.pop(&self.reports)? as usize;
-                // SAFETY: its operation has ended, so nobody has the place.
-                (number, unsafe { (*self.places[number].get()).completion })
-            }
+        let (number, completion) = if let Some(listed) = listed {
+            listed
+        } else {
+            let number = self.reported.pop(&self.reports)? as usize;
+            // SAFETY: its operation has ended, so nobody has the place.
+            (number, unsafe { (*self.places[number].get()).completion })
         };
         // SAFETY: we created it, its operation has ended, and it is released once, here.
         let result = unsafe {
@@ -275,9 +274,10 @@ fn call(image: &Image, reports: &Reports, place: &mut Place, number: u32) -> Res
     }
     // The empty one is a read.
     let reported = *request == Request::CompareAndWrite && len > 0;
-    let (arg, callback): (_, sys::rbd_callback_t) = match reported {
-        true => (reports.arg(number), Some(ended)),
-        false => (ptr::without_provenance_mut(number as usize), None),
+    let (arg, callback): (_, sys::rbd_callback_t) = if reported {
+        (reports.arg(number), Some(ended))
+    } else {
+        (ptr::without_provenance_mut(number as usize), None)
     };
     let mut completion = ptr::null_mut();
     // SAFETY: without a callback the argument is ours alone: the number of the place. With it the reports are freed after the
