@@ -1,4 +1,4 @@
-//! Ends that librbd keeps out of its queue of completions: those of compare-and-writes (seen from 16.2 up to the newest). They
+//! Ends that librbd keeps out of its queue of completions: those of compare-and-writes (seen with 16.2). They
 //! are reported by a callback, with the same descriptor and as little: no lock, no memory.
 
 use std::ffi::c_void;

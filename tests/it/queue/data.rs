@@ -243,7 +243,7 @@ fn wrong_requests_are_refused() {
         assert!(refused.to_string().contains(text) && !refused.is_full(), "{refused}");
         assert_eq!(refused.buffer, buffer);
     }
-    let outside: Vec<(Result<(), Refused>, Buffer, (u64, u64))> = vec![
+    let outside = [
         (
             queue.read_vectored(0, size - 1, vec![BytesMut::zeroed(1); 2]),
             vec![BytesMut::zeroed(1); 2].into(),
