@@ -75,9 +75,8 @@ impl Source {
                 let path = entry?.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path
-                    .to_str()
-                    .is_some_and(|path| path.ends_with(".rs") && !path.ends_with("_tests.rs"))
+                } else if path.extension().is_some_and(|end| end == "rs")
+                    && path.file_stem().is_some_and(|name| !name.to_string_lossy().ends_with("_tests"))
                 {
                     let text = std::fs::read_to_string(&path)
                         .with_context(|| format!("cannot read {}", path.display()))?;
