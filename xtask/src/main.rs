@@ -8,6 +8,7 @@ mod bindgen;
 mod ci;
 mod cmd;
 mod coverage;
+mod debian;
 mod demo;
 mod deny;
 mod fuzz;

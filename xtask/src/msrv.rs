@@ -1,26 +1,41 @@
-//! The oldest supported Rust, checked where such a toolchain is installed.
+//! The oldest supported Rust: a toolchain of rustup's if it is installed, else Debian's compiler of this version.
 
-use anyhow::{Context, Result};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 use crate::ci::Plan;
-use crate::cmd;
+use crate::{cmd, debian};
 
-/// `cargo check` with the toolchain of the workspace's `rust-version`.
+/// `cargo check` with the compiler of the workspace's `rust-version`.
 pub(crate) fn plan() -> Result<Plan> {
     let version = rust_version()?;
     let installed = cmd::read(&mut cmd::command("rustup", ["toolchain", "list"])).unwrap_or_default();
-    let Some(toolchain) = toolchain(&installed, &version) else {
+    let mut check = if let Some(toolchain) = toolchain(&installed, &version) {
+        cmd::command("rustup", ["run", &toolchain, "cargo"])
+    } else if let Some(why) = debian::unfit() {
+        let get = format!("rustup toolchain install {version}");
         return Ok(Plan::Skip(format!(
-            "no Rust {version} is installed (rustup toolchain install {version})"
+            "no Rust {version} is installed ({get}), and {why}, to take one from"
         )));
+    } else {
+        let rustc = debian::rustc()?;
+        let found = cmd::read(Command::new(&rustc).arg("--version"))?;
+        if !is_of(found.trim_start_matches("rustc "), &version) {
+            bail!("the oldest supported Rust is {version}, but Debian's is {}", found.trim());
+        }
+        let mut cargo = cmd::cargo::<&str>([]);
+        cargo.env("RUSTC", rustc);
+        cargo
     };
     // A target directory of its own: sharing it would rebuild everything at each change of the toolchain.
-    let mut check = cmd::command(
-        "rustup",
-        ["run", &toolchain, "cargo", "check", "--workspace", "--all-targets", "--target-dir", "target/msrv"],
-    );
+    check.args(["check", "--workspace", "--all-targets", "--target-dir", "target/msrv"]);
     // Set by the cargo that runs us, for its own toolchain.
-    check.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTDOC").env_remove("RUSTUP_TOOLCHAIN");
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        if !check.get_envs().any(|(name, _)| name == variable) {
+            check.env_remove(variable);
+        }
+    }
     Ok(Plan::Run(check))
 }
 
@@ -42,10 +57,13 @@ fn toolchain(installed: &str, version: &str) -> Option<String> {
     installed
         .lines()
         .filter_map(|line| line.split_whitespace().next())
-        .find(|name| {
-            name.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
-        })
+        .find(|name| is_of(name, version))
         .map(str::to_owned)
+}
+
+/// Whether this begins with the version, and not with a longer number.
+fn is_of(name: &str, version: &str) -> bool {
+    name.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', ' ']))
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! A Rust compiler of a Debian release, for a machine that has no rustup or cannot reach its server.
+//!
+//! apt works here with lists, sources and cache of its own, and nothing is installed: the packages are unpacked, with the C
+//! library that they want beside them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{cmd, ui};
+
+const SUITE: &str = "trixie";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// What rustc depends on for linking: that is done by what this machine has.
+const HERE: [&str; 3] = ["gcc", "libc-dev", "binutils"];
+
+/// Starts the compiler with the dynamic linker and libraries of its release. In bash, since other shells drop variables with
+/// a dash in their names, such as CARGO_BIN_EXE_rbd-testvm.
+const START: &str = r#"#!/bin/bash
+usr=$(dirname "$(realpath "$0")")/root/usr
+exec "$usr/lib64/ld-linux-x86-64.so.2" --library-path "$usr/lib/x86_64-linux-gnu" "$usr/bin/rustc" "$@"
+"#;
+
+/// Why this machine cannot have it, if so.
+pub(crate) fn unfit() -> Option<&'static str> {
+    if !cfg!(target_arch = "x86_64") {
+        Some("this is no x86-64")
+    } else if !["apt-get", "dpkg-deb"].iter().all(|program| cmd::exists(program))
+        || !Path::new(KEYRING).exists()
+    {
+        Some("this is no Debian")
+    } else {
+        None
+    }
+}
+
+/// The compiler's path; it is fetched into `target/tools` at the first time.
+pub(crate) fn rustc() -> Result<PathBuf> {
+    let home = cmd::root().join("target/tools").join(format!("rust-{SUITE}"));
+    let rustc = home.join("rustc");
+    if !rustc.is_file() {
+        ui::step(&format!("fetching the Rust compiler of Debian {SUITE} into target/tools (100 MB)"));
+        // Whole or not at all: what starts it is written last.
+        let _ = fs::remove_dir_all(&home);
+        fetch(&home)?;
+        fs::write(&rustc, START)?;
+        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(rustc)
+}
+
+fn fetch(home: &Path) -> Result<()> {
+    for dir in ["lists/partial", "cache/archives/partial", "root"] {
+        fs::create_dir_all(home.join(dir)).with_context(|| format!("cannot make {}", home.display()))?;
+    }
+    let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main\n", mirror()?);
+    fs::write(home.join("sources.list"), source)?;
+    fs::write(home.join("status"), HERE.map(installed).concat())?;
+    let apt = |task: &[&str]| {
+        let home = home.display();
+        let mut apt = cmd::command("apt-get", ["-qq", "--yes"]);
+        for option in [
+            format!("Dir::Etc::SourceList={home}/sources.list"),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            format!("Dir::State::Status={home}/status"),
+            format!("Dir::State::Lists={home}/lists"),
+            format!("Dir::Cache={home}/cache"),
+            "Acquire::Languages=none".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+            // The lock is that of the system's packages, which are not touched.
+            "Debug::NoLocking=true".to_owned(),
+        ] {
+            apt.arg("-o").arg(option);
+        }
+        cmd::read(apt.args(task))
+    };
+    apt(&["update"])?;
+    apt(&["install", "--no-install-recommends", "--download-only", "rustc"])?;
+    for package in fs::read_dir(home.join("cache/archives"))? {
+        let package = package?.path();
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            cmd::read(cmd::command("dpkg-deb", ["--extract"]).arg(&package).arg(home.join("root")))?;
+        }
+    }
+    for dir in ["lists", "cache"] {
+        fs::remove_dir_all(home.join(dir))?;
+    }
+    Ok(())
+}
+
+/// A package as dpkg records it.
+fn installed(package: &str) -> String {
+    format!(
+        "Package: {package}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 99:1\n\
+         Maintainer: nobody\nDescription: this machine's\n\n"
+    )
+}
+
+/// The mirror of Debian that this system uses.
+fn mirror() -> Result<String> {
+    let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
+    let targets = cmd::read(&mut cmd::command("apt-get", ["indextargets", "--format", format]))?;
+    let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|"));
+    mirror.map(str::to_owned).context("apt knows no mirror of Debian; run `apt-get update`")
+}
