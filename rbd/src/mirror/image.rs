@@ -62,7 +62,8 @@ impl<'a> ImageMirroring<'a> {
 
     /// Makes this copy the primary one, which can be written. The other one must have been demoted and that replicated to
     /// here; otherwise the image is [busy](ErrorKind::Busy). In the moments right after that it can be
-    /// [read-only](ErrorKind::ReadOnly) instead, while the daemon here still has hold of it: try again on either.
+    /// [read-only](ErrorKind::ReadOnly) instead, while the daemon here still has hold of it: try again on either. Its first writes after that may be refused as read-only for
+    /// a moment, too.
     ///
     /// `force` does not ask the other copy: when its cluster is lost. When that comes back, both are primary, and one must be
     /// demoted and [resynced](Self::resync).

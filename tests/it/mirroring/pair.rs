@@ -142,7 +142,11 @@ fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
 fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     let image = here.open(name);
     image.mirroring().promote(true).unwrap();
-    image.write_all_at(b"other", 0).unwrap();
+    // For a moment it can still be read-only.
+    until(&format!("'{name}' to take writes"), || match image.write_all_at(b"other", 0) {
+        Err(error) if error.is_read_only() => Err(error.to_string()),
+        written => Ok(written.unwrap()),
+    });
     image.mirroring().demote().unwrap();
     drop(image);
     here.await_state(name, State::Error);
