@@ -143,9 +143,11 @@ fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     let image = here.open(name);
     image.mirroring().promote(true).unwrap();
     // For a moment it can still be read-only.
-    until(&format!("'{name}' to take writes"), || match image.write_all_at(b"other", 0) {
-        Err(error) if error.is_read_only() => Err(error.to_string()),
-        written => Ok(written.unwrap()),
+    until(&format!("'{name}' to take writes"), || {
+        image.write_all_at(b"other", 0).map_err(|error| {
+            assert!(error.is_read_only(), "{error}");
+            error.to_string()
+        })
     });
     image.mirroring().demote().unwrap();
     drop(image);
