@@ -17,6 +17,7 @@ mod worker;
 #[path = "../loops/mod.rs"]
 mod loops;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -143,12 +144,11 @@ fn rounds(args: &Args, conf: &Path, names: &[&str]) -> Vec<Vec<Sample>> {
     let mut engines: Vec<Engine> =
         names.iter().map(|name| Engine::start(name, &args.job, conf, &image_of(name), None)).collect();
     let mut samples = vec![Vec::new(); engines.len()];
+    let dice = RandomState::new();
     for round in 0..=args.rounds {
-        // Forwards and backwards, so that nobody always has the same neighbour before it.
-        let order: Vec<usize> = match round % 2 {
-            0 => (0..engines.len()).collect(),
-            _ => (0..engines.len()).rev().collect(),
-        };
+        // In an order of its own, so that nobody always has the same neighbour before it, or itself.
+        let mut order: Vec<usize> = (0..engines.len()).collect();
+        order.sort_by_key(|which| dice.hash_one((round, which)));
         for which in order {
             let sample = engines[which].run(args.operations);
             if round > 0 {
