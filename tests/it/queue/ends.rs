@@ -52,15 +52,30 @@ fn a_buffer_that_panics_when_it_is_dropped() {
     }
 }
 
-/// Whoever hears of ends only once, as with edge-triggered epoll, must get them when asking then.
+/// Whoever hears of each announcement only once, by edge-triggered epoll, gets all ends by asking then. An announcement may come
+/// for nothing (an end was reaped before its own: seen with librbd 1.18), but an end never without one.
 #[test]
-fn an_end_that_was_announced_is_there_at_the_first_look() {
+fn an_end_is_there_when_it_was_announced() {
+    use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 8).unwrap();
+    let edge = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&edge, &queue, EventData::new_u64(0), EventFlags::IN | EventFlags::ET).unwrap();
+    let announced = || {
+        let mut events = Vec::with_capacity(1);
+        let timeout = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+        epoll::wait(&edge, rustix::buffer::spare_capacity(&mut events), Some(&timeout)).unwrap() == 1
+    };
     let ends = |queue: &mut Queue, token: u64, looks_again: bool| {
         queue.read(token, 0, 0, BytesMut::new()).unwrap();
-        assert!(readable(queue, 900));
-        assert_eq!(queue.reap().expect("it was announced").token, token);
+        let end = loop {
+            assert!(announced(), "it has ended, and nothing says so");
+            if let Some(end) = queue.reap() {
+                break end;
+            }
+        };
+        assert_eq!(end.token, token);
         assert!(!looks_again || queue.reap().is_none());
     };
     // Nothing else is in flight.
