@@ -6,6 +6,9 @@
 //!
 //! Only what is allocated, or changed, is read, with several reads in flight. The files are those of `rbd export-diff`: `rbd
 //! import-diff` and `rbd merge-diff` read them, and `restore` reads theirs.
+//!
+//! Killed by a signal it cannot clean up: a save leaves its snapshot and a file `.tmp…` beside the one it was to make, a restore
+//! the new image, not complete. Remove them before the next attempt.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -72,6 +75,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         || pool.open(&spec.image).run().map_err(failed(format_args!("error opening image {}", spec.image)));
     match &args.command {
         Command::Save { file, snap, since, .. } => {
+            if file.try_exists().unwrap_or(false) {
+                let why = format_args!("{} is there already: name a new file", file.display());
+                return Err(Failure::errno(Errno::EEXIST.code(), "save error").because(why));
+            }
             let image = open()?;
             image.create_snapshot(snap).run().map_err(failed("failed to create snapshot"))?;
             save(&image, snap, since.as_deref(), file).map_err(|error| {
@@ -94,9 +101,17 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// An error that came of a file or of the image; both become [`io::Error`]s by `?`, and keep their errno.
+/// An error that came of a file or of the image; both become [`io::Error`]s by `?`. One with words of ours has a kind only.
 fn io_failed(what: &str, error: &io::Error) -> Failure {
-    Failure::errno(Errno::of(error).unwrap_or(Errno::EIO).code(), what).because(error)
+    let errno = Errno::of(error).unwrap_or(match error.kind() {
+        io::ErrorKind::NotFound => Errno::ENOENT,
+        io::ErrorKind::PermissionDenied => Errno::EACCES,
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            Errno::EINVAL
+        }
+        _ => Errno::EIO,
+    });
+    Failure::errno(errno.code(), what).because(error)
 }
 
 /// Writes what a snapshot holds, or how it differs from an earlier one, to a new file, which is there whole or not at all.

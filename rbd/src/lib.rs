@@ -64,6 +64,9 @@ mod unblock;
 mod version;
 pub mod volume;
 
+/// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
+pub use bytes;
+
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
 pub use cluster::{
     Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, LogEntry, LogLevel, LogWatch, PoolUsage,

@@ -82,13 +82,13 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         }
     }
 
-    /// How many chunks may be in flight: at least 1, which means no reading ahead.
+    /// How many chunks may be in flight: at least 1 (0 is taken for it), which means no reading ahead.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth.max(1);
         self
     }
 
-    /// The size of a chunk in bytes: from 512 to 64 MiB.
+    /// The size of a chunk in bytes; below 512 and above 64 MiB the nearest of these is taken.
     pub fn chunk(mut self, bytes: usize) -> Self {
         self.chunk = bytes.clamp(512, 64 << 20);
         if self.partial.len() >= self.chunk {

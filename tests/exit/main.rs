@@ -17,7 +17,9 @@ use rbd_testcluster::{Daemon, TestCluster};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn main() {
-    if let Some(way) = std::env::args().nth(1).filter(|way| WAYS.iter().any(|(name, _)| name == way)) {
+    if let Some(way) =
+        std::env::args().nth(1).filter(|way| way == CLOSING || WAYS.iter().any(|(name, _)| name == way))
+    {
         return child(&way);
     }
     let cluster = TestCluster::builder().mgr(false).start().unwrap();
@@ -26,6 +28,16 @@ fn main() {
     for image in ["foo", "bar"] {
         pool.create(image, 8 << 20).run().unwrap();
     }
+    // The last reference to the connection has just been handed to another thread, which closes it.
+    for _ in 0..30 {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .arg(CLOSING)
+            .env("RBD_EXIT_CONF", cluster.conf())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(0), "{CLOSING}: {status:?}");
+    }
+    println!("test {CLOSING} ... ok");
     for (way, wanted) in WAYS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(way)
@@ -57,8 +69,11 @@ fn main() {
         assert_eq!(status.and_then(|status: ExitStatus| status.code()), Some(*wanted), "{way}: {status:?}");
         println!("test {way} ... ok");
     }
-    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len());
+    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + 1);
 }
+
+/// Nothing is frozen for this one.
+const CLOSING: &str = "returns_while_the_connection_is_closed";
 
 /// How the child ends, and its exit code for that.
 const WAYS: &[(&str, i32)] = &[
@@ -74,6 +89,14 @@ fn child(way: &str) {
     let conf = std::env::var_os("RBD_EXIT_CONF").unwrap();
     let cluster = Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
+    if way == CLOSING {
+        drop(cluster);
+        let opening = pool.open("nothing").start();
+        drop(pool);
+        let error = opening.wait().unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        return;
+    }
     let mut image = pool.open("foo").run().unwrap();
     image.close_in_background(true);
     let mut queue = Queue::new(pool.open("bar").run().unwrap(), 4).unwrap();

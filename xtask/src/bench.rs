@@ -60,13 +60,21 @@ const RUNS: &[Run] = &[
     sequential("write", 4 << 20, 4, 100),
 ];
 
+/// What a reader must know to understand the tables.
+const READING: &str = "\
+Written by `cargo xtask bench`; how it measures, and what it shows, is in `docs/testing.md` under *Speed*. An engine is a loop with a
+fixed number of operations in flight: in C on librbd with callbacks and with its queue, the same two with this library, and three
+programs. Ratios are to the C loop of the same kind, round by round: their median, and in brackets their quartiles. *No OSD
+timeout*: without the timeout for operations of the OSDs, which this library sets to 120 s and all others here do not set.
+";
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Cluster, Purpose::Differential, Purpose::Bench], args.consent)?;
     if args.smoke {
         return smoke(args.real);
     }
     let folder = cmd::root().join(&args.report);
-    let mut text = format!("# Speed\n\n{}\n", machine()?);
+    let mut text = format!("# Speed\n\n{READING}\n{}\n", machine()?);
     for Run { kind, sequential, block, depth, operations, rounds } in RUNS {
         let order = if *sequential { "sequential" } else { "random" };
         ui::step(&format!("{order} {kind}, {block} bytes, depth {depth}"));

@@ -12,7 +12,8 @@ use crate::error::Result;
 
 /// An operation that is given up on after a while: `image.aio().read(0, 4096).deadline(Duration::from_secs(5))`.
 ///
-/// The time runs from the call of `deadline`. When it is over the future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
+/// The time runs from the call of `deadline`; an operation that has ended by then wins, be the time zero. When it is over the
+/// future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
 /// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
 /// are freed when it ends; that is all a stuck operation costs. One thread of this crate's, started at the first use, keeps
 /// the times of all that are awaited; an executor that polls inside the wake must not block on it.

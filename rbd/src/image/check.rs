@@ -32,7 +32,10 @@ impl Image {
     /// The repetitions of a pattern of `unit` bytes must fill the range.
     pub(crate) fn check_pattern(&self, unit: u64, len: u64) -> Result<()> {
         if unit == 0 || unit > MOST as u64 || len % unit != 0 {
-            let why = format!("a pattern of {unit} bytes does not fill {len} bytes evenly");
+            let why = match unit {
+                0 => "the pattern is empty: it needs one byte at least".to_owned(),
+                _ => format!("a pattern of {unit} bytes does not fill {len} bytes evenly"),
+            };
             return Err(self.refuse("write a pattern to", why));
         }
         Ok(())

@@ -105,7 +105,8 @@ impl std::error::Error for Refused {
 impl Queue {
     /// Takes over an image, with room for `depth` operations in flight: from 1 to 65536.
     ///
-    /// Refused while [asynchronous operations](Image::aio) are in flight on the image. Does not block.
+    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too whose future was dropped or
+    /// given up on. A refusal closes the image: open it again. Else it does not block.
     ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]

@@ -6,7 +6,8 @@
 
 use std::cell::Cell;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use super::contain::contain;
 
@@ -35,6 +36,23 @@ pub(crate) fn in_callback() -> bool {
     DEPTH.with(|depth| depth.get() > 0)
 }
 
+/// How many jobs the reaper has before it, and the news that there are none.
+static LEFT: Mutex<usize> = Mutex::new(0);
+static NONE_LEFT: Condvar = Condvar::new();
+/// How long a process that ends waits for them: closing takes milliseconds, unless the cluster does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A process that ends takes the statics of Ceph's libraries away, and a connection that is being closed meanwhile would crash
+/// over that. One that is stuck is no danger: it sleeps.
+extern "C" fn settle() {
+    // The reaper may wait for this very thread.
+    if in_callback() {
+        return;
+    }
+    let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = NONE_LEFT.wait_timeout_while(left, PATIENCE, |left| *left > 0);
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs `job` here, or on the reaper thread when this is one of Ceph's.
@@ -45,6 +63,13 @@ pub(crate) fn outside_callback(job: impl FnOnce() + Send + 'static) {
 /// Runs `job` on the reaper thread, after all that it was given before.
 pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
     static REAPER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    static AT_EXIT: Once = Once::new();
+    AT_EXIT.call_once(|| {
+        // SAFETY: a function that may run at any time after this. It comes before the libraries' own, which were registered
+        // when they were loaded.
+        let _ = unsafe { libc::atexit(settle) };
+    });
+    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     let mut job: Job = Box::new(job);
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sender) = &*reaper {
@@ -58,6 +83,7 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
         for job in receiver {
             // A panic of one job must not cost the ones behind it.
             contain(job);
+            done();
         }
     });
     match spawned {
@@ -66,8 +92,16 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
             *reaper = Some(sender);
         }
         // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
-        Err(_) => std::mem::forget(job),
+        Err(_) => {
+            std::mem::forget(job);
+            done();
+        }
     }
+}
+
+fn done() {
+    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    NONE_LEFT.notify_all();
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `status`: what `ceph -s` and `ceph osd tree` tell.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use comfy_table::presets::NOTHING;
@@ -12,9 +13,12 @@ use crate::{Result, down};
 pub(crate) fn status(conf: Option<PathBuf>) -> Result<()> {
     let access = Access::new(down::find(conf)?);
     let status = access.status()?;
-    print!("{}", summary(&status));
-    println!("\n{}", tree(&access.osd_tree()?));
-    Ok(())
+    let text = format!("{}\n{}\n", summary(&status), tree(&access.osd_tree()?));
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn summary(status: &Status) -> String {
