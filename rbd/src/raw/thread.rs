@@ -86,16 +86,13 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
             done();
         }
     });
-    match spawned {
-        Ok(_) => {
-            let _ = sender.send(job);
-            *reaper = Some(sender);
-        }
+    if spawned.is_ok() {
+        let _ = sender.send(job);
+        *reaper = Some(sender);
+    } else {
         // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
-        Err(_) => {
-            std::mem::forget(job);
-            done();
-        }
+        std::mem::forget(job);
+        done();
     }
 }
 
