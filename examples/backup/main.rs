@@ -75,8 +75,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         || pool.open(&spec.image).run().map_err(failed(format_args!("error opening image {}", spec.image)));
     match &args.command {
         Command::Save { file, snap, since, .. } => {
+            if file.as_os_str() == "-" {
+                let why = "a save is no stream: name a file";
+                return Err(Failure::errno(Errno::EINVAL.code(), "save error").because(why));
+            }
             if file.try_exists().unwrap_or(false) {
-                let why = format_args!("{} is there already: name a new file", file.display());
+                let why = format!("{} is there already: name a new file", file.display());
                 return Err(Failure::errno(Errno::EEXIST.code(), "save error").because(why));
             }
             let image = open()?;

@@ -2,19 +2,25 @@
 
 use std::fmt;
 
-/// Sums of cargo test's `test result:` lines.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// Sums of cargo test's `test result:` lines, and which tests failed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
     /// Test binaries and doc test runs that reported.
     pub(crate) runs: u64,
+    /// Names of the tests that failed.
+    pub(crate) names: Vec<String>,
 }
 
 impl Tally {
     /// Takes in one line of output; lines that are no result are passed over.
     pub(crate) fn take(&mut self, line: &str) {
+        let line = anstream::adapter::strip_str(line).to_string();
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.names.push(name.to_owned());
+        }
         let Some((_, counts)) = line.split_once("test result: ").and_then(|(_, rest)| rest.split_once(". "))
         else {
             return;
@@ -33,7 +39,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        self.names.iter().try_for_each(|name| write!(f, "\n  failed: {name}"))
     }
 }
 
@@ -46,13 +53,20 @@ mod tests {
         let mut tally = Tally::default();
         for line in [
             "running 3 tests",
+            "test one::two ... FAILED",
+            "test doc.rs - it (line 3) ... \u{1b}[31mFAILED\u{1b}[m",
+            "test fine ... ok",
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
             "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 9.87s",
         ] {
             tally.take(line);
         }
-        assert_eq!(tally, Tally { passed: 4, failed: 2, ignored: 1, runs: 2 });
-        assert_eq!(tally.to_string(), "4 passed, 2 failed");
+        let names = ["one::two", "doc.rs - it (line 3)"].map(str::to_owned).to_vec();
+        assert_eq!(tally, Tally { passed: 4, failed: 2, ignored: 1, runs: 2, names });
+        assert_eq!(
+            tally.to_string(),
+            "4 passed, 2 failed\n  failed: one::two\n  failed: doc.rs - it (line 3)"
+        );
     }
 
     #[test]
