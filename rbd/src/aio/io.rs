@@ -16,7 +16,9 @@ use crate::raw::late::LateResult;
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
 /// Each method submits one operation and returns at once. All ranges must lie within the image; what does not is refused
-/// before anything is submitted, and so is more than 1 GiB of data at once. Offsets and lengths are in bytes.
+/// before anything is submitted, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an
+/// image that is open read-only, comes at the end of the operation. Both come out of the future. Offsets and lengths are in
+/// bytes.
 ///
 /// When another client changes the size, operations submitted before the first one after that has ended are judged by the
 /// old size; one that lies beyond it waits for the new size before it is submitted.
@@ -34,10 +36,20 @@ impl Image {
     ///
     /// ```no_run
     /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
-    /// let write = image.aio().write(0, "hello ceph".into());
-    /// let read = image.aio().read(4096, 512);
-    /// write.await?;
-    /// println!("{:?}", read.await?);
+    /// use std::time::Duration;
+    ///
+    /// use rbd::Compare;
+    ///
+    /// image.aio().write(0, "hello ceph".into()).deadline(Duration::from_secs(30)).await?;
+    /// // Sixteen in flight: each has been submitted when its call returns.
+    /// let reads: Vec<_> = (0..16).map(|block| image.aio().read(block * 4096, 4096)).collect();
+    /// for read in reads {
+    ///     println!("{} bytes", read.await?.len());
+    /// }
+    /// match image.aio().compare_and_write(0, "hello".into(), "HELLO".into()).await? {
+    ///     Compare::Written => {}
+    ///     Compare::Differs(offset) => println!("somebody was faster, see offset {offset}"),
+    /// }
     /// image.aio().flush().await
     /// # }
     /// ```

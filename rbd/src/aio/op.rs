@@ -12,6 +12,7 @@ use super::wait;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Label;
+use crate::image::check::on_range;
 use crate::raw;
 use crate::raw::late::{Failure, library_of};
 
@@ -53,9 +54,7 @@ pub(super) struct About {
 impl About {
     pub(super) fn error(&self, errno: Errno) -> Error {
         let operation = match self.range {
-            Some((offset, len)) => {
-                Cow::Owned(format!("{} {len} bytes at offset {offset} of", self.operation))
-            }
+            Some((offset, len)) => Cow::Owned(on_range(self.operation, offset, len)),
             None => Cow::Borrowed(self.operation),
         };
         let error = (self.explain)(Error::new(operation, self.image.object(), errno));
@@ -79,7 +78,7 @@ impl About {
 
     pub(super) fn timed_out(&self, after: Duration) -> Error {
         self.error(Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not end within {after:?}; it goes on by itself, and may still take effect; check that monitors and OSDs \
+            "it did not end within {after:?}; it goes on by itself, and a write may still take effect; check that monitors and OSDs \
              are up and reachable"
         ))
     }

@@ -164,9 +164,13 @@ impl ErrorKind {
                 "a quota or limit is reached, or the cluster is full".into(),
                 "free space or raise the limit",
             ),
-            ErrorKind::OutOfRange { offset, len, size } => (
-                format!("{len} bytes at offset {offset} do not lie within the image of {size} bytes").into(),
-                "resize the image or shorten the range",
+            ErrorKind::OutOfRange { offset, size, .. } => (
+                format!("the image has {size} bytes").into(),
+                if offset < size {
+                    "resize the image or shorten the range"
+                } else {
+                    "resize the image or choose an offset within it"
+                },
             ),
             ErrorKind::Mismatch { offset } => (
                 format!("the image holds other data from offset {offset} on").into(),

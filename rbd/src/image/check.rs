@@ -3,10 +3,17 @@
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
+use crate::raw::cluster::librbd_version;
 use crate::raw::image_io::MOST;
 
 /// What a compare-and-write is called in errors.
 pub(crate) const COMPARE: &str = "compare and write";
+
+/// What is done to a range, as errors say it.
+pub(crate) fn on_range(operation: &str, offset: u64, len: u64) -> String {
+    let bytes = if len == 1 { "byte" } else { "bytes" };
+    format!("{operation} {len} {bytes} at offset {offset} of")
+}
 
 impl Image {
     /// An asynchronous request that moves data: not more at once than librbd counts, and within the image.
@@ -54,9 +61,11 @@ impl Image {
 /// Says of a failed compare-and-write what librbd leaves to be guessed.
 pub(crate) fn explain_compare(error: Error) -> Error {
     match error.errno() {
-        Some(Errno::EINVAL) => error.with_detail(
-            "the range is not within one sector of 512 bytes or, with librbd newer than 1.16, within one object",
-        ),
+        Some(Errno::EINVAL) => error.with_detail(if librbd_version().minor <= 16 {
+            "with librbd 1.16 the range must lie within one sector of 512 bytes"
+        } else {
+            "the range must lie within one object, of a striped image within one stripe unit"
+        }),
         _ => error,
     }
 }

@@ -1,7 +1,7 @@
 //! Blocking positional I/O, named as in [`std::os::unix::fs::FileExt`].
 
 use super::Image;
-use super::check::{COMPARE, explain_compare};
+use super::check::{COMPARE, explain_compare, on_range};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::AccessHints;
@@ -219,6 +219,6 @@ impl Image {
 
     /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.
     pub(crate) fn failed(&self, operation: &str, offset: u64, len: u64, errno: Errno) -> Error {
-        Error::new(format!("{operation} {len} bytes at offset {offset} of"), self.object(), errno)
+        Error::new(on_range(operation, offset, len), self.object(), errno)
     }
 }

@@ -26,8 +26,9 @@ use drain::Drained;
 /// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
 ///
 /// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
-/// it, with its buffers, and so is more than 1 GiB of data at once. Offsets and lengths are in bytes. Ranges are judged as by
-/// [`Aio`](crate::Aio) when another client changes the size.
+/// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
+/// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. Ranges
+/// are judged as by [`Aio`](crate::Aio) when another client changes the size.
 ///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.

@@ -188,7 +188,7 @@ fn what_librbd_refuses_is_explained() {
     let end = one(&mut queue);
     let error = end.result.unwrap_err();
     assert!(error.to_string().contains("compare and write 1024 bytes at offset 4193792"), "{error}");
-    assert!(error.to_string().contains("not within one sector of 512 bytes"), "{error}");
+    assert!(error.to_string().contains("must lie within one "), "{error}");
     assert_eq!((end.compare, end.buffer), (None, Buffer::Compare { expected, data }));
     assert_eq!(at(&queue, 4 * MIB - 512, 1024), [0; 1024]);
 }

@@ -17,7 +17,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use self::data::{LEFT_OUT, SUPERSEDED, means};
+use self::data::{EVERYWHERE, LEFT_OUT, SUPERSEDED, means};
 use self::graph::Graph;
 use self::source::{Function, Source};
 use self::symbols::{SYMBOLS, Symbol};
@@ -210,7 +210,13 @@ fn render(fates: &Fates<'_>) -> String {
             let needs = symbol.needs.map(|needs| format!(" ({needs})")).unwrap_or_default();
             let here = match fate {
                 Some(Fate::Wrapped(items)) => code(items),
-                Some(Fate::Within(items)) => format!("within {}", code(items)),
+                Some(Fate::Within(items)) => {
+                    let everywhere = EVERYWHERE.iter().find(|(name, _)| *name == symbol.name);
+                    format!(
+                        "within {}",
+                        everywhere.map_or_else(|| code(items), |(_, what)| (*what).to_owned())
+                    )
+                }
                 Some(Fate::Superseded(by)) => format!("superseded by `{by}`"),
                 Some(Fate::LeftOut(why)) => format!("left out: {why}"),
                 None => "**no decision**".to_owned(),
