@@ -42,7 +42,9 @@ struct work {
   uint32_t depth;
 };
 
-int twin_open(const char *conf, const char *pool, const char *image, int queued, struct twin **out) {
+/* `osd_timeout`: seconds, as text; NULL for Ceph's default, which is none. */
+int twin_open(const char *conf, const char *pool, const char *image, int queued, const char *osd_timeout,
+              struct twin **out) {
   struct twin *twin = calloc(1, sizeof *twin);
   if (!twin)
     return -ENOMEM;
@@ -52,7 +54,11 @@ int twin_open(const char *conf, const char *pool, const char *image, int queued,
   int r = rados_create(&twin->cluster, "admin");
   if (r < 0)
     goto freed;
-  if ((r = rados_conf_read_file(twin->cluster, conf)) < 0 || (r = rados_connect(twin->cluster)) < 0)
+  if ((r = rados_conf_read_file(twin->cluster, conf)) < 0)
+    goto shut;
+  if (osd_timeout && (r = rados_conf_set(twin->cluster, "rados_osd_op_timeout", osd_timeout)) < 0)
+    goto shut;
+  if ((r = rados_connect(twin->cluster)) < 0)
     goto shut;
   if ((r = rados_ioctx_create(twin->cluster, pool, &twin->ioctx)) < 0)
     goto shut;

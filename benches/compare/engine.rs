@@ -15,6 +15,8 @@ use super::worker::Way;
 const WAYS: &[(&str, Way)] = &[
     ("C, callbacks", Way::CCallbacks),
     ("C, queue", Way::CQueue),
+    ("C, callbacks, OSD timeout", Way::CCallbacksTimed),
+    ("C, queue, OSD timeout", Way::CQueueTimed),
     ("rbd, futures", Way::Futures),
     ("rbd, queue", Way::Queue),
     ("rbd, futures, no OSD timeout", Way::FuturesUntimed),

@@ -29,12 +29,16 @@ const fn cpu(ours: &'static str, theirs: &'static str, most: f64) -> Goal {
 
 const GOALS: &[Goal] = &[
     cpu("rbd, futures", "C, callbacks", 1.10),
+    cpu("rbd, futures", "C, callbacks, OSD timeout", 1.10),
     cpu("rbd, futures, no OSD timeout", "C, callbacks", 1.10),
     iops("rbd, futures", "C, callbacks", 0.98),
+    iops("rbd, futures", "C, callbacks, OSD timeout", 0.98),
     iops("rbd, futures, no OSD timeout", "C, callbacks", 0.98),
     cpu("rbd, queue", "C, queue", 1.03),
+    cpu("rbd, queue", "C, queue, OSD timeout", 1.03),
     cpu("rbd, queue, no OSD timeout", "C, queue", 1.03),
     iops("rbd, queue", "C, queue", 0.98),
+    iops("rbd, queue", "C, queue, OSD timeout", 0.98),
     iops("rbd, queue, no OSD timeout", "C, queue", 0.98),
     iops("rbd, futures", "fio", 1.0),
     iops("rbd, queue", "fio", 1.0),

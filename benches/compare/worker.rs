@@ -17,13 +17,19 @@ use super::{Job, SIZE};
 pub enum Way {
     CCallbacks,
     CQueue,
+    /// With the timeout for operations of the OSDs that this library sets, and Ceph by itself does not.
+    CCallbacksTimed,
+    CQueueTimed,
     Futures,
     Queue,
-    /// Without a timeout for operations of the OSDs, which Ceph has not by default, but this library has.
+    /// Without that timeout.
     FuturesUntimed,
     QueueUntimed,
     Blocking,
 }
+
+/// In seconds: what this library sets where nobody says otherwise.
+const OSD_TIMEOUT: u32 = 120;
 
 fn pool(conf: &Path, timeouts: bool) -> IoCtx {
     let builder = Cluster::builder().ignore_environment().conf_file(conf);
@@ -53,8 +59,10 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
     let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
     let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
     match way {
-        Way::CCallbacks | Way::CQueue => {
-            let mut twin = raw::Twin::open(conf, "rbd", name, way == Way::CQueue);
+        Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
+            let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
+            let timeout = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed).then_some(OSD_TIMEOUT);
+            let mut twin = raw::Twin::open(conf, "rbd", name, queued, timeout);
             serve(job, |work| twin.run(work));
         }
         Way::Futures | Way::FuturesUntimed => {

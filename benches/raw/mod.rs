@@ -30,6 +30,7 @@ unsafe extern "C" {
         pool: *const c_char,
         image: *const c_char,
         queued: c_int,
+        osd_timeout: *const c_char,
         out: *mut *mut RawTwin,
     ) -> c_int;
     fn twin_close(twin: *mut RawTwin);
@@ -40,14 +41,17 @@ unsafe extern "C" {
 pub struct Twin(NonNull<RawTwin>);
 
 impl Twin {
-    /// By callbacks, or by librbd's queue.
-    pub fn open(conf: &Path, pool: &str, image: &str, queued: bool) -> Twin {
+    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds, or as Ceph has it: without.
+    pub fn open(conf: &Path, pool: &str, image: &str, queued: bool, osd_timeout: Option<u32>) -> Twin {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let (conf, pool, image) = (text(conf.to_str().expect("UTF-8")), text(pool), text(image));
+        let timeout = osd_timeout.map(|seconds| text(&seconds.to_string()));
+        let timeout = timeout.as_ref().map_or(ptr::null(), |text| text.as_ptr());
         let mut twin = ptr::null_mut();
         // SAFETY: strings and out pointer live through the call.
-        let code =
-            unsafe { twin_open(conf.as_ptr(), pool.as_ptr(), image.as_ptr(), queued.into(), &raw mut twin) };
+        let code = unsafe {
+            twin_open(conf.as_ptr(), pool.as_ptr(), image.as_ptr(), queued.into(), timeout, &raw mut twin)
+        };
         assert_eq!(code, 0, "the C twin cannot open the image");
         Twin(NonNull::new(twin).expect("set on success"))
     }
