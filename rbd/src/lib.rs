@@ -31,7 +31,8 @@
 //!
 //! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 //! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
-//! - `tracing`: events of asynchronous operations, target `rbd::aio`.
+//! - `tracing`: events of the operations of [`Image::aio`], target `rbd::aio`: their submission and their end, with the error
+//!   if there is one. A request that is refused before it is submitted has none, nor have opening, closing and a [`Queue`].
 //!
 //! # Errors
 //!

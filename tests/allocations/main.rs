@@ -1,9 +1,18 @@
 //! Allocations per operation, counted over all threads of the process. C++ does not allocate through Rust's allocator, so
-//! these are ours alone.
+//! these are ours alone. And calls of librbd per batch of a queue.
 
 #![allow(missing_docs, clippy::pedantic)]
 
+mod raw;
+
 use std::alloc::System;
+use std::future::Future;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rbd::{Buffer, Image, Queue};
@@ -40,6 +49,44 @@ fn open(name: &str) -> Image {
 
 fn remove(pool: &rbd::IoCtx, name: &str) {
     pool.remove(name).run().unwrap();
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// An executor of the poorest kind.
+fn wait_for<T>(waker: &Waker, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(outcome) => return outcome,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Waits until so many ends are announced, without taking any.
+fn announced(queue: &Queue, count: usize) {
+    let info = format!("/proc/self/fdinfo/{}", queue.as_raw_fd());
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let info = std::fs::read_to_string(&info).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("eventfd-count:")).expect("an eventfd");
+        if usize::from_str_radix(line.trim(), 16).unwrap() >= count {
+            return;
+        }
+        assert!(Instant::now() < end, "not all have ended within 30 s: {line} of {count:x}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Reaps all that is in flight.
@@ -80,6 +127,20 @@ fn one_for_a_future_and_none_for_the_queue() {
     let (count, bytes) = each("write 4 MiB", |_| aio.write(0, big.clone()).wait().unwrap());
     assert!(count <= 1 && bytes < 512, "the operation, and no copy");
 
+    let mut buffers = vec![BytesMut::zeroed(512); 8];
+    let (count, bytes) = each("read of eight buffers", |round| {
+        buffers = aio.read_vectored(round * 4096, std::mem::take(&mut buffers)).wait().unwrap();
+    });
+    assert!(count <= 1 && bytes < 1024, "the operation, with the list of addresses in it");
+
+    // Its time is over long after: it must be set, and taken back.
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (count, bytes) = each("awaited with a deadline", |round| {
+        let write = aio.write(round * 4096, data.clone()).deadline(Duration::from_secs(600));
+        wait_for(&waker, write).unwrap();
+    });
+    assert!(count <= 1 && bytes < 512, "the operation, and nothing for the deadline");
+
     let (count, _) = each("flush", |_| aio.flush().wait().unwrap());
     assert!(count <= 1);
     let (count, _) = each("discard", |round| aio.discard(round * 65536, 65536).wait().unwrap());
@@ -89,6 +150,10 @@ fn one_for_a_future_and_none_for_the_queue() {
     let sector = data.slice(..512);
     let (count, _) = each("compare and write", |_| {
         let _ = aio.compare_and_write(0, sector.clone(), sector.clone()).wait().unwrap();
+    });
+    assert!(count <= 1);
+    let (count, _) = each("write same", |round| {
+        aio.write_same(round * 4096, 4096, sector.clone()).wait().unwrap();
     });
     assert!(count <= 1);
     // The list of the buffers is the caller's.
@@ -143,6 +208,30 @@ fn one_for_a_future_and_none_for_the_queue() {
         drain(&mut queue, drop);
     });
     assert_eq!((count, bytes), (0, 0));
+
+    let (count, bytes) = each("8 flushes and 8 discards of a queue", |round| {
+        for token in 0..16 {
+            match token % 2 {
+                0 => queue.flush(token).unwrap(),
+                _ => queue.discard(token, (round % 8) << 16, 65536).unwrap(),
+            }
+        }
+        drain(&mut queue, drop);
+    });
+    assert_eq!((count, bytes), (0, 0));
+
+    // What has ended is fetched at once, not one by one. An announcement of those before may come late: it does not count.
+    thread::sleep(Duration::from_millis(200));
+    assert!(queue.reap().is_none());
+    for token in 0..16 {
+        queue.write(token, token * 4096, data.clone()).unwrap();
+    }
+    announced(&queue, 16);
+    let before = raw::polls();
+    while let Some(end) = queue.reap() {
+        end.result.unwrap();
+    }
+    assert_eq!((queue.in_flight(), raw::polls() - before), (0, 1), "ends left, and calls for 16 of them");
 
     let (pool, names) = (image.ioctx().clone(), [image.name().unwrap(), queue.image().name().unwrap()]);
     image.close().unwrap();

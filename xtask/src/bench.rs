@@ -99,7 +99,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn bench(args: &[&str], real: bool) -> Command {
-    let mut bench = cmd::cargo(["bench", "--quiet"]);
+    // Not with the events that the tests watch.
+    let mut bench = cmd::cargo(["bench", "--quiet", "--no-default-features", "--features", "full"]);
     bench.args(args);
     if !real {
         bench.env_remove("CEPH_CONF");

@@ -53,6 +53,7 @@ const STEPS: &[Step] = &[
     Step { name: "msrv", make: msrv::plan },
     Step { name: "deny", make: deny::plan },
     Step { name: "package", make: || Ok(ourselves(&["package"])) },
+    Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "10"])) },
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },

@@ -253,7 +253,10 @@ impl Aio<'_> {
         event!(about);
         match submit(self.image.raw()) {
             Ok(op) => Op::submitted(op, about),
-            Err(failure) => Op::ended(Err(about.error_of(failure)), about),
+            Err(failure) => {
+                event!(about, Some(&failure));
+                Op::ended(Err(about.error_of(failure)), about)
+            }
         }
     }
 

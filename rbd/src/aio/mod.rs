@@ -1,15 +1,15 @@
 //! Asynchronous operations: futures for any executor, and for threads that wait.
 
 /// An event of an operation for the feature `tracing`: its submission, or its end with the error if there is one. Without
-/// the feature nothing is left of it (but in the unit tests, which look at the events).
+/// the feature nothing is left of it.
 macro_rules! event {
     ($about:expr) => {
-        #[cfg(any(feature = "tracing", test))]
+        #[cfg(feature = "tracing")]
         crate::aio::trace::submitted(&$about);
     };
-    ($about:expr, $errno:expr) => {
-        #[cfg(any(feature = "tracing", test))]
-        crate::aio::trace::ended(&$about, $errno);
+    ($about:expr, $error:expr) => {
+        #[cfg(feature = "tracing")]
+        crate::aio::trace::ended(&$about, $error);
     };
 }
 
@@ -19,7 +19,7 @@ mod op;
 mod opening;
 mod reasons;
 mod timer;
-#[cfg(any(feature = "tracing", test))]
+#[cfg(feature = "tracing")]
 mod trace;
 mod wait;
 

@@ -1,5 +1,7 @@
 //! Functions newer than the oldest Ceph release that we support: the loaded library may lack them.
 
+use std::fmt;
+
 use librbd_sys as sys;
 
 use super::cluster::{librados_version, librbd_version};
@@ -18,6 +20,15 @@ pub(crate) enum Failure {
 
 /// What a call of a function gave that the loaded library may lack.
 pub(crate) type LateResult<T> = Result<T, Failure>;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Errno(errno) => errno.fmt(f),
+            Failure::Missing { symbol, needs } => write!(f, "{symbol} is missing, which needs {needs}"),
+        }
+    }
+}
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Failure {

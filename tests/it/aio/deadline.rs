@@ -1,6 +1,13 @@
 //! Deadlines: a stuck operation costs its buffer, and nobody's time.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
+
+use rbd::Op;
 
 use super::wakers::InPlace;
 use super::{Freezer, Tracked, eventually, within};
@@ -77,6 +84,44 @@ fn an_operation_in_time_does_not_notice() {
     }
     let error = image.aio().read(1 << 20, 1).deadline(LIMIT).wait().unwrap_err();
     assert!(!error.is_timed_out(), "{error}");
+}
+
+#[test]
+fn an_operation_that_has_ended_wins_be_the_time_zero() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&[7; 4096], 0).unwrap();
+    for awaited in [false, true] {
+        let deadline = ended(|| image.aio().read(0, 4096)).deadline(Duration::ZERO);
+        let outcome = match awaited {
+            false => deadline.wait(),
+            true => tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(deadline),
+        };
+        assert_eq!(outcome.unwrap(), [7; 4096][..], "awaited: {awaited}");
+    }
+    // Nor does one that has failed fail for the time.
+    let error = image.aio().read(1 << 20, 1).deadline(Duration::ZERO).wait().unwrap_err();
+    assert!(!error.is_timed_out(), "{error}");
+}
+
+/// An operation that has ended, with a result that nobody took.
+fn ended<T>(submit: impl Fn() -> Op<T>) -> Op<T> {
+    struct Told(AtomicBool);
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    loop {
+        let told = Arc::new(Told(AtomicBool::new(false)));
+        let (mut op, waker) = (submit(), Waker::from(Arc::clone(&told)));
+        // Else it took no time at all, and its result is gone.
+        if Pin::new(&mut op).poll(&mut Context::from_waker(&waker)).is_pending() {
+            eventually("it has ended", || told.0.load(Ordering::SeqCst));
+            return op;
+        }
+    }
 }
 
 /// The task of an executor that polls inside the wake ends on the timer's thread, and its image is closed there, which waits

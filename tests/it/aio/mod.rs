@@ -3,6 +3,7 @@
 mod close;
 mod deadline;
 mod drops;
+mod events;
 mod io;
 mod open;
 mod stream;

@@ -2,14 +2,18 @@
 
 use std::future::Future;
 use std::io::SeekFrom;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use rbd::{AsyncCursor, ErrorKind, Image};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::runtime::Builder;
 
-use super::{Freezer, within};
+use super::{Freezer, events, within};
 use crate::support::Space;
 
 fn image(space: &Space) -> Arc<Image> {
@@ -137,6 +141,61 @@ fn a_stream_dropped_in_flight() {
     });
     drop(frozen);
     within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
+}
+
+/// The ranges of what is submitted meanwhile, in chunks of 512 bytes.
+fn submitted(operation: &str, run: impl FnOnce()) -> Vec<u64> {
+    let number = |event: &String| {
+        assert!(event.starts_with(&format!("TRACE message=submitted operation=\"{operation}\"")), "{event}");
+        let (_, range) = event.split_once(" offset=").unwrap();
+        let (offset, len) = range.split_once(" len=").unwrap();
+        assert_eq!(len, "512");
+        offset.parse::<u64>().unwrap() / 512
+    };
+    events::during(run).iter().map(number).collect()
+}
+
+#[test]
+fn so_many_reads_run_ahead_as_was_asked_for() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let frozen = freezer.freeze();
+    for depth in [1, 4, 9] {
+        let mut stream = AsyncCursor::new(&image).chunk(512).depth(depth);
+        let reads = submitted("read", || {
+            // The second time there is nothing left to do.
+            for _ in 0..2 {
+                let (mut data, mut context) = ([0; 10], Context::from_waker(Waker::noop()));
+                let read = Pin::new(&mut stream).poll_read(&mut context, &mut ReadBuf::new(&mut data));
+                assert!(read.is_pending());
+            }
+        });
+        assert_eq!(reads, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
+    }
+    drop(frozen);
+    within(Duration::from_secs(60), move || image.close()).unwrap();
+}
+
+#[test]
+fn so_many_writes_are_left_behind_as_was_asked_for() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let frozen = freezer.freeze();
+    for depth in [1, 4, 9] {
+        let mut stream = AsyncCursor::new(&image).chunk(512).depth(depth);
+        let mut taken = 0;
+        let writes = submitted("write", || {
+            let mut context = Context::from_waker(Waker::noop());
+            while let Poll::Ready(count) = Pin::new(&mut stream).poll_write(&mut context, &[1; 512]) {
+                assert_eq!(count.unwrap(), 512);
+                taken += 1;
+                assert!(taken < 100, "it takes ever more");
+            }
+        });
+        assert_eq!(writes, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
+    }
+    drop(frozen);
+    within(Duration::from_secs(60), move || image.close()).unwrap();
 }
 
 /// A future that is not ready when it is polled.
@@ -275,4 +334,19 @@ fn calls_that_block_are_awaited() {
         rbd::unblock(move || pool.remove("foo").run()).await.unwrap();
     });
     assert!(space.images().unwrap().is_empty());
+}
+
+/// On the executor's own thread it would wait for a task that cannot run meanwhile.
+#[test]
+fn a_call_that_blocks_does_not_block_the_executor() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (sender, news) = channel();
+        let task = tokio::task::spawn(async move { sender.send(()) });
+        let (heard, thread) =
+            rbd::unblock(move || (news.recv_timeout(Duration::from_secs(10)), thread::current().id())).await;
+        assert!(heard.is_ok() && thread != thread::current().id(), "{heard:?} on {thread:?}");
+        // The receiver is gone only after the call.
+        task.await.unwrap().unwrap();
+    });
 }

@@ -71,7 +71,7 @@ fn what_is_written_is_read() {
         assert_eq!(data(&end), [end.token as u8 + 1; 4096]);
     }
     queue.write_zeroes(1, 0, 4096).unwrap();
-    queue.discard(2, 0, 0).unwrap();
+    queue.discard(2, 16 << 20, 0).unwrap();
     queue.flush(3).unwrap();
     queue.read(4, 16 << 20, 0, BytesMut::new()).unwrap();
     assert!(finish(&mut queue).into_iter().all(|end| end.result.is_ok()));
@@ -79,6 +79,79 @@ fn what_is_written_is_read() {
     queue.image().read_exact_at(&mut first, 0).unwrap();
     assert_eq!(first, [0; 4096]);
     queue.close().unwrap();
+}
+
+#[test]
+fn discarded_objects_read_as_zeros() {
+    let space = Space::new();
+    let mut queue = queue(&space, 4);
+    let object = 4 << 20;
+    for n in 0..4 {
+        queue.write(n, n * object, Bytes::from(vec![n as u8 + 1; 8192])).unwrap();
+    }
+    assert!(finish(&mut queue).into_iter().all(|end| end.result.is_ok()));
+    queue.discard(7, object, 2 * object).unwrap();
+    let end = finish(&mut queue).remove(0);
+    end.result.unwrap();
+    assert_eq!((end.token, end.buffer), (7, Buffer::None));
+    for n in 0..4 {
+        queue.read(n, n * object, 8192, BytesMut::new()).unwrap();
+    }
+    for end in finish(&mut queue) {
+        let wanted = if matches!(end.token, 1 | 2) { 0 } else { end.token as u8 + 1 };
+        assert_eq!(data(&end), [wanted; 8192], "object {}", end.token);
+    }
+}
+
+#[test]
+fn a_flush_ends_after_the_writes_before_it() {
+    let freezer = Freezer::get();
+    let mut queue = Queue::new(freezer.image(), 4).unwrap();
+    // Has the exclusive lock from here on: nothing else than the data will wait.
+    queue.image().write_all_at(&[1], 0).unwrap();
+    queue.flush(0).unwrap();
+    finish(&mut queue).remove(0).result.unwrap();
+    let frozen = freezer.freeze();
+    queue.write(1, 0, Bytes::from(vec![1; 4096])).unwrap();
+    queue.flush(2).unwrap();
+    let mut early = Vec::new();
+    while queue.wait(Some(Duration::from_millis(300))).unwrap() {
+        early.extend(queue.reap());
+    }
+    drop(frozen);
+    // The write itself may have ended in librbd's cache.
+    assert!(early.iter().all(|end| end.token == 1), "{early:?}");
+    early.extend(finish(&mut queue));
+    assert_eq!(early.len(), 2);
+    assert!(early.into_iter().all(|end| end.result.is_ok()));
+}
+
+/// Those too whose future was dropped. Their ends would come to the queue, which does not know of them.
+#[test]
+fn an_image_with_operations_in_flight_is_refused() {
+    let freezer = Freezer::get();
+    for kept in [true, false] {
+        let image = freezer.image();
+        let (sender, made) = channel();
+        let frozen = freezer.freeze();
+        let read = Some(image.aio().read(0, 4096)).filter(|_| kept);
+        // It closes the image, which waits for the read. A queue, where there should be none, is never closed.
+        let maker = std::thread::spawn(move || {
+            sender.send(None).unwrap();
+            sender.send(Some(Queue::new(image, 4).map(std::mem::forget))).unwrap();
+        });
+        assert!(made.recv_timeout(LIMIT).unwrap().is_none());
+        let early = made.recv_timeout(Duration::from_millis(500));
+        drop(frozen);
+        assert!(early.is_err(), "it did not wait: {early:?}");
+        let error = made.recv_timeout(LIMIT).unwrap().unwrap().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("it has asynchronous operations in flight"), "{error}");
+        maker.join().unwrap();
+        if let Some(read) = read {
+            assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0; 4096][..]);
+        }
+    }
 }
 
 #[test]

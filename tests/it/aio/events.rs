@@ -1,0 +1,104 @@
+//! What the feature `tracing` tells about operations.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::with_default;
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::Space;
+
+/// The events as text.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<String>>>);
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "rbd::aio"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        panic!("a span for an operation costs more than an event")
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// What is told on this thread while something runs.
+pub(super) fn during(run: impl FnOnce()) -> Vec<String> {
+    let heard = Listener::default();
+    with_default(heard.clone(), run);
+    Arc::into_inner(heard.0).expect("nobody listens any more").into_inner().unwrap()
+}
+
+#[test]
+fn an_operation_tells_of_its_submission_and_its_end() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    let name = format!("image=\"rbd/{}/foo\"", space.namespace());
+
+    let events = during(|| drop(image.aio().read(4096, 512).wait().unwrap()));
+    let read = format!("operation=\"read\" {name} offset=4096 len=512");
+    assert_eq!(events, [format!("TRACE message=submitted {read}"), format!("TRACE message=ended {read}")]);
+
+    let events = during(|| image.aio().flush().wait().unwrap());
+    let flush = format!("operation=\"flush\" {name}");
+    assert_eq!(events, [format!("TRACE message=submitted {flush}"), format!("TRACE message=ended {flush}")]);
+
+    // What is not submitted has neither.
+    let events = during(|| drop(image.aio().read(1 << 20, 1).wait().unwrap_err()));
+    assert!(events.is_empty(), "{events:?}");
+
+    drop(image);
+    let image = space.open("foo").read_only().run().unwrap();
+    let events = during(|| drop(image.aio().write(0, Bytes::from(vec![1; 512])).wait().unwrap_err()));
+    let write = format!("operation=\"write\" {name} offset=0 len=512");
+    let failed = format!("DEBUG message=failed {write} error=EROFS 30");
+    assert_eq!(events, [format!("TRACE message=submitted {write}"), failed]);
+}
+
+/// By a library that has the call and ends it, or by one that lacks it.
+#[test]
+fn a_submission_that_fails_is_an_end_too() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    let data = vec![Bytes::from(vec![0; 512])];
+    let mut works = false;
+    let events = during(|| {
+        works = image.aio().compare_and_write_vectored(0, data.clone(), data.clone()).wait().is_ok();
+    });
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events[0].starts_with("TRACE message=submitted operation=\"compare and write\""), "{events:?}");
+    let (level, error) = match works {
+        true => ("TRACE message=ended", " len=512"),
+        false => {
+            ("DEBUG message=failed", " error=rbd_aio_compare_and_writev is missing, which needs Ceph 18.2")
+        }
+    };
+    assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
+}
