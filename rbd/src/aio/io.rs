@@ -20,8 +20,8 @@ use crate::raw::late::LateResult;
 /// image that is open read-only, comes at the end of the operation. Both come out of the future. Offsets and lengths are in
 /// bytes.
 ///
-/// When another client changes the size, operations submitted before the first one after that has ended are judged by the
-/// old size; one that lies beyond it waits for the new size before it is submitted.
+/// After another client has resized the image, ranges are judged by the old size until an operation that was submitted after
+/// the change has ended. The exception to returning at once: a range beyond the old size makes the call wait for the new size.
 ///
 /// An operation costs one allocation of ours, to hold what is shared with librbd, besides the buffer of [`read`](Aio::read).
 /// Data is not copied on our side of librbd.

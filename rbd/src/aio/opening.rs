@@ -154,9 +154,9 @@ impl Future for Opening {
                     let parts = parts.take().expect("polled after it was ready");
                     let errno = match outcome {
                         Ok(raw) => {
-                            // Just opened, librbd knows the size; later it may have to look.
-                            let _ = raw.size_for(0);
-                            return Poll::Ready(Ok(parts.image(raw)));
+                            let image = parts.image(raw);
+                            image.learn_size();
+                            return Poll::Ready(Ok(image));
                         }
                         Err(errno) => errno,
                     };

@@ -119,7 +119,9 @@ impl<'a> OpenImage<'a> {
             parts.ioctx.explain_missing("open an image in", name, error)
         })?;
         let image = parts.image(raw);
-        if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
+        let image = if let Some(id) = id { image.turn_to(id)? } else { image };
+        image.learn_size();
+        Ok(image)
     }
 
     /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's id: librbd opens by name.

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::raw::contain::contain;
 use crate::raw::queue::Places;
-use crate::raw::thread::{in_callback, outside_callback};
+use crate::raw::thread::{apart, in_callback};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.
 pub(super) struct Drained(Option<(Image, Places)>);
@@ -40,11 +40,13 @@ impl Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         if let Some((image, mut places)) = self.0.take() {
-            outside_callback(move || {
+            let background = image.raw().closes_in_background() || in_callback();
+            let end = move || {
                 drain(&image, &mut places);
-                // At once, not in the background: librbd may be about to write to the descriptor, until the image is closed.
+                // Waiting for it, whoever waits: librbd may be about to write to the descriptor, until the image is closed.
                 let _ = image.close();
-            });
+            };
+            if background { apart(end) } else { end() }
         }
     }
 }

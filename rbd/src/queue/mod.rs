@@ -25,7 +25,7 @@ use drain::Drained;
 /// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again. Only a list of
 /// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
 ///
-/// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
+/// Submitting does not block, but for the exception at [`Aio`](crate::Aio). All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
 /// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
 /// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. Ranges
 /// are judged as by [`Aio`](crate::Aio) when another client changes the size.
@@ -34,7 +34,13 @@ use drain::Drained;
 /// [refused](Refused) with its buffer.
 ///
 /// The queue owns its image, whose management calls and blocking I/O are at [`image`](Queue::image). Dropping the queue
-/// waits for what is in flight and closes the image; on a thread of librbd's both happen elsewhere.
+/// waits for what is in flight and closes the image. A thread of its own does both where the drop must not block: if the image
+/// was to be [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a
+/// callback of librbd's.
+///
+/// Operations here have no deadline of their own: the loop has a clock, and [`wait`](Queue::wait) takes a timeout. One that
+/// is stuck keeps its place and its buffer until the OSDs answer or the
+/// [timeout of the connection](crate::ClusterBuilder::osd_timeout) is over.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -97,6 +97,10 @@ impl Image {
         self.background = background;
     }
 
+    pub(crate) fn closes_in_background(&self) -> bool {
+        self.background
+    }
+
     /// Whether asynchronous operations are in flight.
     pub(crate) fn is_busy(&self) -> bool {
         !self.lane.is_empty()

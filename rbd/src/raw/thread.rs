@@ -36,7 +36,7 @@ pub(crate) fn in_callback() -> bool {
     DEPTH.with(|depth| depth.get() > 0)
 }
 
-/// How many jobs the reaper has before it, and the news that there are none.
+/// How many jobs are not done yet, and the news that none is left.
 static LEFT: Mutex<usize> = Mutex::new(0);
 static NONE_LEFT: Condvar = Condvar::new();
 /// How long a process that ends waits for them: closing takes milliseconds, unless the cluster does not answer.
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A process that ends takes the statics of Ceph's libraries away, and a connection that is being closed meanwhile would crash
 /// over that. One that is stuck is no danger: it sleeps.
 extern "C" fn settle() {
-    // The reaper may wait for this very thread.
+    // A job may wait for this very thread.
     if in_callback() {
         return;
     }
@@ -63,13 +63,7 @@ pub(crate) fn outside_callback(job: impl FnOnce() + Send + 'static) {
 /// Runs `job` on the reaper thread, after all that it was given before.
 pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
     static REAPER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
-    static AT_EXIT: Once = Once::new();
-    AT_EXIT.call_once(|| {
-        // SAFETY: a function that may run at any time after this. It comes before the libraries' own, which were registered
-        // when they were loaded.
-        let _ = unsafe { libc::atexit(settle) };
-    });
-    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    begin();
     let mut job: Job = Box::new(job);
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sender) = &*reaper {
@@ -78,22 +72,44 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
             Err(refused) => job = refused.0,
         }
     }
+    *reaper = start("rbd-reaper", job);
+}
+
+/// Runs `job`, which may take as long as the cluster does, on a thread of its own: nobody's else has to wait for it.
+pub(crate) fn apart(job: impl FnOnce() + Send + 'static) {
+    begin();
+    // The thread ends after the job, when there is no sender any more.
+    start("rbd-drain", Box::new(job));
+}
+
+/// A thread with a first job, and a way to more.
+fn start(name: &str, job: Job) -> Option<Sender<Job>> {
     let (sender, receiver) = channel::<Job>();
-    let spawned = std::thread::Builder::new().name("rbd-reaper".into()).spawn(move || {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
         for job in receiver {
             // A panic of one job must not cost the ones behind it.
             contain(job);
             done();
         }
     });
-    if spawned.is_ok() {
-        let _ = sender.send(job);
-        *reaper = Some(sender);
-    } else {
+    if spawned.is_err() {
         // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
         std::mem::forget(job);
         done();
+        return None;
     }
+    let _ = sender.send(job);
+    Some(sender)
+}
+
+fn begin() {
+    static AT_EXIT: Once = Once::new();
+    AT_EXIT.call_once(|| {
+        // SAFETY: a function that may run at any time after this. It comes before the libraries' own, which were registered
+        // when they were loaded.
+        let _ = unsafe { libc::atexit(settle) };
+    });
+    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
 }
 
 fn done() {
@@ -127,5 +143,14 @@ mod tests {
     fn the_reaper_survives_a_panic() {
         reap(|| std::panic::resume_unwind(Box::new("one bad job")));
         assert_eq!(thread_of(reap), "rbd-reaper");
+    }
+
+    #[test]
+    fn what_may_take_long_keeps_nobody_waiting() {
+        let (sender, receiver) = channel::<()>();
+        apart(move || drop(receiver.recv()));
+        assert_eq!(thread_of(reap), "rbd-reaper");
+        assert_eq!(thread_of(apart), "rbd-drain");
+        drop(sender);
     }
 }

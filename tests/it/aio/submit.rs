@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rbd::ErrorKind;
+use bytes::{Bytes, BytesMut};
+use rbd::{ErrorKind, Image, OpenImage, Queue};
 
 use super::{Freezer, eventually, within};
 use crate::support::Space;
@@ -14,23 +14,26 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[test]
 fn a_changed_header_holds_up_no_submission() {
     let freezer = Freezer::get();
-    for used_before in [true, false] {
-        changed_header(&freezer, used_before);
-    }
-}
-
-fn changed_header(freezer: &Freezer, used_before: bool) {
-    let image = freezer.image();
-    let name = image.name().unwrap();
-    let pool = image.ioctx().clone();
-    image.write_all_at(&[1; 4096], 0).unwrap();
-    let image = if used_before {
+    changed_header(&freezer, |image| {
         image.aio().read(0, 4096).wait().unwrap();
         image
-    } else {
-        image.close().unwrap();
-        pool.open(&name).start().wait().unwrap()
-    };
+    });
+    changed_header(&freezer, |image| reopened(image, |open| open.run().unwrap()));
+    changed_header(&freezer, |image| reopened(image, |open| open.start().wait().unwrap()));
+}
+
+fn reopened(image: Image, open: fn(OpenImage<'_>) -> Image) -> Image {
+    let (name, pool) = (image.name().unwrap(), image.ioctx().clone());
+    image.close().unwrap();
+    open(pool.open(&name))
+}
+
+fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
+    let image = freezer.image();
+    let (name, pool) = (image.name().unwrap(), image.ioctx().clone());
+    image.write_all_at(&[1; 4096], 0).unwrap();
+    let (image, queued) = (prepare(image), pool.open(&name).read_only().run().unwrap());
+    let mut queue = Queue::new(queued, 1).unwrap();
     let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
     other.create_snapshot("changed").run().unwrap();
     let frozen = freezer.freeze();
@@ -39,17 +42,19 @@ fn changed_header(freezer: &Freezer, used_before: bool) {
     let submitter = std::thread::spawn(move || {
         let start = Instant::now();
         let ops = (image.aio().read(0, 4096), image.aio().write(4096, Bytes::from(vec![2; 4096])));
+        queue.read(0, 0, 4096, BytesMut::new()).unwrap();
         sender.send(start.elapsed()).unwrap();
-        (image, ops)
+        (image, ops, queue)
     });
     let took = submitted.recv_timeout(Duration::from_secs(10));
     drop(frozen);
-    let (image, (read, write)) = within(LIMIT, || submitter.join().unwrap());
+    let (image, (read, write), queue) = within(LIMIT, || submitter.join().unwrap());
     assert!(took.is_ok_and(|took| took < Duration::from_secs(2)), "{took:?}");
     assert_eq!(within(LIMIT, || read.wait()).unwrap(), [1; 4096][..]);
     within(LIMIT, || write.wait()).unwrap();
     image.close().unwrap();
     other.close().unwrap();
+    within(LIMIT, || queue.close()).unwrap();
 }
 
 fn refused(outcome: rbd::Result<()>) -> u64 {
