@@ -90,10 +90,9 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
 
     /// The size of a chunk in bytes; below 512 and above 64 MiB the nearest of these is taken.
     pub fn chunk(mut self, bytes: usize) -> Self {
+        // That it overlaps nothing in flight was found for a chunk of the old size.
+        self.submit_partial();
         self.chunk = bytes.clamp(512, 64 << 20);
-        if self.partial.len() >= self.chunk {
-            self.submit_partial();
-        }
         self
     }
 

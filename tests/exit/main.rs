@@ -28,16 +28,17 @@ fn main() {
     for image in ["foo", "bar"] {
         pool.create(image, 8 << 20).run().unwrap();
     }
-    // The last reference to the connection has just been handed to another thread, which closes it.
-    for _ in 0..30 {
-        let status = Command::new(std::env::current_exe().unwrap())
-            .arg(CLOSING)
-            .env(CONF, cluster.conf())
-            .status()
-            .unwrap();
-        assert_eq!(status.code(), Some(0), "{CLOSING}: {status:?}");
+    for way in LIVE {
+        for _ in 0..30 {
+            let status = Command::new(std::env::current_exe().unwrap())
+                .arg(way)
+                .env(CONF, cluster.conf())
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(0), "{way}: {status:?}");
+        }
+        println!("test {way} ... ok");
     }
-    println!("test {CLOSING} ... ok");
     for (way, wanted) in WAYS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(way)
@@ -69,14 +70,19 @@ fn main() {
         assert_eq!(status.and_then(|status: ExitStatus| status.code()), Some(*wanted), "{way}: {status:?}");
         println!("test {way} ... ok");
     }
-    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + 1);
+    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + LIVE.len());
 }
 
 /// Tells a child that it is one, and the cluster.
 const CONF: &str = "RBD_EXIT_CONF";
 
-/// Nothing is frozen for this one.
-const CLOSING: &str = "returns_while_the_connection_is_closed";
+/// Nothing is frozen for these. The last reference to the connection has just been handed to another thread, which closes it;
+/// or to an image whose closing has just begun.
+const LIVE: &[&str] = &[
+    "returns_while_the_connection_is_closed",
+    "returns_while_an_image_is_closed",
+    "returns_while_it_is_opened",
+];
 
 /// How the child ends, and its exit code for that.
 const WAYS: &[(&str, i32)] = &[
@@ -91,13 +97,26 @@ const WAYS: &[(&str, i32)] = &[
 fn child(way: &str, conf: &Path) {
     let cluster = Cluster::builder().ignore_environment().conf_file(conf).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
-    if way == CLOSING {
-        drop(cluster);
-        let opening = pool.open("nothing").start();
-        drop(pool);
-        let error = opening.wait().unwrap_err();
-        assert!(error.is_not_found(), "{error}");
-        return;
+    match way {
+        "returns_while_the_connection_is_closed" => {
+            drop(cluster);
+            let opening = pool.open("nothing").start();
+            drop(pool);
+            let error = opening.wait().unwrap_err();
+            assert!(error.is_not_found(), "{error}");
+            return;
+        }
+        "returns_while_an_image_is_closed" => {
+            let image = pool.open("foo").start().wait().unwrap();
+            drop((cluster, pool));
+            return drop(image);
+        }
+        "returns_while_it_is_opened" => {
+            let opening = pool.open("foo").start();
+            drop((cluster, pool));
+            return drop(opening);
+        }
+        _ => {}
     }
     let mut image = pool.open("foo").run().unwrap();
     image.close_in_background(true);

@@ -48,11 +48,15 @@ pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: &A
 
 /// [`wait`] that polls once more at a time, if it has not ended before.
 pub(super) fn wait_until<T>(
-    future: impl Future<Output = Result<T>> + Unpin,
+    mut future: impl Future<Output = Result<T>> + Unpin,
     about: &About,
     end: Option<Instant>,
 ) -> Result<T> {
     if in_callback() {
+        // What has ended, or was refused, needs no waiting.
+        if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            return outcome;
+        }
         return Err(about
             .error(Errno::EDEADLK)
             .with_detail("a callback or wake on a thread of librbd's or of a timer cannot wait for librbd"));

@@ -221,7 +221,16 @@ impl Image {
 
     /// A size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
     pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
-        self.raw.size_for(end).map_err(|errno| Error::new("read the size of", self.object(), errno))
+        self.raw.size_for(end).map_err(|errno| {
+            let error = Error::new("read the size of", self.object(), errno);
+            match errno {
+                Errno::EDEADLK => error.with_detail(
+                    "another client has changed it, and a callback or wake on a thread of librbd's cannot wait for the news: \
+                     submit it on another thread, or after another operation has ended",
+                ),
+                _ => error,
+            }
+        })
     }
 
     /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.

@@ -56,8 +56,9 @@ pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
 /// all I/O in flight, and blocks for that, unless it was opened [asynchronously](OpenImage::start) or is told to
 /// [close in the background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
 pub struct Image {
-    raw: raw::image::Image,
+    /// Dropped before the raw image, which keeps the connection for as long as its closing takes.
     ioctx: IoCtx,
+    raw: raw::image::Image,
     /// Shared with the operations in flight, for their errors.
     label: Arc<Label>,
     read_only: bool,

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::raw::contain::contain;
 use crate::raw::queue::Places;
-use crate::raw::thread::{apart, in_callback};
+use crate::raw::thread::{apart, in_callback, is_shared};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.
 pub(super) struct Drained(Option<(Image, Places)>);
@@ -40,7 +40,7 @@ impl Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         if let Some((image, mut places)) = self.0.take() {
-            let background = image.raw().closes_in_background() || in_callback();
+            let background = image.raw().closes_in_background() || is_shared();
             let end = move || {
                 drain(&image, &mut places);
                 // Waiting for it, whoever waits: librbd may be about to write to the descriptor, until the image is closed.

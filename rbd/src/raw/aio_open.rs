@@ -13,7 +13,7 @@ use super::image::{By, Image};
 use super::ioctx::IoCtx;
 use super::lane::Lane;
 use super::op::{Op, Payload};
-use super::thread::{outside_callback, reap};
+use super::thread::{Pending, outside_callback, reap};
 use super::watch::Watch;
 
 /// An image that is being opened. If nobody takes it, it is closed again.
@@ -21,6 +21,7 @@ use super::watch::Watch;
 pub(crate) struct Opening {
     ioctx: Arc<IoCtx>,
     handle: UnsafeCell<sys::rbd_image_t>,
+    _pending: Pending,
 }
 
 // SAFETY: an image handle may be used from any thread.
@@ -71,7 +72,7 @@ impl Image {
         };
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         let pool = ioctx.as_ptr();
-        let opening = Opening { ioctx, handle: UnsafeCell::new(ptr::null_mut()) };
+        let opening = Opening { ioctx, handle: UnsafeCell::new(ptr::null_mut()), _pending: Pending::new() };
         // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd copies the strings.
         unsafe {
             Op::submit(None, opening, |opening, completion| {
@@ -131,7 +132,7 @@ impl Handle {
     pub(super) fn start_close(self) -> RawResult<Op<()>> {
         let Handle { handle, ioctx, lane, watch } = self;
         let close = Address(handle);
-        let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx) };
+        let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx), _pending: Pending::new() };
         // SAFETY: librbd takes the completion once the lane is empty; the operation keeps the lane and the pool alive until
         // then and beyond. The handle is ours, and librbd frees it in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
@@ -163,6 +164,8 @@ pub(crate) struct Closing {
     /// Never read: the operations in flight point to it.
     _lane: Arc<Lane>,
     ioctx: Option<Arc<IoCtx>>,
+    /// Goes after what is done on the drop has been passed on, which then is pending itself.
+    _pending: Pending,
 }
 
 impl Payload for Closing {

@@ -10,10 +10,11 @@ use super::RawResult;
 use super::aio_open::Handle;
 use super::call::{array_string, check, copy_string, grow, grow_string};
 use super::ioctx::IoCtx;
+use super::known_size::Judge;
 use super::lane::Lane;
 use super::op::Op;
 use super::progress::with_progress;
-use super::thread::in_callback;
+use super::thread::{in_callback, is_shared};
 use super::watch::Watch;
 use crate::errno::Errno;
 use crate::holder::Watcher;
@@ -24,7 +25,8 @@ use crate::progress::Progress;
 pub(crate) struct Image {
     /// Null once it was taken over by whoever closes it.
     handle: sys::rbd_image_t,
-    ioctx: Arc<IoCtx>,
+    /// Goes with the handle: the connection may end with it, which is not for the thread that drops this.
+    ioctx: Option<Arc<IoCtx>>,
     /// The asynchronous operations in flight. They point to it; it is freed after they have left.
     lane: Arc<Lane>,
     /// Tells the lane of changes of the header, from the first asynchronous operation on. `None` where librbd refused.
@@ -67,7 +69,7 @@ pub(crate) enum When {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let background = self.background || in_callback();
+        let background = self.background || is_shared();
         let Some(image) = self.take() else { return };
         // Who drops an image cannot hear how the close went; `close` tells.
         if background {
@@ -82,7 +84,14 @@ impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
         let lane = Arc::new(Lane::new());
-        Image { handle, ioctx, lane, header_watch: OnceLock::new(), background: false, queued: false }
+        Image {
+            handle,
+            ioctx: Some(ioctx),
+            lane,
+            header_watch: OnceLock::new(),
+            background: false,
+            queued: false,
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
@@ -118,8 +127,8 @@ impl Image {
     fn take(&mut self) -> Option<Handle> {
         let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
         let watch = self.header_watch.take().flatten();
-        (!handle.is_null())
-            .then(|| Handle::new(handle, Arc::clone(&self.ioctx), Arc::clone(&self.lane), watch))
+        let ioctx = self.ioctx.take()?;
+        (!handle.is_null()).then(|| Handle::new(handle, ioctx, Arc::clone(&self.lane), watch))
     }
 
     /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`super::thread`].
@@ -173,8 +182,13 @@ impl Image {
             let lane = Arc::clone(lane);
             self.watch_updates(move || lane.size().changed()).ok()
         };
-        let known = self.header_watch.get_or_init(watch).as_ref().and_then(|_| lane.size().for_end(end));
-        known.map_or_else(|| self.ask_size(), Ok)
+        let watched = self.header_watch.get_or_init(watch).is_some();
+        match lane.size().for_end(end) {
+            Judge::By(size) if watched => Ok(size),
+            // librbd would read the header with the threads that call back here.
+            Judge::ByWaiting if watched && in_callback() => Err(Errno::EDEADLK),
+            _ => self.ask_size(),
+        }
     }
 
     /// A call of ours may have changed the size: what is known of it is asked for anew.

@@ -18,6 +18,17 @@ pub(crate) struct KnownSize {
     size: Mutex<Option<(u64, usize)>>,
 }
 
+/// How a range can be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// By this size.
+    By(u64),
+    /// By what librbd says, which it knows.
+    ByAsking,
+    /// By what librbd says once it has read the header.
+    ByWaiting,
+}
+
 impl KnownSize {
     pub(crate) fn new() -> KnownSize {
         KnownSize { changes: AtomicUsize::new(0), read: AtomicUsize::new(0), size: Mutex::new(None) }
@@ -48,13 +59,20 @@ impl KnownSize {
         }
     }
 
-    /// A size by which a range with this end can be judged; nothing where it must be asked for.
-    pub(crate) fn for_end(&self, end: u64) -> Option<u64> {
-        let (size, learnt) = (*self.size.lock().unwrap_or_else(PoisonError::into_inner))?;
+    /// How a range with this end can be judged.
+    pub(crate) fn for_end(&self, end: u64) -> Judge {
+        let Some((size, learnt)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return Judge::ByAsking;
+        };
         let changes = self.changes();
         let stale = learnt < changes;
         let asking_waits = self.read.load(Ordering::Acquire) < changes;
-        (!stale || (asking_waits && end <= size)).then_some(size)
+        match (stale, asking_waits) {
+            (false, _) => Judge::By(size),
+            (true, true) if end <= size => Judge::By(size),
+            (true, true) => Judge::ByWaiting,
+            (true, false) => Judge::ByAsking,
+        }
     }
 }
 
@@ -65,18 +83,18 @@ mod tests {
     #[test]
     fn a_changed_size_is_asked_for_after_an_operation_has_ended() {
         let known = KnownSize::new();
-        assert_eq!(known.for_end(0), None);
+        assert_eq!(known.for_end(0), Judge::ByAsking);
         known.learn(100, known.changes());
-        assert_eq!((known.for_end(100), known.for_end(101)), (Some(100), Some(100)), "exact");
+        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100); 2], "exact");
         let before = known.changes();
         known.changed();
         known.was_read(before);
-        assert_eq!((known.for_end(100), known.for_end(101)), (Some(100), None), "only what lay within");
+        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100), Judge::ByWaiting]);
         let after = known.changes();
         known.was_read(after);
-        assert_eq!(known.for_end(50), None, "librbd knows by now");
+        assert_eq!(known.for_end(50), Judge::ByAsking, "librbd knows by now");
         known.learn(50, after);
         known.learn(100, before);
-        assert_eq!(known.for_end(80), Some(50), "an answer that comes late is older");
+        assert_eq!(known.for_end(80), Judge::By(50), "an answer that comes late is older");
     }
 }

@@ -16,6 +16,7 @@ struct Nothing;
 
 impl Payload for Nothing {
     type Output = ();
+    const READS_HEADER: bool = false;
 
     fn finish(self, result: isize) -> RawResult<()> {
         check_len(result).map(drop)
@@ -30,6 +31,7 @@ struct Number<N, T> {
 
 impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
     type Output = T;
+    const READS_HEADER: bool = false;
 
     fn finish(self, result: isize) -> RawResult<T> {
         check_len(result).map(|_| (self.convert)(self.out.into_inner()))
@@ -71,6 +73,7 @@ impl<C, R, T> Drop for Filled<C, R, T> {
 
 impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
     type Output = T;
+    const READS_HEADER: bool = false;
 
     fn finish(mut self, result: isize) -> RawResult<T> {
         check_len(result)?;

@@ -18,6 +18,9 @@ use super::thread::CallbackMark;
 pub(crate) trait Payload: Send + 'static {
     type Output: 'static;
 
+    /// Whether librbd reads a changed header before it does this.
+    const READS_HEADER: bool = true;
+
     /// What librbd's result and the buffers amount to.
     fn finish(self, result: isize) -> RawResult<Self::Output>;
 }
@@ -27,7 +30,7 @@ struct Node<P> {
     slot: Slot,
     /// Null for operations that are not counted. Not an Arc: see the module `lane`.
     lane: *const Lane,
-    /// How many changes of the image's header were known of before.
+    /// How many changes of the image's header were known of before; none where it does not matter.
     changes: usize,
     payload: UnsafeCell<P>,
 }
@@ -41,9 +44,13 @@ pub(crate) struct Op<T: 'static> {
     calls: &'static Calls<T>,
 }
 
-/// What can be done with a node of some payload by an address without its type. All demand our share of it.
+/// Takes the result, or leaves a waker.
+type PollCall<T> = unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>;
+
+/// What can be done with a node of some payload by an address without its type. All demand our share of it. That of `poll` is
+/// taken out when it is used up, before any foreign code runs, whose panic must not leave it behind.
 struct Calls<T> {
-    poll: unsafe fn(NonNull<c_void>, &mut Context<'_>) -> Poll<RawResult<T>>,
+    poll: unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>,
     detach: unsafe fn(NonNull<c_void>),
 }
 
@@ -89,7 +96,7 @@ impl<T> Op<T> {
         let node = Box::new(Node {
             slot: Slot::new(),
             lane: lane.map_or(ptr::null(), ptr::from_ref),
-            changes: lane.map_or(0, |lane| lane.size().changes()),
+            changes: lane.filter(|_| P::READS_HEADER).map_or(0, |lane| lane.size().changes()),
             payload: UnsafeCell::new(payload),
         });
         let node = NonNull::from(Box::leak(node));
@@ -127,13 +134,8 @@ impl<T> Op<T> {
     /// # Panics
     /// When it is polled after it was ready.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<RawResult<T>> {
-        let node = self.node.expect("polled after it was ready");
-        // SAFETY: we have our share, and give it up when it is used up.
-        let outcome = unsafe { (self.calls.poll)(node, context) };
-        if outcome.is_ready() {
-            self.node = None;
-        }
-        outcome
+        // SAFETY: the type is that of the node, and what is there is our share.
+        unsafe { (self.calls.poll)(&mut self.node, context) }
     }
 }
 
@@ -150,14 +152,18 @@ impl<P: Payload> Node<P> {
     const CALLS: &'static Calls<P::Output> = &Calls { poll: Self::poll, detach: Self::detach };
 
     /// # Safety
-    /// `node` is a `Node<P>` of which the caller has the future's share. It is used up when this is ready.
-    unsafe fn poll(node: NonNull<c_void>, context: &mut Context<'_>) -> Poll<RawResult<P::Output>> {
-        let node = node.cast::<Node<P>>();
+    /// `share` is the future's share of a `Node<P>`. It is taken out when it is used up.
+    unsafe fn poll(
+        share: &mut Option<NonNull<c_void>>,
+        context: &mut Context<'_>,
+    ) -> Poll<RawResult<P::Output>> {
+        let node = share.expect("polled after it was ready").cast::<Node<P>>();
         // SAFETY: our share keeps the node alive. Only the slot is borrowed: the payload may be librbd's.
         match unsafe { &(*node.as_ptr()).slot }.poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
-                // SAFETY: the completion has left, so the node is ours alone.
+                *share = None;
+                // SAFETY: the completion has left, and so have we: the node is ours alone.
                 let node = unsafe { Box::from_raw(node.as_ptr()) };
                 Poll::Ready(node.payload.into_inner().finish(result))
             }

@@ -8,6 +8,7 @@ use std::task::{Wake, Waker};
 
 use super::*;
 use crate::errno::Errno;
+use crate::raw::known_size::Judge;
 use crate::raw::thread::in_callback;
 
 /// A completion of no library: a block with what is to be called.
@@ -177,4 +178,63 @@ fn dropped_by_a_panic() {
     assert_eq!(Arc::strong_count(&owned), 2);
     end(completion.get(), 0);
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
+}
+
+/// The drop of a buffer's owner, while the result is taken: the future must not think that it still has a share.
+#[test]
+fn a_panic_while_the_result_is_made() {
+    struct Bad(Arc<()>);
+    impl Payload for Bad {
+        type Output = ();
+
+        fn finish(self, _: isize) -> RawResult<()> {
+            assert_eq!(Arc::strong_count(&self.0), 2);
+            resume_unwind(Box::new("where the result is made"));
+        }
+    }
+    let owned = Arc::new(());
+    // SAFETY: the call ends the completion once, and does not use the payload.
+    let op = unsafe {
+        Op::submit_to::<Bad, Stub>(None, Bad(Arc::clone(&owned)), |_, completion| {
+            end(completion, 0);
+            0
+        })
+    };
+    let mut op = op.unwrap();
+    let poll = std::panic::AssertUnwindSafe(|| {
+        let _ = op.poll(&mut Context::from_waker(Waker::noop()));
+    });
+    assert!(std::panic::catch_unwind(poll).is_err());
+    assert!(format!("{op:?}").contains("taken: true"), "{op:?}");
+    drop(op);
+    assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
+}
+
+/// Only what makes librbd read a changed header tells that it has been read.
+#[test]
+fn not_every_operation_reads_the_header() {
+    struct Blind;
+    impl Payload for Blind {
+        type Output = ();
+        const READS_HEADER: bool = false;
+
+        fn finish(self, _: isize) -> RawResult<()> {
+            Ok(())
+        }
+    }
+    let lane = Lane::new();
+    lane.size().learn(100, 0);
+    lane.size().changed();
+    let ends = |completion| {
+        end(completion, 0);
+        0
+    };
+    // SAFETY: the calls end the completion once, and use no payload; the lane outlives them.
+    unsafe {
+        drop(Op::submit_to::<Blind, Stub>(Some(&lane), Blind, |_, completion| ends(completion)).unwrap());
+        assert_eq!(lane.size().for_end(200), Judge::ByWaiting);
+        let seeing = Owner(Arc::new(()));
+        drop(Op::submit_to::<Owner, Stub>(Some(&lane), seeing, |_, completion| ends(completion)).unwrap());
+    }
+    assert_eq!(lane.size().for_end(200), Judge::ByAsking);
 }

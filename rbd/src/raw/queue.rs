@@ -202,6 +202,10 @@ impl Places {
         // SAFETY: we created it, its operation has ended, and it is released once, here.
         let result = unsafe {
             let result = sys::rbd_aio_get_return_value(completion);
+            if result < 0 {
+                // Closing waits for none that librbd refused by itself, and its thread may still be at our descriptor.
+                sys::rbd_aio_wait_for_complete(completion);
+            }
             sys::rbd_aio_release(completion);
             result
         };

@@ -16,6 +16,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use super::contain::contain;
 use super::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 /// A waker is stored.
@@ -75,6 +76,8 @@ impl Slot {
         if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 {
             Left::First(waker)
         } else {
+            // Nobody is left to wake. It is foreign code, and this a thread of C's.
+            contain(|| drop(waker));
             Left::Last
         }
     }
@@ -132,7 +135,7 @@ impl Slot {
         // SAFETY: LOCKED keeps the completion away.
         let waker = if unlisted { slot.waker.with_mut(|cell| unsafe { (*cell).take() }) } else { None };
         let before = slot.state.fetch_or(DETACHED, Ordering::AcqRel);
-        drop(waker);
+        contain(|| drop(waker));
         if before & DONE == 0 { Left::First(None) } else { Left::Last }
     }
 

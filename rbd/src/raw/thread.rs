@@ -5,6 +5,7 @@
 //! work to a reaper thread where they see the mark. So does the timer, which all deadlines share.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::contain::contain;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, this thread counts as one of Ceph's: nothing of ours blocks on it.
@@ -36,35 +38,76 @@ pub(crate) fn in_callback() -> bool {
     DEPTH.with(|depth| depth.get() > 0)
 }
 
-/// How many jobs are not done yet, and the news that none is left.
+/// Whether others wait for this thread: it must not wait for an image's I/O, which may be stuck.
+pub(crate) fn is_shared() -> bool {
+    in_callback() || OURS.with(Cell::get)
+}
+
+/// How much is not done yet, and the news that nothing is left.
 static LEFT: Mutex<usize> = Mutex::new(0);
 static NONE_LEFT: Condvar = Condvar::new();
-/// How long a process that ends waits for them: closing takes milliseconds, unless the cluster does not answer.
+/// How long a process that ends waits for it: closing takes milliseconds, unless the cluster does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A process that ends takes the statics of Ceph's libraries away, and a connection that is being closed meanwhile would crash
-/// over that. One that is stuck is no danger: it sleeps.
+/// While it lives, something is going on in the background that a process that ends waits for: it takes the statics of Ceph's
+/// libraries away, and a connection that is being closed meanwhile would crash over that. One that is stuck is no danger: it
+/// sleeps.
+#[derive(Debug)]
+pub(crate) struct Pending(());
+
+impl Pending {
+    pub(crate) fn new() -> Pending {
+        static AT_EXIT: Once = Once::new();
+        AT_EXIT.call_once(|| {
+            PROCESS.store(std::process::id(), Ordering::Relaxed);
+            // SAFETY: a function that may run at any time after this. It comes before the libraries' own, which were
+            // registered when they were loaded.
+            let _ = unsafe { libc::atexit(settle) };
+        });
+        *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Pending(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        *LEFT.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        NONE_LEFT.notify_all();
+    }
+}
+
+/// The process that has the threads. A fork of it has none, and may have been made while the lock was held.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
 extern "C" fn settle() {
-    // A job may wait for this very thread.
-    if in_callback() {
+    // What is left may wait for this very thread.
+    if in_callback() || std::process::id() != PROCESS.load(Ordering::Relaxed) {
         return;
     }
     let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = NONE_LEFT.wait_timeout_while(left, PATIENCE, |left| *left > 0);
 }
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Runs `job` here, or on the reaper thread when this is one of Ceph's.
-pub(crate) fn outside_callback(job: impl FnOnce() + Send + 'static) {
-    if in_callback() { reap(job) } else { job() }
+struct Job {
+    work: Box<dyn FnOnce() + Send>,
+    _pending: Pending,
 }
 
-/// Runs `job` on the reaper thread, after all that it was given before.
-pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
+impl Job {
+    fn new(work: impl FnOnce() + Send + 'static) -> Job {
+        Job { work: Box::new(work), _pending: Pending::new() }
+    }
+}
+
+/// Runs `work` here, or on the reaper thread when this is one of Ceph's.
+pub(crate) fn outside_callback(work: impl FnOnce() + Send + 'static) {
+    if in_callback() { reap(work) } else { work() }
+}
+
+/// Runs `work` on the reaper thread, after all that it was given before.
+pub(crate) fn reap(work: impl FnOnce() + Send + 'static) {
     static REAPER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
-    begin();
-    let mut job: Job = Box::new(job);
+    let mut job = Job::new(work);
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sender) = &*reaper {
         match sender.send(job) {
@@ -75,46 +118,29 @@ pub(crate) fn reap(job: impl FnOnce() + Send + 'static) {
     *reaper = start("rbd-reaper", job);
 }
 
-/// Runs `job`, which may take as long as the cluster does, on a thread of its own: nobody's else has to wait for it.
-pub(crate) fn apart(job: impl FnOnce() + Send + 'static) {
-    begin();
+/// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has to wait for it.
+pub(crate) fn apart(work: impl FnOnce() + Send + 'static) {
     // The thread ends after the job, when there is no sender any more.
-    start("rbd-drain", Box::new(job));
+    start("rbd-drain", Job::new(work));
 }
 
 /// A thread with a first job, and a way to more.
 fn start(name: &str, job: Job) -> Option<Sender<Job>> {
     let (sender, receiver) = channel::<Job>();
     let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
+        OURS.with(|ours| ours.set(true));
         for job in receiver {
             // A panic of one job must not cost the ones behind it.
-            contain(job);
-            done();
+            contain(job.work);
         }
     });
     if spawned.is_err() {
         // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
-        std::mem::forget(job);
-        done();
+        std::mem::forget(job.work);
         return None;
     }
     let _ = sender.send(job);
     Some(sender)
-}
-
-fn begin() {
-    static AT_EXIT: Once = Once::new();
-    AT_EXIT.call_once(|| {
-        // SAFETY: a function that may run at any time after this. It comes before the libraries' own, which were registered
-        // when they were loaded.
-        let _ = unsafe { libc::atexit(settle) };
-    });
-    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-}
-
-fn done() {
-    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-    NONE_LEFT.notify_all();
 }
 
 #[cfg(test)]
@@ -146,9 +172,46 @@ mod tests {
     }
 
     #[test]
+    fn nothing_waits_on_threads_that_others_wait_for() {
+        assert!(!is_shared());
+        let (sender, receiver) = channel();
+        reap(move || sender.send(is_shared()).unwrap());
+        assert!(receiver.recv().unwrap());
+        let _mark = CallbackMark::set();
+        assert!(is_shared());
+    }
+
+    /// The child has no other threads: what they had locked stays locked.
+    #[test]
+    fn a_fork_ends_without_waiting_for_threads_that_it_has_not() {
+        let _pending = Pending::new();
+        let left = LEFT.lock().unwrap();
+        // SAFETY: the child calls nothing but what is to be shown and `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            settle();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) }
+        }
+        drop(left);
+        assert!(child > 0);
+        let mut status = -1;
+        for _ in 0..500 {
+            // SAFETY: our child; the out pointer lives through the call.
+            if unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == child {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // SAFETY: our child, which has ended unless it hangs.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        assert_eq!(status, 0);
+    }
+
+    #[test]
     fn what_may_take_long_keeps_nobody_waiting() {
         let (sender, receiver) = channel::<()>();
-        apart(move || drop(receiver.recv()));
+        apart(move || receiver.recv().unwrap_or(()));
         assert_eq!(thread_of(reap), "rbd-reaper");
         assert_eq!(thread_of(apart), "rbd-drain");
         drop(sender);

@@ -260,6 +260,31 @@ fn two_writes_to_one_place_are_not_in_flight_at_once() {
     within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
 }
 
+/// What was found to overlap nothing as a small chunk could do so as a big one.
+#[test]
+fn the_chunk_can_grow_before_a_write_in_flight() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(4096).depth(8);
+        let frozen = freezer.freeze();
+        stream.seek(SeekFrom::Start(4096)).await.unwrap();
+        stream.write_all(&[1; 4096]).await.unwrap();
+        stream.seek(SeekFrom::Start(0)).await.unwrap();
+        stream.write_all(&[2; 512]).await.unwrap();
+        let mut stream = stream.chunk(1 << 20);
+        assert!(is_stuck(stream.write_all(&[3; 8192])).await, "over the write in flight");
+        drop(frozen);
+        stream.write_all(&[3; 8192]).await.unwrap();
+        stream.flush().await.unwrap();
+    });
+    let mut data = vec![0; 512 + 8192];
+    image.read_exact_at(&mut data, 0).unwrap();
+    assert_eq!((&data[..512], &data[512..]), (&[2; 512][..], &[3; 8192][..]));
+    within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
+}
+
 #[test]
 fn the_chunk_can_become_smaller_than_what_was_written() {
     let space = Space::new();

@@ -1,10 +1,13 @@
 //! Submitting takes no time, whatever state the image and the cluster are in.
 
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rbd::{ErrorKind, Image, OpenImage, Queue};
 
+use super::wakers::InPlace;
 use super::{Freezer, eventually, within};
 use crate::support::Space;
 
@@ -38,7 +41,7 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     other.create_snapshot("changed").run().unwrap();
     let frozen = freezer.freeze();
     // So that a submission that waits fails the test instead of hanging it.
-    let (sender, submitted) = std::sync::mpsc::channel();
+    let (sender, submitted) = channel();
     let submitter = std::thread::spawn(move || {
         let start = Instant::now();
         let ops = (image.aio().read(0, 4096), image.aio().write(4096, Bytes::from(vec![2; 4096])));
@@ -55,6 +58,43 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     image.close().unwrap();
     other.close().unwrap();
     within(LIMIT, || queue.close()).unwrap();
+}
+
+/// librbd reads the header with the threads that wakes run on: waiting for it there might be for ever.
+#[test]
+fn nothing_waits_for_a_new_size_inside_a_wake() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    image.aio().read(0, 4096).wait().unwrap();
+    let name = image.name().unwrap();
+    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
+    let (sender, news) = channel();
+    let sender = Mutex::new(sender);
+    let tell = move || sender.lock().unwrap().send(()).unwrap_or(());
+    let watch = image.watch_updates(tell).unwrap();
+    other.resize(16 << 20).run().unwrap();
+    news.recv_timeout(LIMIT).unwrap();
+    let frozen = freezer.freeze();
+    let (sender, said) = channel();
+    let inside = Arc::clone(&image);
+    InPlace::spawn(async move {
+        let stuck = inside.aio().read(0, 4096).deadline(Duration::from_millis(100));
+        assert!(stuck.await.unwrap_err().is_timed_out());
+        // This is the wake of the timer.
+        let outcomes = (inside.aio().read(8 << 20, 4096).await, inside.aio().read(16 << 20, 1).await);
+        sender.send(outcomes).unwrap();
+    });
+    let said = said.recv_timeout(Duration::from_secs(10));
+    drop(frozen);
+    let (grown, beyond) = said.expect("it does not wait");
+    for error in [grown.unwrap_err(), beyond.unwrap_err()] {
+        assert!(error.to_string().contains("another client has changed it"), "{error}");
+    }
+    drop(watch);
+    let read = image.aio().read(8 << 20, 4096);
+    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0; 4096][..]);
+    other.close().unwrap();
+    within(LIMIT, || drop(image));
 }
 
 fn refused(outcome: rbd::Result<()>) -> u64 {

@@ -157,21 +157,39 @@ fn a_waker_that_panics_harms_nobody() {
     image.close().unwrap();
 }
 
+struct Bad([u8; 512], Sender<()>);
+
+impl AsRef<[u8]> for Bad {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        self.1.send(()).unwrap();
+        resume_unwind(Box::new("a buffer whose drop panics"));
+    }
+}
+
+/// A panic in the owner of a buffer that is dropped where the future is ready: it is the caller's, once.
+#[test]
+fn a_buffer_that_panics_where_the_result_is_taken() {
+    let space = Space::new();
+    let image = own_image(&space);
+    let (sender, dropped) = channel();
+    for _ in 0..20 {
+        let write = image.aio().write(0, Bytes::from_owner(Bad([1; 512], sender.clone())));
+        assert!(std::panic::catch_unwind(AssertUnwindSafe(|| write.wait())).is_err());
+        dropped.try_recv().unwrap();
+    }
+    assert!(dropped.try_recv().is_err(), "each was dropped once");
+    image.close().unwrap();
+}
+
 /// A panic in the owner of a buffer, dropped on librbd's thread because the future was dropped before.
 #[test]
 fn a_buffer_that_panics_harms_nobody() {
-    struct Bad([u8; 512], Sender<()>);
-    impl AsRef<[u8]> for Bad {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-    impl Drop for Bad {
-        fn drop(&mut self) {
-            self.1.send(()).unwrap();
-            resume_unwind(Box::new("a buffer whose drop panics"));
-        }
-    }
     let freezer = Freezer::get();
     let image = freezer.image();
     let (sender, dropped) = channel();
@@ -196,6 +214,9 @@ fn waiting_on_librbds_thread_is_refused_and_does_not_hang() {
         &once(move || {
             let outcome = image.aio().read(0, 4096).wait();
             sender.send(outcome.unwrap_err().to_string()).unwrap();
+            // What needs no waiting says what it has to say.
+            let outcome = image.aio().read(9 << 20, 4096).wait();
+            sender.send(outcome.unwrap_err().to_string()).unwrap();
         }),
     );
     drop(frozen);
@@ -206,6 +227,8 @@ fn waiting_on_librbds_thread_is_refused_and_does_not_hang() {
         ),
         "{text}"
     );
+    let text = refused.recv_timeout(LIMIT).unwrap();
+    assert!(text.contains("the image has 8388608 bytes"), "{text}");
 }
 
 #[test]

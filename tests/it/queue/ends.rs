@@ -54,6 +54,34 @@ fn a_buffer_that_panics_when_it_is_dropped() {
     }
 }
 
+/// As for an image: what a drop must not wait for, a thread of its own does.
+#[test]
+fn in_the_background_a_drop_waits_for_nothing() {
+    let freezer = Freezer::get();
+    let mut image = freezer.image();
+    image.close_in_background(true);
+    image.write_all_at(&[1], 0).unwrap();
+    let pool = image.ioctx().clone();
+    let name = image.name().unwrap();
+    let mut queue = Queue::new(image, 1).unwrap();
+    let (tracked, frozen) = (Tracked::default(), freezer.freeze());
+    queue.write(0, 0, tracked.bytes(4096)).unwrap();
+    let (sender, dropped) = channel();
+    let dropper = std::thread::spawn(move || {
+        drop(queue);
+        sender.send(()).unwrap();
+    });
+    let soon = dropped.recv_timeout(Duration::from_secs(5));
+    let freed = tracked.is_freed();
+    drop(frozen);
+    dropper.join().unwrap();
+    assert!(soon.is_ok() && !freed, "{soon:?}");
+    eventually("the buffer is freed", || tracked.is_freed());
+    eventually("the image is closed", || {
+        pool.open(&name).read_only().run().unwrap().watchers().unwrap().is_empty()
+    });
+}
+
 /// Whoever hears of each announcement only once, by edge-triggered epoll, gets all ends by asking then. An announcement may come
 /// for nothing (an end was reaped before its own: seen with librbd 1.18), but an end never without one.
 #[test]
