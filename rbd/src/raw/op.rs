@@ -50,7 +50,7 @@ type PollCall<T> = unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> 
 /// What can be done with a node of some payload by an address without its type. All demand our share of it. That of `poll` is
 /// taken out when it is used up, before any foreign code runs, whose panic must not leave it behind.
 struct Calls<T> {
-    poll: unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>,
+    poll: PollCall<T>,
     detach: unsafe fn(NonNull<c_void>),
 }
 
