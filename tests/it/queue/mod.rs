@@ -99,7 +99,7 @@ fn discarded_objects_read_as_zeros() {
     }
     for end in finish(&mut queue) {
         let wanted = if matches!(end.token, 1 | 2) { 0 } else { end.token as u8 + 1 };
-        assert_eq!(data(&end), [wanted; 8192], "object {}", end.token);
+        assert!(data(&end) == [wanted; 8192], "object {}", end.token);
     }
 }
 
