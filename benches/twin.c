@@ -3,7 +3,6 @@
  * Two ways to learn of ends: a callback on librbd's thread that puts the operation on a list and wakes the loop, and
  * librbd's own queue, announced by an eventfd. Each loop keeps `depth` operations in flight until `count` have ended. */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,6 +27,11 @@ struct twin {
   rados_ioctx_t ioctx;
   rbd_image_t image;
   int event; /* -1: callbacks */
+  int again; /* the queue gave a batch, and may have more without being asked for an announcement */
+  struct op *ops;
+  rbd_completion_t *batch;
+  char *buffers;
+  uint64_t room; /* bytes of the buffers */
   pthread_mutex_t lock;
   pthread_cond_t ended;
   struct op *done;
@@ -64,8 +68,13 @@ int twin_open(const char *conf, const char *pool, const char *image, int queued,
     goto shut;
   if ((r = rbd_open(twin->ioctx, image, &twin->image, NULL)) < 0)
     goto destroyed;
+  /* Until the first flush librbd's cache writes through: what is to be measured comes after it. */
+  if ((r = rbd_flush(twin->image)) < 0) {
+    rbd_close(twin->image);
+    goto destroyed;
+  }
   if (queued) {
-    twin->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    twin->event = eventfd(0, EFD_CLOEXEC);
     if (twin->event < 0 || (r = rbd_set_image_notification(twin->image, twin->event, EVENT_TYPE_EVENTFD)) < 0) {
       rbd_close(twin->image);
       goto destroyed;
@@ -88,6 +97,9 @@ void twin_close(struct twin *twin) {
   rados_shutdown(twin->cluster);
   if (twin->event >= 0)
     close(twin->event);
+  free(twin->buffers);
+  free(twin->batch);
+  free(twin->ops);
   free(twin);
 }
 
@@ -130,12 +142,12 @@ static struct op *wait_for_callbacks(struct twin *twin) {
 
 static struct op *wait_for_queue(struct twin *twin, rbd_completion_t *batch, int depth) {
   for (;;) {
-    struct pollfd fd = {.fd = twin->event, .events = POLLIN};
     uint64_t count;
-    if (poll(&fd, 1, -1) < 0 || read(twin->event, &count, sizeof count) < 0)
+    if (!twin->again && read(twin->event, &count, sizeof count) < 0)
       continue;
     struct op *done = NULL;
     int n = rbd_poll_io_events(twin->image, batch, depth);
+    twin->again = n > 0;
     for (int i = 0; i < n; i++) {
       struct op *op = rbd_aio_get_arg(batch[i]);
       op->result = rbd_aio_get_return_value(batch[i]);
@@ -148,14 +160,32 @@ static struct op *wait_for_queue(struct twin *twin, rbd_completion_t *batch, int
   }
 }
 
+/* Made for the first run, and again for one that needs more. */
+static int make_room(struct twin *twin, const struct work *work) {
+  uint64_t room = work->depth * work->block;
+  if (twin->ops && room <= twin->room)
+    return 0;
+  free(twin->buffers);
+  free(twin->batch);
+  free(twin->ops);
+  twin->room = 0;
+  /* No run has more operations in flight than there are 512 bytes. */
+  twin->ops = calloc(room / 512, sizeof *twin->ops);
+  twin->batch = calloc(room / 512, sizeof *twin->batch);
+  twin->buffers = malloc(room);
+  if (!twin->ops || !twin->batch || !twin->buffers)
+    return -ENOMEM;
+  memset(twin->buffers, 0x5a, room);
+  twin->room = room;
+  return 0;
+}
+
 int twin_run(struct twin *twin, const struct work *work) {
-  struct op *ops = calloc(work->depth, sizeof *ops);
-  rbd_completion_t *batch = calloc(work->depth, sizeof *batch);
-  char *buffers = malloc(work->depth * work->block);
   uint64_t next = 0, left = 0;
-  int r = ops && batch && buffers ? 0 : -ENOMEM;
-  if (r == 0)
-    memset(buffers, 0x5a, work->depth * work->block);
+  int r = make_room(twin, work);
+  struct op *ops = twin->ops;
+  rbd_completion_t *batch = twin->batch;
+  char *buffers = twin->buffers;
   for (uint32_t i = 0; r == 0 && i < work->depth && next < work->count; i++) {
     ops[i].twin = twin;
     ops[i].buffer = buffers + i * work->block;
@@ -176,8 +206,5 @@ int twin_run(struct twin *twin, const struct work *work) {
       }
     }
   }
-  free(buffers);
-  free(batch);
-  free(ops);
   return r;
 }

@@ -15,6 +15,7 @@ use super::worker::Way;
 const WAYS: &[(&str, Way)] = &[
     ("C, callbacks", Way::CCallbacks),
     ("C, queue", Way::CQueue),
+    ("C, queue, again", Way::CQueue),
     ("C, callbacks, OSD timeout", Way::CCallbacksTimed),
     ("C, queue, OSD timeout", Way::CQueueTimed),
     ("rbd, futures", Way::Futures),

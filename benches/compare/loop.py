@@ -1,5 +1,5 @@
 """The loop with python3-rbd: `depth` operations in flight until `count` were started; prints operations a second."""
-import random, sys, threading, time
+import queue, random, sys, time
 import rados, rbd
 
 conf, image, kind, order, block, depth, count = sys.argv[1:5] + [int(word) for word in sys.argv[5:]]
@@ -7,23 +7,26 @@ cluster = rados.Rados(conffile=conf)
 cluster.connect()
 ioctx = cluster.open_ioctx('rbd')
 image = rbd.Image(ioctx, image)
-blocks, free, data = image.size() // block, threading.Semaphore(depth), b'Z' * block
+blocks, free, data = image.size() // block, queue.SimpleQueue(), b'Z' * block
+for _ in range(depth):
+    free.put(None)
 
 
 def ended(*_):
-    free.release()
+    free.put(None)
 
 
+image.flush()
 start = time.time()
 for n in range(count):
-    free.acquire()
+    free.get()
     offset = (n % blocks if order == 'sequential' else random.randrange(blocks)) * block
     if kind == 'write' or kind == 'mixed' and n % 10 >= 7:
         image.aio_write(data, offset, ended)
     else:
         image.aio_read(offset, block, ended)
 for _ in range(depth):
-    free.acquire()
+    free.get()
 print(count / (time.time() - start))
 image.close()
 ioctx.close()

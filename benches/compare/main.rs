@@ -1,8 +1,9 @@
 //! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`, paired.
 //!
-//! Every engine is a process of its own with an image of its own, and all do the same work, in turns, for several rounds:
-//! what disturbs the machine for a while disturbs all of them. A figure is the median over the rounds; a ratio is the median
-//! of the rounds' ratios, with their quartiles. Allocations are counted afterwards, in a round of their own.
+//! Every engine is a process of its own with an image of its own, and all do the like, in turns, for many rounds: what disturbs
+//! the machine for a while disturbs all of them. The loops do the very same operations; programs draw their own, and are
+//! started anew for every round, so that their first operations connect. A figure is the median over the rounds; a ratio is
+//! the median of the rounds' ratios. Allocations are counted afterwards, in a round of their own.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -123,18 +124,20 @@ fn compare(args: &Args) {
 
     let Job { kind, block, depth, .. } = args.job;
     let title = format!(
-        "{} {kind:?}, {block} bytes, depth {depth}: {} rounds of {} operations",
+        "{} {}, {block} bytes, depth {depth}: {} rounds of {} operations",
         args.job.order(),
+        kind.name(),
         args.rounds,
         args.operations
     );
     let mut text = report::table(&title, &rows);
-    if kind == Kind::Read && block == 4096 && depth == 32 && !args.own {
-        text += &goals::table(&rows);
+    if kind == Kind::Read && block == 4096 && depth == 32 && !args.job.sequential {
+        text += &goals::table(&rows, args.own);
     }
     println!("{text}");
     if let Some(folder) = &args.report {
-        let stem = format!("{}-{}-{block}-{depth}", args.job.order(), kind.name());
+        let own = if args.own { "-own" } else { "" };
+        let stem = format!("{}-{}-{block}-{depth}{own}", args.job.order(), kind.name());
         report::write(folder, &stem, &text, &title, &rows);
     }
 }

@@ -46,30 +46,40 @@ pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     [at(0.25), at(0.5), at(0.75)]
 }
 
-/// Of the ratios of all rounds.
-pub fn ratio(ours: &Row, theirs: &Row, what: fn(&Sample) -> f64) -> [f64; 3] {
-    quartiles(ours.samples.iter().zip(&theirs.samples).map(|(ours, theirs)| what(ours) / what(theirs)))
+/// Where the median of all rounds that there could be lies, with 95 % certainty, and that of these in the middle: by the ranks of
+/// their values, whatever their distribution.
+pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let count = values.len() as f64;
+    let low = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
+    [values[low], values[values.len() / 2], values[values.len() - 1 - low]]
+}
+
+/// Of all rounds.
+pub fn ratios(ours: &Row, theirs: &Row, what: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
+    ours.samples.iter().zip(&theirs.samples).map(move |(ours, theirs)| what(ours) / what(theirs))
 }
 
 pub fn spread([low, mid, high]: [f64; 3]) -> String {
     format!("{mid:.3} ({low:.3} – {high:.3})")
 }
 
-/// Each engine, and its ratio to the C twin of its kind: the queue's to the C queue, all others' to the C callbacks.
+/// Each engine, and its ratio to the C loop of its kind: that of queues to the C queue, all others' to the C callbacks.
 pub fn table(title: &str, rows: &[Row]) -> String {
     let mut text = format!("## {title}\n\n");
     text += "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n";
     text += "|---|---:|---:|---:|---:|---:|---|---:|---:|\n";
     for row in rows {
-        let twin = &rows[usize::from(row.name.starts_with("rbd, queue"))];
+        let twin = &rows[usize::from(row.name != rows[1].name && row.name.contains("queue"))];
         let [_, iops, _] = quartiles(row.samples.iter().map(|sample| sample.iops));
         let [_, cpu, _] = quartiles(row.samples.iter().map(|sample| sample.cpu));
         let peak =
             row.samples.iter().map(|sample| sample.peak).max().unwrap_or(0) as f64 / f64::from(1 << 20);
         let Counts { allocations, bytes } = row.counts;
         let (kib, against) = (bytes / 1024.0, twin.name);
-        let iops_ratio = spread(ratio(row, twin, |sample| sample.iops));
-        let cpu_ratio = spread(ratio(row, twin, |sample| sample.cpu));
+        let iops_ratio = spread(quartiles(ratios(row, twin, |sample| sample.iops)));
+        let cpu_ratio = spread(quartiles(ratios(row, twin, |sample| sample.cpu)));
         let _ = writeln!(
             text,
             "| {} | {iops:.0} | {cpu:.1} | {allocations:.1} | {kib:.1} | {peak:.0} | {against} | {iops_ratio} | {cpu_ratio} |",

@@ -57,7 +57,13 @@ pub fn remove(conf: &Path, images: &[String]) {
 
 pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
     let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
-    let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
+    let mut buffers = ours::Buffers::default();
+    let open = || -> Image {
+        let image = pool(conf, timeouts).open(name).run().unwrap();
+        // As in C.
+        image.flush().unwrap();
+        image
+    };
     match way {
         Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
             let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
@@ -68,11 +74,11 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
         Way::Futures | Way::FuturesUntimed => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let image = Arc::new(open());
-            serve(job, |work| ours::futures(&runtime, &image, work));
+            serve(job, |work| ours::futures(&runtime, &image, work, &mut buffers));
         }
         Way::Queue | Way::QueueUntimed => {
             let mut queue = Queue::new(open(), job.depth).unwrap();
-            serve(job, |work| ours::queue(&mut queue, work));
+            serve(job, |work| ours::queue(&mut queue, work, &mut buffers));
         }
         Way::Blocking => {
             let image = open();

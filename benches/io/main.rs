@@ -68,8 +68,8 @@ type Engine = (&'static str, fn(&mut Rig, &Arc<Work>));
 const ENGINES: &[Engine] = &[
     ("c-callbacks", |rig, work| rig.callbacks.run(work)),
     ("c-queue", |rig, work| rig.polling.run(work)),
-    ("futures", |rig, work| ours::futures(&rig.runtime, &rig.futures, work)),
-    ("queue", |rig, work| ours::queue(&mut rig.queue, work)),
+    ("futures", |rig, work| ours::futures(&rig.runtime, &rig.futures, work, &mut rig.buffers)),
+    ("queue", |rig, work| ours::queue(&mut rig.queue, work, &mut rig.buffers)),
 ];
 
 const BLOCKING: Engine = ("sync", |rig, work| ours::blocking(&rig.blocking, work));
@@ -82,6 +82,7 @@ struct Rig {
     callbacks: raw::Twin,
     polling: raw::Twin,
     runtime: Runtime,
+    buffers: ours::Buffers,
     pool: IoCtx,
     name: String,
 }
@@ -109,6 +110,7 @@ impl Rig {
             callbacks: raw::Twin::open(&conf, "rbd", &name, false, None),
             polling: raw::Twin::open(&conf, "rbd", &name, true, None),
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            buffers: ours::Buffers::default(),
             pool,
             name,
         }

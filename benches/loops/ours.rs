@@ -1,6 +1,6 @@
 //! The same loops with this library.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,18 +11,34 @@ use tokio::task::LocalSet;
 
 use super::work::Work;
 
+/// Kept from run to run, as in C.
+#[derive(Default)]
+pub struct Buffers(Vec<BytesMut>);
+
+impl Buffers {
+    /// As long as a block.
+    fn take(&mut self, block: usize) -> BytesMut {
+        let mut buffer = self.0.pop().unwrap_or_default();
+        buffer.resize(block, 0x5A);
+        buffer
+    }
+}
+
 /// `depth` tasks on one thread, each with one operation in flight at a time.
-pub fn futures(runtime: &Runtime, image: &Arc<Image>, work: &Arc<Work>) {
+pub fn futures(runtime: &Runtime, image: &Arc<Image>, work: &Arc<Work>, buffers: &mut Buffers) {
+    let kept = Rc::new(RefCell::new(std::mem::take(buffers)));
     let tasks = LocalSet::new();
     let next = Rc::new(Cell::new(0));
+    let data = if work.writes.contains(&true) { Bytes::from(vec![0x5A; work.block]) } else { Bytes::new() };
     for _ in 0..work.depth {
         let (image, work, next) = (Arc::clone(image), Arc::clone(work), Rc::clone(&next));
+        let kept = Rc::clone(&kept);
+        let data = data.clone();
         tasks.spawn_local(async move {
-            let data = Bytes::from(vec![0x5A; work.block]);
-            let mut buffer = BytesMut::with_capacity(work.block);
+            let mut buffer = kept.borrow_mut().take(work.block);
             loop {
                 let at = next.replace(next.get() + 1);
-                let Some(offset) = work.offsets.get(at) else { return };
+                let Some(offset) = work.offsets.get(at) else { break };
                 if work.writes[at] {
                     image.aio().write(*offset, data.clone()).await.unwrap();
                 } else {
@@ -30,16 +46,19 @@ pub fn futures(runtime: &Runtime, image: &Arc<Image>, work: &Arc<Work>) {
                     buffer = image.aio().read_into(*offset, work.block, buffer).await.unwrap();
                 }
             }
+            kept.borrow_mut().0.push(buffer);
         });
     }
     runtime.block_on(tasks);
+    *buffers = kept.take();
 }
 
 /// One thread and a queue.
-pub fn queue(queue: &mut Queue, work: &Work) {
+pub fn queue(queue: &mut Queue, work: &Work, buffers: &mut Buffers) {
     let mut next = 0;
+    let mut kept = std::mem::take(buffers);
     let mut submit = |queue: &mut Queue, mut buffer: BytesMut| {
-        let Some(offset) = work.offsets.get(next) else { return };
+        let Some(offset) = work.offsets.get(next) else { return buffers.0.push(buffer) };
         if work.writes[next] {
             buffer.resize(work.block, 0x5A);
             queue.write(0, *offset, buffer).unwrap();
@@ -50,7 +69,8 @@ pub fn queue(queue: &mut Queue, work: &Work) {
         next += 1;
     };
     for _ in 0..work.depth {
-        submit(queue, BytesMut::with_capacity(work.block));
+        let buffer = kept.take(work.block);
+        submit(queue, buffer);
     }
     while queue.in_flight() > 0 {
         queue.wait(None).unwrap();
