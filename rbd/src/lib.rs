@@ -25,7 +25,12 @@
 //!
 //! Calls block the calling thread, within the timeouts of the [`ClusterBuilder`]. The same I/O without blocking, as futures
 //! for any executor, is behind [`Image::aio`]; images are opened and closed that way by `ioctx.open("foo").await` (or `start()`)
-//! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own.
+//! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository
+//! has both.
+//!
+//! Ceph cannot cancel an operation: dropping its future, or giving up on it at a [`Deadline`], leaves it to itself, and a write
+//! may still take effect. The feature `unblock` awaits whatever only blocks. Connecting is such a call, and so is dropping the
+//! last clone of a [`Cluster`], which ends the connection.
 //!
 //! # Cargo features
 //!

@@ -23,6 +23,9 @@ use crate::image::Image;
 /// without a word. Reads see what was written before through the same stream, and of two writes to one place the later one
 /// stays; what others write meanwhile reads may miss, as far as it was read ahead.
 ///
+/// Nothing here blocks, but for the exception at [`Aio`](crate::Aio): reading at the old end of an image, or seeking from its
+/// end, may wait for the new size after another client has resized it.
+///
 /// It has one position, for reading and writing, and wakes one task: rather than splitting it into halves for two tasks, give
 /// each a cursor of its own on the same image.
 ///

@@ -203,7 +203,8 @@ impl Aio<'_> {
         })
     }
 
-    /// Waits until everything that was written and has ended before is safe.
+    /// Waits until everything that was written and has ended before is safe. Worth doing once before writing: see
+    /// [`Image::flush`].
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]

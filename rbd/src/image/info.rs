@@ -40,7 +40,8 @@ impl Image {
         })
     }
 
-    /// The size in bytes; of the snapshot, when it is opened at one.
+    /// The size in bytes; of the snapshot, when it is opened at one. Blocks where the image has been changed by another client,
+    /// while librbd reads it again.
     ///
     /// Implements: `rbd_get_size`.
     #[doc(alias = "rbd_get_size")]

@@ -146,7 +146,10 @@ impl Image {
             .map_err(|errno| explain_compare(self.failed(COMPARE, offset, len, errno)))
     }
 
-    /// Waits until everything written so far is safe.
+    /// Waits until everything written so far is safe. Blocks.
+    ///
+    /// Until the first flush after opening librbd's cache writes through (`rbd_cache_writethrough_until_flush`): whoever is
+    /// going to write much flushes once at the start.
     ///
     /// Implements: `rbd_flush`.
     #[doc(alias = "rbd_flush")]

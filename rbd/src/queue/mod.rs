@@ -30,6 +30,9 @@ use drain::Drained;
 /// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. Ranges
 /// are judged as by [`Aio`](crate::Aio) when another client changes the size.
 ///
+/// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
+/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left).
+///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.
 ///

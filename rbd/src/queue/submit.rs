@@ -129,7 +129,7 @@ impl Queue {
         self.submit(Request::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
 
-    /// Makes safe what was written and has ended before.
+    /// Makes safe what was written and has ended before. Worth doing once before writing: see [`Image::flush`].
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
