@@ -1,7 +1,8 @@
 /* The loops of the benchmarks as one would write them in C: what ours are measured against.
  *
  * Two ways to learn of ends: a callback on librbd's thread that puts the operation on a list and wakes the loop, and
- * librbd's own queue, announced by an eventfd. Each loop keeps `depth` operations in flight until `count` have ended. */
+ * librbd's own queue, announced by an eventfd. Each loop keeps `depth` operations in flight until `count` have ended. A third
+ * loop blocks. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -205,6 +206,18 @@ int twin_run(struct twin *twin, const struct work *work) {
         left += r == 0;
       }
     }
+  }
+  return r;
+}
+
+/* One operation at a time, by the calls that block. */
+int twin_run_blocking(struct twin *twin, const struct work *work) {
+  int r = make_room(twin, work);
+  for (uint64_t at = 0; r == 0 && at < work->count; at++) {
+    ssize_t moved = work->writes[at] ? rbd_write(twin->image, work->offsets[at], work->block, twin->buffers)
+                                     : rbd_read(twin->image, work->offsets[at], work->block, twin->buffers);
+    if (moved != (ssize_t)work->block)
+      r = moved < 0 ? (int)moved : -EIO;
   }
   return r;
 }

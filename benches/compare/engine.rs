@@ -22,12 +22,14 @@ const WAYS: &[(&str, Way)] = &[
     ("rbd, queue", Way::Queue),
     ("rbd, futures, no OSD timeout", Way::FuturesUntimed),
     ("rbd, queue, no OSD timeout", Way::QueueUntimed),
+    ("C, blocking", Way::CBlocking),
     ("rbd, blocking", Way::Blocking),
 ];
 
 /// All engines that can do the job.
 pub fn names(job: &Job, own: bool) -> Vec<&'static str> {
-    let ways = WAYS.iter().filter(|(_, way)| job.depth == 1 || *way != Way::Blocking);
+    let ways =
+        WAYS.iter().filter(|(_, way)| job.depth == 1 || !matches!(way, Way::Blocking | Way::CBlocking));
     let programs = program::NAMES.iter().filter(|_| !own);
     ways.map(|(name, _)| *name).chain(programs.copied()).collect()
 }

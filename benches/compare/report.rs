@@ -65,13 +65,16 @@ pub fn spread([low, mid, high]: [f64; 3]) -> String {
     format!("{mid:.3} ({low:.3} – {high:.3})")
 }
 
-/// Each engine, and its ratio to the C loop of its kind: that of queues to the C queue, all others' to the C callbacks.
+/// Each engine, and its ratio to the C loop of its kind: callbacks and programs to the C callbacks.
 pub fn table(title: &str, rows: &[Row]) -> String {
     let mut text = format!("## {title}\n\n");
     text += "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n";
     text += "|---|---:|---:|---:|---:|---:|---|---:|---:|\n";
     for row in rows {
-        let twin = &rows[usize::from(row.name != rows[1].name && row.name.contains("queue"))];
+        let kind = |kind: &str| row.name.contains(kind).then(|| format!("C, {kind}"));
+        let twin = kind("queue").or_else(|| kind("blocking")).unwrap_or_default();
+        let twin =
+            rows.iter().find(|other| *other.name == twin && other.name != row.name).unwrap_or(&rows[0]);
         let [_, iops, _] = quartiles(row.samples.iter().map(|sample| sample.iops));
         let [_, cpu, _] = quartiles(row.samples.iter().map(|sample| sample.cpu));
         let peak =

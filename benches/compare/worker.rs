@@ -17,6 +17,7 @@ use super::{Job, SIZE};
 pub enum Way {
     CCallbacks,
     CQueue,
+    CBlocking,
     /// With the timeout for operations of the OSDs that this library sets, and Ceph by itself does not.
     CCallbacksTimed,
     CQueueTimed,
@@ -65,6 +66,10 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
         image
     };
     match way {
+        Way::CBlocking => {
+            let mut twin = raw::Twin::open(conf, "rbd", name, false, None);
+            serve(job, |work| twin.run_blocking(work));
+        }
         Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
             let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
             let timeout = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed).then_some(OSD_TIMEOUT);

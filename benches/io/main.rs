@@ -55,7 +55,7 @@ const LARGE: (usize, &str) = (4 << 20, "4MiB");
 
 /// Deep queues of large blocks would measure memory only; at random, 4 MiB are whole objects as in sequence.
 const RUNS: &[Run] = &[
-    run(BOTH, false, SMALL, &[1, 32]),
+    run(ALL, false, SMALL, &[1, 32]),
     run(BOTH, false, MEDIUM, &[32]),
     run(BOTH, false, LARGE, &[1, 4]),
     run(ALL, true, SMALL, &[1, 32, DEEPEST]),
@@ -72,7 +72,10 @@ const ENGINES: &[Engine] = &[
     ("queue", |rig, work| ours::queue(&mut rig.queue, work, &mut rig.buffers)),
 ];
 
-const BLOCKING: Engine = ("sync", |rig, work| ours::blocking(&rig.blocking, work));
+const BLOCKING: &[Engine] = &[
+    ("c-sync", |rig, work| rig.callbacks.run_blocking(work)),
+    ("sync", |rig, work| ours::blocking(&rig.blocking, work)),
+];
 
 /// One image, opened for each engine with a connection of its own.
 struct Rig {
@@ -143,7 +146,7 @@ fn main() {
             let order = if random { "random" } else { "sequential" };
             let mut group = criterion.benchmark_group(format!("{access}-{order}/{label}/depth-{depth}"));
             group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(block as u64));
-            for (name, run) in ENGINES.iter().chain((depth == 1).then_some(&BLOCKING)) {
+            for (name, run) in ENGINES.iter().chain(if depth == 1 { BLOCKING } else { &[] }) {
                 group.bench_function(*name, |bencher| {
                     let mut rig = rig.borrow_mut();
                     let rig = rig.get_or_insert_with(Rig::new);

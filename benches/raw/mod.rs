@@ -35,6 +35,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn twin_close(twin: *mut RawTwin);
     fn twin_run(twin: *mut RawTwin, work: *const RawWork) -> c_int;
+    fn twin_run_blocking(twin: *mut RawTwin, work: *const RawWork) -> c_int;
 }
 
 /// An image opened by C, with a connection of its own.
@@ -57,6 +58,15 @@ impl Twin {
     }
 
     pub fn run(&mut self, work: &Work) {
+        self.call(twin_run, work);
+    }
+
+    /// With the calls that block; not of a twin with a queue.
+    pub fn run_blocking(&mut self, work: &Work) {
+        self.call(twin_run_blocking, work);
+    }
+
+    fn call(&mut self, run: unsafe extern "C" fn(*mut RawTwin, *const RawWork) -> c_int, work: &Work) {
         let raw = RawWork {
             offsets: work.offsets.as_ptr(),
             writes: work.writes.as_ptr().cast(),
@@ -66,7 +76,7 @@ impl Twin {
         };
         assert_eq!(work.offsets.len(), work.writes.len());
         // SAFETY: the twin is open; the arrays have `count` elements, of which a bool is a byte of 0 or 1.
-        let code = unsafe { twin_run(self.0.as_ptr(), &raw const raw) };
+        let code = unsafe { run(self.0.as_ptr(), &raw const raw) };
         assert_eq!(code, 0, "the C twin failed");
     }
 }
