@@ -33,6 +33,7 @@ struct twin {
   rbd_completion_t *batch;
   char *buffers;
   uint64_t room; /* bytes of the buffers */
+  uint32_t depth; /* operations there are */
   pthread_mutex_t lock;
   pthread_cond_t ended;
   struct op *done;
@@ -69,14 +70,10 @@ int twin_open(const char *conf, const char *pool, const char *image, int queued,
     goto shut;
   if ((r = rbd_open(twin->ioctx, image, &twin->image, NULL)) < 0)
     goto destroyed;
-  /* Until the first flush librbd's cache writes through: what is to be measured comes after it. */
-  if ((r = rbd_flush(twin->image)) < 0) {
-    rbd_close(twin->image);
-    goto destroyed;
-  }
   if (queued) {
-    twin->event = eventfd(0, EFD_CLOEXEC);
-    if (twin->event < 0 || (r = rbd_set_image_notification(twin->image, twin->event, EVENT_TYPE_EVENTFD)) < 0) {
+    if ((twin->event = eventfd(0, EFD_CLOEXEC)) < 0)
+      r = -errno;
+    if (r < 0 || (r = rbd_set_image_notification(twin->image, twin->event, EVENT_TYPE_EVENTFD)) < 0) {
       rbd_close(twin->image);
       goto destroyed;
     }
@@ -164,20 +161,20 @@ static struct op *wait_for_queue(struct twin *twin, rbd_completion_t *batch, int
 /* Made for the first run, and again for one that needs more. */
 static int make_room(struct twin *twin, const struct work *work) {
   uint64_t room = work->depth * work->block;
-  if (twin->ops && room <= twin->room)
+  if (work->depth <= twin->depth && room <= twin->room)
     return 0;
   free(twin->buffers);
   free(twin->batch);
   free(twin->ops);
-  twin->room = 0;
-  /* No run has more operations in flight than there are 512 bytes. */
-  twin->ops = calloc(room / 512, sizeof *twin->ops);
-  twin->batch = calloc(room / 512, sizeof *twin->batch);
+  twin->room = twin->depth = 0;
+  twin->ops = calloc(work->depth, sizeof *twin->ops);
+  twin->batch = calloc(work->depth, sizeof *twin->batch);
   twin->buffers = malloc(room);
   if (!twin->ops || !twin->batch || !twin->buffers)
     return -ENOMEM;
   memset(twin->buffers, 0x5a, room);
   twin->room = room;
+  twin->depth = work->depth;
   return 0;
 }
 

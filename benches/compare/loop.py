@@ -16,7 +16,6 @@ def ended(*_):
     free.put(None)
 
 
-image.flush()
 start = time.time()
 for n in range(count):
     free.get()

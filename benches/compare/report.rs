@@ -52,7 +52,7 @@ pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let count = values.len() as f64;
-    let low = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
+    let low = ((count - 1.0 - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
     [values[low], values[values.len() / 2], values[values.len() - 1 - low]]
 }
 

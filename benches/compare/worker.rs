@@ -43,6 +43,8 @@ pub fn prepare(conf: &Path, images: &[String]) {
     for name in images {
         pool.create(name, SIZE).run().unwrap();
         let image = pool.open(name).run().unwrap();
+        // Else librbd's cache writes through until the first flush, and not every program makes one.
+        image.set_config("rbd_cache_writethrough_until_flush", "false").unwrap();
         // Reads of what was never written would not reach a disk.
         image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
         image.close().unwrap();
@@ -59,12 +61,7 @@ pub fn remove(conf: &Path, images: &[String]) {
 pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
     let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
     let mut buffers = ours::Buffers::default();
-    let open = || -> Image {
-        let image = pool(conf, timeouts).open(name).run().unwrap();
-        // As in C.
-        image.flush().unwrap();
-        image
-    };
+    let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
     match way {
         Way::CBlocking => {
             let mut twin = raw::Twin::open(conf, "rbd", name, false, None);

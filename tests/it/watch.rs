@@ -1,6 +1,7 @@
 //! Update and quiesce watches.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +52,50 @@ fn a_watch_may_be_dropped_by_its_own_callback_and_may_panic() {
     while told.recv_timeout(SOON).is_ok() {}
     assert_eq!(told.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "the callback is freed");
     assert_eq!(image.size().unwrap(), 2 << 20);
+}
+
+/// A callback may take its time, and whatever it waits for: no image waits for it to be closed.
+#[test]
+fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    space.create("bar", 1 << 20).run().unwrap();
+    let image = Arc::new(space.open("foo").run().unwrap());
+    let (sender, called) = channel();
+    let (go, goes) = channel::<()>();
+    let inside = Mutex::new((sender, goes));
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    let watch = image.watch_updates(move || {
+        let (sender, goes) = &*inside.lock().unwrap();
+        count.fetch_add(1, Ordering::SeqCst);
+        sender.send(()).unwrap();
+        let _ = goes.recv_timeout(SOON);
+    });
+    let watch = watch.unwrap();
+    image.create_snapshot("one").run().unwrap();
+    called.recv_timeout(SOON).expect("told");
+    let (closed, is_closed) = channel();
+    let bar = space.open("bar").run().unwrap();
+    std::thread::spawn(move || {
+        // Its own changes are told on the same thread of librbd's.
+        bar.create_snapshot("two").run().unwrap();
+        bar.close().unwrap();
+        closed.send(()).unwrap();
+    });
+    is_closed.recv_timeout(SOON / 2).expect("closed while the callback runs");
+    // A drop waits for the callback, and nothing comes after it.
+    image.create_snapshot("three").run().unwrap();
+    let (dropped, is_dropped) = channel();
+    let dropper = std::thread::spawn(move || {
+        drop(watch);
+        dropped.send(()).unwrap();
+    });
+    assert!(is_dropped.recv_timeout(Duration::from_millis(500)).is_err(), "it waits");
+    go.send(()).unwrap();
+    is_dropped.recv_timeout(SOON).expect("dropped");
+    dropper.join().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -78,8 +78,8 @@ impl About {
 
     pub(super) fn timed_out(&self, after: Duration) -> Error {
         self.error(Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not end within {after:?}; it goes on by itself, and a write may still take effect; check that monitors and OSDs \
-             are up and reachable"
+            "it did not end within {after:?}; it goes on by itself, and a write may still take effect; check that monitors \
+             and OSDs are up and reachable"
         ))
     }
 }
@@ -95,7 +95,7 @@ impl<T: 'static> Op<T> {
 
     /// Waits for the end of the operation on this thread. Blocks.
     ///
-    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operation would wait for itself.
+    /// Inside a callback or a wake on a thread of librbd's it fails, unless the operation has ended: it would wait for itself.
     pub fn wait(self) -> Result<T> {
         let about = self.about.clone();
         wait::wait(self, &about)

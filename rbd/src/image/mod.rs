@@ -114,7 +114,8 @@ impl Image {
     /// Whether dropping it leaves the closing to the background instead of waiting for it.
     ///
     /// For images in asynchronous code, where a drop must not block the executor; what is opened asynchronously is set so
-    /// already. A process that ends before the closing leaves a watcher behind for 30 s: see [`start_close`](Image::start_close).
+    /// already. A process that ends meanwhile waits for the closing, 2 s at most; one that takes longer leaves a watcher behind
+    /// for 30 s: see [`start_close`](Image::start_close).
     pub fn close_in_background(&mut self, background: bool) {
         self.raw.close_in_background(background);
     }

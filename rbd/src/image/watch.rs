@@ -1,20 +1,23 @@
 //! Being told of changes: of the image itself, and of snapshots about to be taken.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::raw::contain::contain;
-use crate::raw::thread::outside_callback;
+use crate::raw::thread::{is_shared, outside_callback, reap};
 use crate::raw::watch::{QuiesceWatch as RawQuiesceWatch, Watch};
 
 /// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`].
 #[must_use = "dropping it ends the watch"]
 pub struct UpdateWatch {
     image: Arc<Image>,
-    watch: Option<Watch>,
+    watch: Option<(Watch, JoinHandle<()>)>,
+    ended: Arc<AtomicBool>,
 }
 
 /// Freezes and thaws a user of the image around snapshots until it is dropped: see [`Image::watch_quiesce`].
@@ -35,10 +38,11 @@ pub enum Quiesce {
 }
 
 impl Image {
-    /// Calls back after each change of the image by anybody: size, snapshots, features, metadata.
+    /// Calls back after changes of the image by anybody: size, snapshots, features, metadata. Those that follow each other
+    /// quickly may be told as one.
     ///
-    /// The callback runs on a thread of librbd's: it should only pass the news on. A panic in it is swallowed. Dropping the
-    /// watch waits for a callback that is running; inside the callback it may be dropped too.
+    /// The callback runs on a thread of its own and may block. A panic in it is swallowed. Dropping the watch waits for a
+    /// callback that is running, unless it is dropped by that, or on a thread of librbd's.
     ///
     /// Implements: `rbd_update_watch`, `rbd_update_unwatch`.
     #[doc(alias = "rbd_update_watch")]
@@ -47,8 +51,22 @@ impl Image {
         self: &Arc<Self>,
         callback: impl Fn() + Send + Sync + 'static,
     ) -> Result<UpdateWatch> {
-        let watch = self.call("watch", |raw| raw.watch_updates(callback))?;
-        Ok(UpdateWatch { image: Arc::clone(self), watch: Some(watch) })
+        // Not on librbd's thread: it does all watches of a connection, and closing any image waits for it.
+        let (sender, receiver) = sync_channel::<()>(1);
+        let ended = Arc::new(AtomicBool::new(false));
+        let is_ended = Arc::clone(&ended);
+        let thread = self.start_thread("rbd-update", move || {
+            for () in receiver {
+                if is_ended.load(Ordering::Acquire) {
+                    return;
+                }
+                contain(&callback);
+            }
+        })?;
+        // Where the place is taken, what is told next is later than this change.
+        let tell = move || sender.try_send(()).unwrap_or(());
+        let watch = self.call("watch", |raw| raw.watch_updates(tell))?;
+        Ok(UpdateWatch { image: Arc::clone(self), watch: Some((watch, thread)), ended })
     }
 
     /// Takes part in the taking of snapshots, by whichever client: the callback freezes what uses the image, a mounted
@@ -81,16 +99,19 @@ impl Image {
                 image.raw.quiesce_done(known, code);
             }
         };
-        let run = move || receiver.into_iter().for_each(answer);
-        std::thread::Builder::new().name("rbd-quiesce".into()).spawn(run).map_err(|error| {
-            let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN));
-            Error::new("start a thread to watch", self.object(), errno)
-        })?;
+        self.start_thread("rbd-quiesce", move || receiver.into_iter().for_each(answer))?;
         let watch = self.call("watch for snapshots", |raw| {
             raw.watch_quiesce(move || tell(&frozen, Quiesce::Freeze), move || tell(&thawed, Quiesce::Thaw))
         })?;
         let _ = handle_known.send(watch.handle());
         Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch) })
+    }
+
+    fn start_thread(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+        thread::Builder::new().name(name.into()).spawn(run).map_err(|error| {
+            let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN));
+            Error::new("start a thread to watch", self.object(), errno)
+        })
     }
 }
 
@@ -101,12 +122,18 @@ fn tell(to: &Mutex<Sender<Quiesce>>, event: Quiesce) {
 
 impl Drop for UpdateWatch {
     fn drop(&mut self) {
-        let Some(watch) = self.watch.take() else { return };
+        let Some((watch, thread)) = self.watch.take() else { return };
+        self.ended.store(true, Ordering::Release);
         let image = Arc::clone(&self.image);
-        outside_callback(move || {
-            // It fails only where the image knows no such watch.
-            let _ = image.raw.unwatch_updates(watch);
-        });
+        // It fails only where the image knows no such watch.
+        let end = move || image.raw.unwatch_updates(watch).is_ok();
+        if is_shared() {
+            reap(move || {
+                end();
+            });
+        } else if end() && thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -25,10 +25,10 @@ use drain::Drained;
 /// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again. Only a list of
 /// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
 ///
-/// Submitting does not block, but for the exception at [`Aio`](crate::Aio). All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
+/// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
 /// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
-/// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. Ranges
-/// are judged as by [`Aio`](crate::Aio) when another client changes the size.
+/// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. When
+/// another client changes the size, all is as at [`Aio`](crate::Aio), with the one exception there.
 ///
 /// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
 /// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left).

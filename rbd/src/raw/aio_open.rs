@@ -21,6 +21,7 @@ use super::watch::Watch;
 pub(crate) struct Opening {
     ioctx: Arc<IoCtx>,
     handle: UnsafeCell<sys::rbd_image_t>,
+    /// Until the image is taken, or its closing has begun, which is pending itself.
     _pending: Pending,
 }
 
@@ -132,7 +133,7 @@ impl Handle {
     pub(super) fn start_close(self) -> RawResult<Op<()>> {
         let Handle { handle, ioctx, lane, watch } = self;
         let close = Address(handle);
-        let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx), _pending: Pending::new() };
+        let closing = Closing { _lane: Arc::clone(&lane), ioctx: Some(ioctx), pending: Some(Pending::new()) };
         // SAFETY: librbd takes the completion once the lane is empty; the operation keeps the lane and the pool alive until
         // then and beyond. The handle is ours, and librbd frees it in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
@@ -164,22 +165,21 @@ pub(crate) struct Closing {
     /// Never read: the operations in flight point to it.
     _lane: Arc<Lane>,
     ioctx: Option<Arc<IoCtx>>,
-    /// Goes after what is done on the drop has been passed on, which then is pending itself.
-    _pending: Pending,
+    pending: Option<Pending>,
 }
 
 impl Payload for Closing {
     type Output = ();
 
-    fn finish(self, result: isize) -> RawResult<()> {
-        check_len(result).map(drop)
-    }
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
+    fn ended(&mut self) {
         // With the last image the connection may end, which blocks: not here.
         let ioctx = self.ioctx.take();
         reap(move || drop(ioctx));
+        // Only now: what the reaper has is pending itself.
+        self.pending = None;
+    }
+
+    fn finish(self, result: isize) -> RawResult<()> {
+        check_len(result).map(drop)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct KnownSize {
 pub(crate) enum Judge {
     /// By this size.
     By(u64),
-    /// By what librbd says, which it knows.
+    /// By what librbd says, which it knows, unless the header was changed in this very moment.
     ByAsking,
     /// By what librbd says once it has read the header.
     ByWaiting,

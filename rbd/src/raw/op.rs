@@ -21,6 +21,9 @@ pub(crate) trait Payload: Send + 'static {
     /// Whether librbd reads a changed header before it does this.
     const READS_HEADER: bool = true;
 
+    /// Runs when the operation has ended, on the thread of the completion, before the future hears of it.
+    fn ended(&mut self) {}
+
     /// What librbd's result and the buffers amount to.
     fn finish(self, result: isize) -> RawResult<Self::Output>;
 }
@@ -263,6 +266,8 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
             Lane::leave(lane);
         }
     }
+    // SAFETY: the node is alive, and the payload is the completion's until the slot is complete.
+    unsafe { (*(*node).payload.get()).ended() };
     // SAFETY: the node is alive, and this runs once.
     match unsafe { Slot::complete(&raw const (*node).slot, result) } {
         Left::First(None) => {}

@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Image, UpdateWatch};
+use rbd::Image;
 
+use super::wakers::InPlace;
 use super::{Freezer, Tracked, eventually, within};
 use crate::support::{Space, builder};
 
@@ -145,47 +146,35 @@ fn in_the_background_a_drop_blocks_nobody() {
     eventually("the buffer is freed", || tracked.is_freed());
 }
 
-/// The last reference to an image goes with its watch, inside the watch's callback. Where that has to wait, the next one does
-/// not wait with it.
+/// The last reference to an image goes with its watch, in a wake. Where that has to wait, the next one does not wait with it.
 #[test]
-fn a_stuck_image_dropped_in_a_callback_holds_up_no_other() {
+fn a_stuck_image_dropped_in_a_wake_holds_up_no_other() {
     let freezer = Freezer::get();
-    let stuck = freezer.image();
-    let other = freezer.connect().ioctx("rbd").unwrap().open(&stuck.name().unwrap()).run().unwrap();
-    let (mut frozen, mut write) = (None, None);
-    dropped_in_a_callback(stuck, &other, |image| {
-        image.write_all_at(&[1], 0).unwrap();
-        frozen = Some(freezer.freeze());
-        write = Some(image.aio().write(0, Bytes::from(vec![1; 4096])));
-    });
+    let (clock, stuck) = (freezer.image(), Arc::new(freezer.image()));
+    stuck.write_all_at(&[1], 0).unwrap();
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let (healthy, other) = (space.open("foo").run().unwrap(), space.open("foo").run().unwrap());
-    dropped_in_a_callback(healthy, &other, |_| ());
+    let (healthy, other) = (Arc::new(space.open("foo").run().unwrap()), space.open("foo").run().unwrap());
+    let frozen = freezer.freeze();
+    let write = stuck.aio().write(0, Bytes::from(vec![1; 4096]));
+    dropped_in_a_wake(&clock, stuck);
+    dropped_in_a_wake(&clock, healthy);
     let watchers = || other.watchers().unwrap().len();
     eventually("only the other watches", || watchers() == 1);
     drop(frozen);
-    within(LIMIT, || write.unwrap().wait()).unwrap();
+    within(LIMIT, || write.wait()).unwrap();
 }
 
-/// Drops an image inside the callback of its watch, after something was done with it while the callback runs.
-fn dropped_in_a_callback(image: Image, other: &Image, with: impl FnOnce(&Image)) {
-    let image = Arc::new(image);
-    let (sender, called) = channel();
-    let (go, goes) = channel::<UpdateWatch>();
-    let (done, is_done) = channel();
-    let inside = Mutex::new(Some((sender, goes, done)));
-    let watch = image.watch_updates(move || {
-        let Some((sender, goes, done)) = inside.lock().unwrap().take() else { return };
-        sender.send(()).unwrap();
-        drop(goes.recv_timeout(LIMIT).unwrap());
-        done.send(()).unwrap();
-    });
-    let watch = watch.unwrap();
-    other.create_snapshot("changes").run().unwrap();
-    called.recv_timeout(LIMIT).unwrap();
-    with(&image);
+/// The clock has operations that are stuck.
+fn dropped_in_a_wake(clock: &Image, image: Arc<Image>) {
+    let watch = image.watch_updates(|| ()).unwrap();
     drop(image);
-    go.send(watch).unwrap();
-    is_done.recv_timeout(LIMIT).unwrap();
+    let late = clock.aio().read(0, 4096).deadline(Duration::from_secs(1));
+    let (sender, is_dropped) = channel();
+    InPlace::spawn(async move {
+        late.await.unwrap_err();
+        drop(watch);
+        sender.send(()).unwrap();
+    });
+    is_dropped.recv_timeout(LIMIT).unwrap();
 }
