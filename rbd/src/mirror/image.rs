@@ -61,9 +61,10 @@ impl<'a> ImageMirroring<'a> {
     }
 
     /// Makes this copy the primary one, which can be written. The other one must have been demoted and that replicated to
-    /// here; otherwise the image is [busy](ErrorKind::Busy). In the moments right after that it can be
-    /// [read-only](ErrorKind::ReadOnly) instead, while the daemon here still has hold of it: try again on either. Its first writes after that may be refused as read-only for
-    /// a moment, too.
+    /// here; otherwise the image is [busy](ErrorKind::Busy).
+    ///
+    /// Until the mirroring daemon here has seen the change, it keeps the exclusive lock and refuses to give it away: for some
+    /// seconds this, and the first writes after it, can fail as [read-only](ErrorKind::ReadOnly). Try again then.
     ///
     /// `force` does not ask the other copy: when its cluster is lost. When that comes back, both are primary, and one must be
     /// demoted and [resynced](Self::resync).

@@ -34,7 +34,7 @@ impl Site {
     /// Writes to the image, which is primary here, and has that replicated.
     fn write(&self, image: &str, mode: ImageMode, content: &[u8]) {
         let image = self.open(image);
-        image.write_all_at(content, 0).unwrap();
+        take_writes(&image, content);
         if mode == ImageMode::Snapshot {
             image.mirroring().create_snapshot().run().unwrap();
         }
@@ -58,6 +58,16 @@ impl Site {
             if local.state == state && local.up { Ok(()) } else { Err(format!("{local:?}")) }
         });
     }
+}
+
+/// Writes to an image that is primary, but of which the daemon may not have let go yet.
+fn take_writes(image: &Image, content: &[u8]) {
+    until("writes to be taken", || {
+        image.write_all_at(content, 0).map_err(|error| {
+            assert!(error.is_read_only(), "{error}");
+            error.to_string()
+        })
+    });
 }
 
 fn until(what: &str, mut probe: impl FnMut() -> Result<(), String>) {
@@ -142,13 +152,7 @@ fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
 fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     let image = here.open(name);
     image.mirroring().promote(true).unwrap();
-    // For a moment it can still be read-only.
-    until(&format!("'{name}' to take writes"), || {
-        image.write_all_at(b"other", 0).map_err(|error| {
-            assert!(error.is_read_only(), "{error}");
-            error.to_string()
-        })
-    });
+    take_writes(&image, b"other");
     image.mirroring().demote().unwrap();
     drop(image);
     here.await_state(name, State::Error);
