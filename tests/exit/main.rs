@@ -8,12 +8,13 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::{Command, ExitStatus};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rbd::{Cluster, Queue};
 use rbd_testcluster::{Daemon, TestCluster};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -90,6 +91,7 @@ const WAYS: &[(&str, i32)] = &[
     ("returns_with_a_queue_in_flight", 0),
     ("returns_while_opening_and_closing", 0),
     ("returns_with_alarms_set", 0),
+    ("returns_where_no_thread_is_to_be_had", 0),
     ("exits", 7),
     ("panics", 101),
 ];
@@ -156,6 +158,21 @@ fn child(way: &str, conf: &Path) {
             (1..=200).for_each(alarm);
             let with_all = threads();
             assert!(with_all < with_one + 20, "{with_one} threads with one alarm, {with_all} with 201");
+            std::mem::forget((image, reads, queue));
+        }
+        "returns_where_no_thread_is_to_be_had" => {
+            // Room for no stack.
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+            let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+            let limit = Rlimit { current: Some((kib << 10) + (1 << 20)), maximum: None };
+            setrlimit(Resource::As, limit).unwrap();
+            let mut read = image.aio().read(0, 4096).deadline(Duration::from_secs(3600));
+            let Poll::Ready(Err(error)) = Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("nobody will wake it")
+            };
+            assert!(error.to_string().contains("no thread can be started to keep its time"), "{error}");
             std::mem::forget((image, reads, queue));
         }
         "exits" => std::process::exit(7),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::op::About;
 use super::timer::Alarm;
 use super::wait;
+use crate::errno::Errno;
 use crate::error::Result;
 
 /// An operation that is given up on after a while: `image.aio().read(0, 4096).deadline(Duration::from_secs(5))`.
@@ -75,7 +76,16 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Deadline<F> {
         match &mut this.alarm {
             _ if this.waits => {}
             Some(alarm) => alarm.set_waker(context.waker()),
-            none => *none = Some(Alarm::new(end, context.waker().clone())),
+            none => match Alarm::new(end, context.waker().clone()) {
+                Ok(alarm) => *none = Some(alarm),
+                Err(error) => {
+                    this.future = None;
+                    let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
+                    return Poll::Ready(Err(this.about.error(errno).with_detail(
+                        "no thread can be started to keep its time; it goes on by itself, and a write may still take effect",
+                    )));
+                }
+            },
         }
         Poll::Pending
     }

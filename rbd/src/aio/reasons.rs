@@ -35,7 +35,10 @@ impl Reasons {
         }
         match &mut self.end {
             Some((_, alarm)) => alarm.set_waker(context.waker()),
-            none => *none = Some((now + PATIENCE, Alarm::new(now + PATIENCE, context.waker().clone()))),
+            none => match Alarm::new(now + PATIENCE, context.waker().clone()) {
+                Ok(alarm) => *none = Some((now + PATIENCE, alarm)),
+                Err(_) => return Poll::Ready(Vec::new()),
+            },
         }
         Poll::Pending
     }

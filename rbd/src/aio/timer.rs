@@ -1,6 +1,7 @@
 //! One thread that wakes tasks at their times.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
@@ -29,18 +30,20 @@ fn timer() -> MutexGuard<'static, Timer> {
 }
 
 impl Alarm {
-    pub(super) fn new(at: Instant, waker: Waker) -> Alarm {
+    /// Fails where no thread can be started to keep the time.
+    pub(super) fn new(at: Instant, waker: Waker) -> io::Result<Alarm> {
         let mut timer = timer();
+        if !timer.running {
+            thread::Builder::new().name("rbd-timer".into()).spawn(run)?;
+            timer.running = true;
+        }
         let key = (at, timer.next);
         timer.next += 1;
         timer.alarms.insert(key, waker);
-        if !timer.running {
-            timer.running = thread::Builder::new().name("rbd-timer".into()).spawn(run).is_ok();
-        } else if timer.alarms.first_key_value().is_some_and(|(first, _)| *first == key) {
+        if timer.alarms.first_key_value().is_some_and(|(first, _)| *first == key) {
             EARLIER.notify_one();
         }
-        // Without a thread (none is to be had) nobody wakes the task; whoever polls it finds that its time is over.
-        Alarm(key)
+        Ok(Alarm(key))
     }
 
     /// Another task waits now.
@@ -128,6 +131,7 @@ mod tests {
                 now + Duration::from_millis(millis),
                 Waker::from(Arc::new(Ring(sender.clone(), number))),
             )
+            .unwrap()
         };
         let _alarms = [set(90, 3), set(30, 1), set(10, 0), set(60, 2)];
         drop(set(20, 9));
@@ -140,7 +144,7 @@ mod tests {
     fn the_newest_waker_rings_and_one_set_too_late_at_once() {
         let (sender, rings) = channel();
         let waker = |number| Waker::from(Arc::new(Ring(sender.clone(), number)));
-        let mut alarm = Alarm::new(Instant::now() + Duration::from_millis(30), waker(1));
+        let mut alarm = Alarm::new(Instant::now() + Duration::from_millis(30), waker(1)).unwrap();
         alarm.set_waker(&waker(2));
         assert_eq!(rings.recv(), Ok(2));
         alarm.set_waker(&waker(3));
