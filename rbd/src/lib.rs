@@ -36,8 +36,9 @@
 //!
 //! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 //! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
-//! - `tracing`: events of the operations of [`Image::aio`], target `rbd::aio`: their submission and their end, with the error
-//!   if there is one. A request that is refused before it is submitted has none, nor have opening, closing and a [`Queue`].
+//! - `tracing`: events of the operations of [`Image::aio`], target `rbd::aio`: `submitted`, and then `ended`, `failed` with the
+//!   errno, or `left to itself` where the future was dropped or given up on before. `failed` is of level debug, the others are
+//!   of level trace. A request that is refused before it is submitted has none, nor have opening, closing and a [`Queue`].
 //!
 //! # Errors
 //!

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use crate::aio::Op;
 use crate::image::Image;
 
-/// A position in an image, for code that wants tokio's [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`].
+/// A position in an image, for code that wants tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 ///
 /// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its traits.
 ///
@@ -25,6 +25,8 @@ use crate::image::Image;
 ///
 /// Nothing here blocks, but for the exception at [`Aio`](crate::Aio): reading at the old end of an image, or seeking from its
 /// end, may wait for the new size after another client has resized it.
+///
+/// Each seek to another place starts to read ahead anew, in whole chunks: for access at random, [`Image::aio`] is the way.
 ///
 /// It has one position, for reading and writing, and wakes one task: rather than splitting it into halves for two tasks, give
 /// each a cursor of its own on the same image.
@@ -97,6 +99,11 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         self.submit_partial();
         self.chunk = bytes.clamp(512, 64 << 20);
         self
+    }
+
+    /// Gives the image back. What is not flushed yet is lost: see [above](AsyncCursor).
+    pub fn into_inner(self) -> I {
+        self.image
     }
 
     /// The offset in bytes of the next read or write.

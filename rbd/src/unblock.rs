@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use crate::raw::thread::Pending;
+
 /// Runs a call that blocks on a thread of a pool, as a future for any executor.
 ///
 /// librbd offers many management calls only blocking: creating, listing and removing images, snapshots, features, resizing.
@@ -10,7 +12,8 @@ use std::future::Future;
 /// The pool (of the crate `blocking`) grows with need and shrinks when idle; nothing here depends on a runtime. With tokio,
 /// `tokio::task::spawn_blocking` serves as well. Panics of the call come out of the future.
 ///
-/// Dropping the future gives up the call if it has not begun; one that has begun goes on.
+/// Dropping the future gives up the call if it has not begun; one that has begun goes on. A process that ends meanwhile waits for
+/// it, 2 s at most: librbd can crash when its libraries end under a call that takes longer, so await what matters.
 ///
 /// ```no_run
 /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -26,5 +29,8 @@ use std::future::Future;
 pub fn unblock<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = T> + Send {
-    blocking::unblock(call)
+    let pending = Pending::new();
+    // Side by side with what comes out: that may be an image, closed by whoever drops it.
+    let call = blocking::unblock(move || (call(), pending));
+    async { call.await.0 }
 }

@@ -83,6 +83,7 @@ const LIVE: &[&str] = &[
     "returns_while_the_connection_is_closed",
     "returns_while_an_image_is_closed",
     "returns_while_it_is_opened",
+    "returns_while_a_call_is_awaited",
 ];
 
 /// How the child ends, and its exit code for that.
@@ -117,6 +118,13 @@ fn child(way: &str, conf: &Path) {
             let opening = pool.open("foo").start();
             drop((cluster, pool));
             return drop(opening);
+        }
+        "returns_while_a_call_is_awaited" => {
+            drop(cluster);
+            let mut call = Box::pin(rbd::unblock(move || pool.open("foo").run()));
+            assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            std::thread::sleep(Duration::from_millis(2));
+            return;
         }
         _ => {}
     }

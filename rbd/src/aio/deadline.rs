@@ -81,9 +81,8 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Deadline<F> {
                 Err(error) => {
                     this.future = None;
                     let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
-                    return Poll::Ready(Err(this.about.error(errno).with_detail(
-                        "no thread can be started to keep its time; it goes on by itself, and a write may still take effect",
-                    )));
+                    let why = format!("no thread can be started to keep its time; {}", this.about.goes_on());
+                    return Poll::Ready(Err(this.about.error(errno).with_detail(why)));
                 }
             },
         }

@@ -95,7 +95,8 @@ impl Aio<'_> {
         self.submit(about, true, |raw| Ok(raw.aio_readv(offset, len as usize, buffers)?))
     }
 
-    /// Writes all of the data. It is not copied: the operation keeps it until it ends.
+    /// Writes all of the data. It is not copied: the operation keeps it until it ends. With librbd's cache that can be before an
+    /// OSD has it, and while none answers: [`flush`](Aio::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write`.
     #[doc(alias = "rbd_aio_write")]

@@ -77,10 +77,18 @@ impl About {
     }
 
     pub(super) fn timed_out(&self, after: Duration) -> Error {
+        let goes_on = self.goes_on();
         self.error(Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not end within {after:?}; it goes on by itself, and a write may still take effect; check that monitors \
-             and OSDs are up and reachable"
+            "it did not end within {after:?}; {goes_on}; check that monitors and OSDs are up and reachable"
         ))
+    }
+
+    /// What becomes of an operation that was given up on.
+    pub(super) fn goes_on(&self) -> &'static str {
+        match self.operation {
+            "read" | "open" | "close" | "flush" => "it goes on by itself",
+            _ => "it goes on by itself, and may still take effect",
+        }
     }
 }
 
@@ -105,6 +113,15 @@ impl<T: 'static> Op<T> {
     pub fn deadline(self, after: Duration) -> Deadline<Op<T>> {
         let about = self.about.clone();
         Deadline::new(self, about, after)
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl<T: 'static> Drop for Op<T> {
+    fn drop(&mut self) {
+        if matches!(&self.flight, Flight::Submitted(op) if !op.is_taken()) {
+            super::trace::left(&self.about);
+        }
     }
 }
 

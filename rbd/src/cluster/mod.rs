@@ -33,7 +33,8 @@ pub use usage::{ClusterUsage, PoolUsage};
 /// by the [builder](Cluster::builder).
 ///
 /// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
-/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen).
+/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing:
+/// what is in flight then may end in such a crash, too.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;

@@ -46,11 +46,6 @@ pub enum ErrorKind {
         /// Size of the image in bytes.
         size: u64,
     },
-    /// A compare-and-write found other data.
-    Mismatch {
-        /// The image's first byte that differs, as an offset into the image.
-        offset: u64,
-    },
     /// The loaded library is too old for this: it lacks the symbol.
     Unsupported {
         /// The missing C function.
@@ -171,10 +166,6 @@ impl ErrorKind {
                 } else {
                     "resize the image or choose an offset within it"
                 },
-            ),
-            ErrorKind::Mismatch { offset } => (
-                format!("the image holds other data from offset {offset} on").into(),
-                "read again and decide anew",
             ),
             ErrorKind::Unsupported { symbol, needs, found } => (
                 format!("the loaded Ceph library {found} has no {symbol}, which came with {needs}").into(),

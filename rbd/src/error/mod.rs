@@ -20,8 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text is one line, fit for a log: the operation,
 /// the object, the reason and what to do next. `{:#}` adds what librbd [logged](Error::log) about this call, each on a line of its
-/// own that begins with `ceph: `.
-#[derive(Debug)]
+/// own that begins with `ceph: `, and `{:?}` is the same, for a `main` that returns it; `{:#?}` shows its parts.
 pub struct Error(Box<Context>);
 
 #[derive(Debug)]
@@ -180,6 +179,12 @@ impl Error {
 
 impl std::error::Error for Error {}
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() { self.0.fmt(f) } else { write!(f, "{self:#}") }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names may have line breaks in them, and so may what others say.
@@ -233,7 +238,8 @@ mod tests {
         assert_eq!(error.to_string(), line);
         assert!(error.is_exists());
         let whole = format!("{line}\nceph: librbd: rbd image foo already exists");
-        assert_eq!(format!("{error:#}"), whole);
+        assert_eq!([format!("{error:#}"), format!("{error:?}")], [whole.clone(), whole.clone()]);
+        assert!(format!("{error:#?}").contains("kind: Exists"));
         assert_eq!(format!("{:#}", io::Error::from(error)), whole, "the inner error is given the flag");
         let error =
             Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");

@@ -12,7 +12,7 @@ use crate::raw::contain::contain;
 use crate::raw::thread::{is_shared, outside_callback, reap};
 use crate::raw::watch::{QuiesceWatch as RawQuiesceWatch, Watch};
 
-/// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`].
+/// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
 #[must_use = "dropping it ends the watch"]
 pub struct UpdateWatch {
     image: Arc<Image>,
@@ -41,7 +41,7 @@ impl Image {
     /// Calls back after changes of the image by anybody: size, snapshots, features, metadata. Those that follow each other
     /// quickly may be told as one.
     ///
-    /// The callback runs on a thread of its own and may block. A panic in it is swallowed. Dropping the watch waits for a
+    /// The callback runs on a thread of its own and may block. A panic in it ends there. Dropping the watch waits for a
     /// callback that is running, unless it is dropped by that, or on a thread of librbd's.
     ///
     /// Implements: `rbd_update_watch`, `rbd_update_unwatch`.

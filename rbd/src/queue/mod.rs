@@ -31,7 +31,7 @@ use drain::Drained;
 /// another client changes the size, all is as at [`Aio`](crate::Aio), with the one exception there.
 ///
 /// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
-/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left).
+/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). It is the same one for as long as the queue lives.
 ///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.
@@ -46,14 +46,15 @@ use drain::Drained;
 /// [timeout of the connection](crate::ClusterBuilder::osd_timeout) is over.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use bytes::BytesMut;
 /// use rbd::{Buffer, Queue};
 ///
+/// # fn main() -> rbd::Result<()> {
 /// let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
 /// let mut queue = Queue::new(image, 32)?;
 /// for block in 0..32 {
-///     queue.read(block, block * 4096, 4096, BytesMut::with_capacity(4096))?;
+///     let buffer = BytesMut::with_capacity(4096);
+///     queue.read(block, block * 4096, 4096, buffer).map_err(|refused| refused.error)?;
 /// }
 /// while queue.in_flight() > 0 {
 ///     queue.wait(None)?; // or let epoll watch `queue.as_fd()`

@@ -28,7 +28,8 @@ impl Queue {
         self.submit(Request::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
-    /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity.
+    /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With librbd's cache it can end before an
+    /// OSD has the data: [`flush`](Queue::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write`.
     #[doc(alias = "rbd_aio_write")]

@@ -132,6 +132,12 @@ impl<T> Op<T> {
         Ok(Op { node: Some(node.cast()), calls: Node::<P>::CALLS })
     }
 
+    /// Whether the result was taken.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.node.is_none()
+    }
+
     /// The outcome, or later a wake.
     ///
     /// # Panics

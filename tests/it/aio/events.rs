@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::field::{Field, Visit};
@@ -9,6 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
 use tracing::{Event, Metadata, Subscriber};
 
+use super::{Freezer, within};
 use crate::support::Space;
 
 /// The events as text.
@@ -101,4 +103,23 @@ fn a_submission_that_fails_is_an_end_too() {
         }
     };
     assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
+}
+
+/// At a deadline or dropped: nobody will hear of the end, and the events say so.
+#[test]
+fn an_operation_that_is_given_up_on_tells_that() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let frozen = freezer.freeze();
+    let events = during(|| {
+        let late = image.aio().read(0, 512).deadline(Duration::from_millis(10)).wait();
+        assert!(late.unwrap_err().is_timed_out());
+        drop(image.aio().read(512, 512));
+    });
+    drop(frozen);
+    let told: Vec<_> = events.iter().map(|event| event.split(" image=").next().unwrap()).collect();
+    let (submitted, left) =
+        ("TRACE message=submitted operation=\"read\"", "TRACE message=left to itself operation=\"read\"");
+    assert_eq!(told, [submitted, left, submitted, left]);
+    within(Duration::from_secs(60), || image.close()).unwrap();
 }
