@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The folder for the report: its text is README.md there, beside its plots
     #[arg(long, default_value = "target/bench-report")]
     report: PathBuf,
-    /// Rounds of each comparison [default: 401 for the first, 15 or 21 for the others]
+    /// Rounds of each comparison [default: 201 for the first, 11 for the others]
     #[arg(long)]
     rounds: Option<u32>,
     /// Let all benches run once for a moment, without optimization and report: do they work?
@@ -46,17 +46,17 @@ struct Run {
 }
 
 const fn random(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
-    Run { kind, sequential: false, block, depth, operations, rounds: 15, own: false }
+    Run { kind, sequential: false, block, depth, operations, rounds: 11, own: false }
 }
 
 const fn sequential(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
-    Run { kind, sequential: true, block, depth, operations, rounds: 15, own: false }
+    Run { kind, sequential: true, block, depth, operations, rounds: 11, own: false }
 }
 
 const RUNS: &[Run] = &[
     // Those of which something was promised.
-    Run { rounds: 401, own: true, ..random("read", 4096, 32, 4_000) },
-    Run { rounds: 21, ..random("read", 4096, 32, 40_000) },
+    Run { rounds: 201, own: true, ..random("read", 4096, 32, 4_000) },
+    Run { rounds: 11, ..random("read", 4096, 32, 40_000) },
     random("read", 4096, 1, 2_000),
     random("read", 4096, 128, 10_000),
     random("write", 4096, 32, 5_000),
