@@ -155,47 +155,41 @@ fn submitted(operation: &str, run: impl FnOnce()) -> Vec<u64> {
     events::during(run).iter().map(number).collect()
 }
 
-#[test]
-fn so_many_reads_run_ahead_as_was_asked_for() {
+/// Uses a stream of each depth while nothing ends: as many operations must be submitted as it is deep.
+fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &mut Context<'_>)) {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();
     for depth in [1, 4, 9] {
         let mut stream = AsyncCursor::new(&image).chunk(512).depth(depth);
-        let reads = submitted("read", || {
-            // The second time there is nothing left to do.
-            for _ in 0..2 {
-                let (mut data, mut context) = ([0; 10], Context::from_waker(Waker::noop()));
-                let read = Pin::new(&mut stream).poll_read(&mut context, &mut ReadBuf::new(&mut data));
-                assert!(read.is_pending());
-            }
-        });
-        assert_eq!(reads, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
+        let chunks = submitted(operation, || using(&mut stream, &mut Context::from_waker(Waker::noop())));
+        assert_eq!(chunks, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
     }
     drop(frozen);
     within(Duration::from_secs(60), move || image.close()).unwrap();
 }
 
 #[test]
+fn so_many_reads_run_ahead_as_was_asked_for() {
+    as_many_as_it_is_deep("read", |stream, context| {
+        // The second time there is nothing left to do.
+        for _ in 0..2 {
+            let mut data = [0; 10];
+            assert!(Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut data)).is_pending());
+        }
+    });
+}
+
+#[test]
 fn so_many_writes_are_left_behind_as_was_asked_for() {
-    let freezer = Freezer::get();
-    let image = freezer.image();
-    let frozen = freezer.freeze();
-    for depth in [1, 4, 9] {
-        let mut stream = AsyncCursor::new(&image).chunk(512).depth(depth);
+    as_many_as_it_is_deep("write", |stream, context| {
         let mut taken = 0;
-        let writes = submitted("write", || {
-            let mut context = Context::from_waker(Waker::noop());
-            while let Poll::Ready(count) = Pin::new(&mut stream).poll_write(&mut context, &[1; 512]) {
-                assert_eq!(count.unwrap(), 512);
-                taken += 1;
-                assert!(taken < 100, "it takes ever more");
-            }
-        });
-        assert_eq!(writes, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
-    }
-    drop(frozen);
-    within(Duration::from_secs(60), move || image.close()).unwrap();
+        while let Poll::Ready(count) = Pin::new(&mut *stream).poll_write(context, &[1; 512]) {
+            assert_eq!(count.unwrap(), 512);
+            taken += 1;
+            assert!(taken < 100, "it takes ever more");
+        }
+    });
 }
 
 /// A future that is not ready when it is polled.
