@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
 use crate::{cmd, ui};
 
@@ -37,6 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut build =
         cmd::cargo(["build", "--quiet", "--manifest-path", "rbd/fuzz/Cargo.toml", "--target", TRIPLE]);
     cmd::run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", INSTRUMENTED))?;
+    // libFuzzer ends the process without any drop, and so what a target has in a static stays behind.
+    let home = Scratch::new("rbd-fuzz")?;
     for name in
         TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name))
     {
@@ -45,10 +48,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let crashes = format!("-artifact_prefix={}/", target.display());
         let time = format!("-max_total_time={}", args.seconds);
         // Its many lines are of interest only when it fails, and `read` shows them then.
-        cmd::read(&mut cmd::command(
-            &program.display().to_string(),
-            [time, crashes, "-print_final_stats=1".into()],
-        ))?;
+        let mut fuzz =
+            cmd::command(&program.display().to_string(), [time, crashes, "-print_final_stats=1".into()]);
+        cmd::read(fuzz.env("TMPDIR", home.path()))?;
         println!("no crash");
     }
     Ok(())
