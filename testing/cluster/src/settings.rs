@@ -84,6 +84,8 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         let name = if kind.starts_with("client") { "rbd-mirror.a" } else { "$name" };
         conf.set(kind, "log file", format_args!("{dir}/log/{name}.log"));
         conf.set(kind, "log to stderr", false);
+        // A daemon that gives up at its start would leave before its log's thread has written why.
+        conf.set(kind, "log flush on exit", true);
         conf.set(kind, "admin socket", format_args!("{dir}/run/{name}.asok"));
     }
     for kind in ["mon", "mgr", "osd"] {

@@ -21,10 +21,10 @@ fn a_data_directory_that_cannot_be_made_tells_the_tools_reason() {
 
 #[test]
 fn a_daemon_that_dies_at_its_start_tells_its_last_log_lines() {
-    // An address of nobody.
+    // An address that no machine can have (class E).
     let wanted = TestCluster::builder()
         .mgr(false)
-        .section_option("osd.0", "public addr", "192.0.2.1")
+        .section_option("osd.0", "public addr", "240.0.0.1")
         .section_option("osd.0", "ms bind retry count", 1)
         .section_option("osd.0", "ms bind retry delay", 0);
     let error = wanted.start().unwrap_err();
