@@ -34,19 +34,20 @@ impl Counters {
         let number = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         [number(0), number(8)]
     }
+}
 
-    /// The difference between many operations and a few: starting and the first use of things are in both.
-    pub fn per_operation(&self, engine: &mut Engine, few: usize, many: usize) -> Counts {
-        engine.run(many);
-        let mut ran = |count| {
-            let before = self.read();
-            engine.run(count);
-            let after = self.read();
-            assert!(after[0] > before[0], "nothing was counted");
-            [after[0] - before[0], after[1] - before[1]]
-        };
-        let (less, more) = (ran(few), ran(few + many));
-        let each = |which: usize| (more[which] as f64 - less[which] as f64) / many as f64;
-        Counts { allocations: each(0), bytes: each(1) }
-    }
+/// The difference between a run of many operations and one of a few: starting and the first use of things are in both.
+pub fn per_operation(mut engine: Engine, few: usize, many: usize) -> Counts {
+    engine.count_allocations();
+    engine.run(many);
+    let mut ran = |count| {
+        let before = engine.counters().read();
+        engine.run(count);
+        let after = engine.counters().read();
+        assert!(after[0] > before[0], "nothing was counted");
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let (less, more) = (ran(few), ran(few + many));
+    let each = |which: usize| (more[which] as f64 - less[which] as f64) / many as f64;
+    Counts { allocations: each(0), bytes: each(1) }
 }

@@ -1,13 +1,14 @@
-//! Whatever can do the work: a child that waits for orders, or a program that is started for every round.
+//! Whatever can do the work: this very program as a child, or a program of others. Each run starts it anew.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use clap::ValueEnum as _;
 
 use super::Job;
 use super::counters::Counters;
+use super::loops::raw;
 use super::program::{self, Program};
 use super::report::Sample;
 use super::worker::Way;
@@ -34,71 +35,84 @@ pub fn names(job: &Job, own: bool) -> Vec<&'static str> {
     ways.map(|(name, _)| *name).chain(programs.copied()).collect()
 }
 
-pub enum Engine {
-    Worker(Worker),
+/// What is to be done, and where.
+pub struct Task {
+    pub job: Job,
+    pub conf: PathBuf,
+    pub image: String,
+}
+
+pub struct Engine {
+    task: Task,
+    how: How,
+    counters: Option<Counters>,
+}
+
+enum How {
+    Way(Way),
     Program(Program),
 }
 
 impl Engine {
-    /// With counters, its allocations are counted.
-    pub fn start(name: &str, job: &Job, conf: &Path, image: &str, counters: Option<&Counters>) -> Engine {
-        match WAYS.iter().find(|(way, _)| *way == name) {
-            Some((_, way)) => Engine::Worker(Worker::start(*way, job, conf, image, counters)),
-            None => Engine::Program(Program::new(name, job, conf, image, counters)),
-        }
+    pub fn new(name: &str, job: &Job, conf: &Path, image: &str) -> Engine {
+        let how = match WAYS.iter().find(|(way, _)| *way == name) {
+            Some((_, way)) => How::Way(*way),
+            None => How::Program(Program::new(name)),
+        };
+        let task = Task { job: job.clone(), conf: conf.to_owned(), image: image.to_owned() };
+        Engine { task, how, counters: None }
+    }
+
+    /// From now on with its allocations counted.
+    pub fn count_allocations(&mut self) {
+        self.counters = Some(Counters::new());
+    }
+
+    pub fn counters(&self) -> &Counters {
+        self.counters.as_ref().expect("they count")
     }
 
     pub fn run(&mut self, count: usize) -> Sample {
-        match self {
-            Engine::Worker(worker) => worker.run(count),
-            Engine::Program(program) => program.run(count),
+        let Engine { task, how, counters } = self;
+        let run = |command| run(command, task, counters.as_ref());
+        match how {
+            How::Way(way) => Sample::from_line(&run(worker(*way, task, count)).0),
+            How::Program(program) => program.sample(task, count, run),
         }
     }
 }
 
 /// This very program as a child.
-pub struct Worker {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+fn worker(way: Way, task: &Task, count: usize) -> Command {
+    let Task { job, conf, image } = task;
+    let mut command = ourselves();
+    command.arg("work").arg(conf).arg(image).arg(way.to_possible_value().unwrap().get_name());
+    command.arg(count.to_string());
+    command.args(["--kind", job.kind.name(), "--block", &job.block.to_string()]);
+    command.args(["--depth", &job.depth.to_string()]).args(job.sequential.then_some("--sequential"));
+    command
 }
 
-impl Worker {
-    fn start(way: Way, job: &Job, conf: &Path, image: &str, counters: Option<&Counters>) -> Worker {
-        let mut command = ourselves();
-        command.arg("work").arg(conf).arg(image).arg(way.to_possible_value().unwrap().get_name());
-        command.args(["--kind", job.kind.name(), "--block", &job.block.to_string()]);
-        command.args(["--depth", &job.depth.to_string()]).args(job.sequential.then_some("--sequential"));
-        if let Some(counters) = counters {
-            counters.count(&mut command);
-        }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        Worker { orders: child.stdin.take(), child, answers }
+/// What it printed, its processor time in microseconds, and the most memory it had.
+fn run(mut command: Command, task: &Task, counters: Option<&Counters>) -> (String, f64, u64) {
+    command.env("CEPH_CONF", &task.conf).stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(counters) = counters {
+        counters.count(&mut command);
     }
-
-    fn run(&mut self, count: usize) -> Sample {
-        writeln!(self.orders.as_mut().expect("until it is dropped"), "{count}").expect("the worker lives");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the worker lives");
-        Sample::from_line(&line)
-    }
+    let mut child = command.spawn().expect("it starts");
+    let mut out = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
+    let (success, cpu, peak) = raw::wait(child);
+    assert!(success, "{command:?}: {out}");
+    (out, cpu.as_secs_f64() * 1e6, peak)
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        let status = self.child.wait().expect("a child");
-        if !std::thread::panicking() {
-            assert!(status.success(), "a worker ended with {status}");
-        }
-    }
-}
-
-/// Has a child do something with images.
-pub fn child(role: &str, conf: &Path, images: &[String]) {
-    let status = ourselves().arg(role).arg(conf).args(images).status().expect("it starts");
-    assert!(status.success(), "{role}: {status}");
+/// Has a child do something with the image, and gives what it says.
+pub fn child(role: &str, conf: &Path, image: &str) -> String {
+    let output =
+        ourselves().arg(role).arg(conf).arg(image).stderr(Stdio::inherit()).output().expect("it starts");
+    assert!(output.status.success(), "{role}: {}", output.status);
+    String::from_utf8(output.stdout).expect("text")
 }
 
 fn ourselves() -> Command {

@@ -1,8 +1,9 @@
-//! What was promised of random reads of 4 KiB at depth 32, and what came out.
+//! What was promised of random reads of 4 KiB, and what came out. Against C it was promised at depth 32.
 
 use std::fmt::Write as _;
 
-use super::report::{Row, Sample, interval, ratios, spread};
+use super::report::{Row, Sample, ratios, spread};
+use super::statistics::interval;
 
 struct Goal {
     what: fn(&Sample) -> f64,

@@ -16,16 +16,23 @@ def ended(*_):
     free.put(None)
 
 
+def run(offsets):
+    for n, offset in enumerate(offsets):
+        free.get()
+        if kind == 'write' or kind == 'mixed' and n % 10 >= 7:
+            image.aio_write(data, offset, ended)
+        else:
+            image.aio_read(offset, block, ended)
+    for _ in range(depth):
+        free.get()
+    for _ in range(depth):
+        free.put(None)
+
+
+run([n % blocks * block for n in range(2 * depth)])
+offsets = [(n % blocks if order == 'sequential' else random.randrange(blocks)) * block for n in range(count)]
 start = time.time()
-for n in range(count):
-    free.get()
-    offset = (n % blocks if order == 'sequential' else random.randrange(blocks)) * block
-    if kind == 'write' or kind == 'mixed' and n % 10 >= 7:
-        image.aio_write(data, offset, ended)
-    else:
-        image.aio_read(offset, block, ended)
-for _ in range(depth):
-    free.get()
+run(offsets)
 print(count / (time.time() - start))
 image.close()
 ioctx.close()

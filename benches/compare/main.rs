@@ -1,28 +1,34 @@
 //! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`, paired.
 //!
-//! Every engine is a process of its own with an image of its own, and all do the like, in turns, for many rounds: what disturbs
-//! the machine for a while disturbs all of them. The loops do the very same operations; programs draw their own, and are
-//! started anew for every round, so that their first operations connect. A figure is the median over the rounds; a ratio is
-//! the median of the rounds' ratios. Allocations are counted afterwards, in a round of their own.
+//! Engines take turns for many rounds, so that what disturbs the machine for a while disturbs all of them. For each turn an
+//! engine is a new process with a new connection, and all open the same image: what a process or a connection has by chance,
+//! such as the thread of the OSD that serves it, or an image, such as the placement of its objects, is no engine's own.
+//! A figure is the median over the rounds; a ratio is the median of the rounds' ratios. Allocations are counted afterwards.
+//!
+//! An embedded cluster has one half of the processors and the clients have the other: where the scheduler moves whom is most
+//! of the noise otherwise.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod counters;
 mod engine;
 mod goals;
+mod halves;
 mod plot;
 mod program;
 mod report;
+mod statistics;
 mod worker;
 
 #[path = "../loops/mod.rs"]
 mod loops;
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use engine::Engine;
+use halves::Halves;
 use loops::work::{Kind, Work};
 use report::{Row, Sample};
 use worker::Way;
@@ -68,6 +74,9 @@ struct Args {
     /// Only the loops of this library and those in C: no fio, python3 and rbd
     #[arg(long)]
     own: bool,
+    /// Let the clients and an embedded cluster share all processors
+    #[arg(long)]
+    shared: bool,
     /// Where the table and the plots go; only standard output without
     #[arg(long)]
     report: Option<PathBuf>,
@@ -82,74 +91,86 @@ struct Args {
 #[derive(Subcommand)]
 #[command(hide = true)]
 enum Role {
-    /// Makes images and fills them
-    Prepare { conf: PathBuf, images: Vec<String> },
-    /// Removes them
-    Remove { conf: PathBuf, images: Vec<String> },
-    /// Runs as many operations as each line of standard input says, and tells what it took
-    Work { conf: PathBuf, image: String, way: Way },
+    /// Makes an image and fills it
+    Prepare { conf: PathBuf, image: String },
+    /// Removes it
+    Remove { conf: PathBuf, image: String },
+    /// Runs so many operations, and tells what it took
+    Work { conf: PathBuf, image: String, way: Way, count: usize },
 }
 
 fn main() {
     let args = Args::parse();
     match &args.role {
         None => compare(&args),
-        Some(Role::Prepare { conf, images }) => worker::prepare(conf, images),
-        Some(Role::Remove { conf, images }) => worker::remove(conf, images),
-        Some(Role::Work { conf, image, way }) => worker::work(conf, image, *way, &args.job),
+        Some(Role::Prepare { conf, image }) => worker::prepare(conf, image),
+        Some(Role::Remove { conf, image }) => worker::remove(conf, image),
+        Some(Role::Work { conf, image, way, count }) => worker::work(conf, image, *way, &args.job, *count),
     }
 }
 
 fn compare(args: &Args) {
-    let conf = match std::env::var_os("CEPH_CONF") {
-        Some(conf) => PathBuf::from(conf),
-        None => rbd_testcluster::shared().conf().to_owned(),
-    };
+    let (conf, place) = cluster(args.shared);
+    let image = format!("bench-{}", std::process::id());
+    let cluster = engine::child("prepare", &conf, &image);
     let names = engine::names(&args.job, args.own);
-    let images: Vec<String> = names.iter().map(|name| image_of(name)).collect();
-    engine::child("prepare", &conf, &images);
-    let samples = rounds(args, &conf, &names);
-    let counts = names.iter().map(|name| {
-        let counters = counters::Counters::new();
-        let mut engine = Engine::start(name, &args.job, &conf, &image_of(name), Some(&counters));
-        counters.per_operation(&mut engine, args.job.depth, args.operations)
-    });
+    let start = |name| Engine::new(name, &args.job, &conf, &image);
+    let samples = rounds(args, &mut names.iter().copied().map(start).collect::<Vec<_>>());
+    let counts =
+        names.iter().map(|name| counters::per_operation(start(name), args.job.depth, args.operations));
     let rows: Vec<Row> = names
         .iter()
         .zip(samples)
         .zip(counts.collect::<Vec<_>>())
         .map(|((name, samples), counts)| Row { name, samples, counts })
         .collect();
-    engine::child("remove", &conf, &images);
+    engine::child("remove", &conf, &image);
 
     let Job { kind, block, depth, .. } = args.job;
     let title = format!(
-        "{} {}, {block} bytes, depth {depth}: {} rounds of {} operations",
+        "{} {}, {block} bytes, depth {depth}{}: {} rounds of {} operations",
         args.job.order(),
         kind.name(),
+        if args.shared { ", processors shared" } else { "" },
         args.rounds,
         args.operations
     );
-    let mut text = report::table(&title, &rows);
-    if kind == Kind::Read && block == 4096 && depth == 32 && !args.job.sequential {
+    let mut text = format!("## {title}\n\n{}; {place}.\n\n{}", cluster.trim(), report::table(&rows));
+    if kind == Kind::Read && block == 4096 && !args.job.sequential {
         text += &goals::table(&rows, args.own);
     }
     println!("{text}");
     if let Some(folder) = &args.report {
         let own = if args.own { "-own" } else { "" };
-        let stem = format!("{}-{}-{block}-{depth}{own}", args.job.order(), kind.name());
+        let shared = if args.shared { "-shared" } else { "" };
+        let stem = format!("{}-{}-{block}-{depth}{own}{shared}", args.job.order(), kind.name());
         report::write(folder, &stem, &text, &title, &rows);
     }
 }
 
+/// Its configuration file, and which processors are for whom.
+fn cluster(shared: bool) -> (PathBuf, &'static str) {
+    if let Some(conf) = std::env::var_os("CEPH_CONF") {
+        return (PathBuf::from(conf), "the clients run on all processors of this machine");
+    }
+    let embedded = || rbd_testcluster::shared().conf().to_owned();
+    match Halves::find() {
+        Some(halves) if !shared => {
+            halves.first();
+            let conf = embedded();
+            halves.second();
+            (conf, "the cluster runs on one half of the processors and the clients on the other")
+        }
+        _ => (embedded(), "the cluster and the clients share all processors"),
+    }
+}
+
 /// The samples of each engine.
-fn rounds(args: &Args, conf: &Path, names: &[&str]) -> Vec<Vec<Sample>> {
-    let mut engines: Vec<Engine> =
-        names.iter().map(|name| Engine::start(name, &args.job, conf, &image_of(name), None)).collect();
+fn rounds(args: &Args, engines: &mut [Engine]) -> Vec<Vec<Sample>> {
     let mut samples = vec![Vec::new(); engines.len()];
     let dice = RandomState::new();
     for round in 0..=args.rounds {
-        // In an order of its own, so that nobody always has the same neighbour before it, or itself.
+        // In an order of its own, so that nobody always has the same neighbour before it.
         let mut order: Vec<usize> = (0..engines.len()).collect();
         order.sort_by_key(|which| dice.hash_one((round, which)));
         for which in order {
@@ -160,8 +181,4 @@ fn rounds(args: &Args, conf: &Path, names: &[&str]) -> Vec<Vec<Sample>> {
         }
     }
     samples
-}
-
-fn image_of(engine: &str) -> String {
-    format!("bench-{}-{}", std::process::id(), engine.replace([',', ' '], ""))
 }

@@ -1,12 +1,8 @@
-//! Engines that are programs of others, started for every round.
+//! Programs of others that do the work.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use super::Job;
-use super::counters::Counters;
-use super::loops::raw;
+use super::engine::Task;
 use super::loops::work::Kind;
 use super::report::Sample;
 
@@ -15,7 +11,7 @@ pub const NAMES: &[&str] = &["fio", "python3-rbd", "rbd bench"];
 const PYTHON: &str = include_str!("loop.py");
 
 /// How it is started for so many operations.
-type CommandOf = fn(&Program, usize) -> Command;
+type CommandOf = fn(&Task, usize) -> Command;
 /// What it printed tells its operations a second.
 type IopsOf = fn(&str) -> f64;
 
@@ -23,74 +19,46 @@ type IopsOf = fn(&str) -> f64;
 pub struct Program {
     command: CommandOf,
     iops: IopsOf,
-    job: Job,
-    conf: PathBuf,
-    image: String,
-    environment: Vec<(String, String)>,
     startup: Option<f64>,
 }
 
 impl Program {
-    pub fn new(name: &str, job: &Job, conf: &Path, image: &str, counters: Option<&Counters>) -> Program {
+    pub fn new(name: &str) -> Program {
         let (command, iops): (CommandOf, IopsOf) = match name {
             "fio" => (fio, iops_of_fio),
             "python3-rbd" => (python, |out| out.trim().parse().expect("a number")),
             "rbd bench" => (rbd_bench, iops_of_rbd_bench),
             other => unreachable!("no engine {other}"),
         };
-        let mut program = Program {
-            command,
-            iops,
-            job: job.clone(),
-            conf: conf.to_owned(),
-            image: image.to_owned(),
-            environment: Vec::new(),
-            startup: None,
-        };
-        if let Some(counters) = counters {
-            let mut command = Command::new("");
-            counters.count(&mut command);
-            let text = |text: &std::ffi::OsStr| text.to_str().expect("UTF-8").to_owned();
-            program.environment =
-                command.get_envs().map(|(key, value)| (text(key), text(value.expect("set")))).collect();
-        }
-        program
+        Program { command, iops, startup: None }
     }
 
-    /// Its processor time is that of the operations: what it takes for next to none is subtracted.
-    pub fn run(&mut self, count: usize) -> Sample {
-        let few = self.job.depth;
-        let startup = match self.startup {
-            Some(startup) => startup,
-            None => {
-                let mut times = [(); 5].map(|()| self.start(few).1);
-                times.sort_by(f64::total_cmp);
-                *self.startup.insert(times[2])
-            }
-        };
-        let (out, cpu, peak) = self.start(count);
+    /// Its processor time is that of the operations: what it takes for next to none is subtracted. `run` gives what it printed,
+    /// its processor time in microseconds, and the most memory it had.
+    pub fn sample(
+        &mut self,
+        task: &Task,
+        count: usize,
+        run: impl Fn(Command) -> (String, f64, u64),
+    ) -> Sample {
+        let few = task.job.depth;
+        let startup = *self.startup.get_or_insert_with(|| {
+            let mut times = [(); 5].map(|()| run((self.command)(task, few)).1);
+            times.sort_by(f64::total_cmp);
+            times[2]
+        });
+        let (out, cpu, peak) = run((self.command)(task, count));
         let operations = count.saturating_sub(few).max(1) as f64;
         Sample { iops: (self.iops)(&out), cpu: (cpu - startup) / operations, peak }
     }
-
-    /// What it printed, its processor time in microseconds, and the most memory it had.
-    fn start(&self, count: usize) -> (String, f64, u64) {
-        let mut command = (self.command)(self, count);
-        command.env("CEPH_CONF", &self.conf).envs(self.environment.iter().map(|(key, value)| (key, value)));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut out = String::new();
-        child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
-        let (success, cpu, peak) = raw::wait(child);
-        assert!(success, "{command:?}: {out}");
-        (out, cpu.as_secs_f64() * 1e6, peak)
-    }
 }
 
-fn fio(program: &Program, count: usize) -> Command {
-    let Program { job, image, .. } = program;
+fn fio(task: &Task, count: usize) -> Command {
+    let Task { job, image, .. } = task;
     let mut command = Command::new("fio");
     command.args(["--name=compare", "--ioengine=rbd", "--clientname=admin", "--pool=rbd"]);
-    command.args(["--output-format=json", "--rwmixread=70", "--norandommap"]);
+    // It need not look at the clock for every operation: the loops do not.
+    command.args(["--output-format=json", "--rwmixread=70", "--norandommap", "--gtod_reduce=1"]);
     command.arg(format!("--rbdname={image}"));
     let random = if job.sequential { "" } else { "rand" };
     let kind = match job.kind {
@@ -111,16 +79,16 @@ fn iops_of_fio(out: &str) -> f64 {
     iops("read") + iops("write")
 }
 
-fn python(program: &Program, count: usize) -> Command {
-    let Program { job, conf, image, .. } = program;
+fn python(task: &Task, count: usize) -> Command {
+    let Task { job, conf, image } = task;
     let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", PYTHON]).arg(conf).arg(image).args([job.kind.name(), job.order()]);
     command.args([job.block, job.depth, count].map(|number| number.to_string()));
     command
 }
 
-fn rbd_bench(program: &Program, count: usize) -> Command {
-    let Program { job, conf, image, .. } = program;
+fn rbd_bench(task: &Task, count: usize) -> Command {
+    let Task { job, conf, image } = task;
     let mut command = Command::new("rbd");
     command.arg("--conf").arg(conf).args(["bench", "--io-pattern"]);
     command.args([if job.sequential { "seq" } else { "rand" }, "--io-type"]);

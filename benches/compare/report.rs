@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::counters::Counts;
 use super::plot;
+use super::statistics::quartiles;
 
 /// What one engine did in one round.
 #[derive(Debug, Clone, Copy)]
@@ -38,24 +39,6 @@ pub struct Row<'a> {
     pub counts: Counts,
 }
 
-/// Lower quartile, median and upper quartile.
-pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
-    [at(0.25), at(0.5), at(0.75)]
-}
-
-/// Where the median of all rounds that there could be lies, with 95 % certainty, and that of these in the middle: by the ranks of
-/// their values, whatever their distribution.
-pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let count = values.len() as f64;
-    let low = ((count - 1.0 - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
-    [values[low], values[values.len() / 2], values[values.len() - 1 - low]]
-}
-
 /// Of all rounds.
 pub fn ratios(ours: &Row, theirs: &Row, what: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
     ours.samples.iter().zip(&theirs.samples).map(move |(ours, theirs)| what(ours) / what(theirs))
@@ -66,9 +49,8 @@ pub fn spread([low, mid, high]: [f64; 3]) -> String {
 }
 
 /// Each engine, and its ratio to the C loop of its kind: callbacks and programs to the C callbacks.
-pub fn table(title: &str, rows: &[Row]) -> String {
-    let mut text = format!("## {title}\n\n");
-    text += "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n";
+pub fn table(rows: &[Row]) -> String {
+    let mut text = "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n".to_owned();
     text += "|---|---:|---:|---:|---:|---:|---|---:|---:|\n";
     for row in rows {
         let kind = |kind: &str| row.name.contains(kind).then(|| format!("C, {kind}"));

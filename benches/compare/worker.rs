@@ -1,6 +1,5 @@
 //! The loops in processes of their own: what the children of the bench do.
 
-use std::io::{BufRead as _, stdin};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,82 +28,92 @@ pub enum Way {
     Blocking,
 }
 
-/// In seconds: what this library sets where nobody says otherwise.
-const OSD_TIMEOUT: u32 = 120;
-
 fn pool(conf: &Path, timeouts: bool) -> IoCtx {
     let builder = Cluster::builder().ignore_environment().conf_file(conf);
     let builder = if timeouts { builder } else { builder.osd_timeout(None) };
     builder.connect().unwrap().ioctx("rbd").unwrap()
 }
 
-pub fn prepare(conf: &Path, images: &[String]) {
+/// Makes the image, and says on what.
+pub fn prepare(conf: &Path, name: &str) {
     let pool = pool(conf, true);
-    for name in images {
-        pool.create(name, SIZE).run().unwrap();
-        let image = pool.open(name).run().unwrap();
-        // Else librbd's cache writes through until the first flush, and not every program makes one.
-        image.set_config("rbd_cache_writethrough_until_flush", "false").unwrap();
-        // Reads of what was never written would not reach a disk.
-        image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
-        image.close().unwrap();
-    }
+    println!("{}", describe(&pool));
+    pool.create(name, SIZE).run().unwrap();
+    let image = pool.open(name).run().unwrap();
+    // Else librbd's cache writes through until the first flush, and not every program makes one.
+    image.set_config("rbd_cache_writethrough_until_flush", "false").unwrap();
+    // Reads of what was never written would not reach a disk.
+    image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
+    image.close().unwrap();
 }
 
-pub fn remove(conf: &Path, images: &[String]) {
-    let pool = pool(conf, true);
-    for name in images {
-        pool.remove(name).run().unwrap();
-    }
+fn describe(pool: &IoCtx) -> String {
+    let ask = |prefix: &str| -> serde_json::Value {
+        let command = serde_json::json!({ "prefix": prefix, "format": "json" }).to_string();
+        serde_json::from_slice(&pool.cluster().mon_command(&command, &[]).unwrap()).unwrap()
+    };
+    let (osds, map) = (ask("osd metadata"), ask("osd dump"));
+    let pools = map["pools"].as_array().expect("pools");
+    let ours = pools.iter().find(|one| one["pool_name"] == pool.pool()).expect("the pool");
+    format!(
+        "{} OSD(s) with {}, a pool with {} replica(s) and {} placement groups, an image of {} MiB",
+        osds.as_array().expect("OSDs").len(),
+        osds[0]["osd_objectstore"].as_str().expect("the kind of store"),
+        ours["size"],
+        ours["pg_num"],
+        SIZE >> 20
+    )
 }
 
-pub fn work(conf: &Path, name: &str, way: Way, job: &Job) {
+pub fn remove(conf: &Path, name: &str) {
+    pool(conf, true).remove(name).run().unwrap();
+}
+
+pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
     let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
     let mut buffers = ours::Buffers::default();
     let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
     match way {
         Way::CBlocking => {
             let mut twin = raw::Twin::open(conf, "rbd", name, false, None);
-            serve(job, |work| twin.run_blocking(work));
+            measure(job, count, |work| twin.run_blocking(work));
         }
         Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
             let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
-            let timeout = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed).then_some(OSD_TIMEOUT);
-            let mut twin = raw::Twin::open(conf, "rbd", name, queued, timeout);
-            serve(job, |work| twin.run(work));
+            let timed = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed);
+            let timeout = timed.then(|| pool(conf, true).cluster().config("rados_osd_op_timeout").unwrap());
+            let mut twin = raw::Twin::open(conf, "rbd", name, queued, timeout.as_deref());
+            measure(job, count, |work| twin.run(work));
         }
         Way::Futures | Way::FuturesUntimed => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let image = Arc::new(open());
-            serve(job, |work| ours::futures(&runtime, &image, work, &mut buffers));
+            measure(job, count, |work| ours::futures(&runtime, &image, work, &mut buffers));
         }
         Way::Queue | Way::QueueUntimed => {
             let mut queue = Queue::new(open(), job.depth).unwrap();
-            serve(job, |work| ours::queue(&mut queue, work, &mut buffers));
+            measure(job, count, |work| ours::queue(&mut queue, work, &mut buffers));
         }
         Way::Blocking => {
             let image = open();
-            serve(job, |work| ours::blocking(&image, work));
+            measure(job, count, |work| ours::blocking(&image, work));
         }
     }
 }
 
-/// Until standard input ends.
-fn serve(job: &Job, mut run: impl FnMut(&Arc<Work>)) {
-    for line in stdin().lock().lines() {
-        let count = line.unwrap().parse().expect("a number of operations");
-        let work = Arc::new(job.work(count));
-        let (start, cpu) = (Instant::now(), raw::cpu_time());
-        run(&work);
-        let (elapsed, cpu) = (start.elapsed(), raw::cpu_time() - cpu);
-        println!(
-            "{}",
-            Sample {
-                iops: count as f64 / elapsed.as_secs_f64(),
-                cpu: cpu.as_secs_f64() * 1e6 / count as f64,
-                peak: raw::peak_memory(),
-            }
-            .line()
-        );
-    }
+/// After some that do not count: the first ones connect to the OSDs, and the first write gets the lock.
+fn measure(job: &Job, count: usize, mut run: impl FnMut(&Arc<Work>)) {
+    let work = |count| Arc::new(job.work(count));
+    run(&work(warm_up(job)));
+    let work = work(count);
+    let (start, cpu) = (Instant::now(), raw::cpu_time());
+    run(&work);
+    let (elapsed, cpu) = (start.elapsed(), raw::cpu_time() - cpu);
+    let (iops, cpu) = (count as f64 / elapsed.as_secs_f64(), cpu.as_secs_f64() * 1e6 / count as f64);
+    println!("{}", Sample { iops, cpu, peak: raw::peak_memory() }.line());
+}
+
+/// How many operations are not measured: a hundredth of a second or two of them.
+pub fn warm_up(job: &Job) -> usize {
+    if job.block > 1 << 20 { job.depth } else { job.depth.max(20) * 20 }
 }

@@ -42,11 +42,12 @@ unsafe extern "C" {
 pub struct Twin(NonNull<RawTwin>);
 
 impl Twin {
-    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds, or as Ceph has it: without.
-    pub fn open(conf: &Path, pool: &str, image: &str, queued: bool, osd_timeout: Option<u32>) -> Twin {
+    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds as Ceph reads it, or as Ceph
+    /// has it by itself: without.
+    pub fn open(conf: &Path, pool: &str, image: &str, queued: bool, osd_timeout: Option<&str>) -> Twin {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let (conf, pool, image) = (text(conf.to_str().expect("UTF-8")), text(pool), text(image));
-        let timeout = osd_timeout.map(|seconds| text(&seconds.to_string()));
+        let timeout = osd_timeout.map(text);
         let timeout = timeout.as_ref().map_or(ptr::null(), |text| text.as_ptr());
         let mut twin = ptr::null_mut();
         // SAFETY: strings and out pointer live through the call.

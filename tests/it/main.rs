@@ -24,6 +24,8 @@ mod ownership;
 mod queue;
 mod rados;
 mod snapshots;
+#[path = "../../benches/compare/statistics.rs"]
+mod statistics;
 mod support;
 mod timeouts;
 mod trash;

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The folder for the report: its text is README.md there, beside its plots
     #[arg(long, default_value = "target/bench-report")]
     report: PathBuf,
-    /// Rounds of each comparison [default: 201 for the first, 11 for the others]
+    /// Rounds of each comparison [default: 101, 31 and 15 for the first ones, 11 for the others]
     #[arg(long)]
     rounds: Option<u32>,
     /// Let all benches run once for a moment, without optimization and report: do they work?
@@ -43,24 +43,27 @@ struct Run {
     rounds: u32,
     /// Without programs of others. Rounds can be short then, so that what takes turns meets the same moment of the machine.
     own: bool,
+    /// Clients and cluster share all processors.
+    shared: bool,
 }
 
 const fn random(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
-    Run { kind, sequential: false, block, depth, operations, rounds: 11, own: false }
+    Run { kind, sequential: false, block, depth, operations, rounds: 11, own: false, shared: false }
 }
 
 const fn sequential(kind: &'static str, block: u32, depth: u32, operations: u32) -> Run {
-    Run { kind, sequential: true, block, depth, operations, rounds: 11, own: false }
+    Run { kind, sequential: true, block, depth, operations, rounds: 11, own: false, shared: false }
 }
 
 const RUNS: &[Run] = &[
     // Those of which something was promised.
-    Run { rounds: 201, own: true, ..random("read", 4096, 32, 4_000) },
-    Run { rounds: 11, ..random("read", 4096, 32, 40_000) },
+    Run { rounds: 101, own: true, ..random("read", 4096, 32, 4_000) },
+    Run { rounds: 31, ..random("read", 4096, 32, 20_000) },
+    Run { rounds: 15, shared: true, ..random("read", 4096, 32, 20_000) },
     random("read", 4096, 1, 2_000),
-    random("read", 4096, 128, 10_000),
-    random("write", 4096, 32, 5_000),
-    random("mixed", 4096, 32, 5_000),
+    random("read", 4096, 128, 20_000),
+    random("write", 4096, 32, 10_000),
+    random("mixed", 4096, 32, 10_000),
     sequential("read", 4 << 20, 4, 100),
     sequential("write", 4 << 20, 4, 100),
 ];
@@ -70,9 +73,10 @@ const READING: &str = "\
 Written by `cargo xtask bench`; how it measures, and what it shows, is in `docs/testing.md` under *Speed*. An engine is a loop with a
 fixed number of operations in flight: in C on librbd with callbacks and with its queue, the same two with this library, and three
 programs. Ratios are to the C loop of the same kind, round by round: their median, and in brackets their quartiles. What was
-promised is *reached* or *missed* where the 95 % interval of the median lies on one side of it. *OSD timeout*: with the timeout of
-120 s for operations of the OSDs that this library sets by itself and others do not; *no OSD timeout*: without. *C, queue, again* is
-*C, queue* once more: the difference of what is the same.
+promised is *reached* or *missed* where the 95 % interval of the median lies on one side of it. *OSD timeout*: with the timeout
+for operations of the OSDs that this library sets by itself and others do not; *no OSD timeout*: without. *C, queue, again* is
+*C, queue* once more: the difference of what is the same. *Processors shared*: the
+clients and the cluster take them as the kernel gives them, else each has one half.
 ";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -84,11 +88,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cmd::run(&mut bench(&["--no-run", "--bench", "compare"], args.real))?;
     calm_down()?;
     let mut text = format!("# Speed\n\n{READING}\n{}\n", machine()?);
-    for Run { kind, sequential, block, depth, operations, rounds, own } in RUNS {
+    for Run { kind, sequential, block, depth, operations, rounds, own, shared } in RUNS {
         let order = if *sequential { "sequential" } else { "random" };
         ui::step(&format!("{order} {kind}, {block} bytes, depth {depth}"));
         let mut bench = bench(&["--bench", "compare", "--", "--kind", kind], args.real);
         bench.args(sequential.then_some("--sequential")).args(own.then_some("--own"));
+        bench.args(shared.then_some("--shared"));
         bench.args(["--block", &block.to_string(), "--depth", &depth.to_string()]);
         bench.args([
             "--operations",
@@ -99,7 +104,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bench.arg("--report").arg(&folder);
         cmd::run(&mut bench)?;
         let own = if *own { "-own" } else { "" };
-        let part = folder.join(format!("{order}-{kind}-{block}-{depth}{own}.md"));
+        let shared = if *shared { "-shared" } else { "" };
+        let part = folder.join(format!("{order}-{kind}-{block}-{depth}{own}{shared}.md"));
         writeln!(text, "{}", read(&part)?)?;
         fs::remove_file(&part)?;
     }
@@ -154,8 +160,8 @@ fn machine() -> Result<String> {
         ["/proc/cpuinfo", "/proc/meminfo", "/etc/os-release"].map(|path| read(Path::new(path)));
     let mut text = String::from("| measured on | |\n|---|---|\n");
     for (what, value) in [
-        ("processor", line(&cpu?, "model name")),
-        ("processors for client and cluster together", std::thread::available_parallelism()?.to_string()),
+        ("processor model", line(&cpu?, "model name")),
+        ("processors", std::thread::available_parallelism()?.to_string()),
         ("memory", line(&memory?, "MemTotal")),
         ("system", line(&system?, "PRETTY_NAME")),
         // Without what whoever built it has added.
