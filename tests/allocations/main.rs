@@ -209,6 +209,8 @@ fn one_for_a_future_and_none_for_the_queue() {
     });
     assert_eq!((count, bytes), (0, 0));
 
+    // From here on with a deadline.
+    queue.set_deadline(Duration::from_secs(600));
     let (count, bytes) = each("8 flushes and 8 discards of a queue", |round| {
         for token in 0..16 {
             match token % 2 {

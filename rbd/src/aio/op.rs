@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::wait;
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, goes_on};
 use crate::image::Label;
 use crate::image::check::on_range;
 use crate::raw;
@@ -77,18 +77,17 @@ impl About {
     }
 
     pub(super) fn timed_out(&self, after: Duration) -> Error {
-        let goes_on = self.goes_on();
-        self.error(Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not end within {after:?}; {goes_on}; check that monitors and OSDs are up and reachable"
-        ))
+        self.error(Errno::ETIMEDOUT).timed_out(after, self.changes())
     }
 
     /// What becomes of an operation that was given up on.
     pub(super) fn goes_on(&self) -> &'static str {
-        match self.operation {
-            "read" | "open" | "close" | "flush" => "it goes on by itself",
-            _ => "it goes on by itself, and may still take effect",
-        }
+        goes_on(self.changes())
+    }
+
+    /// Whether it changes anything.
+    fn changes(&self) -> bool {
+        !matches!(self.operation, "read" | "open" | "close" | "flush")
     }
 }
 
@@ -109,7 +108,7 @@ impl<T: 'static> Op<T> {
         wait::wait(self, &about)
     }
 
-    /// Gives up on the operation after a while, with [`ErrorKind::TimedOut`]. See [`Deadline`].
+    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See [`Deadline`].
     pub fn deadline(self, after: Duration) -> Deadline<Op<T>> {
         let about = self.about.clone();
         Deadline::new(self, about, after)

@@ -1,5 +1,6 @@
 //! The one error type: what was tried, on which object, why it failed, what to do next.
 
+mod given_up;
 mod kind;
 mod object;
 
@@ -8,6 +9,7 @@ use std::{fmt, io};
 
 use crate::errno::Errno;
 
+pub(crate) use given_up::goes_on;
 pub use kind::ErrorKind;
 pub use object::ObjectKind;
 

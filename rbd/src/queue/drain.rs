@@ -52,12 +52,12 @@ impl Drop for Drained {
 }
 
 fn drain(image: &Image, places: &mut Places) {
-    while places.room() < places.depth() {
+    while !places.is_idle() {
         // A buffer's owner is foreign code: its panic must not free the buffers that librbd still has.
         while contain(|| places.reap(image.raw()).map(drop)) != Some(None) {}
-        if places.room() < places.depth() {
+        if !places.is_idle() {
             // An interruption only makes it look again.
-            let _ = places.wait(None);
+            let _ = places.wait_for_librbd(None);
         }
     }
 }

@@ -5,14 +5,14 @@ mod submit;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
-use crate::raw::queue::{Places, Reaped, Request};
+use crate::raw::queue::{End, Places, Reaped, Request};
 use crate::raw::thread::in_callback;
 
 pub use crate::raw::buffer::Buffer;
@@ -41,9 +41,7 @@ use drain::Drained;
 /// was to be [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a
 /// callback of librbd's.
 ///
-/// Operations here have no deadline of their own: the loop has a clock, and [`wait`](Queue::wait) takes a timeout. One that
-/// is stuck keeps its place and its buffer until the OSDs answer or the
-/// [timeout of the connection](crate::ClusterBuilder::osd_timeout) is over.
+/// An operation can be given up on after a while: see [`set_deadline`](Queue::set_deadline).
 ///
 /// ```no_run
 /// use bytes::BytesMut;
@@ -79,7 +77,7 @@ pub struct Completion {
     /// How it ended. That a compare-and-write found a difference is no failure.
     pub result: Result<()>,
     /// Its buffer. After a [`read`](Queue::read) the data has been appended; after a failed
-    /// [`read_vectored`](Queue::read_vectored) the content is anything.
+    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a deadline: librbd still has it.
     pub buffer: Buffer,
     /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it wrote. `None` for all else.
     pub compare: Option<Compare>,
@@ -144,17 +142,44 @@ impl Queue {
         self.inner.parts().1.depth()
     }
 
-    /// How many more operations fit.
+    /// How many more operations fit: as many as the queue is deep, less those [in flight](Queue::in_flight); and still less once
+    /// more were [given up on](Queue::given_up) than the queue is deep.
     pub fn room(&self) -> usize {
         self.inner.parts().1.room()
     }
 
-    /// How many operations are in flight, or have ended and wait to be reaped.
+    /// How many operations are in flight, or have ended and wait to be reaped. Not those that were given up on.
     pub fn in_flight(&self) -> usize {
-        self.depth() - self.room()
+        self.inner.parts().1.in_flight()
     }
 
-    /// The next operation that has ended, in no particular order; `None` when no more have. Does not block.
+    /// How many operations were given up on, at their [deadline](Queue::set_deadline), and have not ended yet: librbd has them and
+    /// their buffers. At most twice the depth.
+    pub fn given_up(&self) -> usize {
+        self.inner.parts().1.given_up()
+    }
+
+    /// Gives up on the operations that are submitted from now on when they take longer than this; `None`, as at first, for never.
+    ///
+    /// The time runs from the submission. When it is over, [`reap`](Queue::reap) hands the operation out as failed with
+    /// [`TimedOut`](crate::ErrorKind::TimedOut), once; one that has ended by then wins, be the time zero. There is no cancel in
+    /// librbd: the operation goes on by itself, a write may still take effect, and its buffer is freed when it ends. It counts
+    /// neither as in flight nor for [`room`](Queue::room) any more, so that the queue serves on at its depth; as many can be
+    /// given up on. Closing and dropping the queue still wait for it.
+    ///
+    /// Without a deadline no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
+    pub fn set_deadline(&mut self, after: impl Into<Option<Duration>>) {
+        self.inner.parts_mut().1.set_deadline(after.into());
+    }
+
+    /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the latest, for a loop that waits
+    /// by other means than [`wait`](Queue::wait). `None` when no operation has a deadline. Then there may turn out to be nothing
+    /// to give up on: what ended meanwhile is found when it is looked for.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.inner.parts().1.next_deadline()
+    }
+
+    /// The next operation that has ended, or was given up on, in no particular order; `None` when there is none. Does not block.
     ///
     /// After the descriptor became readable, call it until it gives `None`: what ends after that is announced again.
     ///
@@ -163,9 +188,15 @@ impl Queue {
     #[doc(alias = "rbd_aio_get_return_value")]
     pub fn reap(&mut self) -> Option<Completion> {
         let (image, places) = self.inner.parts_mut();
-        let Reaped { token, request, offset, len, buffer, result } = places.reap(image.raw())?;
-        let result = result.map_err(|errno| failed(image, request, (offset, len), errno));
-        let (result, compare) = match result {
+        let Reaped { token, request, offset, len, buffer, end } = places.reap(image.raw())?;
+        let ended = match end {
+            End::Ended(result) => result.map_err(|errno| failed(image, request, (offset, len), errno)),
+            End::GivenUp(after) => {
+                let error = failed(image, request, (offset, len), Errno::ETIMEDOUT);
+                Err(error.timed_out(after, !matches!(request, Request::Read | Request::Flush)))
+            }
+        };
+        let (result, compare) = match ended {
             Ok(compare) => (Ok(()), compare),
             Err(error) => (Err(error), None),
         };
@@ -173,11 +204,12 @@ impl Queue {
     }
 
     /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one. Gives `false` when nothing
-    /// is in flight, when the time is over, and when a signal came.
+    /// is in flight, when the time is over, and when a signal came; the end of a [deadline](Queue::set_deadline) is something
+    /// to reap.
     ///
     /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would wait for that thread.
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
-        let (image, places) = self.inner.parts();
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        let (image, places) = self.inner.parts_mut();
         let outcome = if in_callback() { Err(Errno::EDEADLK) } else { places.wait(timeout) };
         match outcome {
             Err(Errno::EINTR) => Ok(false),
@@ -246,6 +278,7 @@ impl fmt::Debug for Queue {
             .field("image", self.image())
             .field("depth", &self.depth())
             .field("in_flight", &self.in_flight())
+            .field("given_up", &self.given_up())
             .finish()
     }
 }

@@ -176,7 +176,13 @@ fn check(
 ) -> Result<()> {
     let operation = name(request);
     if places.room() == 0 {
-        let why = format!("all {} operations of the queue are in flight: reap first", places.depth());
+        let why = match places.given_up() {
+            0 => format!("all {} operations of the queue are in flight: reap first", places.depth()),
+            count => format!(
+                "{} operations are in flight and {count} were given up on, which librbd still has: reap first",
+                places.in_flight()
+            ),
+        };
         return Err(Error::new(operation, image.object(), Errno::EAGAIN).with_detail(why));
     }
     match (request, buffer) {

@@ -149,7 +149,7 @@ fn no_waiting_on_librbds_thread() {
     let (sender, done) = channel();
     let mut queue = Some(queue);
     let on_librbds_thread = move || {
-        let queue = queue.take().unwrap();
+        let mut queue = queue.take().unwrap();
         let waited = queue.wait(None);
         sender.send((waited, queue.close())).unwrap();
     };

@@ -1,6 +1,7 @@
 //! The queue for event loops.
 
 mod data;
+mod deadlines;
 mod ends;
 
 use std::os::fd::{AsFd, AsRawFd};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use librbd_sys as sys;
 
-use super::lane::Lane;
-use super::thread::CallbackMark;
+use crate::raw::lane::Lane;
+use crate::raw::thread::CallbackMark;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;

@@ -1,0 +1,331 @@
+//! Completions reaped in batches from librbd's queue, which a file descriptor announces.
+//!
+//! Once an image reports to such a queue, completions on it go there, those with callbacks too. One that its callback has
+//! released would be handed out freed: so an image is either queued or has callbacks, never both. The exception, which never
+//! goes there and therefore needs a callback, is in the module `report`.
+
+mod announce;
+mod expiry;
+mod place;
+mod report;
+
+use std::cell::UnsafeCell;
+use std::ffi::c_int;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use librbd_sys as sys;
+
+use super::RawResult;
+use super::buffer::Buffer;
+use super::call::{check, check_len};
+use super::image::Image;
+use super::image_io::{Compare, differs_at};
+use super::late::Failure;
+use crate::errno::Errno;
+use announce::Announcements;
+use expiry::Expiry;
+use place::{Place, call, finish};
+use report::{Reported, Reports};
+
+pub(crate) use place::Request;
+
+/// How many completions are asked for at once: librbd puts an array of as many onto the stack.
+const MOST: usize = 512;
+
+/// An operation that has ended, or is given up on.
+#[derive(Debug)]
+pub(crate) struct Reaped {
+    pub(crate) token: u64,
+    pub(crate) request: Request,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    /// None of one that is given up on.
+    pub(crate) buffer: Buffer,
+    pub(crate) end: End,
+}
+
+#[derive(Debug)]
+pub(crate) enum End {
+    /// What was found, of a compare-and-write.
+    Ended(RawResult<Option<Compare>>),
+    /// After this long. librbd still has it.
+    GivenUp(Duration),
+}
+
+/// The places of the operations, and the completions that were reaped but not handed out yet.
+pub(crate) struct Places {
+    /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor shrunk, since librbd has
+    /// pointers into those with an operation in flight. So no exclusive reference is made to the whole, and of such a place
+    /// none but by the one who reaps it.
+    places: Vec<UnsafeCell<Place>>,
+    depth: usize,
+    /// The numbers of the places that are free.
+    free: Vec<u32>,
+    /// After how long what is submitted is given up on.
+    deadline: Option<Duration>,
+    expiry: Expiry,
+    batch: Box<[sys::rbd_completion_t]>,
+    /// What is left of the batch.
+    listed: std::ops::Range<usize>,
+    /// The batch was as long as it can be: librbd may have more.
+    more: bool,
+    /// The batch before was not empty, and the descriptor was not looked at since.
+    again: bool,
+    /// What librbd keeps out of its queue.
+    reports: Arc<Reports>,
+    /// What is left of those taken.
+    reported: Reported,
+    announcements: Announcements,
+}
+
+// SAFETY: completions may be used from any thread, and buffers are Send; the arrays point to those.
+unsafe impl Send for Places {}
+// SAFETY: nothing is changed by a shared reference, and no place is looked at.
+unsafe impl Sync for Places {}
+
+impl Places {
+    /// Makes the image report its completions here. It must have no operation in flight.
+    pub(crate) fn new(image: &mut Image, depth: u32) -> RawResult<Places> {
+        // SAFETY: no memory is passed.
+        let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
+        let event = event.map_err(|_| Errno::last())?;
+        // SAFETY: the descriptor is new and nobody else's.
+        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        let announcements = Announcements::of(event.as_fd())?;
+        let kind = sys::EVENT_TYPE_EVENTFD as c_int;
+        // SAFETY: the image is open. librbd does not take over the descriptor: `Places` outlives the last operation.
+        check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), event.as_raw_fd(), kind) })?;
+        image.set_queued();
+        let count = depth * 2;
+        Ok(Places {
+            places: (0..count).map(|_| UnsafeCell::new(Place::free())).collect(),
+            depth: depth as usize,
+            free: (0..count).rev().collect(),
+            deadline: None,
+            expiry: Expiry::new(count as usize),
+            batch: vec![ptr::null_mut(); MOST.min(count as usize)].into(),
+            listed: 0..0,
+            more: false,
+            again: false,
+            reports: Reports::new(image.lane(), event, count),
+            reported: Reported::none(),
+            announcements,
+        })
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// How many operations librbd has that somebody waits for.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.places.len() - self.free.len() - self.expiry.left()
+    }
+
+    pub(crate) fn given_up(&self) -> usize {
+        self.expiry.left()
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.free.len().min(self.depth - self.in_flight())
+    }
+
+    /// librbd has no operation.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+
+    pub(crate) fn set_deadline(&mut self, after: Option<Duration>) {
+        self.deadline = after;
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.expiry.earliest()
+    }
+
+    /// Submits an operation. The buffer comes back when it is refused.
+    ///
+    /// The image must be the one this was made for. A read into a `BytesMut` appends `len` bytes to it; of all others with
+    /// data `len` is what the buffers have in sum, but that of a `WriteSame`. Both sides of a compare-and-write have that
+    /// length. There must be room.
+    pub(crate) fn submit(
+        &mut self,
+        image: &Image,
+        request: Request,
+        token: u64,
+        (offset, len): (u64, u64),
+        buffer: Buffer,
+    ) -> Result<(), (Failure, Buffer)> {
+        let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), buffer)) };
+        let place = self.places[number as usize].get();
+        // SAFETY: the place is free, so neither librbd nor a reference has it.
+        let place = unsafe { &mut *place };
+        place.iovecs.clear();
+        place.changes = image.lane().size().changes();
+        (place.buffer, place.token, place.request, place.offset, place.len) =
+            (buffer, token, request, offset, len);
+        match call(image, &self.reports, place, number) {
+            Ok(()) => {
+                self.free.pop();
+                self.expiry.begin(number as usize, self.deadline);
+                Ok(())
+            }
+            Err(failure) => Err((failure, std::mem::take(&mut place.buffer))),
+        }
+    }
+
+    /// The next operation that has ended or whose time is over, if there is one. Blocks for none.
+    pub(crate) fn reap(&mut self, image: &Image) -> Option<Reaped> {
+        while let Some((number, completion)) = self.next_ended(image) {
+            let (reaped, wanted) = self.take(image, number, completion);
+            if wanted {
+                return Some(reaped);
+            }
+        }
+        // What has ended wins.
+        let (number, after) = self.expiry.next()?;
+        let place = self.places[number].get();
+        // SAFETY: fields that librbd does not know of; no reference is made to the place, which it has.
+        let (token, request, offset, len) =
+            unsafe { ((*place).token, (*place).request, (*place).offset, (*place).len) };
+        Some(Reaped { token, request, offset, len, buffer: Buffer::None, end: End::GivenUp(after) })
+    }
+
+    /// The place of an operation that has ended, and its completion, which is not released yet.
+    fn next_ended(&mut self, image: &Image) -> Option<(usize, sys::rbd_completion_t)> {
+        let mut looked = false;
+        loop {
+            for next in self.listed.by_ref() {
+                let completion = self.batch[next];
+                // SAFETY: librbd has handed it out, and it is not released yet.
+                let number = unsafe { sys::rbd_aio_get_arg(completion) }.addr();
+                // Else the address of a report.
+                if number < self.places.len() {
+                    return Some((number, completion));
+                }
+            }
+            if self.more {
+                self.ask(image);
+                continue;
+            }
+            if let Some(number) = self.reported.pop(&self.reports) {
+                // SAFETY: its operation has ended, so nobody has the place.
+                return Some((number as usize, unsafe { (*self.places[number as usize].get()).completion }));
+            }
+            if looked || !self.look(image) {
+                return None;
+            }
+            looked = true;
+        }
+    }
+
+    /// Looks for what has ended. False if nothing can have.
+    fn look(&mut self, image: &Image) -> bool {
+        // Looking again after a batch, without the system call: what has been announced meanwhile stays announced, and is
+        // taken back by the next look. Not when all are reaped: nothing would ever follow.
+        if !std::mem::take(&mut self.again) || self.is_idle() {
+            self.acknowledge();
+        }
+        if self.is_idle() {
+            return false;
+        }
+        self.reported = self.reports.take();
+        for number in self.reported.numbers(&self.reports) {
+            // Over in a moment. A release that does put these into its queue has done so by then, and they are skipped
+            // when they are listed; afterwards it would be too late, since they are released when they are handed out.
+            // SAFETY: its callback has run, so nobody has the place, and the completion is not released yet.
+            unsafe { sys::rbd_aio_wait_for_complete((*self.places[number as usize].get()).completion) };
+        }
+        self.ask(image);
+        self.again = !self.listed.is_empty() || !self.reported.is_empty();
+        true
+    }
+
+    /// Asks librbd for a batch.
+    fn ask(&mut self, image: &Image) {
+        let most = self.batch.len() as c_int;
+        // SAFETY: the image is open and reports to us; the array has room for `most`.
+        let count = unsafe { sys::rbd_poll_io_events(image.as_ptr(), self.batch.as_mut_ptr(), most) };
+        self.listed = 0..usize::try_from(count).unwrap_or(0);
+        self.more = self.listed.len() == self.batch.len();
+    }
+
+    /// Takes an operation out of its place, and whether somebody still wants to hear of it.
+    fn take(&mut self, image: &Image, number: usize, completion: sys::rbd_completion_t) -> (Reaped, bool) {
+        // SAFETY: we created it, its operation has ended, and it is released once, here.
+        let result = unsafe {
+            let result = sys::rbd_aio_get_return_value(completion);
+            if result < 0 {
+                // Closing waits for none that librbd refused by itself, and its thread may still be at our descriptor.
+                sys::rbd_aio_wait_for_complete(completion);
+            }
+            sys::rbd_aio_release(completion);
+            result
+        };
+        // SAFETY: its operation has ended, so librbd has left the place, and no other reference is made.
+        let place = unsafe { &mut *self.places[number].get() };
+        self.free.push(number as u32);
+        let wanted = !self.expiry.end(number);
+        if result >= 0 {
+            image.lane().size().was_read(place.changes);
+        }
+        let result = check_len(result).and_then(|count| finish(place, count));
+        let result = match result {
+            Err(Errno::EILSEQ) if place.request == Request::CompareAndWrite => {
+                let differs = |unit| Some(Compare::Differs(differs_at(place.offset, place.differs, unit)));
+                image.stripe_unit().map(differs)
+            }
+            other => other,
+        };
+        let Place { token, request, offset, len, .. } = *place;
+        let buffer = std::mem::take(&mut place.buffer);
+        (Reaped { token, request, offset, len, buffer, end: End::Ended(result) }, wanted)
+    }
+
+    /// Takes back what the descriptor announced. What ends from now on is announced again.
+    fn acknowledge(&self) {
+        let mut count = 0_u64;
+        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is nothing to read is fine.
+        unsafe { libc::read(self.reports.event().as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+
+    /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one; not if nothing is in
+    /// flight that somebody waits for.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
+        if self.in_flight() == 0 {
+            return Ok(self.has_taken());
+        }
+        let Some(earliest) = self.next_deadline() else { return self.wait_for_librbd(timeout) };
+        let rest = earliest.saturating_duration_since(Instant::now());
+        match timeout {
+            Some(timeout) if timeout < rest => self.wait_for_librbd(Some(timeout)),
+            // Either way there is something.
+            _ => self.wait_for_librbd(Some(rest)).map(|_| true),
+        }
+    }
+
+    /// Waits until the descriptor announces something, for instance the end of what was given up on.
+    pub(crate) fn wait_for_librbd(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
+        if self.has_taken() {
+            return Ok(true);
+        }
+        let announced = self.announcements.wait(timeout)?;
+        // Heard once, so there is no need to take it back before the next look.
+        self.again |= announced;
+        Ok(announced)
+    }
+
+    /// Something was taken from librbd and not handed out.
+    fn has_taken(&self) -> bool {
+        !self.listed.is_empty() || self.more || !self.reported.is_empty()
+    }
+}
+
+impl AsFd for Places {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reports.event().as_fd()
+    }
+}
