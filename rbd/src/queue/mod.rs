@@ -1,6 +1,7 @@
 //! A queue of operations for whoever owns an event loop.
 
 mod drain;
+mod foreign;
 mod submit;
 
 use std::fmt;
@@ -24,6 +25,9 @@ use drain::Drained;
 /// Compared with the futures of [`Image::aio`] there is no allocation per operation, and no wake from thread to thread: the
 /// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again. Only a list of
 /// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
+///
+/// A hypervisor or a ublk server has its data in memory that no buffer owns: [`read_raw`](Queue::read_raw) and
+/// [`write_raw`](Queue::write_raw) move it without a copy.
 ///
 /// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
 /// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
@@ -252,7 +256,7 @@ fn name(request: Request) -> &'static str {
         Request::Read => "read",
         Request::Write => "write",
         Request::Discard => "discard",
-        Request::WriteZeroes => "write zeroes to",
+        Request::WriteZeroes | Request::WriteZeroesThick => "write zeroes to",
         Request::WriteSame => "write a pattern to",
         Request::CompareAndWrite => COMPARE,
         Request::Flush => "flush",

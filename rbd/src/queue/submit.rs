@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::raw::iovec::total;
 use crate::raw::late::{Failure, library_of};
-use crate::raw::queue::{Places, Request};
+use crate::raw::queue::{Memory, Places, Request};
 
 impl Queue {
     /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them nothing is allocated.
@@ -73,6 +73,13 @@ impl Queue {
     #[doc(alias = "rbd_aio_write_zeroes")]
     pub fn write_zeroes(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
         self.submit(Request::WriteZeroes, token, (offset, len), Buffer::None)
+    }
+
+    /// Makes a range read as zeros and keeps space allocated for it.
+    ///
+    /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
+    pub fn write_zeroes_thick(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
+        self.submit(Request::WriteZeroesThick, token, (offset, len), Buffer::None)
     }
 
     /// Fills a range, of 1 GiB at most, with repetitions of a pattern: one `Bytes` or `BytesMut`, whose length must divide that
@@ -145,11 +152,39 @@ impl Queue {
         range: (u64, u64),
         buffer: Buffer,
     ) -> Result<(), Refused> {
-        let (image, places) = self.inner.parts_mut();
+        let (image, places) = self.inner.parts();
         if let Err(error) = check(image, places, request, range, &buffer) {
             return Err(Refused { error, buffer });
         }
-        places.submit(image.raw(), request, token, range, buffer).map_err(|(failure, buffer)| {
+        self.submit_checked(request, token, range, Memory::Owned(buffer))
+    }
+
+    /// On memory of the caller's, which has promised to keep it.
+    pub(super) fn submit_foreign(
+        &mut self,
+        request: Request,
+        token: u64,
+        offset: u64,
+        memory: &[*mut [u8]],
+    ) -> Result<(), Refused> {
+        let (image, places) = self.inner.parts();
+        let len = memory.iter().fold(0_u64, |sum, part| sum.saturating_add(part.len() as u64));
+        check_room(image, places, request)
+            .and_then(|()| image.check_count(name(request), memory.len()))
+            .and_then(|()| image.check_data(name(request), offset, len))
+            .map_err(|error| Refused { error, buffer: Buffer::None })?;
+        self.submit_checked(request, token, (offset, len), Memory::Foreign(memory))
+    }
+
+    fn submit_checked(
+        &mut self,
+        request: Request,
+        token: u64,
+        range: (u64, u64),
+        memory: Memory<'_>,
+    ) -> Result<(), Refused> {
+        let (image, places) = self.inner.parts_mut();
+        places.submit(image.raw(), request, token, range, memory).map_err(|(failure, buffer)| {
             let error = match failure {
                 Failure::Errno(errno) => failed(image, request, range, errno),
                 Failure::Missing { symbol, needs } => {
@@ -174,20 +209,13 @@ fn check(
     (offset, len): (u64, u64),
     buffer: &Buffer,
 ) -> Result<()> {
+    check_room(image, places, request)?;
     let operation = name(request);
-    if places.room() == 0 {
-        let why = match places.given_up() {
-            0 => format!("all {} operations of the queue are in flight: reap first", places.depth()),
-            count => format!(
-                "{} operations are in flight and {count} were given up on, which librbd still has: reap first",
-                places.in_flight()
-            ),
-        };
-        return Err(Error::new(operation, image.object(), Errno::EAGAIN).with_detail(why));
-    }
     match (request, buffer) {
         (Request::Flush, _) => return Ok(()),
-        (Request::Discard | Request::WriteZeroes, _) => return image.check_range_now(operation, offset, len),
+        (Request::Discard | Request::WriteZeroes | Request::WriteZeroesThick, _) => {
+            return image.check_range_now(operation, offset, len);
+        }
         (Request::WriteSame, pattern) => {
             image.check_pattern(pattern.one().map_or(0, |bytes| bytes.len() as u64), len)?;
         }
@@ -204,4 +232,18 @@ fn check(
         }
     }
     image.check_data(operation, offset, len)
+}
+
+fn check_room(image: &Image, places: &Places, request: Request) -> Result<()> {
+    if places.room() > 0 {
+        return Ok(());
+    }
+    let why = match places.given_up() {
+        0 => format!("all {} operations of the queue are in flight: reap first", places.depth()),
+        count => format!(
+            "{} operations are in flight and {count} were given up on, which librbd still has: reap first",
+            places.in_flight()
+        ),
+    };
+    Err(Error::new(name(request), image.object(), Errno::EAGAIN).with_detail(why))
 }

@@ -8,7 +8,7 @@ use rbd::{Buffer, Completion, Queue};
 
 use super::{LIMIT, finish, queue, readable};
 use crate::aio::{Freezer, Tracked, eventually, within};
-use crate::support::Space;
+use crate::support::{Space, builder};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -190,4 +190,23 @@ fn the_end_of_a_queue_with_stuck_operations() {
             pool.open(&name).read_only().run().unwrap().watchers().unwrap().is_empty()
         });
     }
+}
+
+/// librbd's closing would not wait for these by itself.
+#[test]
+fn closing_waits_for_what_a_limit_holds_up() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let slow = builder().option("rbd_qos_iops_limit", "20").option("rbd_qos_iops_burst", "0");
+    let ioctx = slow.connect().unwrap().ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let mut queue = Queue::new(ioctx.open("foo").run().unwrap(), 40).unwrap();
+    queue.set_deadline(Duration::from_millis(1));
+    let start = Instant::now();
+    for token in 0..40 {
+        queue.read(token, token * 4096, 512, BytesMut::new()).unwrap();
+    }
+    assert_eq!(reap(&mut queue, 40).len(), 40);
+    assert!(queue.given_up() > 0 && queue.in_flight() == 0);
+    queue.close().unwrap();
+    assert!(start.elapsed() > Duration::from_millis(500), "nothing was held up, or not waited for");
 }

@@ -3,6 +3,7 @@
 mod data;
 mod deadlines;
 mod ends;
+mod foreign;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::channel;

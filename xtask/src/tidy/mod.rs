@@ -27,9 +27,11 @@ const GENERATED: &[&str] = &["librbd-sys/src/generated/", "librbd-sys/tests/gene
 /// Where `unsafe` may stand, and why it must.
 const UNSAFE: &[(&str, &str)] = &[
     ("rbd/src/raw/", "the one place where the safe crate meets C"),
+    ("rbd/src/queue/foreign.rs", "an interface whose promises are the caller's"),
     ("librbd-sys/", "the C interface itself"),
     ("testing/cluster/src/raw/", "daemons that die with their owner: prctl between fork and exec"),
     ("benches/raw/", "the C twin of the benchmarks"),
+    ("tests/it/queue/foreign.rs", "the test of that interface"),
     ("tests/allocations/raw.rs", "a function of librbd's whose calls are counted"),
     ("testing/vm/src/raw/", "likewise for virtual machines"),
 ];

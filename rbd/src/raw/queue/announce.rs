@@ -29,9 +29,8 @@ impl Announcements {
 
     /// Whether there was one. Blocks, at most for the timeout if there is one.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> RawResult<bool> {
-        let millis = timeout.map_or(-1, |timeout| {
-            i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-        });
+        let millis = timeout
+            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         let mut heard = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: there is room for the one event that may be told of.
         match unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut heard, 1, millis) } {

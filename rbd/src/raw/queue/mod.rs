@@ -23,6 +23,7 @@ use super::buffer::Buffer;
 use super::call::{check, check_len};
 use super::image::Image;
 use super::image_io::{Compare, differs_at};
+use super::iovec::iovec;
 use super::late::Failure;
 use crate::errno::Errno;
 use announce::Announcements;
@@ -30,7 +31,7 @@ use expiry::Expiry;
 use place::{Place, call, finish};
 use report::{Reported, Reports};
 
-pub(crate) use place::Request;
+pub(crate) use place::{Memory, Request};
 
 /// How many completions are asked for at once: librbd puts an array of as many onto the stack.
 const MOST: usize = 512;
@@ -146,7 +147,7 @@ impl Places {
         self.expiry.earliest()
     }
 
-    /// Submits an operation. The buffer comes back when it is refused.
+    /// Submits an operation. The buffer comes back when it is refused. One on foreign memory is never given up on.
     ///
     /// The image must be the one this was made for. A read into a `BytesMut` appends `len` bytes to it; of all others with
     /// data `len` is what the buffers have in sum, but that of a `WriteSame`. Both sides of a compare-and-write have that
@@ -157,20 +158,27 @@ impl Places {
         request: Request,
         token: u64,
         (offset, len): (u64, u64),
-        buffer: Buffer,
+        memory: Memory<'_>,
     ) -> Result<(), (Failure, Buffer)> {
+        let (buffer, foreign) = match memory {
+            Memory::Owned(buffer) => (buffer, None),
+            Memory::Foreign(list) => (Buffer::None, Some(list)),
+        };
         let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), buffer)) };
         let place = self.places[number as usize].get();
         // SAFETY: the place is free, so neither librbd nor a reference has it.
         let place = unsafe { &mut *place };
         place.iovecs.clear();
+        for part in foreign.into_iter().flatten() {
+            place.iovecs.push(iovec(part.cast::<u8>().cast_const(), part.len()));
+        }
         place.changes = image.lane().size().changes();
         (place.buffer, place.token, place.request, place.offset, place.len) =
             (buffer, token, request, offset, len);
         match call(image, &self.reports, place, number) {
             Ok(()) => {
                 self.free.pop();
-                self.expiry.begin(number as usize, self.deadline);
+                self.expiry.begin(number as usize, self.deadline.filter(|_| foreign.is_none()));
                 Ok(())
             }
             Err(failure) => Err((failure, std::mem::take(&mut place.buffer))),

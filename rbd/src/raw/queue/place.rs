@@ -23,9 +23,17 @@ pub(crate) enum Request {
     Write,
     Discard,
     WriteZeroes,
+    WriteZeroesThick,
     WriteSame,
     CompareAndWrite,
     Flush,
+}
+
+/// The memory of an operation.
+pub(crate) enum Memory<'a> {
+    Owned(Buffer),
+    /// What the caller has promised to keep valid until the operation has ended, and readable, or writable for a read.
+    Foreign(&'a [*mut [u8]]),
 }
 
 /// One operation of the fixed number that librbd may have.
@@ -86,6 +94,8 @@ pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: 
     } else {
         (ptr::without_provenance_mut(number as usize), None)
     };
+    let thick = *request == Request::WriteZeroesThick;
+    let zero_flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as c_int } else { 0 };
     let mut completion = ptr::null_mut();
     // SAFETY: without a callback the argument is ours alone: the number of the place. With it the reports are freed after the
     // image was closed, and that waits for the lane to be empty.
@@ -95,21 +105,25 @@ pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: 
         image.lane().enter();
     }
     // SAFETY: the image is open. Buffers, array and the place for the difference have the lengths that are passed, and belong
-    // to the place, which stays where it is and is not touched until the completion was reaped.
+    // to the place, which stays where it is and is not touched until the completion was reaped. For memory of the caller's that
+    // is the caller's promise: see `Memory`.
     let code = unsafe {
         match (*request, &mut *buffer) {
             (Request::Read, Buffer::BytesMut(target)) => {
                 let start = target.spare_capacity_mut().as_mut_ptr();
                 sys::rbd_aio_read(handle, offset, size, start.cast(), completion)
             }
-            (Request::Read, Buffer::BytesMutVec(_)) => {
+            // Without a buffer of ours the array leads to memory of the caller's.
+            (Request::Read, Buffer::BytesMutVec(_) | Buffer::None) => {
                 sys::rbd_aio_readv(handle, array, first, offset, completion)
             }
-            (Request::Write, Buffer::BytesVec(_) | Buffer::BytesMutVec(_)) => {
+            (Request::Write, Buffer::BytesVec(_) | Buffer::BytesMutVec(_) | Buffer::None) => {
                 sys::rbd_aio_writev(handle, array, first, offset, completion)
             }
             (Request::Discard, _) => sys::rbd_aio_discard(handle, offset, len, completion),
-            (Request::WriteZeroes, _) => sys::rbd_aio_write_zeroes(handle, offset, size, completion, 0, 0),
+            (Request::WriteZeroes | Request::WriteZeroesThick, _) => {
+                sys::rbd_aio_write_zeroes(handle, offset, size, completion, zero_flags, 0)
+            }
             (Request::Flush, _) => sys::rbd_aio_flush(handle, completion),
             // librbd 16.2 aborts the process on an empty compare-and-write. Nothing is always as expected; a read of nothing
             // says so, in its turn.

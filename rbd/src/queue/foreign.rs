@@ -1,0 +1,44 @@
+//! I/O on memory that no buffer owns. The promises that make it sound are the caller's, hence unsafe functions.
+
+#![allow(unsafe_code)]
+
+use super::{Queue, Refused};
+use crate::raw::queue::Request;
+
+impl Queue {
+    /// Reads consecutive bytes into memory of the caller's, for instance that of a virtual machine or of a ublk device: each part
+    /// is filled in its turn. Comes back with [`Buffer::None`](super::Buffer::None).
+    ///
+    /// It is never given up on: [`set_deadline`](Queue::set_deadline) has no effect on it, so that it ends only when librbd has
+    /// left the memory. The list of parts is needed no more when this returns.
+    ///
+    /// # Safety
+    /// Each part must be valid for writes until the operation was [reaped](Queue::reap), or the queue was closed or dropped and
+    /// all its operations have ended: by a drop that does not happen in the background that is when it returns. Nobody may
+    /// read the memory meanwhile, or write to it, who must not meet changes by another thread or may not disturb them: a guest
+    /// that does only harms itself. Forgetting the queue does not end operations.
+    ///
+    /// Implements: `rbd_aio_readv`.
+    pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<(), Refused> {
+        self.submit_foreign(Request::Read, token, offset, parts)
+    }
+
+    /// Writes the bytes of parts of the caller's memory one behind the other. As for [`read_raw`](Queue::read_raw), there is no
+    /// deadline.
+    ///
+    /// # Safety
+    /// Each part must be valid for reads for as long as is said at [`read_raw`](Queue::read_raw). What is written is anything where
+    /// the memory changes meanwhile.
+    ///
+    /// Implements: `rbd_aio_writev`.
+    pub unsafe fn write_raw(
+        &mut self,
+        token: u64,
+        offset: u64,
+        parts: &[*const [u8]],
+    ) -> Result<(), Refused> {
+        // SAFETY: pointers to the same, of which librbd only reads.
+        let parts = unsafe { &*(std::ptr::from_ref(parts) as *const [*mut [u8]]) };
+        self.submit_foreign(Request::Write, token, offset, parts)
+    }
+}
