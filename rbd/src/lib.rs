@@ -36,9 +36,10 @@
 //!
 //! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 //! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
-//! - `tracing`: events of the operations of [`Image::aio`], target `rbd::aio`: `submitted`, and then `ended`, `failed` with the
-//!   errno, or `left to itself` where the future was dropped or given up on before. `failed` is of level debug, the others are
-//!   of level trace. A request that is refused before it is submitted has none, nor have opening, closing and a [`Queue`].
+//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], target `rbd::aio`: `submitted`, and then `ended`,
+//!   `failed` with the errno, or `left to itself` where it was given up on before, or its future dropped. `failed` is of level
+//!   debug, the others are of level trace. A request that is refused before it is submitted has none, nor have opening, closing,
+//!   and what is in flight when its queue is closed.
 //!
 //! # Errors
 //!
@@ -50,6 +51,8 @@ mod aio;
 mod cluster;
 mod errno;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
 mod features;
 mod group;
 mod hints;

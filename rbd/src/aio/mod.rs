@@ -5,11 +5,11 @@
 macro_rules! event {
     ($about:expr) => {
         #[cfg(feature = "tracing")]
-        crate::aio::trace::submitted(&$about);
+        crate::events::submitted($about.subject());
     };
     ($about:expr, $error:expr) => {
         #[cfg(feature = "tracing")]
-        crate::aio::trace::ended(&$about, $error);
+        crate::events::ended($about.subject(), $error);
     };
 }
 
@@ -19,8 +19,6 @@ mod op;
 mod opening;
 mod reasons;
 mod timer;
-#[cfg(feature = "tracing")]
-mod trace;
 mod wait;
 
 pub use deadline::Deadline;

@@ -52,6 +52,11 @@ pub(super) struct About {
 }
 
 impl About {
+    #[cfg(feature = "tracing")]
+    pub(super) fn subject(&self) -> crate::events::Subject<'_> {
+        (self.operation, &self.image.spec, self.range)
+    }
+
     pub(super) fn error(&self, errno: Errno) -> Error {
         let operation = match self.range {
             Some((offset, len)) => Cow::Owned(on_range(self.operation, offset, len)),
@@ -119,7 +124,7 @@ impl<T: 'static> Op<T> {
 impl<T: 'static> Drop for Op<T> {
     fn drop(&mut self) {
         if matches!(&self.flight, Flight::Submitted(op) if !op.is_taken()) {
-            super::trace::left(&self.about);
+            crate::events::left(self.about.subject());
         }
     }
 }

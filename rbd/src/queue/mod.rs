@@ -194,8 +194,14 @@ impl Queue {
         let (image, places) = self.inner.parts_mut();
         let Reaped { token, request, offset, len, buffer, end } = places.reap(image.raw())?;
         let ended = match end {
-            End::Ended(result) => result.map_err(|errno| failed(image, request, (offset, len), errno)),
+            End::Ended(result) => {
+                #[cfg(feature = "tracing")]
+                crate::events::ended(subject(image, request, (offset, len)), result.as_ref().err());
+                result.map_err(|errno| failed(image, request, (offset, len), errno))
+            }
             End::GivenUp(after) => {
+                #[cfg(feature = "tracing")]
+                crate::events::left(subject(image, request, (offset, len)));
                 let error = failed(image, request, (offset, len), Errno::ETIMEDOUT);
                 Err(error.timed_out(after, !matches!(request, Request::Read | Request::Flush)))
             }
@@ -248,6 +254,12 @@ fn failed(image: &Image, request: Request, (offset, len): (u64, u64), errno: Err
         }
         _ => error,
     }
+}
+
+/// What events are about.
+#[cfg(feature = "tracing")]
+fn subject(image: &Image, request: Request, range: (u64, u64)) -> crate::events::Subject<'_> {
+    (name(request), image.spec(), (request != Request::Flush).then_some(range))
 }
 
 /// What it is called in errors.

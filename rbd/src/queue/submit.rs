@@ -184,7 +184,11 @@ impl Queue {
         memory: Memory<'_>,
     ) -> Result<(), Refused> {
         let (image, places) = self.inner.parts_mut();
+        #[cfg(feature = "tracing")]
+        crate::events::submitted(super::subject(image, request, range));
         places.submit(image.raw(), request, token, range, memory).map_err(|(failure, buffer)| {
+            #[cfg(feature = "tracing")]
+            crate::events::ended(super::subject(image, request, range), Some(&failure));
             let error = match failure {
                 Failure::Errno(errno) => failed(image, request, range, errno),
                 Failure::Missing { symbol, needs } => {

@@ -50,7 +50,7 @@ impl Subscriber for Listener {
 }
 
 /// What is told on this thread while something runs.
-pub(super) fn during(run: impl FnOnce()) -> Vec<String> {
+pub(crate) fn during(run: impl FnOnce()) -> Vec<String> {
     let heard = Listener::default();
     with_default(heard.clone(), run);
     Arc::into_inner(heard.0).expect("nobody listens any more").into_inner().unwrap()

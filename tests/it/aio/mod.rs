@@ -3,7 +3,7 @@
 mod close;
 mod deadline;
 mod drops;
-mod events;
+pub(crate) mod events;
 mod io;
 mod open;
 mod stream;

@@ -3,6 +3,7 @@
 mod data;
 mod deadlines;
 mod ends;
+mod events;
 mod foreign;
 
 use std::os::fd::{AsFd, AsRawFd};

@@ -24,7 +24,9 @@ const LAYERS: &[Layer] = &[
     // Plain values: no handle, no call into C.
     Layer {
         name: "values",
-        modules: &["errno", "error", "features", "hints", "holder", "names", "progress", "sync", "version"],
+        modules: &[
+            "errno", "error", "events", "features", "hints", "holder", "names", "progress", "sync", "version",
+        ],
         among_themselves: true,
         sys: true,
     },
