@@ -22,6 +22,7 @@ mod mirroring;
 mod model;
 mod ownership;
 mod queue;
+mod quiesce;
 mod rados;
 mod snapshots;
 #[path = "../../benches/compare/statistics.rs"]

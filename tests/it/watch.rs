@@ -1,12 +1,10 @@
-//! Update and quiesce watches.
+//! Update watches.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use rbd::{Errno, Quiesce};
 
 use crate::support::{Space, builder};
 
@@ -96,22 +94,4 @@ fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
     is_dropped.recv_timeout(SOON).expect("dropped");
     dropper.join().unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 1);
-}
-
-#[test]
-fn a_quiesce_watch_ends_with_the_image() {
-    let space = Space::new();
-    space.create("foo", 1 << 20).run().unwrap();
-    let image = Arc::new(space.open("foo").run().unwrap());
-    let (sender, events) = channel();
-    let watch = image
-        .watch_quiesce(move |event| {
-            sender.send(event).unwrap();
-            if event == Quiesce::Freeze { Err(Errno::EBUSY) } else { Ok(()) }
-        })
-        .unwrap();
-    drop(image);
-    drop(watch);
-    assert_eq!(events.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "its thread has ended");
-    space.remove("foo").run().expect("nobody has it open any more");
 }

@@ -15,6 +15,7 @@ mod locks;
 mod metadata;
 mod object_map;
 mod open;
+mod quiesce;
 mod resize;
 mod snapshot;
 mod snapshot_changes;
@@ -43,12 +44,13 @@ pub use locks::LockOwner;
 pub use object_map::ObjectMapFault;
 pub use open::OpenImage;
 pub(crate) use open::Parts;
+pub use quiesce::{Quiesce, QuiesceWatch};
 pub use resize::Resize;
 pub use snapshot::{
     MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef,
 };
 pub use snapshot_changes::{CreateSnapshot, RemoveSnapshot};
-pub use watch::{Quiesce, QuiesceWatch, UpdateWatch};
+pub use watch::UpdateWatch;
 
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
 ///

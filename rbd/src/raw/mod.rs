@@ -44,6 +44,7 @@ pub(crate) mod options;
 pub(crate) mod pool_stats;
 pub(crate) mod progress;
 pub(crate) mod queue;
+pub(crate) mod quiesce;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod slot;

@@ -1,0 +1,284 @@
+//! Quiesce watches: what they are told, and their end at any moment of a snapshot.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rbd::{Cluster, Errno, Image, IoCtx, Quiesce, QuiesceWatch, Result};
+
+use crate::support::{Space, builder};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// An image, and others who have it open, each with a connection of its own.
+struct Scene {
+    /// Dropped first, as a namespace goes when its images are closed.
+    image: Arc<Image>,
+    others: Vec<Cluster>,
+    space: Space,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let space = Space::new();
+        space.create("foo", 1 << 20).run().unwrap();
+        Scene { image: Arc::new(space.open("foo").run().unwrap()), others: Vec::new(), space }
+    }
+
+    fn other(&mut self) -> Image {
+        let other = builder().connect().unwrap();
+        let pool: IoCtx = other.ioctx("rbd").unwrap().with_namespace(self.space.namespace()).unwrap();
+        self.others.push(other);
+        pool.open("foo").run().unwrap()
+    }
+}
+
+/// Takes a snapshot beside this thread.
+fn snapshot(image: Image, name: &'static str) -> JoinHandle<(Image, Result<()>)> {
+    thread::spawn(move || {
+        let outcome = image.create_snapshot(name).run();
+        (image, outcome)
+    })
+}
+
+/// A watch that tells what it is told, and answers `Ok`.
+fn listen(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>) {
+    let (sender, events) = channel();
+    let watch = image.watch_quiesce(move |event| {
+        sender.send(event).unwrap();
+        Ok(())
+    });
+    (watch.unwrap(), events)
+}
+
+/// A watch whose freeze lasts until it is let go.
+fn hold(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>, Sender<()>) {
+    let (sender, events) = channel();
+    let (go, goes) = channel::<()>();
+    let watch = image.watch_quiesce(move |event| {
+        sender.send(event).unwrap();
+        if event == Quiesce::Freeze {
+            let _ = goes.recv_timeout(SOON);
+        }
+        Ok(())
+    });
+    (watch.unwrap(), events, go)
+}
+
+/// Drops it on a thread of its own, since it may hang.
+fn dropped<T: Send + 'static>(what: T) {
+    let (sender, done) = channel();
+    thread::spawn(move || {
+        drop(what);
+        sender.send(()).unwrap();
+    });
+    done.recv_timeout(SOON).expect("the drop ends");
+}
+
+fn assert_told(events: &Receiver<Quiesce>, expected: &[Quiesce]) {
+    for event in expected {
+        assert_eq!(events.recv_timeout(SOON), Ok(*event));
+    }
+}
+
+/// Its callback is freed, and nothing came before that.
+fn assert_ended(events: &Receiver<Quiesce>) {
+    assert_eq!(events.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+}
+
+/// A snapshot by somebody else, told as it should be to whoever begins to watch now.
+fn assert_works(image: &Arc<Image>, theirs: Image, name: &'static str) -> Image {
+    let (watch, events) = listen(image);
+    let (theirs, outcome) = snapshot(theirs, name).join().unwrap();
+    outcome.unwrap();
+    assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
+    dropped(watch);
+    assert_ended(&events);
+    theirs
+}
+
+#[test]
+fn freeze_and_thaw_surround_a_snapshot_and_an_error_or_a_panic_prevents_it() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let (sender, events) = channel();
+    let mut times = 0;
+    let watch = scene.image.watch_quiesce(move |event| {
+        sender.send(event).unwrap();
+        if event == Quiesce::Thaw {
+            return Ok(());
+        }
+        times += 1;
+        match times {
+            1 => Ok(()),
+            2 => Err(Errno::EBUSY),
+            _ => resume_unwind(Box::new("this goes no further")),
+        }
+    });
+    let watch = watch.unwrap();
+    // Two watches of one image, and each is heard.
+    let (second, second_events) = listen(&scene.image);
+    for (name, expected) in [("one", None), ("two", Some(Errno::EBUSY)), ("three", Some(Errno::EIO))] {
+        let outcome = theirs.create_snapshot(name).run();
+        assert_eq!(outcome.err().and_then(|error| error.errno()), expected, "{name}");
+        assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
+        assert_told(&second_events, &[Quiesce::Freeze, Quiesce::Thaw]);
+    }
+    let names: Vec<_> = theirs.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    assert_eq!(names, ["one"]);
+    dropped(watch);
+    assert_ended(&events);
+    let theirs = assert_works(&scene.image, theirs, "four");
+    assert_told(&second_events, &[Quiesce::Freeze, Quiesce::Thaw]);
+    drop((theirs, second));
+}
+
+#[test]
+fn dropped_in_the_middle_of_a_freeze_it_fails_and_the_next_works() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let (watch, events, go) = hold(&scene.image);
+    let taken = snapshot(theirs, "one");
+    assert_told(&events, &[Quiesce::Freeze]);
+    dropped(watch);
+    let (theirs, outcome) = taken.join().unwrap();
+    assert_eq!(outcome.unwrap_err().errno(), Some(Errno::ECANCELED));
+    // The callback runs still: what it returns is of no interest any more.
+    drop(go);
+    assert_ended(&events);
+    drop(assert_works(&scene.image, theirs, "one"));
+}
+
+#[test]
+fn dropped_by_its_own_callback_it_fails_and_the_next_works() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let slot = Arc::new(Mutex::new(None::<QuiesceWatch>));
+    let (sender, events) = channel();
+    let own = Arc::clone(&slot);
+    let watch = scene.image.watch_quiesce(move |event| {
+        drop(own.lock().unwrap().take());
+        sender.send(event).unwrap();
+        Ok(())
+    });
+    *slot.lock().unwrap() = Some(watch.unwrap());
+    let (theirs, outcome) = snapshot(theirs, "one").join().unwrap();
+    assert_eq!(outcome.unwrap_err().errno(), Some(Errno::ECANCELED));
+    assert_told(&events, &[Quiesce::Freeze]);
+    assert_ended(&events);
+    drop(assert_works(&scene.image, theirs, "one"));
+}
+
+#[test]
+fn dropped_between_freeze_and_thaw_the_snapshot_is_taken_and_the_next_works() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let slow = Arc::new(scene.other());
+    // Whoever takes the snapshot waits for this one, which is frozen late.
+    let (slow_watch, slow_events, go) = hold(&slow);
+    let (watch, events) = listen(&scene.image);
+    let taken = snapshot(theirs, "one");
+    assert_told(&events, &[Quiesce::Freeze]);
+    assert_told(&slow_events, &[Quiesce::Freeze]);
+    dropped(watch);
+    assert_ended(&events);
+    // What begins now is not told of the thaw.
+    let (late, late_events) = listen(&scene.image);
+    go.send(()).unwrap();
+    let (theirs, outcome) = taken.join().unwrap();
+    outcome.unwrap();
+    assert_told(&slow_events, &[Quiesce::Thaw]);
+    drop((slow_watch, go));
+    drop(assert_works(&scene.image, theirs, "two"));
+    assert_told(&late_events, &[Quiesce::Freeze, Quiesce::Thaw]);
+    dropped(late);
+}
+
+/// librbd 16.2 aborts the process where the first watch of a handle begins in the middle of a snapshot.
+#[test]
+fn a_watch_may_begin_in_the_middle_of_a_snapshot() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let slow = Arc::new(scene.other());
+    let (slow_watch, slow_events, go) = hold(&slow);
+    let taken = snapshot(theirs, "one");
+    assert_told(&slow_events, &[Quiesce::Freeze]);
+    let (watch, events) = listen(&scene.image);
+    go.send(()).unwrap();
+    let (theirs, outcome) = taken.join().unwrap();
+    outcome.unwrap();
+    assert_told(&slow_events, &[Quiesce::Thaw]);
+    drop((slow_watch, go));
+    let theirs = assert_works(&scene.image, theirs, "two");
+    // Neither thaw nor freeze of the first.
+    assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
+    dropped((watch, theirs));
+}
+
+#[test]
+fn watches_may_be_dropped_at_any_moment_of_a_snapshot() {
+    let mut scene = Scene::new();
+    let mut theirs = scene.other();
+    let mut taken = 0;
+    for round in 0..4 {
+        let watches: Vec<_> = (0..8).map(|_| listen(&scene.image)).collect();
+        let (all_dropped, is_over) = channel::<()>();
+        let taker = thread::spawn(move || {
+            // At least one, for whoever is left by then.
+            while {
+                // One that is dropped before it answers has it fail.
+                let outcome = theirs.create_snapshot(&format!("s{taken}")).run();
+                let outcome = outcome.map_err(|error| error.errno());
+                assert!(matches!(outcome, Ok(()) | Err(Some(Errno::ECANCELED))), "{outcome:?}");
+                taken += 1;
+                is_over.try_recv() == Err(TryRecvError::Empty)
+            } {}
+            (theirs, taken)
+        });
+        for (number, (watch, events)) in watches.into_iter().enumerate() {
+            let _ = events.recv_timeout(Duration::from_millis(3 * (round + number as u64)));
+            dropped(watch);
+        }
+        drop(all_dropped);
+        (theirs, taken) = taker.join().unwrap();
+    }
+    drop(assert_works(&scene.image, theirs, "last"));
+}
+
+/// A drop must not block where the image is closed in the background; the snapshot does not wait for the closing either.
+#[test]
+fn an_image_that_closes_in_the_background_ends_its_watches_there() {
+    let mut scene = Scene::new();
+    let theirs = scene.other();
+    let mut image = scene.space.open("foo").run().unwrap();
+    image.close_in_background(true);
+    let (watch, events, go) = hold(&Arc::new(image));
+    let taken = snapshot(theirs, "one");
+    assert_told(&events, &[Quiesce::Freeze]);
+    dropped(watch);
+    let (theirs, outcome) = taken.join().unwrap();
+    assert_eq!(outcome.unwrap_err().errno(), Some(Errno::ECANCELED));
+    drop(go);
+    assert_ended(&events);
+    drop(assert_works(&scene.image, theirs, "two"));
+}
+
+#[test]
+fn an_image_for_reading_cannot_be_watched_for_snapshots() {
+    let scene = Scene::new();
+    let image = Arc::new(scene.space.open("foo").read_only().run().unwrap());
+    let error = image.watch_quiesce(|_| Ok(())).err().unwrap();
+    assert!(error.to_string().contains("open it for writing"), "{error}");
+}
+
+#[test]
+fn a_quiesce_watch_ends_with_the_image() {
+    let Scene { image, space, .. } = Scene::new();
+    let (watch, events) = listen(&image);
+    drop(image);
+    drop(watch);
+    assert_ended(&events);
+    space.remove("foo").run().expect("nobody has it open any more");
+}
