@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use crate::aio::Op;
+use crate::error::Result;
 use crate::image::Image;
 
 /// A position in an image, for code that wants tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
@@ -150,6 +151,23 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     }
 }
 
+/// How many bytes of a write lie within the image. None are an error, which the check gives.
+fn room(
+    position: u64,
+    len: usize,
+    size: impl FnOnce(u64) -> Result<u64>,
+    check: impl FnOnce() -> Result<()>,
+) -> Result<usize> {
+    let end = position.saturating_add(len as u64);
+    let room = size(end)?.min(end).saturating_sub(position);
+    if room > 0 {
+        return Ok(room as usize);
+    }
+    check()?;
+    // The image was found to be larger than a moment ago: all of it lies within.
+    Ok(len)
+}
+
 impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -201,11 +219,9 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
             return Poll::Ready(Ok(0));
         }
         this.forget_ahead();
-        let end = this.position.saturating_add(data.len() as u64);
-        let room = this.image().size_now(end)?.min(end).saturating_sub(this.position) as usize;
-        if room == 0 {
-            this.image().check_range_now("write", this.position, data.len() as u64)?;
-        }
+        let (position, image) = (this.position, this.image());
+        let check = || image.check_range_now("write", position, data.len() as u64);
+        let room = room(position, data.len(), |end| image.size_now(end), check)?;
         if this.partial.is_empty() {
             // Nobody says in which order two writes to one place end that are in flight at once.
             let chunk = this.position..this.position.saturating_add(this.chunk as u64);
@@ -276,5 +292,23 @@ impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
             }
         }
         Poll::Ready(Ok(this.position))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Object, ObjectKind};
+
+    #[test]
+    fn a_write_has_room_a_part_of_it_or_an_error_but_never_none() {
+        let failed =
+            || Err(Error::invalid("write", Object::new(ObjectKind::Image, "rbd/foo"), "behind the end"));
+        assert_eq!(room(6, 4, |_| Ok(10), failed).unwrap(), 4);
+        assert_eq!(room(8, 4, |_| Ok(10), failed).unwrap(), 2);
+        assert!(room(10, 4, |_| Ok(10), failed).is_err());
+        assert!(room(u64::MAX, 4, |_| Ok(10), failed).is_err());
+        // Another client made it larger, and we learn of it in between: `write_all` would take 0 for the end of all writing.
+        assert_eq!(room(10, 4, |_| Ok(10), || Ok(())).unwrap(), 4);
     }
 }
