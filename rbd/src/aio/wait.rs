@@ -68,17 +68,26 @@ pub(super) fn wait_until<T>(
     outcome.expect("taken once")
 }
 
+/// Foreign code inside of another poll on this thread may have waited here, and with the flag have taken its wake: at the end, be it
+/// a panic, it gets one.
+struct GiveBack<'a>(&'a Parker);
+
+impl Drop for GiveBack<'_> {
+    fn drop(&mut self) {
+        self.0.woken.store(true, Ordering::Relaxed);
+    }
+}
+
 fn park<T>(
     mut future: impl Future<Output = T> + Unpin,
     parker: &Parker,
     waker: &Waker,
     end: Option<Instant>,
 ) -> Option<T> {
+    let _give_back = GiveBack(parker);
     loop {
         parker.woken.store(false, Ordering::Relaxed);
         if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(waker)) {
-            // Foreign code inside of another poll on this thread may have waited here, and with the flag have taken its wake.
-            parker.woken.store(true, Ordering::Relaxed);
             return Some(outcome);
         }
         while !parker.woken.load(Ordering::Acquire) {
@@ -95,6 +104,7 @@ fn park<T>(
 mod tests {
     use std::cell::Cell;
     use std::future::{poll_fn, ready};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
@@ -125,6 +135,25 @@ mod tests {
                 }
                 context.waker().wake_by_ref();
                 wait_for(ready(Ok(()))).unwrap();
+                Poll::Pending
+            });
+            wait_for(outer).unwrap()
+        });
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
+    }
+
+    #[test]
+    fn a_wait_that_panics_inside_of_a_wait_takes_no_wake_either() {
+        let ended = on_a_thread(|| {
+            let mut polls = 0;
+            let outer = poll_fn(move |context| {
+                polls += 1;
+                if polls > 1 {
+                    return Poll::Ready(Ok(polls));
+                }
+                context.waker().wake_by_ref();
+                let inner = poll_fn(|_| -> Poll<Result<()>> { resume_unwind(Box::new("no further")) });
+                assert!(catch_unwind(AssertUnwindSafe(|| wait_for(inner))).is_err());
                 Poll::Pending
             });
             wait_for(outer).unwrap()
