@@ -47,6 +47,12 @@
 //! what failed, on which object, why, and what to do next.
 #![deny(unsafe_code)]
 
+/// Lengths within an image are 64 bits; librbd takes them as `size_t`.
+const _: () = assert!(
+    usize::BITS >= 64,
+    "rbd needs a 64-bit target: elsewhere long ranges would be cut off in silence"
+);
+
 mod aio;
 mod cluster;
 mod errno;
