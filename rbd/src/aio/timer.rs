@@ -19,10 +19,11 @@ pub(super) struct Alarm(Key);
 struct Timer {
     alarms: BTreeMap<Key, Waker>,
     next: u64,
-    running: bool,
+    /// The process whose thread keeps the times: a fork of it has no such thread.
+    keeper: Option<u32>,
 }
 
-static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, running: false });
+static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, keeper: None });
 static EARLIER: Condvar = Condvar::new();
 
 fn timer() -> MutexGuard<'static, Timer> {
@@ -33,9 +34,10 @@ impl Alarm {
     /// Fails where no thread can be started to keep the time.
     pub(super) fn new(at: Instant, waker: Waker) -> io::Result<Alarm> {
         let mut timer = timer();
-        if !timer.running {
+        let process = Some(std::process::id());
+        if timer.keeper != process {
             thread::Builder::new().name("rbd-timer".into()).spawn(run)?;
-            timer.running = true;
+            timer.keeper = process;
         }
         let key = (at, timer.next);
         timer.next += 1;
@@ -112,6 +114,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::raw::fork::in_fork;
 
     struct Ring(Sender<u32>, u32);
 
@@ -138,6 +141,22 @@ mod tests {
         let heard: Vec<u32> = (0..4).map(|_| rings.recv().unwrap()).collect();
         assert_eq!(heard, [0, 1, 2, 3]);
         assert!(now.elapsed() >= Duration::from_millis(90));
+    }
+
+    #[test]
+    fn rings_in_a_fork_as_well() {
+        let (sender, rings) = channel();
+        let set = || Alarm::new(Instant::now(), Waker::from(Arc::new(Ring(sender.clone(), 1)))).unwrap();
+        let _ours = set();
+        assert_eq!(rings.recv(), Ok(1));
+        // Else another test might have locked it, for ever in the child.
+        let mut locked = Some(timer());
+        let rang = in_fork(|| {
+            locked = None;
+            let _theirs = set();
+            rings.recv_timeout(Duration::from_secs(5)) == Ok(1)
+        });
+        assert!(rang);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) mod contain;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod encryption;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fork;
 pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod image_io;
