@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::op::{About, Op};
 use crate::error::{Error, Result};
+use crate::hints::AccessHints;
 use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
@@ -30,6 +31,7 @@ use crate::raw::late::LateResult;
 #[derive(Debug, Clone, Copy)]
 pub struct Aio<'a> {
     image: &'a Image,
+    hints: AccessHints,
 }
 
 impl Image {
@@ -56,28 +58,36 @@ impl Image {
     /// # }
     /// ```
     pub fn aio(&self) -> Aio<'_> {
-        Aio { image: self }
+        Aio { image: self, hints: AccessHints::empty() }
     }
 }
 
 impl Aio<'_> {
+    /// The same, telling the OSDs how the data of these operations is going to be used: a backup, for one, says
+    /// `image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED)` and reads with that.
+    ///
+    /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
+    pub fn hints(self, hints: AccessHints) -> Self {
+        Aio { hints, ..self }
+    }
+
     /// Reads `len` bytes into a new buffer, which is not filled with zeros first.
     ///
-    /// Implements: `rbd_aio_read`.
+    /// Implements: `rbd_aio_read2`.
     #[doc(alias = "rbd_aio_read")]
     #[doc(alias = "rbd_aio_read2")]
     pub fn read(self, offset: u64, len: usize) -> Op<Bytes> {
         let about = self.about("read", offset, len as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_read(offset, len)?))
+        self.submit(about, true, |raw| Ok(raw.aio_read(offset, len, self.hints)?))
     }
 
     /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has room for them nothing is
     /// allocated for the data. When the read fails, the buffer is dropped.
     ///
-    /// Implements: `rbd_aio_read`.
+    /// Implements: `rbd_aio_read2`.
     pub fn read_into(self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
         let about = self.about("read", offset, len as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_read_into(offset, len, buffer)?))
+        self.submit(about, true, |raw| Ok(raw.aio_read_into(offset, len, buffer, self.hints)?))
     }
 
     /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity).
@@ -98,12 +108,12 @@ impl Aio<'_> {
     /// Writes all of the data. It is not copied: the operation keeps it until it ends. With librbd's cache that can be before an
     /// OSD has it, and while none answers: [`flush`](Aio::flush) makes it safe.
     ///
-    /// Implements: `rbd_aio_write`.
+    /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
     #[doc(alias = "rbd_aio_write2")]
     pub fn write(self, offset: u64, data: Bytes) -> Op<()> {
         let about = self.about("write", offset, data.len() as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_write(offset, data)?))
+        self.submit(about, true, |raw| Ok(raw.aio_write(offset, data, self.hints)?))
     }
 
     /// Writes the data of several buffers one behind the other.
@@ -135,7 +145,7 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_write_zeroes")]
     pub fn write_zeroes(self, offset: u64, len: u64) -> Op<()> {
         let about = self.about("write zeroes to", offset, len);
-        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false)?))
+        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false, self.hints)?))
     }
 
     /// Makes a range read as zeros and keeps space allocated for it.
@@ -143,7 +153,7 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(self, offset: u64, len: u64) -> Op<()> {
         let about = self.about("write zeroes to", offset, len);
-        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, true)?))
+        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, true, self.hints)?))
     }
 
     /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
@@ -155,7 +165,7 @@ impl Aio<'_> {
         if let Err(error) = self.image.check_pattern(pattern.len() as u64, len) {
             return Op::ended(Err(error), about);
         }
-        self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern)?))
+        self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern, self.hints)?))
     }
 
     /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
@@ -173,7 +183,7 @@ impl Aio<'_> {
             // librbd 16.2 aborts the process on an empty request.
             return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
         }
-        self.submit(about, true, |raw| Ok(raw.aio_compare_and_write(offset, expected, data)?))
+        self.submit(about, true, |raw| Ok(raw.aio_compare_and_write(offset, expected, data, self.hints)?))
     }
 
     /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in several buffers each;
@@ -202,7 +212,7 @@ impl Aio<'_> {
             return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
         }
         self.submit(about, true, |raw| {
-            raw.aio_compare_and_writev(offset, Gathered::new(expected), Gathered::new(data))
+            raw.aio_compare_and_writev(offset, Gathered::new(expected), Gathered::new(data), self.hints)
         })
     }
 

@@ -14,6 +14,7 @@ use super::iovec::Iovecs;
 use super::late::{LateResult, need};
 use super::op::{Op, Payload};
 use crate::errno::Errno;
+use crate::hints::AccessHints;
 
 /// A read of fewer bytes than were asked for, which happens when the image shrinks at the same time.
 pub(crate) const SHORT: Errno = Errno::ENODATA;
@@ -138,13 +139,13 @@ impl Image {
         unsafe { Op::submit(Some(self.lane()), payload, call) }
     }
 
-    pub(crate) fn aio_read(&self, offset: u64, len: usize) -> RawResult<Op<Bytes>> {
+    pub(crate) fn aio_read(&self, offset: u64, len: usize, hints: AccessHints) -> RawResult<Op<Bytes>> {
         let mut buffer = BytesMut::with_capacity(len);
         let target = buffer.spare_capacity_mut().as_mut_ptr();
         // SAFETY: as for `aio_read_into`.
         unsafe {
             self.submit(ReadBytes(ReadBuffer { buffer, len }), |_, completion| {
-                sys::rbd_aio_read(self.as_ptr(), offset, len, target.cast(), completion)
+                sys::rbd_aio_read2(self.as_ptr(), offset, len, target.cast(), completion, hints.bits() as i32)
             })
         }
     }
@@ -155,6 +156,7 @@ impl Image {
         offset: u64,
         len: usize,
         mut buffer: BytesMut,
+        hints: AccessHints,
     ) -> RawResult<Op<BytesMut>> {
         buffer.reserve(len);
         let target = buffer.spare_capacity_mut().as_mut_ptr();
@@ -162,7 +164,7 @@ impl Image {
         // operation owns that until the completion has run.
         unsafe {
             self.submit(ReadBuffer { buffer, len }, |_, completion| {
-                sys::rbd_aio_read(self.as_ptr(), offset, len, target.cast(), completion)
+                sys::rbd_aio_read2(self.as_ptr(), offset, len, target.cast(), completion, hints.bits() as i32)
             })
         }
     }
@@ -186,13 +188,13 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_write(&self, offset: u64, data: Bytes) -> RawResult<Op<()>> {
+    pub(crate) fn aio_write(&self, offset: u64, data: Bytes, hints: AccessHints) -> RawResult<Op<()>> {
         let (start, len) = (data.as_ptr(), data.len());
         // SAFETY: the operation owns the data, which stays where it is when the Bytes is moved, until the completion has
         // run. Its length is passed, not a capacity.
         unsafe {
             self.submit(Done { buffers: data }, |_, completion| {
-                sys::rbd_aio_write(self.as_ptr(), offset, len, start.cast(), completion)
+                sys::rbd_aio_write2(self.as_ptr(), offset, len, start.cast(), completion, hints.bits() as i32)
             })
         }
     }
@@ -216,22 +218,42 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_write_zeroes(&self, offset: u64, len: usize, thick: bool) -> RawResult<Op<()>> {
+    pub(crate) fn aio_write_zeroes(
+        &self,
+        offset: u64,
+        len: usize,
+        thick: bool,
+        hints: AccessHints,
+    ) -> RawResult<Op<()>> {
         let flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as i32 } else { 0 };
         // SAFETY: no memory but the completion is passed.
         unsafe {
             self.submit(Done { buffers: () }, |_, completion| {
-                sys::rbd_aio_write_zeroes(self.as_ptr(), offset, len, completion, flags, 0)
+                sys::rbd_aio_write_zeroes(self.as_ptr(), offset, len, completion, flags, hints.bits() as i32)
             })
         }
     }
 
-    pub(crate) fn aio_write_same(&self, offset: u64, len: usize, pattern: Bytes) -> RawResult<Op<()>> {
+    pub(crate) fn aio_write_same(
+        &self,
+        offset: u64,
+        len: usize,
+        pattern: Bytes,
+        hints: AccessHints,
+    ) -> RawResult<Op<()>> {
         let (start, unit) = (pattern.as_ptr(), pattern.len());
         // SAFETY: as for `aio_write`.
         unsafe {
             self.submit(Done { buffers: pattern }, |_, completion| {
-                sys::rbd_aio_writesame(self.as_ptr(), offset, len, start.cast(), unit, completion, 0)
+                sys::rbd_aio_writesame(
+                    self.as_ptr(),
+                    offset,
+                    len,
+                    start.cast(),
+                    unit,
+                    completion,
+                    hints.bits() as i32,
+                )
             })
         }
     }
@@ -242,6 +264,7 @@ impl Image {
         offset: u64,
         expected: Bytes,
         data: Bytes,
+        hints: AccessHints,
     ) -> RawResult<Op<Compare>> {
         if expected.len() != data.len() {
             return Err(Errno::EINVAL);
@@ -261,7 +284,7 @@ impl Image {
                     data.as_ptr().cast(),
                     completion,
                     (*payload).differs.get(),
-                    0,
+                    hints.bits() as i32,
                 );
                 code as c_int
             })
@@ -274,6 +297,7 @@ impl Image {
         offset: u64,
         expected: Gathered,
         data: Gathered,
+        hints: AccessHints,
     ) -> LateResult<Op<Compare>> {
         let compare_and_writev = need(&sys::late::rbd_aio_compare_and_writev)?;
         let stripe_unit = self.stripe_unit()?;
@@ -293,7 +317,7 @@ impl Image {
                     data_count,
                     completion,
                     differs,
-                    0,
+                    hints.bits() as i32,
                 );
                 code as c_int
             })

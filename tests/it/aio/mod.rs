@@ -4,6 +4,7 @@ mod close;
 mod deadline;
 mod drops;
 pub(crate) mod events;
+mod hints;
 mod io;
 mod open;
 mod stream;

@@ -117,10 +117,6 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         why: "frees a single spec, which no function of the header gives; lists are freed by `rbd_image_spec_list_cleanup`",
     },
     LeftOut {
-        symbols: &["rbd_aio_read2", "rbd_aio_write2"],
-        why: "adds hints for the OSDs' caches, which blocking I/O takes (`Image::read_at_hinted`) and asynchronous does not yet",
-    },
-    LeftOut {
         symbols: &["rbd_aio_write_with_crc32c"],
         why: "spares librbd a checksum that the caller must have at hand, of exactly these bytes; to be added when a program has",
     },
