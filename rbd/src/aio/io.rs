@@ -132,6 +132,9 @@ impl Aio<'_> {
 
     /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
     ///
+    /// The range is not split: librbd makes a request to an OSD of each of its objects, and sends them all at once; that is 262,144
+    /// for 1 TiB in objects of 4 MiB. Discard such ranges piece by piece, a GiB at a time, as [`Image::discard`] does.
+    ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
     pub fn discard(self, offset: u64, len: u64) -> Op<()> {
@@ -139,7 +142,7 @@ impl Aio<'_> {
         self.submit(about, false, |raw| Ok(raw.aio_discard(offset, len)?))
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible.
+    /// Makes a range read as zeros; objects are given back where that is possible. As of [`discard`](Aio::discard) with long ranges.
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
@@ -148,7 +151,7 @@ impl Aio<'_> {
         self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false, self.hints)?))
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it.
+    /// Makes a range read as zeros and keeps space allocated for it. As of [`discard`](Aio::discard) with long ranges.
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(self, offset: u64, len: u64) -> Op<()> {

@@ -59,7 +59,8 @@ impl Queue {
         }
     }
 
-    /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
+    /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is not split: see
+    /// [`Aio::discard`](crate::Aio::discard).
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -67,7 +68,8 @@ impl Queue {
         self.submit(Request::Discard, token, (offset, len), Buffer::None)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible.
+    /// Makes a range read as zeros; objects are given back where that is possible. A long range is not split: see
+    /// [`Aio::discard`](crate::Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
