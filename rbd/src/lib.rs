@@ -28,6 +28,9 @@
 //! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository
 //! has both.
 //!
+//! Futures are woken on the connection's threads, of which there are two as a rule, for all its images: executors pass the task on
+//! to threads of their own. Whoever polls inside the wake must not block there (see [`Op`]).
+//!
 //! Ceph cannot cancel an operation: dropping its future, or giving up on it at a [`Deadline`], leaves it to itself, and a write
 //! may still take effect. The feature `unblock` awaits whatever only blocks. Connecting is such a call, and so is dropping the
 //! last clone of a [`Cluster`], which ends the connection.

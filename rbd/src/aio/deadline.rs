@@ -18,7 +18,8 @@ use crate::error::Result;
 /// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
 /// are freed when it ends; that is all a stuck operation costs. Closing the image still waits for it, so do that in the
 /// background, as images do that were opened by `await`. One thread of this crate's, started at the first use, keeps
-/// the times of all that are awaited; an executor that polls inside the wake must not block on it.
+/// the times of all that are awaited; an executor that polls inside the wake must not block on it, no more than on librbd's threads:
+/// see [`Op`](super::Op).
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Deadline<F> {

@@ -24,8 +24,9 @@ use crate::raw::late::{Failure, library_of};
 /// **Dropping it does not cancel the operation**, since Ceph cannot. It goes on without its future: a write takes effect or
 /// does not, and the buffers are freed when it ends.
 ///
-/// The future is woken on a thread of librbd's. An executor that polls right there, inside the wake, must not block in it:
-/// all completions of the image wait for that.
+/// The future is woken on a thread of librbd's. An executor that polls right there, inside the wake, must not block in it: all
+/// completions of the image wait for that. The connection has few such threads for all its images, `librados_thread_count`, 2
+/// unless configured: with as many wakes that block, nothing of the whole connection ends any more.
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Op<T: 'static> {
