@@ -279,7 +279,8 @@ impl Aio<'_> {
 
     fn check(self, about: &About, data: bool) -> Result<()> {
         if self.image.raw().is_queued() {
-            let why = "this image's completions go to a Queue: submit there, or open the image a second time";
+            let why = "this image's completions go to a Queue: submit there, or open the image a second time for reading; two that \
+                       write take the exclusive lock from each other";
             return Err(self.image.refuse(about.operation, why));
         }
         let Some((offset, len)) = about.range else { return Ok(()) };

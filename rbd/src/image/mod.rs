@@ -57,6 +57,10 @@ pub use watch::UpdateWatch;
 /// It keeps its pool and cluster connected. [`close`](Image::close) tells how closing went; dropping it closes too, after
 /// all I/O in flight, and blocks for that, unless it was opened [asynchronously](OpenImage::start) or is told to
 /// [close in the background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
+///
+/// **One that writes is enough**, shared by all threads of a process. Where the image has the feature `exclusive-lock`, as is usual,
+/// each opened image is a client of its own, in the same process too: of two that write, each takes the lock from the other, again
+/// and again, and every write waits for that. Any number may be open [for reading](OpenImage::read_only).
 pub struct Image {
     /// Dropped before the raw image, which keeps the connection for as long as its closing takes.
     ioctx: IoCtx,
