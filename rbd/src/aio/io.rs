@@ -21,10 +21,10 @@ use crate::raw::late::LateResult;
 /// image that is open read-only, comes at the end of the operation. Both come out of the future. Offsets and lengths are in
 /// bytes.
 ///
-/// After another client has changed the image, ranges are judged by the old size until an operation that was submitted after
-/// the change has ended. The exception to returning at once: a range beyond the old size makes the call wait until librbd has
-/// read the new one; in a wake on a thread of librbd's, which must not wait, it fails with `EDEADLK`. An image that is open
-/// read-only keeps the size it had when it was opened.
+/// After another client has changed the image, ranges are judged by the old size until a moment after the end of an operation
+/// that was submitted after the change. The exception to returning at once: a range beyond the old size makes the call wait
+/// until librbd has read the new one; in a wake on a thread of librbd's, which must not wait, it fails with `EDEADLK` until that
+/// was read in the background. An image that is open read-only keeps the size it had when it was opened.
 ///
 /// An operation costs one allocation of ours, to hold what is shared with librbd, besides the buffer of [`read`](Aio::read).
 /// Data is not copied on our side of librbd.

@@ -153,11 +153,7 @@ impl Future for Opening {
                     let outcome = ready!(op.poll(context));
                     let parts = parts.take().expect("polled after it was ready");
                     let errno = match outcome {
-                        Ok(raw) => {
-                            let image = parts.image(raw);
-                            image.learn_size();
-                            return Poll::Ready(Ok(image));
-                        }
+                        Ok(raw) => return Poll::Ready(Ok(parts.image(raw))),
                         Err(errno) => errno,
                     };
                     let error = about.error(errno);

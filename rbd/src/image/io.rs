@@ -215,13 +215,6 @@ impl Image {
         self.raw.size().map_err(|errno| Error::new("read the size of", self.object(), errno))
     }
 
-    /// Asks for the size while librbd knows it, just after the opening. Later it may have to look, and no submission waits for
-    /// that: see [`check_range_now`](Self::check_range_now).
-    pub(crate) fn learn_size(&self) {
-        // Without it the first submission asks.
-        let _ = self.raw.size_for(0);
-    }
-
     /// A size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
     pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
         self.raw.size_for(end).map_err(|errno| {
@@ -229,7 +222,7 @@ impl Image {
             match errno {
                 Errno::EDEADLK => error.with_detail(
                     "another client has changed it, and a callback or wake on a thread of librbd's cannot wait for the news: \
-                     submit it on another thread, or after another operation has ended",
+                     submit it on another thread, or a moment later",
                 ),
                 _ => error,
             }

@@ -119,9 +119,7 @@ impl<'a> OpenImage<'a> {
             parts.ioctx.explain_missing("open an image in", name, error)
         })?;
         let image = parts.image(raw);
-        let image = if let Some(id) = id { image.turn_to(id)? } else { image };
-        image.learn_size();
-        Ok(image)
+        if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
     }
 
     /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's id: librbd opens by name.

@@ -13,14 +13,17 @@ use super::image::{By, Image};
 use super::ioctx::IoCtx;
 use super::lane::Lane;
 use super::op::{Op, Payload};
-use super::thread::{Pending, outside_callback, reap};
+use super::thread::{Pending, in_callback, outside_callback, reap};
 use super::watch::Watch;
+use crate::errno::Errno;
 
 /// An image that is being opened. If nobody takes it, it is closed again.
 #[derive(Debug)]
 pub(crate) struct Opening {
     ioctx: Arc<IoCtx>,
     handle: UnsafeCell<sys::rbd_image_t>,
+    /// The image, once it has ended.
+    image: Option<RawResult<Image>>,
     /// Until the image is taken, or its closing has begun, which is pending itself.
     _pending: Pending,
 }
@@ -31,9 +34,23 @@ unsafe impl Send for Opening {}
 impl Payload for Opening {
     type Output = Image;
 
-    fn finish(self, result: isize) -> RawResult<Image> {
+    /// librbd may have to read the header again before it tells the size.
+    const ENDS_APART: bool = true;
+
+    fn ended(&mut self) {
+        self.image = self.take().map(|mut image| {
+            // There is no thread for it.
+            if in_callback() {
+                return Err(Errno::EAGAIN);
+            }
+            image.learn_size()?;
+            Ok(image)
+        });
+    }
+
+    fn finish(mut self, result: isize) -> RawResult<Image> {
         check_len(result)?;
-        self.take().ok_or(crate::errno::Errno::EIO)
+        self.image.take().unwrap_or(Err(Errno::EIO))
     }
 }
 
@@ -51,7 +68,7 @@ impl Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        // Closed in the background, as `take` says: this may be a thread of librbd's.
+        // Closed in the background, as `take` says, and so is the one that nobody took: this may be a thread of librbd's.
         drop(self.take());
     }
 }
@@ -73,7 +90,8 @@ impl Image {
         };
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         let pool = ioctx.as_ptr();
-        let opening = Opening { ioctx, handle: UnsafeCell::new(ptr::null_mut()), _pending: Pending::new() };
+        let handle = UnsafeCell::new(ptr::null_mut());
+        let opening = Opening { ioctx, handle, image: None, _pending: Pending::new() };
         // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd copies the strings.
         unsafe {
             Op::submit(None, opening, |opening, completion| {
@@ -154,7 +172,7 @@ impl Handle {
 }
 
 /// A handle or completion on its way to another thread.
-struct Address(*mut std::ffi::c_void);
+pub(super) struct Address(pub(super) *mut std::ffi::c_void);
 
 // SAFETY: librbd's handles and completions may be used from any thread.
 unsafe impl Send for Address {}

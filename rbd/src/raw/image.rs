@@ -2,19 +2,19 @@
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use librbd_sys as sys;
 
 use super::RawResult;
-use super::aio_open::Handle;
+use super::aio_open::{Address, Handle};
 use super::call::{array_string, check, copy_string, grow, grow_string};
 use super::ioctx::IoCtx;
 use super::known_size::Judge;
 use super::lane::Lane;
 use super::op::Op;
 use super::progress::with_progress;
-use super::thread::{in_callback, is_shared};
+use super::thread::{in_callback, is_shared, try_apart};
 use super::watch::Watch;
 use crate::errno::Errno;
 use crate::holder::Watcher;
@@ -29,8 +29,8 @@ pub(crate) struct Image {
     ioctx: Option<Arc<IoCtx>>,
     /// The asynchronous operations in flight. They point to it; it is freed after they have left.
     lane: Arc<Lane>,
-    /// Tells the lane of changes of the header, from the first asynchronous operation on. `None` where librbd refused.
-    header_watch: OnceLock<Option<Watch>>,
+    /// Tells the lane of changes of the header. `None` until the size was learnt.
+    header_watch: Option<Watch>,
     /// Dropping it does not wait for the closing.
     background: bool,
     /// Its completions go to a queue, so no others may be submitted.
@@ -84,14 +84,7 @@ impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
         let lane = Arc::new(Lane::new());
-        Image {
-            handle,
-            ioctx: Some(ioctx),
-            lane,
-            header_watch: OnceLock::new(),
-            background: false,
-            queued: false,
-        }
+        Image { handle, ioctx: Some(ioctx), lane, header_watch: None, background: false, queued: false }
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
@@ -126,7 +119,7 @@ impl Image {
     /// Leaves an empty shell behind, whose drop does nothing.
     fn take(&mut self) -> Option<Handle> {
         let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
-        let watch = self.header_watch.take().flatten();
+        let watch = self.header_watch.take();
         let ioctx = self.ioctx.take()?;
         (!handle.is_null()).then(|| Handle::new(handle, ioctx, Arc::clone(&self.lane), watch))
     }
@@ -158,7 +151,9 @@ impl Image {
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the pool handle is valid, strings and out pointer live through the call.
         check(unsafe { call(ioctx.as_ptr(), name.as_ptr(), &raw mut handle, snapshot) })?;
-        Ok(Image::new(handle, ioctx))
+        let mut image = Image::new(handle, ioctx);
+        image.learn_size()?;
+        Ok(image)
     }
 
     fn number(
@@ -175,35 +170,64 @@ impl Image {
         self.number(sys::rbd_get_size)
     }
 
-    /// A size by which a range with this end can be judged, without waiting as a rule: see [`super::known_size`].
+    /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the answer from here on.
+    pub(super) fn learn_size(&mut self) -> RawResult<()> {
+        let lane = Arc::clone(&self.lane);
+        // First, so that no change comes in between.
+        self.header_watch = Some(self.watch_updates(move || lane.size().changed())?);
+        self.ask_size().map(drop)
+    }
+
+    /// A size by which a range with this end can be judged. Only an end beyond the size that is known of waits, where a newer one
+    /// may be had: see [`super::known_size`].
     pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
-        let lane = &self.lane;
-        let watch = || {
-            let lane = Arc::clone(lane);
-            self.watch_updates(move || lane.size().changed()).ok()
-        };
-        let watched = self.header_watch.get_or_init(watch).is_some();
-        match lane.size().for_end(end) {
-            Judge::By(size) if watched => Ok(size),
+        match self.lane.size().for_end(end) {
+            Judge::By(size) => Ok(size),
+            Judge::ByOld(size) => {
+                self.ask_size_apart();
+                Ok(size)
+            }
             // librbd would read the header with the threads that call back here.
-            Judge::ByWaiting if watched && in_callback() => Err(Errno::EDEADLK),
-            _ => self.ask_size(),
+            Judge::ByWaiting if in_callback() => {
+                self.ask_size_apart();
+                Err(Errno::EDEADLK)
+            }
+            Judge::ByWaiting => self.ask_size(),
         }
     }
 
     /// A call of ours may have changed the size: what is known of it is asked for anew.
     pub(super) fn size_changed(&self) {
-        if self.header_watch.get().is_some() {
-            // Without an answer the news of the change is on its way.
-            let _ = self.ask_size();
-        }
+        // An answer that is under way may be that of before.
+        self.lane.size().changed();
+        // Without an answer it is asked for later.
+        let _ = self.ask_size();
     }
 
     fn ask_size(&self) -> RawResult<u64> {
-        let changes = self.lane.size().changes();
-        let size = self.size()?;
-        self.lane.size().learn(size, changes);
-        Ok(size)
+        // SAFETY: the image is open.
+        unsafe { ask_size(self.handle, &self.lane) }
+    }
+
+    /// Has the size asked for in the background. Without a thread for that the next one tries again.
+    fn ask_size_apart(&self) {
+        if !self.lane.begin_asking() {
+            return;
+        }
+        let (handle, lane) = (Address(self.handle), Arc::clone(&self.lane));
+        let begun = try_apart(move || {
+            let handle = handle;
+            // SAFETY: the image is open until the lane hears of the end.
+            unsafe {
+                // Without an answer the next one tries again, too.
+                let _ = ask_size(handle.0, &lane);
+                Lane::end_asking(&raw const *lane);
+            }
+        });
+        if !begun {
+            // SAFETY: begun above, and the image has its lane.
+            unsafe { Lane::end_asking(&raw const *self.lane) };
+        }
     }
 
     pub(crate) fn features(&self) -> RawResult<u64> {
@@ -332,4 +356,17 @@ impl Image {
         unsafe { sys::rbd_watchers_list_cleanup(raw.as_mut_ptr(), raw.len()) };
         Ok(watchers)
     }
+}
+
+/// Asks for the size, and keeps it with the lane, which is that of the image.
+///
+/// # Safety
+/// The image must be open.
+unsafe fn ask_size(image: sys::rbd_image_t, lane: &Lane) -> RawResult<u64> {
+    let changes = lane.size().changes();
+    let mut size = 0;
+    // SAFETY: the image is open, the out pointer lives through the call.
+    check(unsafe { sys::rbd_get_size(image, &raw mut size) })?;
+    lane.size().learn(size, changes);
+    Ok(size)
 }

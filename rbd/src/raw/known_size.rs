@@ -1,8 +1,10 @@
 //! The size of an image, as far as it can be told without waiting for the cluster.
 //!
 //! When anybody changes an image's header, librbd reads it again before the next thing it does. For `rbd_get_size` the caller
-//! waits for that; for an asynchronous operation librbd does it by itself. So after a change the size is asked for only once
-//! an operation that was submitted later has ended; until then ranges are checked against the size before the change.
+//! waits for that, and cannot know beforehand whether it will; for an asynchronous operation librbd does it by itself. So
+//! whoever submits one never asks for the size. It is first known when the image is opened. After a change a thread in the
+//! background asks for it, once an operation that was submitted later has ended, since that makes librbd read the header in
+//! any case; until there is an answer ranges are checked against the size before the change.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,9 +25,9 @@ pub(crate) struct KnownSize {
 pub(crate) enum Judge {
     /// By this size.
     By(u64),
-    /// By what librbd says, which it knows, unless the header was changed in this very moment.
-    ByAsking,
-    /// By what librbd says once it has read the header.
+    /// By this size, but librbd knows a newer one by now: somebody is to ask for it.
+    ByOld(u64),
+    /// By what librbd says once it has read the header: it may have grown by enough.
     ByWaiting,
 }
 
@@ -62,16 +64,17 @@ impl KnownSize {
     /// How a range with this end can be judged.
     pub(crate) fn for_end(&self, end: u64) -> Judge {
         let Some((size, learnt)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner) else {
-            return Judge::ByAsking;
+            return Judge::ByWaiting;
         };
         let changes = self.changes();
-        let stale = learnt < changes;
-        let asking_waits = self.read.load(Ordering::Acquire) < changes;
-        match (stale, asking_waits) {
-            (false, _) => Judge::By(size),
-            (true, true) if end <= size => Judge::By(size),
-            (true, true) => Judge::ByWaiting,
-            (true, false) => Judge::ByAsking,
+        if learnt >= changes {
+            return Judge::By(size);
+        }
+        let read = self.read.load(Ordering::Acquire) >= changes;
+        match (end <= size, read) {
+            (true, false) => Judge::By(size),
+            (true, true) => Judge::ByOld(size),
+            (false, _) => Judge::ByWaiting,
         }
     }
 }
@@ -83,7 +86,7 @@ mod tests {
     #[test]
     fn a_changed_size_is_asked_for_after_an_operation_has_ended() {
         let known = KnownSize::new();
-        assert_eq!(known.for_end(0), Judge::ByAsking);
+        assert_eq!(known.for_end(0), Judge::ByWaiting);
         known.learn(100, known.changes());
         assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100); 2], "exact");
         let before = known.changes();
@@ -92,7 +95,7 @@ mod tests {
         assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100), Judge::ByWaiting]);
         let after = known.changes();
         known.was_read(after);
-        assert_eq!(known.for_end(50), Judge::ByAsking, "librbd knows by now");
+        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::ByOld(100), Judge::ByWaiting]);
         known.learn(50, after);
         known.learn(100, before);
         assert_eq!(known.for_end(80), Judge::By(50), "an answer that comes late is older");

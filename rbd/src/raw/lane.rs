@@ -8,8 +8,12 @@ use super::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 type Closer = Box<dyn FnOnce() + Send>;
 
-/// The state: twice the operations in flight, and this once the image is to be closed.
+/// The state: this once the image is to be closed,
 const CLOSING: usize = 1;
+/// this while somebody asks for its size in the background,
+const ASKING: usize = 2;
+/// and this for each operation in flight.
+const ONE: usize = 4;
 
 pub(crate) struct Lane {
     state: AtomicUsize,
@@ -38,13 +42,28 @@ impl Lane {
         &self.size
     }
 
+    /// Whether no operations are in flight.
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.load(Ordering::Acquire) == 0
+        self.state.load(Ordering::Acquire) < ONE
     }
 
     /// An operation begins. Not after [`close`](Lane::close).
     pub(crate) fn enter(&self) {
-        self.state.fetch_add(2, Ordering::Relaxed);
+        self.state.fetch_add(ONE, Ordering::Relaxed);
+    }
+
+    /// Somebody is about to ask for the size, unless somebody else does already. Not after [`close`](Lane::close).
+    pub(crate) fn begin_asking(&self) -> bool {
+        self.state.fetch_or(ASKING, Ordering::Relaxed) & ASKING == 0
+    }
+
+    /// They have asked.
+    ///
+    /// # Safety
+    /// `this` must be valid, and asking have begun; afterwards it may not be valid any more.
+    pub(crate) unsafe fn end_asking(this: *const Lane) {
+        // SAFETY: the caller's promise.
+        unsafe { Lane::sub(this, ASKING) };
     }
 
     /// An operation ends. The last one runs what `close` left.
@@ -52,8 +71,15 @@ impl Lane {
     /// # Safety
     /// `this` must be valid and entered; afterwards it may not be valid any more.
     pub(crate) unsafe fn leave(this: *const Lane) {
+        // SAFETY: the caller's promise.
+        unsafe { Lane::sub(this, ONE) };
+    }
+
+    /// # Safety
+    /// `this` must be valid, and its state have `what` in it from us; afterwards it may not be valid any more.
+    unsafe fn sub(this: *const Lane, what: usize) {
         // SAFETY: valid, by the contract.
-        if unsafe { (*this).state.fetch_sub(2, Ordering::AcqRel) } == 2 | CLOSING {
+        if unsafe { (*this).state.fetch_sub(what, Ordering::AcqRel) } == what | CLOSING {
             // SAFETY: as the last, we have taken over the lane from the one that set CLOSING.
             unsafe { Lane::finish(this) };
         }
@@ -90,6 +116,28 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    #[test]
+    fn closing_waits_for_whoever_asks() {
+        let lane = Lane::new();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&runs);
+        assert!(lane.begin_asking() && !lane.begin_asking());
+        assert!(lane.is_empty(), "that is no operation");
+        // SAFETY: begun above; the lane outlives all of it.
+        unsafe {
+            Lane::end_asking(&raw const lane);
+            assert!(lane.begin_asking());
+            lane.enter();
+            Lane::close(&raw const lane, move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            Lane::leave(&raw const lane);
+            assert_eq!(runs.load(Ordering::Relaxed), 0);
+            Lane::end_asking(&raw const lane);
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn closing_waits_for_the_last() {
@@ -134,6 +182,33 @@ mod tests {
                     thread::spawn(move || unsafe { Lane::leave(&raw const *lane) })
                 })
                 .collect();
+            let count = Arc::clone(&runs);
+            // SAFETY: the Arc keeps it valid; nobody enters.
+            unsafe {
+                Lane::close(&raw const *lane, move || {
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            for leaver in leavers {
+                leaver.join().unwrap();
+            }
+            assert_eq!(runs.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn the_last_of_one_and_who_asks_and_closing_at_once() {
+        loom::model(|| {
+            let lane = Arc::new(Lane::new());
+            let runs = Arc::new(AtomicUsize::new(0));
+            lane.enter();
+            assert!(lane.begin_asking());
+            let ends: [unsafe fn(*const Lane); 2] = [Lane::leave, Lane::end_asking];
+            let leavers = ends.map(|end| {
+                let lane = Arc::clone(&lane);
+                // SAFETY: entered, and asking begun, above; the Arc keeps it valid.
+                thread::spawn(move || unsafe { end(&raw const *lane) })
+            });
             let count = Arc::clone(&runs);
             // SAFETY: the Arc keeps it valid; nobody enters.
             unsafe {

@@ -12,7 +12,7 @@ use super::call::check;
 use super::contain::contain;
 use super::lane::Lane;
 use super::slot::{Left, Slot};
-use super::thread::CallbackMark;
+use super::thread::{CallbackMark, try_apart};
 
 /// What an operation owns until librbd is done with it: buffers, and where results are written to.
 pub(crate) trait Payload: Send + 'static {
@@ -21,7 +21,11 @@ pub(crate) trait Payload: Send + 'static {
     /// Whether librbd reads a changed header before it does this.
     const READS_HEADER: bool = true;
 
-    /// Runs when the operation has ended, on the thread of the completion, before the future hears of it.
+    /// Whether [`ended`](Payload::ended) may wait for the cluster.
+    const ENDS_APART: bool = false;
+
+    /// Runs when the operation has ended, before the future hears of it: on the thread of the completion, or one of its own if
+    /// it may wait and the operation has ended well. Where no such thread can be had, it must not wait.
     fn ended(&mut self) {}
 
     /// What librbd's result and the buffers amount to.
@@ -272,6 +276,29 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
             Lane::leave(lane);
         }
     }
+    let share = Share(node);
+    let tell = move || {
+        let share = share;
+        // SAFETY: the completion's share is passed on.
+        unsafe { tell(share.0, result) };
+    };
+    if !(P::ENDS_APART && result >= 0 && try_apart(tell)) {
+        // SAFETY: the completion's share is passed on, once.
+        unsafe { self::tell(node, result) };
+    }
+}
+
+/// The completion's share of a node, on its way to another thread.
+struct Share<P>(*mut Node<P>);
+
+// SAFETY: payloads are Send, and the slot is Sync.
+unsafe impl<P: Payload> Send for Share<P> {}
+
+/// Tells the future of the end.
+///
+/// # Safety
+/// The caller has the completion's share of the node, and gives it up.
+unsafe fn tell<P: Payload>(node: *mut Node<P>, result: isize) {
     // SAFETY: the node is alive, and the payload is the completion's until the slot is complete.
     unsafe { (*(*node).payload.get()).ended() };
     // SAFETY: the node is alive, and this runs once.

@@ -232,9 +232,51 @@ fn not_every_operation_reads_the_header() {
     // SAFETY: the calls end the completion once, and use no payload; the lane outlives them.
     unsafe {
         drop(Op::submit_to::<Blind, Stub>(Some(&lane), Blind, |_, completion| ends(completion)).unwrap());
-        assert_eq!(lane.size().for_end(200), Judge::ByWaiting);
+        assert_eq!(lane.size().for_end(100), Judge::By(100));
         let seeing = Owner(Arc::new(()));
         drop(Op::submit_to::<Owner, Stub>(Some(&lane), seeing, |_, completion| ends(completion)).unwrap());
     }
-    assert_eq!(lane.size().for_end(200), Judge::ByAsking);
+    assert_eq!(lane.size().for_end(100), Judge::ByOld(100));
+}
+
+/// What may wait for the cluster does so on no thread of the library's; a failure has nothing to wait for.
+#[test]
+fn an_end_that_may_wait_has_a_thread_of_its_own() {
+    struct Waits(Option<bool>);
+    impl Payload for Waits {
+        type Output = Option<bool>;
+        const ENDS_APART: bool = true;
+
+        fn ended(&mut self) {
+            self.0 = Some(in_callback());
+        }
+
+        fn finish(self, _: isize) -> RawResult<Option<bool>> {
+            Ok(self.0)
+        }
+    }
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    for (result, here) in [(0, false), (-libc::EIO as isize, true)] {
+        // SAFETY: the call ends the completion once, and does not use the payload.
+        let op = unsafe {
+            Op::submit_to::<Waits, Stub>(None, Waits(None), |_, completion| {
+                end(completion, result);
+                0
+            })
+        };
+        let mut op = op.unwrap();
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let ended = loop {
+            match op.poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(ended) => break ended.unwrap(),
+                Poll::Pending => std::thread::park(),
+            }
+        };
+        assert_eq!((ended, unreleased(0)), (Some(here), 0));
+    }
 }

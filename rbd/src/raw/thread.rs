@@ -115,17 +115,23 @@ pub(crate) fn reap(work: impl FnOnce() + Send + 'static) {
             Err(refused) => job = refused.0,
         }
     }
-    *reaper = start("rbd-reaper", job);
+    // Where no thread is to be had, leaking the handle is all that is left: closing it here would hang.
+    *reaper = start("rbd-reaper", job).map_err(|job| std::mem::forget(job.work)).ok();
 }
 
 /// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has to wait for it.
 pub(crate) fn apart(work: impl FnOnce() + Send + 'static) {
-    // The thread ends after the job, when there is no sender any more.
-    start("rbd-drain", Job::new(work));
+    // The thread ends after the job, when there is no sender any more. For the leak see `reap`.
+    let _ = start("rbd-drain", Job::new(work)).map_err(|job| std::mem::forget(job.work));
 }
 
-/// A thread with a first job, and a way to more.
-fn start(name: &str, job: Job) -> Option<Sender<Job>> {
+/// Runs `work` as [`apart`] does, or tells that there is no thread for it.
+pub(crate) fn try_apart(work: impl FnOnce() + Send + 'static) -> bool {
+    start("rbd-apart", Job::new(work)).is_ok()
+}
+
+/// A thread with a first job, and a way to more. The job comes back where no thread is to be had.
+fn start(name: &str, job: Job) -> Result<Sender<Job>, Job> {
     let (sender, receiver) = channel::<Job>();
     let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
         OURS.with(|ours| ours.set(true));
@@ -135,12 +141,10 @@ fn start(name: &str, job: Job) -> Option<Sender<Job>> {
         }
     });
     if spawned.is_err() {
-        // No thread is to be had. Leaking the handle is all that is left: closing it here would hang.
-        std::mem::forget(job.work);
-        return None;
+        return Err(job);
     }
     let _ = sender.send(job);
-    Some(sender)
+    Ok(sender)
 }
 
 #[cfg(test)]

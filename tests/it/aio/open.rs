@@ -1,10 +1,14 @@
 //! Opening without blocking, and giving up on it.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rbd::{ErrorKind, ObjectKind};
 
+use super::wakers::once;
 use super::{Freezer, eventually, within};
 use crate::support::{Space, unique};
 
@@ -90,6 +94,39 @@ fn no_poll_sleeps_while_a_failure_is_looked_into() {
     });
     // The fewest of several rounds: a lock that somebody else has now and then is not what is looked for.
     assert_eq!(fewest.min(), Some(0));
+}
+
+/// A change of the header makes librbd read it again before it tells the size: whoever takes the image must not wait for that,
+/// nor whoever uses it.
+#[test]
+fn an_opening_that_has_ended_gives_the_image_at_once() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let (name, pool) = (image.name().unwrap(), freezer.connect().ioctx("rbd").unwrap());
+    image.write_all_at(&[7; 4096], 0).unwrap();
+    image.flush().unwrap();
+    let mut opening = pool.open(&name).start();
+    let (sender, woken) = channel();
+    let waker = once(move || sender.send(()).unwrap());
+    assert!(Pin::new(&mut opening).poll(&mut Context::from_waker(&waker)).is_pending());
+    woken.recv_timeout(LIMIT).unwrap();
+    image.create_snapshot("changed").run().unwrap();
+    let frozen = freezer.freeze();
+    // So that a poll that waits fails the test instead of hanging it.
+    let (sender, polled) = channel();
+    std::thread::spawn(move || {
+        let polled = Pin::new(&mut opening).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(opened) = polled else { panic!("it has woken somebody") };
+        let opened = opened.unwrap();
+        let read = opened.aio().read(0, 4096);
+        sender.send((opened, read)).unwrap();
+    });
+    let taken = polled.recv_timeout(Duration::from_secs(10));
+    drop(frozen);
+    let (opened, read) = taken.expect("nothing waits");
+    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [7; 4096][..]);
+    within(LIMIT, || opened.start_close().wait()).unwrap();
+    within(LIMIT, || image.close()).unwrap();
 }
 
 /// In another binding this hangs the process for ever.

@@ -29,7 +29,7 @@ impl Wake for Once {
     }
 }
 
-fn once(run: impl FnOnce() + Send + 'static) -> Waker {
+pub(super) fn once(run: impl FnOnce() + Send + 'static) -> Waker {
     Waker::from(Arc::new(Once(Mutex::new(Some(Box::new(run))))))
 }
 
