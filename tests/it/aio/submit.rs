@@ -1,11 +1,11 @@
 //! Submitting takes no time, whatever state the image and the cluster are in.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{ErrorKind, Image, OpenImage, Queue};
+use rbd::{Compare, ErrorKind, Image, OpenImage, Queue};
 
 use super::wakers::InPlace;
 use super::{Freezer, eventually, within};
@@ -34,30 +34,119 @@ fn reopened(image: Image, open: fn(OpenImage<'_>) -> Image) -> Image {
 fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     let image = freezer.image();
     let (name, pool) = (image.name().unwrap(), image.ioctx().clone());
-    image.write_all_at(&[1; 4096], 0).unwrap();
+    image.write_all_at(&[1; BLOCKS * 4096], 0).unwrap();
     let (image, queued) = (prepare(image), pool.open(&name).run().unwrap());
-    let mut queue = Queue::new(queued, 1).unwrap();
+    let mut queue = Queue::new(queued, 16).unwrap();
     let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
     other.create_snapshot("changed").run().unwrap();
     let frozen = freezer.freeze();
     // So that a submission that waits fails the test instead of hanging it.
     let (sender, submitted) = channel();
     let submitter = std::thread::spawn(move || {
-        let start = Instant::now();
-        let ops = (image.aio().read(0, 4096), image.aio().write(4096, Bytes::from(vec![2; 4096])));
-        queue.read(0, 0, 4096, BytesMut::new()).unwrap();
-        sender.send(start.elapsed()).unwrap();
-        (image, ops, queue)
+        let submit = |what: &'static str, submit: &mut dyn FnMut()| {
+            let start = Instant::now();
+            submit();
+            sender.send((what, start.elapsed())).unwrap();
+        };
+        let ended = of_each_kind(&image, &submit);
+        queue_each_kind(&mut queue, &submit);
+        (image, ended, queue)
     });
-    let took = submitted.recv_timeout(Duration::from_secs(10));
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut took = Vec::new();
+    let held_up = loop {
+        match submitted.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(one) => took.push(one),
+            Err(error) => break error == RecvTimeoutError::Timeout,
+        }
+    };
     drop(frozen);
-    let (image, (read, write), queue) = within(LIMIT, || submitter.join().unwrap());
-    assert!(took.is_ok_and(|took| took < Duration::from_secs(2)), "{took:?}");
-    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [1; 4096][..]);
-    within(LIMIT, || write.wait()).unwrap();
-    image.close().unwrap();
+    let (image, ended, mut queue) = within(LIMIT, || submitter.join().unwrap());
+    assert!(!held_up, "after {took:?}");
+    assert!(took.iter().all(|(_, took)| *took < Duration::from_secs(2)), "{took:?}");
+    within(LIMIT, move || ended.into_iter().for_each(|ended| ended()));
+    let image = within(LIMIT, move || {
+        let mut end = [9; BLOCKS * 4096];
+        image.read_exact_at(&mut end, 0).unwrap();
+        let firsts: Vec<u8> = end.chunks(4096).map(|block| block[511]).collect();
+        // So little is not given back.
+        assert_eq!(firsts, [1, 2, 3, 4, 1, 0, 0, 5]);
+        image
+    });
+    let mut ends = 0;
+    while queue.in_flight() > 0 {
+        assert!(queue.wait(Some(LIMIT)).unwrap());
+        while let Some(end) = queue.reap() {
+            end.result.unwrap();
+            ends += 1;
+        }
+    }
+    assert_eq!(ends, 9);
+    within(LIMIT, || image.close()).unwrap();
     other.close().unwrap();
     within(LIMIT, || queue.close()).unwrap();
+}
+
+/// As many as [`of_each_kind`] uses.
+const BLOCKS: usize = 8;
+
+/// Submits one operation of each kind, that changes something each on a block of its own, which holds ones. What comes back
+/// waits for the ends and looks at them.
+fn of_each_kind(
+    image: &Image,
+    submit: &dyn Fn(&'static str, &mut dyn FnMut()),
+) -> Vec<Box<dyn FnOnce() + Send>> {
+    let mut ends: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+    let aio = image.aio();
+    let bytes = |byte: u8, len: usize| Bytes::from(vec![byte; len]);
+    macro_rules! each {
+        ($($what:literal: $op:expr => $ended:expr,)*) => {
+            $(submit($what, &mut || {
+                let op = $op;
+                ends.push(Box::new(move || $ended(op.wait().unwrap())));
+            });)*
+        };
+    }
+    each! {
+        "read": aio.read(0, 4096) => |data: Bytes| assert_eq!(data, [1; 4096][..]),
+        "read into": aio.read_into(0, 4096, BytesMut::new()) => |data: BytesMut| assert_eq!(data, [1; 4096][..]),
+        "read vectored": aio.read_vectored(0, vec![BytesMut::zeroed(2048); 2]) => |data: Vec<BytesMut>| {
+            assert_eq!(data.concat(), [1; 4096]);
+        },
+        "write": aio.write(4096, bytes(2, 4096)) => |()| {},
+        "write vectored": aio.write_vectored(2 * 4096, vec![bytes(3, 2048); 2]) => |()| {},
+        "write same": aio.write_same(3 * 4096, 4096, bytes(4, 512)) => |()| {},
+        "discard": aio.discard(4 * 4096, 4096) => |()| {},
+        "write zeroes": aio.write_zeroes(5 * 4096, 4096) => |()| {},
+        "write zeroes thick": aio.write_zeroes_thick(6 * 4096, 4096) => |()| {},
+        "compare and write": aio.compare_and_write(7 * 4096, bytes(1, 512), bytes(5, 512)) => |found| {
+            assert_eq!(found, Compare::Written);
+        },
+        "flush": aio.flush() => |()| {},
+    }
+    ends
+}
+
+/// The same by a queue, beyond those blocks, where nothing was written.
+fn queue_each_kind(queue: &mut Queue, submit: &dyn Fn(&'static str, &mut dyn FnMut())) {
+    let bytes = |byte: u8, len: usize| Bytes::from(vec![byte; len]);
+    let base = 1 << 20;
+    macro_rules! each {
+        ($($what:literal: $op:expr,)*) => {
+            $(submit($what, &mut || $op.unwrap());)*
+        };
+    }
+    each! {
+        "queue: read": queue.read(0, base, 4096, BytesMut::new()),
+        "queue: read vectored": queue.read_vectored(1, base, vec![BytesMut::zeroed(4096); 2]),
+        "queue: write": queue.write(2, base, bytes(7, 4096)),
+        "queue: write vectored": queue.write_vectored(3, base + 4096, vec![bytes(8, 512); 2]),
+        "queue: discard": queue.discard(4, base + 2 * 4096, 4096),
+        "queue: write zeroes": queue.write_zeroes(5, base + 3 * 4096, 4096),
+        "queue: write same": queue.write_same(6, base + 4 * 4096, 4096, bytes(9, 512)),
+        "queue: compare and write": queue.compare_and_write(7, base + 5 * 4096, bytes(0, 512), bytes(9, 512)),
+        "queue: flush": queue.flush(8),
+    }
 }
 
 /// librbd reads the header with the threads that wakes run on: waiting for it there might be for ever.
@@ -95,6 +184,45 @@ fn nothing_waits_for_a_new_size_inside_a_wake() {
     drop(watch);
     let read = image.aio().read(8 << 20, 4096);
     assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0; 4096][..]);
+    other.close().unwrap();
+    within(LIMIT, || drop(image));
+}
+
+/// What cannot be waited for there is asked for in the background.
+#[test]
+fn a_new_size_is_known_inside_wakes_a_moment_later() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    let name = image.name().unwrap();
+    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
+    let (sender, news) = channel();
+    let sender = Mutex::new(sender);
+    let tell = move || sender.lock().unwrap().send(()).unwrap_or(());
+    let watch = image.watch_updates(tell).unwrap();
+    other.resize(16 << 20).run().unwrap();
+    news.recv_timeout(LIMIT).unwrap();
+    let frozen = freezer.freeze();
+    let (sender, refusals) = channel();
+    let inside = Arc::clone(&image);
+    std::thread::spawn(|| {
+        InPlace::spawn(async move {
+            // From its end on this runs inside wakes.
+            inside.aio().read(0, 4096).await.unwrap();
+            let mut refusals = 0;
+            while let Err(error) = inside.aio().read(8 << 20, 4096).await {
+                assert!(error.to_string().contains("another client has changed it"), "{error}");
+                refusals += 1;
+                inside.aio().read(0, 512).await.unwrap();
+            }
+            sender.send(refusals).unwrap();
+        });
+    })
+    .join()
+    .unwrap();
+    drop(frozen);
+    let refusals: u32 = refusals.recv_timeout(LIMIT).expect("it is known some time");
+    assert!(refusals > 0, "these were no wakes");
+    drop(watch);
     other.close().unwrap();
     within(LIMIT, || drop(image));
 }
