@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rbd::{AccessHints, Compare, Cursor, Errno, ErrorKind, Features, Image};
 
-use crate::support::Space;
+use crate::support::{Space, has_object};
 
 const MIB: u64 = 1 << 20;
 
@@ -82,6 +82,16 @@ fn zeroes_patterns_and_discards() {
     assert_eq!(read(&image, MIB, 4096), [0; 4096]);
     assert_eq!(*image.write_same(0, 100, &[1; 16]).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(*image.write_same(0, 100, &[]).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn only_thick_zeroes_take_space() {
+    let space = Space::new();
+    let image = image(&space);
+    image.write_zeroes(0, 4096).unwrap();
+    image.write_zeroes_thick(4 * MIB, 4096).unwrap();
+    image.flush().unwrap();
+    assert_eq!([has_object(&image, 0), has_object(&image, 1)], [false, true]);
 }
 
 #[test]

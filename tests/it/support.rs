@@ -100,6 +100,16 @@ pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 ^ seed | 1).collect()
 }
 
+/// Whether an image that has its data in its own pool has an object there.
+pub(crate) fn has_object(image: &Image, object: u64) -> bool {
+    let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());
+    match image.ioctx().objects().stat(&object) {
+        Ok(_) => true,
+        Err(error) if error.is_not_found() => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Runs the `rados` command on a data object of an image, behind librbd's back.
 pub(crate) fn rados(image: &Image, object: u64, before: &[&str], after: &[&str]) {
     let pool = image.ioctx().cluster().pool_name(image.data_pool_id().unwrap()).unwrap();

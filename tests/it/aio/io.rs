@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use rbd::{Compare, Errno, ErrorKind, Image};
 
-use crate::support::Space;
+use crate::support::{Space, has_object};
 
 const MIB: u64 = 1 << 20;
 
@@ -115,6 +115,16 @@ fn zeros_patterns_and_discards() {
     let zero = |from: usize, to: usize| all[from..to].iter().all(|byte| *byte == 0);
     assert!(zero(1000, 1000 + (5 << 20)) && zero(6 << 20, (6 << 20) + 4096) && zero(8 << 20, 12 << 20));
     assert_eq!((&all[996..1000], &all[1000 + (5 << 20)..1004 + (5 << 20)]), (&b"abcd"[..], &b"abcd"[..]));
+}
+
+#[test]
+fn only_thick_zeroes_take_space() {
+    let space = Space::new();
+    let image = image(&space);
+    image.aio().write_zeroes(0, 4096).wait().unwrap();
+    image.aio().write_zeroes_thick(4 * MIB, 4096).wait().unwrap();
+    image.aio().flush().wait().unwrap();
+    assert_eq!([has_object(&image, 0), has_object(&image, 1)], [false, true]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::{Space, unique};
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn by_name_by_id_read_only_and_at_a_snapshot() {
+fn by_name_by_id_and_read_only() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").start().wait().unwrap();
@@ -32,6 +32,28 @@ fn by_name_by_id_read_only_and_at_a_snapshot() {
     assert_eq!(image.watchers().unwrap().len(), 1);
     image.start_close().wait().unwrap();
     assert!(space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty());
+}
+
+#[test]
+fn at_a_snapshot() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&[5; 512], 0).unwrap();
+    image.create_snapshot("s").run().unwrap();
+    image.write_all_at(&[6; 512], 0).unwrap();
+    image.resize(2 << 20).run().unwrap();
+    let id = image.id().unwrap();
+    for open in [space.open("foo").snapshot("s"), space.open_by_id(&id).snapshot("s")] {
+        let then = open.start().wait().unwrap();
+        assert_eq!((then.is_read_only(), then.snapshot()), (true, Some("s")));
+        assert_eq!(then.aio().read(0, 512).wait().unwrap(), [5; 512][..]);
+        let error = then.aio().read(1 << 20, 512).wait().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::OutOfRange { offset: 1 << 20, len: 512, size: 1 << 20 });
+        assert!(then.aio().write(0, vec![7; 512].into()).wait().unwrap_err().is_read_only());
+        then.start_close().wait().unwrap();
+    }
+    assert_eq!(image.aio().read(0, 512).wait().unwrap(), [6; 512][..]);
 }
 
 #[test]
