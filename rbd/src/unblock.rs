@@ -12,6 +12,10 @@ use crate::raw::thread::Pending;
 /// The pool (of the crate `blocking`) grows with need and shrinks when idle; nothing here depends on a runtime. With tokio,
 /// `tokio::task::spawn_blocking` serves as well. Panics of the call come out of the future.
 ///
+/// A call that is stuck, since monitors or OSDs do not answer, keeps a thread of the pool, which has 500 at most
+/// (`BLOCKING_MAX_THREADS`), until a timeout of the connection ends it: see [`ClusterBuilder`](crate::ClusterBuilder). Without
+/// one it keeps it until they answer.
+///
 /// Dropping the future gives up the call if it has not begun; one that has begun goes on. A process that ends meanwhile waits for
 /// it, 2 s at most: librbd can crash when its libraries end under a call that takes longer, so await what matters.
 ///
