@@ -39,10 +39,10 @@
 //!
 //! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 //! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
-//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], target `rbd::aio`: `submitted`, and then `ended`,
-//!   `failed` with the errno, or `left to itself` where it was given up on before, or its future dropped. `failed` is of level
-//!   debug, the others are of level trace. A request that is refused before it is submitted has none, nor have opening, closing,
-//!   and what is in flight when its queue is closed.
+//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], and of opening and closing as futures, target
+//!   `rbd::aio`: `submitted`, and then `ended`, `failed` with the errno, or `left to itself` where it was given up on before, or
+//!   its future dropped. `failed` is of level debug, the others are of level trace. A request that is refused before it is
+//!   submitted has none, nor have calls that block, and what is in flight when its queue is closed.
 //!
 //! # Errors
 //!

@@ -1,6 +1,6 @@
 //! Asynchronous operations: futures for any executor, and for threads that wait.
 
-/// An event of an operation for the feature `tracing`: its submission, or its end with the error if there is one. Without
+/// An event of an operation, opening and closing among them, for the feature `tracing`: its submission, or its end with the error if there is one. Without
 /// the feature nothing is left of it.
 macro_rules! event {
     ($about:expr) => {

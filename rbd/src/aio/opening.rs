@@ -102,9 +102,13 @@ impl OpenImage<'_> {
             Err(error) => return refused(error),
         };
         let reasons = Some(Reasons::new(&parts.ioctx));
+        event!(about);
         match open(&parts, true) {
             Ok(op) => Opening { state: State::Opening { op, parts: Some(parts) }, about, reasons },
-            Err(errno) => refused(about.error(errno)),
+            Err(errno) => {
+                event!(about, Some(&errno));
+                refused(about.error(errno))
+            }
         }
     }
 }
@@ -140,6 +144,21 @@ impl Opening {
     }
 }
 
+#[cfg(feature = "tracing")]
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let left = match &self.state {
+            State::Opening { parts, .. } => parts.is_some(),
+            State::ProbingImage { .. } | State::ProbingNamespace { .. } => true,
+            // One without reasons was refused.
+            State::Failed(error) => error.is_some() && self.reasons.is_some(),
+        };
+        if left {
+            super::trace::left(&self.about);
+        }
+    }
+}
+
 /// # Panics
 /// When it is polled again after it was ready.
 impl Future for Opening {
@@ -153,7 +172,10 @@ impl Future for Opening {
                     let outcome = ready!(op.poll(context));
                     let parts = parts.take().expect("polled after it was ready");
                     let errno = match outcome {
-                        Ok(raw) => return Poll::Ready(Ok(parts.image(raw))),
+                        Ok(raw) => {
+                            event!(about, None::<&Errno>);
+                            return Poll::Ready(Ok(parts.image(raw)));
+                        }
                         Err(errno) => errno,
                     };
                     let error = about.error(errno);
@@ -188,7 +210,11 @@ impl Future for Opening {
                         Some(reasons) => ready!(reasons.poll(context)),
                         None => Vec::new(),
                     };
-                    return Poll::Ready(Err(error.take().expect("polled after it was ready").with_log(log)));
+                    let error = error.take().expect("polled after it was ready");
+                    if reasons.is_some() {
+                        event!(about, Some(&error.errno().unwrap_or(Errno::EIO)));
+                    }
+                    return Poll::Ready(Err(error.with_log(log)));
                 }
             };
         }
@@ -201,7 +227,8 @@ impl Future for Opening {
 #[must_use = "the closing goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Closing {
-    op: RawResult<raw::op::Op<()>>,
+    /// `None` once it was told how it ended.
+    op: Option<RawResult<raw::op::Op<()>>>,
     about: About,
     reasons: Reasons,
 }
@@ -215,7 +242,8 @@ impl Image {
         let (raw, ioctx, image) = self.into_parts();
         let reasons = Reasons::new(&ioctx);
         let about = About { image, operation: "close", range: None, explain: std::convert::identity };
-        Closing { op: raw.start_close(), about, reasons }
+        event!(about);
+        Closing { op: Some(raw.start_close()), about, reasons }
     }
 }
 
@@ -233,6 +261,15 @@ impl Closing {
     }
 }
 
+#[cfg(feature = "tracing")]
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if self.op.is_some() {
+            super::trace::left(&self.about);
+        }
+    }
+}
+
 /// # Panics
 /// When it is polled again after it was ready.
 impl Future for Closing {
@@ -240,13 +277,21 @@ impl Future for Closing {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let Closing { op, about, reasons } = &mut *self;
-        if let Ok(closing) = op {
-            match ready!(closing.poll(context)) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(errno) => *op = Err(errno),
-            }
-        }
-        let Err(errno) = op else { unreachable!("it has failed") };
-        Poll::Ready(Err(about.error(*errno).with_log(ready!(reasons.poll(context)))))
+        let errno = match op.as_mut().expect("polled after it was ready") {
+            Ok(closing) => match ready!(closing.poll(context)) {
+                Ok(()) => {
+                    *op = None;
+                    event!(about, None::<&Errno>);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(errno) => errno,
+            },
+            Err(errno) => *errno,
+        };
+        *op = Some(Err(errno));
+        let log = ready!(reasons.poll(context));
+        *op = None;
+        event!(about, Some(&errno));
+        Poll::Ready(Err(about.error(errno).with_log(log)))
     }
 }

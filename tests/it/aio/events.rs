@@ -1,7 +1,10 @@
 //! What the feature `tracing` tells about operations.
 
 use std::fmt::Write;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -105,6 +108,72 @@ fn a_submission_that_fails_is_an_end_too() {
     assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
 }
 
+#[test]
+fn opening_and_closing_tell_the_same() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let name = |image| format!("image=\"rbd/{}/{image}\"", space.namespace());
+    let mut image = None;
+    let events = during(|| image = Some(space.open("foo").start().wait().unwrap()));
+    let open = format!("operation=\"open\" {}", name("foo"));
+    assert_eq!(events, [format!("TRACE message=submitted {open}"), format!("TRACE message=ended {open}")]);
+
+    let events = during(|| image.take().unwrap().start_close().wait().unwrap());
+    let close = format!("operation=\"close\" {}", name("foo"));
+    assert_eq!(events, [format!("TRACE message=submitted {close}"), format!("TRACE message=ended {close}")]);
+
+    // Whatever was missing, it is one operation.
+    for open in [space.open("bar"), space.open("bar").snapshot("s")] {
+        let events = during(|| drop(open.start().wait().unwrap_err()));
+        let open = format!("operation=\"open\" {}", name("bar"));
+        let failed = format!("DEBUG message=failed {open} error=ENOENT 2");
+        assert_eq!(events, [format!("TRACE message=submitted {open}"), failed]);
+    }
+
+    // What is not submitted has neither.
+    let events = during(|| drop(space.open("a\0b").start().wait().unwrap_err()));
+    assert!(events.is_empty(), "{events:?}");
+}
+
+/// The operations and what is told of them.
+fn told(events: &[String]) -> Vec<(&str, &str)> {
+    let parts = |event| {
+        let (message, rest) = str::split_once(event, " operation=\"").unwrap();
+        (message.strip_prefix("TRACE message=").unwrap(), rest.split('"').next().unwrap())
+    };
+    events.iter().map(|event| parts(event.as_str())).collect()
+}
+
+#[test]
+fn opening_and_closing_that_are_given_up_on_tell_that() {
+    let freezer = Freezer::get();
+    let image = freezer.image();
+    let (name, pool) = (image.name().unwrap(), image.ioctx().clone());
+    let busy = image.aio().read(0, 512);
+    let frozen = freezer.freeze();
+    let events = during(|| {
+        let late = pool.open(&name).start().deadline(Duration::from_millis(10)).wait();
+        assert!(late.unwrap_err().is_timed_out());
+        drop(pool.open(&name).start());
+        let late = image.start_close().deadline(Duration::from_millis(10)).wait();
+        assert!(late.unwrap_err().is_timed_out());
+    });
+    drop(frozen);
+    let (opened, closed) = (
+        [("submitted", "open"), ("left to itself", "open")],
+        [("submitted", "close"), ("left to itself", "close")],
+    );
+    assert_eq!(told(&events), [opened, opened, closed].concat());
+    within(Duration::from_secs(60), || drop(busy.wait()));
+    // A failure that is still looked into was not told.
+    let mut opening = pool.open("missing").start();
+    let events = during(|| {
+        let _ = Pin::new(&mut opening).poll(&mut Context::from_waker(Waker::noop()));
+        drop(opening);
+    });
+    assert_eq!(told(&events), [("left to itself", "open")]);
+}
+
 /// At a deadline or dropped: nobody will hear of the end, and the events say so.
 #[test]
 fn an_operation_that_is_given_up_on_tells_that() {
@@ -117,9 +186,7 @@ fn an_operation_that_is_given_up_on_tells_that() {
         drop(image.aio().read(512, 512));
     });
     drop(frozen);
-    let told: Vec<_> = events.iter().map(|event| event.split(" image=").next().unwrap()).collect();
-    let (submitted, left) =
-        ("TRACE message=submitted operation=\"read\"", "TRACE message=left to itself operation=\"read\"");
-    assert_eq!(told, [submitted, left, submitted, left]);
+    let (submitted, left) = (("submitted", "read"), ("left to itself", "read"));
+    assert_eq!(told(&events), [submitted, left, submitted, left]);
     within(Duration::from_secs(60), || image.close()).unwrap();
 }
