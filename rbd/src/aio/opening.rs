@@ -154,7 +154,7 @@ impl Drop for Opening {
             State::Failed(error) => error.is_some() && self.reasons.is_some(),
         };
         if left {
-            super::trace::left(&self.about);
+            crate::events::left(self.about.subject());
         }
     }
 }
@@ -265,7 +265,7 @@ impl Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         if self.op.is_some() {
-            super::trace::left(&self.about);
+            crate::events::left(self.about.subject());
         }
     }
 }

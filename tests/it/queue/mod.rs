@@ -5,6 +5,7 @@ mod deadlines;
 mod ends;
 mod events;
 mod foreign;
+mod reactor;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::channel;
