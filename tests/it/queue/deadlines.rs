@@ -83,9 +83,9 @@ fn what_is_stuck_takes_room_at_last() {
     let frozen = freezer.freeze();
     for half in 0..2 {
         assert_eq!((queue.room(), queue.given_up()), (3, half * 3));
-        for n in half * 3..half * 3 + 3 {
+        for (n, tracked) in tracked.iter().enumerate().skip(half * 3).take(3) {
             // In all ways that librbd ends operations.
-            let (token, offset, data) = (n as u64, n as u64 * 512, tracked[n].bytes(512));
+            let (token, offset, data) = (n as u64, n as u64 * 512, tracked.bytes(512));
             match n % 3 {
                 0 => queue.write(token, offset, data).unwrap(),
                 1 => queue.compare_and_write(token, offset, data, Bytes::from(vec![1; 512])).unwrap(),
