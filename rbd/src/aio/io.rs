@@ -272,17 +272,24 @@ impl Aio<'_> {
             Ok(op) => Op::submitted(op, about),
             Err(failure) => {
                 event!(about, Some(&failure));
-                Op::ended(Err(about.error_of(failure)), about)
+                // A queue may have begun in this moment.
+                let error = self.check_not_queued(&about).err().unwrap_or_else(|| about.error_of(failure));
+                Op::ended(Err(error), about)
             }
         }
     }
 
-    fn check(self, about: &About, data: bool) -> Result<()> {
-        if self.image.raw().is_queued() {
-            let why = "this image's completions go to a Queue: submit there, or open the image a second time for reading; two that \
-                       write take the exclusive lock from each other";
-            return Err(self.image.refuse(about.operation, why));
+    fn check_not_queued(self, about: &About) -> Result<()> {
+        if !self.image.raw().is_queued() {
+            return Ok(());
         }
+        let why = "this image's completions go to a Queue: submit there, or open the image a second time for reading; two that \
+                   write take the exclusive lock from each other";
+        Err(self.image.refuse(about.operation, why))
+    }
+
+    fn check(self, about: &About, data: bool) -> Result<()> {
+        self.check_not_queued(about)?;
         let Some((offset, len)) = about.range else { return Ok(()) };
         if data {
             self.image.check_data(about.operation, offset, len)

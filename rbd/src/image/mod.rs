@@ -138,10 +138,6 @@ impl Image {
         &self.raw
     }
 
-    pub(crate) fn raw_mut(&mut self) -> &mut raw::image::Image {
-        &mut self.raw
-    }
-
     pub(crate) fn label(&self) -> &Arc<Label> {
         &self.label
     }

@@ -1,5 +1,7 @@
 //! The end of a queue: what is in flight comes first, then the image, then the memory.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::image::Image;
 use crate::raw::contain::contain;
@@ -7,18 +9,18 @@ use crate::raw::queue::Places;
 use crate::raw::thread::{apart, in_callback, is_shared};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.
-pub(super) struct Drained(Option<(Image, Places)>);
+pub(super) struct Drained(Option<(Arc<Image>, Places)>);
 
 impl Drained {
-    pub(super) fn new(image: Image, places: Places) -> Drained {
+    pub(super) fn new(image: Arc<Image>, places: Places) -> Drained {
         Drained(Some((image, places)))
     }
 
-    pub(super) fn parts(&self) -> &(Image, Places) {
+    pub(super) fn parts(&self) -> &(Arc<Image>, Places) {
         self.0.as_ref().expect("empty only while it is dropped")
     }
 
-    pub(super) fn parts_mut(&mut self) -> &mut (Image, Places) {
+    pub(super) fn parts_mut(&mut self) -> &mut (Arc<Image>, Places) {
         self.0.as_mut().expect("empty only while it is dropped")
     }
 
@@ -27,28 +29,27 @@ impl Drained {
         if in_callback() {
             return Ok(());
         }
-        match self.0.take() {
-            Some((image, mut places)) => {
-                drain(&image, &mut places);
-                image.close()
-            }
-            None => Ok(()),
-        }
+        self.0.take().map_or(Ok(()), end)
     }
 }
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        if let Some((image, mut places)) = self.0.take() {
-            let background = image.raw().closes_in_background() || is_shared();
+        if let Some(parts) = self.0.take() {
+            let background = parts.0.raw().closes_in_background() || is_shared();
             let end = move || {
-                drain(&image, &mut places);
-                // Waiting for it, whoever waits: librbd may be about to write to the descriptor, until the image is closed.
-                let _ = image.close();
+                let _ = end(parts);
             };
             if background { apart(end) } else { end() }
         }
     }
+}
+
+/// Closes the image, too, unless somebody else still has it.
+fn end((image, mut places): (Arc<Image>, Places)) -> Result<()> {
+    drain(&image, &mut places);
+    drop(places);
+    Arc::into_inner(image).map_or(Ok(()), Image::close)
 }
 
 fn drain(image: &Image, places: &mut Places) {

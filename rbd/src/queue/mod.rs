@@ -6,6 +6,7 @@ mod submit;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::errno::Errno;
@@ -40,9 +41,9 @@ use drain::Drained;
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.
 ///
-/// The queue owns its image, whose management calls and blocking I/O are at [`image`](Queue::image). Dropping the queue
-/// waits for what is in flight and closes the image. A thread of its own does both where the drop must not block: if the image
-/// was to be [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a
+/// The queue has its image, alone or with others, whose management calls, blocking I/O and watches (of a new size, for instance)
+/// are at [`image`](Queue::image). Dropping the queue waits for what is in flight, and closes the image if nobody else has
+/// it. A thread of its own does both where the drop must not block: if the image was to be [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a
 /// callback of librbd's.
 ///
 /// An operation can be given up on after a while: see [`set_deadline`](Queue::set_deadline).
@@ -116,28 +117,36 @@ impl std::error::Error for Refused {
 }
 
 impl Queue {
-    /// Takes over an image, with room for `depth` operations in flight: from 1 to 65536.
+    /// Makes the image report the ends of operations here, with room for `depth` of them in flight: from 1 to 65536.
+    ///
+    /// Who keeps an `Arc` of the image has its management calls, blocking I/O and watches on other threads meanwhile. Its asynchronous
+    /// I/O is here from now on, for as long as it is open: [`Image::aio`] is refused, and so is a second queue.
     ///
     /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too whose future was dropped or
-    /// given up on. A refusal closes the image: open it again. Else it does not block.
+    /// given up on. An image that was given away whole is closed then: open it again. Else it does not block.
     ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]
-    pub fn new(mut image: Image, depth: usize) -> Result<Queue> {
+    pub fn new(image: impl Into<Arc<Image>>, depth: usize) -> Result<Queue> {
+        let image = image.into();
         let refuse = |why: String| Err(image.refuse("make a queue of", why));
         let Ok(depth @ 1..=0x1_0000) = u32::try_from(depth) else {
             return refuse(format!("a depth of {depth}: it must be from 1 to 65536"));
         };
-        if image.raw().is_busy() {
-            return refuse("it has asynchronous operations in flight: wait for them first".to_owned());
+        match Places::new(image.raw(), depth) {
+            Ok(places) => Ok(Queue { inner: Drained::new(image, places) }),
+            Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
+                "it has, or had, a queue already, and can have no other: open the image again".to_owned(),
+            ),
+            Err(Errno::EBUSY) => {
+                refuse("it has asynchronous operations in flight: wait for them first".to_owned())
+            }
+            Err(errno) => Err(Error::new("make a queue of", image.object(), errno)),
         }
-        let places = Places::new(image.raw_mut(), depth)
-            .map_err(|errno| Error::new("make a queue of", image.object(), errno))?;
-        Ok(Queue { inner: Drained::new(image, places) })
     }
 
     /// The image: its management calls and blocking I/O can be used meanwhile. Its asynchronous I/O is here, not there.
-    pub fn image(&self) -> &Image {
+    pub fn image(&self) -> &Arc<Image> {
         &self.inner.parts().0
     }
 
@@ -235,8 +244,8 @@ impl Queue {
         }
     }
 
-    /// Waits for what is in flight, dropping what comes of it, and closes the image. Blocks, but not inside a callback or a wake
-    /// on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
+    /// Waits for what is in flight, dropping what comes of it, and closes the image, unless somebody else has it. Blocks, but not
+    /// inside a callback or a wake on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }

@@ -33,8 +33,6 @@ pub(crate) struct Image {
     header_watch: Option<Watch>,
     /// Dropping it does not wait for the closing.
     background: bool,
-    /// Its completions go to a queue, so no others may be submitted.
-    queued: bool,
 }
 
 // SAFETY: librbd's calls on an image may be made from any thread, at the same time.
@@ -84,7 +82,7 @@ impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
         let lane = Arc::new(Lane::new());
-        Image { handle, ioctx: Some(ioctx), lane, header_watch: None, background: false, queued: false }
+        Image { handle, ioctx: Some(ioctx), lane, header_watch: None, background: false }
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
@@ -103,17 +101,9 @@ impl Image {
         self.background
     }
 
-    /// Whether asynchronous operations are in flight.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.lane.is_empty()
-    }
-
+    /// Whether its completions go to a queue, so that no others may be submitted.
     pub(crate) fn is_queued(&self) -> bool {
-        self.queued
-    }
-
-    pub(super) fn set_queued(&mut self) {
-        self.queued = true;
+        self.lane.is_queued()
     }
 
     /// Leaves an empty shell behind, whose drop does nothing.

@@ -1,9 +1,12 @@
-//! The operations in flight on one image, counted, so that closing can wait for them.
+//! The operations in flight on one image, counted, so that closing can wait for them. And whether they go to a queue.
 //!
 //! librbd waits by itself only for those that have reached its lowest layer. One that still stands in a queue of it (held
 //! up by a limit on I/O, or by an exclusive lock that another client has) would meet a freed image.
 
+use std::sync::{Arc, OnceLock};
+
 use super::known_size::KnownSize;
+use super::queue::Reports;
 use super::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 type Closer = Box<dyn FnOnce() + Send>;
@@ -12,14 +15,18 @@ type Closer = Box<dyn FnOnce() + Send>;
 const CLOSING: usize = 1;
 /// this while somebody asks for its size in the background,
 const ASKING: usize = 2;
+/// this once the completions of operations go to a queue, for good,
+const QUEUED: usize = 4;
 /// and this for each operation in flight.
-const ONE: usize = 4;
+const ONE: usize = 8;
 
 pub(crate) struct Lane {
     state: AtomicUsize,
     closer: UnsafeCell<Option<Closer>>,
     /// The ends of operations tell something about it.
     size: KnownSize,
+    /// The queue's descriptor, to which librbd may write until the image is closed, and what its callbacks use.
+    reports: OnceLock<Arc<Reports>>,
 }
 
 // SAFETY: the closer is written before CLOSING is set and taken by the one that sees it set with nothing in flight.
@@ -35,7 +42,12 @@ impl std::fmt::Debug for Lane {
 
 impl Lane {
     pub(crate) fn new() -> Lane {
-        Lane { state: AtomicUsize::new(0), closer: UnsafeCell::new(None), size: KnownSize::new() }
+        Lane {
+            state: AtomicUsize::new(0),
+            closer: UnsafeCell::new(None),
+            size: KnownSize::new(),
+            reports: OnceLock::new(),
+        }
     }
 
     pub(crate) fn size(&self) -> &KnownSize {
@@ -43,13 +55,37 @@ impl Lane {
     }
 
     /// Whether no operations are in flight.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.state.load(Ordering::Acquire) < ONE
     }
 
-    /// An operation begins. Not after [`close`](Lane::close).
-    pub(crate) fn enter(&self) {
-        self.state.fetch_add(ONE, Ordering::Relaxed);
+    /// An operation begins. Not after [`close`](Lane::close). False if its completion would go to a queue: one with a callback must
+    /// not be submitted then, only leave.
+    pub(crate) fn enter(&self) -> bool {
+        self.state.fetch_add(ONE, Ordering::Relaxed) & QUEUED == 0
+    }
+
+    /// A queue gets all completions from here on. False while operations are in flight, or where there was one before.
+    pub(crate) fn begin_queue(&self) -> bool {
+        let begun = |state| (state & QUEUED == 0 && state < ONE).then_some(state | QUEUED);
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun).is_ok()
+    }
+
+    /// It came to nothing.
+    pub(crate) fn cancel_queue(&self) {
+        self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+    }
+
+    /// Whether a queue gets the completions, or did.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & QUEUED != 0
+    }
+
+    /// Keeps what librbd may use until the image is closed, of the queue that has begun.
+    pub(crate) fn keep(&self, reports: Arc<Reports>) {
+        // There is one queue at most.
+        let _ = self.reports.set(reports);
     }
 
     /// Somebody is about to ask for the size, unless somebody else does already. Not after [`close`](Lane::close).
@@ -79,7 +115,7 @@ impl Lane {
     /// `this` must be valid, and its state have `what` in it from us; afterwards it may not be valid any more.
     unsafe fn sub(this: *const Lane, what: usize) {
         // SAFETY: valid, by the contract.
-        if unsafe { (*this).state.fetch_sub(what, Ordering::AcqRel) } == what | CLOSING {
+        if unsafe { (*this).state.fetch_sub(what, Ordering::AcqRel) } & !QUEUED == what | CLOSING {
             // SAFETY: as the last, we have taken over the lane from the one that set CLOSING.
             unsafe { Lane::finish(this) };
         }
@@ -93,7 +129,7 @@ impl Lane {
         // SAFETY: valid; nobody else is at the closer before CLOSING is set.
         unsafe { (*this).closer.with_mut(|cell| *cell = Some(Box::new(then))) };
         // SAFETY: valid, since `then` has not run.
-        if unsafe { (*this).state.fetch_or(CLOSING, Ordering::AcqRel) } == 0 {
+        if unsafe { (*this).state.fetch_or(CLOSING, Ordering::AcqRel) } & !QUEUED == 0 {
             // SAFETY: nothing is in flight, so nobody else will come.
             unsafe { Lane::finish(this) };
         }
@@ -116,6 +152,30 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    #[test]
+    fn a_queue_begins_once_and_with_nothing_in_flight() {
+        let lane = Lane::new();
+        assert!(lane.enter() && !lane.begin_queue() && !lane.is_queued());
+        // SAFETY: entered above; the lane outlives all of it.
+        unsafe { Lane::leave(&raw const lane) };
+        assert!(lane.begin_asking() && lane.begin_queue() && lane.is_queued() && lane.is_empty());
+        assert!(!lane.enter() && !lane.begin_queue());
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&ran);
+        // SAFETY: as above; asking has begun.
+        unsafe {
+            Lane::close(&raw const lane, move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            Lane::leave(&raw const lane);
+            assert_eq!(ran.load(Ordering::Relaxed), 0);
+            Lane::end_asking(&raw const lane);
+        }
+        assert_eq!(ran.load(Ordering::Relaxed), 1);
+        lane.cancel_queue();
+        assert!(!lane.is_queued());
+    }
 
     #[test]
     fn closing_waits_for_whoever_asks() {

@@ -13,6 +13,7 @@ use super::contain::contain;
 use super::lane::Lane;
 use super::slot::{Left, Slot};
 use super::thread::{CallbackMark, try_apart};
+use crate::errno::Errno;
 
 /// What an operation owns until librbd is done with it: buffers, and where results are written to.
 pub(crate) trait Payload: Send + 'static {
@@ -117,12 +118,11 @@ impl<T> Op<T> {
             drop(unsafe { Box::from_raw(node.as_ptr()) });
             return Err(errno);
         }
-        if let Some(lane) = lane {
-            lane.enter();
-        }
+        let callable = lane.is_none_or(Lane::enter);
         // SAFETY: the node lives, since our own share of it does.
         let payload = unsafe { (*node.as_ptr()).payload.get() };
-        if let Err(errno) = check(call(payload, completion)) {
+        let called = if callable { check(call(payload, completion)) } else { Err(Errno::EBUSY) };
+        if let Err(errno) = called {
             // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered the lane.
             unsafe {
                 K::release_completion(completion);

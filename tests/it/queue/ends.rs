@@ -121,6 +121,18 @@ fn an_end_is_there_when_it_was_announced() {
     assert_eq!(finish(&mut queue)[0].token, 100);
 }
 
+/// It waits for something to reap: until that is done, it is there.
+#[test]
+fn whoever_waits_twice_waits_once() {
+    let space = Space::new();
+    let mut queue = queue(&space, 2);
+    queue.flush(0).unwrap();
+    assert!(queue.wait(Some(LIMIT)).unwrap());
+    let start = Instant::now();
+    assert!(queue.wait(Some(LIMIT)).unwrap() && start.elapsed() < LIMIT / 2);
+    assert_eq!(finish(&mut queue).len(), 1);
+}
+
 /// librbd puts an operation into its queue first and announces it then: it may have been reaped in between.
 #[test]
 fn a_late_announcement_does_not_keep_the_loop_busy() {

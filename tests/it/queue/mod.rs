@@ -6,6 +6,7 @@ mod ends;
 mod events;
 mod foreign;
 mod reactor;
+mod shared;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::channel;

@@ -29,9 +29,10 @@ use crate::errno::Errno;
 use announce::Announcements;
 use expiry::Expiry;
 use place::{Place, call, finish};
-use report::{Reported, Reports};
+use report::Reported;
 
 pub(crate) use place::{Memory, Request};
+pub(crate) use report::Reports;
 
 /// How many completions are asked for at once: librbd puts an array of as many onto the stack.
 const MOST: usize = 512;
@@ -75,6 +76,8 @@ pub(crate) struct Places {
     more: bool,
     /// The batch before was not empty, and the descriptor was not looked at since.
     again: bool,
+    /// There was an announcement, and nobody has looked since.
+    heard: bool,
     /// What librbd keeps out of its queue.
     reports: Arc<Reports>,
     /// What is left of those taken.
@@ -88,19 +91,28 @@ unsafe impl Send for Places {}
 unsafe impl Sync for Places {}
 
 impl Places {
-    /// Makes the image report its completions here. It must have no operation in flight.
-    pub(crate) fn new(image: &mut Image, depth: u32) -> RawResult<Places> {
+    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in flight, or where it has reported
+    /// to others before.
+    pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Places> {
+        if !image.lane().begin_queue() {
+            return Err(Errno::EBUSY);
+        }
+        Places::begin(image, depth).inspect_err(|_| image.lane().cancel_queue())
+    }
+
+    fn begin(image: &Image, depth: u32) -> RawResult<Places> {
         // SAFETY: no memory is passed.
         let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
         let event = event.map_err(|_| Errno::last())?;
         // SAFETY: the descriptor is new and nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
         let announcements = Announcements::of(event.as_fd())?;
-        let kind = sys::EVENT_TYPE_EVENTFD as c_int;
-        // SAFETY: the image is open. librbd does not take over the descriptor: `Places` outlives the last operation.
-        check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), event.as_raw_fd(), kind) })?;
-        image.set_queued();
+        let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
+        // SAFETY: the image is open. librbd does not take over the descriptor: the lane keeps it until the image is closed.
+        check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), descriptor, kind) })?;
         let count = depth * 2;
+        let reports = Reports::new(image.lane(), event, count);
+        image.lane().keep(Arc::clone(&reports));
         Ok(Places {
             places: (0..count).map(|_| UnsafeCell::new(Place::free())).collect(),
             depth: depth as usize,
@@ -111,7 +123,8 @@ impl Places {
             listed: 0..0,
             more: false,
             again: false,
-            reports: Reports::new(image.lane(), event, count),
+            heard: false,
+            reports,
             reported: Reported::none(),
             announcements,
         })
@@ -233,8 +246,10 @@ impl Places {
     /// Looks for what has ended. False if nothing can have.
     fn look(&mut self, image: &Image) -> bool {
         // Looking again after a batch, without the system call: what has been announced meanwhile stays announced, and is
-        // taken back by the next look. Not when all are reaped: nothing would ever follow.
-        if !std::mem::take(&mut self.again) || self.is_idle() {
+        // taken back by a later look. So after a wait of ours, which hears each announcement once whether it is taken back or
+        // not. Not when all are reaped: nothing would ever follow.
+        let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
+        if !(again || heard) || self.is_idle() {
             self.acknowledge();
         }
         if self.is_idle() {
@@ -317,13 +332,10 @@ impl Places {
 
     /// Waits until the descriptor announces something, for instance the end of what was given up on.
     pub(crate) fn wait_for_librbd(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
-        if self.has_taken() {
-            return Ok(true);
+        if !self.has_taken() && !self.heard {
+            self.heard = self.announcements.wait(timeout)?;
         }
-        let announced = self.announcements.wait(timeout)?;
-        // Heard once, so there is no need to take it back before the next look.
-        self.again |= announced;
-        Ok(announced)
+        Ok(self.has_taken() || self.heard)
     }
 
     /// Something was taken from librbd and not handed out.

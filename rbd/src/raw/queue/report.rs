@@ -15,7 +15,7 @@ use crate::raw::thread::CallbackMark;
 const NONE: u32 = u32::MAX;
 
 /// The places whose operations have ended so, as a stack.
-pub(super) struct Reports {
+pub(crate) struct Reports {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
