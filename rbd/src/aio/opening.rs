@@ -72,6 +72,7 @@ impl OpenImage<'_> {
     ///
     /// Dropping the image does not block, either: it is [closed in the background](Image::close_in_background). Unlike
     /// [`run`](Self::run) it does not find out whether the removal of an image that is not found was interrupted: that blocks.
+    /// A thread of its own ends the opening, for a moment as a rule; where none can be started it fails with `EAGAIN`.
     ///
     /// ```no_run
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -179,6 +180,12 @@ impl Future for Opening {
                         Err(errno) => errno,
                     };
                     let error = about.error(errno);
+                    let error = match errno {
+                        Errno::EAGAIN => error.with_detail(
+                            "no thread can be started that waits for its size: end others, or raise the limit",
+                        ),
+                        _ => error,
+                    };
                     match (errno, &parts.snapshot) {
                         (Errno::ENOENT, None) => State::probe_namespace(parts, error),
                         (Errno::ENOENT, Some(_)) => match open(&parts, false) {

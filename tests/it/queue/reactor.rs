@@ -2,6 +2,7 @@
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Builder;
 
 use super::*;
 
@@ -32,21 +33,25 @@ fn tokio_watches_the_descriptor() {
     let image = space.open("foo").run().unwrap();
     let content: Vec<u8> = (0..BLOCKS).flat_map(|block| [block as u8 + 1; 4096]).collect();
     image.write_all_at(&content, 0).unwrap();
-    image.flush().unwrap();
+    image.close().unwrap();
     within(LIMIT, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            // Deprecated for the sake of types whose descriptor may change: a queue's never does.
-            #[allow(deprecated)]
-            let mut queue =
-                AsyncFd::with_interest(Queue::new(image, 8).unwrap(), Interest::READABLE).unwrap();
-            // One end after the other, and then many at once: no wake may be missed.
-            for blocks in [1, 1, BLOCKS] {
-                let mut seen = read_blocks(&mut queue, blocks).await;
-                seen.sort_unstable();
-                assert_eq!(seen, (0..blocks).collect::<Vec<_>>());
-            }
-            queue.into_inner().close().unwrap();
-        });
+        // The reactor is on this thread, or on another one.
+        for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+            let image = space.open("foo").run().unwrap();
+            let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                // Deprecated for the sake of types whose descriptor may change: a queue's never does.
+                #[allow(deprecated)]
+                let mut queue =
+                    AsyncFd::with_interest(Queue::new(image, 8).unwrap(), Interest::READABLE).unwrap();
+                // One end after the other, and then many at once: no wake may be missed.
+                for blocks in [1, 1, BLOCKS] {
+                    let mut seen = read_blocks(&mut queue, blocks).await;
+                    seen.sort_unstable();
+                    assert_eq!(seen, (0..blocks).collect::<Vec<_>>());
+                }
+                queue.into_inner().close().unwrap();
+            });
+        }
     });
 }
