@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rbd::{Cluster, Queue};
 use rbd_testcluster::{Daemon, TestCluster};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -37,6 +37,20 @@ fn main() {
                 .status()
                 .unwrap();
             assert_eq!(status.code(), Some(0), "{way}: {status:?}");
+        }
+        println!("test {way} ... ok");
+    }
+    for (way, byte) in SLOW {
+        // One of its own: the exclusive lock of a process that has ended is its own for a while.
+        pool.create(way, 8 << 20).run().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let status = child.arg(way).env(CONF, cluster.conf()).status().unwrap();
+        assert_eq!(status.code(), Some(7), "{way}: {status:?}");
+        let image = pool.open(way).read_only().run().unwrap();
+        for n in 0..SLOW_WRITES {
+            let mut written = [0; 512];
+            image.read_exact_at(&mut written, n * 4096).unwrap();
+            assert!(written == [*byte; 512], "{way}: the process did not wait for the write number {n}");
         }
         println!("test {way} ... ok");
     }
@@ -71,7 +85,7 @@ fn main() {
         assert_eq!(status.and_then(|status: ExitStatus| status.code()), Some(*wanted), "{way}: {status:?}");
         println!("test {way} ... ok");
     }
-    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + LIVE.len());
+    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + LIVE.len() + SLOW.len());
 }
 
 /// Tells a child that it is one, and the cluster.
@@ -86,6 +100,11 @@ const LIVE: &[&str] = &[
     "returns_while_a_call_is_awaited",
 ];
 
+/// A limit holds up writes of a certain byte, for about half a second. A process that ends meanwhile waits for them: librbd's
+/// threads crash when they are at work while its statics are taken away.
+const SLOW: &[(&str, u8)] = &[("exits_with_futures_under_way", 3), ("exits_with_a_queue_under_way", 4)];
+const SLOW_WRITES: u64 = 20;
+
 /// How the child ends, and its exit code for that.
 const WAYS: &[(&str, i32)] = &[
     ("returns_with_futures_in_flight", 0),
@@ -98,6 +117,20 @@ const WAYS: &[(&str, i32)] = &[
 ];
 
 fn child(way: &str, conf: &Path) {
+    if let Some((_, byte)) = SLOW.iter().find(|(slow, _)| *slow == way) {
+        let slow = Cluster::builder().option("rbd_qos_iops_limit", "40").option("rbd_qos_iops_burst", "0");
+        let pool = slow.ignore_environment().conf_file(conf).connect().unwrap().ioctx("rbd").unwrap();
+        let (image, data) = (pool.open(way).run().unwrap(), Bytes::from(vec![*byte; 512]));
+        if way.contains("queue") {
+            let mut queue = Queue::new(image, SLOW_WRITES as usize).unwrap();
+            (0..SLOW_WRITES).for_each(|n| queue.write(n, n * 4096, data.clone()).unwrap());
+            std::mem::forget(queue);
+        } else {
+            (0..SLOW_WRITES).for_each(|n| drop(image.aio().write(n * 4096, data.clone())));
+            std::mem::forget(image);
+        }
+        std::process::exit(7)
+    }
     let cluster = Cluster::builder().ignore_environment().conf_file(conf).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
     match way {

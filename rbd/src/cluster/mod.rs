@@ -33,8 +33,9 @@ pub use usage::{ClusterUsage, PoolUsage};
 /// by the [builder](Cluster::builder).
 ///
 /// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
-/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing:
-/// what is in flight then may end in such a crash, too.
+/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing;
+/// a process that ends so waits for the asynchronous operations that are in flight, 2 s at most, since librbd's threads crash
+/// when they are at work meanwhile. What other threads still submit, and calls that block there, are not waited for.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;

@@ -9,11 +9,12 @@ use librbd_sys as sys;
 
 use super::RawResult;
 use super::call::{check, check_len};
+use super::exit::Pending;
 use super::image::{By, Image};
 use super::ioctx::IoCtx;
 use super::lane::Lane;
 use super::op::{Op, Payload};
-use super::thread::{Pending, in_callback, outside_callback, reap};
+use super::thread::{in_callback, outside_callback, reap};
 use super::watch::Watch;
 use crate::errno::Errno;
 

@@ -9,6 +9,7 @@ use librbd_sys as sys;
 use super::RawResult;
 use super::aio_open::{Address, Handle};
 use super::call::{array_string, check, copy_string, grow, grow_string};
+use super::exit::settle_operations_of;
 use super::ioctx::IoCtx;
 use super::known_size::Judge;
 use super::lane::Lane;
@@ -82,6 +83,7 @@ impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(super) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
         let lane = Arc::new(Lane::new());
+        settle_operations_of(&lane);
         Image { handle, ioctx: Some(ioctx), lane, header_watch: None, background: false }
     }
 

@@ -88,6 +88,11 @@ impl Lane {
         let _ = self.reports.set(reports);
     }
 
+    /// Whether librbd is at work on operations, as far as can be told by somebody who does not take their ends.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= ONE || self.reports.get().is_some_and(|queue| queue.is_busy())
+    }
+
     /// Somebody is about to ask for the size, unless somebody else does already. Not after [`close`](Lane::close).
     pub(crate) fn begin_asking(&self) -> bool {
         self.state.fetch_or(ASKING, Ordering::Relaxed) & ASKING == 0

@@ -17,6 +17,7 @@ pub(crate) mod contain;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod encryption;
+pub(crate) mod exit;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fork;
 pub(crate) mod group;

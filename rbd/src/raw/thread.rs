@@ -5,12 +5,11 @@
 //! work to a reaper thread where they see the mark. So does the timer, which all deadlines share.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Condvar, Mutex, Once, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use super::contain::contain;
+use super::exit::Pending;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -43,51 +42,6 @@ pub(crate) fn is_shared() -> bool {
     in_callback() || OURS.with(Cell::get)
 }
 
-/// How much is not done yet, and the news that nothing is left.
-static LEFT: Mutex<usize> = Mutex::new(0);
-static NONE_LEFT: Condvar = Condvar::new();
-/// How long a process that ends waits for it: closing takes milliseconds, unless the cluster does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// While it lives, something is going on in the background that a process that ends waits for: it takes the statics of Ceph's
-/// libraries away, and a connection that is being closed meanwhile would crash over that. One that is stuck is no danger: it
-/// sleeps.
-#[derive(Debug)]
-pub(crate) struct Pending(());
-
-impl Pending {
-    pub(crate) fn new() -> Pending {
-        static AT_EXIT: Once = Once::new();
-        AT_EXIT.call_once(|| {
-            PROCESS.store(std::process::id(), Ordering::Relaxed);
-            // SAFETY: a function that may run at any time after this. It comes before what the libraries registered when they
-            // were loaded, and when this process connected; not before what they might register later.
-            let _ = unsafe { libc::atexit(settle) };
-        });
-        *LEFT.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Pending(())
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        *LEFT.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        NONE_LEFT.notify_all();
-    }
-}
-
-/// The process that has the threads. A fork of it has none, and may have been made while the lock was held.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn settle() {
-    // What is left may wait for this very thread.
-    if in_callback() || std::process::id() != PROCESS.load(Ordering::Relaxed) {
-        return;
-    }
-    let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = NONE_LEFT.wait_timeout_while(left, PATIENCE, |left| *left > 0);
-}
-
 struct Job {
     work: Box<dyn FnOnce() + Send>,
     _pending: Pending,
@@ -106,17 +60,20 @@ pub(crate) fn outside_callback(work: impl FnOnce() + Send + 'static) {
 
 /// Runs `work` on the reaper thread, after all that it was given before.
 pub(crate) fn reap(work: impl FnOnce() + Send + 'static) {
-    static REAPER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
-    let mut job = Job::new(work);
+    /// The process that has the thread, since a fork of it has not, and the way to the thread.
+    static REAPER: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
+    let (mut job, process) = (Job::new(work), std::process::id());
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(sender) = &*reaper {
+    if let Some((_, sender)) = reaper.as_ref().filter(|(keeper, _)| *keeper == process) {
         match sender.send(job) {
             Ok(()) => return,
             Err(refused) => job = refused.0,
         }
     }
     // Where no thread is to be had, leaking the handle is all that is left: closing it here would hang.
-    *reaper = start("rbd-reaper", job).map_err(|job| std::mem::forget(job.work)).ok();
+    let started = start("rbd-reaper", job).map_err(|job| std::mem::forget(job.work)).ok();
+    // What was left to a thread that is not here is left to it: its handles are another process's.
+    std::mem::forget(std::mem::replace(&mut *reaper, started.map(|sender| (process, sender))));
 }
 
 /// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has to wait for it.
@@ -183,36 +140,6 @@ mod tests {
         assert!(receiver.recv().unwrap());
         let _mark = CallbackMark::set();
         assert!(is_shared());
-    }
-
-    /// The child has no other threads: what they had locked stays locked.
-    #[test]
-    fn a_fork_ends_without_waiting_for_threads_that_it_has_not() {
-        let _pending = Pending::new();
-        let left = LEFT.lock().unwrap();
-        // SAFETY: the child calls nothing but what is to be shown and `_exit`.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            settle();
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(0) }
-        }
-        drop(left);
-        assert!(child > 0);
-        let mut status = -1;
-        let ended = (0..500).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            // SAFETY: our child; the out pointer lives through the call.
-            unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) == child }
-        });
-        if !ended {
-            // SAFETY: our child, which was not waited for yet.
-            unsafe {
-                libc::kill(child, libc::SIGKILL);
-                libc::waitpid(child, &raw mut status, 0);
-            }
-        }
-        assert!(ended && status == 0, "{ended}, {status}");
     }
 
     #[test]

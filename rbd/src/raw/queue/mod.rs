@@ -191,6 +191,7 @@ impl Places {
         match call(image, &self.reports, place, number) {
             Ok(()) => {
                 self.free.pop();
+                self.reports.count_submission();
                 self.expiry.begin(number as usize, self.deadline.filter(|_| foreign.is_none()));
                 Ok(())
             }
@@ -250,7 +251,7 @@ impl Places {
         // not. Not when all are reaped: nothing would ever follow.
         let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
         if !(again || heard) || self.is_idle() {
-            self.acknowledge();
+            self.reports.acknowledge();
         }
         if self.is_idle() {
             return false;
@@ -306,13 +307,6 @@ impl Places {
         let Place { token, request, offset, len, .. } = *place;
         let buffer = std::mem::take(&mut place.buffer);
         (Reaped { token, request, offset, len, buffer, end: End::Ended(result) }, wanted)
-    }
-
-    /// Takes back what the descriptor announced. What ends from now on is announced again.
-    fn acknowledge(&self) {
-        let mut count = 0_u64;
-        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is nothing to read is fine.
-        unsafe { libc::read(self.reports.event().as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
     }
 
     /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one; not if nothing is in

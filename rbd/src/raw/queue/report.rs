@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use librbd_sys as sys;
 
@@ -19,6 +19,9 @@ pub(crate) struct Reports {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
+    /// How many operations of the queue were submitted, and the ends of how many were announced and taken back.
+    submitted: AtomicU64,
+    announced: AtomicU64,
 }
 
 /// What the callback of one place gets.
@@ -41,12 +44,38 @@ impl Reports {
         Arc::new_cyclic(|this| {
             let (reports, lane) = (this.as_ptr(), std::ptr::from_ref(lane));
             let link = |number| Link { number, next: AtomicU32::new(NONE), reports, lane };
-            Reports { top: AtomicU32::new(NONE), links: (0..depth).map(link).collect(), event }
+            Reports {
+                top: AtomicU32::new(NONE),
+                links: (0..depth).map(link).collect(),
+                event,
+                submitted: AtomicU64::new(0),
+                announced: AtomicU64::new(0),
+            }
         })
     }
 
     pub(super) fn event(&self) -> &OwnedFd {
         &self.event
+    }
+
+    /// Only the queue's owner submits.
+    pub(super) fn count_submission(&self) {
+        self.submitted.store(self.submitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Takes back what the descriptor announced. What ends from now on is announced again.
+    pub(super) fn acknowledge(&self) {
+        let mut count = 0_u64;
+        let room = (&raw mut count).cast();
+        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is nothing to read is fine.
+        unsafe { libc::read(self.event.as_raw_fd(), room, size_of::<u64>()) };
+        self.announced.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether librbd is at work on operations: each is announced when it ends.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.acknowledge();
+        self.announced.load(Ordering::Relaxed) < self.submitted.load(Ordering::Relaxed)
     }
 
     /// What [`ended`] is to be given for the operation of a place.
