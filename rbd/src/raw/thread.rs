@@ -58,10 +58,11 @@ pub(crate) fn outside_callback(work: impl FnOnce() + Send + 'static) {
     if in_callback() { reap(work) } else { work() }
 }
 
+/// The process that has the thread, since a fork of it has not, and the way to the thread.
+static REAPER: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
+
 /// Runs `work` on the reaper thread, after all that it was given before.
 pub(crate) fn reap(work: impl FnOnce() + Send + 'static) {
-    /// The process that has the thread, since a fork of it has not, and the way to the thread.
-    static REAPER: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
     let (mut job, process) = (Job::new(work), std::process::id());
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, sender)) = reaper.as_ref().filter(|(keeper, _)| *keeper == process) {
@@ -104,9 +105,10 @@ fn start(name: &str, job: Job) -> Result<Sender<Job>, Job> {
     Ok(sender)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::raw::fork::in_fork;
 
     fn thread_of(run: impl FnOnce(Box<dyn FnOnce() + Send>)) -> String {
         let (sender, receiver) = channel();
@@ -130,6 +132,17 @@ mod tests {
     fn the_reaper_survives_a_panic() {
         reap(|| std::panic::resume_unwind(Box::new("one bad job")));
         assert_eq!(thread_of(reap), "rbd-reaper");
+    }
+
+    #[test]
+    fn a_fork_has_a_reaper_of_its_own() {
+        assert_eq!(thread_of(reap), "rbd-reaper");
+        // Else another test might have locked it, for ever in the child.
+        let mut locked = Some(REAPER.lock().unwrap());
+        assert!(in_fork(|| {
+            locked = None;
+            thread_of(reap) == "rbd-reaper"
+        }));
     }
 
     #[test]
