@@ -89,11 +89,14 @@ extern "C" fn settle() {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::raw::fork::in_fork;
+    use crate::raw::fork::{alone, in_fork};
 
     /// The child has no other threads: what they had locked stays locked.
     #[test]
     fn a_fork_ends_without_waiting_for_threads_that_it_has_not() {
+        if !alone(concat!(module_path!(), "::a_fork_ends_without_waiting_for_threads_that_it_has_not")) {
+            return;
+        }
         let _pending = Pending::new();
         let left = LEFT.lock().unwrap();
         let ended = in_fork(|| {
