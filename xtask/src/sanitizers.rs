@@ -39,6 +39,7 @@ const MODULES: &[&str] = &[
     "migration::",
     "ownership::",
     "queue::",
+    "quiesce::",
     "snapshots::",
     "trash::",
     "watch::",
