@@ -144,6 +144,7 @@ const _: () = {
     shared::<Deadline<Op<()>>>();
     shared::<Deadline<Opening>>();
     shared::<Opening>();
+    shared::<Queue>();
     shared::<Closing>();
     #[cfg(feature = "tokio")]
     shared::<AsyncCursor<std::sync::Arc<Image>>>();

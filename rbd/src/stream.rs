@@ -27,6 +27,8 @@ use crate::image::Image;
 /// Nothing here blocks, but for the exception at [`Aio`](crate::Aio): reading at the old end of an image, or seeking from its
 /// end, may wait for the new size after another client has resized it.
 ///
+/// There is no deadline here: wrap it in `tokio::time::timeout`; what is in flight goes on by itself.
+///
 /// Each seek to another place starts to read ahead anew, in whole chunks: for access at random, [`Image::aio`] is the way.
 ///
 /// It has one position, for reading and writing, and wakes one task: rather than splitting it into halves for two tasks, give

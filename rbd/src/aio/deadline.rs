@@ -16,7 +16,8 @@ use crate::error::Result;
 /// The time runs from the call of `deadline`; an operation that has ended by then wins, be the time zero. When it is over the
 /// future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
 /// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
-/// are freed when it ends; that is all a stuck operation costs. Closing the image still waits for it, so do that in the
+/// are freed when it ends; that is all a stuck operation costs. With librbd's cache a write can end in time while no OSD answers:
+/// give the flush a deadline, too. Closing the image still waits for it, so do that in the
 /// background, as images do that were opened by `await`. One thread of this crate's, started at the first use, keeps
 /// the times of all that are awaited; an executor that polls inside the wake must not block on it, no more than on librbd's threads:
 /// see [`Op`](super::Op).

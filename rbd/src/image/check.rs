@@ -53,7 +53,8 @@ impl Image {
         if expected == data {
             return Ok(());
         }
-        let why = format!("{expected} bytes are expected but {data} given: they must be as many");
+        let why =
+            format!("{expected} bytes to compare with and {data} to write: both must have the same length");
         Err(self.refuse(COMPARE, why))
     }
 }

@@ -14,7 +14,7 @@ use crate::raw::image::By;
 
 /// Opens an image: see [`IoCtx::open`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing happens until `run`"]
+#[must_use = "nothing happens until `run`, `start` or `await`"]
 pub struct OpenImage<'a> {
     ioctx: &'a IoCtx,
     by: By,
@@ -50,7 +50,7 @@ impl Parts {
 
 impl IoCtx {
     /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::krbd::ImageSpec) parses
-    /// `pool/namespace/image@snapshot`.
+    /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see [`OpenImage::start`].
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -18,6 +18,8 @@ pub struct CreateImage<'a> {
 impl IoCtx {
     /// Creates an image of a size in bytes. What is not set follows the configuration (`rbd_default_…`).
     ///
+    /// Blocks; in asynchronous code `unblock(move || ioctx.create("foo", 1 << 30).run()).await`, with the feature `unblock`.
+    ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
     /// ioctx.create("foo", 1 << 30).features(rbd::Features::LAYERING).run()?;

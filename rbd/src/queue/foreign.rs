@@ -13,10 +13,13 @@ impl Queue {
     /// left the memory. The list of parts is needed no more when this returns.
     ///
     /// # Safety
-    /// Each part must be valid for writes until the operation was [reaped](Queue::reap), or the queue was closed or dropped and
-    /// all its operations have ended: by a drop that does not happen in the background that is when it returns. Nobody may
-    /// read the memory meanwhile, or write to it, who must not meet changes by another thread or may not disturb them: a guest
-    /// that does only harms itself. Forgetting the queue does not end operations.
+    /// Each part must be valid for writes until the operation was [reaped](Queue::reap), or until [`close`](Queue::close), called
+    /// outside of librbd's callbacks, has returned. **Dropping the queue is not enough**: where its image was opened by `await`, or
+    /// is closed in the background, the drop returns at once, and librbd still writes to the memory; an early return by a
+    /// question mark drops a queue. Nor does forgetting it end anything. Before the memory is unmapped, reap to the end or close.
+    ///
+    /// Until then nobody may have references to the memory. Others, such as a guest, may access it: they may see, or cause, mixed
+    /// data.
     ///
     /// Implements: `rbd_aio_readv`.
     pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<(), Refused> {

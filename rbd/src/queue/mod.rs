@@ -36,7 +36,9 @@ use drain::Drained;
 /// another client changes the size, all is as at [`Aio`](crate::Aio), with the one exception there.
 ///
 /// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
-/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). It is the same one for as long as the queue lives.
+/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). It is the same one, and open, for as long as the queue
+/// lives, which is what `AsyncFd::register` wants to be promised. Deadlines it does not tell of: race `readable()` with a sleep until
+/// [`next_deadline`](Queue::next_deadline), and reap after either.
 ///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
 /// [refused](Refused) with its buffer.
@@ -98,7 +100,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Nothing is wrong but the moment: reap first.
+    /// Nothing is wrong with the request but the moment: [`wait`](Queue::wait) and [`reap`](Queue::reap) first.
     pub fn is_full(&self) -> bool {
         self.error.errno() == Some(Errno::EAGAIN)
     }
@@ -123,7 +125,8 @@ impl Queue {
     /// I/O is here from now on, for as long as it is open: [`Image::aio`] is refused, and so is a second queue.
     ///
     /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too whose future was dropped or
-    /// given up on. An image that was given away whole is closed then: open it again. Else it does not block.
+    /// given up on. An image that was given away whole is closed then, as by its drop, which may wait for them: keep an `Arc` of it,
+    /// or open it again. Else it does not block.
     ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]
@@ -138,9 +141,10 @@ impl Queue {
             Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
                 "it has, or had, a queue already, and can have no other: open the image again".to_owned(),
             ),
-            Err(Errno::EBUSY) => {
-                refuse("it has asynchronous operations in flight: wait for them first".to_owned())
-            }
+            Err(Errno::EBUSY) => refuse(
+                "it has asynchronous operations in flight: wait for them before. It is closed now, unless an Arc of it was kept"
+                    .to_owned(),
+            ),
             Err(errno) => Err(Error::new("make a queue of", image.object(), errno)),
         }
     }
@@ -176,9 +180,13 @@ impl Queue {
     ///
     /// The time runs from the submission. When it is over, [`reap`](Queue::reap) hands the operation out as failed with
     /// [`TimedOut`](crate::ErrorKind::TimedOut), once; one that has ended by then wins, be the time zero. There is no cancel in
-    /// librbd: the operation goes on by itself, a write may still take effect, and its buffer is freed when it ends. It counts
-    /// neither as in flight nor for [`room`](Queue::room) any more, so that the queue serves on at its depth; as many can be
-    /// given up on. Closing and dropping the queue still wait for it.
+    /// librbd: the operation goes on by itself, a write may still take effect, and its buffer is freed when it ends: who uses
+    /// buffers again needs a new one. Closing and dropping the queue still wait for it.
+    ///
+    /// Up to as many as the queue is deep may be given up on without a cost in [`room`](Queue::room). Each one more takes a place,
+    /// and at twice the depth nothing can be submitted until librbd lets go of one: [`wait`](Queue::wait) waits for that.
+    ///
+    /// With librbd's cache a write can end in time while no OSD answers: let the [`flush`](Queue::flush) have a deadline, too.
     ///
     /// Without a deadline no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
     pub fn set_deadline(&mut self, after: impl Into<Option<Duration>>) {
@@ -186,8 +194,9 @@ impl Queue {
     }
 
     /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the latest, for a loop that waits
-    /// by other means than [`wait`](Queue::wait). `None` when no operation has a deadline. Then there may turn out to be nothing
-    /// to give up on: what ended meanwhile is found when it is looked for.
+    /// by other means than [`wait`](Queue::wait), of whose descriptor it does not make anything readable. `None` when no operation
+    /// in flight has a deadline. It may still be that of an operation that has ended, and reaping, which finds nothing then, moves
+    /// it on. A wait in milliseconds is to be rounded up.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.parts().1.next_deadline()
     }
@@ -224,7 +233,8 @@ impl Queue {
 
     /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one. Gives `false` when nothing
     /// is in flight, when the time is over, and when a signal came; the end of a [deadline](Queue::set_deadline) is something
-    /// to reap.
+    /// to reap. Where so many were given up on that there is no [room](Queue::room), it waits for librbd to let go of one, which
+    /// [`reap`](Queue::reap) then takes without a word.
     ///
     /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would wait for that thread.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
@@ -246,6 +256,9 @@ impl Queue {
 
     /// Waits for what is in flight, dropping what comes of it, and closes the image, unless somebody else has it. Blocks, but not
     /// inside a callback or a wake on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
+    ///
+    /// In asynchronous code: `unblock(move || queue.close()).await`, with the feature `unblock`; or drop the queue, if its image
+    /// was opened by `await`.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }

@@ -247,7 +247,8 @@ fn check_room(image: &Image, places: &Places, request: Request) -> Result<()> {
     let why = match places.given_up() {
         0 => format!("all {} operations of the queue are in flight: reap first", places.depth()),
         count => format!(
-            "{} operations are in flight and {count} were given up on, which librbd still has: reap first",
+            "{} operations are in flight, and {count} were given up on at their deadline, which librbd still has: check that \
+             monitors and OSDs are up, then wait and reap, which makes room when librbd lets go of one",
             places.in_flight()
         ),
     };

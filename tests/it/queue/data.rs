@@ -224,12 +224,16 @@ fn wrong_requests_are_refused() {
             bytes(1).into(),
             "the 1 GiB that can be moved at once",
         ),
-        (queue.compare_and_write(0, 0, bytes(512), bytes(511)), compare(512, 511), "they must be as many"),
-        (queue.compare_and_write(0, 0, bytes(0), bytes(1)), compare(0, 1), "they must be as many"),
+        (
+            queue.compare_and_write(0, 0, bytes(512), bytes(511)),
+            compare(512, 511),
+            "both must have the same length",
+        ),
+        (queue.compare_and_write(0, 0, bytes(0), bytes(1)), compare(0, 1), "both must have the same length"),
         (
             queue.compare_and_write_vectored(0, 0, lists.0.clone(), lists.1.clone()),
             Buffer::CompareVec { expected: lists.0, data: lists.1 },
-            "12 bytes are expected but 18 given",
+            "12 bytes to compare with and 18 to write",
         ),
         (
             queue.compare_and_write_vectored(0, 0, vec![bytes(0)], vec![]),

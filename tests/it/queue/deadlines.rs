@@ -98,9 +98,15 @@ fn what_is_stuck_takes_room_at_last() {
     assert_eq!((queue.room(), queue.in_flight(), queue.given_up()), (0, 0, 6));
     let refused = queue.read(9, 0, 512, BytesMut::new()).unwrap_err();
     assert!(refused.is_full(), "{refused}");
-    assert!(refused.to_string().contains("6 were given up on"), "{refused}");
+    assert!(refused.to_string().contains("6 were given up on at their deadline"), "{refused}");
+    // A loop that waits for room does not spin meanwhile.
+    let start = Instant::now();
+    assert!(!queue.wait(Some(SHORT)).unwrap() && start.elapsed() >= SHORT);
     assert!(!tracked.iter().any(Tracked::is_freed));
     drop(frozen);
+    while queue.room() == 0 {
+        assert!(queue.wait(Some(LIMIT)).unwrap() && queue.reap().is_none());
+    }
     eventually("all have ended", || {
         assert!(queue.reap().is_none());
         queue.given_up() == 0

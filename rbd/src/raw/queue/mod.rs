@@ -157,7 +157,7 @@ impl Places {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.expiry.earliest()
+        self.expiry.earliest().filter(|_| self.in_flight() > 0)
     }
 
     /// Submits an operation. The buffer comes back when it is refused. One on foreign memory is never given up on.
@@ -309,11 +309,11 @@ impl Places {
         (Reaped { token, request, offset, len, buffer, end: End::Ended(result) }, wanted)
     }
 
-    /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one; not if nothing is in
-    /// flight that somebody waits for.
+    /// Waits until there may be something to reap, or room again. Blocks, at most for the timeout if there is one; not if nothing
+    /// is in flight that somebody waits for and there is room.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if self.in_flight() == 0 {
-            return Ok(self.has_taken());
+            return if self.room() > 0 { Ok(self.has_taken()) } else { self.wait_for_librbd(timeout) };
         }
         let Some(earliest) = self.next_deadline() else { return self.wait_for_librbd(timeout) };
         let rest = earliest.saturating_duration_since(Instant::now());
