@@ -7,12 +7,13 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::{Command, ExitStatus};
-use std::task::{Context, Poll, Waker};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Cluster, Queue};
+use rbd::{Cluster, IoCtx, Queue};
 use rbd_testcluster::{Daemon, TestCluster};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -54,6 +55,19 @@ fn main() {
         }
         println!("test {way} ... ok");
     }
+    for (way, wanted) in BUSY {
+        for run in 0..10 {
+            let image = locked(&pool, cluster.conf(), &format!("{way}-{run}"));
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args([*way, &image])
+                .env(CONF, cluster.conf())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(*wanted), "{way}, run {run}: {status:?}");
+        }
+        println!("test {way} ... ok");
+    }
     for (way, wanted) in WAYS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(way)
@@ -85,7 +99,10 @@ fn main() {
         assert_eq!(status.and_then(|status: ExitStatus| status.code()), Some(*wanted), "{way}: {status:?}");
         println!("test {way} ... ok");
     }
-    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored", WAYS.len() + LIVE.len() + SLOW.len());
+    println!(
+        "\ntest result: ok. {} passed; 0 failed; 0 ignored",
+        WAYS.len() + LIVE.len() + SLOW.len() + BUSY.len()
+    );
 }
 
 /// Tells a child that it is one, and the cluster.
@@ -104,6 +121,80 @@ const LIVE: &[&str] = &[
 /// threads crash when they are at work while its statics are taken away.
 const SLOW: &[(&str, u8)] = &[("exits_with_futures_under_way", 3), ("exits_with_a_queue_under_way", 4)];
 const SLOW_WRITES: u64 = 20;
+
+/// Nothing is frozen for these either: operations are in flight, and librbd first has to take the lock of a client that is gone.
+/// Without waiting for them, one child of about ten crashes in that.
+const BUSY: &[(&str, i32)] = &[
+    ("busy_futures_and_exit", 7),
+    ("busy_futures_and_return", 0),
+    ("busy_futures_and_panic", 101),
+    ("busy_queue_and_exit", 7),
+    ("busy_queue_and_return", 0),
+    ("busy_queue_and_panic", 101),
+    ("busy_waker_and_exit", 7),
+];
+
+/// A new image, whose exclusive lock was left behind by a client that has not even a watch any more.
+fn locked(pool: &IoCtx, conf: &Path, name: &str) -> String {
+    pool.create(name, 4 << 20).run().unwrap();
+    let header = format!("rbd_header.{}", pool.open(name).read_only().run().unwrap().id().unwrap());
+    let lock = ["lock", "get", &header, "rbd_lock", "--lock-cookie", "auto 1", "--lock-tag", "internal"];
+    let status = Command::new("rados").arg("-c").arg(conf).args(["-p", "rbd"]).args(lock).status().unwrap();
+    assert!(status.success(), "{status:?}");
+    name.to_owned()
+}
+
+/// Submits 64 operations, and ends at once.
+fn busy(way: &str, pool: &IoCtx, image: &str) {
+    const LEN: u64 = 4096;
+    let image = pool.open(image).run().unwrap();
+    let data = || Bytes::from_static(&[7; LEN as usize]);
+    let (what, end) = way.strip_prefix("busy_").unwrap().split_once("_and_").unwrap();
+    match what {
+        "futures" => {
+            for n in (0..64).step_by(2) {
+                std::mem::forget(image.aio().read(n * LEN, LEN as usize));
+                std::mem::forget(image.aio().write((n + 1) * LEN, data()));
+            }
+            std::mem::forget(image);
+        }
+        "queue" => {
+            let mut queue = Queue::new(image, 64).unwrap();
+            for n in (0..64).step_by(2) {
+                queue.read(n, n * LEN, LEN as usize, BytesMut::new()).unwrap();
+                queue.write(n, (n + 1) * LEN, data()).unwrap();
+            }
+            std::mem::forget(queue);
+        }
+        "waker" => {
+            // librbd's own thread ends the process.
+            let waker = Waker::from(Arc::new(Exit));
+            for n in (0..64).step_by(2) {
+                let mut read = image.aio().read(n * LEN, LEN as usize);
+                std::mem::forget(image.aio().write((n + 1) * LEN, data()));
+                if n == 4 {
+                    let _ = Pin::new(&mut read).poll(&mut Context::from_waker(&waker));
+                }
+                std::mem::forget(read);
+            }
+            std::thread::sleep(LIMIT);
+        }
+        other => unreachable!("{other}"),
+    }
+    match end {
+        "exit" => std::process::exit(7),
+        "panic" => std::panic::resume_unwind(Box::new("operations are in flight")),
+        _ => {}
+    }
+}
+
+struct Exit;
+
+impl Wake for Exit {
+    fn wake(self: Arc<Self>) {
+        std::process::exit(7);
+    }
+}
 
 /// How the child ends, and its exit code for that.
 const WAYS: &[(&str, i32)] = &[
@@ -160,6 +251,13 @@ fn child(way: &str, conf: &Path) {
             return;
         }
         _ => {}
+    }
+    if way.starts_with("busy_") {
+        std::mem::forget(cluster);
+        let image = std::env::args().nth(2).unwrap();
+        busy(way, &pool, &image);
+        // The connection lives on, as after an exit.
+        return std::mem::forget(pool);
     }
     let mut image = pool.open("foo").run().unwrap();
     image.close_in_background(true);

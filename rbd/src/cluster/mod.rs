@@ -34,8 +34,8 @@ pub use usage::{ClusterUsage, PoolUsage};
 ///
 /// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
 /// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing;
-/// a process that ends so waits for the asynchronous operations that are in flight, 2 s at most, since librbd's threads crash
-/// when they are at work meanwhile. What other threads still submit, and calls that block there, are not waited for.
+/// a process that ends so waits for the asynchronous operations that are in flight, 2 s at most (250 ms on a thread of librbd's),
+/// since librbd's threads crash when they are at work meanwhile. What other threads still submit, and calls that block there, are not waited for.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;

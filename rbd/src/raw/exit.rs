@@ -67,13 +67,14 @@ pub(super) fn settle_operations_of(lane: &Arc<Lane>) {
 }
 
 extern "C" fn settle() {
-    // What is left may wait for this very thread.
-    if in_callback() || std::process::id() != PROCESS.load(Ordering::Relaxed) {
+    if std::process::id() != PROCESS.load(Ordering::Relaxed) {
         return;
     }
-    let end = Instant::now() + PATIENCE;
+    // Some of what is left may wait for this very thread, if it is one of Ceph's; the rest does not.
+    let patience = if in_callback() { PATIENCE / 8 } else { PATIENCE };
+    let end = Instant::now() + patience;
     let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(NONE_LEFT.wait_timeout_while(left, PATIENCE, |left| *left > 0));
+    drop(NONE_LEFT.wait_timeout_while(left, patience, |left| *left > 0));
     let lanes: Vec<_> = LANES.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
     let is_busy = || lanes.iter().any(|lane| lane.upgrade().is_some_and(|lane| lane.is_busy()));
     if !is_busy() {
