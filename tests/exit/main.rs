@@ -41,7 +41,7 @@ fn main() {
         }
         println!("test {way} ... ok");
     }
-    for (way, byte) in SLOW {
+    for (way, byte, _) in SLOW {
         // One of its own: the exclusive lock of a process that has ended is its own for a while.
         pool.create(way, 8 << 20).run().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap());
@@ -117,9 +117,13 @@ const LIVE: &[&str] = &[
     "returns_while_a_call_is_awaited",
 ];
 
-/// A limit holds up writes of a certain byte, for about half a second. A process that ends meanwhile waits for them: librbd's
-/// threads crash when they are at work while its statics are taken away.
-const SLOW: &[(&str, u8)] = &[("exits_with_futures_under_way", 3), ("exits_with_a_queue_under_way", 4)];
+/// A limit, of so many a second, holds up writes of a certain byte. A process that ends meanwhile waits for them: librbd's threads
+/// crash when they are at work while its statics are taken away. On a thread of librbd's it does not wait for as long.
+const SLOW: &[(&str, u8, u32)] = &[
+    ("exits_with_futures_under_way", 3, 40),
+    ("exits_with_a_queue_under_way", 4, 40),
+    ("exits_in_a_wake_with_futures_under_way", 5, 200),
+];
 const SLOW_WRITES: u64 = 20;
 
 /// Nothing is frozen for these either: operations are in flight, and librbd first has to take the lock of a client that is gone.
@@ -208,8 +212,9 @@ const WAYS: &[(&str, i32)] = &[
 ];
 
 fn child(way: &str, conf: &Path) {
-    if let Some((_, byte)) = SLOW.iter().find(|(slow, _)| *slow == way) {
-        let slow = Cluster::builder().option("rbd_qos_iops_limit", "40").option("rbd_qos_iops_burst", "0");
+    if let Some((_, byte, limit)) = SLOW.iter().find(|(slow, ..)| *slow == way) {
+        let slow = Cluster::builder().option("rbd_qos_iops_limit", limit.to_string());
+        let slow = slow.option("rbd_qos_iops_burst", "0");
         let pool = slow.ignore_environment().conf_file(conf).connect().unwrap().ioctx("rbd").unwrap();
         let (image, data) = (pool.open(way).run().unwrap(), Bytes::from(vec![*byte; 512]));
         if way.contains("queue") {
@@ -217,7 +222,13 @@ fn child(way: &str, conf: &Path) {
             (0..SLOW_WRITES).for_each(|n| queue.write(n, n * 4096, data.clone()).unwrap());
             std::mem::forget(queue);
         } else {
-            (0..SLOW_WRITES).for_each(|n| drop(image.aio().write(n * 4096, data.clone())));
+            let mut first = image.aio().write(0, data.clone());
+            (1..SLOW_WRITES).for_each(|n| drop(image.aio().write(n * 4096, data.clone())));
+            if way.contains("wake") {
+                let waker = Waker::from(Arc::new(Exit));
+                assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+                std::thread::sleep(LIMIT);
+            }
             std::mem::forget(image);
         }
         std::process::exit(7)
