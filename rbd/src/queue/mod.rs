@@ -45,8 +45,9 @@ use drain::Drained;
 ///
 /// The queue has its image, alone or with others, whose management calls, blocking I/O and watches (of a new size, for instance)
 /// are at [`image`](Queue::image). Dropping the queue waits for what is in flight, and closes the image if nobody else has
-/// it. A thread of its own does both where the drop must not block: if the image was to be [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a
-/// callback of librbd's.
+/// it. A thread of its own does both where the drop must not block: if the image was to be
+/// [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a callback of
+/// librbd's.
 ///
 /// An operation can be given up on after a while: see [`set_deadline`](Queue::set_deadline).
 ///

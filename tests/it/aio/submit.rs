@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Compare, ErrorKind, Image, OpenImage, Queue};
+use rbd::{Compare, ErrorKind, Image, OpenImage, Queue, UpdateWatch};
 
 use super::wakers::InPlace;
 use super::{Freezer, eventually, within};
@@ -149,20 +149,25 @@ fn queue_each_kind(queue: &mut Queue, submit: &dyn Fn(&'static str, &mut dyn FnM
     }
 }
 
-/// librbd reads the header with the threads that wakes run on: waiting for it there might be for ever.
-#[test]
-fn nothing_waits_for_a_new_size_inside_a_wake() {
-    let freezer = Freezer::get();
-    let image = Arc::new(freezer.image());
-    image.aio().read(0, 4096).wait().unwrap();
-    let name = image.name().unwrap();
-    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
+/// Another client has the image grow to 16 MiB, of which librbd has told this one; it has not read the new size yet.
+fn grown_by_another(freezer: &Freezer, image: &Arc<Image>) -> (UpdateWatch, Image) {
+    let other = freezer.connect().ioctx("rbd").unwrap().open(&image.name().unwrap()).run().unwrap();
     let (sender, news) = channel();
     let sender = Mutex::new(sender);
     let tell = move || sender.lock().unwrap().send(()).unwrap_or(());
     let watch = image.watch_updates(tell).unwrap();
     other.resize(16 << 20).run().unwrap();
     news.recv_timeout(LIMIT).unwrap();
+    (watch, other)
+}
+
+/// librbd reads the header with the threads that wakes run on: waiting for it there might be for ever.
+#[test]
+fn nothing_waits_for_a_new_size_inside_a_wake() {
+    let freezer = Freezer::get();
+    let image = Arc::new(freezer.image());
+    image.aio().read(0, 4096).wait().unwrap();
+    let (watch, other) = grown_by_another(&freezer, &image);
     let frozen = freezer.freeze();
     let (sender, said) = channel();
     let inside = Arc::clone(&image);
@@ -193,14 +198,7 @@ fn nothing_waits_for_a_new_size_inside_a_wake() {
 fn a_new_size_is_known_inside_wakes_a_moment_later() {
     let freezer = Freezer::get();
     let image = Arc::new(freezer.image());
-    let name = image.name().unwrap();
-    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
-    let (sender, news) = channel();
-    let sender = Mutex::new(sender);
-    let tell = move || sender.lock().unwrap().send(()).unwrap_or(());
-    let watch = image.watch_updates(tell).unwrap();
-    other.resize(16 << 20).run().unwrap();
-    news.recv_timeout(LIMIT).unwrap();
+    let (watch, other) = grown_by_another(&freezer, &image);
     let frozen = freezer.freeze();
     let (sender, refusals) = channel();
     let inside = Arc::clone(&image);
