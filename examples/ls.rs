@@ -99,7 +99,7 @@ fn rows_of(pool: &IoCtx, entry: &ImageEntry) -> rbd::Result<Vec<Row>> {
     let lock_type = if locks.exclusive { "exclusive" } else { "shared" };
     let mut rows =
         vec![Row { lock_type: (!locks.lockers.is_empty()).then_some(lock_type), ..Row::new(entry, &image)? }];
-    for snapshot in image.snapshots()? {
+    for snapshot in image.snapshots().list()? {
         if snapshot.namespace != SnapshotNamespace::User {
             continue;
         }

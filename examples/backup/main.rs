@@ -84,11 +84,11 @@ fn run(args: &Args) -> Result<(), Failure> {
                 return Err(Failure::errno(Errno::EEXIST.code(), "save error").because(why));
             }
             let image = open()?;
-            image.create_snapshot(snap).run().map_err(failed("failed to create snapshot"))?;
+            image.snapshots().create(snap).run().map_err(failed("failed to create snapshot"))?;
             save(&image, snap, since.as_deref(), file).map_err(|error| {
                 // It is no base for a later save.
                 let failure = io_failed("save error", &error);
-                match image.remove_snapshot(snap).run() {
+                match image.snapshots().remove(snap).run() {
                     Ok(()) => failure,
                     Err(left) => failure.because(format_args!("the snapshot is left, too: {left}")),
                 }
@@ -162,7 +162,7 @@ fn restore(image: &Image, path: &Path) -> io::Result<()> {
     };
     in_flight(reader, write, |_, ()| Ok(()))?;
     image.flush()?;
-    image.create_snapshot(&to).run()?;
+    image.snapshots().create(&to).run()?;
 
     let image = image.at_snapshot(&to)?;
     let read = |record: &Record| image.aio().read(record.offset(), record.len());

@@ -81,7 +81,7 @@ impl Info {
         let features = image.features()?;
         let id = image.id()?;
         let protected = match image.snapshot() {
-            Some(snapshot) => Some(image.is_snapshot_protected(snapshot)?),
+            Some(snapshot) => Some(image.snapshots().is_protected(snapshot)?),
             None => None,
         };
         let mut striping = None;
@@ -100,7 +100,7 @@ impl Info {
             objects: stat.objects,
             order: stat.order,
             object_size: stat.object_size,
-            snapshot_count: image.snapshots()?.len(),
+            snapshot_count: image.snapshots().list()?.len(),
             data_pool,
             block_name_prefix: stat.block_name_prefix,
             format: if image.is_old_format()? { 1 } else { 2 },

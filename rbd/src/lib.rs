@@ -97,7 +97,7 @@ pub use features::{
 };
 pub use group::{
     CreateGroupSnapshot, Group, GroupMember, GroupOf, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo,
-    RollbackGroup,
+    GroupSnapshots, RollbackGroup,
 };
 pub use hints::AccessHints;
 pub use holder::{Holder, Watcher};
@@ -105,7 +105,7 @@ pub use image::{
     AdvisoryLocks, CloneFormat, CloneImage, Compare, CopyImage, CreateSnapshot, Cursor, DeepCopyImage, Diff,
     DiffExtents, Extent, FastDiff, Image, LinkedImage, LockOwner, Locker, MirrorSnapshot,
     MirrorSnapshotState, ObjectMapFault, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize,
-    Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Stat, UpdateWatch,
+    Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots, Stat, UpdateWatch,
 };
 pub use image::{Cipher, EncryptionFormat, Passphrase};
 pub use ioctx::{

@@ -15,7 +15,7 @@ fn parent(space: &Space) -> Image {
     create(space, "foo", 8 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&pattern(1, 4 * OBJECT as usize), 0).unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image
 }
 
@@ -55,7 +55,7 @@ fn a_clone_reads_its_parent_and_writes_its_own() {
     let from = clone.parent().unwrap().unwrap();
     assert_eq!((&*from.image.name, &*from.snapshot, from.overlap), ("foo", "s1", 8 * OBJECT));
     assert_eq!(from.to_string(), format!("rbd/{}/foo@s1", space.namespace()));
-    assert_eq!(from.snapshot_id, parent.snapshot_id("s1").unwrap());
+    assert_eq!(from.snapshot_id, parent.snapshots().id("s1").unwrap());
     assert_eq!(from.snapshot_kind, SnapshotKind::User);
     assert_eq!((from.image.pool_id, from.image.in_trash), (space.pool_id(), false));
     assert_eq!(from.image.id, parent.id().unwrap());
@@ -73,7 +73,7 @@ fn chains_are_walked_up_and_down() {
     let image = parent(&space);
     for (from, to) in [("foo", "one"), ("one", "two"), ("two", "three")] {
         if from != "foo" {
-            space.open(from).run().unwrap().create_snapshot("s1").run().unwrap();
+            space.open(from).run().unwrap().snapshots().create("s1").run().unwrap();
         }
         space.clone_image(from, "s1", to).format(CloneFormat::V2).run().unwrap();
     }
@@ -91,7 +91,7 @@ fn chains_are_walked_up_and_down() {
 fn children_can_be_asked_of_one_snapshot() {
     let space = Space::new();
     let image = parent(&space);
-    image.create_snapshot("s2").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
     clone(&space, "a", CloneFormat::V2);
     space.clone_image("foo", "s2", "b").format(CloneFormat::V2).run().unwrap();
     assert_eq!(names(&image.children().unwrap()), ["a", "b"]);
@@ -105,18 +105,18 @@ fn format_1_needs_protection_and_keeps_it() {
     let image = parent(&space);
     let error = space.clone_image("foo", "s1", "bar").format(CloneFormat::V1).run().unwrap_err();
     assert!(error.to_string().contains("is not protected"), "{error}");
-    image.protect_snapshot("s1").unwrap();
+    image.snapshots().protect("s1").unwrap();
     for name in ["a", "b", "c", "d", "e", "f", "g"] {
         clone(&space, name, CloneFormat::V1);
     }
-    let error = image.unprotect_snapshot("s1").unwrap_err();
+    let error = image.snapshots().unprotect("s1").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::HasClones, "{error}");
     let ns = space.namespace();
     assert!(error.to_string().contains(&format!("clones: rbd/{ns}/a, rbd/{ns}/b")), "{error}");
     assert!(error.to_string().contains("and 2 more"), "{error}");
-    let error = image.remove_snapshot("s1").run().unwrap_err();
+    let error = image.snapshots().remove("s1").run().unwrap_err();
     assert!(error.is_busy(), "{error}");
-    image.remove_snapshot("s1").flatten(true).unprotect(true).run().unwrap();
+    image.snapshots().remove("s1").flatten(true).unprotect(true).run().unwrap();
     assert_eq!(space.open("g").run().unwrap().parent().unwrap(), None);
 }
 
@@ -125,8 +125,8 @@ fn a_removed_snapshot_lives_on_in_the_trash_for_format_2() {
     let space = Space::new();
     let image = parent(&space);
     clone(&space, "bar", CloneFormat::V2);
-    image.remove_snapshot("s1").run().unwrap();
-    let snapshots = image.snapshots().unwrap();
+    image.snapshots().remove("s1").run().unwrap();
+    let snapshots = image.snapshots().list().unwrap();
     let SnapshotNamespace::Trash { original_name, original_kind } = &snapshots[0].namespace else {
         panic!("{snapshots:?}");
     };
@@ -199,7 +199,7 @@ fn what_is_missing_or_in_the_way_of_a_clone_is_named() {
 fn a_clone_of_a_snapshot_id_works_or_says_what_it_needs() {
     let space = Space::new();
     let image = parent(&space);
-    let id = image.snapshot_id("s1").unwrap();
+    let id = image.snapshots().id("s1").unwrap();
     let made = space.clone_image("foo", id, "bar").format(CloneFormat::V2).run();
     if has_newer_calls() {
         made.unwrap();

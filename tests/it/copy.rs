@@ -12,7 +12,7 @@ fn source(space: &Space) -> Image {
     create(space, "foo", 8 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&pattern(1, 2 * OBJECT as usize), 0).unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image.write_all_at(&pattern(2, 2 * OBJECT as usize), OBJECT).unwrap();
     image
 }
@@ -38,7 +38,7 @@ fn a_copy_has_what_the_handle_shows() {
     assert!(content(&bar) == content(&image));
     assert_eq!(bar.stat().unwrap().object_size, 2 * OBJECT);
     assert!(bar.features().unwrap().contains(Features::LAYERING));
-    assert!(bar.snapshots().unwrap().is_empty());
+    assert!(bar.snapshots().list().unwrap().is_empty());
     assert!(!steps.is_empty());
 
     let then = image.at_snapshot("s1").unwrap();
@@ -70,17 +70,17 @@ fn a_sparse_copy_takes_no_space_for_zeros() {
 fn a_deep_copy_has_the_snapshots_too() {
     let (space, other) = (Space::new(), Space::new());
     let image = source(&space);
-    image.create_snapshot("s2").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
     image.deep_copy_to(&other, "bar").run().unwrap();
     let bar = other.open("bar").run().unwrap();
     assert!(content(&bar) == content(&image));
-    let names: Vec<_> = bar.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    let names: Vec<_> = bar.snapshots().list().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
     assert_eq!(names, ["s1", "s2"]);
     assert!(content(&bar.at_snapshot("s1").unwrap()) == content(&image.at_snapshot("s1").unwrap()));
 
     image.at_snapshot("s1").unwrap().deep_copy_to(&other, "old").run().unwrap();
     let old = other.open("old").run().unwrap();
-    let names: Vec<_> = old.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    let names: Vec<_> = old.snapshots().list().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
     assert_eq!(names, ["s1"]);
 }
 
@@ -204,9 +204,9 @@ fn what_is_read_only_is_not_worked_on() {
     for error in [
         image.copy_over(&then).run().unwrap_err(),
         then.sparsify(4096).run().unwrap_err(),
-        then.rollback("s1").run().unwrap_err(),
+        then.snapshots().rollback("s1").run().unwrap_err(),
         then.set_metadata("a", "b").unwrap_err(),
-        then.protect_snapshot("s1").unwrap_err(),
+        then.snapshots().protect("s1").unwrap_err(),
     ] {
         assert!(error.is_read_only(), "{error}");
     }

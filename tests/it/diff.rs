@@ -47,10 +47,10 @@ fn changes_since_a_snapshot_are_told_with_holes() {
     let image = image(&space);
     assert_eq!(image.diff().collect().unwrap(), []);
     write(&image, 1, 0, 4 * OBJECT);
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     write(&image, 2, 8 * OBJECT, 4096);
     image.discard(0, 2 * OBJECT).unwrap();
-    image.create_snapshot("s2").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
     let changes = [(0, 2 * OBJECT, false), (8 * OBJECT, 4096, true)];
     assert_eq!(joined(image.diff().from_snapshot("s1").collect().unwrap()), changes);
     assert_eq!(image.diff().from_snapshot("s2").collect().unwrap(), []);
@@ -125,7 +125,7 @@ fn whole_objects_and_parents_are_told_as_asked() {
     let image = image(&space);
     write(&image, 1, 0, 4096);
     write(&image, 1, 8 * OBJECT, 4096);
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     let objects = joined(image.diff().whole_object(true).collect().unwrap());
     if mask() == Mask::Everything {
         assert!(objects.iter().all(|(_, len, exists)| *exists && *len > 4096), "{objects:?}");
@@ -145,9 +145,9 @@ fn whole_objects_and_parents_are_told_as_asked() {
 fn a_snapshot_id_works_or_says_what_it_needs() {
     let space = Space::new();
     let image = image(&space);
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     write(&image, 1, 0, OBJECT);
-    let changes = image.diff().from_snapshot(image.snapshot_id("s1").unwrap()).collect();
+    let changes = image.diff().from_snapshot(image.snapshots().id("s1").unwrap()).collect();
     if Cluster::librbd_version().minor >= 18 {
         assert_eq!(joined(changes.unwrap()), [(0, OBJECT, true)]);
         let error = image.diff().from_snapshot(4711).collect().unwrap_err();
@@ -163,10 +163,10 @@ fn a_snapshot_id_works_or_says_what_it_needs() {
 fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let space = Space::new();
     let image = image(&space);
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     write(&image, 1, 0, whole(0, OBJECT));
     image.flush().unwrap();
-    image.create_snapshot("s2").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
     let s2 = image.at_snapshot("s2").unwrap();
     let diff = s2.diff().from_snapshot("s1");
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::NotWholeObject);
@@ -183,7 +183,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
 
     // The snapshot's map still has what a look at the objects does not find.
     write(&image, 2, 4 * OBJECT, whole(0, OBJECT));
-    image.create_snapshot("s3").run().unwrap();
+    image.snapshots().create("s3").run().unwrap();
     let number = 4;
     rados(&image, number, &["rm"], &[]);
     let s3 = image.at_snapshot("s3").unwrap();
@@ -222,7 +222,7 @@ fn a_parent_without_fast_diff_makes_its_clones_slow() {
     }
     let space = Space::new();
     space.create("foo", 8 * OBJECT).features(Features::LAYERING).object_size(OBJECT).run().unwrap();
-    space.open("foo").run().unwrap().create_snapshot("s1").run().unwrap();
+    space.open("foo").run().unwrap().snapshots().create("s1").run().unwrap();
     space.clone_image("foo", "s1", "bar").features(Features::DEFAULT).format(CloneFormat::V2).run().unwrap();
     let bar = space.open("bar").run().unwrap();
     let diff = bar.diff().whole_object(true);

@@ -55,12 +55,12 @@ fn a_snapshot_of_a_group_brings_all_its_images_back() {
         buffer[4095]
     };
     write(1);
-    group.create_snapshot("s1").run().unwrap();
-    assert!(group.create_snapshot("s1").run().unwrap_err().is_exists());
+    group.snapshots().create("s1").run().unwrap();
+    assert!(group.snapshots().create("s1").run().unwrap_err().is_exists());
     write(2);
-    group.create_snapshot("s2").skip_quiesce().run().unwrap();
-    group.rename_snapshot("s2", "s3").unwrap();
-    let snapshots = group.snapshots().unwrap();
+    group.snapshots().create("s2").skip_quiesce(true).run().unwrap();
+    group.snapshots().rename("s2", "s3").unwrap();
+    let snapshots = group.snapshots().list().unwrap();
     let mut names: Vec<&str> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["s1", "s3"]);
@@ -71,14 +71,14 @@ fn a_snapshot_of_a_group_brings_all_its_images_back() {
         told += 1;
         std::ops::ControlFlow::Continue(())
     };
-    group.rollback("s1").progress(progress).run().unwrap();
+    group.snapshots().rollback("s1").progress(progress).run().unwrap();
     assert!(told > 0);
     assert_eq!([read(&images[0]), read(&images[1])], [1, 1]);
-    let error = group.rollback("nope").run().unwrap_err();
+    let error = group.snapshots().rollback("nope").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::GroupSnapshot }, "{error}");
-    group.remove_snapshot("s1").unwrap();
-    group.remove_snapshot("s3").unwrap();
-    assert!(group.remove_snapshot("s1").unwrap_err().is_not_found());
+    group.snapshots().remove("s1").unwrap();
+    group.snapshots().remove("s3").unwrap();
+    assert!(group.snapshots().remove("s1").unwrap_err().is_not_found());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_only_newer_libraries_have_says_so_or_works() {
     let space = Space::new();
     let group = space.create_group("g").unwrap();
     let newer = rbd::Cluster::librbd_version().minor >= 20;
-    let results = [group.id().map(drop), group.snapshot_infos().map(drop)];
+    let results = [group.id().map(drop), group.snapshots().infos().map(drop)];
     for (result, symbol) in results.into_iter().zip(["rbd_group_get_id", "rbd_group_snap_list2"]) {
         match result {
             Ok(()) => assert!(newer),

@@ -100,7 +100,7 @@ fn statistics_count_images_sizes_and_snapshots() {
     create(&space, "foo", 8 * OBJECT).run().unwrap();
     create(&space, "bar", 4 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image.resize(2 * OBJECT).allow_shrink(true).run().unwrap();
     image.close().unwrap();
     let stats = space.stats().unwrap();

@@ -11,7 +11,7 @@ fn source(space: &Space) {
     create(space, "foo", 8 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&pattern(1, 4 * OBJECT as usize), 0).unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image.close().unwrap();
 }
 
@@ -55,7 +55,7 @@ fn an_image_moves_while_it_is_used() {
     assert!(content(&image) == pattern(1, 4 * OBJECT as usize));
     assert_eq!(image.stat().unwrap().object_size, 2 * OBJECT);
     assert!(!image.features().unwrap().contains(Features::MIGRATING));
-    assert_eq!(image.snapshots().unwrap()[0].name, "s1");
+    assert_eq!(image.snapshots().list().unwrap()[0].name, "s1");
     assert!(image.migration_source_spec().is_err());
 }
 

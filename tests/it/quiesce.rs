@@ -39,7 +39,7 @@ impl Scene {
 /// Takes a snapshot beside this thread.
 fn snapshot(image: Image, name: &'static str) -> JoinHandle<(Image, Result<()>)> {
     thread::spawn(move || {
-        let outcome = image.create_snapshot(name).run();
+        let outcome = image.snapshots().create(name).run();
         (image, outcome)
     })
 }
@@ -122,12 +122,13 @@ fn freeze_and_thaw_surround_a_snapshot_and_an_error_or_a_panic_prevents_it() {
     // Two watches of one image, and each is heard.
     let (second, second_events) = listen(&scene.image);
     for (name, expected) in [("one", None), ("two", Some(Errno::EBUSY)), ("three", Some(Errno::EIO))] {
-        let outcome = theirs.create_snapshot(name).run();
+        let outcome = theirs.snapshots().create(name).run();
         assert_eq!(outcome.err().and_then(|error| error.errno()), expected, "{name}");
         assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
         assert_told(&second_events, &[Quiesce::Freeze, Quiesce::Thaw]);
     }
-    let names: Vec<_> = theirs.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
+    let names: Vec<_> =
+        theirs.snapshots().list().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
     assert_eq!(names, ["one"]);
     dropped(watch);
     assert_ended(&events);
@@ -234,7 +235,7 @@ fn watches_may_be_dropped_at_any_moment_of_a_snapshot() {
             // At least one, for whoever is left by then.
             while {
                 // One that is dropped before it answers has it fail.
-                let outcome = theirs.create_snapshot(&format!("s{taken}")).run();
+                let outcome = theirs.snapshots().create(&format!("s{taken}")).run();
                 let outcome = outcome.map_err(|error| error.errno());
                 assert!(matches!(outcome, Ok(()) | Err(Some(Errno::ECANCELED))), "{outcome:?}");
                 taken += 1;

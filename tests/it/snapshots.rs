@@ -15,7 +15,7 @@ fn image(space: &Space) -> Image {
 }
 
 fn names(image: &Image) -> Vec<String> {
-    image.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect()
+    image.snapshots().list().unwrap().into_iter().map(|snapshot| snapshot.name).collect()
 }
 
 #[test]
@@ -24,13 +24,13 @@ fn a_snapshot_keeps_the_data_and_is_found_by_name_and_id() {
     let image = image(&space);
     let (old, new) = (pattern(1, 4096), pattern(2, 4096));
     image.write_all_at(&old, 0).unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image.write_all_at(&new, 0).unwrap();
     image.resize(16 * OBJECT).run().unwrap();
-    image.create_snapshot("s2").skip_quiesce().run().unwrap();
-    image.create_snapshot("s3").ignore_quiesce_error().run().unwrap();
+    image.snapshots().create("s2").skip_quiesce(true).run().unwrap();
+    image.snapshots().create("s3").ignore_quiesce_error(true).run().unwrap();
 
-    let snapshots = image.snapshots().unwrap();
+    let snapshots = image.snapshots().list().unwrap();
     assert_eq!(names(&image), ["s1", "s2", "s3"]);
     assert_eq!(snapshots.iter().map(|s| s.id).collect::<BTreeSet<_>>().len(), 3);
     assert_eq!(snapshots.iter().map(|s| s.size / OBJECT).collect::<Vec<_>>(), [8, 16, 16]);
@@ -39,12 +39,12 @@ fn a_snapshot_keeps_the_data_and_is_found_by_name_and_id() {
         assert!(!snapshot.protected);
         let age = SystemTime::now().duration_since(snapshot.created).unwrap_or_default();
         assert!(age < Duration::from_secs(300), "{age:?}");
-        assert_eq!(image.snapshot_id(&snapshot.name).unwrap(), snapshot.id);
-        assert_eq!(image.snapshot_name(snapshot.id).unwrap(), snapshot.name);
-        assert_eq!(image.snapshot_created(snapshot.id).unwrap(), snapshot.created);
+        assert_eq!(image.snapshots().id(&snapshot.name).unwrap(), snapshot.id);
+        assert_eq!(image.snapshots().name(snapshot.id).unwrap(), snapshot.name);
+        assert_eq!(image.snapshots().created(snapshot.id).unwrap(), snapshot.created);
     }
-    assert!(image.snapshot_exists("s1").unwrap());
-    assert!(!image.snapshot_exists("s4").unwrap());
+    assert!(image.snapshots().exists("s1").unwrap());
+    assert!(!image.snapshots().exists("s4").unwrap());
 
     let mut now = vec![0; 4096];
     let mut then = vec![0; 4096];
@@ -54,7 +54,7 @@ fn a_snapshot_keeps_the_data_and_is_found_by_name_and_id() {
         assert!(then == old && now == new);
         assert_eq!((at.size().unwrap(), at.snapshot(), at.is_read_only()), (8 * OBJECT, Some("s1"), true));
         assert!(at.write_all_at(&new, 0).unwrap_err().is_read_only());
-        assert!(at.create_snapshot("s4").run().unwrap_err().is_read_only());
+        assert!(at.snapshots().create("s4").run().unwrap_err().is_read_only());
     }
     let by_id = space.open("foo").snapshot(snapshots[0].id).run().unwrap();
     assert_eq!(by_id.snapshot(), Some("s1"));
@@ -66,7 +66,7 @@ fn many_snapshots_are_listed_whole() {
     let image = image(&space);
     let expected: Vec<String> = (0..70).map(|n| format!("snapshot-{n:02}")).collect();
     for name in &expected {
-        image.create_snapshot(name).run().unwrap();
+        image.snapshots().create(name).run().unwrap();
     }
     assert_eq!(names(&image), expected);
 }
@@ -78,13 +78,13 @@ fn what_is_missing_is_the_snapshot_and_not_the_image() {
     let missing = ErrorKind::NotFound { what: ObjectKind::Snapshot };
     let spec = space_spec(&space, "foo@nope");
     for error in [
-        image.snapshot_id("nope").unwrap_err(),
-        image.remove_snapshot("nope").run().unwrap_err(),
-        image.rename_snapshot("nope", "yes").unwrap_err(),
-        image.protect_snapshot("nope").unwrap_err(),
-        image.unprotect_snapshot("nope").unwrap_err(),
-        image.is_snapshot_protected("nope").unwrap_err(),
-        image.rollback("nope").run().unwrap_err(),
+        image.snapshots().id("nope").unwrap_err(),
+        image.snapshots().remove("nope").run().unwrap_err(),
+        image.snapshots().rename("nope", "yes").unwrap_err(),
+        image.snapshots().protect("nope").unwrap_err(),
+        image.snapshots().unprotect("nope").unwrap_err(),
+        image.snapshots().is_protected("nope").unwrap_err(),
+        image.snapshots().rollback("nope").run().unwrap_err(),
         image.at_snapshot("nope").unwrap_err(),
         image.diff().from_snapshot("nope").collect().unwrap_err(),
         space.open("foo").snapshot("nope").run().unwrap_err(),
@@ -93,10 +93,10 @@ fn what_is_missing_is_the_snapshot_and_not_the_image() {
         assert_eq!((error.object_kind(), error.object_name()), (ObjectKind::Snapshot, &*spec), "{error}");
     }
     for error in [
-        image.snapshot_name(4711).unwrap_err(),
-        image.snapshot_created(4711).unwrap_err(),
-        image.snapshot_namespace(4711).unwrap_err(),
-        image.remove_snapshot_by_id(4711).unwrap_err(),
+        image.snapshots().name(4711).unwrap_err(),
+        image.snapshots().created(4711).unwrap_err(),
+        image.snapshots().namespace(4711).unwrap_err(),
+        image.snapshots().remove_by_id(4711).unwrap_err(),
         image.at_snapshot(4711).unwrap_err(),
         space.open("foo").snapshot(4711).run().unwrap_err(),
     ] {
@@ -115,16 +115,16 @@ fn space_spec(space: &Space, image: &str) -> String {
 fn names_that_are_taken_or_impossible_are_refused() {
     let space = Space::new();
     let image = image(&space);
-    image.create_snapshot("s1").run().unwrap();
-    image.create_snapshot("s2").run().unwrap();
-    assert!(image.create_snapshot("s1").run().unwrap_err().is_exists());
-    let error = image.rename_snapshot("s1", "s2").unwrap_err();
+    image.snapshots().create("s1").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
+    assert!(image.snapshots().create("s1").run().unwrap_err().is_exists());
+    let error = image.snapshots().rename("s1", "s2").unwrap_err();
     assert!(error.is_exists() && error.to_string().contains("'s2'"), "{error}");
     for bad in ["", "a/b", "a@b", "a\0b"] {
-        assert_eq!(*image.create_snapshot(bad).run().unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(*image.rename_snapshot("s1", bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(*image.snapshots().create(bad).run().unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(*image.snapshots().rename("s1", bad).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    image.rename_snapshot("s1", "s3").unwrap();
+    image.snapshots().rename("s1", "s3").unwrap();
     assert_eq!(names(&image), ["s3", "s2"]);
 }
 
@@ -132,36 +132,36 @@ fn names_that_are_taken_or_impossible_are_refused() {
 fn the_limit_is_a_quota() {
     let space = Space::new();
     let image = image(&space);
-    assert_eq!(image.snapshot_limit().unwrap(), None);
-    image.set_snapshot_limit(Some(2)).unwrap();
-    assert_eq!(image.snapshot_limit().unwrap(), Some(2));
-    image.create_snapshot("s1").run().unwrap();
-    image.create_snapshot("s2").run().unwrap();
-    let error = image.create_snapshot("s3").run().unwrap_err();
+    assert_eq!(image.snapshots().limit().unwrap(), None);
+    image.snapshots().set_limit(Some(2)).unwrap();
+    assert_eq!(image.snapshots().limit().unwrap(), Some(2));
+    image.snapshots().create("s1").run().unwrap();
+    image.snapshots().create("s2").run().unwrap();
+    let error = image.snapshots().create("s3").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::QuotaExceeded);
     assert!(error.to_string().contains("may have 2 snapshots"), "{error}");
-    image.set_snapshot_limit(None).unwrap();
-    image.create_snapshot("s3").run().unwrap();
+    image.snapshots().set_limit(None).unwrap();
+    image.snapshots().create("s3").run().unwrap();
 }
 
 #[test]
 fn protection_keeps_a_snapshot() {
     let space = Space::new();
     let image = image(&space);
-    image.create_snapshot("s1").run().unwrap();
-    image.protect_snapshot("s1").unwrap();
-    assert!(image.is_snapshot_protected("s1").unwrap());
-    assert!(image.snapshots().unwrap()[0].protected);
-    let error = image.protect_snapshot("s1").unwrap_err();
+    image.snapshots().create("s1").run().unwrap();
+    image.snapshots().protect("s1").unwrap();
+    assert!(image.snapshots().is_protected("s1").unwrap());
+    assert!(image.snapshots().list().unwrap()[0].protected);
+    let error = image.snapshots().protect("s1").unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("protected already"), "{error}");
-    let error = image.remove_snapshot("s1").run().unwrap_err();
+    let error = image.snapshots().remove("s1").run().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("it is protected"), "{error}");
-    image.unprotect_snapshot("s1").unwrap();
-    let error = image.unprotect_snapshot("s1").unwrap_err();
+    image.snapshots().unprotect("s1").unwrap();
+    let error = image.snapshots().unprotect("s1").unwrap_err();
     assert_eq!(error.errno(), Some(Errno::EINVAL));
     assert!(error.to_string().contains("it is not protected"), "{error}");
-    image.protect_snapshot("s1").unwrap();
-    image.remove_snapshot("s1").unprotect(true).run().unwrap();
+    image.snapshots().protect("s1").unwrap();
+    image.snapshots().remove("s1").unprotect(true).run().unwrap();
     assert!(names(&image).is_empty());
 }
 
@@ -171,7 +171,7 @@ fn rollback_brings_data_and_size_back_and_tells_its_progress() {
     let image = image(&space);
     let (old, new) = (pattern(1, 4 * OBJECT as usize), pattern(2, 4 * OBJECT as usize));
     image.write_all_at(&old, 0).unwrap();
-    image.create_snapshot("s1").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
     image.write_all_at(&new, 0).unwrap();
     image.resize(20 * OBJECT).run().unwrap();
     let mut steps = Vec::new();
@@ -179,7 +179,7 @@ fn rollback_brings_data_and_size_back_and_tells_its_progress() {
         steps.push((done, total));
         ControlFlow::Continue(())
     };
-    image.rollback("s1").progress(progress).run().unwrap();
+    image.snapshots().rollback("s1").progress(progress).run().unwrap();
     assert_eq!(image.size().unwrap(), 8 * OBJECT);
     let mut now = vec![0; old.len()];
     image.read_exact_at(&mut now, 0).unwrap();
@@ -192,7 +192,7 @@ fn rollback_brings_data_and_size_back_and_tells_its_progress() {
 fn an_image_with_snapshots_is_not_removed_and_says_which() {
     let space = Space::new();
     let image = image(&space);
-    image.create_snapshot("keep").run().unwrap();
+    image.snapshots().create("keep").run().unwrap();
     image.close().unwrap();
     let error = space.remove("foo").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::HasSnapshots);
@@ -206,8 +206,8 @@ fn the_snapshots_of_groups_are_told_apart() {
     space.create_group("g").unwrap();
     let group = space.group("g");
     group.add(&space, "foo").unwrap();
-    group.create_snapshot("gs").run().unwrap();
-    let snapshots = image.snapshots().unwrap();
+    group.snapshots().create("gs").run().unwrap();
+    let snapshots = image.snapshots().list().unwrap();
     let [snapshot] = &snapshots[..] else { panic!("{snapshots:?}") };
     let expected = SnapshotNamespace::Group {
         pool_id: space.pool_id(),
@@ -217,14 +217,14 @@ fn the_snapshots_of_groups_are_told_apart() {
     assert_eq!((&snapshot.namespace, snapshot.namespace.kind()), (&expected, SnapshotKind::Group));
     let at = image.at_snapshot(snapshot.id).unwrap();
     assert_eq!(at.snapshot(), Some(&*snapshot.name));
-    group.remove_snapshot("gs").unwrap();
+    group.snapshots().remove("gs").unwrap();
     space.remove_group("g").unwrap();
 }
 
 #[test]
 fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
     let space = Space::new();
-    image(&space).create_snapshot("s1").run().unwrap();
+    image(&space).snapshots().create("s1").run().unwrap();
     let name = unique("reader");
     let access = rbd_testcluster::shared();
     let user = access.user(&name, &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]).unwrap();
@@ -235,12 +235,12 @@ fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
     let at = image.at_snapshot("s1").unwrap();
     assert_eq!(at.diff().collect().unwrap(), []);
     for error in [
-        image.create_snapshot("s2").run().unwrap_err(),
-        image.remove_snapshot("s1").run().unwrap_err(),
-        image.rename_snapshot("s1", "s2").unwrap_err(),
-        image.protect_snapshot("s1").unwrap_err(),
-        image.rollback("s1").run().unwrap_err(),
-        image.set_snapshot_limit(Some(1)).unwrap_err(),
+        image.snapshots().create("s2").run().unwrap_err(),
+        image.snapshots().remove("s1").run().unwrap_err(),
+        image.snapshots().rename("s1", "s2").unwrap_err(),
+        image.snapshots().protect("s1").unwrap_err(),
+        image.snapshots().rollback("s1").run().unwrap_err(),
+        image.snapshots().set_limit(Some(1)).unwrap_err(),
         image.set_metadata("a", "b").unwrap_err(),
         image.sparsify(4096).run().unwrap_err(),
     ] {

@@ -85,10 +85,10 @@ impl Drop for Space {
 fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     let _ = ioctx.migration(name).abort().run();
     let image = ioctx.open(name).run()?;
-    for snapshot in image.snapshots()? {
+    for snapshot in image.snapshots().list()? {
         let _ = match snapshot.namespace {
-            SnapshotNamespace::User => image.remove_snapshot(&snapshot.name).unprotect(true).run(),
-            _ => image.remove_snapshot_by_id(snapshot.id),
+            SnapshotNamespace::User => image.snapshots().remove(&snapshot.name).unprotect(true).run(),
+            _ => image.snapshots().remove_by_id(snapshot.id),
         };
     }
     image.close()?;

@@ -71,19 +71,19 @@ fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
         let _ = goes.recv_timeout(SOON);
     });
     let watch = watch.unwrap();
-    image.create_snapshot("one").run().unwrap();
+    image.snapshots().create("one").run().unwrap();
     called.recv_timeout(SOON).expect("told");
     let (closed, is_closed) = channel();
     let bar = space.open("bar").run().unwrap();
     std::thread::spawn(move || {
         // Its own changes are told on the same thread of librbd's.
-        bar.create_snapshot("two").run().unwrap();
+        bar.snapshots().create("two").run().unwrap();
         bar.close().unwrap();
         closed.send(()).unwrap();
     });
     is_closed.recv_timeout(SOON / 2).expect("closed while the callback runs");
     // A drop waits for the callback, and nothing comes after it.
-    image.create_snapshot("three").run().unwrap();
+    image.snapshots().create("three").run().unwrap();
     let (dropped, is_dropped) = channel();
     let dropper = std::thread::spawn(move || {
         drop(watch);

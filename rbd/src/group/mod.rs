@@ -11,7 +11,7 @@ use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
 
 pub use snapshots::{
-    CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, RollbackGroup,
+    CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
 };
 
 /// A group of images, by its name: see [`IoCtx::group`]. Holds nothing open.

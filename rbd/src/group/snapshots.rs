@@ -47,7 +47,7 @@ pub struct GroupSnapshotImage {
     pub snapshot_id: u64,
 }
 
-/// Takes a snapshot of a group: see [`Group::create_snapshot`].
+/// Takes a snapshot of a group: see [`GroupSnapshots::create`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct CreateGroupSnapshot<'a> {
@@ -56,7 +56,7 @@ pub struct CreateGroupSnapshot<'a> {
     quiesce: RawQuiesce,
 }
 
-/// Brings a group back to a snapshot: see [`Group::rollback`].
+/// Brings a group back to a snapshot: see [`GroupSnapshots::rollback`].
 #[must_use = "nothing happens until `run`"]
 pub struct RollbackGroup<'a> {
     group: &'a Group,
@@ -69,47 +69,60 @@ impl Group {
         Object::new(ObjectKind::GroupSnapshot, format!("{}@{name}", self.ioctx.spec(&self.name)))
     }
 
-    /// Takes a snapshot of all images at one moment.
+    /// Creates, lists and removes the snapshots of this group, and rolls back to them.
+    pub fn snapshots(&self) -> GroupSnapshots<'_> {
+        GroupSnapshots(self)
+    }
+}
+
+/// The snapshots of a group: see [`Group::snapshots`].
+#[derive(Debug, Clone, Copy)]
+pub struct GroupSnapshots<'a>(&'a Group);
+
+impl<'a> GroupSnapshots<'a> {
+    /// Creates a snapshot of all images at one moment.
     ///
     /// Implements: `rbd_group_snap_create2`.
     #[doc(alias = "rbd_group_snap_create")]
     #[doc(alias = "rbd_group_snap_create2")]
-    pub fn create_snapshot<'a>(&'a self, name: &'a str) -> CreateGroupSnapshot<'a> {
-        CreateGroupSnapshot { group: self, name, quiesce: RawQuiesce::Must }
+    pub fn create(self, name: &'a str) -> CreateGroupSnapshot<'a> {
+        CreateGroupSnapshot { group: self.0, name, quiesce: RawQuiesce::default() }
     }
 
     /// Removes a snapshot of the group.
     ///
     /// Implements: `rbd_group_snap_remove`.
     #[doc(alias = "rbd_group_snap_remove")]
-    pub fn remove_snapshot(&self, name: &str) -> Result<()> {
-        let object = || self.snapshot_object(name);
-        let (group, c_name) = (c_string("remove", object, &self.name)?, c_string("remove", object, name)?);
-        self.ioctx.call("remove", object, || self.ioctx.raw().group_snapshot_remove(&group, &c_name))
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let object = || self.0.snapshot_object(name);
+        let (group, c_name) = (c_string("remove", object, &self.0.name)?, c_string("remove", object, name)?);
+        self.0.ioctx.call("remove", object, || self.0.ioctx.raw().group_snapshot_remove(&group, &c_name))
     }
 
-    /// Gives a snapshot of the group another name.
+    /// Renames a snapshot of the group.
     ///
     /// Implements: `rbd_group_snap_rename`.
     #[doc(alias = "rbd_group_snap_rename")]
-    pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<()> {
-        let object = || self.snapshot_object(from);
-        let group = c_string("rename", object, &self.name)?;
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let object = || self.0.snapshot_object(from);
+        let group = c_string("rename", object, &self.0.name)?;
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.ioctx.call("rename", object, || self.ioctx.raw().group_snapshot_rename(&group, &c_from, &c_to))
+        self.0
+            .ioctx
+            .call("rename", object, || self.0.ioctx.raw().group_snapshot_rename(&group, &c_from, &c_to))
     }
 
-    /// The snapshots of the group.
+    /// Lists the snapshots of the group.
     ///
     /// Implements: `rbd_group_snap_list`.
     #[doc(alias = "rbd_group_snap_list")]
-    pub fn snapshots(&self) -> Result<Vec<GroupSnapshot>> {
+    pub fn list(&self) -> Result<Vec<GroupSnapshot>> {
         let operation = "list the snapshots of";
-        let group = c_string(operation, || self.object(), &self.name)?;
-        let list = || self.ioctx.raw().group_snapshots(&group);
-        let snapshots = self.ioctx.call(operation, || self.object(), list)?;
+        let group = c_string(operation, || self.0.object(), &self.0.name)?;
+        let list = || self.0.ioctx.raw().group_snapshots(&group);
+        let snapshots = self.0.ioctx.call(operation, || self.0.object(), list)?;
         if snapshots.is_empty() {
-            self.check_exists(operation)?;
+            self.0.check_exists(operation)?;
         }
         Ok(snapshots
             .into_iter()
@@ -117,48 +130,49 @@ impl Group {
             .collect())
     }
 
-    /// A snapshot of the group with the snapshots of its images.
+    /// Returns a snapshot of the group with the snapshots of its images.
     ///
     /// Implements: `rbd_group_snap_get_info`. Needs Ceph 20.2.
     #[doc(alias = "rbd_group_snap_get_info")]
-    pub fn snapshot_info(&self, name: &str) -> Result<GroupSnapshotInfo> {
-        let object = || self.snapshot_object(name);
-        let (group, c_name) = (c_string("look up", object, &self.name)?, c_string("look up", object, name)?);
-        let look_up = || self.ioctx.raw().group_snapshot_info(&group, &c_name);
-        Ok(info(self.ioctx.call("look up", object, look_up)?))
+    pub fn info(&self, name: &str) -> Result<GroupSnapshotInfo> {
+        let object = || self.0.snapshot_object(name);
+        let (group, c_name) =
+            (c_string("look up", object, &self.0.name)?, c_string("look up", object, name)?);
+        let look_up = || self.0.ioctx.raw().group_snapshot_info(&group, &c_name);
+        Ok(info(self.0.ioctx.call("look up", object, look_up)?))
     }
 
-    /// All snapshots of the group with the snapshots of its images.
+    /// Lists the snapshots of the group with the snapshots of its images.
     ///
     /// Implements: `rbd_group_snap_list2`. Needs Ceph 20.2.
     #[doc(alias = "rbd_group_snap_list2")]
-    pub fn snapshot_infos(&self) -> Result<Vec<GroupSnapshotInfo>> {
+    pub fn infos(&self) -> Result<Vec<GroupSnapshotInfo>> {
         let operation = "list the snapshots of";
-        let group = c_string(operation, || self.object(), &self.name)?;
-        let list = || self.ioctx.raw().group_snapshot_infos(&group);
-        Ok(self.ioctx.call(operation, || self.object(), list)?.into_iter().map(info).collect())
+        let group = c_string(operation, || self.0.object(), &self.0.name)?;
+        let list = || self.0.ioctx.raw().group_snapshot_infos(&group);
+        Ok(self.0.ioctx.call(operation, || self.0.object(), list)?.into_iter().map(info).collect())
     }
 
-    /// Brings all images back to what they held at a snapshot of the group. What was written since is lost.
+    /// Rolls all images back to a snapshot of the group. Data written since is lost.
     ///
     /// Implements: `rbd_group_snap_rollback_with_progress`.
     #[doc(alias = "rbd_group_snap_rollback")]
     #[doc(alias = "rbd_group_snap_rollback_with_progress")]
-    pub fn rollback<'a>(&'a self, name: &'a str) -> RollbackGroup<'a> {
-        RollbackGroup { group: self, name, progress: Progress::default() }
+    pub fn rollback(self, name: &'a str) -> RollbackGroup<'a> {
+        RollbackGroup { group: self.0, name, progress: Progress::default() }
     }
 }
 
 impl CreateGroupSnapshot<'_> {
-    /// Does not ask the [quiesce watches](crate::Image::watch_quiesce) of the images first.
-    pub fn skip_quiesce(mut self) -> Self {
-        self.quiesce = RawQuiesce::Skip;
+    /// Sets whether to leave out the [quiesce watches](crate::Image::watch_quiesce) of the images. Default: off.
+    pub fn skip_quiesce(mut self, skip: bool) -> Self {
+        self.quiesce.skip = skip;
         self
     }
 
-    /// Takes the snapshot even when a quiesce watch fails.
-    pub fn ignore_quiesce_error(mut self) -> Self {
-        self.quiesce = RawQuiesce::MayFail;
+    /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
+    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
+        self.quiesce.ignore_error = ignore;
         self
     }
 

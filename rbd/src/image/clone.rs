@@ -137,7 +137,7 @@ impl<'a> CloneImage<'a> {
             },
             Some(Errno::EINVAL) => {
                 let SnapshotRef::Name(name) = self.snapshot else { return error };
-                match open().run().and_then(|parent| parent.is_snapshot_protected(name)) {
+                match open().run().and_then(|parent| parent.snapshots().is_protected(name)) {
                     Ok(false) if self.new.clone_format != Some(2) => error.with_detail(format!(
                         "the {} is not protected; protect it, or clone with format 2",
                         self.snapshot_object()

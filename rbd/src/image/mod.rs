@@ -47,7 +47,7 @@ pub(crate) use open::Parts;
 pub use quiesce::{Quiesce, QuiesceWatch};
 pub use resize::Resize;
 pub use snapshot::{
-    MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef,
+    MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots,
 };
 pub use snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 pub use watch::UpdateWatch;

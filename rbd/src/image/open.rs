@@ -175,7 +175,7 @@ impl Image {
         let snapshot = snapshot.into();
         let image = self.open_again()?;
         let id = match snapshot {
-            SnapshotRef::Name(name) => image.snapshot_id(name)?,
+            SnapshotRef::Name(name) => image.snapshots().id(name)?,
             SnapshotRef::Id(id) => id,
         };
         image.turn_to(id)
@@ -201,7 +201,7 @@ impl Image {
         let object = || SnapshotRef::Id(snapshot).object(&self.label.spec);
         let raw = &mut self.raw;
         self.ioctx.call("open", object, || raw.set_snapshot_id(snapshot))?;
-        Arc::make_mut(&mut self.label).snapshot = Some(self.snapshot_name(snapshot)?);
+        Arc::make_mut(&mut self.label).snapshot = Some(self.snapshots().name(snapshot)?);
         Ok(self)
     }
 }

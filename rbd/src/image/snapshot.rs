@@ -17,7 +17,7 @@ use crate::raw::snapshot::RawSnapshot;
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
 /// let yesterday = image.at_snapshot("yesterday")?;
-/// let same = image.at_snapshot(image.snapshot_id("yesterday")?)?;
+/// let same = image.at_snapshot(image.snapshots().id("yesterday")?)?;
 /// # Ok::<(), rbd::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,23 +164,34 @@ impl SnapshotNamespace {
     }
 }
 
+/// The snapshots of an image: see [`Image::snapshots`].
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshots<'a>(pub(super) &'a Image);
+
 impl Image {
-    /// The snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
+    /// Creates, lists and removes the snapshots of this image, and rolls back to them.
+    pub fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots(self)
+    }
+}
+
+impl Snapshots<'_> {
+    /// Lists the snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
     ///
-    /// Opens the image once more for it, unless it was opened read-only; then what was there when it was opened is told.
+    /// Opens the image once more for it. A read-only handle lists the snapshots that existed when it was opened.
     ///
     /// Implements: `rbd_snap_list`.
     #[doc(alias = "rbd_snap_list")]
-    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
-        let settled = self.settled()?;
-        let image = settled.as_ref().unwrap_or(self);
+    pub fn list(&self) -> Result<Vec<Snapshot>> {
+        let settled = self.0.settled()?;
+        let image = settled.as_ref().unwrap_or(self.0);
         let mut snapshots = Vec::new();
         for raw in image.call("list the snapshots of", |raw| raw.snapshots())? {
             let id = raw.id;
-            match image.snapshot_details(raw) {
+            match image.snapshots().details(raw) {
                 Ok(snapshot) => snapshots.push(snapshot),
                 // Removed meanwhile? Only then it may be left out.
-                Err(error) if error.is_not_found() && self.is_gone(id) => {}
+                Err(error) if error.is_not_found() && self.0.is_gone(id) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -188,12 +199,12 @@ impl Image {
         Ok(snapshots)
     }
 
-    fn snapshot_details(&self, raw: RawSnapshot) -> Result<Snapshot> {
-        let namespace = self.snapshot_namespace(raw.id)?;
+    fn details(self, raw: RawSnapshot) -> Result<Snapshot> {
+        let namespace = self.namespace(raw.id)?;
         let user = namespace == SnapshotNamespace::User;
         Ok(Snapshot {
-            protected: user && self.is_snapshot_protected(&raw.name)?,
-            created: self.snapshot_created(raw.id)?,
+            protected: user && self.is_protected(&raw.name)?,
+            created: self.created(raw.id)?,
             namespace,
             id: raw.id,
             name: raw.name,
@@ -201,46 +212,48 @@ impl Image {
         })
     }
 
-    fn is_gone(&self, id: u64) -> bool {
-        self.raw.snapshot_namespace_type(id) == Err(Errno::ENOENT)
-    }
-
-    /// Whether a user's snapshot of that name exists.
+    /// Returns whether a snapshot of that name exists. Looks at the snapshots of users only.
     ///
     /// Implements: `rbd_snap_exists`.
     #[doc(alias = "rbd_snap_exists")]
-    pub fn snapshot_exists(&self, name: &str) -> Result<bool> {
-        self.snapshot_call("look up", name, |raw, name| raw.snapshot_exists(name))
+    pub fn exists(&self, name: &str) -> Result<bool> {
+        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_exists(name))
     }
 
-    /// The id of a user's snapshot.
+    /// Returns the id of a user's snapshot.
     ///
     /// Implements: `rbd_snap_get_id`.
     #[doc(alias = "rbd_snap_get_id")]
-    pub fn snapshot_id(&self, name: &str) -> Result<u64> {
-        self.snapshot_call("look up", name, |raw, name| raw.snapshot_id(name))
+    pub fn id(&self, name: &str) -> Result<u64> {
+        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_id(name))
     }
 
-    /// The name of a snapshot of any kind.
+    /// Returns the name of a snapshot of any kind.
     ///
     /// Implements: `rbd_snap_get_name`.
     #[doc(alias = "rbd_snap_get_name")]
-    pub fn snapshot_name(&self, id: u64) -> Result<String> {
-        self.by_snapshot_id("look up", id, |raw| raw.snapshot_name(id))
+    pub fn name(&self, id: u64) -> Result<String> {
+        self.0.by_snapshot_id("look up", id, |raw| raw.snapshot_name(id))
     }
 
-    /// When a snapshot was taken. Opens the image once more for it, unless it was opened read-only.
+    /// Returns when a snapshot was taken. Opens the image once more for it, unless the handle is read-only.
     ///
     /// Implements: `rbd_snap_get_timestamp`.
     #[doc(alias = "rbd_snap_get_timestamp")]
-    pub fn snapshot_created(&self, id: u64) -> Result<SystemTime> {
-        let settled = self.settled()?;
-        let image = settled.as_ref().unwrap_or(self);
+    pub fn created(&self, id: u64) -> Result<SystemTime> {
+        let settled = self.0.settled()?;
+        let image = settled.as_ref().unwrap_or(self.0);
         let time = image.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
-            let object = SnapshotRef::Id(id).object(self.spec());
+            let object = SnapshotRef::Id(id).object(self.0.spec());
             Error::invalid("read the time of", object, "the time does not exist in this system")
         })
+    }
+}
+
+impl Image {
+    fn is_gone(&self, id: u64) -> bool {
+        self.raw.snapshot_namespace_type(id) == Err(Errno::ENOENT)
     }
 
     /// Another handle whose list of snapshots does not change, unless this one is such a handle: those that are read-only

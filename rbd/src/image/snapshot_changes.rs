@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 
 use super::Image;
-use super::snapshot::{Snapshot, SnapshotKind, SnapshotRef};
+use super::snapshot::{Snapshot, SnapshotKind, SnapshotRef, Snapshots};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
 use crate::raw::snapshot::RawQuiesce;
 
-/// Makes a snapshot: see [`Image::create_snapshot`].
+/// Creates a snapshot: see [`Snapshots::create`].
 #[must_use = "nothing happens until `run`"]
 pub struct CreateSnapshot<'a> {
     image: &'a Image,
@@ -19,7 +19,7 @@ pub struct CreateSnapshot<'a> {
     progress: Progress<'a>,
 }
 
-/// Removes a snapshot: see [`Image::remove_snapshot`].
+/// Removes a snapshot: see [`Snapshots::remove`].
 #[must_use = "nothing happens until `run`"]
 pub struct RemoveSnapshot<'a> {
     image: &'a Image,
@@ -29,22 +29,22 @@ pub struct RemoveSnapshot<'a> {
     progress: Progress<'a>,
 }
 
-impl Image {
-    /// Keeps the image as it is now under a name. Writes that ended before are in it.
+impl<'a> Snapshots<'a> {
+    /// Creates a snapshot of the image. It holds all writes that were complete before.
     ///
-    /// Fails with [`ErrorKind::QuotaExceeded`] where the [limit](Self::snapshot_limit) is reached.
+    /// Fails with [`ErrorKind::QuotaExceeded`] where the [limit](Self::limit) is reached.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
-    /// image.create_snapshot("before-upgrade").run()?;
+    /// image.snapshots().create("before-upgrade").run()?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
     ///
     /// Implements: `rbd_snap_create2`.
     #[doc(alias = "rbd_snap_create")]
     #[doc(alias = "rbd_snap_create2")]
-    pub fn create_snapshot<'a>(&'a self, name: &'a str) -> CreateSnapshot<'a> {
-        CreateSnapshot { image: self, name, quiesce: RawQuiesce::Must, progress: Progress::default() }
+    pub fn create(self, name: &'a str) -> CreateSnapshot<'a> {
+        CreateSnapshot { image: self.0, name, quiesce: RawQuiesce::default(), progress: Progress::default() }
     }
 
     /// Removes a user's snapshot. One that clones of format 2 still need goes to the image's trash, and vanishes with the
@@ -53,25 +53,31 @@ impl Image {
     /// Implements: `rbd_snap_remove2`.
     #[doc(alias = "rbd_snap_remove")]
     #[doc(alias = "rbd_snap_remove2")]
-    pub fn remove_snapshot<'a>(&'a self, name: &'a str) -> RemoveSnapshot<'a> {
-        RemoveSnapshot { image: self, name, flatten: false, unprotect: false, progress: Progress::default() }
+    pub fn remove(self, name: &'a str) -> RemoveSnapshot<'a> {
+        RemoveSnapshot {
+            image: self.0,
+            name,
+            flatten: false,
+            unprotect: false,
+            progress: Progress::default(),
+        }
     }
 
     /// Removes a snapshot of any kind.
     ///
     /// Implements: `rbd_snap_remove_by_id`.
     #[doc(alias = "rbd_snap_remove_by_id")]
-    pub fn remove_snapshot_by_id(&self, id: u64) -> Result<()> {
-        self.by_snapshot_id("remove", id, |raw| raw.snapshot_remove_by_id(id))
+    pub fn remove_by_id(&self, id: u64) -> Result<()> {
+        self.0.by_snapshot_id("remove", id, |raw| raw.snapshot_remove_by_id(id))
     }
 
-    /// Gives a user's snapshot another name.
+    /// Renames a user's snapshot.
     ///
     /// Implements: `rbd_snap_rename`.
     #[doc(alias = "rbd_snap_rename")]
-    pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<()> {
-        let c_to = new_name("rename", || SnapshotRef::Name(from).object(self.spec()), to)?;
-        self.snapshot_call("rename", from, |raw, from| raw.snapshot_rename(from, &c_to)).map_err(|error| {
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let c_to = new_name("rename", || SnapshotRef::Name(from).object(self.0.spec()), to)?;
+        self.0.snapshot_call("rename", from, |raw, from| raw.snapshot_rename(from, &c_to)).map_err(|error| {
             match error.kind() {
                 ErrorKind::Exists => {
                     error.with_detail(format!("a snapshot '{to}' of it exists already; choose another name"))
@@ -85,8 +91,8 @@ impl Image {
     ///
     /// Implements: `rbd_snap_protect`.
     #[doc(alias = "rbd_snap_protect")]
-    pub fn protect_snapshot(&self, name: &str) -> Result<()> {
-        self.snapshot_call("protect", name, |raw, name| raw.snapshot_protect(name)).map_err(|error| {
+    pub fn protect(&self, name: &str) -> Result<()> {
+        self.0.snapshot_call("protect", name, |raw, name| raw.snapshot_protect(name)).map_err(|error| {
             match error.errno() {
                 Some(Errno::EBUSY) => error.with_detail("it is protected already"),
                 _ => error,
@@ -94,34 +100,34 @@ impl Image {
         })
     }
 
-    /// Takes the protection off. Fails with [`ErrorKind::HasClones`] while there are clones of it; the text names them.
+    /// Removes the protection. Fails with [`ErrorKind::HasClones`] while there are clones of it; the text names them.
     ///
     /// Implements: `rbd_snap_unprotect`.
     #[doc(alias = "rbd_snap_unprotect")]
-    pub fn unprotect_snapshot(&self, name: &str) -> Result<()> {
-        self.snapshot_call("unprotect", name, |raw, name| raw.snapshot_unprotect(name)).map_err(|error| {
+    pub fn unprotect(&self, name: &str) -> Result<()> {
+        self.0.snapshot_call("unprotect", name, |raw, name| raw.snapshot_unprotect(name)).map_err(|error| {
             match error.errno() {
-                Some(Errno::EBUSY) => self.with_clones(error, Some(name)),
+                Some(Errno::EBUSY) => self.0.with_clones(error, Some(name)),
                 Some(Errno::EINVAL) => error.with_detail("it is not protected"),
                 _ => error,
             }
         })
     }
 
-    /// Whether a user's snapshot is protected.
+    /// Returns whether a user's snapshot is protected.
     ///
     /// Implements: `rbd_snap_is_protected`.
     #[doc(alias = "rbd_snap_is_protected")]
-    pub fn is_snapshot_protected(&self, name: &str) -> Result<bool> {
-        self.snapshot_call("look up", name, |raw, name| raw.snapshot_is_protected(name))
+    pub fn is_protected(&self, name: &str) -> Result<bool> {
+        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_is_protected(name))
     }
 
-    /// The greatest number of snapshots that the image may have; `None` where it is not limited. Asks the cluster.
+    /// Returns how many snapshots the image may have; `None` if that is not limited. Asks the cluster.
     ///
     /// Implements: `rbd_snap_get_limit`.
     #[doc(alias = "rbd_snap_get_limit")]
-    pub fn snapshot_limit(&self) -> Result<Option<u64>> {
-        let limit = self.call("read the snapshot limit of", |raw| raw.snapshot_limit())?;
+    pub fn limit(&self) -> Result<Option<u64>> {
+        let limit = self.0.call("read the snapshot limit of", |raw| raw.snapshot_limit())?;
         Ok((limit != u64::MAX).then_some(limit))
     }
 
@@ -129,11 +135,11 @@ impl Image {
     ///
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
-    pub fn set_snapshot_limit(&self, limit: Option<u64>) -> Result<()> {
-        self.call("limit the snapshots of", |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
+    pub fn set_limit(&self, limit: Option<u64>) -> Result<()> {
+        self.0.call("limit the snapshots of", |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
     }
 
-    /// Makes the image what it was at a user's snapshot, size included. What was written since is lost.
+    /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.
     ///
     /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by its progress callback or
     /// failed, it leaves the image a mixture: roll back again.
@@ -141,23 +147,24 @@ impl Image {
     /// Implements: `rbd_snap_rollback_with_progress`.
     #[doc(alias = "rbd_snap_rollback")]
     #[doc(alias = "rbd_snap_rollback_with_progress")]
-    pub fn rollback<'a>(&'a self, name: &'a str) -> LongOperation<'a> {
+    pub fn rollback(self, name: &'a str) -> LongOperation<'a> {
+        let image = self.0;
         LongOperation::new(move |progress| {
-            self.snapshot_call("roll back to", name, |raw, name| raw.snapshot_rollback(name, progress))
+            image.snapshot_call("roll back to", name, |raw, name| raw.snapshot_rollback(name, progress))
         })
     }
 }
 
 impl<'a> CreateSnapshot<'a> {
-    /// Does not ask the [quiesce watches](Image::watch_quiesce) of the image first.
-    pub fn skip_quiesce(mut self) -> Self {
-        self.quiesce = RawQuiesce::Skip;
+    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
+    pub fn skip_quiesce(mut self, skip: bool) -> Self {
+        self.quiesce.skip = skip;
         self
     }
 
-    /// Makes the snapshot even when a quiesce watch fails.
-    pub fn ignore_quiesce_error(mut self) -> Self {
-        self.quiesce = RawQuiesce::MayFail;
+    /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
+    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
+        self.quiesce.ignore_error = ignore;
         self
     }
 
@@ -216,7 +223,7 @@ impl Image {
         if error.errno() != Some(Errno::EBUSY) {
             return error;
         }
-        match self.is_snapshot_protected(snapshot) {
+        match self.snapshots().is_protected(snapshot) {
             Ok(true) => {
                 error.with_detail("it is protected; unprotect it first, or let the removal unprotect it")
             }
@@ -226,7 +233,7 @@ impl Image {
 
     /// The error of a removal that snapshots prevent: their names, or those of the clones that keep them.
     pub(crate) fn with_snapshots(&self, error: Error) -> Error {
-        let Ok(snapshots) = self.snapshots() else { return error };
+        let Ok(snapshots) = self.snapshots().list() else { return error };
         let kept = |snapshot: &&Snapshot| snapshot.namespace.kind() != SnapshotKind::Trash;
         let names: Vec<&str> = snapshots.iter().filter(kept).map(|snapshot| &*snapshot.name).collect();
         if names.is_empty() {

@@ -1,12 +1,11 @@
 //! What a snapshot belongs to, as librbd tells it.
 
-use super::Image;
-use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace};
+use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace, Snapshots};
 use crate::error::Result;
 use crate::raw::late::Failure;
 
-impl Image {
-    /// What a snapshot belongs to. Asks the cluster, except for those of users.
+impl Snapshots<'_> {
+    /// Returns what a snapshot belongs to. Asks the cluster, except for those of users.
     ///
     /// Implements: `rbd_snap_get_namespace_type`, `rbd_snap_get_group_namespace`, `rbd_snap_get_trash_namespace`,
     /// `rbd_snap_get_trash_namespace2` (Ceph 20.2), `rbd_snap_get_mirror_namespace`.
@@ -15,13 +14,13 @@ impl Image {
     #[doc(alias = "rbd_snap_get_trash_namespace")]
     #[doc(alias = "rbd_snap_get_trash_namespace2")]
     #[doc(alias = "rbd_snap_get_mirror_namespace")]
-    pub fn snapshot_namespace(&self, id: u64) -> Result<SnapshotNamespace> {
+    pub fn namespace(&self, id: u64) -> Result<SnapshotNamespace> {
         let operation = "look up the namespace of";
-        let kind = self.by_snapshot_id(operation, id, |raw| raw.snapshot_namespace_type(id))?;
+        let kind = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_namespace_type(id))?;
         Ok(match SnapshotKind::from_raw(kind.0) {
             SnapshotKind::User => SnapshotNamespace::User,
             SnapshotKind::Group => {
-                let group = self.by_snapshot_id(operation, id, |raw| raw.snapshot_group(id))?;
+                let group = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_group(id))?;
                 SnapshotNamespace::Group {
                     pool_id: group.pool_id,
                     group: group.group,
@@ -29,8 +28,8 @@ impl Image {
                 }
             }
             SnapshotKind::Trash => SnapshotNamespace::Trash {
-                original_name: self.by_snapshot_id(operation, id, |raw| raw.snapshot_trash_name(id))?,
-                original_kind: self.by_snapshot_id(operation, id, |raw| {
+                original_name: self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_trash_name(id))?,
+                original_kind: self.0.by_snapshot_id(operation, id, |raw| {
                     match raw.snapshot_trash_type(id) {
                         Ok(kind) => Ok(Some(SnapshotKind::from_raw(kind.0))),
                         Err(Failure::Missing { .. }) => Ok(None),
@@ -39,7 +38,7 @@ impl Image {
                 })?,
             },
             SnapshotKind::Mirror => {
-                let mirror = self.by_snapshot_id(operation, id, |raw| raw.snapshot_mirror(id))?;
+                let mirror = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_mirror(id))?;
                 SnapshotNamespace::Mirror(MirrorSnapshot {
                     state: MirrorSnapshotState::from_raw(mirror.state.0),
                     peers: mirror.peers,

@@ -85,7 +85,7 @@ impl Preflight<'_> {
     /// snapshots.
     pub(crate) fn check_family(&self, image: &Image) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
-        let snapshots = image.snapshots()?.len();
+        let snapshots = image.snapshots().list()?.len();
         if snapshots > SNAPSHOTS {
             return refuse(format!(
                 "it has {snapshots} snapshots; the kernel takes {SNAPSHOTS}: remove some"

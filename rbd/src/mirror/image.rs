@@ -101,7 +101,7 @@ impl<'a> ImageMirroring<'a> {
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
-    /// let snapshot_id = image.mirroring().create_snapshot().skip_quiesce().run()?;
+    /// let snapshot_id = image.mirroring().create_snapshot().skip_quiesce(true).run()?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
     ///
@@ -109,7 +109,7 @@ impl<'a> ImageMirroring<'a> {
     #[doc(alias = "rbd_mirror_image_create_snapshot")]
     #[doc(alias = "rbd_mirror_image_create_snapshot2")]
     pub fn create_snapshot(&self) -> CreateSnapshot<'a> {
-        CreateSnapshot { image: self.image, quiesce: RawQuiesce::Must }
+        CreateSnapshot { image: self.image, quiesce: RawQuiesce::default() }
     }
 
     /// Whether it is mirrored, and whether it is primary.
@@ -213,15 +213,15 @@ enum Role {
 }
 
 impl CreateSnapshot<'_> {
-    /// Does not ask the [quiesce watches](Image::watch_quiesce) of the image first.
-    pub fn skip_quiesce(mut self) -> Self {
-        self.quiesce = RawQuiesce::Skip;
+    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
+    pub fn skip_quiesce(mut self, skip: bool) -> Self {
+        self.quiesce.skip = skip;
         self
     }
 
-    /// Makes the snapshot even when a quiesce watch fails.
-    pub fn ignore_quiesce_error(mut self) -> Self {
-        self.quiesce = RawQuiesce::MayFail;
+    /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
+    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
+        self.quiesce.ignore_error = ignore;
         self
     }
 

@@ -18,21 +18,18 @@ pub(crate) struct RawSnapshot {
     pub(crate) name: String,
 }
 
-/// Whether clients that watch for it are asked to pause their writes while a snapshot is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RawQuiesce {
-    Must,
-    MayFail,
-    Skip,
+/// How a snapshot treats clients that watch for it: by default they pause their writes, and may refuse.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RawQuiesce {
+    pub(crate) skip: bool,
+    pub(crate) ignore_error: bool,
 }
 
 impl RawQuiesce {
     pub(super) fn flags(self) -> u32 {
-        match self {
-            RawQuiesce::Must => 0,
-            RawQuiesce::MayFail => sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR,
-            RawQuiesce::Skip => sys::RBD_SNAP_CREATE_SKIP_QUIESCE,
-        }
+        let skip = if self.skip { sys::RBD_SNAP_CREATE_SKIP_QUIESCE } else { 0 };
+        let ignore = if self.ignore_error { sys::RBD_SNAP_CREATE_IGNORE_QUIESCE_ERROR } else { 0 };
+        skip | ignore
     }
 }
 

@@ -40,7 +40,7 @@ fn at_a_snapshot() {
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&[5; 512], 0).unwrap();
-    image.create_snapshot("s").run().unwrap();
+    image.snapshots().create("s").run().unwrap();
     image.write_all_at(&[6; 512], 0).unwrap();
     image.resize(2 << 20).run().unwrap();
     let id = image.id().unwrap();
@@ -132,7 +132,7 @@ fn an_opening_that_has_ended_gives_the_image_at_once() {
     let waker = once(move || sender.send(()).unwrap());
     assert!(Pin::new(&mut opening).poll(&mut Context::from_waker(&waker)).is_pending());
     woken.recv_timeout(LIMIT).unwrap();
-    image.create_snapshot("changed").run().unwrap();
+    image.snapshots().create("changed").run().unwrap();
     let frozen = freezer.freeze();
     // So that a poll that waits fails the test instead of hanging it.
     let (sender, polled) = channel();

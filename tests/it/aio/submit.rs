@@ -38,7 +38,7 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     let (image, queued) = (prepare(image), pool.open(&name).run().unwrap());
     let mut queue = Queue::new(queued, 16).unwrap();
     let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
-    other.create_snapshot("changed").run().unwrap();
+    other.snapshots().create("changed").run().unwrap();
     let frozen = freezer.freeze();
     // So that a submission that waits fails the test instead of hanging it.
     let (sender, submitted) = channel();
@@ -238,14 +238,14 @@ fn the_size_follows_what_this_handle_does() {
     let image = space.open("foo").run().unwrap();
     let data = || Bytes::from(vec![1; 4096]);
     image.aio().write((8 << 20) - 4096, data()).wait().unwrap();
-    image.create_snapshot("big").run().unwrap();
+    image.snapshots().create("big").run().unwrap();
     for _ in 0..3 {
         image.resize((4 << 20) + 100).allow_shrink(true).run().unwrap();
         assert_eq!(refused(image.aio().write(4 << 20, data()).wait()), (4 << 20) + 100);
         image.resize(16 << 20).run().unwrap();
         image.aio().write((16 << 20) - 4096, data()).wait().unwrap();
     }
-    image.rollback("big").run().unwrap();
+    image.snapshots().rollback("big").run().unwrap();
     assert_eq!(refused(image.aio().write(8 << 20, data()).wait()), 8 << 20);
     assert_eq!(image.aio().read((8 << 20) - 4096, 4096).wait().unwrap(), data());
 }

@@ -100,7 +100,8 @@ fn what_cannot_be_saved_or_restored_leaves_nothing_or_says_so() {
     pool.ioctx.create("foo", 8 << 20).run().unwrap();
     let image = pool.ioctx.open("foo").run().unwrap();
     write(&image, 1, 0, MIB);
-    let names = || image.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect::<Vec<_>>();
+    let names =
+        || image.snapshots().list().unwrap().into_iter().map(|snapshot| snapshot.name).collect::<Vec<_>>();
 
     let said = backup(&["save", &foo, &path("x"), "--snap", "x", "--since", "no"]).unwrap_err();
     assert!(said.contains("@no") && said.contains("does not exist"), "{said}");

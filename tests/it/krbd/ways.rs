@@ -73,7 +73,7 @@ impl Ways {
     fn a_snapshot_is_read_only(&self) {
         let spec = self.spec("data");
         let image = self.space.open("data").run().unwrap();
-        image.create_snapshot("monday").run().unwrap();
+        image.snapshots().create("monday").run().unwrap();
         image.write_all_at(b"after the snap", 4096).unwrap();
         let mapped = self.guest.ok(&["map", &format!("{spec}@monday")]);
         assert!(mapped.contains("@monday") && mapped.contains(" ro "), "{mapped}");
@@ -85,7 +85,7 @@ impl Ways {
 
         let (kind, text) = self.guest.fails(&["map", &format!("{spec}@tuesday")]);
         assert_eq!(kind, "NotFound { what: Snapshot }", "{text}");
-        image.remove_snapshot("monday").run().unwrap();
+        image.snapshots().remove("monday").run().unwrap();
     }
 
     /// What the clone does not hold the kernel reads from the ancestor.
@@ -93,8 +93,8 @@ impl Ways {
         self.create("golden");
         let golden = self.space.open("golden").run().unwrap();
         golden.write_all_at(b"of the parent", 4096).unwrap();
-        golden.create_snapshot("s").run().unwrap();
-        golden.protect_snapshot("s").unwrap();
+        golden.snapshots().create("s").run().unwrap();
+        golden.snapshots().protect("s").unwrap();
         golden.close().unwrap();
         self.space.clone_image("golden", "s", "child").run().unwrap();
         let child = self.spec("child");
@@ -106,8 +106,8 @@ impl Ways {
         self.guest.ok(&["unmap", &child]);
         self.space.remove("child").run().unwrap();
         let golden = self.space.open("golden").run().unwrap();
-        golden.unprotect_snapshot("s").unwrap();
-        golden.remove_snapshot("s").run().unwrap();
+        golden.snapshots().unprotect("s").unwrap();
+        golden.snapshots().remove("s").run().unwrap();
     }
 
     /// Other object sizes and striping: what the kernel writes is what librbd reads.

@@ -74,8 +74,8 @@ fn an_image_is_primary_until_it_is_demoted() {
     let error = foo.create_snapshot().run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::MirrorPeer }, "{error}");
     pool.mirroring().add_peer("there", "client.there").run().unwrap();
-    let id = foo.create_snapshot().skip_quiesce().run().unwrap();
-    assert!(image.snapshots().unwrap().iter().any(|snapshot| snapshot.id == id));
+    let id = foo.create_snapshot().skip_quiesce(true).run().unwrap();
+    assert!(image.snapshots().list().unwrap().iter().any(|snapshot| snapshot.id == id));
 
     image.write_all_at(b"before", 0).unwrap();
     foo.demote().unwrap();
@@ -136,9 +136,9 @@ fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
     for make in ways {
         make(foo.create_snapshot()).unwrap_err();
         assert!(asked());
-        make(foo.create_snapshot().skip_quiesce()).unwrap();
+        make(foo.create_snapshot().skip_quiesce(true)).unwrap();
         assert!(!asked());
-        make(foo.create_snapshot().ignore_quiesce_error()).unwrap();
+        make(foo.create_snapshot().ignore_quiesce_error(true)).unwrap();
         assert!(asked());
     }
     drop(watch);
@@ -165,7 +165,7 @@ fn the_same_without_waiting() {
     assert_eq!(foo.start_info().wait().unwrap(), foo.info().unwrap());
     foo.enable(ImageMode::Snapshot).unwrap();
     let id = foo.create_snapshot().start().wait().unwrap();
-    assert!(image.snapshots().unwrap().iter().any(|snapshot| snapshot.id == id));
+    assert!(image.snapshots().list().unwrap().iter().any(|snapshot| snapshot.id == id));
     foo.start_demote().wait().unwrap();
     // Many at once, some of which nobody waits for.
     let (infos, statuses): (Vec<_>, Vec<_>) = (0..8).map(|_| (foo.start_info(), foo.start_status())).unzip();

@@ -69,13 +69,13 @@ fn by_us(ioctx: &IoCtx, task: &Task<'_>) -> rbd::Result<Value> {
             }
             Op::Resize { size } => image.resize(size).allow_shrink(true).run()?,
             Op::Snapshot => {
-                let name = format!("s{}", image.snapshots()?.len());
-                image.create_snapshot(&name).run()?;
+                let name = format!("s{}", image.snapshots().list()?.len());
+                image.snapshots().create(&name).run()?;
             }
             Op::Rollback { which } => {
-                let snapshots = image.snapshots()?;
+                let snapshots = image.snapshots().list()?;
                 if !snapshots.is_empty() {
-                    image.rollback(&snapshots[which % snapshots.len()].name).run()?;
+                    image.snapshots().rollback(&snapshots[which % snapshots.len()].name).run()?;
                 }
             }
             Op::Reopen => {
@@ -95,7 +95,8 @@ fn look(image: &Image) -> rbd::Result<Value> {
     let mut content = vec![0; stat.size as usize];
     image.read_exact_at(&mut content, 0)?;
     let snapshots: Vec<Value> = image
-        .snapshots()?
+        .snapshots()
+        .list()?
         .iter()
         .map(|snapshot| json!({ "name": snapshot.name, "size": snapshot.size }))
         .collect();
@@ -104,7 +105,7 @@ fn look(image: &Image) -> rbd::Result<Value> {
         Ok(diff.collect()?.iter().map(|extent| (extent.offset, extent.len, extent.exists)).collect())
     };
     diffs.insert("".to_owned(), extents(image.diff())?);
-    for snapshot in image.snapshots()? {
+    for snapshot in image.snapshots().list()? {
         diffs.insert(snapshot.name.clone(), extents(image.diff().from_snapshot(snapshot.name.as_str()))?);
     }
     Ok(json!({
@@ -154,8 +155,8 @@ fn python_and_we_make_the_same_image() {
         let they = by_python(&task(&theirs));
         for name in [&ours, &theirs] {
             let image = space.open(name).run().unwrap();
-            for snapshot in image.snapshots().unwrap() {
-                image.remove_snapshot_by_id(snapshot.id).unwrap();
+            for snapshot in image.snapshots().list().unwrap() {
+                image.snapshots().remove_by_id(snapshot.id).unwrap();
             }
             image.close().unwrap();
             space.remove(name).run().unwrap();

@@ -87,8 +87,8 @@ fn clear(ioctx: &IoCtx) {
     images.sort_by_key(|image| std::cmp::Reverse(image.name.len()));
     for entry in images {
         let image = ioctx.open(&entry.name).run().unwrap();
-        for snapshot in image.snapshots().unwrap() {
-            image.remove_snapshot_by_id(snapshot.id).unwrap();
+        for snapshot in image.snapshots().list().unwrap() {
+            image.snapshots().remove_by_id(snapshot.id).unwrap();
         }
         image.close().unwrap();
         ioctx.remove(&entry.name).run().unwrap();
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                 if let Some((name, data)) =
                     self.model.snapshots.get(which % self.model.snapshots.len().max(1))
                 {
-                    self.image().rollback(name).run()?;
+                    self.image().snapshots().rollback(name).run()?;
                     self.model.data = data.clone();
                 }
             }
@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
 
     fn snapshot(&mut self) -> rbd::Result<()> {
         let name = format!("s{}", self.model.snapshots.len());
-        self.image().create_snapshot(&name).run()?;
+        self.image().snapshots().create(&name).run()?;
         self.model.snapshots.push((name, self.model.data.clone()));
         Ok(())
     }

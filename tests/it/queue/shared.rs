@@ -43,10 +43,10 @@ fn others_manage_the_image_while_the_queue_is_at_work() {
     let mut queue = Queue::new(Arc::clone(&image), 8).unwrap();
     let manager = std::thread::spawn(move || {
         for n in 0..4 {
-            image.create_snapshot(&format!("s{n}")).run().unwrap();
+            image.snapshots().create(&format!("s{n}")).run().unwrap();
             image.read_exact_at(&mut [0; 512], 0).unwrap();
         }
-        image.snapshots().unwrap().len()
+        image.snapshots().list().unwrap().len()
     });
     let mut round = 0;
     while !manager.is_finished() || round < 4 {

@@ -57,7 +57,7 @@ impl Diff<'_> {
         let from = match from {
             None => None,
             Some(SnapshotRef::Id(id)) => Some(id),
-            Some(SnapshotRef::Name(name)) => Some(image.snapshot_id(name)?),
+            Some(SnapshotRef::Name(name)) => Some(image.snapshots().id(name)?),
         };
         let own = image.fast_diff_since(from)?;
         if !own.is_usable() || from.is_some() || !self.include_parent {
