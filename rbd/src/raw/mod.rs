@@ -44,6 +44,7 @@ pub(crate) mod objects;
 pub(crate) mod omap;
 pub(crate) mod op;
 pub(crate) mod options;
+mod pool;
 pub(crate) mod pool_stats;
 pub(crate) mod progress;
 pub(crate) mod queue;
@@ -57,6 +58,7 @@ pub(crate) mod sync;
 pub(crate) mod thread;
 pub(crate) mod trash;
 pub(crate) mod watch;
+pub(crate) mod worker;
 
 use crate::errno::Errno;
 

@@ -42,6 +42,11 @@ pub(crate) fn is_shared() -> bool {
     in_callback() || OURS.with(Cell::get)
 }
 
+/// Others may wait for this thread from here on, until it ends: what blocks goes elsewhere.
+pub(super) fn mark_ours() {
+    OURS.with(|ours| ours.set(true));
+}
+
 struct Job {
     work: Box<dyn FnOnce() + Send>,
     _pending: Pending,
@@ -92,7 +97,7 @@ pub(crate) fn try_apart(work: impl FnOnce() + Send + 'static) -> bool {
 fn start(name: &str, job: Job) -> Result<Sender<Job>, Job> {
     let (sender, receiver) = channel::<Job>();
     let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
-        OURS.with(|ours| ours.set(true));
+        mark_ours();
         for job in receiver {
             // A panic of one job must not cost the ones behind it.
             contain(job.work);
