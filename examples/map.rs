@@ -75,7 +75,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     let device = map.again(!there.is_empty()).run();
     let default_pool =
-        cluster.config("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?;
+        cluster.config().get("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?;
     let device = device.map_err(|error| explain(&pool, &default_pool, &spec.image, error))?;
     if device.disabled_features() != Features::empty() {
         eprintln!("rbd: disabled {}", device.disabled_features());

@@ -41,7 +41,7 @@ pub fn prepare(conf: &Path, name: &str) {
     pool.create(name, SIZE).run().unwrap();
     let image = pool.open(name).run().unwrap();
     // Else librbd's cache writes through until the first flush, and not every program makes one.
-    image.set_config("rbd_cache_writethrough_until_flush", "false").unwrap();
+    image.config().set("rbd_cache_writethrough_until_flush", "false").unwrap();
     // Reads of what was never written would not reach a disk.
     image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
     image.close().unwrap();
@@ -81,7 +81,8 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
         Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
             let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
             let timed = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed);
-            let timeout = timed.then(|| pool(conf, true).cluster().config("rados_osd_op_timeout").unwrap());
+            let timeout =
+                timed.then(|| pool(conf, true).cluster().config().get("rados_osd_op_timeout").unwrap());
             let mut twin = raw::Twin::open(conf, "rbd", name, queued, timeout.as_deref());
             measure(job, count, |work| twin.run(work));
         }

@@ -105,7 +105,9 @@ impl Session {
     pub fn open(&self, place: &Place) -> Result<IoCtx, Failure> {
         let pool = match &place.pool {
             Some(pool) => pool.clone(),
-            None => self.config("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?,
+            None => {
+                self.config().get("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?
+            }
         };
         let ioctx = self.ioctx(&pool).map_err(failed(format_args!("error opening pool '{pool}'")))?;
         if place.namespace.is_empty() {

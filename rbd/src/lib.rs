@@ -88,7 +88,8 @@ pub use bytes;
 
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
 pub use cluster::{
-    Blocked, Cluster, ClusterBuilder, ClusterUsage, Key, LogEntry, LogLevel, LogWatch, PoolUsage,
+    Blocked, Cluster, ClusterBuilder, ClusterConfig, ClusterUsage, Key, LogEntry, LogLevel, LogWatch,
+    PoolUsage,
 };
 pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};
@@ -107,10 +108,13 @@ pub use image::{
     MirrorSnapshotState, ObjectMapFault, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize,
     Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots, Stat, UpdateWatch,
 };
-pub use image::{Cipher, EncryptionFormat, Passphrase};
+pub use image::{
+    Cipher, Encryption, EncryptionFormat, ExclusiveLock, Hinted, ImageConfig, ImageMetadata, Lockers,
+    ObjectMap, Passphrase,
+};
 pub use ioctx::{
-    ConfigOption, ConfigSource, CreateImage, ImageCounts, ImageEntry, IoCtx, PoolStats, PurgeTrash,
-    RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
+    ConfigOption, ConfigSource, CreateImage, ImageCounts, ImageEntry, IoCtx, PoolConfig, PoolMetadata,
+    PoolStats, PurgeTrash, RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
 };
 pub use migration::{
     Migration, MigrationEnd, MigrationState, MigrationStatus, PrepareImport, PrepareMigration,

@@ -45,17 +45,17 @@ fn a_refused_command_says_what_the_cluster_said() {
 fn options_are_read_and_set() {
     let cluster = builder().option("rbd_default_features", "layering,exclusive-lock").connect().unwrap();
     assert_eq!(cluster.default_features().unwrap().to_string(), "layering, exclusive-lock");
-    cluster.set_config("rbd_default_features", "1").unwrap();
+    cluster.config().set("rbd_default_features", "1").unwrap();
     assert_eq!(cluster.default_features().unwrap(), rbd::Features::LAYERING);
-    let error = cluster.config("no_such_option").unwrap_err();
+    let error = cluster.config().get("no_such_option").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
-    let error = cluster.set_config("rados_osd_op_timeout", "soon").unwrap_err();
+    let error = cluster.config().set("rados_osd_op_timeout", "soon").unwrap_err();
     assert!(error.to_string().contains("rados_osd_op_timeout"), "{error}");
 }
 
 #[test]
 fn timeouts_are_finite_unless_configured() {
-    let seconds = |cluster: &Cluster, option| cluster.config(option).unwrap().parse::<f64>().unwrap();
+    let seconds = |cluster: &Cluster, option| cluster.config().get(option).unwrap().parse::<f64>().unwrap();
     let plain = cluster();
     assert!((seconds(&plain, "client_mount_timeout") - 30.0).abs() < 1e-9);
     assert!((seconds(&plain, "rados_osd_op_timeout") - 120.0).abs() < 1e-9);
@@ -107,7 +107,7 @@ fn keys_are_found_where_the_configuration_has_them() {
     let key = cluster.auth_get_key("client.admin").unwrap();
     assert_eq!(cluster.key().unwrap(), key, "from the keyring file");
     // The secret of a pod volume, with the newline that `echo` adds, and no configuration file at all.
-    let monitors = cluster.config("mon_host").unwrap();
+    let monitors = cluster.config().get("mon_host").unwrap();
     let bare = Cluster::builder()
         .ignore_environment()
         .no_conf_file()

@@ -141,7 +141,7 @@ fn an_object_map_that_is_invalid_can_be_rebuilt() {
     let space = Space::new();
     let image = source(&space);
     if mask() == Mask::Layering {
-        let error = image.rebuild_object_map().run().unwrap_err();
+        let error = image.object_map().rebuild().run().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
         return;
     }
@@ -158,10 +158,10 @@ fn an_object_map_that_is_invalid_can_be_rebuilt() {
         steps += 1;
         ControlFlow::Continue(())
     };
-    image.rebuild_object_map().progress(count).run().unwrap();
+    image.object_map().rebuild().progress(count).run().unwrap();
     assert_eq!((image.flags().unwrap(), at_snapshot().flags().unwrap()), (Flags::empty(), invalid));
     assert!(steps > 0);
-    at_snapshot().rebuild_object_map().run().unwrap();
+    at_snapshot().object_map().rebuild().run().unwrap();
     assert_eq!(at_snapshot().flags().unwrap(), Flags::empty());
 }
 
@@ -171,20 +171,20 @@ fn an_object_map_that_is_wrong_is_found_out() {
     let image = source(&space);
     image.flush().unwrap();
     if mask() == Mask::Layering {
-        let error = image.check_object_map().unwrap_err();
+        let error = image.object_map().check().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains("FeatureOff"), "{error}");
         return;
     }
-    assert_eq!(image.check_object_map().unwrap(), []);
-    assert_eq!(image.at_snapshot("s1").unwrap().check_object_map().unwrap(), []);
+    assert_eq!(image.object_map().check().unwrap(), []);
+    assert_eq!(image.at_snapshot("s1").unwrap().object_map().check().unwrap(), []);
     create(&space, "bar", 8 * OBJECT).run().unwrap();
     let bar = space.open("bar").run().unwrap();
     bar.write_all_at(&pattern(1, 4 * OBJECT as usize), 0).unwrap();
     bar.flush().unwrap();
-    assert_eq!(bar.check_object_map().unwrap(), []);
+    assert_eq!(bar.object_map().check().unwrap(), []);
     let faults = || -> Vec<(u64, bool)> {
-        bar.check_object_map().unwrap().iter().map(|fault| (fault.object, fault.exists)).collect()
+        bar.object_map().check().unwrap().iter().map(|fault| (fault.object, fault.exists)).collect()
     };
     // Behind librbd's back: one object more, one less.
     rados(&bar, 6, &["put"], &["/proc/version"]);
@@ -192,7 +192,7 @@ fn an_object_map_that_is_wrong_is_found_out() {
     rados(&bar, 1, &["rm"], &[]);
     assert_eq!(faults(), [(1, false), (6, true)]);
     // What is gone stays in the map of the image itself, as somebody might just be writing it.
-    bar.rebuild_object_map().run().unwrap();
+    bar.object_map().rebuild().run().unwrap();
     assert_eq!(faults(), [(1, false)]);
 }
 
@@ -205,13 +205,13 @@ fn what_is_read_only_is_not_worked_on() {
         image.copy_over(&then).run().unwrap_err(),
         then.sparsify(4096).run().unwrap_err(),
         then.snapshots().rollback("s1").run().unwrap_err(),
-        then.set_metadata("a", "b").unwrap_err(),
+        then.metadata().set("a", "b").unwrap_err(),
         then.snapshots().protect("s1").unwrap_err(),
     ] {
         assert!(error.is_read_only(), "{error}");
     }
     if mask() != Mask::Layering {
-        let error = then.rebuild_object_map().run().unwrap_err();
+        let error = then.object_map().rebuild().run().unwrap_err();
         assert!(error.is_read_only(), "{error}");
     }
     space.clone_image("foo", "s1", "clone").format(CloneFormat::V2).run().unwrap();

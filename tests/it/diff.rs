@@ -208,7 +208,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     assert_ne!(joined(diff.collect().unwrap()), by_map);
 
     // With the end's map rebuilt, the start's is still invalid.
-    space.open("foo").snapshot("s3").run().unwrap().rebuild_object_map().run().unwrap();
+    space.open("foo").snapshot("s3").run().unwrap().object_map().rebuild().run().unwrap();
     let again = image.at_snapshot("s3").unwrap();
     let diff = again.diff().from_snapshot("s2").whole_object(true);
     let version = format!("{image_spec}@s2");

@@ -16,14 +16,14 @@ fn what_is_written_encrypted_is_read_only_with_the_passphrase() {
         let secret = Passphrase::new("hunter two\n");
         assert_eq!(format!("{secret:?}"), "Passphrase(…)");
         let image = space.open("foo").run().unwrap();
-        image.format_encryption(format, cipher, &secret).unwrap();
+        image.encryption().format(format, cipher, &secret).unwrap();
         let inside = image.size().unwrap();
         assert!(inside < 32 * MIB, "the header takes its part: {inside}");
         image.write_all_at(&[0x5a; 4096], 8192).unwrap();
         image.close().unwrap();
 
         let image = space.open("foo").read_only().run().unwrap();
-        let error = image.load_encryption(format, &Passphrase::new("hunter two")).unwrap_err();
+        let error = image.encryption().load(format, &Passphrase::new("hunter two")).unwrap_err();
         assert!(error.is_permission_denied(), "{error}");
         assert!(
             error.to_string().contains("the passphrase does not open it")
@@ -33,11 +33,11 @@ fn what_is_written_encrypted_is_read_only_with_the_passphrase() {
         image.read_exact_at(&mut raw, 0).unwrap();
         assert_eq!(&raw[..4], b"LUKS");
         assert!(!raw.chunks_exact(64).any(|chunk| chunk == [0x5a; 64]), "nothing stands there in clear");
-        image.load_encryption(format, &secret).unwrap();
+        image.encryption().load(format, &secret).unwrap();
         let mut clear = [0; 4096];
         image.read_exact_at(&mut clear, 8192).unwrap();
         assert_eq!(clear, [0x5a; 4096]);
-        assert!(image.load_encryption(format, &secret).unwrap_err().is_exists());
+        assert!(image.encryption().load(format, &secret).unwrap_err().is_exists());
         image.close().unwrap();
         space.remove("foo").run().unwrap();
     }
@@ -48,21 +48,21 @@ fn what_cannot_be_is_said() {
     let space = Space::new();
     space.create("foo", 32 * MIB).run().unwrap();
     let (image, secret) = (space.open("foo").run().unwrap(), Passphrase::new("x"));
-    let error = image.load_encryption(EncryptionFormat::Luks2, &secret).unwrap_err();
+    let error = image.encryption().load(EncryptionFormat::Luks2, &secret).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
     assert!(error.to_string().contains("no encryption header of this format"), "{error}");
     let error =
-        image.format_encryption(EncryptionFormat::Luks2, Cipher::Aes256, &Passphrase::new("")).unwrap_err();
+        image.encryption().format(EncryptionFormat::Luks2, Cipher::Aes256, &Passphrase::new("")).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     let reader = space.open("foo").read_only().run().unwrap();
-    let error = reader.format_encryption(EncryptionFormat::Luks2, Cipher::Aes256, &secret).unwrap_err();
+    let error = reader.encryption().format(EncryptionFormat::Luks2, Cipher::Aes256, &secret).unwrap_err();
     assert!(error.is_read_only(), "{error}");
 
     let newer = rbd::Cluster::librbd_version().minor >= 18;
-    image.format_encryption(EncryptionFormat::Luks1, Cipher::Aes256, &secret).unwrap();
+    image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes256, &secret).unwrap();
     drop(image);
     let image = space.open("foo").run().unwrap();
-    match image.load_encryption_chain(&[(None, secret)]) {
+    match image.encryption().load_chain(&[(None, secret)]) {
         Ok(()) => assert!(newer),
         Err(error) => assert!(error.is_unsupported() && !newer, "{error}"),
     }

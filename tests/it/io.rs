@@ -177,9 +177,9 @@ fn hints_do_not_change_what_is_read_and_written() {
     let all = [AccessHints::empty(), AccessHints::RANDOM, AccessHints::SEQUENTIAL | AccessHints::DONT_NEED];
     for (seed, hints) in all.into_iter().enumerate() {
         let data = [seed as u8 + 1; 4096];
-        assert_eq!(image.write_at_hinted(&data, 4096, hints).unwrap(), 4096);
+        assert_eq!(image.hints(hints).write_at(&data, 4096).unwrap(), 4096);
         let mut back = [0; 8192];
-        assert_eq!(image.read_at_hinted(&mut back, 4096, hints).unwrap(), 4096);
+        assert_eq!(image.hints(hints).read_at(&mut back, 4096).unwrap(), 4096);
         assert_eq!(back[..4096], data);
     }
 }

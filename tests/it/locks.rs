@@ -12,12 +12,12 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
     let theirs =
         other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
     let ours = space.open("foo").run().unwrap();
-    assert_eq!(ours.exclusive_lock_owner().unwrap(), None);
+    assert_eq!(ours.exclusive_lock().owner().unwrap(), None);
 
-    theirs.acquire_exclusive_lock().unwrap();
-    assert!(theirs.owns_exclusive_lock().unwrap() && !ours.owns_exclusive_lock().unwrap());
-    let owner = ours.exclusive_lock_owner().unwrap().expect("somebody has it");
-    let error = ours.acquire_exclusive_lock().unwrap_err();
+    theirs.exclusive_lock().acquire().unwrap();
+    assert!(theirs.exclusive_lock().is_owner().unwrap() && !ours.exclusive_lock().is_owner().unwrap());
+    let owner = ours.exclusive_lock().owner().unwrap().expect("somebody has it");
+    let error = ours.exclusive_lock().acquire().unwrap_err();
     let ErrorKind::Busy { holders } = error.kind() else { panic!("{error}") };
     assert_eq!(
         holders[..],
@@ -25,15 +25,15 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
         "{error}"
     );
 
-    theirs.release_exclusive_lock().unwrap();
-    ours.acquire_exclusive_lock().unwrap();
-    assert!(ours.owns_exclusive_lock().unwrap());
-    ours.release_exclusive_lock().unwrap();
+    theirs.exclusive_lock().release().unwrap();
+    ours.exclusive_lock().acquire().unwrap();
+    assert!(ours.exclusive_lock().is_owner().unwrap());
+    ours.exclusive_lock().release().unwrap();
 
-    theirs.acquire_exclusive_lock().unwrap();
-    let owner = ours.exclusive_lock_owner().unwrap().unwrap();
-    ours.break_exclusive_lock(&owner).unwrap();
-    ours.acquire_exclusive_lock().unwrap();
+    theirs.exclusive_lock().acquire().unwrap();
+    let owner = ours.exclusive_lock().owner().unwrap().unwrap();
+    ours.exclusive_lock().break_lock(&owner).unwrap();
+    ours.exclusive_lock().acquire().unwrap();
     other.wait_for_latest_osdmap().unwrap();
     let error = theirs.write_all_at(&[1; 512], 0).and_then(|()| theirs.flush()).unwrap_err();
     assert!(error.is_blocklisted() || error.is_read_only(), "the old owner is fenced off: {error}");
@@ -46,10 +46,10 @@ fn without_the_feature_there_is_no_exclusive_lock() {
     let space = Space::new();
     space.create("foo", 1 << 20).features(Features::LAYERING).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    let error = image.acquire_exclusive_lock().unwrap_err();
+    let error = image.exclusive_lock().acquire().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
     assert!(error.to_string().contains("it lacks the feature exclusive-lock; enable it first"), "{error}");
-    assert!(!image.owns_exclusive_lock().unwrap());
+    assert!(!image.exclusive_lock().is_owner().unwrap());
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
     let space = Space::new();
     space.create("foo", 1 << 20).features(Features::LAYERING).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    assert!(image.advisory_locks().unwrap().lockers.is_empty());
-    image.lock_exclusive("mine").unwrap();
-    let locks = image.advisory_locks().unwrap();
+    assert!(image.advisory_locks().list().unwrap().lockers.is_empty());
+    image.advisory_locks().acquire_exclusive("mine").unwrap();
+    let locks = image.advisory_locks().list().unwrap();
     let client = format!("client.{}", image.ioctx().cluster().instance_id());
     assert!(locks.exclusive);
     assert_eq!(
@@ -71,23 +71,24 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
     let other = builder().connect().unwrap();
     let theirs =
         other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
-    let error = theirs.lock_shared("theirs", "tag").unwrap_err();
+    let error = theirs.advisory_locks().acquire_shared("theirs", "tag").unwrap_err();
     assert!(
         error.is_busy() && error.to_string().contains(&format!("lock owner {client} at 127.0.0.1")),
         "{error}"
     );
-    image.unlock("mine").unwrap();
-    assert!(image.unlock("mine").unwrap_err().is_not_found());
+    image.advisory_locks().release("mine").unwrap();
+    assert!(image.advisory_locks().release("mine").unwrap_err().is_not_found());
 
-    theirs.lock_shared("theirs", "tag").unwrap();
+    theirs.advisory_locks().acquire_shared("theirs", "tag").unwrap();
     image
-        .lock_shared("a long cookie that makes the first buffers too small ".repeat(10).as_str(), "tag")
+        .advisory_locks()
+        .acquire_shared("a long cookie that makes the first buffers too small ".repeat(10).as_str(), "tag")
         .unwrap();
-    let locks = image.advisory_locks().unwrap();
+    let locks = image.advisory_locks().list().unwrap();
     assert_eq!((locks.exclusive, locks.tag.as_str(), locks.lockers.len()), (false, "tag", 2));
     let locker = locks.lockers.iter().find(|locker| locker.cookie == "theirs").unwrap();
     drop(theirs);
-    image.break_advisory_lock(locker).unwrap();
-    assert_eq!(image.advisory_locks().unwrap().lockers.len(), 1);
+    image.advisory_locks().break_lock(locker).unwrap();
+    assert_eq!(image.advisory_locks().list().unwrap().lockers.len(), 1);
     crate::support::cluster().blocklist_remove(&locker.address).unwrap();
 }

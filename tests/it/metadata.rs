@@ -12,40 +12,40 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
     let space = Space::new();
     create(&space, "foo", OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    assert!(image.metadata().unwrap().is_empty());
+    assert!(image.metadata().list().unwrap().is_empty());
     // More than a page, longer than the first buffers, and one that is empty.
     let mut expected: std::collections::BTreeMap<String, String> =
         (0..150).map(|n| (format!("key-{n:03}"), "v".repeat(n * 10))).collect();
     for (key, value) in &expected {
-        image.set_metadata(key, value).unwrap();
-        space.set_metadata(key, value).unwrap();
+        image.metadata().set(key, value).unwrap();
+        space.metadata().set(key, value).unwrap();
     }
-    assert_eq!(image.metadata().unwrap(), expected);
-    assert_eq!(space.metadata().unwrap(), expected);
-    image.set_metadata("key-001", "changed: ü").unwrap();
+    assert_eq!(image.metadata().list().unwrap(), expected);
+    assert_eq!(space.metadata().list().unwrap(), expected);
+    image.metadata().set("key-001", "changed: ü").unwrap();
     expected.insert("key-001".into(), "changed: ü".into());
-    assert_eq!(image.metadata().unwrap(), expected);
-    assert_eq!(image.metadata_value("key-001").unwrap(), "changed: ü");
-    assert_eq!(image.metadata_value("key-000").unwrap(), "");
-    assert_eq!(space.metadata_value("key-149").unwrap().len(), 1490);
-    image.remove_metadata("key-001").unwrap();
-    space.remove_metadata("key-001").unwrap();
+    assert_eq!(image.metadata().list().unwrap(), expected);
+    assert_eq!(image.metadata().get("key-001").unwrap(), "changed: ü");
+    assert_eq!(image.metadata().get("key-000").unwrap(), "");
+    assert_eq!(space.metadata().get("key-149").unwrap().len(), 1490);
+    image.metadata().remove("key-001").unwrap();
+    space.metadata().remove("key-001").unwrap();
     for error in [
-        image.metadata_value("key-001").unwrap_err(),
-        image.remove_metadata("key-001").unwrap_err(),
-        space.metadata_value("key-001").unwrap_err(),
-        space.remove_metadata("key-001").unwrap_err(),
+        image.metadata().get("key-001").unwrap_err(),
+        image.metadata().remove("key-001").unwrap_err(),
+        space.metadata().get("key-001").unwrap_err(),
+        space.metadata().remove("key-001").unwrap_err(),
     ] {
         assert_eq!(*error.kind(), MISSING, "{error}");
         assert!(error.object_name().starts_with("key-001 of rbd/"), "{error}");
     }
     for (key, value) in [("", "x"), ("a\0b", "x"), ("a", "x\0")] {
-        assert_eq!(*image.set_metadata(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(*space.set_metadata(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(*image.metadata().set(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(*space.metadata().set(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     let read_only = space.open("foo").read_only().run().unwrap();
-    assert!(read_only.set_metadata("a", "b").unwrap_err().is_read_only());
-    assert_eq!(read_only.metadata().unwrap().len(), 149);
+    assert!(read_only.metadata().set("a", "b").unwrap_err().is_read_only());
+    assert_eq!(read_only.metadata().list().unwrap().len(), 149);
 }
 
 #[test]
@@ -57,37 +57,37 @@ fn options_are_overridden_by_pool_and_image_and_tell_where() {
     pool.init(false).unwrap();
     create(&pool, "foo", OBJECT).run().unwrap();
     let option = "rbd_qos_iops_limit";
-    let of_pool = || pool.config().unwrap().into_iter().find(|o| o.name == option).unwrap();
+    let of_pool = || pool.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap();
     let of_image = || {
         let image = pool.open("foo").read_only().run().unwrap();
-        image.config().unwrap().into_iter().find(|o| o.name == option).unwrap()
+        image.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap()
     };
     assert_eq!((of_pool().value, of_pool().source), ("0".to_owned(), ConfigSource::Config));
-    pool.set_config(option, "500").unwrap();
+    pool.config().set(option, "500").unwrap();
     assert_eq!((of_pool().value, of_pool().source), ("500".to_owned(), ConfigSource::Pool));
     assert_eq!((of_image().value, of_image().source), ("500".to_owned(), ConfigSource::Pool));
     let image = pool.open("foo").run().unwrap();
-    image.set_config(option, "700").unwrap();
+    image.config().set(option, "700").unwrap();
     assert_eq!((of_image().value, of_image().source), ("700".to_owned(), ConfigSource::Image));
-    assert_eq!(image.metadata().unwrap()["conf_rbd_qos_iops_limit"], "700");
+    assert_eq!(image.metadata().list().unwrap()["conf_rbd_qos_iops_limit"], "700");
 
-    let error = image.set_config("rbd_no_such_option", "1").unwrap_err();
+    let error = image.config().set("rbd_no_such_option", "1").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption }, "{error}");
     for (option, value) in [(option, "many"), ("rbd_cache", "perhaps")] {
-        let error = image.set_config(option, value).unwrap_err();
+        let error = image.config().set(option, value).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains(value), "{error}");
-        assert!(pool.set_config(option, value).is_err());
+        assert!(pool.config().set(option, value).is_err());
     }
-    image.remove_config(option).unwrap();
+    image.config().remove(option).unwrap();
     assert_eq!(of_image().source, ConfigSource::Pool);
-    pool.remove_config(option).unwrap();
+    pool.config().remove(option).unwrap();
     assert_eq!(of_image().source, ConfigSource::Config);
-    assert_eq!(*image.remove_config(option).unwrap_err().kind(), MISSING);
-    let mut names: Vec<_> = pool.config().unwrap().into_iter().map(|o| o.name).collect();
+    assert_eq!(*image.config().remove(option).unwrap_err().kind(), MISSING);
+    let mut names: Vec<_> = pool.config().list().unwrap().into_iter().map(|o| o.name).collect();
     assert!(names.len() > 40 && names.is_sorted());
     names.dedup();
-    assert_eq!(names.len(), pool.config().unwrap().len());
+    assert_eq!(names.len(), pool.config().list().unwrap().len());
     drop((image, pool));
     cluster.delete_pool(&name).unwrap();
 }

@@ -241,13 +241,13 @@ fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
         image.snapshots().protect("s1").unwrap_err(),
         image.snapshots().rollback("s1").run().unwrap_err(),
         image.snapshots().set_limit(Some(1)).unwrap_err(),
-        image.set_metadata("a", "b").unwrap_err(),
+        image.metadata().set("a", "b").unwrap_err(),
         image.sparsify(4096).run().unwrap_err(),
     ] {
         assert!(error.is_read_only(), "{error}");
     }
     let clone = pool.clone_image("foo", "s1", "bar").format(CloneFormat::V2).run().unwrap_err();
     assert!(clone.is_permission_denied(), "{clone}");
-    assert!(pool.set_metadata("a", "b").unwrap_err().is_permission_denied());
+    assert!(pool.metadata().set("a", "b").unwrap_err().is_permission_denied());
     assert_eq!(names(&image), ["s1"]);
 }

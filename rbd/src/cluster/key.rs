@@ -69,15 +69,15 @@ impl Cluster {
     ///
     /// Reads files on this machine; asks nobody.
     pub fn key(&self) -> Result<Key> {
-        let configured = self.config("key")?;
+        let configured = self.config().get("key")?;
         if !configured.is_empty() {
             return Ok(Key::from(configured));
         }
-        let keyfile = self.config("keyfile")?;
+        let keyfile = self.config().get("keyfile")?;
         if !keyfile.is_empty() {
             return Ok(Key::from(read(Path::new(&keyfile))?));
         }
-        let keyring = self.config("keyring")?;
+        let keyring = self.config().get("keyring")?;
         for path in keyring.split([',', ';', ' ']).filter(|path| !path.is_empty()) {
             match read(Path::new(path)) {
                 Ok(text) => {

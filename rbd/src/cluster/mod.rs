@@ -3,6 +3,7 @@
 mod blocklist;
 mod builder;
 mod command;
+mod config;
 mod environment;
 mod key;
 mod log;
@@ -22,6 +23,7 @@ use crate::version::Version;
 
 pub use blocklist::Blocked;
 pub use builder::ClusterBuilder;
+pub use config::ClusterConfig;
 pub use key::Key;
 pub use log::{LogEntry, LogLevel, LogWatch};
 pub use usage::{ClusterUsage, PoolUsage};
@@ -93,27 +95,6 @@ impl Cluster {
         self.call("read this client's addresses at", || self.object(), || self.0.raw.addresses())
     }
 
-    /// The value in force of a configuration option. Does not block.
-    ///
-    /// Implements: `rados_conf_get`.
-    #[doc(alias = "rados_conf_get")]
-    pub fn config(&self, option: &str) -> Result<String> {
-        let object = || Object::new(ObjectKind::ConfigOption, option);
-        let name = c_string("read", object, option)?;
-        self.call("read", object, || self.0.raw.conf_get(&name))
-    }
-
-    /// Sets a configuration option of this client. Many options are read only while connecting, or while an image is
-    /// opened: give them to the [builder](ClusterBuilder::option) instead.
-    ///
-    /// Implements: `rados_conf_set`.
-    #[doc(alias = "rados_conf_set")]
-    pub fn set_config(&self, option: &str, value: &str) -> Result<()> {
-        let object = || Object::new(ObjectKind::ConfigOption, option);
-        let (name, c_value) = (c_string("set", object, option)?, c_string("set", object, value)?);
-        self.call("set", object, || self.0.raw.conf_set(&name, &c_value))
-    }
-
     /// Whether an option could have a value: tried on a client that is never connected.
     pub(crate) fn try_config(&self, option: &str, value: &str) -> Result<()> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
@@ -126,7 +107,7 @@ impl Cluster {
     /// The features that a new image gets when none are named: the option `rbd_default_features`.
     pub fn default_features(&self) -> Result<crate::Features> {
         let option = "rbd_default_features";
-        let value = self.config(option)?;
+        let value = self.config().get(option)?;
         crate::Features::from_config(&value).map_err(|error| {
             Error::invalid("understand", Object::new(ObjectKind::ConfigOption, option), error.to_string())
         })

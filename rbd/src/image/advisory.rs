@@ -5,10 +5,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::names::c_string;
 
-/// The advisory locks on an image.
+/// The holders of the advisory locks on an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AdvisoryLocks {
+pub struct Lockers {
     /// Whether the one lock is exclusive.
     pub exclusive: bool,
     /// What the holders of a shared lock agreed on.
@@ -29,65 +29,81 @@ pub struct Locker {
     pub address: String,
 }
 
+/// The advisory locks on an image: see [`Image::advisory_locks`].
+#[derive(Debug, Clone, Copy)]
+pub struct AdvisoryLocks<'a>(&'a Image);
+
 impl Image {
-    /// Puts an exclusive advisory lock on it, told apart by a cookie of the caller's choice.
+    /// Acquires, releases and lists advisory locks. They keep nobody from writing: programs agree to respect them.
+    pub fn advisory_locks(&self) -> AdvisoryLocks<'_> {
+        AdvisoryLocks(self)
+    }
+}
+
+impl AdvisoryLocks<'_> {
+    /// Acquires the exclusive advisory lock. The cookie is the caller's choice and tells apart several locks of one client.
     ///
     /// Implements: `rbd_lock_exclusive`.
     #[doc(alias = "rbd_lock_exclusive")]
-    pub fn lock_exclusive(&self, cookie: &str) -> Result<()> {
-        let c_cookie = c_string("lock", || self.object(), cookie)?;
-        self.call("lock", |raw| raw.lock_exclusive(&c_cookie)).map_err(|error| self.name_lockers(error))
+    pub fn acquire_exclusive(&self, cookie: &str) -> Result<()> {
+        let c_cookie = c_string("lock", || self.0.object(), cookie)?;
+        self.0.call("lock", |raw| raw.lock_exclusive(&c_cookie)).map_err(|error| self.0.name_lockers(error))
     }
 
-    /// Puts a shared advisory lock on it; all that share it must give the same tag.
+    /// Acquires a shared advisory lock. All clients that share it must give the same tag.
     ///
     /// Implements: `rbd_lock_shared`.
     #[doc(alias = "rbd_lock_shared")]
-    pub fn lock_shared(&self, cookie: &str, tag: &str) -> Result<()> {
-        let c_cookie = c_string("lock", || self.object(), cookie)?;
-        let c_tag = c_string("lock", || self.object(), tag)?;
-        self.call("lock", |raw| raw.lock_shared(&c_cookie, &c_tag)).map_err(|error| self.name_lockers(error))
+    pub fn acquire_shared(&self, cookie: &str, tag: &str) -> Result<()> {
+        let c_cookie = c_string("lock", || self.0.object(), cookie)?;
+        let c_tag = c_string("lock", || self.0.object(), tag)?;
+        self.0
+            .call("lock", |raw| raw.lock_shared(&c_cookie, &c_tag))
+            .map_err(|error| self.0.name_lockers(error))
     }
 
-    /// Takes a lock of this client's off again.
+    /// Releases a lock of this client.
     ///
     /// Implements: `rbd_unlock`.
     #[doc(alias = "rbd_unlock")]
-    pub fn unlock(&self, cookie: &str) -> Result<()> {
-        let c_cookie = c_string("unlock", || self.object(), cookie)?;
-        self.call("unlock", |raw| raw.unlock(&c_cookie))
+    pub fn release(&self, cookie: &str) -> Result<()> {
+        let c_cookie = c_string("unlock", || self.0.object(), cookie)?;
+        self.0.call("unlock", |raw| raw.unlock(&c_cookie))
     }
 
-    /// The advisory locks. An exclusive lock of librbd's own is among them, with a cookie `auto …`.
+    /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie `auto …`.
     ///
     /// Implements: `rbd_list_lockers`.
     #[doc(alias = "rbd_list_lockers")]
-    pub fn advisory_locks(&self) -> Result<AdvisoryLocks> {
-        let raw = self.call("list the locks of", |raw| raw.lockers())?;
+    pub fn list(&self) -> Result<Lockers> {
+        let raw = self.0.call("list the locks of", |raw| raw.lockers())?;
         let locker = |(client, cookie, address)| Locker { client, cookie, address };
-        Ok(AdvisoryLocks {
+        Ok(Lockers {
             exclusive: raw.exclusive,
             tag: raw.tag,
             lockers: raw.lockers.into_iter().map(locker).collect(),
         })
     }
 
-    /// Takes another client's lock off, fencing that client off (unless `rbd_blocklist_on_break_lock` is off).
+    /// Takes a lock away from another client. Blocklists that client, unless the option `rbd_blocklist_on_break_lock` is
+    /// off.
     ///
     /// Implements: `rbd_break_lock`.
     #[doc(alias = "rbd_break_lock")]
-    pub fn break_advisory_lock(&self, locker: &Locker) -> Result<()> {
+    pub fn break_lock(&self, locker: &Locker) -> Result<()> {
         let operation = "break the lock of";
-        let client = c_string(operation, || self.object(), &locker.client)?;
-        let cookie = c_string(operation, || self.object(), &locker.cookie)?;
-        self.call(operation, |raw| raw.break_lock(&client, &cookie))
+        let client = c_string(operation, || self.0.object(), &locker.client)?;
+        let cookie = c_string(operation, || self.0.object(), &locker.cookie)?;
+        self.0.call(operation, |raw| raw.break_lock(&client, &cookie))
     }
+}
 
+impl Image {
     fn name_lockers(&self, error: Error) -> Error {
         if !error.is_busy() && !error.is_exists() {
             return error;
         }
-        let holders = self.advisory_locks().map(|locks| locks.lockers).unwrap_or_default();
+        let holders = self.advisory_locks().list().map(|locks| locks.lockers).unwrap_or_default();
         let holder = |locker: Locker| Holder::LockOwner { client: locker.client, address: locker.address };
         error.with_kind(ErrorKind::Busy { holders: holders.into_iter().map(holder).collect() })
     }

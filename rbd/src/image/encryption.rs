@@ -47,24 +47,30 @@ impl fmt::Debug for Passphrase {
     }
 }
 
+/// The encryption of an image by the client: see [`Image::encryption`].
+#[derive(Debug, Clone, Copy)]
+pub struct Encryption<'a>(&'a Image);
+
 impl Image {
+    /// Formats an encrypted image, and loads its encryption into this handle.
+    pub fn encryption(&self) -> Encryption<'_> {
+        Encryption(self)
+    }
+}
+
+impl Encryption<'_> {
     /// Writes an encryption header: **what the image held is lost**, and some megabytes of its size go to the header.
     /// Needs the right to write, and the exclusive lock if the image has that feature. This handle has the encryption loaded afterwards.
     ///
     /// Implements: `rbd_encryption_format`.
     #[doc(alias = "rbd_encryption_format")]
-    pub fn format_encryption(
-        &self,
-        format: EncryptionFormat,
-        cipher: Cipher,
-        passphrase: &Passphrase,
-    ) -> Result<()> {
+    pub fn format(&self, format: EncryptionFormat, cipher: Cipher, passphrase: &Passphrase) -> Result<()> {
         let operation = "encrypt";
-        if self.is_read_only() {
-            return Err(self.refuse(operation, "it is opened read-only").with_kind(ErrorKind::ReadOnly));
+        if self.0.is_read_only() {
+            return Err(self.0.refuse(operation, "it is opened read-only").with_kind(ErrorKind::ReadOnly));
         }
-        self.check_passphrase(operation, passphrase)?;
-        self.call(operation, |raw| {
+        self.0.check_passphrase(operation, passphrase)?;
+        self.0.call(operation, |raw| {
             raw.encryption_format(raw_format(format), cipher == Cipher::Aes128, &passphrase.0)
         })
     }
@@ -74,32 +80,34 @@ impl Image {
     ///
     /// Implements: `rbd_encryption_load`.
     #[doc(alias = "rbd_encryption_load")]
-    pub fn load_encryption(&self, format: EncryptionFormat, passphrase: &Passphrase) -> Result<()> {
+    pub fn load(&self, format: EncryptionFormat, passphrase: &Passphrase) -> Result<()> {
         let operation = "decrypt";
-        self.check_passphrase(operation, passphrase)?;
-        self.call(operation, |raw| raw.encryption_load(raw_format(format), &passphrase.0)).map_err(explain)
+        self.0.check_passphrase(operation, passphrase)?;
+        self.0.call(operation, |raw| raw.encryption_load(raw_format(format), &passphrase.0)).map_err(explain)
     }
 
-    /// As [`load_encryption`](Self::load_encryption) for a clone whose ancestors are encrypted with passphrases of their
+    /// As [`load`](Self::load) for a clone whose ancestors are encrypted with passphrases of their
     /// own: that of the image first, then its parent's, and so on. The format is found out where it is `None`.
     ///
     /// Implements: `rbd_encryption_load2`. Needs Ceph 18.2.
     #[doc(alias = "rbd_encryption_load2")]
-    pub fn load_encryption_chain(&self, chain: &[(Option<EncryptionFormat>, Passphrase)]) -> Result<()> {
+    pub fn load_chain(&self, chain: &[(Option<EncryptionFormat>, Passphrase)]) -> Result<()> {
         let operation = "decrypt";
         if chain.is_empty() {
-            return Err(self.refuse(operation, "no passphrase is given"));
+            return Err(self.0.refuse(operation, "no passphrase is given"));
         }
         for (_, passphrase) in chain {
-            self.check_passphrase(operation, passphrase)?;
+            self.0.check_passphrase(operation, passphrase)?;
         }
         let raw_chain: Vec<(RawFormat, &[u8])> = chain
             .iter()
             .map(|(format, passphrase)| (format.map_or(RawFormat::Any, raw_format), passphrase.0.as_slice()))
             .collect();
-        self.call(operation, |raw| raw.encryption_load_chain(&raw_chain)).map_err(explain)
+        self.0.call(operation, |raw| raw.encryption_load_chain(&raw_chain)).map_err(explain)
     }
+}
 
+impl Image {
     fn check_passphrase(&self, operation: &'static str, passphrase: &Passphrase) -> Result<()> {
         if passphrase.0.is_empty() {
             return Err(self.refuse(operation, "the passphrase is empty"));

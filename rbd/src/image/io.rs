@@ -15,78 +15,24 @@ impl Image {
     /// behind it. Blocks.
     #[doc(alias = "rbd_read")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.read_at_hinted(buffer, offset, AccessHints::empty())
-    }
-
-    /// [`read_at`](Self::read_at), telling the OSDs how the data is going to be used.
-    ///
-    /// Implements: `rbd_read2`.
-    #[doc(alias = "rbd_read2")]
-    pub fn read_at_hinted(&self, buffer: &mut [u8], offset: u64, hints: AccessHints) -> Result<usize> {
-        let len = self.size_for_io()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
-        let mut done = 0;
-        while done < len {
-            let piece = &mut buffer[done..len.min(done + MOST)];
-            let at = offset + done as u64;
-            match self.raw.read(at, piece, hints) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                // The image shrank meanwhile.
-                Err(Errno::EINVAL) if self.size()? <= at => break,
-                Err(errno) => return Err(self.failed("read", at, piece.len() as u64, errno)),
-            }
-        }
-        Ok(done)
+        self.hints(AccessHints::empty()).read_at(buffer, offset)
     }
 
     /// Fills the whole buffer, or fails; a range that does not lie within the image is refused. Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        let len = buffer.len() as u64;
-        self.check_range("read", offset, len)?;
-        match self.read_at(buffer, offset)? {
-            read if read == buffer.len() => Ok(()),
-            _ => self.check_range("read", offset, len),
-        }
+        self.hints(AccessHints::empty()).read_exact_at(buffer, offset)
     }
 
     /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at the end of the image.
     /// An offset at or behind the end is refused. Blocks until the data is where a [`flush`](Self::flush) would find it.
     #[doc(alias = "rbd_write")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
-        self.write_at_hinted(data, offset, AccessHints::empty())
-    }
-
-    /// [`write_at`](Self::write_at), telling the OSDs how the data is going to be used.
-    ///
-    /// Implements: `rbd_write2`.
-    #[doc(alias = "rbd_write2")]
-    pub fn write_at_hinted(&self, data: &[u8], offset: u64, hints: AccessHints) -> Result<usize> {
-        let room = self.size_for_io()?.saturating_sub(offset);
-        if room == 0 && !data.is_empty() {
-            self.check_range("write", offset, data.len() as u64)?;
-        }
-        let data = &data[..room.min(data.len() as u64) as usize];
-        let mut done = 0;
-        while done < data.len() {
-            let piece = &data[done..data.len().min(done + MOST)];
-            let at = offset + done as u64;
-            match self.raw.write(at, piece, hints) {
-                Ok(0) => break,
-                Ok(written) => done += written,
-                Err(errno) => return Err(self.failed("write", at, piece.len() as u64, errno)),
-            }
-        }
-        Ok(done)
+        self.hints(AccessHints::empty()).write_at(data, offset)
     }
 
     /// Writes all of the data, or fails; a range that does not lie within the image is refused before anything is written.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let len = data.len() as u64;
-        self.check_range("write", offset, len)?;
-        match self.write_at(data, offset)? {
-            written if written == data.len() => Ok(()),
-            _ => self.check_range("write", offset, len),
-        }
+        self.hints(AccessHints::empty()).write_all_at(data, offset)
     }
 
     /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges smaller than

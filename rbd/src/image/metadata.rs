@@ -7,53 +7,75 @@ use crate::error::{Object, ObjectKind, Result};
 use crate::ioctx::config::{self, ConfigOption};
 use crate::names::{c_string, metadata_key};
 
+/// The metadata of an image: see [`Image::metadata`].
+#[derive(Debug, Clone, Copy)]
+pub struct ImageMetadata<'a>(&'a Image);
+
+/// The options that an image overrides: see [`Image::config`].
+#[derive(Debug, Clone, Copy)]
+pub struct ImageConfig<'a>(&'a Image);
+
 impl Image {
-    /// The metadata: free pairs of key and value that go with the image. Asks the cluster.
+    /// Lists, reads and changes the metadata: free pairs of key and value.
+    pub fn metadata(&self) -> ImageMetadata<'_> {
+        ImageMetadata(self)
+    }
+
+    /// Lists the options that can be overridden here, and overrides them for all clients.
+    pub fn config(&self) -> ImageConfig<'_> {
+        ImageConfig(self)
+    }
+}
+
+impl ImageMetadata<'_> {
+    /// Lists all keys with their values. Asks the cluster.
     ///
-    /// Overridden options are among them, with `conf_` before their names: see [`config`](Self::config).
+    /// Overridden options are among them, with `conf_` before their names: see [`Image::config`].
     ///
     /// Implements: `rbd_metadata_list`.
     #[doc(alias = "rbd_metadata_list")]
-    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        Ok(self.call("list the metadata of", |raw| raw.metadata())?.into_iter().collect())
+    pub fn list(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.0.call("list the metadata of", |raw| raw.metadata())?.into_iter().collect())
     }
 
-    /// The value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where it is not set.
+    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
     ///
     /// Implements: `rbd_metadata_get`.
     #[doc(alias = "rbd_metadata_get")]
-    pub fn metadata_value(&self, key: &str) -> Result<String> {
-        let object = || self.key_object(key);
+    pub fn get(&self, key: &str) -> Result<String> {
+        let object = || self.0.key_object(key);
         let c_key = c_string("read", object, key)?;
-        self.ioctx.call("read", object, || self.raw.metadata_value(&c_key))
+        self.0.ioctx.call("read", object, || self.0.raw.metadata_value(&c_key))
     }
 
     /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
     ///
     /// Implements: `rbd_metadata_set`.
     #[doc(alias = "rbd_metadata_set")]
-    pub fn set_metadata(&self, key: &str, value: &str) -> Result<()> {
-        let object = || self.key_object(key);
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let object = || self.0.key_object(key);
         let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
-        self.ioctx.call("set", object, || self.raw.metadata_set(&c_key, &c_value))
+        self.0.ioctx.call("set", object, || self.0.raw.metadata_set(&c_key, &c_value))
     }
 
-    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where it is not set.
+    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
     ///
     /// Implements: `rbd_metadata_remove`.
     #[doc(alias = "rbd_metadata_remove")]
-    pub fn remove_metadata(&self, key: &str) -> Result<()> {
-        let object = || self.key_object(key);
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let object = || self.0.key_object(key);
         let c_key = c_string("remove", object, key)?;
-        self.ioctx.call("remove", object, || self.raw.metadata_remove(&c_key))
+        self.0.ioctx.call("remove", object, || self.0.raw.metadata_remove(&c_key))
     }
+}
 
-    /// The options that an image can override, with the values in force for this one and where they stand.
+impl ImageConfig<'_> {
+    /// Lists the options that an image can override, with the values in force for this one and where they are set.
     ///
     /// Implements: `rbd_config_image_list`.
     #[doc(alias = "rbd_config_image_list")]
-    pub fn config(&self) -> Result<Vec<ConfigOption>> {
-        Ok(config::options(self.call("list the options of", |raw| raw.config_options())?))
+    pub fn list(&self) -> Result<Vec<ConfigOption>> {
+        Ok(config::options(self.0.call("list the options of", |raw| raw.config_options())?))
     }
 
     /// Overrides an option for this image, for all clients. It holds from when the image is next opened.
@@ -62,24 +84,26 @@ impl Image {
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
-    /// image.set_config("rbd_qos_iops_limit", "500")?;
+    /// image.config().set("rbd_qos_iops_limit", "500")?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
     ///
     /// Implements: `rbd_metadata_set`, `rbd_config_image_list`.
-    pub fn set_config(&self, option: &str, value: &str) -> Result<()> {
-        config::check("override", || self.object(), self.ioctx.cluster(), &self.config()?, option, value)?;
-        self.set_metadata(&config::key(option), value)
+    pub fn set(&self, option: &str, value: &str) -> Result<()> {
+        config::check("override", || self.0.object(), self.0.ioctx.cluster(), &self.list()?, option, value)?;
+        ImageMetadata::set(&self.0.metadata(), &config::key(option), value)
     }
 
-    /// Ends the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the image
-    /// overrides it not.
+    /// Removes the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the image
+    /// does not override it.
     ///
     /// Implements: `rbd_metadata_remove`.
-    pub fn remove_config(&self, option: &str) -> Result<()> {
-        self.remove_metadata(&config::key(option))
+    pub fn remove(&self, option: &str) -> Result<()> {
+        ImageMetadata::remove(&self.0.metadata(), &config::key(option))
     }
+}
 
+impl Image {
     fn key_object(&self, key: &str) -> Object {
         Object::new(ObjectKind::MetadataKey, format!("{key} of {}", self.object().name))
     }

@@ -19,8 +19,19 @@ pub struct ObjectMapFault {
     pub exists: bool,
 }
 
+/// The object map of an image: see [`Image::object_map`].
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectMap<'a>(&'a Image);
+
 impl Image {
-    /// Looks at every object and writes the object map anew, and takes the [flags](Self::flags) of an invalid map away.
+    /// Rebuilds and checks the object map, of the image or of the snapshot that it is opened at.
+    pub fn object_map(&self) -> ObjectMap<'_> {
+        ObjectMap(self)
+    }
+}
+
+impl<'a> ObjectMap<'a> {
+    /// Looks at every object, writes a new object map, and clears the [flags](Image::flags) of an invalid map.
     ///
     /// In the map of the image itself an object that is gone stays, as somebody might just be writing it; that costs little.
     /// Each snapshot has a map of its own: for that, open the image at the snapshot, not read-only. Refused where the feature
@@ -28,20 +39,21 @@ impl Image {
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
-    /// ioctx.open("foo").run()?.rebuild_object_map().run()?;
-    /// ioctx.open("foo").snapshot("yesterday").run()?.rebuild_object_map().run()?;
+    /// ioctx.open("foo").run()?.object_map().rebuild().run()?;
+    /// ioctx.open("foo").snapshot("yesterday").run()?.object_map().rebuild().run()?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
     ///
     /// Implements: `rbd_rebuild_object_map`.
     #[doc(alias = "rbd_rebuild_object_map")]
-    pub fn rebuild_object_map(&self) -> LongOperation<'_> {
-        LongOperation::new(|progress| {
+    pub fn rebuild(self) -> LongOperation<'a> {
+        let image = self.0;
+        LongOperation::new(move |progress| {
             let operation = "rebuild the object map of";
-            if !self.features()?.contains(Features::OBJECT_MAP) {
-                return Err(self.refuse(operation, "the feature object-map is off; enable it first"));
+            if !image.features()?.contains(Features::OBJECT_MAP) {
+                return Err(image.refuse(operation, "the feature object-map is off; enable it first"));
             }
-            self.call(operation, |raw| raw.rebuild_object_map(progress))
+            image.call(operation, |raw| raw.rebuild_object_map(progress))
         })
     }
 
@@ -51,19 +63,22 @@ impl Image {
     /// The C interface has no such check; this one compares the answer of fast-diff with that of a diff that asks the OSDs.
     /// Where somebody writes meanwhile, it can find faults that are none. Refused where fast-diff
     /// [cannot be used](super::Diff::fast_diff).
-    pub fn check_object_map(&self) -> Result<Vec<ObjectMapFault>> {
-        let diff = self.diff().include_parent(false);
+    pub fn check(self) -> Result<Vec<ObjectMapFault>> {
+        let image = self.0;
+        let diff = image.diff().include_parent(false);
         let map = diff.whole_object(true);
         let fast = map.fast_diff()?;
         if !fast.is_usable() {
             let why = format!("its maps cannot be read: {fast:?}; enable fast-diff, or rebuild the maps");
-            return Err(self.refuse("check the object map of", why));
+            return Err(image.refuse("check the object map of", why));
         }
-        let (mapped, found) = (self.objects(&map.collect()?)?, self.objects(&diff.collect()?)?);
+        let (mapped, found) = (image.objects(&map.collect()?)?, image.objects(&diff.collect()?)?);
         let fault = |object: &u64| ObjectMapFault { object: *object, exists: found.contains(object) };
         Ok(mapped.symmetric_difference(&found).map(fault).collect())
     }
+}
 
+impl Image {
     /// The objects that hold these extents.
     fn objects(&self, extents: &[Extent]) -> Result<BTreeSet<u64>> {
         let (unit, count) = (self.stripe_unit()?.max(1), self.stripe_count()?.max(1));

@@ -7,55 +7,77 @@ use super::config::{self, ConfigOption};
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, metadata_key};
 
+/// The metadata of a pool or namespace: see [`IoCtx::metadata`].
+#[derive(Debug, Clone, Copy)]
+pub struct PoolMetadata<'a>(&'a IoCtx);
+
+/// The options that a pool or namespace overrides: see [`IoCtx::config`].
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig<'a>(&'a IoCtx);
+
 impl IoCtx {
+    /// Lists, reads and changes the metadata: free pairs of key and value.
+    pub fn metadata(&self) -> PoolMetadata<'_> {
+        PoolMetadata(self)
+    }
+
+    /// Lists the options that can be overridden here, and overrides them for all clients.
+    pub fn config(&self) -> PoolConfig<'_> {
+        PoolConfig(self)
+    }
+}
+
+impl PoolMetadata<'_> {
     /// The metadata of the pool or namespace: free pairs of key and value.
     ///
-    /// Overridden options are among them, with `conf_` before their names: see [`config`](Self::config).
+    /// Overridden options are among them, with `conf_` before their names: see [`IoCtx::config`].
     ///
     /// Implements: `rbd_pool_metadata_list`.
     #[doc(alias = "rbd_pool_metadata_list")]
-    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        let list = || self.raw.metadata();
-        Ok(self.call("list the metadata of", || self.pool_object(), list)?.into_iter().collect())
+    pub fn list(&self) -> Result<BTreeMap<String, String>> {
+        let list = || self.0.raw.metadata();
+        Ok(self.0.call("list the metadata of", || self.0.pool_object(), list)?.into_iter().collect())
     }
 
-    /// The value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where it is not set.
+    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
     ///
     /// Implements: `rbd_pool_metadata_get`.
     #[doc(alias = "rbd_pool_metadata_get")]
-    pub fn metadata_value(&self, key: &str) -> Result<String> {
-        let object = || self.key_object(key);
+    pub fn get(&self, key: &str) -> Result<String> {
+        let object = || self.0.key_object(key);
         let c_key = c_string("read", object, key)?;
-        self.call("read", object, || self.raw.metadata_value(&c_key))
+        self.0.call("read", object, || self.0.raw.metadata_value(&c_key))
     }
 
     /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
     ///
     /// Implements: `rbd_pool_metadata_set`.
     #[doc(alias = "rbd_pool_metadata_set")]
-    pub fn set_metadata(&self, key: &str, value: &str) -> Result<()> {
-        let object = || self.key_object(key);
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let object = || self.0.key_object(key);
         let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
-        self.call("set", object, || self.raw.metadata_set(&c_key, &c_value))
+        self.0.call("set", object, || self.0.raw.metadata_set(&c_key, &c_value))
     }
 
-    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where it is not set.
+    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
     ///
     /// Implements: `rbd_pool_metadata_remove`.
     #[doc(alias = "rbd_pool_metadata_remove")]
-    pub fn remove_metadata(&self, key: &str) -> Result<()> {
-        let object = || self.key_object(key);
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let object = || self.0.key_object(key);
         let c_key = c_string("remove", object, key)?;
-        self.call("remove", object, || self.raw.metadata_remove(&c_key))
+        self.0.call("remove", object, || self.0.raw.metadata_remove(&c_key))
     }
+}
 
+impl PoolConfig<'_> {
     /// The options that a pool can override for its images, with the values in force here and where they stand.
     ///
     /// Implements: `rbd_config_pool_list`.
     #[doc(alias = "rbd_config_pool_list")]
-    pub fn config(&self) -> Result<Vec<ConfigOption>> {
-        let list = || self.raw.config_options();
-        Ok(config::options(self.call("list the options of", || self.pool_object(), list)?))
+    pub fn list(&self) -> Result<Vec<ConfigOption>> {
+        let list = || self.0.raw.config_options();
+        Ok(config::options(self.0.call("list the options of", || self.0.pool_object(), list)?))
     }
 
     /// Overrides an option for the images here, for all clients. It holds for images opened from now on.
@@ -63,20 +85,22 @@ impl IoCtx {
     /// An option that pools cannot override, or a value that it cannot have, is refused.
     ///
     /// Implements: `rbd_pool_metadata_set`, `rbd_config_pool_list`.
-    pub fn set_config(&self, option: &str, value: &str) -> Result<()> {
-        let object = || self.pool_object();
-        config::check("override", object, &self.cluster, &self.config()?, option, value)?;
-        self.set_metadata(&config::key(option), value)
+    pub fn set(&self, option: &str, value: &str) -> Result<()> {
+        let object = || self.0.pool_object();
+        config::check("override", object, &self.0.cluster, &self.list()?, option, value)?;
+        PoolMetadata::set(&self.0.metadata(), &config::key(option), value)
     }
 
-    /// Ends the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the pool
+    /// Removes the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the pool
     /// overrides it not.
     ///
     /// Implements: `rbd_pool_metadata_remove`.
-    pub fn remove_config(&self, option: &str) -> Result<()> {
-        self.remove_metadata(&config::key(option))
+    pub fn remove(&self, option: &str) -> Result<()> {
+        PoolMetadata::remove(&self.0.metadata(), &config::key(option))
     }
+}
 
+impl IoCtx {
     fn key_object(&self, key: &str) -> Object {
         let place = match &*self.namespace {
             "" => self.pool.to_string(),

@@ -24,6 +24,7 @@ use crate::raw::{self, late::Failure};
 pub use config::{ConfigOption, ConfigSource};
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
+pub use metadata::{PoolConfig, PoolMetadata};
 pub use stats::{ImageCounts, PoolStats};
 pub use trash::{PurgeTrash, RemoveTrashed, TrashEntry, TrashSource};
 

@@ -152,7 +152,7 @@ impl Map {
     /// device is removed at once, as long as this process lives.
     pub fn run(mut self) -> Result<Device> {
         if let Source::Live(ioctx) = &self.source {
-            let configured: MapOptions = ioctx.cluster().config("rbd_default_map_options")?.parse()?;
+            let configured: MapOptions = ioctx.cluster().config().get("rbd_default_map_options")?.parse()?;
             self.options = configured.merge(self.options);
         }
         self.spec.check()?;
@@ -258,7 +258,7 @@ impl Map {
         let key = match cluster.key() {
             Ok(key) => Some(key),
             Err(error) if error.is_not_found() => {
-                let accepted = cluster.config("auth_client_required")?;
+                let accepted = cluster.config().get("auth_client_required")?;
                 let no_key_needed = accepted.split([',', ' ', ';']).any(|method| method == "none");
                 if !no_key_needed {
                     return Err(error);

@@ -165,7 +165,7 @@ impl Preflight<'_> {
 /// Other clients that have the image open for writing, or mapped, and the one that has its exclusive lock.
 pub(crate) fn holders(image: &Image) -> Vec<Holder> {
     let watchers = image.other_watchers().unwrap_or_default();
-    let owner = image.exclusive_lock_owner().ok().flatten();
+    let owner = image.exclusive_lock().owner().ok().flatten();
     // A living owner is a watcher too.
     let owner = owner.filter(|owner| watchers.iter().all(|watcher| watcher.address != owner.address));
     let owner = owner.map(|owner| Holder::LockOwner { client: String::new(), address: owner.address });

@@ -161,7 +161,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     },
     LeftOut {
         symbols: &["rados_lock_*", "rados_unlock", "rados_list_lockers", "rados_break_lock"],
-        why: "advisory locks on RADOS objects; those on images are `Image::advisory_locks`",
+        why: "advisory locks on RADOS objects; those on images are `AdvisoryLocks::list`",
     },
     LeftOut {
         symbols: &[

@@ -19,7 +19,7 @@ pub enum FastDiff {
         /// `rbd/foo`.
         image: String,
     },
-    /// It is not: a map between the two versions cannot be trusted and must be [rebuilt](Image::rebuild_object_map).
+    /// It is not: a map between the two versions cannot be trusted and must be [rebuilt](crate::image::ObjectMap::rebuild).
     Invalid {
         /// The version with that map: `rbd/foo`, or `rbd/foo@snap`.
         version: String,

@@ -1,0 +1,39 @@
+//! The configuration of this client.
+
+use super::Cluster;
+use crate::error::{Object, ObjectKind, Result};
+use crate::names::c_string;
+
+/// The configuration of a client: see [`Cluster::config`].
+#[derive(Debug, Clone, Copy)]
+pub struct ClusterConfig<'a>(&'a Cluster);
+
+impl Cluster {
+    /// Reads and sets the configuration options of this client.
+    pub fn config(&self) -> ClusterConfig<'_> {
+        ClusterConfig(self)
+    }
+}
+
+impl ClusterConfig<'_> {
+    /// Returns the value in force of a configuration option. Does not block.
+    ///
+    /// Implements: `rados_conf_get`.
+    #[doc(alias = "rados_conf_get")]
+    pub fn get(&self, option: &str) -> Result<String> {
+        let object = || Object::new(ObjectKind::ConfigOption, option);
+        let name = c_string("read", object, option)?;
+        self.0.call("read", object, || self.0.raw().conf_get(&name))
+    }
+
+    /// Sets a configuration option of this client. Many options are read only while connecting, or while an image is
+    /// opened: give them to the [builder](ClusterBuilder::option) instead.
+    ///
+    /// Implements: `rados_conf_set`.
+    #[doc(alias = "rados_conf_set")]
+    pub fn set(&self, option: &str, value: &str) -> Result<()> {
+        let object = || Object::new(ObjectKind::ConfigOption, option);
+        let (name, c_value) = (c_string("set", object, option)?, c_string("set", object, value)?);
+        self.0.call("set", object, || self.0.raw().conf_set(&name, &c_value))
+    }
+}
