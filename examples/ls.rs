@@ -76,7 +76,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 fn list(args: &Args) -> Result<(), Failure> {
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&args.pool.place(args.pool_spec.as_deref()))?;
-    let images = pool.images().map_err(failed("listing images failed"))?;
+    let images = pool.list().map_err(failed("listing images failed"))?;
     if !args.long {
         return args.output.print(&Names(images.into_iter().map(|image| image.name).collect()));
     }

@@ -96,7 +96,7 @@ impl Migration {
     fn of(pool: &IoCtx, name: &str, image: &Image) -> rbd::Result<Migration> {
         let MigrationStatus { source, destination, state, description, .. } =
             pool.migration(name).status()?;
-        let pool_name = |id| pool.cluster().pool_name(id);
+        let pool_name = |id| pool.cluster().pools().name(id);
         let source = match source.pool_id {
             // It comes from outside of the cluster.
             ..0 => Source::Import { source_spec: image.migration_source_spec()? },

@@ -114,7 +114,8 @@ impl Session {
             return Ok(ioctx);
         }
         // A namespace that does not exist looks empty. Better to say so.
-        let exists = ioctx.namespace_exists(&place.namespace).map_err(failed("error asserting namespace"))?;
+        let exists =
+            ioctx.namespaces().exists(&place.namespace).map_err(failed("error asserting namespace"))?;
         if !exists {
             return Err(Failure::new(
                 Errno::ENOENT.code(),

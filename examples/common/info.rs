@@ -91,7 +91,7 @@ impl Info {
         }
         let mut data_pool = None;
         if features.contains(Features::DATA_POOL) {
-            data_pool = Some(image.ioctx().cluster().pool_name(image.data_pool_id()?)?);
+            data_pool = Some(image.ioctx().cluster().pools().name(image.data_pool_id()?)?);
         }
         let journaling = features.contains(Features::JOURNALING);
         Ok(Info {
@@ -162,7 +162,7 @@ impl Mirroring {
 
 /// `pool/group`
 pub fn group_spec(ioctx: &IoCtx, group: &GroupOf) -> Result<String> {
-    Ok(format!("{}/{}", ioctx.cluster().pool_name(group.pool_id)?, group.name))
+    Ok(format!("{}/{}", ioctx.cluster().pools().name(group.pool_id)?, group.name))
 }
 
 /// The names in `a, b`.

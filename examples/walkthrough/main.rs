@@ -77,7 +77,7 @@ fn walk(args: &Args) -> Result<(), Box<dyn Error>> {
 
 fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
     step(&format!("create {name} -s {}", SIZE >> 20), |_| pool.create(name, SIZE).run())?;
-    for image in step("ls", |_| pool.images())? {
+    for image in step("ls", |_| pool.list())? {
         show(&image.name);
     }
     inspect(pool, name)?;
@@ -124,7 +124,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
             })
             .run()
     })?;
-    let left = step("ls", |_| pool.images())?;
+    let left = step("ls", |_| pool.list())?;
     if left.iter().any(|image| image.name == name) {
         return Err(format!("the image {name} is still listed after its removal").into());
     }

@@ -88,8 +88,8 @@ pub use bytes;
 
 pub use aio::{Aio, Closing, Deadline, Op, Opening};
 pub use cluster::{
-    Blocked, Cluster, ClusterBuilder, ClusterConfig, ClusterUsage, Key, LogEntry, LogLevel, LogWatch,
-    PoolUsage,
+    AddToBlocklist, Blocklist, BlocklistEntry, Cluster, ClusterBuilder, ClusterConfig, ClusterUsage, Key,
+    LogEntry, LogLevel, LogWatch, PoolUsage, Pools,
 };
 pub use errno::Errno;
 pub use error::{Error, ErrorKind, ObjectKind, Result};
@@ -98,7 +98,7 @@ pub use features::{
 };
 pub use group::{
     CreateGroupSnapshot, Group, GroupMember, GroupOf, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo,
-    GroupSnapshots, RollbackGroup,
+    GroupSnapshots, Groups, RollbackGroup,
 };
 pub use hints::AccessHints;
 pub use holder::{Holder, Watcher};
@@ -113,8 +113,9 @@ pub use image::{
     ObjectMap, Passphrase,
 };
 pub use ioctx::{
-    ConfigOption, ConfigSource, CreateImage, ImageCounts, ImageEntry, IoCtx, PoolConfig, PoolMetadata,
-    PoolStats, PurgeTrash, RemoveImage, RemoveTrashed, TrashEntry, TrashSource,
+    AddToTrash, ApplicationMetadata, Applications, ConfigOption, ConfigSource, CreateImage,
+    EnableApplication, ImageCounts, ImageEntry, InitPool, IoCtx, Namespaces, PoolConfig, PoolMetadata,
+    PoolStats, PurgeTrash, RemoveImage, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource,
 };
 pub use migration::{
     Migration, MigrationEnd, MigrationState, MigrationStatus, PrepareImport, PrepareMigration,

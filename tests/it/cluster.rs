@@ -73,20 +73,20 @@ fn timeouts_are_finite_unless_configured() {
 #[test]
 fn pools_come_and_go() {
     let (cluster, name) = (cluster(), unique("pool"));
-    cluster.create_pool(&name).unwrap();
-    assert!(cluster.create_pool(&name).unwrap_err().is_exists());
-    let id = cluster.pool_id(&name).unwrap();
-    assert_eq!(cluster.pool_name(id).unwrap(), name);
-    assert!(cluster.pools().unwrap().contains(&name));
+    cluster.pools().create(&name).unwrap();
+    assert!(cluster.pools().create(&name).unwrap_err().is_exists());
+    let id = cluster.pools().id(&name).unwrap();
+    assert_eq!(cluster.pools().name(id).unwrap(), name);
+    assert!(cluster.pools().list().unwrap().contains(&name));
     let pool = cluster.ioctx_by_id(id).unwrap();
     assert_eq!(pool.pool(), name);
-    pool.init(false).unwrap();
+    pool.init().run().unwrap();
     pool.create("foo", 1 << 20).run().unwrap();
     assert!(cluster.usage().unwrap().total > 0);
-    assert!(pool.pool_usage().unwrap().objects < 100);
+    assert!(pool.usage().unwrap().objects < 100);
     drop(pool);
-    cluster.delete_pool(&name).unwrap();
-    assert!(!cluster.pools().unwrap().contains(&name));
+    cluster.pools().remove(&name).unwrap();
+    assert!(!cluster.pools().list().unwrap().contains(&name));
 }
 
 #[test]
@@ -140,12 +140,12 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     image.write_all_at(&[1; 512], 0).unwrap();
     let watcher = space.open("foo").read_only().run().unwrap().watchers().unwrap().remove(0);
     assert_eq!(watcher.client, victim.instance_id());
-    admin.blocklist_add(&watcher.address, Duration::from_secs(600)).unwrap();
-    assert!(admin.blocklist().unwrap().iter().any(|blocked| blocked.address == watcher.address));
+    admin.blocklist().add(&watcher.address).duration(Duration::from_secs(600)).run().unwrap();
+    assert!(admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));
     victim.wait_for_latest_osdmap().unwrap();
     let error = image.write_all_at(&[2; 512], 0).and_then(|()| image.flush()).unwrap_err();
     assert!(error.is_blocklisted(), "{error}");
-    admin.blocklist_remove(&watcher.address).unwrap();
-    assert!(!admin.blocklist().unwrap().iter().any(|blocked| blocked.address == watcher.address));
-    assert_eq!(*admin.blocklist_add("somebody", None).unwrap_err().kind(), ErrorKind::InvalidInput);
+    admin.blocklist().remove(&watcher.address).unwrap();
+    assert!(!admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));
+    assert_eq!(*admin.blocklist().add("somebody").run().unwrap_err().kind(), ErrorKind::InvalidInput);
 }

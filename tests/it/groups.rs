@@ -9,18 +9,18 @@ fn images_join_and_leave_a_group() {
     let space = Space::new();
     space.create("foo", 4 << 20).run().unwrap();
     space.create("bar", 4 << 20).run().unwrap();
-    assert!(space.groups().unwrap().is_empty());
-    let group = space.create_group("g").unwrap();
-    assert!(space.create_group("g").unwrap_err().is_exists());
+    assert!(space.groups().list().unwrap().is_empty());
+    let group = space.groups().create("g").unwrap();
+    assert!(space.groups().create("g").unwrap_err().is_exists());
     group.add(&space, "foo").unwrap();
     group.add(&space, "bar").unwrap();
     group.add(&space, "foo").expect("it is there already, and that is what was asked");
-    let error = space.create_group("other").unwrap().add(&space, "foo").unwrap_err();
+    let error = space.groups().create("other").unwrap().add(&space, "foo").unwrap_err();
     assert!(error.is_exists(), "one group at most: {error}");
-    space.remove_group("other").unwrap();
+    space.groups().remove("other").unwrap();
     let error = group.add(&space, "nope").unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("/nope' to group "), "{error}");
-    let names: Vec<String> = group.images().unwrap().into_iter().map(|image| image.name).collect();
+    let names: Vec<String> = group.list().unwrap().into_iter().map(|image| image.name).collect();
     assert_eq!(names.len(), 2);
     assert!(names.contains(&"foo".to_owned()) && names.contains(&"bar".to_owned()));
     let image = space.open("foo").run().unwrap();
@@ -31,17 +31,17 @@ fn images_join_and_leave_a_group() {
     group.remove_by_id(&space, &id).unwrap();
     assert_eq!(image.group().unwrap(), None);
     group.remove(&space, "foo").expect("it is out already, and that is what was asked");
-    space.rename_group("g", "h").unwrap();
-    assert_eq!(space.groups().unwrap(), ["h"]);
-    space.remove_group("h").unwrap();
-    let error = space.group("h").images().unwrap_err();
+    space.groups().rename("g", "h").unwrap();
+    assert_eq!(space.groups().list().unwrap(), ["h"]);
+    space.groups().remove("h").unwrap();
+    let error = space.group("h").list().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Group }, "{error}");
 }
 
 #[test]
 fn a_snapshot_of_a_group_brings_all_its_images_back() {
     let space = Space::new();
-    let group = space.create_group("g").unwrap();
+    let group = space.groups().create("g").unwrap();
     let features = Features::LAYERING | Features::EXCLUSIVE_LOCK;
     let images = ["foo", "bar"].map(|name| {
         space.create(name, 4 << 20).features(features).run().unwrap();
@@ -84,7 +84,7 @@ fn a_snapshot_of_a_group_brings_all_its_images_back() {
 #[test]
 fn what_only_newer_libraries_have_says_so_or_works() {
     let space = Space::new();
-    let group = space.create_group("g").unwrap();
+    let group = space.groups().create("g").unwrap();
     let newer = rbd::Cluster::librbd_version().minor >= 20;
     let results = [group.id().map(drop), group.snapshots().infos().map(drop)];
     for (result, symbol) in results.into_iter().zip(["rbd_group_get_id", "rbd_group_snap_list2"]) {

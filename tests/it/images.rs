@@ -46,12 +46,12 @@ fn an_image_is_what_it_was_created_as() {
 #[test]
 fn the_list_is_sorted_and_long_lists_are_whole() {
     let space = Space::new();
-    assert!(space.images().unwrap().is_empty());
+    assert!(space.list().unwrap().is_empty());
     let names: Vec<String> = (0..150).map(|n| format!("image-{n:03}")).collect();
     for name in names.iter().rev() {
         space.create(name, 0).run().unwrap();
     }
-    let listed: Vec<String> = space.images().unwrap().into_iter().map(|image| image.name).collect();
+    let listed: Vec<String> = space.list().unwrap().into_iter().map(|image| image.name).collect();
     assert_eq!(listed, names);
 }
 
@@ -106,10 +106,10 @@ fn what_is_missing_is_said() {
     for error in [
         nowhere.open("foo").run().unwrap_err(),
         nowhere.remove("foo").run().unwrap_err(),
-        nowhere.images().unwrap_err(),
-        nowhere.trash().unwrap_err(),
-        nowhere.groups().unwrap_err(),
-        nowhere.create_group("g").unwrap_err(),
+        nowhere.list().unwrap_err(),
+        nowhere.trash().list().unwrap_err(),
+        nowhere.groups().list().unwrap_err(),
+        nowhere.groups().create("g").unwrap_err(),
     ] {
         assert_eq!(*error.kind(), not_found(ObjectKind::Namespace), "{error}");
         assert!(
@@ -148,7 +148,7 @@ fn illegal_shapes_are_refused_before_anything_is_touched() {
     refused(space.create("foo", MIB).object_size(64 << 20), "not a power of two from 4 KiB to 32 MiB");
     refused(space.create("foo", MIB).striping(0, 4), "neither may be zero");
     refused(space.create("foo", MIB).object_size(4096).striping(3000, 2), "does not divide");
-    assert!(space.images().unwrap().is_empty());
+    assert!(space.list().unwrap().is_empty());
 }
 
 #[test]
@@ -225,12 +225,12 @@ fn a_break_stops_and_a_panic_comes_back() {
     space.create("foo", 400 * MIB).features(Features::LAYERING).run().unwrap();
     let error = space.remove("foo").progress(|_, _| ControlFlow::Break(())).run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Stopped, "{error}");
-    assert_eq!(space.images().unwrap().len(), 1, "it is still listed");
+    assert_eq!(space.list().unwrap().len(), 1, "it is still listed");
     for refused in [
         space.open("foo").run().err(),
         space.open("foo").read_only().snapshot("s").run().err(),
         space.rename("foo", "bar").err(),
-        space.trash_move("foo", Duration::ZERO).err(),
+        space.trash().add("foo").run().err(),
     ] {
         let error = refused.unwrap();
         let text = error.to_string();
@@ -242,7 +242,7 @@ fn a_break_stops_and_a_panic_comes_back() {
     let caught = std::panic::catch_unwind(|| space.remove("foo").progress(|_, _| panic!("mine")).run());
     assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "mine");
     space.remove("foo").run().unwrap();
-    assert!(space.images().unwrap().is_empty());
+    assert!(space.list().unwrap().is_empty());
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_name_that_is_several_is_explained() {
             space.open(name).start().wait().err(),
             space.remove(name).run().err(),
             space.rename(name, "bar").err(),
-            space.trash_move(name, Duration::ZERO).err(),
+            space.trash().add(name).run().err(),
         ] {
             let error = refused.unwrap();
             assert!(
@@ -274,7 +274,7 @@ fn a_name_that_is_several_is_explained() {
         space.open("").run().err(),
         space.remove("").run().err(),
         space.rename("", "bar").err(),
-        space.trash_move("", Duration::ZERO).err(),
+        space.trash().add("").run().err(),
     ] {
         let error = refused.unwrap();
         assert!(
@@ -309,7 +309,7 @@ fn rename_refuses_a_name_that_is_taken() {
     assert!(error.is_exists() && error.to_string().contains("/bar' exists already"), "{error}");
     space.rename("foo", "baz").unwrap();
     assert_eq!(
-        space.images().unwrap().iter().map(|image| image.name.as_str()).collect::<Vec<_>>(),
+        space.list().unwrap().iter().map(|image| image.name.as_str()).collect::<Vec<_>>(),
         ["bar", "baz"]
     );
 }
@@ -337,16 +337,16 @@ fn a_user_with_read_caps_reads_and_is_told_the_rest() {
 #[test]
 fn namespaces_hold_their_own_images() {
     let (pool, name) = (cluster().ioctx("rbd").unwrap(), unique("ns"));
-    pool.create_namespace(&name).unwrap();
-    assert!(pool.create_namespace(&name).unwrap_err().is_exists());
-    assert!(pool.namespace_exists(&name).unwrap() && pool.namespaces().unwrap().contains(&name));
+    pool.namespaces().create(&name).unwrap();
+    assert!(pool.namespaces().create(&name).unwrap_err().is_exists());
+    assert!(pool.namespaces().exists(&name).unwrap() && pool.namespaces().list().unwrap().contains(&name));
     let space = pool.with_namespace(&name).unwrap();
     space.create("foo", MIB).run().unwrap();
     assert!(pool.open("foo").run().is_err(), "not in the default namespace");
-    let error = pool.remove_namespace(&name).unwrap_err();
+    let error = pool.namespaces().remove(&name).unwrap_err();
     assert!(error.is_busy(), "{error}");
     space.remove("foo").run().unwrap();
-    pool.remove_namespace(&name).unwrap();
-    assert!(!pool.namespace_exists(&name).unwrap());
-    assert!(pool.remove_namespace(&name).unwrap_err().is_not_found());
+    pool.namespaces().remove(&name).unwrap();
+    assert!(!pool.namespaces().exists(&name).unwrap());
+    assert!(pool.namespaces().remove(&name).unwrap_err().is_not_found());
 }

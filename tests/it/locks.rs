@@ -38,7 +38,7 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
     let error = theirs.write_all_at(&[1; 512], 0).and_then(|()| theirs.flush()).unwrap_err();
     assert!(error.is_blocklisted() || error.is_read_only(), "the old owner is fenced off: {error}");
     drop(theirs);
-    crate::support::cluster().blocklist_remove(&owner.address).unwrap();
+    crate::support::cluster().blocklist().remove(&owner.address).unwrap();
 }
 
 #[test]
@@ -90,5 +90,5 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
     drop(theirs);
     image.advisory_locks().break_lock(locker).unwrap();
     assert_eq!(image.advisory_locks().list().unwrap().lockers.len(), 1);
-    crate::support::cluster().blocklist_remove(&locker.address).unwrap();
+    crate::support::cluster().blocklist().remove(&locker.address).unwrap();
 }

@@ -52,9 +52,9 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
 fn options_are_overridden_by_pool_and_image_and_tell_where() {
     let cluster = cluster();
     let name = unique("config");
-    cluster.create_pool(&name).unwrap();
+    cluster.pools().create(&name).unwrap();
     let pool = cluster.ioctx(&name).unwrap();
-    pool.init(false).unwrap();
+    pool.init().run().unwrap();
     create(&pool, "foo", OBJECT).run().unwrap();
     let option = "rbd_qos_iops_limit";
     let of_pool = || pool.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap();
@@ -89,7 +89,7 @@ fn options_are_overridden_by_pool_and_image_and_tell_where() {
     names.dedup();
     assert_eq!(names.len(), pool.config().list().unwrap().len());
     drop((image, pool));
-    cluster.delete_pool(&name).unwrap();
+    cluster.pools().remove(&name).unwrap();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn statistics_count_images_sizes_and_snapshots() {
     assert_eq!(stats.images.provisioned, 6 * OBJECT);
     assert_eq!(stats.images.max_provisioned, 12 * OBJECT);
     let missing = space.with_namespace("").unwrap().with_namespace("nowhere").unwrap();
-    let error = missing.images().unwrap_err();
+    let error = missing.list().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Namespace }, "{error}");
 }
 
@@ -116,14 +116,14 @@ fn statistics_count_images_sizes_and_snapshots() {
 fn a_pool_of_another_application_is_not_taken_over_in_silence() {
     let cluster = builder().connect().unwrap();
     let name = unique("init");
-    cluster.create_pool(&name).unwrap();
+    cluster.pools().create(&name).unwrap();
     let pool = cluster.ioctx(&name).unwrap();
     let enable = serde_json::json!({"pool": name, "app": "cephfs"});
     rbd_testcluster::shared().mon_query("osd pool application enable", enable).unwrap();
-    let error = pool.init(false).unwrap_err();
+    let error = pool.init().run().unwrap_err();
     assert_eq!((error.object_kind(), error.object_name()), (ObjectKind::Pool, &*name), "{error}");
     assert!(error.is_permission_denied() || error.is_exists(), "{error}");
-    pool.init(true).unwrap();
+    pool.init().force(true).run().unwrap();
     pool.create("foo", OBJECT).run().unwrap();
-    cluster.delete_pool(&name).unwrap();
+    cluster.pools().remove(&name).unwrap();
 }

@@ -50,7 +50,7 @@ fn an_image_moves_while_it_is_used() {
     assert_eq!(migration.status().unwrap().state, MigrationState::Executed);
     image.close().unwrap();
     migration.commit().run().unwrap();
-    assert_eq!(space.images().unwrap(), []);
+    assert_eq!(space.list().unwrap(), []);
     let image = other.open("bar").run().unwrap();
     assert!(content(&image) == pattern(1, 4 * OBJECT as usize));
     assert_eq!(image.stat().unwrap().object_size, 2 * OBJECT);
@@ -65,7 +65,7 @@ fn an_aborted_migration_gives_the_source_back() {
     source(&space);
     space.prepare_migration("foo", &other, "bar").run().unwrap();
     other.migration("bar").abort().run().unwrap();
-    assert_eq!(other.images().unwrap(), []);
+    assert_eq!(other.list().unwrap(), []);
     let image = space.open("foo").run().unwrap();
     assert!(content(&image) == pattern(1, 4 * OBJECT as usize));
     assert!(!image.features().unwrap().contains(Features::MIGRATING));

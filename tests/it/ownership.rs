@@ -59,7 +59,10 @@ fn a_forgotten_image_leaks_and_nothing_else() {
     let holder = space.open("foo").read_only().run().unwrap().watchers().unwrap();
     assert_eq!(holder, [watcher]);
     crate::support::cluster()
-        .blocklist_add(&holder[0].address, std::time::Duration::from_secs(3600))
+        .blocklist()
+        .add(&holder[0].address)
+        .duration(std::time::Duration::from_secs(3600))
+        .run()
         .unwrap();
 }
 

@@ -96,15 +96,15 @@ fn objects_of_ones_own_can_be_written() {
 #[test]
 fn applications_keep_something_about_a_pool() {
     let (cluster, name) = (cluster(), unique("application"));
-    cluster.create_pool(&name).unwrap();
+    cluster.pools().create(&name).unwrap();
     let pool = cluster.ioctx(&name).unwrap();
-    assert!(pool.applications().unwrap().is_empty());
-    assert!(pool.set_application_metadata("mine", "key", "value").unwrap_err().is_not_found());
-    pool.enable_application("mine", false).unwrap();
-    let error = pool.enable_application("other", false).unwrap_err();
+    assert!(pool.applications().list().unwrap().is_empty());
+    assert!(pool.applications().metadata("mine").set("key", "value").unwrap_err().is_not_found());
+    pool.applications().enable("mine").run().unwrap();
+    let error = pool.applications().enable("other").run().unwrap_err();
     assert!(error.is_permission_denied() && error.to_string().contains(&name), "{error}");
-    pool.enable_application("other", true).unwrap();
-    let mut applications = pool.applications().unwrap();
+    pool.applications().enable("other").force(true).run().unwrap();
+    let mut applications = pool.applications().list().unwrap();
     applications.sort_unstable();
     assert_eq!(applications, ["mine", "other"]);
     // More than the first buffers hold.
@@ -112,19 +112,19 @@ fn applications_keep_something_about_a_pool() {
         .map(|i| (format!("{i:02}{}", "k".repeat(98)), format!("{i:02}{}", "v".repeat(118))))
         .collect();
     for (key, value) in &pairs {
-        pool.set_application_metadata("mine", key, value).unwrap();
+        pool.applications().metadata("mine").set(key, value).unwrap();
     }
-    assert!(pool.application_metadata("mine").unwrap().into_iter().eq(pairs.clone()));
-    let error = pool.set_application_metadata("mine", "key", &"x".repeat(200)).unwrap_err();
+    assert!(pool.applications().metadata("mine").list().unwrap().into_iter().eq(pairs.clone()));
+    let error = pool.applications().metadata("mine").set("key", &"x".repeat(200)).unwrap_err();
     assert!(*error.kind() == ErrorKind::InvalidInput && error.to_string().contains("128 bytes"), "{error}");
-    pool.set_application_metadata("mine", "empty", "").unwrap();
-    assert_eq!(pool.application_metadata("mine").unwrap()["empty"], "");
-    pool.remove_application_metadata("mine", "empty").unwrap();
-    pool.remove_application_metadata("mine", &pairs[0].0).unwrap();
-    assert!(pool.application_metadata("mine").unwrap().into_iter().eq(pairs[1..].to_vec()));
-    assert!(pool.application_metadata("other").unwrap().is_empty());
-    assert!(pool.application_metadata("nobody").unwrap_err().is_not_found());
-    cluster.delete_pool(&name).unwrap();
+    pool.applications().metadata("mine").set("empty", "").unwrap();
+    assert_eq!(pool.applications().metadata("mine").list().unwrap()["empty"], "");
+    pool.applications().metadata("mine").remove("empty").unwrap();
+    pool.applications().metadata("mine").remove(&pairs[0].0).unwrap();
+    assert!(pool.applications().metadata("mine").list().unwrap().into_iter().eq(pairs[1..].to_vec()));
+    assert!(pool.applications().metadata("other").list().unwrap().is_empty());
+    assert!(pool.applications().metadata("nobody").list().unwrap_err().is_not_found());
+    cluster.pools().remove(&name).unwrap();
 }
 
 #[test]
@@ -264,9 +264,9 @@ fn a_client_learns_that_it_is_fenced_off() {
     assert_eq!(never.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "its thread has ended");
     assert_eq!(fenced.recv_timeout(interval * 3), Err(RecvTimeoutError::Timeout));
     let address = victim.addresses().unwrap();
-    cluster().blocklist_add(&address, Duration::from_secs(60)).unwrap();
+    cluster().blocklist().add(&address).duration(Duration::from_secs(60)).run().unwrap();
     fenced.recv_timeout(SOON).expect("told");
     assert!(pool.is_blocklisted().unwrap());
     drop(watch);
-    cluster().blocklist_remove(&address).unwrap();
+    cluster().blocklist().remove(&address).unwrap();
 }

@@ -203,7 +203,7 @@ fn an_image_with_snapshots_is_not_removed_and_says_which() {
 fn the_snapshots_of_groups_are_told_apart() {
     let space = Space::new();
     let image = image(&space);
-    space.create_group("g").unwrap();
+    space.groups().create("g").unwrap();
     let group = space.group("g");
     group.add(&space, "foo").unwrap();
     group.snapshots().create("gs").run().unwrap();
@@ -218,7 +218,7 @@ fn the_snapshots_of_groups_are_told_apart() {
     let at = image.at_snapshot(snapshot.id).unwrap();
     assert_eq!(at.snapshot(), Some(&*snapshot.name));
     group.snapshots().remove("gs").unwrap();
-    space.remove_group("g").unwrap();
+    space.groups().remove("g").unwrap();
 }
 
 #[test]

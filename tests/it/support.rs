@@ -47,7 +47,7 @@ impl Space {
 
     pub(crate) fn on(cluster: &Cluster) -> Space {
         let (pool, name) = (cluster.ioctx("rbd").unwrap(), unique("test"));
-        pool.create_namespace(&name).unwrap();
+        pool.namespaces().create(&name).unwrap();
         let ioctx = pool.with_namespace(&name).unwrap();
         Space { name, ioctx, shared: None }
     }
@@ -67,7 +67,7 @@ impl Drop for Space {
         // Clones keep their parents from going: again, until nothing goes any more.
         let mut left = usize::MAX;
         loop {
-            let images = self.ioctx.images().unwrap_or_default();
+            let images = self.ioctx.list().unwrap_or_default();
             if images.is_empty() || images.len() == left {
                 break;
             }
@@ -77,7 +77,7 @@ impl Drop for Space {
             }
         }
         if let Ok(pool) = self.ioctx.with_namespace("") {
-            let _ = pool.remove_namespace(&self.name);
+            let _ = pool.namespaces().remove(&self.name);
         }
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn has_object(image: &Image, object: u64) -> bool {
 
 /// Runs the `rados` command on a data object of an image, behind librbd's back.
 pub(crate) fn rados(image: &Image, object: u64, before: &[&str], after: &[&str]) {
-    let pool = image.ioctx().cluster().pool_name(image.data_pool_id().unwrap()).unwrap();
+    let pool = image.ioctx().cluster().pools().name(image.data_pool_id().unwrap()).unwrap();
     let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());
     let status = std::process::Command::new("rados")
         .arg("--conf")

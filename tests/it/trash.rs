@@ -14,10 +14,10 @@ fn into_the_trash_and_out_again() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let id = space.open("foo").read_only().run().unwrap().id().unwrap();
-    space.trash_move("foo", HOUR).unwrap();
-    assert!(space.images().unwrap().is_empty());
-    let entry = space.trash_get(&id).unwrap();
-    assert_eq!(space.trash().unwrap(), std::slice::from_ref(&entry));
+    space.trash().add("foo").delay(HOUR).run().unwrap();
+    assert!(space.list().unwrap().is_empty());
+    let entry = space.trash().get(&id).unwrap();
+    assert_eq!(space.trash().list().unwrap(), std::slice::from_ref(&entry));
     assert_eq!(
         (entry.id.as_str(), entry.name.as_str(), entry.source),
         (id.as_str(), "foo", TrashSource::User)
@@ -26,13 +26,13 @@ fn into_the_trash_and_out_again() {
     assert!(entry.deleted <= SystemTime::now());
 
     space.create("foo", 1 << 20).run().unwrap();
-    assert!(space.trash_restore(&id, None).unwrap_err().is_exists());
-    space.trash_restore(&id, Some("bar")).unwrap();
+    assert!(space.trash().restore(&id).run().unwrap_err().is_exists());
+    space.trash().restore(&id).name("bar").run().unwrap();
     assert_eq!(space.open("bar").read_only().run().unwrap().id().unwrap(), id);
-    let error = space.trash_get(&id).unwrap_err();
+    let error = space.trash().get(&id).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::TrashedImage }, "{error}");
-    assert!(space.trash_restore("nope", None).unwrap_err().is_not_found());
-    assert!(space.trash_move("nope", HOUR).unwrap_err().is_not_found());
+    assert!(space.trash().restore("nope").run().unwrap_err().is_not_found());
+    assert!(space.trash().add("nope").delay(HOUR).run().unwrap_err().is_not_found());
 }
 
 #[test]
@@ -40,17 +40,17 @@ fn removal_waits_for_its_time_unless_forced() {
     let space = Space::new();
     space.create("foo", 64 << 20).run().unwrap();
     let id = space.open("foo").read_only().run().unwrap().id().unwrap();
-    space.trash_move("foo", HOUR).unwrap();
-    let error = space.trash_remove(&id).run().unwrap_err();
+    space.trash().add("foo").delay(HOUR).run().unwrap();
+    let error = space.trash().remove(&id).run().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("its time in the trash is not over"), "{error}");
     let mut told = 0;
     let progress = |_, _| {
         told += 1;
         ControlFlow::Continue(())
     };
-    space.trash_remove(&id).force(true).progress(progress).run().unwrap();
+    space.trash().remove(&id).force(true).progress(progress).run().unwrap();
     assert!(told > 0);
-    assert!(space.trash().unwrap().is_empty());
+    assert!(space.trash().list().unwrap().is_empty());
 }
 
 #[test]
@@ -58,15 +58,15 @@ fn purging_takes_what_is_over_and_leaves_the_rest() {
     let space = Space::new();
     for (name, delay) in [("over", Duration::ZERO), ("not-over", HOUR)] {
         space.create(name, 1 << 20).run().unwrap();
-        space.trash_move(name, delay).unwrap();
+        space.trash().add(name).delay(delay).run().unwrap();
     }
     assert_eq!(
-        *space.trash_purge().until_usage_below(2.0).run().unwrap_err().kind(),
+        *space.trash().purge().until_usage_below(2.0).run().unwrap_err().kind(),
         ErrorKind::InvalidInput
     );
-    space.trash_purge().expired_before(SystemTime::now() + Duration::from_secs(1)).run().unwrap();
-    let left: Vec<String> = space.trash().unwrap().into_iter().map(|entry| entry.name).collect();
+    space.trash().purge().expired_before(SystemTime::now() + Duration::from_secs(1)).run().unwrap();
+    let left: Vec<String> = space.trash().list().unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(left, ["not-over"]);
-    space.trash_purge().expired_before(SystemTime::now() + 2 * HOUR).run().unwrap();
-    assert!(space.trash().unwrap().is_empty());
+    space.trash().purge().expired_before(SystemTime::now() + 2 * HOUR).run().unwrap();
+    assert!(space.trash().list().unwrap().is_empty());
 }

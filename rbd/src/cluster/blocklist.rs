@@ -8,47 +8,64 @@ use super::Cluster;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 
-/// A client that is fenced off.
+/// A client on the blocklist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Blocked {
+pub struct BlocklistEntry {
     /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24` (Ceph 17).
     pub address: String,
     /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
     pub until: String,
 }
 
+/// The blocklist of a cluster: see [`Cluster::blocklist`].
+#[derive(Debug, Clone, Copy)]
+pub struct Blocklist<'a>(&'a Cluster);
+
+/// Adds a client to the blocklist: see [`Blocklist::add`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct AddToBlocklist<'a> {
+    cluster: &'a Cluster,
+    address: &'a str,
+    duration: Option<Duration>,
+}
+
 impl Cluster {
-    /// Fences a client off for a time, `None` for the cluster's default (an hour). Its further writes fail.
+    /// Adds clients to the blocklist, lists and removes them. The cluster refuses all requests of a client on the blocklist.
+    pub fn blocklist(&self) -> Blocklist<'_> {
+        Blocklist(self)
+    }
+}
+
+impl<'a> Blocklist<'a> {
+    /// Adds a client, so that its further writes fail.
     ///
     /// The address is that of a [watcher](crate::Watcher) or lock owner, with its nonce.
     ///
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]
-    pub fn blocklist_add(&self, address: &str, time: impl Into<Option<Duration>>) -> Result<()> {
-        let object = || Object::new(ObjectKind::User, address);
-        let c_address = address_of("blocklist", address)?;
-        let seconds = time.into().map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
-        self.call("blocklist", object, || self.raw().blocklist_add(&c_address, seconds))
+    pub fn add(&self, address: &'a str) -> AddToBlocklist<'a> {
+        AddToBlocklist { cluster: self.0, address, duration: None }
     }
 
-    /// Lets a client in again. No error when it was not fenced off.
+    /// Removes a client. Succeeds if it was not on the blocklist.
     ///
     /// Implements: `ceph osd blocklist rm`.
-    pub fn blocklist_remove(&self, address: &str) -> Result<()> {
+    pub fn remove(&self, address: &str) -> Result<()> {
         address_of("unblocklist", address)?;
         let command = json!({ "prefix": "osd blocklist", "blocklistop": "rm", "addr": address });
-        self.command_on("unblocklist", || Object::new(ObjectKind::User, address), &command)?;
+        self.0.command_on("unblocklist", || Object::new(ObjectKind::User, address), &command)?;
         Ok(())
     }
 
-    /// The clients that are fenced off.
+    /// Lists the clients on the blocklist.
     ///
     /// Implements: `ceph osd blocklist ls`.
-    pub fn blocklist(&self) -> Result<Vec<Blocked>> {
+    pub fn list(&self) -> Result<Vec<BlocklistEntry>> {
         let command = json!({ "prefix": "osd blocklist ls", "format": "json" });
-        let (operation, object) = ("list the blocklist of", || self.object());
-        let reply = self.command_on(operation, object, &command)?;
+        let (operation, object) = ("list the blocklist of", || self.0.object());
+        let reply = self.0.command_on(operation, object, &command)?;
         // Two documents, one behind the other: single clients, then ranges of addresses.
         let lists: Vec<Vec<Value>> =
             serde_json::Deserializer::from_slice(&reply).into_iter().collect::<Result<_, _>>().map_err(
@@ -56,9 +73,26 @@ impl Cluster {
             )?;
         let blocked = |entry: Value| {
             let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
-            Some(Blocked { address: text("addr").or_else(|| text("range"))?, until: text("until")? })
+            Some(BlocklistEntry { address: text("addr").or_else(|| text("range"))?, until: text("until")? })
         };
         Ok(lists.into_iter().flatten().filter_map(blocked).collect())
+    }
+}
+
+impl AddToBlocklist<'_> {
+    /// Sets for how long the client stays on the blocklist. Default: what the cluster is configured for, an hour.
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
+    }
+
+    /// Adds the client. Blocks.
+    pub fn run(self) -> Result<()> {
+        let AddToBlocklist { cluster, address, duration } = self;
+        let object = || Object::new(ObjectKind::User, address);
+        let c_address = address_of("blocklist", address)?;
+        let seconds = duration.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
+        cluster.call("blocklist", object, || cluster.raw().blocklist_add(&c_address, seconds))
     }
 }
 

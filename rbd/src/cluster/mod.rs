@@ -21,11 +21,12 @@ use crate::raw::late::{Failure, library_of};
 use crate::raw::{self, log::Log};
 use crate::version::Version;
 
-pub use blocklist::Blocked;
+pub use blocklist::{AddToBlocklist, Blocklist, BlocklistEntry};
 pub use builder::ClusterBuilder;
 pub use config::ClusterConfig;
 pub use key::Key;
 pub use log::{LogEntry, LogLevel, LogWatch};
+pub use pools::Pools;
 pub use usage::{ClusterUsage, PoolUsage};
 
 /// A client of a Ceph cluster.

@@ -43,21 +43,32 @@ pub struct GroupOf {
     pub name: String,
 }
 
+/// The groups of a pool or namespace: see [`IoCtx::groups`].
+#[derive(Debug, Clone, Copy)]
+pub struct Groups<'a>(&'a IoCtx);
+
 impl IoCtx {
-    /// A group here, by its name. Whether it exists shows when it is used.
+    /// Returns a group here, by its name. Does not check that the group exists.
     pub fn group(&self, name: impl Into<String>) -> Group {
         Group { ioctx: self.clone(), name: name.into() }
     }
 
+    /// Creates, lists, renames and removes groups.
+    pub fn groups(&self) -> Groups<'_> {
+        Groups(self)
+    }
+}
+
+impl Groups<'_> {
     /// Creates a group.
     ///
     /// Implements: `rbd_group_create`.
     #[doc(alias = "rbd_group_create")]
-    pub fn create_group(&self, name: &str) -> Result<Group> {
-        let group = self.group(name);
+    pub fn create(&self, name: &str) -> Result<Group> {
+        let group = self.0.group(name);
         let c_name = new_name("create", || group.object(), name)?;
-        self.check_namespace("create a group in")?;
-        self.call("create", || group.object(), || self.raw().group_create(&c_name))?;
+        self.0.check_namespace("create a group in")?;
+        self.0.call("create", || group.object(), || self.0.raw().group_create(&c_name))?;
         Ok(group)
     }
 
@@ -65,30 +76,31 @@ impl IoCtx {
     ///
     /// Implements: `rbd_group_remove`.
     #[doc(alias = "rbd_group_remove")]
-    pub fn remove_group(&self, name: &str) -> Result<()> {
-        let object = || self.group(name).object();
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let object = || self.0.group(name).object();
         let c_name = c_string("remove", object, name)?;
-        self.call("remove", object, || self.raw().group_remove(&c_name))
+        self.0.call("remove", object, || self.0.raw().group_remove(&c_name))
     }
 
-    /// Gives a group another name.
+    /// Renames a group.
     ///
     /// Implements: `rbd_group_rename`.
     #[doc(alias = "rbd_group_rename")]
-    pub fn rename_group(&self, from: &str, to: &str) -> Result<()> {
-        let object = || self.group(from).object();
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let object = || self.0.group(from).object();
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.call("rename", object, || self.raw().group_rename(&c_from, &c_to))
+        self.0.call("rename", object, || self.0.raw().group_rename(&c_from, &c_to))
     }
 
-    /// The names of the groups here, sorted.
+    /// Lists the names of the groups here, sorted.
     ///
     /// Implements: `rbd_group_list`.
     #[doc(alias = "rbd_group_list")]
-    pub fn groups(&self) -> Result<Vec<String>> {
-        let mut groups = self.call("list the groups of", || self.pool_object(), || self.raw().groups())?;
+    pub fn list(&self) -> Result<Vec<String>> {
+        let mut groups =
+            self.0.call("list the groups of", || self.0.pool_object(), || self.0.raw().groups())?;
         if groups.is_empty() {
-            self.check_namespace("list the groups of")?;
+            self.0.check_namespace("list the groups of")?;
         }
         groups.sort_unstable();
         Ok(groups)
@@ -127,7 +139,7 @@ impl Group {
         self.ioctx.call(format!("add image '{}' to", pool.spec(image)), || self.object(), add)
     }
 
-    /// Takes an image out of the group.
+    /// Removes an image from the group.
     ///
     /// Implements: `rbd_group_image_remove`.
     #[doc(alias = "rbd_group_image_remove")]
@@ -135,7 +147,7 @@ impl Group {
         self.take_out(pool, image, false)
     }
 
-    /// Takes an image out of the group, by its id: for one that no longer has a name, in the trash.
+    /// Removes an image from the group, by its id: for one that no longer has a name, in the trash.
     ///
     /// Implements: `rbd_group_image_remove_by_id`.
     #[doc(alias = "rbd_group_image_remove_by_id")]
@@ -143,11 +155,11 @@ impl Group {
         self.take_out(pool, image_id, true)
     }
 
-    /// The images in the group.
+    /// Lists the images in the group.
     ///
     /// Implements: `rbd_group_image_list`.
     #[doc(alias = "rbd_group_image_list")]
-    pub fn images(&self) -> Result<Vec<GroupMember>> {
+    pub fn list(&self) -> Result<Vec<GroupMember>> {
         let group = c_string("list the images of", || self.object(), &self.name)?;
         let list = || self.ioctx.raw().group_members(&group);
         let members = self.ioctx.call("list the images of", || self.object(), list)?;
@@ -172,7 +184,7 @@ impl Group {
 
     /// librbd gives an empty list for a group that does not exist.
     fn check_exists(&self, operation: &'static str) -> Result<()> {
-        let exists = self.ioctx.groups()?.contains(&self.name);
+        let exists = self.ioctx.groups().list()?.contains(&self.name);
         if exists { Ok(()) } else { Err(Error::new(operation, self.object(), Errno::ENOENT)) }
     }
 

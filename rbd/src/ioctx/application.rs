@@ -7,49 +7,98 @@ use crate::errno::Errno;
 use crate::error::{ErrorKind, Result};
 use crate::names::{c_string, metadata_key, new_name};
 
+/// The applications that a pool is tagged for: see [`IoCtx::applications`].
+#[derive(Debug, Clone, Copy)]
+pub struct Applications<'a>(&'a IoCtx);
+
+/// The metadata of one application: see [`Applications::metadata`].
+#[derive(Debug, Clone, Copy)]
+pub struct ApplicationMetadata<'a> {
+    ioctx: &'a IoCtx,
+    application: &'a str,
+}
+
+/// Tags a pool for an application: see [`Applications::enable`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct EnableApplication<'a> {
+    ioctx: &'a IoCtx,
+    application: &'a str,
+    force: bool,
+}
+
 impl IoCtx {
-    /// The applications that the pool is tagged for.
+    /// Lists and enables the applications of the pool, and reads and changes what they keep about it.
+    pub fn applications(&self) -> Applications<'_> {
+        Applications(self)
+    }
+}
+
+impl<'a> Applications<'a> {
+    /// Lists the applications that the pool is tagged for.
     ///
     /// Implements: `rados_application_list`.
     #[doc(alias = "rados_application_list")]
-    pub fn applications(&self) -> Result<Vec<String>> {
-        self.call("list the applications of", || self.pool_object(), || self.raw.applications())
+    pub fn list(&self) -> Result<Vec<String>> {
+        self.0.call("list the applications of", || self.0.pool_object(), || self.0.raw.applications())
     }
 
-    /// Tags the pool for an application. Where it is tagged for another one already, only by `force`.
+    /// Tags the pool for an application. Refused if it is tagged for another one, unless [forced](EnableApplication::force).
     ///
     /// Implements: `rados_application_enable`.
     #[doc(alias = "rados_application_enable")]
-    pub fn enable_application(&self, application: &str, force: bool) -> Result<()> {
-        let operation = "tag";
-        let c_application = new_name(operation, || self.pool_object(), application)?;
-        self.call(operation, || self.pool_object(), || self.raw.application_enable(&c_application, force))
+    pub fn enable(self, application: &'a str) -> EnableApplication<'a> {
+        EnableApplication { ioctx: self.0, application, force: false }
     }
 
-    /// What an application keeps about the pool, in the monitors. Other than [`metadata`](Self::metadata), which librbd keeps in
-    /// the pool itself.
+    /// Reads and changes what an application keeps about the pool, in the monitors. librbd keeps [`IoCtx::metadata`] in the
+    /// pool itself.
+    pub fn metadata(self, application: &'a str) -> ApplicationMetadata<'a> {
+        ApplicationMetadata { ioctx: self.0, application }
+    }
+}
+
+impl EnableApplication<'_> {
+    /// Sets whether to tag a pool that is tagged for another application. Default: off.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Tags the pool. Blocks.
+    pub fn run(self) -> Result<()> {
+        let EnableApplication { ioctx, application, force } = self;
+        let operation = "tag";
+        let c_application = new_name(operation, || ioctx.pool_object(), application)?;
+        ioctx.call(operation, || ioctx.pool_object(), || ioctx.raw.application_enable(&c_application, force))
+    }
+}
+
+impl ApplicationMetadata<'_> {
+    /// Lists all keys with their values. Fails with [`ErrorKind::NotFound`] if the pool is not tagged for the application.
     ///
     /// Implements: `rados_application_metadata_list`.
     #[doc(alias = "rados_application_metadata_get")]
     #[doc(alias = "rados_application_metadata_list")]
-    pub fn application_metadata(&self, application: &str) -> Result<BTreeMap<String, String>> {
+    pub fn list(&self) -> Result<BTreeMap<String, String>> {
         let operation = "read the application metadata of";
-        let c_application = c_string(operation, || self.pool_object(), application)?;
-        let list = || self.raw.application_metadata(&c_application);
-        Ok(self.call(operation, || self.pool_object(), list)?.into_iter().collect())
+        let ioctx = self.ioctx;
+        let c_application = c_string(operation, || ioctx.pool_object(), self.application)?;
+        let list = || ioctx.raw.application_metadata(&c_application);
+        Ok(ioctx.call(operation, || ioctx.pool_object(), list)?.into_iter().collect())
     }
 
-    /// Sets one key of what an application keeps about the pool. The pool must be tagged for it. Keys and values
+    /// Sets a key to a value. The pool must be tagged for it. Keys and values
     /// have 128 bytes at most, and there can be 64 of them.
     ///
     /// Implements: `rados_application_metadata_set`.
     #[doc(alias = "rados_application_metadata_set")]
-    pub fn set_application_metadata(&self, application: &str, key: &str, value: &str) -> Result<()> {
-        let (operation, object) = ("set the application metadata of", || self.pool_object());
-        let c_application = c_string(operation, object, application)?;
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let (operation, object) = ("set the application metadata of", || self.ioctx.pool_object());
+        let c_application = c_string(operation, object, self.application)?;
         let (key, value) = (metadata_key(operation, object, key)?, c_string(operation, object, value)?);
-        let set = || self.raw.application_set(&c_application, &key, &value);
-        self.call(operation, object, set).map_err(|error| match error.errno() {
+        let set = || self.ioctx.raw.application_set(&c_application, &key, &value);
+        self.ioctx.call(operation, object, set).map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => error
                 .with_kind(ErrorKind::InvalidInput)
                 .with_detail("the monitors take keys and values of 128 bytes at most, and 64 of them"),
@@ -57,14 +106,14 @@ impl IoCtx {
         })
     }
 
-    /// Removes one key of what an application keeps about the pool.
+    /// Removes a key.
     ///
     /// Implements: `rados_application_metadata_remove`.
     #[doc(alias = "rados_application_metadata_remove")]
-    pub fn remove_application_metadata(&self, application: &str, key: &str) -> Result<()> {
-        let (operation, object) = ("remove application metadata of", || self.pool_object());
-        let c_application = c_string(operation, object, application)?;
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let (operation, object) = ("remove application metadata of", || self.ioctx.pool_object());
+        let c_application = c_string(operation, object, self.application)?;
         let key = metadata_key(operation, object, key)?;
-        self.call(operation, object, || self.raw.application_remove(&c_application, &key))
+        self.ioctx.call(operation, object, || self.ioctx.raw.application_remove(&c_application, &key))
     }
 }

@@ -28,12 +28,12 @@ pub struct RemoveImage<'a> {
 }
 
 impl IoCtx {
-    /// The images here, sorted by name. Those in the trash are not among them.
+    /// Lists the images here, sorted by name, without those in the trash.
     ///
     /// Implements: `rbd_list2`.
     #[doc(alias = "rbd_list")]
     #[doc(alias = "rbd_list2")]
-    pub fn images(&self) -> Result<Vec<ImageEntry>> {
+    pub fn list(&self) -> Result<Vec<ImageEntry>> {
         let images = self.call("list the images of", || self.pool_object(), || self.raw.images())?;
         if images.is_empty() {
             self.check_namespace("list the images of")?;

@@ -21,12 +21,14 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
 use crate::raw::{self, late::Failure};
 
+pub use application::{ApplicationMetadata, Applications, EnableApplication};
 pub use config::{ConfigOption, ConfigSource};
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
 pub use metadata::{PoolConfig, PoolMetadata};
+pub use namespaces::Namespaces;
 pub use stats::{ImageCounts, PoolStats};
-pub use trash::{PurgeTrash, RemoveTrashed, TrashEntry, TrashSource};
+pub use trash::{AddToTrash, PurgeTrash, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource};
 
 /// A pool, with a namespace of it: images are created, listed and opened here.
 ///
@@ -38,6 +40,14 @@ pub struct IoCtx {
     pool: Arc<str>,
     pool_id: i64,
     namespace: Arc<str>,
+}
+
+/// Prepares a pool for images: see [`IoCtx::init`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct InitPool<'a> {
+    ioctx: &'a IoCtx,
+    force: bool,
 }
 
 impl Cluster {
@@ -88,7 +98,7 @@ impl Cluster {
 
 impl IoCtx {
     /// The same pool with another namespace; empty for the default one. Whether it exists is not checked: see
-    /// [`namespace_exists`](IoCtx::namespace_exists).
+    /// [`Namespaces::exists`].
     ///
     /// Implements: `rados_ioctx_set_namespace`.
     #[doc(alias = "rados_ioctx_set_namespace")]
@@ -118,22 +128,20 @@ impl IoCtx {
         &self.namespace
     }
 
-    /// What the pool holds, over all namespaces.
+    /// Returns how much the pool holds, over all namespaces.
     ///
     /// Implements: `rados_ioctx_pool_stat`.
     #[doc(alias = "rados_ioctx_pool_stat")]
-    pub fn pool_usage(&self) -> Result<PoolUsage> {
+    pub fn usage(&self) -> Result<PoolUsage> {
         Ok(self.call("read the usage of", || self.pool_object(), || self.raw.pool_stat())?.into())
     }
 
     /// Prepares a new pool for images, as `rbd pool init` does: tags it for the application `rbd`.
     ///
-    /// `force` takes over a pool that is tagged for another application.
-    ///
     /// Implements: `rbd_pool_init`.
     #[doc(alias = "rbd_pool_init")]
-    pub fn init(&self, force: bool) -> Result<()> {
-        self.call("prepare for images", || self.pool_object(), || self.raw.pool_init(force))
+    pub fn init(&self) -> InitPool<'_> {
+        InitPool { ioctx: self, force: false }
     }
 
     pub(crate) fn raw(&self) -> &Arc<raw::ioctx::IoCtx> {
@@ -144,7 +152,7 @@ impl IoCtx {
     pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
         match &*self.namespace {
             "" => Ok(()),
-            name if self.namespace_exists(name)? => Ok(()),
+            name if self.namespaces().exists(name)? => Ok(()),
             _ => Err(self.missing_namespace(operation)),
         }
     }
@@ -205,6 +213,20 @@ impl IoCtx {
         call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T> {
         self.cluster.call(operation, object, call)
+    }
+}
+
+impl InitPool<'_> {
+    /// Sets whether to take over a pool that is tagged for another application. Default: off.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Prepares the pool. Blocks.
+    pub fn run(self) -> Result<()> {
+        let InitPool { ioctx, force } = self;
+        ioctx.call("prepare for images", || ioctx.pool_object(), || ioctx.raw.pool_init(force))
     }
 }
 

@@ -4,43 +4,54 @@ use super::IoCtx;
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 
+/// The namespaces of a pool: see [`IoCtx::namespaces`].
+#[derive(Debug, Clone, Copy)]
+pub struct Namespaces<'a>(&'a IoCtx);
+
 impl IoCtx {
+    /// Creates, lists and removes the namespaces of the pool.
+    pub fn namespaces(&self) -> Namespaces<'_> {
+        Namespaces(self)
+    }
+
     fn namespace_object(&self, name: &str) -> Object {
         Object::new(ObjectKind::Namespace, format!("{}/{name}", self.pool))
     }
+}
 
+impl Namespaces<'_> {
     /// Creates a namespace in the pool.
     ///
     /// Implements: `rbd_namespace_create`.
     #[doc(alias = "rbd_namespace_create")]
-    pub fn create_namespace(&self, name: &str) -> Result<()> {
-        let c_name = new_name("create", || self.namespace_object(name), name)?;
-        self.call("create", || self.namespace_object(name), || self.raw.namespace_create(&c_name))
+    pub fn create(&self, name: &str) -> Result<()> {
+        let c_name = new_name("create", || self.0.namespace_object(name), name)?;
+        self.0.call("create", || self.0.namespace_object(name), || self.0.raw.namespace_create(&c_name))
     }
 
     /// Removes a namespace, which must be empty.
     ///
     /// Implements: `rbd_namespace_remove`.
     #[doc(alias = "rbd_namespace_remove")]
-    pub fn remove_namespace(&self, name: &str) -> Result<()> {
-        let c_name = c_string("remove", || self.namespace_object(name), name)?;
-        self.call("remove", || self.namespace_object(name), || self.raw.namespace_remove(&c_name))
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let c_name = c_string("remove", || self.0.namespace_object(name), name)?;
+        self.0.call("remove", || self.0.namespace_object(name), || self.0.raw.namespace_remove(&c_name))
     }
 
-    /// The namespaces of the pool, without the default one.
+    /// Lists the namespaces of the pool, without the default one.
     ///
     /// Implements: `rbd_namespace_list`.
     #[doc(alias = "rbd_namespace_list")]
-    pub fn namespaces(&self) -> Result<Vec<String>> {
-        self.call("list the namespaces of", || self.pool_object(), || self.raw.namespaces())
+    pub fn list(&self) -> Result<Vec<String>> {
+        self.0.call("list the namespaces of", || self.0.pool_object(), || self.0.raw.namespaces())
     }
 
-    /// Whether a namespace exists.
+    /// Returns whether a namespace exists.
     ///
     /// Implements: `rbd_namespace_exists`.
     #[doc(alias = "rbd_namespace_exists")]
-    pub fn namespace_exists(&self, name: &str) -> Result<bool> {
-        let c_name = c_string("look up", || self.namespace_object(name), name)?;
-        self.call("look up", || self.namespace_object(name), || self.raw.namespace_exists(&c_name))
+    pub fn exists(&self, name: &str) -> Result<bool> {
+        let c_name = c_string("look up", || self.0.namespace_object(name), name)?;
+        self.0.call("look up", || self.0.namespace_object(name), || self.0.raw.namespace_exists(&c_name))
     }
 }

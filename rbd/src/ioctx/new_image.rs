@@ -190,13 +190,13 @@ impl NewImage<'_> {
     fn missing(&self, ioctx: &IoCtx) -> Option<Object> {
         for (pool, kind) in [(self.data_pool, ObjectKind::DataPool), (self.journal_pool, ObjectKind::Pool)] {
             if let Some(pool) = pool {
-                if ioctx.cluster().pool_id(pool).is_err_and(|error| error.is_not_found()) {
+                if ioctx.cluster().pools().id(pool).is_err_and(|error| error.is_not_found()) {
                     return Some(Object::new(kind, pool));
                 }
             }
         }
         let namespace = ioctx.namespace();
-        let gone = !namespace.is_empty() && matches!(ioctx.namespace_exists(namespace), Ok(false));
+        let gone = !namespace.is_empty() && matches!(ioctx.namespaces().exists(namespace), Ok(false));
         gone.then(|| Object::new(ObjectKind::Namespace, namespace))
     }
 }

@@ -44,7 +44,7 @@ pub enum TrashSource {
     Unknown(u32),
 }
 
-/// Removes an image from the trash: see [`IoCtx::trash_remove`].
+/// Removes an image from the trash: see [`Trash::remove`].
 #[must_use = "nothing happens until `run`"]
 pub struct RemoveTrashed<'a> {
     ioctx: &'a IoCtx,
@@ -53,7 +53,7 @@ pub struct RemoveTrashed<'a> {
     progress: Progress<'a>,
 }
 
-/// Empties the trash: see [`IoCtx::trash_purge`].
+/// Empties the trash: see [`Trash::purge`].
 #[must_use = "nothing happens until `run`"]
 pub struct PurgeTrash<'a> {
     ioctx: &'a IoCtx,
@@ -62,58 +62,78 @@ pub struct PurgeTrash<'a> {
     progress: Progress<'a>,
 }
 
+/// The trash of a pool or namespace: see [`IoCtx::trash`].
+#[derive(Debug, Clone, Copy)]
+pub struct Trash<'a>(&'a IoCtx);
+
+/// Moves an image to the trash: see [`Trash::add`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct AddToTrash<'a> {
+    ioctx: &'a IoCtx,
+    name: &'a str,
+    delay: Duration,
+}
+
+/// Takes an image out of the trash: see [`Trash::restore`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct RestoreTrashed<'a> {
+    ioctx: &'a IoCtx,
+    id: &'a str,
+    name: Option<&'a str>,
+}
+
 impl IoCtx {
+    /// Moves images to the trash, lists and restores them, and removes them for good.
+    pub fn trash(&self) -> Trash<'_> {
+        Trash(self)
+    }
+
     fn trashed(&self, id: &str) -> Object {
         Object::new(ObjectKind::TrashedImage, self.spec(id))
     }
+}
 
-    /// Moves an image to the trash, where it cannot be removed without force for `delay` (whole seconds). It may be open,
-    /// and its snapshots and clones stay.
+impl<'a> Trash<'a> {
+    /// Moves an image to the trash. It may be open. Its snapshots and clones stay.
     ///
     /// Implements: `rbd_trash_move`.
     #[doc(alias = "rbd_trash_move")]
-    pub fn trash_move(&self, name: &str, delay: Duration) -> Result<()> {
-        let object = || self.image_object(name);
-        let c_name = existing_name("move to the trash", object, name)?;
-        self.call("move to the trash", object, || self.raw.trash_move(&c_name, delay.as_secs()))
-            .map_err(|error| self.explain_missing("move to the trash an image in", Some(name), error))
+    pub fn add(&self, name: &'a str) -> AddToTrash<'a> {
+        AddToTrash { ioctx: self.0, name, delay: Duration::ZERO }
     }
 
-    /// The images in the trash, sorted by name.
+    /// Lists the images in the trash, sorted by name.
     ///
     /// Implements: `rbd_trash_list`.
     #[doc(alias = "rbd_trash_list")]
-    pub fn trash(&self) -> Result<Vec<TrashEntry>> {
-        let entries = self.call("list the trash of", || self.pool_object(), || self.raw.trash_list())?;
+    pub fn list(&self) -> Result<Vec<TrashEntry>> {
+        let entries =
+            self.0.call("list the trash of", || self.0.pool_object(), || self.0.raw.trash_list())?;
         if entries.is_empty() {
-            self.check_namespace("list the trash of")?;
+            self.0.check_namespace("list the trash of")?;
         }
         let mut entries: Vec<TrashEntry> = entries.into_iter().map(entry).collect();
         entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(entries)
     }
 
-    /// One image in the trash, by its id.
+    /// Returns one image in the trash, by its id.
     ///
     /// Implements: `rbd_trash_get`.
     #[doc(alias = "rbd_trash_get")]
-    pub fn trash_get(&self, id: &str) -> Result<TrashEntry> {
-        let c_id = c_string("look up", || self.trashed(id), id)?;
-        self.call("look up", || self.trashed(id), || self.raw.trash_get(&c_id)).map(entry)
+    pub fn get(&self, id: &str) -> Result<TrashEntry> {
+        let c_id = c_string("look up", || self.0.trashed(id), id)?;
+        self.0.call("look up", || self.0.trashed(id), || self.0.raw.trash_get(&c_id)).map(entry)
     }
 
-    /// Takes an image out of the trash again, under its old name or a new one.
+    /// Takes an image out of the trash, under its old name unless a [new one](RestoreTrashed::name) is given.
     ///
     /// Implements: `rbd_trash_restore`.
     #[doc(alias = "rbd_trash_restore")]
-    pub fn trash_restore(&self, id: &str, name: Option<&str>) -> Result<()> {
-        let object = || self.trashed(id);
-        let c_id = c_string("restore", object, id)?;
-        let c_name = match name {
-            Some(name) => new_name("restore", object, name)?,
-            None => c"".into(),
-        };
-        self.call("restore", object, || self.raw.trash_restore(&c_id, &c_name))
+    pub fn restore(self, id: &'a str) -> RestoreTrashed<'a> {
+        RestoreTrashed { ioctx: self.0, id, name: None }
     }
 
     /// Removes an image in the trash for good, by its id.
@@ -121,8 +141,8 @@ impl IoCtx {
     /// Implements: `rbd_trash_remove_with_progress`.
     #[doc(alias = "rbd_trash_remove")]
     #[doc(alias = "rbd_trash_remove_with_progress")]
-    pub fn trash_remove<'a>(&'a self, id: &'a str) -> RemoveTrashed<'a> {
-        RemoveTrashed { ioctx: self, id, force: false, progress: Progress::default() }
+    pub fn remove(self, id: &'a str) -> RemoveTrashed<'a> {
+        RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
     }
 
     /// Removes all images in the trash whose time is over.
@@ -130,8 +150,46 @@ impl IoCtx {
     /// Implements: `rbd_trash_purge_with_progress`.
     #[doc(alias = "rbd_trash_purge")]
     #[doc(alias = "rbd_trash_purge_with_progress")]
-    pub fn trash_purge(&self) -> PurgeTrash<'_> {
-        PurgeTrash { ioctx: self, expired_before: None, threshold: None, progress: Progress::default() }
+    pub fn purge(self) -> PurgeTrash<'a> {
+        PurgeTrash { ioctx: self.0, expired_before: None, threshold: None, progress: Progress::default() }
+    }
+}
+
+impl AddToTrash<'_> {
+    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Moves the image. Blocks.
+    pub fn run(self) -> Result<()> {
+        let AddToTrash { ioctx, name, delay } = self;
+        let object = || ioctx.image_object(name);
+        let c_name = existing_name("move to the trash", object, name)?;
+        ioctx
+            .call("move to the trash", object, || ioctx.raw.trash_move(&c_name, delay.as_secs()))
+            .map_err(|error| ioctx.explain_missing("move to the trash an image in", Some(name), error))
+    }
+}
+
+impl<'a> RestoreTrashed<'a> {
+    /// Sets a new name for the image. Default: the name that it had.
+    pub fn name(mut self, name: &'a str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Restores the image. Blocks.
+    pub fn run(self) -> Result<()> {
+        let RestoreTrashed { ioctx, id, name } = self;
+        let object = || ioctx.trashed(id);
+        let c_id = c_string("restore", object, id)?;
+        let c_name = match name {
+            Some(name) => new_name("restore", object, name)?,
+            None => c"".into(),
+        };
+        ioctx.call("restore", object, || ioctx.raw.trash_restore(&c_id, &c_name))
     }
 }
 
@@ -155,7 +213,7 @@ impl<'a> RemoveTrashed<'a> {
         let c_id = c_string("remove", object, id)?;
         ioctx.call("remove", object, || ioctx.raw.trash_remove(&c_id, force, progress)).map_err(|error| {
             // librbd says EPERM of an image whose time is not over.
-            match (error.errno(), ioctx.trash_get(id)) {
+            match (error.errno(), ioctx.trash().get(id)) {
                 (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
                     error
                         .with_kind(ErrorKind::Busy { holders: Vec::new() })

@@ -352,7 +352,7 @@ fn calls_that_block_are_awaited() {
         image.start_close().await.unwrap();
         rbd::unblock(move || pool.remove("foo").run()).await.unwrap();
     });
-    assert!(space.images().unwrap().is_empty());
+    assert!(space.list().unwrap().is_empty());
 }
 
 /// On the executor's own thread it would wait for a task that cannot run meanwhile.

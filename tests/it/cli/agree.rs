@@ -84,7 +84,7 @@ fn info_by_flags_and_by_id() {
     let (name, image) = (pool.name.as_str(), pool.at("image"));
     rbd(&["create", "-s", "8", &image]);
     rbd(&["snap", "create", "--no-progress", &pool.at("image@snap")]);
-    let id = pool.ioctx.images().unwrap().remove(0).id;
+    let id = pool.ioctx.list().unwrap().remove(0).id;
     for args in [
         &["info", "--pool", name, "--image", "image"][..],
         &["info", "-p", name, "image"],

@@ -124,7 +124,7 @@ fn rm_removes_with_the_same_progress() {
     assert!(said.messages.contains("100% complete...done."), "{said:?}");
     let said = setting.example(&["rm", "--no-progress", &pool.at("ours-quiet")]);
     assert_eq!(said, setting.rbd(&["rm", "--no-progress", &pool.at("theirs-quiet")]));
-    assert_eq!(pool.ioctx.images().unwrap(), []);
+    assert_eq!(pool.ioctx.list().unwrap(), []);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn create() {
     }
     let message = "rbd: snapshot name specified for a command that doesn't use it";
     same_failure(&["create", "-s", "1", &pool.at("absent@snap")], 22, message);
-    assert_eq!(pool.ioctx.images().unwrap().len(), 1, "none of them left anything behind");
+    assert_eq!(pool.ioctx.list().unwrap().len(), 1, "none of them left anything behind");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn rm_of_an_image_in_use() {
         "rbd: error: image belongs to a group {group}\nRemove the image from the group and try again."
     );
     same_failure(&["rm", &grouped], 31, &message);
-    assert_eq!(pool.ioctx.images().unwrap().len(), 4, "all are left");
+    assert_eq!(pool.ioctx.list().unwrap().len(), 4, "all are left");
 }
 
 #[test]

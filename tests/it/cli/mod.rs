@@ -173,6 +173,6 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let _ = cluster().delete_pool(&self.name);
+        let _ = cluster().pools().remove(&self.name);
     }
 }

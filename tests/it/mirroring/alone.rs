@@ -255,7 +255,7 @@ fn a_token_of_the_cluster_itself_is_refused() {
 #[test]
 fn a_namespace_has_a_mode_of_its_own() {
     let pool = Pool::new();
-    pool.create_namespace("ns").unwrap();
+    pool.namespaces().create("ns").unwrap();
     let namespace = pool.with_namespace("ns").unwrap();
     namespace.mirroring().set_mode(Mode::Pool).unwrap();
     assert_eq!(namespace.mirroring().mode().unwrap(), Mode::Pool);

@@ -30,6 +30,6 @@ impl std::ops::Deref for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let _ = self.cluster.delete_pool(self.ioctx.pool());
+        let _ = self.cluster.pools().remove(self.ioctx.pool());
     }
 }

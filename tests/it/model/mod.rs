@@ -65,11 +65,11 @@ fn check(cluster: &Cluster, shape: Shape) {
     let script = (script_size(), prop::collection::vec(op(), 1..=2 * OPS_PER_SCRIPT));
     let result = runner.run(&script, |(size, script)| {
         let namespace = unique("model");
-        pool.create_namespace(&namespace).unwrap();
+        pool.namespaces().create(&namespace).unwrap();
         let ioctx = pool.with_namespace(&namespace).unwrap();
         let outcome = Run::start(&ioctx, size, shape).and_then(|mut run| run.script(&script));
         clear(&ioctx);
-        pool.remove_namespace(&namespace).unwrap();
+        pool.namespaces().remove(&namespace).unwrap();
         outcome
     });
     if let Err(failure) = result {
@@ -83,7 +83,7 @@ fn script_size() -> impl Strategy<Value = u64> {
 
 /// Clones hang on their parents: the newest image goes first.
 fn clear(ioctx: &IoCtx) {
-    let mut images = ioctx.images().unwrap();
+    let mut images = ioctx.list().unwrap();
     images.sort_by_key(|image| std::cmp::Reverse(image.name.len()));
     for entry in images {
         let image = ioctx.open(&entry.name).run().unwrap();

@@ -152,7 +152,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     },
     LeftOut {
         symbols: &["rados_getxattr", "rados_application_metadata_get"],
-        why: "gives one value; `rados::Objects::attributes` and `IoCtx::application_metadata` give all in one call",
+        why: "gives one value; `rados::Objects::attributes` and `ApplicationMetadata::list` give all in one call",
     },
     LeftOut {
         symbols: &["rados_*snap*"],
