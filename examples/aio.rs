@@ -45,14 +45,14 @@ fn run(args: &Args) -> Result<(), Failure> {
     let found = runtime.block_on(by_futures(&pool, &spec.image)).map_err(failed("aio error"))?;
     print(&format!("futures: {} of zeros\n", iec(found)))?;
 
-    let image = pool.open(&spec.image).read_only().run().map_err(failed("aio error"))?;
+    let image = pool.open(&spec.image).read_only(true).run().map_err(failed("aio error"))?;
     let found = by_queue(image).map_err(failed("aio error"))?;
     print(&format!("queue: {} of zeros\n", iec(found)))
 }
 
 /// Reads in tasks. Neither opening nor closing blocks the runtime, and dropping the image would not, either.
 async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
-    let image = pool.open(name).read_only().start().deadline(PATIENCE).await?;
+    let image = pool.open(name).read_only(true).start().timeout(PATIENCE).await?;
     let mut zeros = 0;
     let mut reads = JoinSet::new();
     // Just opened, librbd knows the size: this asks nobody.
@@ -61,13 +61,13 @@ async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
             zeros += reads.join_next().await.map_or(Ok(0), |ended| ended.expect("no task panics"))?;
         }
         // It is submitted here and now. At the deadline we give up on it; its buffer lives until Ceph has let go of it.
-        let read = image.aio().read(offset, len).deadline(PATIENCE);
+        let read = image.aio().read(offset, len).timeout(PATIENCE);
         reads.spawn(async { Ok::<u64, rbd::Error>(count(&read.await?)) });
     }
     while let Some(ended) = reads.join_next().await {
         zeros += ended.expect("no task panics")?;
     }
-    image.start_close().deadline(PATIENCE).await?;
+    image.start_close().timeout(PATIENCE).await?;
     Ok(zeros)
 }
 

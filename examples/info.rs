@@ -56,7 +56,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(snapshot) = &snapshot {
         open = open.snapshot(snapshot);
     }
-    let image = open.read_only().run().map_err(|error| explain(error, &what))?;
+    let image = open.read_only(true).run().map_err(|error| explain(error, &what))?;
     let info = Info::of(&image).map_err(failed("info"))?;
     args.output.print(&info)
 }

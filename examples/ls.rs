@@ -94,7 +94,7 @@ fn list(args: &Args) -> Result<(), Failure> {
 
 /// An image and its snapshots.
 fn rows_of(pool: &IoCtx, entry: &ImageEntry) -> rbd::Result<Vec<Row>> {
-    let image = pool.open_by_id(&entry.id).read_only().run()?;
+    let image = pool.open_by_id(&entry.id).read_only(true).run()?;
     let locks = image.advisory_locks().list()?;
     let lock_type = if locks.exclusive { "exclusive" } else { "shared" };
     let mut rows =

@@ -73,7 +73,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(device) = there.first() {
         eprintln!("rbd: warning: image already mapped as {}", device.path().display());
     }
-    let device = map.again(!there.is_empty()).run();
+    let device = map.allow_second_device(!there.is_empty()).run();
     let default_pool =
         cluster.config().get("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?;
     let device = device.map_err(|error| explain(&pool, &default_pool, &spec.image, error))?;

@@ -60,6 +60,6 @@ fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
 }
 
 fn group_of(pool: &IoCtx, image: &str) -> rbd::Result<String> {
-    let group = pool.open(image).read_only().run()?.group()?;
+    let group = pool.open(image).read_only(true).run()?.group()?;
     group.map_or_else(|| Ok(String::new()), |group| common::group_spec(pool, &group))
 }

@@ -72,7 +72,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;
     // Opened for reading only we are no watcher ourselves.
-    let image = pool.open(&spec.image).read_only().run();
+    let image = pool.open(&spec.image).read_only(true).run();
     let image = image.map_err(failed(format_args!("error opening image {}", spec.image)))?;
     let status = status(&pool, &spec.image, &image).map_err(failed("show status failed"))?;
     args.output.print(&status)

@@ -29,7 +29,7 @@ pub enum Way {
 }
 
 fn pool(conf: &Path, timeouts: bool) -> IoCtx {
-    let builder = Cluster::builder().ignore_environment().conf_file(conf);
+    let builder = Cluster::builder().ignore_environment(true).conf_file(conf);
     let builder = if timeouts { builder } else { builder.osd_timeout(None) };
     builder.connect().unwrap().ioctx("rbd").unwrap()
 }

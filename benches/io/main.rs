@@ -97,7 +97,7 @@ impl Rig {
             None => rbd_testcluster::shared().conf().to_owned(),
         };
         let connect = || {
-            let cluster = Cluster::builder().ignore_environment().conf_file(&conf).connect().unwrap();
+            let cluster = Cluster::builder().ignore_environment(true).conf_file(&conf).connect().unwrap();
             cluster.ioctx("rbd").unwrap()
         };
         let (pool, name) = (connect(), format!("bench-io-{}", std::process::id()));

@@ -61,7 +61,7 @@ fn walk(args: &Args) -> Result<(), Box<dyn Error>> {
         None
     };
     let builder = match &embedded {
-        Some(cluster) => Cluster::builder().ignore_environment().conf_file(cluster.conf()),
+        Some(cluster) => Cluster::builder().ignore_environment(true).conf_file(cluster.conf()),
         None => Cluster::builder(),
     };
     let cluster = step("connect", |_| builder.connect())?;
@@ -105,7 +105,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
     step("read back and verify", |spinner| {
         bar(spinner, WRITTEN, true);
         // Opened anew: nothing of it comes from a cache of the writer.
-        let image = pool.open(name).read_only().run()?;
+        let image = pool.open(name).read_only(true).run()?;
         for offset in offsets() {
             verify(&image, offset)?;
             spinner.inc(CHUNK as u64);
@@ -133,7 +133,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
 
 fn inspect(pool: &IoCtx, name: &str) -> rbd::Result<()> {
     let text = step(&format!("info {name}"), |_| {
-        let image = pool.open(name).read_only().run()?;
+        let image = pool.open(name).read_only(true).run()?;
         let text = Info::of(&image)?.to_string();
         image.close()?;
         Ok(text)

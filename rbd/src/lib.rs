@@ -31,7 +31,7 @@
 //! Futures are woken on the connection's threads, of which there are two as a rule, for all its images: executors pass the task on
 //! to threads of their own. Whoever polls inside the wake must not block there (see [`Op`]).
 //!
-//! Ceph cannot cancel an operation: dropping its future, or giving up on it at a [`Deadline`], leaves it to itself, and a write
+//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a [`Timeout`], leaves it to itself, and a write
 //! may still take effect. The feature `unblock` awaits whatever only blocks. Connecting is such a call, and so is dropping the
 //! last clone of a [`Cluster`], which ends the connection.
 //!
@@ -86,7 +86,7 @@ pub mod volume;
 /// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
 pub use bytes;
 
-pub use aio::{Aio, Closing, Deadline, Op, Opening};
+pub use aio::{Aio, Closing, Op, Opening, Timeout};
 pub use cluster::{
     AddToBlocklist, Blocklist, BlocklistEntry, Cluster, ClusterBuilder, ClusterConfig, ClusterUsage, Key,
     LogEntry, LogLevel, LogWatch, PoolUsage, Pools,
@@ -146,8 +146,8 @@ const _: () = {
     shared::<Key>();
     shared::<Op<bytes::Bytes>>();
     shared::<Op<Vec<bytes::BytesMut>>>();
-    shared::<Deadline<Op<()>>>();
-    shared::<Deadline<Opening>>();
+    shared::<Timeout<Op<()>>>();
+    shared::<Timeout<Opening>>();
     shared::<Opening>();
     shared::<Queue>();
     shared::<Closing>();

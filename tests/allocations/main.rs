@@ -40,7 +40,8 @@ fn each(name: &str, mut round: impl FnMut(u64)) -> (usize, usize) {
 }
 
 fn open(name: &str) -> Image {
-    let cluster = rbd::Cluster::builder().ignore_environment().conf_file(rbd_testcluster::shared().conf());
+    let cluster =
+        rbd::Cluster::builder().ignore_environment(true).conf_file(rbd_testcluster::shared().conf());
     let pool = cluster.connect().unwrap().ioctx("rbd").unwrap();
     let name = format!("{name}-{}", std::process::id());
     pool.create(&name, 16 << 20).run().unwrap();
@@ -136,7 +137,7 @@ fn one_for_a_future_and_none_for_the_queue() {
     // Its time is over long after: it must be set, and taken back.
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let (count, bytes) = each("awaited with a deadline", |round| {
-        let write = aio.write(round * 4096, data.clone()).deadline(Duration::from_secs(600));
+        let write = aio.write(round * 4096, data.clone()).timeout(Duration::from_secs(600));
         wait_for(&waker, write).unwrap();
     });
     assert!(count <= 1 && bytes < 512, "the operation, and nothing for the deadline");
@@ -210,7 +211,7 @@ fn one_for_a_future_and_none_for_the_queue() {
     assert_eq!((count, bytes), (0, 0));
 
     // From here on with a deadline.
-    queue.set_deadline(Duration::from_secs(600));
+    queue.set_timeout(Duration::from_secs(600));
     let (count, bytes) = each("8 flushes and 8 discards of a queue", |round| {
         for token in 0..16 {
             match token % 2 {

@@ -25,7 +25,7 @@ fn main() {
         return child(&std::env::args().nth(1).unwrap(), Path::new(&conf));
     }
     let cluster = TestCluster::builder().mgr(false).start().unwrap();
-    let pool = Cluster::builder().ignore_environment().conf_file(cluster.conf()).connect().unwrap();
+    let pool = Cluster::builder().ignore_environment(true).conf_file(cluster.conf()).connect().unwrap();
     let pool = pool.ioctx("rbd").unwrap();
     for image in ["foo", "bar"] {
         pool.create(image, 8 << 20).run().unwrap();
@@ -47,7 +47,7 @@ fn main() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         let status = child.arg(way).env(CONF, cluster.conf()).status().unwrap();
         assert_eq!(status.code(), Some(7), "{way}: {status:?}");
-        let image = pool.open(way).read_only().run().unwrap();
+        let image = pool.open(way).read_only(true).run().unwrap();
         for n in 0..SLOW_WRITES {
             let mut written = [0; 512];
             image.read_exact_at(&mut written, n * 4096).unwrap();
@@ -141,7 +141,7 @@ const BUSY: &[(&str, i32)] = &[
 /// A new image, whose exclusive lock was left behind by a client that has not even a watch any more.
 fn locked(pool: &IoCtx, conf: &Path, name: &str) -> String {
     pool.create(name, 4 << 20).run().unwrap();
-    let header = format!("rbd_header.{}", pool.open(name).read_only().run().unwrap().id().unwrap());
+    let header = format!("rbd_header.{}", pool.open(name).read_only(true).run().unwrap().id().unwrap());
     let lock = ["lock", "get", &header, "rbd_lock", "--lock-cookie", "auto 1", "--lock-tag", "internal"];
     let status = Command::new("rados").arg("-c").arg(conf).args(["-p", "rbd"]).args(lock).status().unwrap();
     assert!(status.success(), "{status:?}");
@@ -215,7 +215,7 @@ fn child(way: &str, conf: &Path) {
     if let Some((_, byte, limit)) = SLOW.iter().find(|(slow, ..)| *slow == way) {
         let slow = Cluster::builder().option("rbd_qos_iops_limit", limit.to_string());
         let slow = slow.option("rbd_qos_iops_burst", "0");
-        let pool = slow.ignore_environment().conf_file(conf).connect().unwrap().ioctx("rbd").unwrap();
+        let pool = slow.ignore_environment(true).conf_file(conf).connect().unwrap().ioctx("rbd").unwrap();
         let (image, data) = (pool.open(way).run().unwrap(), Bytes::from(vec![*byte; 512]));
         if way.contains("queue") {
             let mut queue = Queue::new(image, SLOW_WRITES as usize).unwrap();
@@ -233,7 +233,7 @@ fn child(way: &str, conf: &Path) {
         }
         std::process::exit(7)
     }
-    let cluster = Cluster::builder().ignore_environment().conf_file(conf).connect().unwrap();
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
     match way {
         "returns_while_the_connection_is_closed" => {
@@ -297,7 +297,7 @@ fn child(way: &str, conf: &Path) {
         }
         "returns_with_alarms_set" => {
             let alarm = |n: u64| {
-                let mut read = image.aio().read(n * 4096, 4096).deadline(Duration::from_secs(3600));
+                let mut read = image.aio().read(n * 4096, 4096).timeout(Duration::from_secs(3600));
                 assert!(Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 std::mem::forget(read);
             };
@@ -317,7 +317,7 @@ fn child(way: &str, conf: &Path) {
             let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
             let limit = Rlimit { current: Some((kib << 10) + (1 << 20)), maximum: None };
             setrlimit(Resource::As, limit).unwrap();
-            let mut read = image.aio().read(0, 4096).deadline(Duration::from_secs(3600));
+            let mut read = image.aio().read(0, 4096).timeout(Duration::from_secs(3600));
             let Poll::Ready(Err(error)) = Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop()))
             else {
                 panic!("nobody will wake it")

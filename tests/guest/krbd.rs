@@ -132,7 +132,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::CreateMappable { spec, size } => {
             let pool = pool(&spec)?;
             krbd::create_mappable(&pool, &spec.image, size)?.run()?;
-            println!("{}", pool.open(&spec.image).read_only().run()?.features()?);
+            println!("{}", pool.open(&spec.image).read_only(true).run()?.features()?);
         }
         Command::Many { spec, count } => many(&spec, count)?,
     }
@@ -161,7 +161,7 @@ fn map(args: &MapArgs) -> Result<Map, Error> {
     Ok(map
         .preflight(!args.no_preflight)
         .fix_features(args.fix_features)
-        .again(args.again)
+        .allow_second_device(args.again)
         .load_module(args.load_module)
         .timeout(Duration::from_secs(args.timeout)))
 }

@@ -109,8 +109,8 @@ fn keys_are_found_where_the_configuration_has_them() {
     // The secret of a pod volume, with the newline that `echo` adds, and no configuration file at all.
     let monitors = cluster.config().get("mon_host").unwrap();
     let bare = Cluster::builder()
-        .ignore_environment()
-        .no_conf_file()
+        .ignore_environment(true)
+        .no_conf_file(true)
         .monitors(monitors)
         .user("admin")
         .key(format!("{}\n", key.expose()))
@@ -138,7 +138,7 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     let image =
         victim.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
     image.write_all_at(&[1; 512], 0).unwrap();
-    let watcher = space.open("foo").read_only().run().unwrap().watchers().unwrap().remove(0);
+    let watcher = space.open("foo").read_only(true).run().unwrap().watchers().unwrap().remove(0);
     assert_eq!(watcher.client, victim.instance_id());
     admin.blocklist().add(&watcher.address).duration(Duration::from_secs(600)).run().unwrap();
     assert!(admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));

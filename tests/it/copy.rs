@@ -43,7 +43,7 @@ fn a_copy_has_what_the_handle_shows() {
 
     let then = image.at_snapshot("s1").unwrap();
     then.copy_to(&space, "old").sparse_size(OBJECT / 2).run().unwrap();
-    let old = space.open("old").read_only().run().unwrap();
+    let old = space.open("old").read_only(true).run().unwrap();
     assert!(content(&old) == content(&then) && content(&old) != content(&image));
 }
 
@@ -56,7 +56,7 @@ fn a_sparse_copy_takes_no_space_for_zeros() {
     image.write_all_at(&pattern(1, OBJECT as usize), 0).unwrap();
     image.flush().unwrap();
     let used = |name: &str| -> u64 {
-        let image = space.open(name).read_only().run().unwrap();
+        let image = space.open(name).read_only(true).run().unwrap();
         image.diff().collect().unwrap().iter().filter(|extent| extent.exists).map(|extent| extent.len).sum()
     };
     image.copy_to(&space, "sparse").run().unwrap();
@@ -92,7 +92,7 @@ fn a_deep_copy_of_a_clone_is_one_unless_it_is_flattened() {
     let clone = space.open("clone").run().unwrap();
     clone.deep_copy_to(&space, "still").run().unwrap();
     clone.deep_copy_to(&space, "flat").flatten(true).run().unwrap();
-    let open = |name: &str| space.open(name).read_only().run().unwrap();
+    let open = |name: &str| space.open(name).read_only(true).run().unwrap();
     assert!(open("still").parent().unwrap().is_some());
     assert_eq!(open("flat").parent().unwrap(), None);
     let then = content(&image.at_snapshot("s1").unwrap());
@@ -215,6 +215,6 @@ fn what_is_read_only_is_not_worked_on() {
         assert!(error.is_read_only(), "{error}");
     }
     space.clone_image("foo", "s1", "clone").format(CloneFormat::V2).run().unwrap();
-    let error = space.open("clone").read_only().run().unwrap().flatten().run().unwrap_err();
+    let error = space.open("clone").read_only(true).run().unwrap().flatten().run().unwrap_err();
     assert!(error.is_read_only(), "{error}");
 }

@@ -154,7 +154,7 @@ fn a_snapshot_id_works_or_says_what_it_needs() {
         assert!(error.is_not_found(), "{error}");
     } else {
         let error = changes.unwrap_err();
-        let ErrorKind::Unsupported { symbol, .. } = error.kind() else { panic!("{error}") };
+        let ErrorKind::LibraryTooOld { symbol, .. } = error.kind() else { panic!("{error}") };
         assert_eq!(*symbol, "rbd_diff_iterate3");
     }
 }

@@ -26,7 +26,7 @@ fn images_join_and_leave_a_group() {
     let image = space.open("foo").run().unwrap();
     assert_eq!(image.group().unwrap().unwrap().name, "g");
     assert!(image.op_features().unwrap().contains(rbd::OpFeatures::GROUP));
-    let id = space.open("bar").read_only().run().unwrap().id().unwrap();
+    let id = space.open("bar").read_only(true).run().unwrap().id().unwrap();
     group.remove(&space, "foo").unwrap();
     group.remove_by_id(&space, &id).unwrap();
     assert_eq!(image.group().unwrap(), None);
@@ -91,7 +91,7 @@ fn what_only_newer_libraries_have_says_so_or_works() {
         match result {
             Ok(()) => assert!(newer),
             Err(error) => {
-                let ErrorKind::Unsupported { symbol: missing, needs, .. } = error.kind() else {
+                let ErrorKind::LibraryTooOld { symbol: missing, needs, .. } = error.kind() else {
                     panic!("{error}")
                 };
                 assert_eq!((*missing, *needs), (symbol, "Ceph 20.2"));

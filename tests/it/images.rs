@@ -38,7 +38,7 @@ fn an_image_is_what_it_was_created_as() {
     assert!(age < Duration::from_secs(300), "{age:?}");
     assert_eq!(image.created().unwrap(), image.modified().unwrap());
     assert_eq!(image.created().unwrap(), image.accessed().unwrap());
-    let by_id = space.open_by_id(&image.id().unwrap()).read_only().run().unwrap();
+    let by_id = space.open_by_id(&image.id().unwrap()).read_only(true).run().unwrap();
     assert_eq!(by_id.name().unwrap(), "foo");
     image.close().unwrap();
 }
@@ -228,7 +228,7 @@ fn a_break_stops_and_a_panic_comes_back() {
     assert_eq!(space.list().unwrap().len(), 1, "it is still listed");
     for refused in [
         space.open("foo").run().err(),
-        space.open("foo").read_only().snapshot("s").run().err(),
+        space.open("foo").read_only(true).snapshot("s").run().err(),
         space.rename("foo", "bar").err(),
         space.trash().add("foo").run().err(),
     ] {
@@ -323,7 +323,7 @@ fn a_user_with_read_caps_reads_and_is_told_the_rest() {
     let user = access.user(&name, &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]).unwrap();
     let reader = builder().user(&name).keyring(&user.keyring).connect().unwrap();
     let pool = reader.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
-    let image = pool.open("foo").read_only().run().unwrap();
+    let image = pool.open("foo").read_only(true).run().unwrap();
     assert_eq!(image.read_at(&mut [0; 16], 0).unwrap(), 16);
     let error = image.write_at(&[1], 0).unwrap_err();
     assert!(error.is_read_only(), "{error}");

@@ -31,7 +31,7 @@ fn what_is_written_is_read_across_objects() {
     assert_eq!(read(&image, 3 * MIB - 7, data.len()), data);
     assert_eq!(read(&image, 0, 4096), vec![0; 4096], "what was never written reads as zeros");
     image.close().unwrap();
-    assert_eq!(read(&space.open("foo").read_only().run().unwrap(), 3 * MIB - 7, data.len()), data);
+    assert_eq!(read(&space.open("foo").read_only(true).run().unwrap(), 3 * MIB - 7, data.len()), data);
 }
 
 #[test]

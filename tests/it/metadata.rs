@@ -43,7 +43,7 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
         assert_eq!(*image.metadata().set(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(*space.metadata().set(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    let read_only = space.open("foo").read_only().run().unwrap();
+    let read_only = space.open("foo").read_only(true).run().unwrap();
     assert!(read_only.metadata().set("a", "b").unwrap_err().is_read_only());
     assert_eq!(read_only.metadata().list().unwrap().len(), 149);
 }
@@ -59,7 +59,7 @@ fn options_are_overridden_by_pool_and_image_and_tell_where() {
     let option = "rbd_qos_iops_limit";
     let of_pool = || pool.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap();
     let of_image = || {
-        let image = pool.open("foo").read_only().run().unwrap();
+        let image = pool.open("foo").read_only(true).run().unwrap();
         image.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap()
     };
     assert_eq!((of_pool().value, of_pool().source), ("0".to_owned(), ConfigSource::Config));

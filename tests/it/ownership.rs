@@ -42,7 +42,10 @@ fn any_order_of_drops() {
             }
         }
     }
-    assert!(space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty(), "all were closed");
+    assert!(
+        space.open("foo").read_only(true).run().unwrap().watchers().unwrap().is_empty(),
+        "all were closed"
+    );
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn a_forgotten_image_leaks_and_nothing_else() {
     std::mem::forget(image);
     drop(cluster);
     // It still holds its watch, as a crashed client would; fencing it off lets go.
-    let holder = space.open("foo").read_only().run().unwrap().watchers().unwrap();
+    let holder = space.open("foo").read_only(true).run().unwrap().watchers().unwrap();
     assert_eq!(holder, [watcher]);
     crate::support::cluster()
         .blocklist()
@@ -84,7 +87,7 @@ fn the_last_reference_may_die_in_a_callback_of_librbds() {
     space.remove("other").progress(progress).run().unwrap();
     assert!(last.lock().unwrap().is_none(), "the callback ran");
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty() {
+    while !space.open("foo").read_only(true).run().unwrap().watchers().unwrap().is_empty() {
         assert!(std::time::Instant::now() < until, "the reaper closed it");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

@@ -269,7 +269,7 @@ fn an_image_that_closes_in_the_background_ends_its_watches_there() {
 #[test]
 fn an_image_for_reading_cannot_be_watched_for_snapshots() {
     let scene = Scene::new();
-    let image = Arc::new(scene.space.open("foo").read_only().run().unwrap());
+    let image = Arc::new(scene.space.open("foo").read_only(true).run().unwrap());
     let error = image.watch_quiesce(|_| Ok(())).err().unwrap();
     assert!(error.to_string().contains("open it for writing"), "{error}");
 }

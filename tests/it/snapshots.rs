@@ -230,7 +230,7 @@ fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
     let user = access.user(&name, &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]).unwrap();
     let reader = builder().user(&name).keyring(&user.keyring).connect().unwrap();
     let pool = reader.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
-    let image = pool.open("foo").read_only().run().unwrap();
+    let image = pool.open("foo").read_only(true).run().unwrap();
     assert_eq!(names(&image), ["s1"]);
     let at = image.at_snapshot("s1").unwrap();
     assert_eq!(at.diff().collect().unwrap(), []);

@@ -8,7 +8,7 @@ use rbd::{Cluster, ClusterBuilder, Image, IoCtx, SnapshotNamespace};
 
 /// A builder that reaches the shared cluster as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
-    Cluster::builder().ignore_environment().conf_file(rbd_testcluster::shared().conf())
+    Cluster::builder().ignore_environment(true).conf_file(rbd_testcluster::shared().conf())
 }
 
 /// One connection for all tests that run at the same time. It is closed when nobody has it: one that lives on while the

@@ -6,7 +6,7 @@ use rbd::Cluster;
 use rbd_testcluster::{Daemon, ObjectStore, TestCluster};
 
 fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
-    Cluster::builder().ignore_environment().conf_file(cluster.conf())
+    Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
 }
 
 /// Runs it, and asserts that it ended within `limit`: the point of these tests is that nothing hangs.

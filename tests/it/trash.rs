@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn into_the_trash_and_out_again() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let id = space.open("foo").read_only().run().unwrap().id().unwrap();
+    let id = space.open("foo").read_only(true).run().unwrap().id().unwrap();
     space.trash().add("foo").delay(HOUR).run().unwrap();
     assert!(space.list().unwrap().is_empty());
     let entry = space.trash().get(&id).unwrap();
@@ -28,7 +28,7 @@ fn into_the_trash_and_out_again() {
     space.create("foo", 1 << 20).run().unwrap();
     assert!(space.trash().restore(&id).run().unwrap_err().is_exists());
     space.trash().restore(&id).name("bar").run().unwrap();
-    assert_eq!(space.open("bar").read_only().run().unwrap().id().unwrap(), id);
+    assert_eq!(space.open("bar").read_only(true).run().unwrap().id().unwrap(), id);
     let error = space.trash().get(&id).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::TrashedImage }, "{error}");
     assert!(space.trash().restore("nope").run().unwrap_err().is_not_found());
@@ -39,7 +39,7 @@ fn into_the_trash_and_out_again() {
 fn removal_waits_for_its_time_unless_forced() {
     let space = Space::new();
     space.create("foo", 64 << 20).run().unwrap();
-    let id = space.open("foo").read_only().run().unwrap().id().unwrap();
+    let id = space.open("foo").read_only(true).run().unwrap().id().unwrap();
     space.trash().add("foo").delay(HOUR).run().unwrap();
     let error = space.trash().remove(&id).run().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("its time in the trash is not over"), "{error}");

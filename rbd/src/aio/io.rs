@@ -44,7 +44,7 @@ impl Image {
     ///
     /// use rbd::Compare;
     ///
-    /// image.aio().write(0, "hello ceph".into()).deadline(Duration::from_secs(30)).await?;
+    /// image.aio().write(0, "hello ceph".into()).timeout(Duration::from_secs(30)).await?;
     /// // Sixteen in flight: each has been submitted when its call returns.
     /// let reads: Vec<_> = (0..16).map(|block| image.aio().read(block * 4096, 4096)).collect();
     /// for read in reads {

@@ -13,15 +13,15 @@ macro_rules! event {
     };
 }
 
-mod deadline;
 mod io;
 mod op;
 mod opening;
 mod reasons;
+mod timeout;
 mod timer;
 mod wait;
 
-pub use deadline::Deadline;
 pub use io::Aio;
 pub use op::Op;
 pub use opening::{Closing, Opening};
+pub use timeout::Timeout;

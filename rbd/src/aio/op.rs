@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::deadline::Deadline;
+use super::timeout::Timeout;
 use super::wait;
 use crate::errno::Errno;
 use crate::error::{Error, Result, goes_on};
@@ -114,10 +114,10 @@ impl<T: 'static> Op<T> {
         wait::wait(self, &about)
     }
 
-    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See [`Deadline`].
-    pub fn deadline(self, after: Duration) -> Deadline<Op<T>> {
+    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See [`Timeout`].
+    pub fn timeout(self, after: Duration) -> Timeout<Op<T>> {
         let about = self.about.clone();
-        Deadline::new(self, about, after)
+        Timeout::new(self, about, after)
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::deadline::Deadline;
 use super::op::About;
 use super::reasons::Reasons;
+use super::timeout::Timeout;
 use super::wait;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
@@ -78,7 +78,7 @@ impl OpenImage<'_> {
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
     /// use std::time::Duration;
     ///
-    /// let image = ioctx.open("foo").read_only().start().deadline(Duration::from_secs(10)).await?;
+    /// let image = ioctx.open("foo").read_only(true).start().timeout(Duration::from_secs(10)).await?;
     /// let first = image.aio().read(0, 4096).await?;
     /// image.start_close().await
     /// # }
@@ -138,10 +138,10 @@ impl Opening {
         wait::wait(self, &about)
     }
 
-    /// Gives up on the opening after a while. See [`Deadline`].
-    pub fn deadline(self, after: Duration) -> Deadline<Opening> {
+    /// Gives up on the opening after a while. See [`Timeout`].
+    pub fn timeout(self, after: Duration) -> Timeout<Opening> {
         let about = self.about.clone();
-        Deadline::new(self, about, after)
+        Timeout::new(self, about, after)
     }
 }
 
@@ -261,10 +261,10 @@ impl Closing {
         wait::wait(self, &about)
     }
 
-    /// Gives up waiting after a while. See [`Deadline`].
-    pub fn deadline(self, after: Duration) -> Deadline<Closing> {
+    /// Gives up waiting after a while. See [`Timeout`].
+    pub fn timeout(self, after: Duration) -> Timeout<Closing> {
         let about = self.about.clone();
-        Deadline::new(self, about, after)
+        Timeout::new(self, about, after)
     }
 }
 

@@ -73,15 +73,16 @@ impl ClusterBuilder {
         self
     }
 
-    /// Reads no configuration file at all: give [`monitors`](Self::monitors) and a key here.
-    pub fn no_conf_file(mut self) -> Self {
-        self.conf_file = ConfFile::None;
+    /// Sets whether to read no configuration file at all: give [`monitors`](Self::monitors) and a key here. Default: off.
+    pub fn no_conf_file(mut self, none: bool) -> Self {
+        self.conf_file = if none { ConfFile::None } else { ConfFile::Search };
         self
     }
 
-    /// Ignores CEPH_CONF and CEPH_ARGS. The default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still counts.
-    pub fn ignore_environment(mut self) -> Self {
-        self.ignore_environment = true;
+    /// Sets whether to ignore CEPH_CONF and CEPH_ARGS. The default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`)
+    /// still counts. Default: off.
+    pub fn ignore_environment(mut self, ignore: bool) -> Self {
+        self.ignore_environment = ignore;
         self
     }
 
@@ -130,7 +131,7 @@ impl ClusterBuilder {
     /// An image operation consists of several of these. A write that timed out may still reach the disk later.
     ///
     /// librados keeps a timer for each operation then, which costs three to four percent of the processor time of small reads. With
-    /// `None`, asynchronous operations can be given [deadlines](crate::Deadline) where they matter.
+    /// `None`, asynchronous operations can be given [timeouts](crate::Timeout) where they matter.
     pub fn osd_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[2] = Some(timeout.into());
         self
@@ -330,8 +331,11 @@ mod tests {
 
     #[test]
     fn a_bad_option_is_named_and_a_key_is_never_shown() {
-        let error =
-            Cluster::builder().no_conf_file().ignore_environment().option("no_such_option", "1").connect();
+        let error = Cluster::builder()
+            .no_conf_file(true)
+            .ignore_environment(true)
+            .option("no_such_option", "1")
+            .connect();
         assert_eq!(*error.unwrap_err().kind(), ErrorKind::NotFound { what: ObjectKind::ConfigOption });
         let builder = Cluster::builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
         assert!(!format!("{builder:?}").contains("AQBi"));
@@ -353,8 +357,10 @@ mod tests {
         let missing = Cluster::builder().connect().unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{missing}");
         // No monitor answers there, but it got so far: it is not that file.
-        let builder =
-            Cluster::builder().ignore_environment().cluster_name("no-such-cluster").monitors("127.0.0.1:1");
+        let builder = Cluster::builder()
+            .ignore_environment(true)
+            .cluster_name("no-such-cluster")
+            .monitors("127.0.0.1:1");
         let error = builder.connect_timeout(Duration::from_secs(1)).connect().unwrap_err();
         assert!(
             error.object_kind() == ObjectKind::Cluster && !error.to_string().contains("/nonexistent"),
@@ -366,7 +372,7 @@ mod tests {
     fn a_missing_file_and_a_zero_timeout_are_refused() {
         let error = Cluster::builder().conf_file("/nonexistent/ceph.conf").connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File });
-        let error = Cluster::builder().no_conf_file().osd_timeout(Duration::ZERO).connect().unwrap_err();
+        let error = Cluster::builder().no_conf_file(true).osd_timeout(Duration::ZERO).connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     }
 }

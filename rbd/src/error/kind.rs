@@ -47,7 +47,7 @@ pub enum ErrorKind {
         size: u64,
     },
     /// The loaded library is too old for this: it lacks the symbol.
-    Unsupported {
+    LibraryTooOld {
         /// The missing C function.
         symbol: &'static str,
         /// The first Ceph release that has it.
@@ -167,7 +167,7 @@ impl ErrorKind {
                     "resize the image or choose an offset within it"
                 },
             ),
-            ErrorKind::Unsupported { symbol, needs, found } => (
+            ErrorKind::LibraryTooOld { symbol, needs, found } => (
                 format!("the loaded Ceph library {found} has no {symbol}, which came with {needs}").into(),
                 "upgrade the Ceph client packages of this machine",
             ),

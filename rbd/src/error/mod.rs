@@ -69,7 +69,7 @@ impl Error {
         Error(Box::new(Context {
             operation: operation.into(),
             object,
-            kind: ErrorKind::Unsupported { symbol, needs, found },
+            kind: ErrorKind::LibraryTooOld { symbol, needs, found },
             errno: None,
             detail: None,
             log: Vec::new(),
@@ -173,9 +173,9 @@ impl Error {
         self.0.kind == ErrorKind::MirroringDisabled
     }
 
-    /// The loaded library lacks a function.
-    pub fn is_unsupported(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Unsupported { .. })
+    /// Returns whether the loaded library is too old for this: it lacks a function.
+    pub fn is_library_too_old(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::LibraryTooOld { .. })
     }
 }
 
@@ -219,7 +219,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match (error.errno(), error.kind()) {
             (_, ErrorKind::Stopped) => io::ErrorKind::Other,
-            (_, ErrorKind::Unsupported { .. }) | (None, _) => io::ErrorKind::Unsupported,
+            (_, ErrorKind::LibraryTooOld { .. }) | (None, _) => io::ErrorKind::Unsupported,
             (_, ErrorKind::InvalidInput | ErrorKind::OutOfRange { .. }) => io::ErrorKind::InvalidInput,
             (Some(errno), _) => io::Error::from_raw_os_error(errno.code()).kind(),
         };

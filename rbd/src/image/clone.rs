@@ -116,7 +116,7 @@ impl<'a> CloneImage<'a> {
 
     /// ENOENT and EINVAL may be about the new image, its pool, the parent, or the parent's snapshot.
     fn explain(&self, error: Error) -> Error {
-        let open = || self.parent_ioctx.open(self.parent).read_only();
+        let open = || self.parent_ioctx.open(self.parent).read_only(true);
         match error.errno() {
             Some(Errno::ENOENT) => match open().snapshot(self.snapshot).run() {
                 Ok(_) => self.new.explain(self.ioctx, error),

@@ -135,7 +135,7 @@ impl Image {
         let LinkedImage { pool_id, namespace, id, name, .. } = &parent.image;
         let ioctx = self.ioctx.cluster().ioctx_by_id(*pool_id)?.with_namespace(namespace)?;
         let open = if id.is_empty() { ioctx.open(name) } else { ioctx.open_by_id(id) };
-        let mut image = open.read_only().snapshot(parent.snapshot_id).run()?;
+        let mut image = open.read_only(true).snapshot(parent.snapshot_id).run()?;
         image.set_spec(&parent.image.to_string());
         Ok(image)
     }

@@ -54,7 +54,7 @@ impl IoCtx {
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
-    /// let image = ioctx.open("foo").read_only().run()?;
+    /// let image = ioctx.open("foo").read_only(true).run()?;
     /// println!("{} bytes", image.size()?);
     /// # Ok::<(), rbd::Error>(())
     /// ```
@@ -77,10 +77,10 @@ impl IoCtx {
 }
 
 impl<'a> OpenImage<'a> {
-    /// Opens it for reading only: no watch is registered, so nobody is kept from removing it, and a user with read
-    /// capabilities suffices. For inspection this is the right way.
-    pub fn read_only(mut self) -> Self {
-        self.read_only = true;
+    /// Sets whether to open the image for reading only. Such a handle registers no watch, so it keeps nobody from removing the
+    /// image, and a user with read capabilities suffices. Use it for inspection. Default: off.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 
@@ -191,7 +191,7 @@ impl Image {
         } else {
             self.ioctx.open_by_id(&id)
         };
-        let mut image = open.read_only().run()?;
+        let mut image = open.read_only(true).run()?;
         image.set_spec(self.spec());
         Ok(image)
     }

@@ -93,7 +93,7 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
         Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", Some(name), error),
-        Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only().run() {
+        Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only(true).run() {
             Ok(image) => image.with_snapshots(error),
             Err(_) => error,
         },
@@ -105,7 +105,7 @@ impl IoCtx {
     /// The error of something that those who have an image open prevent, with who they are.
     pub(crate) fn with_watchers(&self, name: &str, error: Error) -> Error {
         // Read-only: opened for writing we should be among the watchers ourselves.
-        let Ok(watchers) = self.open(name).read_only().run().and_then(|image| image.watchers()) else {
+        let Ok(watchers) = self.open(name).read_only(true).run().and_then(|image| image.watchers()) else {
             return error;
         };
         error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })

@@ -157,7 +157,7 @@ impl Attach {
         let mut udev_pending = self.udev && self.host.has_udev();
         let mut udev_deadline = None;
         let (major, minor) = device.number();
-        let record = self.host.run_dir().join(format!("udev/data/b{major}:{minor}"));
+        let record = self.host.run_path().join(format!("udev/data/b{major}:{minor}"));
         loop {
             let ready = node::verify(device)
                 .map_err(|error| (error.errno().unwrap_or(Errno::EIO), error.to_string()))?;

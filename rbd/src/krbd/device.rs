@@ -97,7 +97,7 @@ impl Device {
 
     /// The device node. Right after a map it has been verified to be this device.
     pub fn path(&self) -> PathBuf {
-        self.host.dev_dir().join(format!("rbd{}", self.id))
+        self.host.dev_path().join(format!("rbd{}", self.id))
     }
 
     /// Major and minor device number of the whole disk.
@@ -256,7 +256,7 @@ impl AsRef<Device> for Device {
 }
 
 fn not_mapped(host: &Host, id: u32) -> Error {
-    let path = host.dev_dir().join(format!("rbd{id}"));
+    let path = host.dev_path().join(format!("rbd{id}"));
     Error::new("find", Object::new(ObjectKind::Device, path.display().to_string()), Errno::ENOENT)
         .with_detail("no image is mapped under this number; krbd::devices() lists those that are")
 }

@@ -21,7 +21,7 @@ impl FakeHost {
         fake.file("proc/sys/kernel/osrelease", "6.1.0-37-cloud-amd64\n");
         fake.file("sys/bus/rbd/supported_features", "0x1bf\n");
         fs::create_dir_all(fake.host.bus().join("devices")).unwrap();
-        fs::create_dir_all(fake.host.dev_dir()).unwrap();
+        fs::create_dir_all(fake.host.dev_path()).unwrap();
         fake
     }
 

@@ -11,7 +11,7 @@ use crate::krbd::support::KernelVersion;
 /// The mount points through which a kernel is spoken to: sysfs, procfs, the device directory, and udev's run directory.
 ///
 /// [`Host::default`] is this machine as seen by this process. A container that has the host's directories mounted
-/// elsewhere names them: `Host::default().dev("/host/dev")`.
+/// elsewhere names them: `Host::default().dev_dir("/host/dev")`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
     sys: PathBuf,
@@ -27,33 +27,33 @@ impl Default for Host {
 }
 
 impl Host {
-    /// The host whose root directory is mounted at `root`: its sysfs is `root/sys`, and so on.
+    /// Returns the host whose root directory is mounted at `root`: its sysfs is `root/sys`, and so on.
     pub fn at(root: impl AsRef<Path>) -> Host {
         let root = root.as_ref();
         Host { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev"), run: root.join("run") }
     }
 
-    /// Where sysfs is mounted.
+    /// Sets where sysfs is mounted.
     #[must_use]
-    pub fn sys(self, path: impl Into<PathBuf>) -> Host {
+    pub fn sys_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { sys: path.into(), ..self }
     }
 
-    /// Where procfs is mounted. It must show all processes of the machine if holders are to be found.
+    /// Sets where procfs is mounted. It must show all processes of the machine if holders are to be found.
     #[must_use]
-    pub fn proc(self, path: impl Into<PathBuf>) -> Host {
+    pub fn proc_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { proc: path.into(), ..self }
     }
 
-    /// The directory with the device nodes: that of the kernel (devtmpfs) or of udev.
+    /// Sets the directory with the device nodes: that of the kernel (devtmpfs) or of udev.
     #[must_use]
-    pub fn dev(self, path: impl Into<PathBuf>) -> Host {
+    pub fn dev_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { dev: path.into(), ..self }
     }
 
-    /// The directory that holds udev's run time data (`udev/control`, `udev/data`).
+    /// Sets the directory that holds udev's run time data (`udev/control`, `udev/data`).
     #[must_use]
-    pub fn run(self, path: impl Into<PathBuf>) -> Host {
+    pub fn run_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { run: path.into(), ..self }
     }
 
@@ -69,11 +69,11 @@ impl Host {
         &self.proc
     }
 
-    pub(crate) fn dev_dir(&self) -> &Path {
+    pub(crate) fn dev_path(&self) -> &Path {
         &self.dev
     }
 
-    pub(crate) fn run_dir(&self) -> &Path {
+    pub(crate) fn run_path(&self) -> &Path {
         &self.run
     }
 

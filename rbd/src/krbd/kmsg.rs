@@ -15,7 +15,7 @@ impl Kmsg {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
-            .open(host.dev_dir().join("kmsg"))
+            .open(host.dev_path().join("kmsg"))
             .and_then(|mut file| file.seek(SeekFrom::End(0)).map(|_| file));
         Kmsg(file.ok())
     }

@@ -30,7 +30,7 @@ pub struct Map {
     timeout: Duration,
     load_module: bool,
     preflight: bool,
-    again: bool,
+    allow_second_device: bool,
     fix_features: bool,
 }
 
@@ -60,7 +60,7 @@ impl Map {
             timeout: Duration::from_secs(60),
             load_module: false,
             preflight: true,
-            again: false,
+            allow_second_device: false,
             fix_features: false,
         }
     }
@@ -123,8 +123,8 @@ impl Map {
     }
 
     /// Map it though it is mapped here already (off by default).
-    pub fn again(mut self, on: bool) -> Map {
-        self.again = on;
+    pub fn allow_second_device(mut self, on: bool) -> Map {
+        self.allow_second_device = on;
         self
     }
 
@@ -207,7 +207,7 @@ impl Map {
     /// Before: refuses, or disables what it was told to. Gives the features it disabled.
     fn look(&self, ioctx: &IoCtx) -> Result<Features> {
         let preflight = self.preflight_of(ioctx);
-        if !self.again {
+        if !self.allow_second_device {
             preflight.check_not_mapped()?;
         }
         let image = preflight.open()?;

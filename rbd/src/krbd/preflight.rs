@@ -30,9 +30,9 @@ pub(crate) struct Preflight<'a> {
 impl Preflight<'_> {
     /// The image itself, not its snapshot: features belong to it.
     pub(crate) fn open(&self) -> Result<Image> {
-        let image = self.ioctx.open(&self.spec.image).read_only().run()?;
+        let image = self.ioctx.open(&self.spec.image).read_only(true).run()?;
         if let Some(snapshot) = &self.spec.snapshot {
-            self.ioctx.open(&self.spec.image).read_only().snapshot(snapshot).run()?.close()?;
+            self.ioctx.open(&self.spec.image).read_only(true).snapshot(snapshot).run()?.close()?;
         }
         Ok(image)
     }
@@ -98,9 +98,9 @@ impl Preflight<'_> {
             let pool = self.ioctx.cluster().ioctx_by_id(parent.image.pool_id)?;
             let pool = pool.with_namespace(&parent.image.namespace)?;
             let ancestor = if parent.image.in_trash {
-                pool.open_by_id(&parent.image.id).read_only().run()?
+                pool.open_by_id(&parent.image.id).read_only(true).run()?
             } else {
-                pool.open(&parent.image.name).read_only().run()?
+                pool.open(&parent.image.name).read_only(true).run()?
             };
             let features = ancestor.features()?;
             let unknown = (features & (TO_READ | features.unknown())) - supported;

@@ -4,20 +4,12 @@
 //! find out by asking; these name both.
 
 use super::image::STILL_PRIMARY;
-use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Status};
+use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
 use crate::aio::Op;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 
 impl ImageMirroring<'_> {
-    /// Begins to [promote](Self::promote) the image, and returns at once.
-    ///
-    /// Implements: `rbd_aio_mirror_image_promote`.
-    #[doc(alias = "rbd_aio_mirror_image_promote")]
-    pub fn start_promote(self, force: bool) -> Op<()> {
-        self.image.aio().explained("promote", not_secondary, |raw| Ok(raw.aio_mirror_promote(force)?))
-    }
-
     /// Begins to [demote](Self::demote) the image, and returns at once.
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
@@ -52,6 +44,17 @@ impl ImageMirroring<'_> {
     pub fn start_status(self) -> Op<Status> {
         let operation = "read the mirroring status of";
         self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_status(Status::from)?))
+    }
+}
+
+impl Promote<'_> {
+    /// Begins to promote the image, and returns at once.
+    ///
+    /// Implements: `rbd_aio_mirror_image_promote`.
+    #[doc(alias = "rbd_aio_mirror_image_promote")]
+    pub fn start(self) -> Op<()> {
+        let Promote { image, force } = self;
+        image.aio().explained("promote", not_secondary, |raw| Ok(raw.aio_mirror_promote(force)?))
     }
 }
 

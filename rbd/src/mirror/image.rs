@@ -20,15 +20,31 @@ pub struct CreateSnapshot<'a> {
     pub(super) quiesce: RawQuiesce,
 }
 
+/// Disables mirroring of an image: see [`ImageMirroring::disable`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run`"]
+pub struct Disable<'a> {
+    image: &'a Image,
+    force: bool,
+}
+
+/// Promotes an image: see [`ImageMirroring::promote`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until `run` or `start`"]
+pub struct Promote<'a> {
+    pub(super) image: &'a Image,
+    pub(super) force: bool,
+}
+
 impl Image {
-    /// Mirroring of this image.
+    /// Enables and disables mirroring of this image, promotes and demotes it, and tells its status.
     pub fn mirroring(&self) -> ImageMirroring<'_> {
         ImageMirroring { image: self }
     }
 }
 
 impl<'a> ImageMirroring<'a> {
-    /// Has the image mirrored. It is primary here then.
+    /// Enables mirroring of the image, which becomes primary here.
     ///
     /// The pool (or namespace) must be in [`Mode::Image`]; in [`Mode::Pool`] the feature journaling decides, and this is refused
     /// for [`ImageMode::Snapshot`].
@@ -45,38 +61,29 @@ impl<'a> ImageMirroring<'a> {
         })
     }
 
-    /// Has the image mirrored no longer. The peer removes its copy.
+    /// Disables mirroring of the image. The peer removes its copy.
     ///
-    /// A copy that is not primary is disabled by `force` only; then it becomes an image of its own, as does a primary one.
+    /// A copy that is not primary is refused unless [forced](Disable::force). The copy here stays as an ordinary image.
     ///
     /// Implements: `rbd_mirror_image_disable`.
     #[doc(alias = "rbd_mirror_image_disable")]
-    pub fn disable(&self, force: bool) -> Result<()> {
-        let result = self.image.call("disable mirroring of", |raw| raw.mirror_disable(force));
-        match result.map_err(|error| self.explain(error, Role::Primary)) {
-            // librbd minds in some modes of the pool, and not in others.
-            Err(error) if error.is_mirroring_disabled() => Ok(()),
-            result => result,
-        }
+    pub fn disable(&self) -> Disable<'a> {
+        Disable { image: self.image, force: false }
     }
 
-    /// Makes this copy the primary one, which can be written. The other one must have been demoted and that replicated to
+    /// Promotes this copy to the primary one, which can be written. The other one must have been demoted and that replicated to
     /// here; otherwise the image is [busy](ErrorKind::Busy).
     ///
     /// Until the mirroring daemon here has seen the change, it keeps the exclusive lock and refuses to give it away: for some
     /// seconds this, and the first writes after it, can fail as [read-only](ErrorKind::ReadOnly). Try again then.
     ///
-    /// `force` does not ask the other copy: when its cluster is lost. When that comes back, both are primary, and one must be
-    /// demoted and [resynced](Self::resync).
-    ///
     /// Implements: `rbd_mirror_image_promote`.
     #[doc(alias = "rbd_mirror_image_promote")]
-    pub fn promote(&self, force: bool) -> Result<()> {
-        let result = self.image.call("promote", |raw| raw.mirror_promote(force));
-        result.map_err(|error| self.explain(error, Role::Secondary))
+    pub fn promote(&self) -> Promote<'a> {
+        Promote { image: self.image, force: false }
     }
 
-    /// Makes this copy primary no longer: it cannot be written any more.
+    /// Demotes this copy: it is no longer primary and cannot be written.
     ///
     /// Implements: `rbd_mirror_image_demote`.
     #[doc(alias = "rbd_mirror_image_demote")]
@@ -212,6 +219,41 @@ enum Role {
     Secondary,
 }
 
+impl Disable<'_> {
+    /// Sets whether to disable a copy that is not primary, too. Default: off.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Disables mirroring. Blocks.
+    pub fn run(self) -> Result<()> {
+        let Disable { image, force } = self;
+        let result = image.call("disable mirroring of", |raw| raw.mirror_disable(force));
+        match result.map_err(|error| image.mirroring().explain(error, Role::Primary)) {
+            // librbd minds in some modes of the pool, and not in others.
+            Err(error) if error.is_mirroring_disabled() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Promote<'_> {
+    /// Sets whether to promote without asking the other copy, for when its cluster is lost. When that cluster comes back, both
+    /// copies are primary, and one must be demoted and [resynced](ImageMirroring::resync). Default: off.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Promotes the image. Blocks.
+    pub fn run(self) -> Result<()> {
+        let Promote { image, force } = self;
+        let result = image.call("promote", |raw| raw.mirror_promote(force));
+        result.map_err(|error| image.mirroring().explain(error, Role::Secondary))
+    }
+}
+
 impl CreateSnapshot<'_> {
     /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
@@ -232,7 +274,7 @@ impl CreateSnapshot<'_> {
         result.map_err(|error| {
             let error = image.mirroring().explain(error, Role::Primary);
             let sends = |peer: &Peer| peer.direction != Direction::RxOnly;
-            match (error.kind(), image.ioctx().mirroring().peers()) {
+            match (error.kind(), image.ioctx().mirroring().peers().list()) {
                 (ErrorKind::Other, Ok(peers)) if !peers.iter().any(sends) => error
                     .with_kind(ErrorKind::NotFound { what: ObjectKind::MirrorPeer })
                     .with_detail("its pool has no peer that images are replicated to; add one"),

@@ -30,9 +30,9 @@ mod pool;
 mod status;
 mod token;
 
-pub use image::{CreateSnapshot, ImageMirroring};
+pub use image::{CreateSnapshot, Disable, ImageMirroring, Promote};
 pub use list::MirroredImage;
-pub use peer::{AddPeer, Direction, Peer, PeerAccess};
+pub use peer::{AddPeer, Direction, Peer, PeerAccess, Peers};
 pub use pool::{Mode, PoolMirroring};
 pub use status::{ImageMode, ImageState, Info, SiteStatus, State, Status};
 pub use token::BootstrapToken;

@@ -55,7 +55,7 @@ pub struct PeerAccess {
     pub key: Option<Key>,
 }
 
-/// Adds a peer: see [`PoolMirroring::add_peer`].
+/// Adds a peer: see [`Peers::add`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct AddPeer<'a> {
@@ -65,24 +65,40 @@ pub struct AddPeer<'a> {
     direction: Direction,
 }
 
+/// The peers of a pool: see [`PoolMirroring::peers`].
+#[derive(Debug, Clone, Copy)]
+pub struct Peers<'a> {
+    ioctx: &'a IoCtx,
+}
+
 impl<'a> PoolMirroring<'a> {
-    /// The peers of the pool.
+    /// Lists, adds, changes and removes the peers of the pool.
+    pub fn peers(&self) -> Peers<'a> {
+        Peers { ioctx: self.ioctx }
+    }
+}
+
+impl<'a> Peers<'a> {
+    /// Lists the peers of the pool.
     ///
     /// Implements: `rbd_mirror_peer_site_list`.
     #[doc(alias = "rbd_mirror_peer_list")]
     #[doc(alias = "rbd_mirror_peer_site_list")]
-    pub fn peers(&self) -> Result<Vec<Peer>> {
-        let peers = self.pool_call("list the mirroring peers of", || self.ioctx.raw().mirror_peers())?;
+    pub fn list(&self) -> Result<Vec<Peer>> {
+        let peers = self
+            .ioctx
+            .mirroring()
+            .pool_call("list the mirroring peers of", || self.ioctx.raw().mirror_peers())?;
         Ok(peers.into_iter().map(Peer::from).collect())
     }
 
     /// Adds a peer by hand: the name of its site and the user as whom the daemon connects to it, `client.rbd-mirror-peer`
-    /// for instance. A [token](Self::import_bootstrap_token) does this and more.
+    /// for instance. A [token](PoolMirroring::import_bootstrap_token) does this and more.
     ///
     /// Implements: `rbd_mirror_peer_site_add`.
     #[doc(alias = "rbd_mirror_peer_add")]
     #[doc(alias = "rbd_mirror_peer_site_add")]
-    pub fn add_peer(&self, site_name: &'a str, client_name: &'a str) -> AddPeer<'a> {
+    pub fn add(&self, site_name: &'a str, client_name: &'a str) -> AddPeer<'a> {
         AddPeer { ioctx: self.ioctx, site_name, client_name, direction: Direction::RxTx }
     }
 
@@ -91,7 +107,7 @@ impl<'a> PoolMirroring<'a> {
     /// Implements: `rbd_mirror_peer_site_remove`.
     #[doc(alias = "rbd_mirror_peer_remove")]
     #[doc(alias = "rbd_mirror_peer_site_remove")]
-    pub fn remove_peer(&self, uuid: &str) -> Result<()> {
+    pub fn remove(&self, uuid: &str) -> Result<()> {
         // librbd finds nothing wrong with a peer that is not there.
         self.check_peer("remove", uuid)?;
         let c_uuid = self.peer_uuid("remove", uuid)?;
@@ -103,7 +119,7 @@ impl<'a> PoolMirroring<'a> {
     /// Implements: `rbd_mirror_peer_site_set_name`.
     #[doc(alias = "rbd_mirror_peer_set_cluster")]
     #[doc(alias = "rbd_mirror_peer_site_set_name")]
-    pub fn set_peer_site_name(&self, uuid: &str, site_name: &str) -> Result<()> {
+    pub fn set_site_name(&self, uuid: &str, site_name: &str) -> Result<()> {
         let operation = "rename";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let c_name = c_string(operation, || self.peer_object(uuid), site_name)?;
@@ -115,7 +131,7 @@ impl<'a> PoolMirroring<'a> {
     /// Implements: `rbd_mirror_peer_site_set_client_name`.
     #[doc(alias = "rbd_mirror_peer_set_client")]
     #[doc(alias = "rbd_mirror_peer_site_set_client_name")]
-    pub fn set_peer_client_name(&self, uuid: &str, client_name: &str) -> Result<()> {
+    pub fn set_client_name(&self, uuid: &str, client_name: &str) -> Result<()> {
         let operation = "set the client of";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let c_name = c_string(operation, || self.peer_object(uuid), client_name)?;
@@ -126,19 +142,19 @@ impl<'a> PoolMirroring<'a> {
     ///
     /// Implements: `rbd_mirror_peer_site_set_direction`.
     #[doc(alias = "rbd_mirror_peer_site_set_direction")]
-    pub fn set_peer_direction(&self, uuid: &str, direction: Direction) -> Result<()> {
+    pub fn set_direction(&self, uuid: &str, direction: Direction) -> Result<()> {
         let operation = "set the direction of";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let set = || self.ioctx.raw().mirror_peer_set_direction(&c_uuid, direction.raw());
         self.peer_call(operation, uuid, set)
     }
 
-    /// How the daemon reaches a peer. Asks the monitors, with a right that not every client has.
+    /// Returns how the daemon reaches a peer. Asks the monitors, with a right that not every client has.
     ///
     /// Implements: `rbd_mirror_peer_site_get_attributes`.
     #[doc(alias = "rbd_mirror_peer_get_attributes")]
     #[doc(alias = "rbd_mirror_peer_site_get_attributes")]
-    pub fn peer_access(&self, uuid: &str) -> Result<PeerAccess> {
+    pub fn access(&self, uuid: &str) -> Result<PeerAccess> {
         let operation = "read how to reach";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let access = || match self.ioctx.raw().mirror_peer_access(&c_uuid) {
@@ -159,7 +175,7 @@ impl<'a> PoolMirroring<'a> {
     /// Implements: `rbd_mirror_peer_site_set_attributes`.
     #[doc(alias = "rbd_mirror_peer_set_attributes")]
     #[doc(alias = "rbd_mirror_peer_site_set_attributes")]
-    pub fn set_peer_access(&self, uuid: &str, access: &PeerAccess) -> Result<()> {
+    pub fn set_access(&self, uuid: &str, access: &PeerAccess) -> Result<()> {
         let operation = "set how to reach";
         self.check_peer(operation, uuid)?;
         let c_uuid = self.peer_uuid(operation, uuid)?;
@@ -192,11 +208,11 @@ impl<'a> PoolMirroring<'a> {
         call: impl FnOnce() -> Result<T, Errno>,
     ) -> Result<T> {
         let result = self.ioctx.call(operation, || self.peer_object(uuid), call);
-        result.map_err(|error| self.explain(error))
+        result.map_err(|error| self.ioctx.mirroring().explain(error))
     }
 
     fn check_peer(self, operation: &'static str, uuid: &str) -> Result<()> {
-        if self.peers()?.iter().any(|peer| peer.uuid == uuid) {
+        if self.list()?.iter().any(|peer| peer.uuid == uuid) {
             return Ok(());
         }
         Err(Error::new(operation, self.peer_object(uuid), Errno::ENOENT))

@@ -9,7 +9,7 @@ impl Queue {
     /// Reads consecutive bytes into memory of the caller's, for instance that of a virtual machine or of a ublk device: each part
     /// is filled in its turn. Comes back with [`Buffer::None`](super::Buffer::None).
     ///
-    /// It is never given up on: [`set_deadline`](Queue::set_deadline) has no effect on it, so that it ends only when librbd has
+    /// It is never given up on: [`set_timeout`](Queue::set_timeout) has no effect on it, so that it ends only when librbd has
     /// left the memory. The list of parts is needed no more when this returns.
     ///
     /// # Safety

@@ -49,7 +49,7 @@ use drain::Drained;
 /// [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a callback of
 /// librbd's.
 ///
-/// An operation can be given up on after a while: see [`set_deadline`](Queue::set_deadline).
+/// An operation can be given up on after a while: see [`set_timeout`](Queue::set_timeout).
 ///
 /// ```no_run
 /// use bytes::BytesMut;
@@ -85,7 +85,7 @@ pub struct Completion {
     /// How it ended. That a compare-and-write found a difference is no failure.
     pub result: Result<()>,
     /// Its buffer. After a [`read`](Queue::read) the data has been appended; after a failed
-    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a deadline: librbd still has it.
+    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a timeout: librbd still has it.
     pub buffer: Buffer,
     /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it wrote. `None` for all else.
     pub compare: Option<Compare>,
@@ -171,7 +171,7 @@ impl Queue {
         self.inner.parts().1.in_flight()
     }
 
-    /// How many operations were given up on, at their [deadline](Queue::set_deadline), and have not ended yet: librbd has them and
+    /// How many operations were given up on, after their [timeout](Queue::set_timeout), and have not ended yet: librbd has them and
     /// their buffers. At most twice the depth.
     pub fn given_up(&self) -> usize {
         self.inner.parts().1.given_up()
@@ -187,10 +187,10 @@ impl Queue {
     /// Up to as many as the queue is deep may be given up on without a cost in [`room`](Queue::room). Each one more takes a place,
     /// and at twice the depth nothing can be submitted until librbd lets go of one: [`wait`](Queue::wait) waits for that.
     ///
-    /// With librbd's cache a write can end in time while no OSD answers: let the [`flush`](Queue::flush) have a deadline, too.
+    /// With librbd's cache a write can end in time while no OSD answers: let the [`flush`](Queue::flush) have a timeout, too.
     ///
-    /// Without a deadline no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
-    pub fn set_deadline(&mut self, after: impl Into<Option<Duration>>) {
+    /// Without a timeout no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
+    pub fn set_timeout(&mut self, after: impl Into<Option<Duration>>) {
         self.inner.parts_mut().1.set_deadline(after.into());
     }
 
@@ -233,7 +233,7 @@ impl Queue {
     }
 
     /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one. Gives `false` when nothing
-    /// is in flight, when the time is over, and when a signal came; the end of a [deadline](Queue::set_deadline) is something
+    /// is in flight, when the time is over, and when a signal came; the end of a [timeout](Queue::set_timeout) is something
     /// to reap. Where so many were given up on that there is no [room](Queue::room), it waits for librbd to let go of one, which
     /// [`reap`](Queue::reap) then takes without a word.
     ///

@@ -15,7 +15,7 @@ fn a_closing_comes_after_what_is_in_flight() {
     let write = image.aio().write(0, vec![3; 4096].into());
     let start = Instant::now();
     let closing = image.start_close();
-    let error = closing.deadline(Duration::from_millis(200)).wait().unwrap_err();
+    let error = closing.timeout(Duration::from_millis(200)).wait().unwrap_err();
     assert!(error.is_timed_out() && start.elapsed() < Duration::from_secs(5), "{error}");
     drop(frozen);
     within(LIMIT, || write.wait()).unwrap();
@@ -25,7 +25,7 @@ fn a_closing_comes_after_what_is_in_flight() {
 fn a_closing_that_is_dropped_goes_on() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let watchers = || space.open("foo").read_only().run().unwrap().watchers().unwrap().len();
+    let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();
     for busy in [false, true] {
         let cluster = crate::support::builder().connect().unwrap();
         let ioctx = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();

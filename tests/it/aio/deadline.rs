@@ -22,8 +22,8 @@ fn a_stuck_operation_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     let tracked = Tracked::default();
     let frozen = freezer.freeze();
     let start = Instant::now();
-    let write = image.aio().write(0, tracked.bytes(4096)).deadline(Duration::from_millis(300));
-    let read = image.aio().read(0, 4096).deadline(Duration::from_millis(150));
+    let write = image.aio().write(0, tracked.bytes(4096)).timeout(Duration::from_millis(300));
+    let read = image.aio().read(0, 4096).timeout(Duration::from_millis(150));
     let error = write.wait().unwrap_err();
     assert!(start.elapsed() >= Duration::from_millis(300) && start.elapsed() < Duration::from_secs(5));
     let text = error.to_string();
@@ -37,7 +37,7 @@ fn a_stuck_operation_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(!tracked.is_freed());
     drop(frozen);
     eventually("the buffer is freed", || tracked.is_freed());
-    let read = image.aio().read(0, 4096).deadline(LIMIT);
+    let read = image.aio().read(0, 4096).timeout(LIMIT);
     assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0x77; 4096][..], "the write took effect late");
 }
 
@@ -51,7 +51,7 @@ fn deadlines_in_an_executor_wake_their_tasks() {
     let late = runtime.block_on(async {
         let stuck: Vec<_> = (1..6)
             .map(|n| {
-                let read = image.aio().read(n * 4096, 4096).deadline(Duration::from_millis(100 * n));
+                let read = image.aio().read(n * 4096, 4096).timeout(Duration::from_millis(100 * n));
                 tokio::task::spawn(async move { (n, read.await, Instant::now()) })
             })
             .collect();
@@ -77,10 +77,10 @@ fn an_operation_in_time_does_not_notice() {
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").run().unwrap();
     for after in [Duration::MAX, Duration::from_secs(60)] {
-        image.aio().write(0, vec![1; 512].into()).deadline(after).wait().unwrap();
-        assert_eq!(image.aio().read(0, 512).deadline(after).wait().unwrap(), [1; 512][..]);
+        image.aio().write(0, vec![1; 512].into()).timeout(after).wait().unwrap();
+        assert_eq!(image.aio().read(0, 512).timeout(after).wait().unwrap(), [1; 512][..]);
     }
-    let error = image.aio().read(1 << 20, 1).deadline(LIMIT).wait().unwrap_err();
+    let error = image.aio().read(1 << 20, 1).timeout(LIMIT).wait().unwrap_err();
     assert!(!error.is_timed_out(), "{error}");
 }
 
@@ -91,7 +91,7 @@ fn an_operation_that_has_ended_wins_be_the_time_zero() {
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&[7; 4096], 0).unwrap();
     for awaited in [false, true] {
-        let deadline = ended(|| image.aio().read(0, 4096)).deadline(Duration::ZERO);
+        let deadline = ended(|| image.aio().read(0, 4096)).timeout(Duration::ZERO);
         let outcome = match awaited {
             false => deadline.wait(),
             true => tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(deadline),
@@ -99,7 +99,7 @@ fn an_operation_that_has_ended_wins_be_the_time_zero() {
         assert_eq!(outcome.unwrap(), [7; 4096][..], "awaited: {awaited}");
     }
     // Nor does one that has failed fail for the time.
-    let error = image.aio().read(1 << 20, 1).deadline(Duration::ZERO).wait().unwrap_err();
+    let error = image.aio().read(1 << 20, 1).timeout(Duration::ZERO).wait().unwrap_err();
     assert!(!error.is_timed_out(), "{error}");
 }
 
@@ -131,7 +131,7 @@ fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
     let frozen = freezer.freeze();
     let (sender, ended) = std::sync::mpsc::channel();
     InPlace::spawn(async move {
-        let stuck = image.aio().read(0, 4096).deadline(Duration::from_millis(100));
+        let stuck = image.aio().read(0, 4096).timeout(Duration::from_millis(100));
         assert!(stuck.await.unwrap_err().is_timed_out());
         let refused = image.aio().read(0, 4096).wait().unwrap_err();
         drop(image);
@@ -142,7 +142,7 @@ fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
     // Not on this thread: without the alarm it would wait for ever.
     let (tell, late) = std::sync::mpsc::channel();
     InPlace::spawn(async move {
-        tell.send(read.deadline(Duration::from_millis(300)).await.unwrap_err()).unwrap();
+        tell.send(read.timeout(Duration::from_millis(300)).await.unwrap_err()).unwrap();
     });
     let late = late.recv_timeout(Duration::from_secs(5));
     let took = start.elapsed();

@@ -139,7 +139,7 @@ fn in_the_background_a_drop_blocks_nobody() {
     let mut other = space.open("foo").run().unwrap();
     other.close_in_background(true);
     drop(other);
-    let watchers = || space.open("foo").read_only().run().unwrap().watchers().unwrap().len();
+    let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();
     eventually("the other image is closed", || watchers() == 0);
     drop(frozen);
     within(LIMIT, || write.wait()).unwrap();
@@ -169,7 +169,7 @@ fn a_stuck_image_dropped_in_a_wake_holds_up_no_other() {
 fn dropped_in_a_wake(clock: &Image, image: Arc<Image>) {
     let watch = image.watch_updates(|| ()).unwrap();
     drop(image);
-    let late = clock.aio().read(0, 4096).deadline(Duration::from_secs(1));
+    let late = clock.aio().read(0, 4096).timeout(Duration::from_secs(1));
     let (sender, is_dropped) = channel();
     InPlace::spawn(async move {
         late.await.unwrap_err();

@@ -79,7 +79,7 @@ fn an_operation_tells_of_its_submission_and_its_end() {
     assert!(events.is_empty(), "{events:?}");
 
     drop(image);
-    let image = space.open("foo").read_only().run().unwrap();
+    let image = space.open("foo").read_only(true).run().unwrap();
     let events = during(|| drop(image.aio().write(0, Bytes::from(vec![1; 512])).wait().unwrap_err()));
     let write = format!("operation=\"write\" {name} offset=0 len=512");
     let failed = format!("DEBUG message=failed {write} error=EROFS 30");
@@ -152,10 +152,10 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
     let busy = image.aio().read(0, 512);
     let frozen = freezer.freeze();
     let events = during(|| {
-        let late = pool.open(&name).start().deadline(Duration::from_millis(10)).wait();
+        let late = pool.open(&name).start().timeout(Duration::from_millis(10)).wait();
         assert!(late.unwrap_err().is_timed_out());
         drop(pool.open(&name).start());
-        let late = image.start_close().deadline(Duration::from_millis(10)).wait();
+        let late = image.start_close().timeout(Duration::from_millis(10)).wait();
         assert!(late.unwrap_err().is_timed_out());
     });
     drop(frozen);
@@ -181,7 +181,7 @@ fn an_operation_that_is_given_up_on_tells_that() {
     let image = freezer.image();
     let frozen = freezer.freeze();
     let events = during(|| {
-        let late = image.aio().read(0, 512).deadline(Duration::from_millis(10)).wait();
+        let late = image.aio().read(0, 512).timeout(Duration::from_millis(10)).wait();
         assert!(late.unwrap_err().is_timed_out());
         drop(image.aio().read(512, 512));
     });

@@ -33,7 +33,7 @@ impl Freezer {
 
     /// A connection of its own, on which no operation times out by itself.
     pub(crate) fn connect(&self) -> rbd::Cluster {
-        let builder = rbd::Cluster::builder().ignore_environment().conf_file(self.0.conf());
+        let builder = rbd::Cluster::builder().ignore_environment(true).conf_file(self.0.conf());
         builder.osd_timeout(Duration::from_secs(600)).connect().unwrap()
     }
 

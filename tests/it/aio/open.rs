@@ -23,7 +23,7 @@ fn by_name_by_id_and_read_only() {
     let id = image.id().unwrap();
     let by_id = space.open_by_id(&id).start().wait().unwrap();
     assert_eq!(by_id.aio().read(0, 512).wait().unwrap(), [5; 512][..]);
-    for read_only in [space.open("foo").read_only(), space.open_by_id(&id).read_only()] {
+    for read_only in [space.open("foo").read_only(true), space.open_by_id(&id).read_only(true)] {
         let read_only = read_only.start().wait().unwrap();
         assert!(read_only.is_read_only());
         assert!(read_only.write_all_at(&[1], 0).unwrap_err().is_read_only());
@@ -31,7 +31,7 @@ fn by_name_by_id_and_read_only() {
     by_id.start_close().wait().unwrap();
     assert_eq!(image.watchers().unwrap().len(), 1);
     image.start_close().wait().unwrap();
-    assert!(space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty());
+    assert!(space.open("foo").read_only(true).run().unwrap().watchers().unwrap().is_empty());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_missing_namespace_is_named() {
     let space = Space::new();
     let missing = space.with_namespace("nowhere").unwrap();
     for open in
-        [missing.open("foo"), missing.open("foo").snapshot("s"), missing.open_by_id("1234").read_only()]
+        [missing.open("foo"), missing.open("foo").snapshot("s"), missing.open_by_id("1234").read_only(true)]
     {
         let error = open.clone().start().wait().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Namespace }, "{error}");
@@ -156,7 +156,7 @@ fn an_opening_that_has_ended_gives_the_image_at_once() {
 fn an_opening_that_is_dropped_closes_what_it_opens() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let watchers = || space.open("foo").read_only().run().unwrap().watchers().unwrap().len();
+    let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();
     for wait in [0, 1, 5, 20, 100] {
         // A connection of its own, whose last reference the opening has.
         let cluster = crate::support::builder().connect().unwrap();
@@ -177,7 +177,7 @@ fn a_stuck_opening_can_be_given_up_on() {
     pool.create(&name, 1 << 20).run().unwrap();
     let frozen = freezer.freeze();
     let start = Instant::now();
-    let error = pool.open(&name).start().deadline(Duration::from_millis(200)).wait().unwrap_err();
+    let error = pool.open(&name).start().timeout(Duration::from_millis(200)).wait().unwrap_err();
     assert!(
         error.is_timed_out() && start.elapsed() < Duration::from_secs(5),
         "{error} after {:?}",
@@ -185,7 +185,7 @@ fn a_stuck_opening_can_be_given_up_on() {
     );
     drop(pool.open(&name).start());
     drop(frozen);
-    let watchers = || pool.open(&name).read_only().run().unwrap().watchers().unwrap().len();
+    let watchers = || pool.open(&name).read_only(true).run().unwrap().watchers().unwrap().len();
     std::thread::sleep(Duration::from_millis(300));
     eventually("both are closed", || watchers() == 0);
     within(LIMIT, move || pool.open(&name).start().wait().unwrap().start_close().wait()).unwrap();

@@ -116,7 +116,7 @@ fn the_end_of_the_image() {
 fn a_write_that_fails_behind_is_reported() {
     let space = Space::new();
     drop(image(&space));
-    let image = space.open("foo").read_only().run().unwrap();
+    let image = space.open("foo").read_only(true).run().unwrap();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut stream = AsyncCursor::new(&image).chunk(4096);
@@ -302,7 +302,7 @@ fn the_chunk_can_become_smaller_than_what_was_written() {
 fn a_failed_write_is_reported_once() {
     let space = Space::new();
     drop(image(&space));
-    let image = space.open("foo").read_only().run().unwrap();
+    let image = space.open("foo").read_only(true).run().unwrap();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut stream = AsyncCursor::new(&image).chunk(512).depth(1);

@@ -172,7 +172,7 @@ fn nothing_waits_for_a_new_size_inside_a_wake() {
     let (sender, said) = channel();
     let inside = Arc::clone(&image);
     let task = async move {
-        let stuck = inside.aio().read(0, 4096).deadline(Duration::from_secs(1));
+        let stuck = inside.aio().read(0, 4096).timeout(Duration::from_secs(1));
         assert!(stuck.await.unwrap_err().is_timed_out());
         // This is the wake of the timer.
         let outcomes = (inside.aio().read(8 << 20, 4096).await, inside.aio().read(16 << 20, 1).await);

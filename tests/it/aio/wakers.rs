@@ -74,7 +74,7 @@ fn the_last_reference_dropped_in_a_wake() {
         let thread = closed.recv_timeout(LIMIT).expect("the wake does not hang");
         assert_ne!(thread, std::thread::current().name().unwrap_or_default());
         within(LIMIT, || read.wait()).unwrap();
-        let other = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only().run().unwrap();
+        let other = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only(true).run().unwrap();
         eventually("the image is closed", || !other.watchers().unwrap().contains(&watcher));
     }
 }

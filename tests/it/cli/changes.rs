@@ -153,7 +153,7 @@ fn features_are_enabled_and_disabled_alike() {
         !pool
             .ioctx
             .open("ours")
-            .read_only()
+            .read_only(true)
             .run()
             .unwrap()
             .features()

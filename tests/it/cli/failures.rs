@@ -212,7 +212,7 @@ fn feature() {
     ] {
         let args = [&["feature", change[0], &image], &change[1..]].concat();
         same_failure(&args, 22, "rbd: failed to update image features: (22) Invalid argument");
-        let left = pool.ioctx.open("image").read_only().run().unwrap().features().unwrap();
+        let left = pool.ioctx.open("image").read_only(true).run().unwrap().features().unwrap();
         let before =
             Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
         assert_eq!(left, before, "{change:?}");
@@ -228,13 +228,13 @@ fn what_the_rbd_command_does_in_silence_is_refused() {
     // fast-diff without object-map: left out.
     let features = ["--image-feature", "layering,exclusive-lock,fast-diff"];
     rbd(&[&["create", "-s", "1", &theirs][..], &features].concat());
-    let got = pool.ioctx.open("theirs").read_only().run().unwrap().features().unwrap();
+    let got = pool.ioctx.open("theirs").read_only(true).run().unwrap().features().unwrap();
     assert_eq!(got, Features::LAYERING | Features::EXCLUSIVE_LOCK);
     refused(&[&["create", "-s", "1", &ours][..], &features].concat(), "fast-diff needs object-map");
 
     // An object size that is no power of two: rounded.
     rbd(&["create", "-s", "1", "--object-size", "5000", &pool.at("rounded")]);
-    assert_eq!(pool.ioctx.open("rounded").read_only().run().unwrap().stat().unwrap().object_size, 4096);
+    assert_eq!(pool.ioctx.open("rounded").read_only(true).run().unwrap().stat().unwrap().object_size, 4096);
     refused(&["create", "-s", "1", "--object-size", "5000", &ours], "5000 bytes is not a power of two");
 
     // fast-diff disabled together with object-map, and object-map enabled together with fast-diff.
@@ -245,7 +245,7 @@ fn what_the_rbd_command_does_in_silence_is_refused() {
         "object-map cannot be disabled without what needs it: disable fast-diff too",
     );
     rbd(&["feature", "disable", &image, "object-map"]);
-    let features = || pool.ioctx.open("image").read_only().run().unwrap().features().unwrap();
+    let features = || pool.ioctx.open("image").read_only(true).run().unwrap().features().unwrap();
     assert!(!features().contains(Features::FAST_DIFF));
     refused(&["feature", "enable", &image, "fast-diff"], "fast-diff needs object-map");
     rbd(&["feature", "enable", &image, "fast-diff"]);

@@ -9,7 +9,7 @@ use super::guest::{Guest, SOON};
 #[test]
 fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     let cluster = TestCluster::builder().start().unwrap();
-    let pool = rbd::Cluster::builder().ignore_environment().conf_file(cluster.conf()).connect().unwrap();
+    let pool = rbd::Cluster::builder().ignore_environment(true).conf_file(cluster.conf()).connect().unwrap();
     let pool = pool.ioctx("rbd").unwrap();
     pool.create("foo", 64 << 20).run().unwrap();
     let guest = Guest::boot(cluster.conf());

@@ -34,7 +34,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     let mapped = first.ok(&["map", &spec, "--fix-features"]);
     let (device, disabled) = mapped.split_once('\t').unwrap();
     assert_eq!(disabled, "journaling");
-    assert_eq!(space.open("foo").read_only().run().unwrap().features().unwrap(), Features::DEFAULT);
+    assert_eq!(space.open("foo").read_only(true).run().unwrap().features().unwrap(), Features::DEFAULT);
     assert!(device.starts_with(&format!("/dev/rbd0 {spec} {} rw {}", 128 << 20, shared_fsid())), "{device}");
     let volume = ["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/1/volume"];
     assert_eq!(first.ok(&volume), r#"Staged { file_system: "ext4", formatted: true }"#);

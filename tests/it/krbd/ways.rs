@@ -51,7 +51,7 @@ impl Ways {
         self.guest.ok(&["map", &spec]);
         self.guest.sh("printf 'from the kernel' | dd of=/dev/rbd0 bs=4096 seek=1 conv=fsync 2>/dev/null");
         let mut back = [0; 15];
-        let image = self.space.open("data").read_only().run().unwrap();
+        let image = self.space.open("data").read_only(true).run().unwrap();
         image.read_exact_at(&mut back, 4096).unwrap();
         assert_eq!(&back, b"from the kernel");
 
@@ -121,7 +121,7 @@ impl Ways {
             self.guest.ok(&["unmap", &spec]);
             let want: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
             let mut back = vec![0; 1 << 20];
-            self.space.open(name).read_only().run().unwrap().read_exact_at(&mut back, 0).unwrap();
+            self.space.open(name).read_only(true).run().unwrap().read_exact_at(&mut back, 0).unwrap();
             assert!(back == want.as_bytes()[..1 << 20], "{name}");
         }
         self.space.create("odd", 1000).run().unwrap();

@@ -22,10 +22,10 @@ fn where_mirroring_is_disabled_everything_says_so() {
     let pool = Pool::new();
     let mirroring = pool.mirroring();
     assert_eq!(mirroring.mode().unwrap(), Mode::Disabled);
-    assert!(mirroring.peers().unwrap().is_empty());
+    assert!(mirroring.peers().list().unwrap().is_empty());
     disabled(mirroring.create_bootstrap_token());
     disabled(mirroring.import_bootstrap_token(&BootstrapToken::new("abc"), Direction::RxOnly));
-    disabled(mirroring.add_peer("there", "client.there").run());
+    disabled(mirroring.peers().add("there", "client.there").run());
 
     pool.create("foo", 4 << 20).run().unwrap();
     let image = pool.open("foo").run().unwrap();
@@ -36,11 +36,11 @@ fn where_mirroring_is_disabled_everything_says_so() {
     assert_eq!(foo.status().unwrap().local().state, State::NotReported);
     let error = foo.enable(ImageMode::Snapshot).unwrap_err();
     assert!(error.is_mirroring_disabled() && error.to_string().contains("pool or namespace"), "{error}");
-    foo.disable(false).expect("it is not mirrored, and that is what was asked");
+    foo.disable().run().expect("it is not mirrored, and that is what was asked");
 
     for mode in [Mode::Disabled, Mode::Image] {
         mirroring.set_mode(mode).unwrap();
-        disabled(foo.promote(false));
+        disabled(foo.promote().run());
         disabled(foo.demote());
         disabled(foo.resync());
         disabled(foo.create_snapshot().run());
@@ -64,7 +64,7 @@ fn an_image_is_primary_until_it_is_demoted() {
     let info = foo.info().unwrap();
     assert!(info.primary && info.state == ImageState::Enabled && !info.global_id.is_empty(), "{info:?}");
 
-    for refused in [foo.promote(false), foo.resync()] {
+    for refused in [foo.promote().run(), foo.resync()] {
         let error = refused.unwrap_err();
         assert!(
             *error.kind() == ErrorKind::InvalidInput && error.to_string().contains("is primary"),
@@ -73,7 +73,7 @@ fn an_image_is_primary_until_it_is_demoted() {
     }
     let error = foo.create_snapshot().run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::MirrorPeer }, "{error}");
-    pool.mirroring().add_peer("there", "client.there").run().unwrap();
+    pool.mirroring().peers().add("there", "client.there").run().unwrap();
     let id = foo.create_snapshot().skip_quiesce(true).run().unwrap();
     assert!(image.snapshots().list().unwrap().iter().any(|snapshot| snapshot.id == id));
 
@@ -82,11 +82,11 @@ fn an_image_is_primary_until_it_is_demoted() {
     assert!(!foo.info().unwrap().primary);
     assert!(image.write_all_at(b"after", 0).unwrap_err().is_read_only());
     assert!(image.resize(8 << 20).run().unwrap_err().is_read_only());
-    for refused in [foo.demote(), foo.create_snapshot().run().map(drop), foo.disable(false)] {
+    for refused in [foo.demote(), foo.create_snapshot().run().map(drop), foo.disable().run()] {
         let error = refused.unwrap_err();
         assert!(error.is_read_only() && error.to_string().contains("it is not primary"), "{error}");
     }
-    foo.promote(false).unwrap();
+    foo.promote().run().unwrap();
     image.write_all_at(b"after", 0).unwrap();
 
     let listed = pool.mirroring().images(None).unwrap();
@@ -103,13 +103,13 @@ fn an_image_is_primary_until_it_is_demoted() {
 
     let error = pool.mirroring().set_mode(Mode::Disabled).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("peers"), "{error}");
-    for peer in pool.mirroring().peers().unwrap() {
-        pool.mirroring().remove_peer(&peer.uuid).unwrap();
+    for peer in pool.mirroring().peers().list().unwrap() {
+        pool.mirroring().peers().remove(&peer.uuid).unwrap();
     }
     let error = pool.mirroring().set_mode(Mode::Disabled).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("still mirrored"), "{error}");
     foo.demote().unwrap();
-    foo.disable(true).unwrap();
+    foo.disable().force(true).run().unwrap();
     assert_eq!(foo.info().unwrap().state, ImageState::Disabled);
     image.write_all_at(b"of its own", 0).expect("it is an image of its own again");
     pool.mirroring().set_mode(Mode::Disabled).unwrap();
@@ -119,7 +119,7 @@ fn an_image_is_primary_until_it_is_demoted() {
 fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
     let pool = Pool::new();
     pool.mirroring().set_mode(Mode::Image).unwrap();
-    pool.mirroring().add_peer("there", "client.there").run().unwrap();
+    pool.mirroring().peers().add("there", "client.there").run().unwrap();
     pool.create("foo", 4 << 20).run().unwrap();
     let image = Arc::new(pool.open("foo").run().unwrap());
     let foo = image.mirroring();
@@ -148,7 +148,7 @@ fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
 fn the_same_without_waiting() {
     let pool = Pool::new();
     pool.mirroring().set_mode(Mode::Image).unwrap();
-    pool.mirroring().add_peer("there", "client.there").run().unwrap();
+    pool.mirroring().peers().add("there", "client.there").run().unwrap();
     pool.create("foo", 4 << 20).run().unwrap();
     let image = pool.open("foo").run().unwrap();
     let foo = image.mirroring();
@@ -159,7 +159,7 @@ fn the_same_without_waiting() {
         text.starts_with("cannot demote image '") && text.contains("is not mirrored, or is not primary"),
         "{text}"
     );
-    disabled(foo.start_promote(false).wait());
+    disabled(foo.promote().start().wait());
     let text = foo.create_snapshot().start().wait().unwrap_err().to_string();
     assert!(text.contains("is not mirrored, or is not primary"), "{text}");
     assert_eq!(foo.start_info().wait().unwrap(), foo.info().unwrap());
@@ -177,7 +177,7 @@ fn the_same_without_waiting() {
         assert_eq!(status.wait().unwrap(), foo.status().unwrap());
     }
     assert_eq!(foo.start_mode().wait().unwrap(), ImageMode::Snapshot);
-    foo.start_promote(false).wait().unwrap();
+    foo.promote().start().wait().unwrap();
     assert!(foo.info().unwrap().primary);
     let _closed_with_some_in_flight = (foo.start_info(), foo.start_status());
     image.close().unwrap();
@@ -188,45 +188,45 @@ fn peers_are_added_changed_and_removed() {
     let pool = Pool::new();
     let mirroring = pool.mirroring();
     mirroring.set_mode(Mode::Image).unwrap();
-    let uuid = mirroring.add_peer("there", "client.there").direction(Direction::RxOnly).run().unwrap();
-    let peer = mirroring.peers().unwrap().remove(0);
+    let uuid = mirroring.peers().add("there", "client.there").direction(Direction::RxOnly).run().unwrap();
+    let peer = mirroring.peers().list().unwrap().remove(0);
     assert_eq!((&peer.uuid, peer.direction), (&uuid, Direction::RxOnly));
     assert_eq!((peer.site_name.as_str(), peer.client_name.as_str()), ("there", "client.there"));
     assert_eq!((peer.mirror_uuid.as_str(), peer.last_seen), ("", None));
-    let error = mirroring.add_peer("there", "client.there").run().unwrap_err();
+    let error = mirroring.peers().add("there", "client.there").run().unwrap_err();
     assert!(error.is_exists() && error.to_string().contains("at this site already"), "{error}");
     for refused in [
-        mirroring.add_peer("", "client.there").run(),
-        mirroring.add_peer("other", "client.there").direction(Direction::TxOnly).run(),
+        mirroring.peers().add("", "client.there").run(),
+        mirroring.peers().add("other", "client.there").direction(Direction::TxOnly).run(),
     ] {
         assert_eq!(*refused.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
-    mirroring.set_peer_site_name(&uuid, "elsewhere").unwrap();
-    mirroring.set_peer_client_name(&uuid, "client.mirror").unwrap();
-    mirroring.set_peer_direction(&uuid, Direction::RxTx).unwrap();
-    let peer = mirroring.peers().unwrap().remove(0);
+    mirroring.peers().set_site_name(&uuid, "elsewhere").unwrap();
+    mirroring.peers().set_client_name(&uuid, "client.mirror").unwrap();
+    mirroring.peers().set_direction(&uuid, Direction::RxTx).unwrap();
+    let peer = mirroring.peers().list().unwrap().remove(0);
     assert_eq!((peer.site_name.as_str(), peer.client_name.as_str()), ("elsewhere", "client.mirror"));
     assert_eq!(peer.direction, Direction::RxTx);
 
-    let mut access = mirroring.peer_access(&uuid).unwrap();
+    let mut access = mirroring.peers().access(&uuid).unwrap();
     assert_eq!(access, PeerAccess::default());
     access.mon_host = Some(format!("v2:10.0.0.1:3300/0,{}", "v2:10.0.0.2:3300/0,".repeat(100)));
     access.key = Some(Key::new("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ=="));
-    mirroring.set_peer_access(&uuid, &access).unwrap();
-    assert_eq!(mirroring.peer_access(&uuid).unwrap(), access);
+    mirroring.peers().set_access(&uuid, &access).unwrap();
+    assert_eq!(mirroring.peers().access(&uuid).unwrap(), access);
     access.mon_host = None;
-    mirroring.set_peer_access(&uuid, &access).unwrap();
-    assert_eq!(mirroring.peer_access(&uuid).unwrap(), access);
+    mirroring.peers().set_access(&uuid, &access).unwrap();
+    assert_eq!(mirroring.peers().access(&uuid).unwrap(), access);
 
-    mirroring.remove_peer(&uuid).unwrap();
+    mirroring.peers().remove(&uuid).unwrap();
     for missing in [
-        mirroring.remove_peer(&uuid),
-        mirroring.set_peer_site_name(&uuid, "x"),
-        mirroring.set_peer_client_name(&uuid, "client.x"),
-        mirroring.set_peer_direction(&uuid, Direction::RxTx),
-        mirroring.peer_access(&uuid).map(drop),
-        mirroring.set_peer_access(&uuid, &access),
+        mirroring.peers().remove(&uuid),
+        mirroring.peers().set_site_name(&uuid, "x"),
+        mirroring.peers().set_client_name(&uuid, "client.x"),
+        mirroring.peers().set_direction(&uuid, Direction::RxTx),
+        mirroring.peers().access(&uuid).map(drop),
+        mirroring.peers().set_access(&uuid, &access),
     ] {
         let error = missing.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::MirrorPeer }, "{error}");
@@ -249,7 +249,7 @@ fn a_token_of_the_cluster_itself_is_refused() {
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(!error.to_string().contains(token.expose()), "the secret is not shown");
     }
-    assert!(mirroring.peers().unwrap().is_empty());
+    assert!(mirroring.peers().list().unwrap().is_empty());
 }
 
 #[test]
@@ -268,13 +268,13 @@ fn a_namespace_has_a_mode_of_its_own() {
     image.enable_features(Features::JOURNALING).unwrap();
     assert_eq!(image.mirroring().mode().unwrap(), Some(ImageMode::Journal));
     assert!(image.mirroring().info().unwrap().primary);
-    let error = image.mirroring().disable(false).unwrap_err();
+    let error = image.mirroring().disable().run().unwrap_err();
     assert!(*error.kind() == ErrorKind::NotSupported && error.to_string().contains("journaling"), "{error}");
     drop(image);
     let remote = namespace.mirroring().remote_namespace();
     match remote {
         Ok(remote) => assert_eq!(remote, "ns"),
-        Err(error) => assert!(error.is_unsupported(), "{error}"),
+        Err(error) => assert!(error.is_library_too_old(), "{error}"),
     }
     namespace.mirroring().set_mode(Mode::Disabled).unwrap();
 }

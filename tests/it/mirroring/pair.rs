@@ -20,7 +20,8 @@ struct Site {
 impl Site {
     fn start(name: &str) -> Site {
         let daemons = TestCluster::builder().start().unwrap();
-        let cluster = Cluster::builder().ignore_environment().conf_file(daemons.conf()).connect().unwrap();
+        let cluster =
+            Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
         let pool = cluster.ioctx("rbd").unwrap();
         cluster.set_mirror_site_name(name).unwrap();
         pool.mirroring().set_mode(Mode::Image).unwrap();
@@ -43,7 +44,7 @@ impl Site {
     /// Waits until the image is here and begins with this.
     fn await_content(&self, image: &str, content: &[u8]) {
         until(&format!("'{image}' to hold {content:?}"), || {
-            let image = self.pool.open(image).read_only().run().map_err(|error| error.to_string())?;
+            let image = self.pool.open(image).read_only(true).run().map_err(|error| error.to_string())?;
             let mut found = vec![0; content.len()];
             image.read_exact_at(&mut found, 0).map_err(|error| error.to_string())?;
             if found == content { Ok(()) } else { Err(format!("{found:?}")) }
@@ -53,7 +54,7 @@ impl Site {
     /// Waits until the daemon here says this of the image.
     fn await_state(&self, image: &str, state: State) {
         until(&format!("'{image}' to be {state}"), || {
-            let image = self.pool.open(image).read_only().run().map_err(|error| error.to_string())?;
+            let image = self.pool.open(image).read_only(true).run().map_err(|error| error.to_string())?;
             let local = image.mirroring().status().map_err(|error| error.to_string())?.local();
             if local.state == state && local.up { Ok(()) } else { Err(format!("{local:?}")) }
         });
@@ -106,7 +107,7 @@ fn images_go_to_the_other_cluster_and_come_back() {
     }
     what_the_pools_tell(&here, &there);
     for (name, _) in IMAGES {
-        there.open(name).mirroring().disable(false).unwrap();
+        there.open(name).mirroring().disable().run().unwrap();
         until(&format!("'{name}' to be removed"), || match here.pool.open(name).run() {
             Err(error) if error.is_not_found() => Ok(()),
             other => Err(format!("{other:?}")),
@@ -119,9 +120,9 @@ fn bring_together(here: &Site, there: &Site) {
     let token = here.pool.mirroring().create_bootstrap_token().unwrap();
     there.pool.mirroring().import_bootstrap_token(&token, Direction::RxTx).unwrap();
     for (site, other) in [(here, "there"), (there, "here")] {
-        let peer = site.pool.mirroring().peers().unwrap().remove(0);
+        let peer = site.pool.mirroring().peers().list().unwrap().remove(0);
         assert_eq!((peer.site_name.as_str(), peer.direction), (other, Direction::RxTx));
-        let access = site.pool.mirroring().peer_access(&peer.uuid).unwrap();
+        let access = site.pool.mirroring().peers().access(&peer.uuid).unwrap();
         assert!(access.key.is_some() && access.mon_host.unwrap().contains("127.0.0.1"));
     }
 }
@@ -132,9 +133,9 @@ fn a_copy_is_no_primary(there: &Site, name: &str, mode: ImageMode) {
     assert!(!copy.mirroring().info().unwrap().primary);
     assert!(copy.write_all_at(b"x", 0).unwrap_err().is_read_only());
     assert!(copy.mirroring().demote().unwrap_err().is_read_only());
-    let error = copy.mirroring().promote(false).unwrap_err();
+    let error = copy.mirroring().promote().run().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("still primary"), "{error}");
-    let error = copy.mirroring().start_promote(false).wait().unwrap_err();
+    let error = copy.mirroring().promote().start().wait().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("still primary"), "{error}");
 }
 
@@ -142,7 +143,7 @@ fn a_copy_is_no_primary(there: &Site, name: &str, mode: ImageMode) {
 fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     here.open(name).mirroring().demote().unwrap();
     until(&format!("'{name}' to be promoted"), || {
-        there.open(name).mirroring().promote(false).map_err(|error| error.to_string())
+        there.open(name).mirroring().promote().run().map_err(|error| error.to_string())
     });
     there.write(name, mode, b"second");
     here.await_content(name, b"second");
@@ -151,7 +152,7 @@ fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
 /// The cluster there was thought to be lost.
 fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     let image = here.open(name);
-    image.mirroring().promote(true).unwrap();
+    image.mirroring().promote().force(true).run().unwrap();
     take_writes(&image, b"other");
     image.mirroring().demote().unwrap();
     drop(image);
@@ -166,7 +167,7 @@ fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
 }
 
 fn what_the_pools_tell(here: &Site, there: &Site) {
-    let peer = here.pool.mirroring().peers().unwrap().remove(0);
+    let peer = here.pool.mirroring().peers().list().unwrap().remove(0);
     assert_eq!(peer.mirror_uuid, there.pool.mirroring().uuid().unwrap());
     for (name, mode) in IMAGES {
         let (copy, info) = (here.open(name), there.open(name).mirroring().info().unwrap());

@@ -42,7 +42,7 @@ struct Run<'a> {
 
 /// Discards exactly what it is told to, so that the model knows what is left.
 fn connect(conf: &std::path::Path) -> Cluster {
-    let builder = Cluster::builder().ignore_environment().conf_file(conf);
+    let builder = Cluster::builder().ignore_environment(true).conf_file(conf);
     builder.option("rbd_skip_partial_discard", "false").connect().unwrap()
 }
 

@@ -172,7 +172,7 @@ fn vectored_compare_and_write_works_or_says_what_it_needs() {
         assert_eq!(one(&mut queue).compare, Some(Compare::Differs(512)));
     } else {
         let Refused { error, buffer, .. } = outcome.unwrap_err();
-        let ErrorKind::Unsupported { symbol, needs, .. } = error.kind() else { panic!("{error}") };
+        let ErrorKind::LibraryTooOld { symbol, needs, .. } = error.kind() else { panic!("{error}") };
         assert_eq!((*symbol, *needs), ("rbd_aio_compare_and_writev", "Ceph 18.2"));
         assert_eq!((buffer, queue.room()), (both, 1));
     }

@@ -33,9 +33,9 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     let tracked = Tracked::default();
     let frozen = freezer.freeze();
     let start = Instant::now();
-    queue.set_deadline(SHORT * 2);
+    queue.set_timeout(SHORT * 2);
     queue.write(7, 4096, tracked.bytes(512)).unwrap();
-    queue.set_deadline(SHORT);
+    queue.set_timeout(SHORT);
     queue.read(8, 0, 512, BytesMut::new()).unwrap();
     assert_eq!((queue.in_flight(), queue.room(), queue.given_up()), (2, 0, 0));
     assert!(queue.reap().is_none());
@@ -63,7 +63,7 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(!tracked.is_freed());
 
     // The places are free for others, which end; nobody hears of the two any more.
-    queue.set_deadline(None);
+    queue.set_timeout(None);
     queue.read(9, 4096, 512, BytesMut::new()).unwrap();
     drop(frozen);
     let others = finish(&mut queue);
@@ -78,7 +78,7 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
 fn what_is_stuck_takes_room_at_last() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 3).unwrap();
-    queue.set_deadline(SHORT);
+    queue.set_timeout(SHORT);
     let tracked: Vec<_> = (0..6).map(|_| Tracked::default()).collect();
     let frozen = freezer.freeze();
     for half in 0..2 {
@@ -113,7 +113,7 @@ fn what_is_stuck_takes_room_at_last() {
     });
     assert!(tracked.iter().all(Tracked::is_freed));
     assert_eq!(queue.room(), 3);
-    queue.set_deadline(LIMIT);
+    queue.set_timeout(LIMIT);
     queue.read(9, 0, 512, BytesMut::new()).unwrap();
     assert_eq!(super::data(&finish(&mut queue)[0]), [0x77; 512]);
 }
@@ -123,7 +123,7 @@ fn what_is_stuck_takes_room_at_last() {
 fn what_has_ended_wins() {
     let space = Space::new();
     let mut queue = queue(&space, 2);
-    queue.set_deadline(Duration::ZERO);
+    queue.set_timeout(Duration::ZERO);
     queue.write(1, 0, Bytes::from_static(&[3; 512])).unwrap();
     queue.compare_and_write(2, 512, Bytes::from(vec![0; 512]), Bytes::from(vec![3; 512])).unwrap();
     // Each of them is announced.
@@ -150,7 +150,7 @@ fn a_loop_of_ones_own_knows_when_to_look() {
     assert_eq!(queue.next_deadline(), None);
     let before = Instant::now();
     for (token, after) in [(1, LIMIT), (2, SHORT), (3, LIMIT)] {
-        queue.set_deadline(after);
+        queue.set_timeout(after);
         queue.read(token, 0, 512, BytesMut::new()).unwrap();
     }
     let first = queue.next_deadline().unwrap();
@@ -176,7 +176,7 @@ fn the_end_of_a_queue_with_stuck_operations() {
         image.write_all_at(&[1], 0).unwrap();
         let (pool, name) = (image.ioctx().clone(), image.name().unwrap());
         let mut queue = Queue::new(image, 1).unwrap();
-        queue.set_deadline(Duration::from_millis(1));
+        queue.set_timeout(Duration::from_millis(1));
         let tracked = Tracked::default();
         let frozen = freezer.freeze();
         queue.write(0, 0, tracked.bytes(512)).unwrap();
@@ -193,7 +193,7 @@ fn the_end_of_a_queue_with_stuck_operations() {
         within(LIMIT, || dropper.join().unwrap());
         eventually("the buffer is freed", || tracked.is_freed());
         eventually("the image is closed", || {
-            pool.open(&name).read_only().run().unwrap().watchers().unwrap().is_empty()
+            pool.open(&name).read_only(true).run().unwrap().watchers().unwrap().is_empty()
         });
     }
 }
@@ -206,7 +206,7 @@ fn closing_waits_for_what_a_limit_holds_up() {
     let slow = builder().option("rbd_qos_iops_limit", "20").option("rbd_qos_iops_burst", "0");
     let ioctx = slow.connect().unwrap().ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
     let mut queue = Queue::new(ioctx.open("foo").run().unwrap(), 40).unwrap();
-    queue.set_deadline(Duration::from_millis(1));
+    queue.set_timeout(Duration::from_millis(1));
     let start = Instant::now();
     for token in 0..40 {
         queue.read(token, token * 4096, 512, BytesMut::new()).unwrap();

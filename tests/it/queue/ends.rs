@@ -78,7 +78,7 @@ fn in_the_background_a_drop_waits_for_nothing() {
     assert!(soon.is_ok() && !freed, "{soon:?}");
     eventually("the buffer is freed", || tracked.is_freed());
     eventually("the image is closed", || {
-        pool.open(&name).read_only().run().unwrap().watchers().unwrap().is_empty()
+        pool.open(&name).read_only(true).run().unwrap().watchers().unwrap().is_empty()
     });
 }
 
@@ -173,7 +173,7 @@ fn no_waiting_on_librbds_thread() {
     assert!(!tracked.is_freed());
     drop(frozen);
     eventually("the write has ended", || tracked.is_freed());
-    let again = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only().run().unwrap();
+    let again = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only(true).run().unwrap();
     eventually("the image is closed", || again.watchers().unwrap().is_empty());
 }
 

@@ -36,7 +36,7 @@ fn operations_tell_of_their_submission_and_their_end() {
 fn failures_and_what_is_given_up_on_tell_that() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let mut read_only = Queue::new(space.open("foo").read_only().run().unwrap(), 1).unwrap();
+    let mut read_only = Queue::new(space.open("foo").read_only(true).run().unwrap(), 1).unwrap();
     let events = during(|| {
         read_only.discard(0, 0, 512).unwrap();
         assert!(finish(&mut read_only)[0].result.is_err());
@@ -51,7 +51,7 @@ fn failures_and_what_is_given_up_on_tell_that() {
     let mut queue = Queue::new(freezer.image(), 1).unwrap();
     let frozen = freezer.freeze();
     let events = during(|| {
-        queue.set_deadline(Duration::from_millis(1));
+        queue.set_timeout(Duration::from_millis(1));
         queue.read(0, 0, 512, BytesMut::new()).unwrap();
         assert!(finish(&mut queue)[0].result.as_ref().unwrap_err().is_timed_out());
         drop(frozen);

@@ -72,7 +72,7 @@ fn it_is_not_given_up_on() {
     let freezer = Freezer::get();
     let mut guest = Guest(vec![9; 512]);
     let mut queue = Queue::new(freezer.image(), 2).unwrap();
-    queue.set_deadline(Duration::from_millis(1));
+    queue.set_timeout(Duration::from_millis(1));
     let frozen = freezer.freeze();
     let part = guest.part(0, 512);
     // SAFETY: the memory outlives the queue.

@@ -224,7 +224,7 @@ fn wrong_requests_are_refused() {
 fn what_librbd_refuses_comes_back_with_the_buffer() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
-    let mut queue = Queue::new(space.open("foo").read_only().run().unwrap(), 1).unwrap();
+    let mut queue = Queue::new(space.open("foo").read_only(true).run().unwrap(), 1).unwrap();
     queue.write(7, 512, Bytes::from_static(b"no")).unwrap();
     let end = finish(&mut queue).remove(0);
     let error = end.result.unwrap_err();
@@ -296,7 +296,7 @@ fn dropped_on_librbds_thread() {
     drop(image.aio().write(0, Bytes::from_owner(Owner(Some(queue), sender))));
     drop(frozen);
     dropped.recv_timeout(LIMIT).expect("it does not hang");
-    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only().run().unwrap();
+    let other = freezer.connect().ioctx("rbd").unwrap().open(&name).read_only(true).run().unwrap();
     eventually("the image is closed", || other.watchers().unwrap().is_empty());
 }
 

@@ -58,7 +58,7 @@ fn others_manage_the_image_while_the_queue_is_at_work() {
     }
     assert_eq!(within(LIMIT, || manager.join().unwrap()), 4);
     queue.close().unwrap();
-    assert_eq!(space.open("foo").read_only().run().unwrap().watchers().unwrap().len(), 0);
+    assert_eq!(space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len(), 0);
 }
 
 /// Its asynchronous I/O has gone with the queue; all else is as before, and it closes in any way.
@@ -96,7 +96,7 @@ fn the_image_outlives_the_queue() {
         }
     }
     eventually("all are closed", || {
-        space.open("foo").read_only().run().unwrap().watchers().unwrap().is_empty()
+        space.open("foo").read_only(true).run().unwrap().watchers().unwrap().is_empty()
     });
 }
 
@@ -106,12 +106,12 @@ fn futures_and_a_queue_at_the_same_time() {
     let space = Space::new();
     let image = image(&space);
     for _ in 0..20 {
-        let image = Arc::new(space.open(&image.name().unwrap()).read_only().run().unwrap());
+        let image = Arc::new(space.open(&image.name().unwrap()).read_only(true).run().unwrap());
         let (reader, (sender, first)) = (Arc::clone(&image), channel());
         let reader = std::thread::spawn(move || {
             let mut reads = 0;
             loop {
-                match reader.aio().read(0, 512).deadline(LIMIT).wait() {
+                match reader.aio().read(0, 512).timeout(LIMIT).wait() {
                     Ok(_) => reads += 1,
                     Err(error) => break (reads, error),
                 }

@@ -1,4 +1,4 @@
-//! An end to waiting.
+//! Timeouts of operations.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,19 +11,19 @@ use super::wait;
 use crate::errno::Errno;
 use crate::error::Result;
 
-/// An operation that is given up on after a while: `image.aio().read(0, 4096).deadline(Duration::from_secs(5))`.
+/// An operation that is given up on after a while: `image.aio().read(0, 4096).timeout(Duration::from_secs(5))`.
 ///
-/// The time runs from the call of `deadline`; an operation that has ended by then wins, be the time zero. When it is over the
+/// The time runs from the call of `timeout`. A completed operation wins, even with a zero timeout. When the time is over, the
 /// future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
 /// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
 /// are freed when it ends; that is all a stuck operation costs. With librbd's cache a write can end in time while no OSD answers:
-/// give the flush a deadline, too. Closing the image still waits for it, so do that in the
+/// give the flush a timeout, too. Closing the image still waits for it, so do that in the
 /// background, as images do that were opened by `await`. One thread of this crate's, started at the first use, keeps
 /// the times of all that are awaited; an executor that polls inside the wake must not block on it, no more than on librbd's threads:
 /// see [`Op`](super::Op).
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
-pub struct Deadline<F> {
+pub struct Timeout<F> {
     /// `None` once it was given up on.
     future: Option<F>,
     about: About,
@@ -35,9 +35,9 @@ pub struct Deadline<F> {
     waits: bool,
 }
 
-impl<T, F: Future<Output = Result<T>> + Unpin> Deadline<F> {
-    pub(super) fn new(future: F, about: About, after: Duration) -> Deadline<F> {
-        Deadline {
+impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
+    pub(super) fn new(future: F, about: About, after: Duration) -> Timeout<F> {
+        Timeout {
             future: Some(future),
             about,
             after,
@@ -59,7 +59,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Deadline<F> {
 
 /// # Panics
 /// When it is polled again after it was ready.
-impl<T, F: Future<Output = Result<T>> + Unpin> Future for Deadline<F> {
+impl<T, F: Future<Output = Result<T>> + Unpin> Future for Timeout<F> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
