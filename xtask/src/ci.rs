@@ -4,7 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::ValueEnum as _;
 
+use crate::matrix::Columns;
 use crate::setup::{self, Consent, Purpose};
 use crate::tally::Tally;
 use crate::{cmd, deny, msrv, ui};
@@ -30,7 +32,8 @@ pub(crate) enum Plan {
     Skip(String),
 }
 
-/// Quick ones first; the tests last, so that their result is the last thing said.
+/// Quick ones first; the tests last, so that their result is the last thing said. The tests run with the release of Ceph that
+/// is installed, and in the matrix with the others.
 const STEPS: &[Step] = &[
     Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
@@ -58,7 +61,18 @@ const STEPS: &[Step] = &[
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
+    Step { name: "matrix", make: || Ok(ourselves(&["matrix", "18.2", "20.2"])) },
 ];
+
+/// The steps whose tests are shown in columns, one for each release.
+const COLUMNS: [&str; 2] = ["test", "matrix"];
+
+/// The release that the step `test` runs with: `16.2`.
+fn installed_release() -> Result<String> {
+    let said = cmd::read(&mut cmd::command("ceph", ["--version"]))?;
+    let number = said.split(' ').nth(2).unwrap_or_default();
+    Ok(number.rsplit_once('.').map_or(number, |(release, _)| release).to_owned())
+}
 
 fn cargo<const N: usize>(args: [&str; N]) -> Plan {
     Plan::Run(cmd::cargo(args))
@@ -83,15 +97,15 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    use Purpose::{Bench, Bindgen, Build, Cluster, Differential, Fuzz, Mirror, Vm};
-    setup::ensure(&[Bench, Build, Bindgen, Cluster, Differential, Fuzz, Mirror, Vm], args.consent)?;
+    setup::ensure(Purpose::value_variants(), args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();
+    let mut columns = Columns::new(&installed_release()?);
     let mut done = Vec::new();
     for step in STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|n| n == step.name))
     {
         let begun = Instant::now();
-        let outcome = take(step, &mut tally);
+        let outcome = take(step, &mut tally, &mut columns);
         done.push((step.name, outcome, begun.elapsed()));
     }
     summary(&done, started.elapsed());
@@ -102,6 +116,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for line in heart(said) {
             anstream::println!("{line}");
         }
+    }
+    if !columns.is_empty() {
+        print!("\n{columns}");
     }
     if tally.runs > 0 {
         println!("\n{tally}");
@@ -119,7 +136,7 @@ fn heart(said: &[String]) -> &[String] {
     &said[first.max(said.len().saturating_sub(300))..]
 }
 
-fn take(step: &Step, tally: &mut Tally) -> Outcome {
+fn take(step: &Step, tally: &mut Tally, columns: &mut Columns) -> Outcome {
     let mut command = match (step.make)() {
         Ok(Plan::Run(command)) => command,
         Ok(Plan::Skip(why)) => {
@@ -136,6 +153,9 @@ fn take(step: &Step, tally: &mut Tally) -> Outcome {
     let mut said = Vec::new();
     let status = cmd::tee(&mut command, |line| {
         tally.take(line);
+        if COLUMNS.contains(&step.name) {
+            columns.take(line);
+        }
         said.push(line.to_owned());
     });
     match status {

@@ -75,11 +75,19 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print text", line(command)))
 }
 
-/// Runs it, shows every line it prints at once, and hands each to `line` as well. Lines of standard output and of
-/// standard error come in the order in which they were read.
+/// Runs it, shows every line it prints at once, and hands each to `line` as well: see [`lines`].
+pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+    lines(command, |text| {
+        anstream::println!("{text}");
+        line(text);
+    })
+}
+
+/// Runs it and hands every line that it prints to `line` at once. Lines of standard output and of standard error come in the
+/// order in which they were read.
 ///
 /// It returns soon after the command itself has ended, even if something that the command started keeps its output open.
-pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+pub(crate) fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
     const LAST_WORDS: Duration = Duration::from_secs(1);
     const FLOOD: Duration = Duration::from_secs(30);
     let mut child = command
@@ -99,7 +107,6 @@ pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<E
     loop {
         let silent = match lines.recv_timeout(Duration::from_millis(50)) {
             Ok(text) => {
-                anstream::println!("{text}");
                 line(&text);
                 false
             }

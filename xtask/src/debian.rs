@@ -100,7 +100,7 @@ fn installed(package: &str) -> String {
 }
 
 /// The mirror of Debian that this system uses.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
     let targets = cmd::read(&mut cmd::command("apt-get", ["indextargets", "--format", format]))?;
     let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|"));

@@ -12,6 +12,7 @@ mod debian;
 mod demo;
 mod deny;
 mod fuzz;
+mod matrix;
 mod msrv;
 mod package;
 mod sanitizers;
@@ -43,6 +44,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every test of the workspace on one real cluster
     Test(test::Args),
+    /// Run the tests, built once, with the daemons and libraries of every supported Ceph release
+    Matrix(matrix::Args),
     /// Everything that must hold: format, lints, docs, layers, tests, packages, licences
     Ci(ci::Args),
     /// Run the unsafe code under AddressSanitizer and loom, after a canary was caught
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Matrix(args) => matrix::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Sanitizers(args) => sanitizers::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

@@ -45,6 +45,8 @@ pub(crate) enum Purpose {
     Mirror,
     /// Build libFuzzer
     Fuzz,
+    /// Make the roots of other releases
+    Matrix,
 }
 
 impl Purpose {
@@ -77,6 +79,7 @@ impl Purpose {
             Self::Bindgen => &[("libclang-dev", "clang-devel")],
             Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
             Self::Fuzz => &[("g++", "gcc-c++")],
+            Self::Matrix => &[("mmdebstrap", "mmdebstrap")],
         }
     }
 }

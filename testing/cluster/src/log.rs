@@ -7,6 +7,9 @@ use std::path::Path;
 /// A crashing daemon dumps its recent events after this line: thousands of lines that hide the reason above them.
 const DUMP: &str = "--- begin dump of recent events ---";
 
+/// How many lines tell why a daemon died: a crash on a signal takes up to 14 of them for its stack.
+const LINES: usize = 20;
+
 /// The last `count` lines of `text` that are not blank.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let text = text.split(DUMP).next().unwrap_or(text);
@@ -16,8 +19,8 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 
 /// The last lines that `name` wrote to its standard error and its log file, both in `directory`.
 pub(crate) fn tail(directory: &Path, name: &str) -> String {
-    let stderr = last_lines(&end_of(&directory.join(format!("{name}.err"))), 12);
-    let log = last_lines(&end_of(&directory.join(format!("{name}.log"))), 12);
+    let stderr = last_lines(&end_of(&directory.join(format!("{name}.err"))), LINES);
+    let log = last_lines(&end_of(&directory.join(format!("{name}.log"))), LINES);
     join(&log, &stderr)
 }
 

@@ -133,7 +133,9 @@ fn a_mirror_daemon_copies_from_another_cluster() {
     rbd_ok(&here, &[&import[..], &["rbd", token]].concat());
 
     // A snapshot that was made before the daemon announced itself is not for it.
-    eventually("the daemon is known there", || rbd_ok(&there, &["mirror", "pool", "info"]).contains("UUID"));
+    eventually("the daemon is known there", || {
+        rbd_ok(&there, &["mirror", "pool", "info"]).contains("tx-only")
+    });
 
     let content = content(2);
     self::import(&there, "foo", &content);
