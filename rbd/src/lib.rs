@@ -126,7 +126,7 @@ pub use queue::{Buffer, Completion, Queue, Refused};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod bench_internals {
-    pub use crate::raw::bench::{Counter, Submitted};
+    pub use crate::raw::op::bench::{Counter, Submitted};
 }
 #[cfg(feature = "tokio")]
 pub use stream::AsyncCursor;

@@ -11,7 +11,7 @@ use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::{cluster::Cluster as RawCluster, log::Log};
+use crate::raw::{cluster::Cluster as RawCluster, cluster::log::Log};
 
 const CONNECT: &str = "connect to";
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::late::{Failure, library_of};
-use crate::raw::{self, log::Log};
+use crate::raw::ffi::weak::{Failure, library_of};
+use crate::raw::{self, cluster::log::Log};
 use crate::version::Version;
 
 pub use blocklist::{AddToBlocklist, Blocklist, BlocklistEntry};

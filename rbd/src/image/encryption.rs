@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
-use crate::raw::encryption::RawFormat;
+use crate::raw::image::encryption::RawFormat;
 
 /// A format of encrypted images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
-use crate::raw::{self, late::Failure};
+use crate::raw::{self, ffi::weak::Failure};
 
 pub use advisory::{AdvisoryLocks, Locker, Lockers};
 pub use clone::{CloneFormat, CloneImage};

@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::RawResult;
-use crate::raw::snapshot::RawSnapshot;
+use crate::raw::image::snapshot::RawSnapshot;
 
 /// Names a snapshot of an image: by its name, or by its id, which a rename does not change.
 ///
@@ -275,7 +275,7 @@ impl Image {
     }
 
     /// Makes a call about a snapshot of any kind.
-    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::late::Failure>>(
+    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::ffi::weak::Failure>>(
         &self,
         operation: &'static str,
         id: u64,

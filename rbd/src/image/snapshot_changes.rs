@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
-use crate::raw::snapshot::RawQuiesce;
+use crate::raw::image::snapshot::RawQuiesce;
 
 /// Creates a snapshot: see [`Snapshots::create`].
 #[must_use = "nothing happens until `run`"]

@@ -19,7 +19,7 @@ use crate::cluster::{Cluster, PoolUsage};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
-use crate::raw::{self, late::Failure};
+use crate::raw::{self, ffi::weak::Failure};
 
 pub use application::{ApplicationMetadata, Applications, EnableApplication};
 pub use config::{ConfigOption, ConfigSource};

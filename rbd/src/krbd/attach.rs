@@ -17,7 +17,7 @@ use crate::krbd::node;
 use crate::krbd::options::MapOptions;
 use crate::krbd::spec::{ImageSpec, LINE_LIMIT};
 use crate::krbd::uevent::{Source, Uevent};
-use crate::raw::krbd::{Received, UeventSocket};
+use crate::raw::kernel::krbd::{Received, UeventSocket};
 
 /// What the kernel is to do.
 pub(crate) struct Attach {

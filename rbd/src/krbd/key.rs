@@ -59,7 +59,7 @@ impl Secret {
     /// has no key rings.
     pub(crate) fn add(&self, user: &str) -> Result<bool, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
-        match raw::krbd::add_thread_key(c"ceph", &name, &self.binary) {
+        match raw::kernel::krbd::add_thread_key(c"ceph", &name, &self.binary) {
             Ok(()) => Ok(true),
             Err(Errno::ENODEV | Errno::ENOSYS) => Ok(false),
             Err(errno) => Err(errno),

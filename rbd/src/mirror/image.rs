@@ -4,7 +4,7 @@ use super::{Direction, ImageMode, ImageState, Info, Mode, Peer, Status};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::image::Image;
-use crate::raw::snapshot::RawQuiesce;
+use crate::raw::image::snapshot::RawQuiesce;
 
 /// Mirroring of an image: see [`Image::mirroring`].
 #[derive(Debug, Clone, Copy)]

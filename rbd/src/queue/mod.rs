@@ -272,7 +272,7 @@ fn failed(image: &Image, request: Request, (offset, len): (u64, u64), errno: Err
     let error = image.failed(name(request), offset, len, errno);
     match request {
         Request::CompareAndWrite => explain_compare(error),
-        Request::Read if errno == raw::aio::SHORT => {
+        Request::Read if errno == raw::image::aio::SHORT => {
             error.with_detail("the image became shorter than that meanwhile")
         }
         _ => error,

@@ -6,8 +6,8 @@ use super::{Buffer, Queue, Refused, failed, name};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::raw::iovec::total;
-use crate::raw::late::{Failure, library_of};
+use crate::raw::ffi::iovec::total;
+use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::queue::{Memory, Places, Request};
 
 impl Queue {

@@ -9,7 +9,7 @@ use super::Image;
 use super::snapshot::SnapshotRef;
 use crate::error::{ErrorKind, Result};
 use crate::names::c_string;
-use crate::raw::diff::{DiffSpec, From};
+use crate::raw::image::diff::{DiffSpec, From};
 
 pub use extents::DiffExtents;
 pub use fast::FastDiff;
