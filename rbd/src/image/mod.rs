@@ -27,6 +27,7 @@ mod watch;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
@@ -71,6 +72,8 @@ pub struct Image {
     /// Shared with the operations in flight, for their errors.
     label: Arc<Label>,
     read_only: bool,
+    /// Whether this handle has encryption loaded.
+    encrypted: AtomicBool,
 }
 
 /// What an open image is called in errors.
@@ -130,7 +133,7 @@ impl Image {
     }
 
     pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {
-        Image { raw, ioctx, label: Arc::new(label), read_only }
+        Image { raw, ioctx, label: Arc::new(label), read_only, encrypted: AtomicBool::new(false) }
     }
 
     pub(crate) fn into_parts(self) -> (raw::image::Image, IoCtx, Arc<Label>) {
@@ -183,6 +186,7 @@ impl fmt::Debug for Image {
         f.debug_struct("Image")
             .field("spec", &self.object().name)
             .field("read_only", &self.is_read_only())
+            .field("encryption", &self.is_encrypted())
             .finish_non_exhaustive()
     }
 }

@@ -54,6 +54,10 @@ impl<'a> ImageMirroring<'a> {
     #[doc(alias = "rbd_mirror_image_enable2")]
     pub fn enable(&self, mode: ImageMode) -> Result<()> {
         let operation = "enable mirroring of";
+        if mode == ImageMode::Journal {
+            // The journal would hold what is written in clear.
+            self.image.refuse_encrypted(operation, "mirror it by snapshots")?;
+        }
         let result = self.image.call(operation, |raw| raw.mirror_enable(mode.raw()));
         result.map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => self.explain_enable(error, mode),

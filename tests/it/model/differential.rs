@@ -82,7 +82,11 @@ fn by_us(ioctx: &IoCtx, task: &Task<'_>) -> rbd::Result<Value> {
                 image.close()?;
                 image = ioctx.open(task.image).run()?;
             }
-            Op::CompareAndWrite { .. } | Op::Clone | Op::Flatten => {}
+            Op::CompareAndWrite { .. }
+            | Op::Clone
+            | Op::Flatten
+            | Op::RemoveSnapshot { .. }
+            | Op::RebuildMap => {}
         }
     }
     image.flush()?;

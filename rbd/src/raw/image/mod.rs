@@ -174,7 +174,7 @@ impl Image {
     }
 
     pub(crate) fn size(&self) -> RawResult<u64> {
-        self.number(sys::rbd_get_size)
+        self.number(sys::rbd_get_size).map(positive)
     }
 
     /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the answer from here on.
@@ -280,7 +280,7 @@ impl Image {
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_stat(self.handle, &raw mut info, size_of_val(&info)) })?;
         Ok(RawStat {
-            size: info.size,
+            size: positive(info.size),
             object_size: info.obj_size,
             objects: info.num_objs,
             order: info.order,
@@ -374,6 +374,13 @@ unsafe fn ask_size(image: sys::rbd_image_t, lane: &Lane) -> RawResult<u64> {
     let mut size = 0;
     // SAFETY: the image is open, the out pointer lives through the call.
     check(unsafe { sys::rbd_get_size(image, &raw mut size) })?;
+    let size = positive(size);
     lane.size().learn(size, changes);
     Ok(size)
+}
+
+/// librbd subtracts the encryption header. Where the image has been cut below that, nothing is left, and I/O would abort the
+/// process.
+fn positive(size: u64) -> u64 {
+    if i64::try_from(size).is_ok() { size } else { 0 }
 }
