@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rbd::{CloneFormat, Cluster, ErrorKind, Extent, FastDiff, Features, Image};
+use rbd::{
+    Cluster, ErrorKind, Features, Image,
+    diff::{Extent, FastDiff},
+    image::CloneFormat,
+};
 
 use crate::masks::{Mask, OBJECT, create, mask};
 use crate::support::{Space, pattern, rados};
@@ -232,7 +236,7 @@ fn a_parent_without_fast_diff_makes_its_clones_slow() {
 }
 
 /// What a diff covers of the image, one flag for each object.
-fn covered(diff: rbd::Diff<'_>) -> Vec<bool> {
+fn covered(diff: rbd::diff::Diff<'_>) -> Vec<bool> {
     let mut objects = vec![false; 32];
     for extent in diff.collect().unwrap() {
         for object in extent.offset / OBJECT..extent.end().div_ceil(OBJECT) {

@@ -1,6 +1,8 @@
 //! Encryption in the formats of LUKS.
 
-use rbd::{Cipher, EncryptionFormat, ErrorKind, FastDiff, Features, Passphrase};
+use rbd::diff::FastDiff;
+use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
+use rbd::{ErrorKind, Features};
 
 use crate::support::{Space, unique};
 
@@ -92,7 +94,7 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
             {
                 for place in [0, 20 * MIB + 512, size - 4096] {
                     let covers =
-                        |extent: &rbd::Extent| extent.offset <= place && extent.end() >= place + 4096;
+                        |extent: &rbd::diff::Extent| extent.offset <= place && extent.end() >= place + 4096;
                     assert!(extents.iter().any(covers), "{place}: {extents:?}");
                 }
                 assert!(extents.iter().all(|extent| extent.end() <= size), "{extents:?}");

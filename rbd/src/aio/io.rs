@@ -42,7 +42,7 @@ impl Image {
     /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
     /// use std::time::Duration;
     ///
-    /// use rbd::Compare;
+    /// use rbd::image::Compare;
     ///
     /// image.aio().write(0, "hello ceph".into()).timeout(Duration::from_secs(30)).await?;
     /// // Sixteen in flight: each has been submitted when its call returns.

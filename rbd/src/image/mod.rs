@@ -1,25 +1,35 @@
-//! An open image.
+//! An open image: I/O, size, clones, copies, watches. Other subjects have modules of their own.
+//!
+//! ```no_run
+//! use rbd::image::CloneFormat;
+//! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+//! pool.clone_image("golden", "v1", "vm-7").format(CloneFormat::V2).run()?;
+//! let image = pool.open("vm-7").run()?;
+//! image.resize(20 << 30).run()?;
+//! println!("{} bytes, cloned from {:?}", image.size()?, image.parent()?);
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
-mod advisory;
+pub(crate) mod advisory;
 pub(crate) mod check;
 mod clone;
 mod copy;
 mod cursor;
-mod diff;
-mod encryption;
+pub(crate) mod diff;
+pub(crate) mod encryption;
 mod features;
 mod hinted;
 mod info;
 mod io;
 mod lineage;
-mod locks;
-mod metadata;
+pub(crate) mod locks;
+pub(crate) mod metadata;
 mod object_map;
 mod open;
 mod quiesce;
 mod resize;
-mod snapshot;
-mod snapshot_changes;
+pub(crate) mod snapshot;
+pub(crate) mod snapshot_changes;
 mod snapshot_namespace;
 mod upkeep;
 mod watch;
@@ -33,28 +43,22 @@ use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::raw::{self, ffi::weak::Failure};
 
-pub use advisory::{AdvisoryLocks, Locker, Lockers};
+pub use crate::holder::Watcher;
 pub use clone::{CloneFormat, CloneImage};
 pub use copy::{CopyImage, DeepCopyImage};
 pub use cursor::Cursor;
-pub use diff::{Diff, DiffExtents, Extent, FastDiff};
-pub use encryption::{Cipher, Encryption, EncryptionFormat, Passphrase};
 pub use hinted::Hinted;
 pub use info::Stat;
 pub use io::Compare;
 pub use lineage::{LinkedImage, Parent};
-pub use locks::{ExclusiveLock, LockOwner};
-pub use metadata::{ImageConfig, ImageMetadata};
 pub use object_map::{ObjectMap, ObjectMapFault};
 pub use open::OpenImage;
 pub(crate) use open::Parts;
 pub use quiesce::{Quiesce, QuiesceWatch};
 pub use resize::Resize;
-pub use snapshot::{
-    MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots,
-};
-pub use snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 pub use watch::UpdateWatch;
+
+use snapshot::SnapshotRef;
 
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
 ///

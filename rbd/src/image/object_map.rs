@@ -62,7 +62,7 @@ impl<'a> ObjectMap<'a> {
     ///
     /// The C interface has no such check; this one compares the answer of fast-diff with that of a diff that asks the OSDs.
     /// Where somebody writes meanwhile, it can find faults that are none. Refused where fast-diff
-    /// [cannot be used](super::Diff::fast_diff).
+    /// [cannot be used](crate::diff::Diff::fast_diff).
     pub fn check(self) -> Result<Vec<ObjectMapFault>> {
         let stored;
         let image = if self.0.is_encrypted() {

@@ -49,7 +49,7 @@ impl Parts {
 }
 
 impl IoCtx {
-    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::krbd::ImageSpec) parses
+    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::ImageSpec) parses
     /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see [`OpenImage::start`].
     ///
     /// ```no_run

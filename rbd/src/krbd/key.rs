@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::Key;
+use crate::cluster::Key;
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::monmap;

@@ -60,7 +60,7 @@ impl Queue {
     }
 
     /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is not split: see
-    /// [`Aio::discard`](crate::Aio::discard).
+    /// [`Aio::discard`](crate::aio::Aio::discard).
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -69,7 +69,7 @@ impl Queue {
     }
 
     /// Makes a range read as zeros; objects are given back where that is possible. A long range is not split: see
-    /// [`Aio::discard`](crate::Aio::discard).
+    /// [`Aio::discard`](crate::aio::Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]

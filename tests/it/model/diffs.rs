@@ -4,7 +4,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
-use rbd::{Cluster, Diff, Extent, Features, Image};
+use rbd::{
+    Cluster, Features, Image,
+    diff::{Diff, Extent},
+};
 
 use super::script::{OBJECT, op_for_diffs};
 use super::{OPS_PER_SCRIPT, Run, Shape, clear, connect, number, script_size};

@@ -9,7 +9,10 @@ mod script;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
-use rbd::{CloneFormat, Cluster, Compare, Features, Image, IoCtx};
+use rbd::{
+    Cluster, Features, Image, IoCtx,
+    image::{CloneFormat, Compare},
+};
 use rbd_testcluster::{ObjectStore, TestCluster};
 
 use self::script::{OBJECT, Op, PATTERN, fold, op};

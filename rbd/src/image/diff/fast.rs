@@ -54,7 +54,7 @@ impl Diff<'_> {
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
     /// let diff = image.diff().from_snapshot("yesterday").whole_object(true);
     /// match diff.fast_diff()? {
-    ///     rbd::FastDiff::Usable => {}
+    ///     rbd::diff::FastDiff::Usable => {}
     ///     slow => eprintln!("this will take long: {slow:?}"),
     /// }
     /// # Ok::<(), rbd::Error>(())

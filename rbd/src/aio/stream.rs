@@ -24,7 +24,7 @@ use crate::image::Image;
 /// without a word. Reads see what was written before through the same stream, and of two writes to one place the later one
 /// stays; what others write meanwhile reads may miss, as far as it was read ahead.
 ///
-/// Nothing here blocks, but for the exception at [`Aio`](crate::Aio): reading at the old end of an image, or seeking from its
+/// Nothing here blocks, but for the exception at [`Aio`](crate::aio::Aio): reading at the old end of an image, or seeking from its
 /// end, may wait for the new size after another client has resized it.
 ///
 /// There is no deadline here: wrap it in `tokio::time::timeout`; what is in flight goes on by itself.
@@ -38,7 +38,7 @@ use crate::image::Image;
 /// # async fn example(image: rbd::Image, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
 /// use tokio::io::AsyncWriteExt;
 ///
-/// let mut stream = rbd::AsyncCursor::new(&image).depth(8);
+/// let mut stream = rbd::aio::AsyncCursor::new(&image).depth(8);
 /// tokio::io::copy(&mut file, &mut stream).await?;
 /// stream.flush().await
 /// # }
