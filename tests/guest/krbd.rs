@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use rbd::ImageSpec;
-use rbd::krbd::{self, Credentials, Device, Map};
+use rbd::krbd::{self, Credentials, Device, ImageSpec, Map};
 use rbd::volume::{self, Volume};
-use rbd::{Cluster, Error, IoCtx, cluster::Key};
+use rbd::{Cluster, Error, IoCtx, Key};
 
 #[derive(Parser)]
 enum Command {

@@ -3,9 +3,8 @@
 use std::ops::ControlFlow;
 
 use rbd::{
-    Cluster, ErrorKind, Features, Image, ObjectKind,
-    image::{CloneFormat, LinkedImage},
-    snapshot::{SnapshotKind, SnapshotNamespace},
+    CloneFormat, Cluster, ErrorKind, Features, Image, LinkedImage, ObjectKind, SnapshotKind,
+    SnapshotNamespace,
 };
 
 use crate::masks::{OBJECT, create, features};

@@ -3,10 +3,7 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use rbd::{
-    AccessHints, Errno, ErrorKind, Features, Image,
-    image::{Compare, Cursor},
-};
+use rbd::{AccessHints, Compare, Cursor, Errno, ErrorKind, Features, Image};
 
 use crate::support::{Space, has_object};
 

@@ -19,6 +19,7 @@ mod masks;
 mod metadata;
 mod migration;
 mod mirroring;
+mod mixed;
 mod model;
 mod ownership;
 mod queue;

@@ -61,7 +61,7 @@ const STEPS: &[Step] = &[
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
-    Step { name: "matrix", make: || Ok(ourselves(&["matrix", "18.2", "20.2"])) },
+    Step { name: "matrix", make: || Ok(ourselves(&["matrix", "18.2", "20.2", "mixed"])) },
 ];
 
 /// The steps whose tests are shown in columns, one for each release.

@@ -1,13 +1,4 @@
 //! Groups: images whose snapshots are taken together.
-//!
-//! ```no_run
-//! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
-//! let group = pool.groups().create("database")?;
-//! group.add(&pool, "data")?;
-//! group.add(&pool, "log")?;
-//! group.snapshots().create("before-upgrade").run()?;
-//! # Ok::<(), rbd::Error>(())
-//! ```
 
 mod snapshots;
 

@@ -15,10 +15,9 @@ use crate::krbd::kmsg::Kmsg;
 use crate::krbd::line::{Line, Refused};
 use crate::krbd::node;
 use crate::krbd::options::MapOptions;
-use crate::krbd::spec::LINE_LIMIT;
+use crate::krbd::spec::{ImageSpec, LINE_LIMIT};
 use crate::krbd::uevent::{Source, Uevent};
-use crate::raw::kernel::krbd::{Received, UeventSocket};
-use crate::spec::ImageSpec;
+use crate::raw::krbd::{Received, UeventSocket};
 
 /// What the kernel is to do.
 pub(crate) struct Attach {
@@ -241,7 +240,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::cluster::Key;
+    use crate::Key;
     use crate::krbd::fixture::FakeHost;
 
     const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::krbd::host::Host;
-use crate::spec::ImageSpec;
+use crate::krbd::spec::ImageSpec;
 
 pub(crate) struct FakeHost {
     root: tempfile::TempDir,

@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::krbd::fixture::FakeHost;
-    use crate::spec::ImageSpec;
+    use crate::krbd::spec::ImageSpec;
 
     fn mapped() -> (FakeHost, Device) {
         let fake = FakeHost::new();

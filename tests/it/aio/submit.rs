@@ -5,10 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{
-    ErrorKind, Image, Queue,
-    image::{Compare, OpenImage, UpdateWatch},
-};
+use rbd::{Compare, ErrorKind, Image, OpenImage, Queue, UpdateWatch};
 
 use super::wakers::InPlace;
 use super::{Freezer, eventually, within};

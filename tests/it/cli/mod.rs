@@ -123,13 +123,15 @@ fn said(output: &Output) -> Said {
 
 /// The program of an example, which cargo builds into `target/<profile>/examples` together with this test, in
 /// `target/<profile>/deps`. A test run for this binary alone does not build it: then this says so.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let program = this.ancestors().nth(2).unwrap().join("examples").join(name);
     let built = program.metadata().and_then(|file| file.modified());
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let own = match sources.join(name) {
-        folder if folder.is_dir() => newest(&folder),
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = root.join("examples");
+    let own = match (sources.join(name), root.join(format!("tests/guest/{name}.rs"))) {
+        (folder, _) if folder.is_dir() => newest(&folder),
+        (_, guest) if guest.is_file() => modified(&guest),
         _ => modified(&sources.join(format!("{name}.rs"))),
     };
     let newest = newest(&sources.join("common")).max(own);

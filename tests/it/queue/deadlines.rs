@@ -4,10 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{
-    Queue,
-    queue::{Buffer, Completion},
-};
+use rbd::{Buffer, Completion, Queue};
 
 use super::{LIMIT, finish, queue, readable};
 use crate::aio::{Freezer, Tracked, eventually, within};

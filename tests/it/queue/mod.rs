@@ -13,10 +13,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{
-    ErrorKind, Queue,
-    queue::{Buffer, Completion},
-};
+use rbd::{Buffer, Completion, ErrorKind, Queue};
 
 use crate::aio::{Freezer, Tracked, eventually, within};
 use crate::support::Space;

@@ -5,8 +5,14 @@ use std::fmt;
 
 use crate::tally::Tally;
 
-/// Separates the release from what its test program printed: `20.2 | test result: ok. …`.
-pub(crate) const MARK: &str = " | ";
+/// Separates the release from what its test program printed.
+const MARK: &str = " | ";
+
+/// A line of a test program with its release: `20.2 | test result: ok. …`, or `16.2@20.2 | …` for a client of 16.2 on a cluster
+/// of 20.2.
+pub(super) fn marked(release: &str, line: &str) -> String {
+    format!("{release}{MARK}{line}")
+}
 
 /// Counts by release and test program, read from the output of test runs.
 #[derive(Debug)]
@@ -43,9 +49,9 @@ impl Columns {
     }
 }
 
-/// `16.2`, but not `error` or a word of the tests.
+/// `16.2`, `16.2@20.2`, but no word of the tests.
 fn is_release(text: &str) -> bool {
-    text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+    text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '@'))
 }
 
 /// The name of a test program that is being started: cargo's lines `Running tests/it/main.rs (target/debug/deps/it-0a1b…)`
@@ -64,7 +70,7 @@ impl fmt::Display for Columns {
         let mut releases: Vec<&str> = self.counts.keys().map(|(_, release)| &**release).collect();
         releases.sort_unstable();
         releases.dedup();
-        let cell = |text: String| format!("{text:>12}");
+        let cell = |text: String| format!("{text:>16}");
         let head: String = releases.iter().map(|release| cell((*release).to_owned())).collect();
         writeln!(f, "  {:<24}{head}", "tests passed")?;
         let mut programs: Vec<&str> = self.counts.keys().map(|(program, _)| &**program).collect();
@@ -114,10 +120,17 @@ mod tests {
         ] {
             columns.take(line);
         }
-        let table = "  tests passed                    16.2        18.2        20.2\n  \
-                     Doc-tests rbd                      5           -           -\n  \
-                     it                                 9           8 7, 1 FAILED\n  \
-                     failed on 20.2: one::two\n";
+        let row = |cells: [&str; 4]| {
+            let [name, rest @ ..] = cells;
+            format!("  {name:<24}{}\n", rest.map(|cell| format!("{cell:>16}")).concat())
+        };
+        let table = [
+            row(["tests passed", "16.2", "18.2", "20.2"]),
+            row(["Doc-tests rbd", "5", "-", "-"]),
+            row(["it", "9", "8", "7, 1 FAILED"]),
+            "  failed on 20.2: one::two\n".to_owned(),
+        ]
+        .concat();
         assert_eq!(columns.to_string(), table);
     }
 }

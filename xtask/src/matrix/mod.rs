@@ -2,16 +2,20 @@
 
 mod binaries;
 mod columns;
+mod late;
+mod mixed;
 mod root;
+mod served;
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use self::binaries::Binary;
-pub(crate) use self::columns::{Columns, MARK};
+pub(crate) use self::columns::Columns;
+use self::late::Recorder;
 use self::root::{Release, Root};
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
@@ -21,9 +25,9 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// The releases; all when none is named
+    /// What to run; all when nothing is named
     #[arg(value_enum)]
-    releases: Vec<Release>,
+    parts: Vec<Part>,
     /// Make the roots anew, with the newest packages of their suites
     #[arg(long)]
     fresh: bool,
@@ -32,77 +36,118 @@ pub(crate) struct Args {
     filter: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// All tests with Ceph 16.2 of Debian 12
+    #[value(name = "16.2")]
+    Pacific,
+    /// All tests with Ceph 18.2 of Debian 13
+    #[value(name = "18.2")]
+    Reef,
+    /// All tests with Ceph 20.2 of Debian testing
+    #[value(name = "20.2")]
+    Tentacle,
+    /// Clients of the oldest release on a cluster of the newest, and the other way round
+    Mixed,
+}
+
+impl Part {
+    /// The roots that it needs.
+    fn releases(self) -> &'static [Release] {
+        match self {
+            Part::Pacific => &[Release::Pacific],
+            Part::Reef => &[Release::Reef],
+            Part::Tentacle => &[Release::Tentacle],
+            Part::Mixed => &mixed::RELEASES,
+        }
+    }
+}
+
+/// What passed in which column; all columns run at the same time.
+type Counts = Mutex<Columns>;
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Matrix], args.consent)?;
-    let releases = if args.releases.is_empty() { &Release::ALL[..] } else { &args.releases };
+    let parts = match &args.parts[..] {
+        [] => <Part as clap::ValueEnum>::value_variants(),
+        parts => parts,
+    };
     let started = Instant::now();
+    let wanted =
+        Release::ALL.into_iter().filter(|release| parts.iter().any(|part| part.releases().contains(release)));
     let (roots, binaries) = thread::scope(|scope| {
-        let roots = scope.spawn(|| {
-            releases.iter().map(|&release| Root::open(release, args.fresh)).collect::<Result<Vec<_>>>()
-        });
+        let roots =
+            scope.spawn(|| wanted.map(|release| Root::open(release, args.fresh)).collect::<Result<Vec<_>>>());
         let binaries = binaries::build();
-        (roots.join().unwrap_or_else(|_| Err(anyhow!("making the roots panicked"))), binaries)
+        (join(roots), binaries)
     });
-    let (roots, mut binaries) = (roots?, binaries?);
-    if !args.filter.is_empty() {
-        binaries.retain(|binary| binary.is_integration());
-    }
+    let (roots, binaries) = (roots?, binaries?);
     let counts = Mutex::new(Columns::new(""));
-    let failures: Vec<String> = thread::scope(|scope| {
-        let columns: Vec<_> = roots
-            .iter()
-            .map(|root| {
-                let (binaries, counts) = (&binaries, &counts);
-                scope.spawn(move || Column { root, counts }.run(binaries, &args.filter))
-            })
-            .collect();
-        let join = |column: thread::ScopedJoinHandle<'_, _>| {
-            column.join().unwrap_or_else(|_| Err(anyhow!("panicked")))
+    let failures: Vec<_> = thread::scope(|scope| {
+        let run = |part: Part| {
+            let (roots, binaries, counts) = (&roots, &binaries, &counts);
+            scope.spawn(move || part.run(roots, binaries, &args.filter, counts))
         };
-        columns
-            .into_iter()
-            .map(join)
-            .zip(&roots)
-            .filter_map(|(outcome, root)| {
-                outcome.err().map(|error| format!("{}: {error:#}", root.release.number()))
-            })
-            .collect()
+        let running: Vec<_> = parts.iter().map(|&part| run(part)).collect();
+        running.into_iter().filter_map(|part| join(part).err()).map(|error| format!("{error:#}")).collect()
     });
     let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("\n{counts}\n{} releases in {}", roots.len(), ui::time(started.elapsed()));
+    println!("\n{counts}\nall in {}", ui::time(started.elapsed()));
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
     Ok(())
 }
 
-/// The tests in one root.
-struct Column<'a> {
-    root: &'a Root,
-    counts: &'a Mutex<Columns>,
+fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
 }
 
-impl Column<'_> {
-    /// Runs all, even when some fail.
-    fn run(&self, binaries: &[Binary], filter: &[String]) -> Result<()> {
-        let scratch = Scratch::new(&format!("rbd-matrix-{}", self.root.release.number()))?;
-        let mut failed = Vec::new();
-        for binary in binaries {
-            self.say(&format!("Running {}", binary.title));
-            let mut command = self.root.command(&scratch);
-            command.arg(&binary.path).args(binary.args).args(filter);
-            let status = cmd::lines(&mut command, |line| self.say(line))?;
-            if !status.success() {
-                failed.push(format!("{}: {status}", binary.title));
+impl Part {
+    fn run(self, roots: &[Root], binaries: &[Binary], filter: &[String], counts: &Counts) -> Result<()> {
+        let find =
+            |release| roots.iter().find(|root| root.release == release).context("its root was not made");
+        match self.releases() {
+            &[release] => column(find(release)?, binaries, filter, counts),
+            releases => {
+                let (old, new) = (find(releases[0])?, find(releases[1])?);
+                mixed::run(old, new, binaries, counts).and(mixed::run(new, old, binaries, counts))
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(anyhow!("{}", failed.join("; "))) }
     }
+}
 
-    /// Shows a line with the release before it.
-    fn say(&self, line: &str) {
-        let line = format!("{}{MARK}{line}", self.root.release.number());
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).take(&line);
-        println!("{line}");
+/// Runs the tests in one root. All run, even when some fail.
+fn column(root: &Root, binaries: &[Binary], filter: &[String], counts: &Counts) -> Result<()> {
+    let number = root.release.number();
+    let scratch = Scratch::new(&format!("rbd-matrix-{number}"))?;
+    // The newest has all functions.
+    let recorder = (root.release == Release::Tentacle).then(|| Recorder::new(&scratch)).transpose()?;
+    let mut failed = Vec::new();
+    for binary in binaries.iter().filter(|binary| filter.is_empty() || binary.is_integration()) {
+        say(counts, number, &format!("Running {}", binary.title));
+        let mut command = root.command(&scratch);
+        command.args(recorder.as_ref().map(Recorder::variable));
+        command.arg(&binary.path).args(binary.args).args(filter);
+        let status = cmd::lines(&mut command, |line| say(counts, number, line))?;
+        if !status.success() {
+            failed.push(format!("{number}: {}: {status}", binary.title));
+        }
     }
+    if let Some(recorder) = recorder.filter(|_| filter.is_empty()) {
+        match recorder.check() {
+            Ok(all) => {
+                say(counts, number, &format!("all {all} functions that only newer releases have were called"))
+            }
+            Err(error) => failed.push(format!("{number}: {error:#}")),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(anyhow!("{}", failed.join("\n"))) }
+}
+
+/// Shows a line with its column's name before it, and counts what it tells.
+fn say(counts: &Counts, column: &str, line: &str) {
+    let line = columns::marked(column, line);
+    counts.lock().unwrap_or_else(PoisonError::into_inner).take(&line);
+    println!("{line}");
 }

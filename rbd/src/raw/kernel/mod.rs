@@ -1,4 +1,0 @@
-//! What is asked of Linux, not of Ceph.
-
-pub(crate) mod krbd;
-pub(crate) mod mount;

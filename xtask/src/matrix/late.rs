@@ -1,0 +1,163 @@
+//! Which of the functions that only newer releases have were really called.
+//!
+//! A library that is loaded before all others has functions of these names: each calls the real one, and writes its name into
+//! a file when that succeeded. So a function that the tests only ever saw refused is found out.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use syn::{Item, Type};
+
+use crate::cmd;
+use crate::scratch::Scratch;
+
+/// The bindings of functions newer than the oldest release that is supported.
+const BINDINGS: &str = "librbd-sys/src/generated/late.rs";
+
+/// The library, and the file that it writes to.
+pub(crate) struct Recorder {
+    library: PathBuf,
+    calls: PathBuf,
+    wanted: BTreeSet<String>,
+}
+
+impl Recorder {
+    /// Compiles the library into the scratch directory.
+    pub(crate) fn new(scratch: &Scratch) -> Result<Recorder> {
+        let functions = functions(&fs::read_to_string(cmd::root().join(BINDINGS))?)?;
+        let calls = scratch.path().join("late.calls");
+        let (source, library) = (scratch.path().join("late.c"), scratch.path().join("late.so"));
+        fs::write(&source, c(&functions, &calls))?;
+        let mut compile = cmd::command("cc", ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
+        cmd::run(compile.arg(&library).arg(&source))?;
+        let used = uses(&cmd::root().join("rbd/src/raw"))?;
+        let wanted = functions.into_iter().map(|(name, _)| name).filter(|name| used.contains(name)).collect();
+        Ok(Recorder { library, calls, wanted })
+    }
+
+    /// The variable that has a program load the library.
+    pub(crate) fn variable(&self) -> String {
+        format!("LD_PRELOAD={}", self.library.display())
+    }
+
+    /// Fails with the names of functions that never succeeded.
+    pub(crate) fn check(&self) -> Result<usize> {
+        let called = fs::read_to_string(&self.calls).unwrap_or_default();
+        let called: BTreeSet<String> = called.lines().map(str::to_owned).collect();
+        let missing: Vec<_> = self.wanted.difference(&called).map(String::as_str).collect();
+        if !missing.is_empty() {
+            bail!("no test called these with success, though this release has them: {}", missing.join(" "));
+        }
+        Ok(self.wanted.len())
+    }
+}
+
+/// The names of the functions, and whether they return a number that is negative on failure.
+fn functions(bindings: &str) -> Result<Vec<(String, bool)>> {
+    let file = syn::parse_file(bindings).with_context(|| format!("{BINDINGS} is no Rust"))?;
+    let functions: Vec<_> = file
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Static(late) => Some((late.ident.to_string(), returns(&late.ty))),
+            _ => None,
+        })
+        .collect();
+    if functions.is_empty() {
+        bail!("{BINDINGS} has no function");
+    }
+    Ok(functions)
+}
+
+/// Whether the function of a type `Late<unsafe extern "C" fn(…) -> …>` returns something.
+fn returns(late: &Type) -> bool {
+    let Type::Path(path) = late else { return false };
+    let Some(syn::PathArguments::AngleBracketed(arguments)) =
+        path.path.segments.last().map(|last| &last.arguments)
+    else {
+        return false;
+    };
+    matches!(
+        arguments.args.first(),
+        Some(syn::GenericArgument::Type(Type::BareFn(function))) if matches!(function.output, syn::ReturnType::Type(..))
+    )
+}
+
+/// All arguments are numbers and pointers, and no function has more than nine: so all are passed on as nine numbers.
+fn c(functions: &[(String, bool)], calls: &Path) -> String {
+    let mut text = format!(
+        r#"#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int ours;
+
+__attribute__((constructor)) static void look(void) {{
+    char path[4096] = "";
+    if (readlink("/proc/self/exe", path, sizeof path - 1) > 0)
+        ours = !strncmp(path, "{root}/", strlen("{root}/"));
+}}
+
+static void note(const char *line) {{
+    int file = ours ? open("{calls}", O_WRONLY | O_APPEND | O_CREAT, 0644) : -1;
+    if (file >= 0 && write(file, line, strlen(line)) < 0)
+        abort();
+    close(file);
+}}
+
+typedef long function(long, long, long, long, long, long, long, long, long);
+
+#define LATE(name, fails) \
+    long name(long a, long b, long c, long d, long e, long f, long g, long h, long i) {{ \
+        long result = ((function *)dlsym(RTLD_NEXT, #name))(a, b, c, d, e, f, g, h, i); \
+        if (!fails || (int)result >= 0) \
+            note(#name "\n"); \
+        return result; \
+    }}
+"#,
+        root = cmd::root().display(),
+        calls = calls.display()
+    );
+    for (name, fails) in functions {
+        let _ = writeln!(text, "LATE({name}, {})", u8::from(*fails)); // Writing to a String does not fail.
+    }
+    text
+}
+
+/// The words after `late::` in the sources below a directory.
+fn uses(directory: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(uses(&path)?);
+        } else {
+            let text = fs::read_to_string(&path)?;
+            let words = text.split("late::").skip(1);
+            found.extend(words.map(|rest| {
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+            }));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_read_from_the_bindings() {
+        let text = r#"pub const A: u32 = 1;
+            pub static one: Late<unsafe extern "C" fn(a: u64) -> ::core::ffi::c_int> = unsafe { Late::new(c"one", "x") };
+            pub static two: Late<unsafe extern "C" fn(a: u64)> = unsafe { Late::new(c"two", "x") };"#;
+        let expected = [("one".to_owned(), true), ("two".to_owned(), false)];
+        assert_eq!(functions(text).unwrap(), expected);
+    }
+}
