@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use common::{ClusterFlags, Failure, ImageArgs, failed, iec, print};
-use rbd::{Buffer, Image, IoCtx, Queue};
+use rbd::{Image, IoCtx, Queue, queue::Buffer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
 

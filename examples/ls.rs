@@ -8,7 +8,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use common::{Align, ClusterFlags, Failure, OutputFlags, PoolFlags, Table, failed, iec};
-use rbd::{Image, ImageEntry, IoCtx, SnapshotNamespace};
+use rbd::{Image, IoCtx, ioctx::ImageEntry, snapshot::SnapshotNamespace};
 use serde::Serialize;
 
 /// List rbd images.

@@ -67,7 +67,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let map =
         map.load_module(true).fix_features(args.fix_features).timeout(Duration::from_secs(args.timeout));
 
-    let mut wanted = krbd::ImageSpec::new(pool.pool(), &spec.image).namespace(pool.namespace());
+    let mut wanted = rbd::ImageSpec::new(pool.pool(), &spec.image).namespace(pool.namespace());
     wanted.snapshot.clone_from(&spec.snapshot);
     let there = Host::default().devices_of(&wanted).map_err(failed("map failed"))?;
     if let Some(device) = there.first() {

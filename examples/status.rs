@@ -8,7 +8,10 @@ use std::fmt;
 use std::process::ExitCode;
 
 use common::{ClusterFlags, Failure, ImageArgs, OutputFlags, failed};
-use rbd::{Features, Image, IoCtx, MigrationState, MigrationStatus};
+use rbd::{
+    Features, Image, IoCtx,
+    migration::{MigrationState, MigrationStatus},
+};
 use serde::Serialize;
 
 /// Show the status of this image.
@@ -80,7 +83,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 
 fn status(pool: &IoCtx, name: &str, image: &Image) -> rbd::Result<Status> {
     let watchers = image.watchers()?;
-    let watchers = watchers.into_iter().map(|rbd::Watcher { address, client, cookie, .. }| Watcher {
+    let watchers = watchers.into_iter().map(|rbd::image::Watcher { address, client, cookie, .. }| Watcher {
         address,
         client,
         cookie,

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{DeviceType, EINVAL, Failure, ImageFlags, failed};
-use rbd::krbd::{self, Device, ImageSpec};
+use rbd::ImageSpec;
+use rbd::krbd::{self, Device};
 use rbd::{Error, ErrorKind};
 
 /// Unmap a rbd device.

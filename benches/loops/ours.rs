@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Buffer, Image, Queue};
+use rbd::{Image, Queue, queue::Buffer};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use common::{ClusterFlags, Failure, ImageFlags, failed};
 use format::{Header, Reader, Record, Writer};
-use rbd::{Errno, Image, Op};
+use rbd::{Errno, Image, aio::Op};
 
 /// How many reads or writes are in flight; each holds up to 4 MiB.
 const DEPTH: usize = 8;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rbd::mirror::{ImageMode, ImageState};
-use rbd::{Features, GroupOf, Image, IoCtx, Result};
+use rbd::{Features, Image, IoCtx, Result, group::GroupOf};
 use serde::Serialize;
 
 use super::{ctime, iec};
@@ -121,8 +121,8 @@ impl Info {
     }
 }
 
-impl From<rbd::Parent> for Parent {
-    fn from(parent: rbd::Parent) -> Parent {
+impl From<rbd::image::Parent> for Parent {
+    fn from(parent: rbd::image::Parent) -> Parent {
         Parent {
             pool: parent.image.pool,
             pool_namespace: parent.image.namespace,

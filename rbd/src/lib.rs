@@ -29,15 +29,16 @@
 //! has both.
 //!
 //! Futures are woken on the connection's threads, of which there are two as a rule, for all its images: executors pass the task on
-//! to threads of their own. Whoever polls inside the wake must not block there (see [`Op`]).
+//! to threads of their own. Whoever polls inside the wake must not block there (see [`Op`](aio::Op)).
 //!
-//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a [`Timeout`], leaves it to itself, and a write
+//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a [`Timeout`](aio::Timeout), leaves it to itself, and a write
 //! may still take effect. The feature `unblock` awaits whatever only blocks. Connecting is such a call, and so is dropping the
 //! last clone of a [`Cluster`], which ends the connection.
 //!
 //! # Cargo features
 //!
-//! - `tokio`: `AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
+//! - `krbd`, `mirror`, `rados` (on by default): the modules of these names.
+//! - `tokio`: `aio::AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 //! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
 //! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], and of opening and closing as futures, target
 //!   `rbd::aio`: `submitted`, and then `ended`, `failed` with the errno, or `left to itself` where it was given up on before, or
@@ -56,84 +57,173 @@ const _: () = assert!(
     "rbd needs a 64-bit target: elsewhere long ranges would be cut off in silence"
 );
 
-mod aio;
-mod cluster;
+pub mod aio;
+pub mod cluster;
 mod errno;
-mod error;
+pub mod error;
 #[cfg(feature = "tracing")]
 mod events;
-mod features;
-mod group;
+pub mod features;
+pub mod group;
 mod hints;
 mod holder;
-mod image;
-mod ioctx;
+pub mod image;
+pub mod ioctx;
+#[cfg(feature = "krbd")]
 pub mod krbd;
-mod migration;
+pub mod migration;
+#[cfg(feature = "mirror")]
 pub mod mirror;
 mod names;
-mod progress;
-mod queue;
+pub mod progress;
+pub mod queue;
+#[cfg(feature = "rados")]
 pub mod rados;
 mod raw;
-#[cfg(feature = "tokio")]
-mod stream;
+mod spec;
 #[cfg(feature = "unblock")]
 mod unblock;
 mod version;
+#[cfg(feature = "krbd")]
 pub mod volume;
 
 /// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
 pub use bytes;
 
-pub use aio::{Aio, Closing, Op, Opening, Timeout};
-pub use cluster::{
-    AddToBlocklist, Blocklist, BlocklistEntry, Cluster, ClusterBuilder, ClusterConfig, ClusterUsage, Key,
-    LogEntry, LogLevel, LogWatch, PoolUsage, Pools,
-};
+#[doc(inline)]
+pub use cluster::{Cluster, ClusterBuilder};
 pub use errno::Errno;
+#[doc(inline)]
 pub use error::{Error, ErrorKind, ObjectKind, Result};
-pub use features::{
-    Change, FeatureConflict, Features, Flags, ImmutableFeatures, OpFeatures, Plan, Rule, UnknownFeature,
-};
-pub use group::{
-    CreateGroupSnapshot, Group, GroupMember, GroupOf, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo,
-    GroupSnapshots, Groups, RollbackGroup,
-};
+#[doc(inline)]
+pub use features::Features;
 pub use hints::AccessHints;
-pub use holder::{Holder, Watcher};
-pub use image::{
-    AdvisoryLocks, CloneFormat, CloneImage, Compare, CopyImage, CreateSnapshot, Cursor, DeepCopyImage, Diff,
-    DiffExtents, Extent, FastDiff, Image, LinkedImage, LockOwner, Locker, MirrorSnapshot,
-    MirrorSnapshotState, ObjectMapFault, OpenImage, Parent, Quiesce, QuiesceWatch, RemoveSnapshot, Resize,
-    Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots, Stat, UpdateWatch,
-};
-pub use image::{
-    Cipher, Encryption, EncryptionFormat, ExclusiveLock, Hinted, ImageConfig, ImageMetadata, Lockers,
-    ObjectMap, Passphrase,
-};
-pub use ioctx::{
-    AddToTrash, ApplicationMetadata, Applications, ConfigOption, ConfigSource, CreateImage,
-    EnableApplication, ImageCounts, ImageEntry, InitPool, IoCtx, Namespaces, PoolConfig, PoolMetadata,
-    PoolStats, PurgeTrash, RemoveImage, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource,
-};
-pub use migration::{
-    Migration, MigrationEnd, MigrationState, MigrationStatus, PrepareImport, PrepareMigration,
-};
-pub use progress::LongOperation;
-pub use queue::{Buffer, Completion, Queue, Refused};
-/// No part of the interface.
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub mod bench_internals {
-    pub use crate::raw::bench::{Counter, Submitted};
-}
-#[cfg(feature = "tokio")]
-pub use stream::AsyncCursor;
+#[doc(inline)]
+pub use image::Image;
+pub use image::snapshot::SnapshotRef;
+#[doc(inline)]
+pub use ioctx::IoCtx;
+#[doc(inline)]
+pub use queue::Queue;
+pub use spec::ImageSpec;
 #[cfg(feature = "unblock")]
 pub use unblock::unblock;
 pub use version::Version;
 
+/// Overridden options of pools and images: see [`Image::config`] and [`IoCtx::config`].
+///
+/// ```no_run
+/// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+/// pool.config().set("rbd_qos_iops_limit", "500")?;
+/// for option in pool.config().list()? {
+///     println!("{} = {} ({:?})", option.name, option.value, option.source);
+/// }
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod config {
+    pub use crate::image::metadata::ImageConfig;
+    pub use crate::ioctx::config::{ConfigOption, ConfigSource};
+    pub use crate::ioctx::metadata::PoolConfig;
+}
+
+/// What changed in an image between two snapshots, and where it holds data: see [`Image::diff`].
+///
+/// ```no_run
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// let diff = image.diff().from_snapshot("monday").whole_object(true);
+/// if diff.fast_diff()? != rbd::diff::FastDiff::Usable {
+///     eprintln!("this asks for every object");
+/// }
+/// for extent in diff.extents()? {
+///     println!("{:?}", extent?);
+/// }
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod diff {
+    pub use crate::image::diff::{Diff, DiffExtents, Extent, FastDiff};
+}
+
+/// Encryption of images by the client: see [`Image::encryption`].
+///
+/// ```no_run
+/// use rbd::encryption::{EncryptionFormat, Passphrase};
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// image.encryption().load(EncryptionFormat::Luks2, &Passphrase::new("secret"))?;
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod encryption {
+    pub use crate::image::encryption::{Cipher, Encryption, EncryptionFormat, Passphrase};
+}
+
+/// Locks on images: the exclusive lock, which librbd manages, and advisory locks, which programs agree on.
+///
+/// ```no_run
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// image.exclusive_lock().acquire()?;
+/// let lockers: rbd::lock::Lockers = image.advisory_locks().list()?;
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod lock {
+    pub use crate::image::advisory::{AdvisoryLocks, Locker, Lockers};
+    pub use crate::image::locks::{ExclusiveLock, LockOwner};
+}
+
+/// Metadata of pools and images: see [`Image::metadata`] and [`IoCtx::metadata`].
+///
+/// ```no_run
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// image.metadata().set("owner", "team storage")?;
+/// assert_eq!(image.metadata().get("owner")?, "team storage");
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod metadata {
+    pub use crate::image::metadata::ImageMetadata;
+    pub use crate::ioctx::metadata::PoolMetadata;
+}
+
+/// Snapshots of images: see [`Image::snapshots`].
+///
+/// ```no_run
+/// use rbd::snapshot::SnapshotNamespace;
+/// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+/// image.snapshots().create("monday").run()?;
+/// for snapshot in image.snapshots().list()? {
+///     if snapshot.namespace == SnapshotNamespace::User {
+///         println!("{}: {} bytes", snapshot.name, snapshot.size);
+///     }
+/// }
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod snapshot {
+    pub use crate::image::snapshot::{
+        MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, Snapshots,
+    };
+    pub use crate::image::snapshot_changes::{CreateSnapshot, RemoveSnapshot};
+}
+
+/// The trash of a pool: images that can still be restored. See [`IoCtx::trash`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+/// pool.trash().add("foo").delay(Duration::from_secs(3600)).run()?;
+/// for entry in pool.trash().list()? {
+///     pool.trash().restore(&entry.id).run()?;
+/// }
+/// # Ok::<(), rbd::Error>(())
+/// ```
+pub mod trash {
+    pub use crate::ioctx::trash::{
+        AddToTrash, PurgeTrash, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource,
+    };
+}
+
+/// No part of the interface.
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_internals {
+    pub use crate::raw::op::bench::{Counter, Submitted};
+}
 /// Async code and thread pools need these; a change that loses one must not compile.
 const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
@@ -141,16 +231,16 @@ const _: () = {
     shared::<ClusterBuilder>();
     shared::<IoCtx>();
     shared::<Image>();
-    shared::<Cursor<Image>>();
+    shared::<image::Cursor<Image>>();
     shared::<Error>();
-    shared::<Key>();
-    shared::<Op<bytes::Bytes>>();
-    shared::<Op<Vec<bytes::BytesMut>>>();
-    shared::<Timeout<Op<()>>>();
-    shared::<Timeout<Opening>>();
-    shared::<Opening>();
+    shared::<cluster::Key>();
+    shared::<aio::Op<bytes::Bytes>>();
+    shared::<aio::Op<Vec<bytes::BytesMut>>>();
+    shared::<aio::Timeout<aio::Op<()>>>();
+    shared::<aio::Timeout<aio::Opening>>();
+    shared::<aio::Opening>();
     shared::<Queue>();
-    shared::<Closing>();
+    shared::<aio::Closing>();
     #[cfg(feature = "tokio")]
-    shared::<AsyncCursor<std::sync::Arc<Image>>>();
+    shared::<aio::AsyncCursor<std::sync::Arc<Image>>>();
 };

@@ -31,7 +31,7 @@ pub(crate) fn existing_name(
 pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
     name.contains(['/', '@']).then(|| {
         format!(
-            "no {what} has the name '{name}'; pool, namespace, image and snapshot are named one by one: rbd::krbd::ImageSpec \
+            "no {what} has the name '{name}'; pool, namespace, image and snapshot are named one by one: rbd::ImageSpec \
              parses 'pool/namespace/image@snapshot'"
         )
     })

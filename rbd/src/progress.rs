@@ -1,4 +1,16 @@
 //! Long operations and their progress.
+//!
+//! ```no_run
+//! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+//! let flatten: rbd::progress::LongOperation<'_> = image.flatten();
+//! flatten
+//!     .progress(|done, total| {
+//!         println!("{done} of {total}");
+//!         std::ops::ControlFlow::Continue(())
+//!     })
+//!     .run()?;
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 use std::fmt;
 use std::ops::ControlFlow;

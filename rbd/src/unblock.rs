@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::raw::exit::Pending;
+use crate::raw::thread::exit::Pending;
 
 /// Runs a call that blocks on a thread of a pool, as a future for any executor.
 ///

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use rbd::krbd::{self, Credentials, Device, ImageSpec, Map};
+use rbd::ImageSpec;
+use rbd::krbd::{self, Credentials, Device, Map};
 use rbd::volume::{self, Volume};
-use rbd::{Cluster, Error, IoCtx, Key};
+use rbd::{Cluster, Error, IoCtx, cluster::Key};
 
 #[derive(Parser)]
 enum Command {

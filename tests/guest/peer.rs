@@ -11,7 +11,8 @@ use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use rbd::{CloneFormat, Cluster, Features, Image, IoCtx};
+use rbd::image::CloneFormat;
+use rbd::{Cluster, Features, Image, IoCtx};
 
 type Answer = Result<String, Box<dyn Error>>;
 

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use rbd::{
-    CloneFormat, Cluster, ErrorKind, Features, Image, LinkedImage, ObjectKind, SnapshotKind,
-    SnapshotNamespace,
+    Cluster, ErrorKind, Features, Image, ObjectKind,
+    image::{CloneFormat, LinkedImage},
+    snapshot::{SnapshotKind, SnapshotNamespace},
 };
 
 use crate::masks::{OBJECT, create, features};

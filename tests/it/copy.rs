@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use rbd::{CloneFormat, ErrorKind, Features, Flags, Image};
+use rbd::{ErrorKind, Features, Image, features::Flags, image::CloneFormat};
 
 use crate::masks::{Mask, OBJECT, create, features, mask};
 use crate::support::{Space, pattern, rados};

@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rbd::{CloneFormat, Cluster, ErrorKind, Extent, FastDiff, Features, Image};
+use rbd::{
+    Cluster, ErrorKind, Features, Image,
+    diff::{Extent, FastDiff},
+    image::CloneFormat,
+};
 
 use crate::masks::{Mask, OBJECT, create, mask};
 use crate::support::{Space, pattern, rados};
@@ -229,4 +233,66 @@ fn a_parent_without_fast_diff_makes_its_clones_slow() {
     let image = format!("rbd/{}/foo", space.namespace());
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::FeatureOff { image });
     assert!(diff.include_parent(false).fast_diff().unwrap().is_usable());
+}
+
+/// What a diff covers of the image, one flag for each object.
+fn covered(diff: rbd::diff::Diff<'_>) -> Vec<bool> {
+    let mut objects = vec![false; 32];
+    for extent in diff.collect().unwrap() {
+        for object in extent.offset / OBJECT..extent.end().div_ceil(OBJECT) {
+            objects[object as usize] = true;
+        }
+    }
+    objects
+}
+
+#[test]
+fn a_shrink_between_two_snapshots_is_not_missed() {
+    let space = Space::new();
+    let image = image(&space);
+    write(&image, 1, 0, 32 * OBJECT);
+    image.snapshots().create("a").run().unwrap();
+    image.resize(8 * OBJECT).allow_shrink(true).run().unwrap();
+    image.snapshots().create("b").run().unwrap();
+    image.resize(32 * OBJECT).run().unwrap();
+    image.snapshots().create("c").run().unwrap();
+    for end in [image.at_snapshot("c").unwrap(), image.at_snapshot("c").unwrap()] {
+        let diff = end.diff().from_snapshot("a").whole_object(true);
+        if mask() != Mask::Layering {
+            let version = format!("rbd/{}/foo@b", space.namespace());
+            assert_eq!(diff.fast_diff().unwrap(), FastDiff::Shrunk { version });
+        }
+        assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
+    }
+    // To the image itself too, and where the shrink came last.
+    let diff = image.diff().from_snapshot("a").whole_object(true);
+    assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
+    image.resize(4 * OBJECT).allow_shrink(true).run().unwrap();
+    image.resize(32 * OBJECT).run().unwrap();
+    let diff = image.diff().from_snapshot("a").whole_object(true);
+    assert_eq!(covered(diff), [vec![false; 4], vec![true; 28]].concat());
+    // Where nothing shrank in between, the maps suffice.
+    if mask() != Mask::Layering {
+        let diff = image.diff().from_snapshot("b").whole_object(true);
+        assert!(diff.fast_diff().unwrap().is_usable());
+    }
+}
+
+#[test]
+fn a_rollback_is_not_missed() {
+    let space = Space::new();
+    let image = image(&space);
+    write(&image, 1, 0, 2 * OBJECT);
+    for snapshot in ["a", "b"] {
+        image.snapshots().create(snapshot).run().unwrap();
+    }
+    write(&image, 2, 0, 2 * OBJECT);
+    image.snapshots().create("c").run().unwrap();
+    image.snapshots().rollback("b").run().unwrap();
+    let changed = [vec![true; 2], vec![false; 30]].concat();
+    assert_eq!(covered(image.diff().from_snapshot("c")), changed);
+    assert_eq!(covered(image.diff().from_snapshot("c").whole_object(true)), changed);
+    image.snapshots().create("d").run().unwrap();
+    let d = image.at_snapshot("d").unwrap();
+    assert_eq!(covered(d.diff().from_snapshot("c").whole_object(true)), changed);
 }

@@ -1,8 +1,10 @@
 //! Encryption in the formats of LUKS.
 
-use rbd::{Cipher, EncryptionFormat, ErrorKind, Passphrase};
+use rbd::diff::FastDiff;
+use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
+use rbd::{ErrorKind, Features};
 
-use crate::support::Space;
+use crate::support::{Space, unique};
 
 const MIB: u64 = 1 << 20;
 
@@ -65,5 +67,45 @@ fn what_cannot_be_is_said() {
     match image.encryption().load_chain(&[(None, secret)]) {
         Ok(()) => assert!(newer),
         Err(error) => assert!(error.is_library_too_old() && !newer, "{error}"),
+    }
+}
+
+#[test]
+fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
+    let space = Space::new();
+    for features in [Features::LAYERING, Features::DEFAULT] {
+        let name = unique("diff");
+        space.create(&name, 64 * MIB).features(features).run().unwrap();
+        let image = space.open(&name).run().unwrap();
+        image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes128, &Passphrase::new("x")).unwrap();
+        let size = image.size().unwrap();
+        let faults = image.object_map().check();
+        assert!(features == Features::LAYERING || faults.unwrap().is_empty(), "no fault is made up");
+        image.snapshots().create("a").run().unwrap();
+        for place in [0, 20 * MIB + 512, size - 4096] {
+            image.write_all_at(&[place as u8 + 1; 4096], place).unwrap();
+        }
+        let faults = image.object_map().check();
+        assert!(features == Features::LAYERING || faults.unwrap().is_empty(), "no fault is made up");
+        for whole in [false, true] {
+            let diff = image.diff().from_snapshot("a").whole_object(whole);
+            for extents in
+                [diff.collect().unwrap(), diff.extents().unwrap().collect::<Result<_, _>>().unwrap()]
+            {
+                for place in [0, 20 * MIB + 512, size - 4096] {
+                    let covers =
+                        |extent: &rbd::diff::Extent| extent.offset <= place && extent.end() >= place + 4096;
+                    assert!(extents.iter().any(covers), "{place}: {extents:?}");
+                }
+                assert!(extents.iter().all(|extent| extent.end() <= size), "{extents:?}");
+                // No more than the objects that were changed.
+                assert!(extents.iter().map(|extent| extent.len).sum::<u64>() <= 3 * 4 * MIB, "{extents:?}");
+            }
+        }
+        let diff = image.diff().from_snapshot("a").whole_object(true);
+        if features == Features::DEFAULT {
+            let image = format!("rbd/{}/{name}", space.namespace());
+            assert_eq!(diff.fast_diff().unwrap(), FastDiff::Encrypted { image });
+        }
     }
 }

@@ -25,7 +25,7 @@ fn images_join_and_leave_a_group() {
     assert!(names.contains(&"foo".to_owned()) && names.contains(&"bar".to_owned()));
     let image = space.open("foo").run().unwrap();
     assert_eq!(image.group().unwrap().unwrap().name, "g");
-    assert!(image.op_features().unwrap().contains(rbd::OpFeatures::GROUP));
+    assert!(image.op_features().unwrap().contains(rbd::features::OpFeatures::GROUP));
     let id = space.open("bar").read_only(true).run().unwrap().id().unwrap();
     group.remove(&space, "foo").unwrap();
     group.remove_by_id(&space, &id).unwrap();

@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
-use rbd::{Errno, ErrorKind, Features, Flags, Holder, ObjectKind, OpFeatures};
+use rbd::{
+    Errno, ErrorKind, Features, ObjectKind,
+    error::Holder,
+    features::{Flags, OpFeatures},
+};
 
 use crate::support::{Space, builder, cluster, unique};
 
@@ -128,7 +132,7 @@ fn what_is_missing_is_said() {
 #[test]
 fn illegal_shapes_are_refused_before_anything_is_touched() {
     let space = Space::new();
-    let refused = |create: rbd::CreateImage<'_>, text: &str| {
+    let refused = |create: rbd::ioctx::CreateImage<'_>, text: &str| {
         let error = create.run().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains(text), "{error}");
@@ -187,7 +191,7 @@ fn a_plan_for_an_old_kernel_is_carried_out_once() {
     let space = Space::new();
     space.create("foo", MIB).features(Features::DEFAULT | Features::JOURNALING).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    let plan = rbd::Plan::to_support(image.features().unwrap(), Features::LAYERING).unwrap();
+    let plan = rbd::features::Plan::to_support(image.features().unwrap(), Features::LAYERING).unwrap();
     image.apply(&plan).unwrap();
     assert_eq!(image.features().unwrap(), plan.result());
     let error = image.apply(&plan).unwrap_err();
@@ -258,10 +262,7 @@ fn a_name_that_is_several_is_explained() {
             space.trash().add(name).run().err(),
         ] {
             let error = refused.unwrap();
-            assert!(
-                error.is_not_found() && error.to_string().contains("rbd::krbd::ImageSpec parses"),
-                "{error}"
-            );
+            assert!(error.is_not_found() && error.to_string().contains("rbd::ImageSpec parses"), "{error}");
         }
     }
     let error = space.open("nope").run().unwrap_err();

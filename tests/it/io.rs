@@ -3,7 +3,10 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use rbd::{AccessHints, Compare, Cursor, Errno, ErrorKind, Features, Image};
+use rbd::{
+    AccessHints, Errno, ErrorKind, Features, Image,
+    image::{Compare, Cursor},
+};
 
 use crate::support::{Space, has_object};
 

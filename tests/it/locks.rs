@@ -1,6 +1,6 @@
 //! The exclusive lock and advisory locks.
 
-use rbd::{ErrorKind, Features, Holder};
+use rbd::{ErrorKind, Features, error::Holder};
 
 use crate::support::{Space, builder};
 

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rbd::{CreateImage, Features, IoCtx};
+use rbd::{Features, IoCtx, ioctx::CreateImage};
 use serde_json::json;
 
 /// Names the mask: one of [`Mask`]'s, `default` when it is not set.

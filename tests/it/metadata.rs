@@ -1,6 +1,6 @@
 //! Metadata and overridden options of images and pools, and the statistics of a pool.
 
-use rbd::{ConfigSource, ErrorKind, ObjectKind};
+use rbd::{ErrorKind, ObjectKind, config::ConfigSource};
 
 use crate::masks::{OBJECT, create};
 use crate::support::{Space, builder, cluster, unique};

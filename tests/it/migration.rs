@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use rbd::{ErrorKind, Features, Image, MigrationState, ObjectKind};
+use rbd::{ErrorKind, Features, Image, ObjectKind, migration::MigrationState};
 
 use crate::masks::{OBJECT, create};
 use crate::support::{Space, pattern};

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rbd::{CloneFormat, Features, Image};
+use rbd::image::CloneFormat;
+use rbd::snapshot::SnapshotKind;
+use rbd::{Features, Image};
 
 use crate::cli::example;
 use crate::support::Space;
@@ -183,11 +185,7 @@ fn snapshots_clones_and_differences_are_the_same_for_both() {
     peer.ok(&["remove-snapshot", "foo", "theirs"]);
     image.snapshots().remove("ours").run().unwrap();
     let left = image.snapshots().list().unwrap();
-    assert_eq!(
-        left.iter().filter(|one| one.namespace.kind() == rbd::SnapshotKind::Trash).count(),
-        2,
-        "{left:?}"
-    );
+    assert_eq!(left.iter().filter(|one| one.namespace.kind() == SnapshotKind::Trash).count(), 2, "{left:?}");
     peer.ok(&["flatten", "ours"]);
     clone.flatten().run().unwrap();
     assert_eq!(peer.ok(&["children", "foo"]), "");

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rbd::{Cluster, Errno, Image, IoCtx, Quiesce, QuiesceWatch, Result};
+use rbd::{
+    Cluster, Errno, Image, IoCtx, Result,
+    image::{Quiesce, QuiesceWatch},
+};
 
 use crate::aio::Freezer;
 use crate::support::{Space, builder};

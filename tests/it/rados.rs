@@ -5,7 +5,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use rbd::{Cluster, ErrorKind, LogLevel, LogWatch, ObjectKind};
+use rbd::{
+    Cluster, ErrorKind, ObjectKind,
+    cluster::{LogLevel, LogWatch},
+};
 
 use crate::support::{Space, builder, cluster, rados, unique};
 
@@ -245,7 +248,8 @@ fn a_watch_of_the_log_is_told_what_is_as_grave() {
     log_line("info", &text);
     log_line("error", &text);
     let told = std::iter::from_fn(|| lines.recv_timeout(SOON).ok());
-    let first = told.into_iter().find(|entry: &rbd::LogEntry| entry.message.contains(&text)).unwrap();
+    let first =
+        told.into_iter().find(|entry: &rbd::cluster::LogEntry| entry.message.contains(&text)).unwrap();
     assert_eq!(first.level, "[ERR]", "{first:?}");
     drop(watch.unwrap());
 }

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
-use rbd::{CloneFormat, Errno, ErrorKind, Image, ObjectKind, SnapshotKind, SnapshotNamespace};
+use rbd::{
+    Errno, ErrorKind, Image, ObjectKind,
+    image::CloneFormat,
+    snapshot::{SnapshotKind, SnapshotNamespace},
+};
 
 use crate::masks::{OBJECT, create};
 use crate::support::{Space, builder, pattern, unique};

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rbd::{Cluster, ClusterBuilder, Image, IoCtx, SnapshotNamespace};
+use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotNamespace};
 
 /// A builder that reaches the shared cluster as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {

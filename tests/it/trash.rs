@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
-use rbd::{ErrorKind, ObjectKind, TrashSource};
+use rbd::{ErrorKind, ObjectKind, trash::TrashSource};
 
 use crate::support::Space;
 

@@ -10,9 +10,9 @@ use crate::hints::AccessHints;
 use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
-use crate::raw::aio::Gathered;
-use crate::raw::iovec::total;
-use crate::raw::late::LateResult;
+use crate::raw::ffi::iovec::total;
+use crate::raw::ffi::weak::LateResult;
+use crate::raw::image::aio::Gathered;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
@@ -42,7 +42,7 @@ impl Image {
     /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
     /// use std::time::Duration;
     ///
-    /// use rbd::Compare;
+    /// use rbd::image::Compare;
     ///
     /// image.aio().write(0, "hello ceph".into()).timeout(Duration::from_secs(30)).await?;
     /// // Sixteen in flight: each has been submitted when its call returns.
@@ -232,7 +232,7 @@ impl Aio<'_> {
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
     ) -> Op<T> {
         self.explained(operation, std::convert::identity, submit)
     }
@@ -242,7 +242,7 @@ impl Aio<'_> {
         self,
         operation: &'static str,
         explain: fn(Error) -> Error,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
     ) -> Op<T> {
         let about = About { image: Arc::clone(self.image.label()), operation, range: None, explain };
         self.submit(about, false, submit)
@@ -262,7 +262,7 @@ impl Aio<'_> {
         self,
         about: About,
         data: bool,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
     ) -> Op<T> {
         if let Err(error) = self.check(&about, data) {
             return Op::ended(Err(error), about);

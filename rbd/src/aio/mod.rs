@@ -1,4 +1,13 @@
 //! Asynchronous operations: futures for any executor, and for threads that wait.
+//!
+//! ```no_run
+//! # async fn example(image: rbd::Image) -> rbd::Result<()> {
+//! use std::time::Duration;
+//! let data = image.aio().read(0, 4096).timeout(Duration::from_secs(30)).await?;
+//! image.aio().write(4096, data).await?;
+//! image.aio().flush().await
+//! # }
+//! ```
 
 /// An event of an operation, opening and closing among them, for the feature `tracing`: its submission, or its end with the error if there is one. Without
 /// the feature nothing is left of it.
@@ -17,6 +26,8 @@ mod io;
 mod op;
 mod opening;
 mod reasons;
+#[cfg(feature = "tokio")]
+mod stream;
 mod timeout;
 mod timer;
 mod wait;
@@ -24,4 +35,6 @@ mod wait;
 pub use io::Aio;
 pub use op::Op;
 pub use opening::{Closing, Opening};
+#[cfg(feature = "tokio")]
+pub use stream::AsyncCursor;
 pub use timeout::Timeout;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, goes_on};
 use crate::image::Label;
 use crate::image::check::on_range;
 use crate::raw;
-use crate::raw::late::{Failure, library_of};
+use crate::raw::ffi::weak::{Failure, library_of};
 
 /// An asynchronous operation on an image: a future that any executor can poll, and that a thread can [`wait`](Op::wait) for.
 ///
@@ -36,7 +36,7 @@ pub struct Op<T: 'static> {
 
 #[derive(Debug)]
 enum Flight<T: 'static> {
-    Submitted(raw::op::Op<T>),
+    Submitted(raw::op::operation::Op<T>),
     /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
     Ended(Option<Result<T>>),
 }
@@ -65,7 +65,7 @@ impl About {
         };
         let error = (self.explain)(Error::new(operation, self.image.object(), errno));
         match self.range {
-            Some((offset, _)) if errno == raw::aio::SHORT => error.with_detail(format!(
+            Some((offset, _)) if errno == raw::image::aio::SHORT => error.with_detail(format!(
                 "the image became shorter than that meanwhile; what was read from offset {offset} on is dropped"
             )),
             _ => error,
@@ -98,7 +98,7 @@ impl About {
 }
 
 impl<T: 'static> Op<T> {
-    pub(super) fn submitted(op: raw::op::Op<T>, about: About) -> Op<T> {
+    pub(super) fn submitted(op: raw::op::operation::Op<T>, about: About) -> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }
 

@@ -33,18 +33,18 @@ pub struct Opening {
 #[derive(Debug)]
 enum State {
     Opening {
-        op: raw::op::Op<raw::image::Image>,
+        op: raw::op::operation::Op<raw::image::Image>,
         parts: Option<Parts>,
     },
     /// A snapshot was not found, or its image: opening the image alone tells which.
     ProbingImage {
-        op: raw::op::Op<raw::image::Image>,
+        op: raw::op::operation::Op<raw::image::Image>,
         parts: Parts,
         error: Option<Error>,
     },
     /// An image was not found, or its namespace.
     ProbingNamespace {
-        op: raw::op::Op<()>,
+        op: raw::op::operation::Op<()>,
         parts: Parts,
         error: Option<Error>,
     },
@@ -115,7 +115,7 @@ impl OpenImage<'_> {
 }
 
 /// As asked for, or only to see whether the image without the snapshot exists.
-fn open(parts: &Parts, as_asked: bool) -> RawResult<raw::op::Op<raw::image::Image>> {
+fn open(parts: &Parts, as_asked: bool) -> RawResult<raw::op::operation::Op<raw::image::Image>> {
     let snapshot = if as_asked { parts.snapshot.as_deref() } else { None };
     let read_only = parts.read_only || !as_asked;
     let ioctx = Arc::clone(parts.ioctx.raw());
@@ -235,7 +235,7 @@ impl Future for Opening {
 #[derive(Debug)]
 pub struct Closing {
     /// `None` once it was told how it ended.
-    op: Option<RawResult<raw::op::Op<()>>>,
+    op: Option<RawResult<raw::op::operation::Op<()>>>,
     about: About,
     reasons: Reasons,
 }

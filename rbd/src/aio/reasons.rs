@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::timer::Alarm;
 use crate::ioctx::IoCtx;
-use crate::raw::log::PATIENCE;
+use crate::raw::cluster::log::PATIENCE;
 use crate::raw::thread::reap;
 
 /// The log of an operation's connection since the operation began.

@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::thread;
 use std::time::Instant;
 
-use crate::raw::contain::contain;
 use crate::raw::thread::CallbackMark;
+use crate::raw::thread::catch_panic::contain;
 
 type Key = (Instant, u64);
 
@@ -114,7 +114,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::raw::fork::{alone, in_fork};
+    use crate::raw::thread::fork::{alone, in_fork};
 
     struct Ring(Sender<u32>, u32);
 

@@ -41,7 +41,7 @@ impl Cluster {
 impl<'a> Blocklist<'a> {
     /// Adds a client, so that its further writes fail.
     ///
-    /// The address is that of a [watcher](crate::Watcher) or lock owner, with its nonce.
+    /// The address is that of a [watcher](crate::image::Watcher) or lock owner, with its nonce.
     ///
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]

@@ -11,7 +11,7 @@ use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::{cluster::Cluster as RawCluster, log::Log};
+use crate::raw::{cluster::Cluster as RawCluster, cluster::log::Log};
 
 const CONNECT: &str = "connect to";
 
@@ -131,7 +131,7 @@ impl ClusterBuilder {
     /// An image operation consists of several of these. A write that timed out may still reach the disk later.
     ///
     /// librados keeps a timer for each operation then, which costs three to four percent of the processor time of small reads. With
-    /// `None`, asynchronous operations can be given [timeouts](crate::Timeout) where they matter.
+    /// `None`, asynchronous operations can be given [timeouts](crate::aio::Timeout) where they matter.
     pub fn osd_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[2] = Some(timeout.into());
         self

@@ -27,7 +27,7 @@ impl ClusterConfig<'_> {
     }
 
     /// Sets a configuration option of this client. Many options are read only while connecting, or while an image is
-    /// opened: give them to the [builder](ClusterBuilder::option) instead.
+    /// opened: give them to the [builder](crate::ClusterBuilder::option) instead.
     ///
     /// Implements: `rados_conf_set`.
     #[doc(alias = "rados_conf_set")]

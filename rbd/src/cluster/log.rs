@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Cluster;
 use crate::error::{ErrorKind, Result};
-use crate::raw::service::{RawLogEntry, RawLogWatch};
+use crate::raw::cluster::service::{RawLogEntry, RawLogWatch};
 
 /// How grave lines of the cluster's log must be to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,4 +1,12 @@
-//! A connection to a cluster.
+//! A connection to a cluster: connecting, pools, keys, commands, logs, the blocklist.
+//!
+//! ```no_run
+//! use rbd::cluster::Key;
+//! let key: Key = "AQBhOKFiAAAAABAAAAAAAAAAAAAAAAAAAAAAAA==".into();
+//! let cluster = rbd::Cluster::builder().user("backup").monitors("10.0.0.1").key(key).connect()?;
+//! println!("{:?}", cluster.pools().list()?);
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 mod blocklist;
 mod builder;
@@ -17,8 +25,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::late::{Failure, library_of};
-use crate::raw::{self, log::Log};
+use crate::raw::ffi::weak::{Failure, library_of};
+use crate::raw::{self, cluster::log::Log};
 use crate::version::Version;
 
 pub use blocklist::{AddToBlocklist, Blocklist, BlocklistEntry};

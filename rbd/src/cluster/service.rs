@@ -3,7 +3,7 @@
 use super::Cluster;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::service::Dict;
+use crate::raw::cluster::service::Dict;
 
 impl Cluster {
     /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with what others may want to know of it. The

@@ -1,4 +1,18 @@
 //! The one error type: what was tried, on which object, why it failed, what to do next.
+//!
+//! ```no_run
+//! use rbd::ErrorKind;
+//! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+//! match pool.remove("foo").run() {
+//!     Err(error) if error.is_not_found() => println!("removed before"),
+//!     Err(error) => match error.kind() {
+//!         ErrorKind::Busy { holders } => println!("in use by {holders:?}"),
+//!         _ => return Err(error),
+//!     },
+//!     Ok(()) => {}
+//! }
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 mod given_up;
 mod kind;
@@ -9,6 +23,7 @@ use std::{fmt, io};
 
 use crate::errno::Errno;
 
+pub use crate::holder::Holder;
 pub(crate) use given_up::goes_on;
 pub use kind::ErrorKind;
 pub use object::ObjectKind;

@@ -17,7 +17,7 @@ bitflags::bitflags! {
     /// let features: Features = "layering, exclusive-lock".parse()?;
     /// assert!(features.contains(Features::EXCLUSIVE_LOCK));
     /// assert_eq!(features.to_string(), "layering, exclusive-lock");
-    /// # Ok::<(), rbd::UnknownFeature>(())
+    /// # Ok::<(), rbd::features::UnknownFeature>(())
     /// ```
     #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct Features: u64 {

@@ -8,12 +8,12 @@ use super::{FeatureConflict, Features};
 /// What must be disabled on an image, in which order, so that only supported features are left.
 ///
 /// ```
-/// use rbd::{Features, Plan};
+/// use rbd::{Features, features::Plan};
 /// let old_kernel = Features::LAYERING;
 /// let plan = Plan::to_support(Features::DEFAULT, old_kernel)?;
 /// assert_eq!(plan.to_string(), "disable deep-flatten, object-map, fast-diff, exclusive-lock");
 /// assert_eq!(plan.result(), Features::LAYERING);
-/// # Ok::<(), rbd::ImmutableFeatures>(())
+/// # Ok::<(), rbd::features::ImmutableFeatures>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {

@@ -1,4 +1,13 @@
 //! Groups: images whose snapshots are taken together.
+//!
+//! ```no_run
+//! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+//! let group = pool.groups().create("database")?;
+//! group.add(&pool, "data")?;
+//! group.add(&pool, "log")?;
+//! group.snapshots().create("before-upgrade").run()?;
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 mod snapshots;
 

@@ -7,7 +7,7 @@ use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 use crate::progress::Progress;
 use crate::raw::group::RawGroupSnapshotInfo;
-use crate::raw::snapshot::RawQuiesce;
+use crate::raw::image::snapshot::RawQuiesce;
 
 /// A snapshot of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]

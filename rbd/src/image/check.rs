@@ -4,7 +4,7 @@ use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::raw::cluster::librbd_version;
-use crate::raw::image_io::MOST;
+use crate::raw::image::io::MOST;
 
 /// What a compare-and-write is called in errors.
 pub(crate) const COMPARE: &str = "compare and write";

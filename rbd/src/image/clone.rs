@@ -46,7 +46,7 @@ impl IoCtx {
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
-    /// use rbd::CloneFormat;
+    /// use rbd::image::CloneFormat;
     /// ioctx.clone_image("golden", "v1", "vm-7").format(CloneFormat::V2).run()?;
     /// # Ok::<(), rbd::Error>(())
     /// ```

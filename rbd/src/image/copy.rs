@@ -32,6 +32,10 @@ pub struct DeepCopyImage<'a> {
     progress: Progress<'a>,
 }
 
+/// librbd would write the clear data into an image that is not encrypted.
+const COPY_STORED: &str =
+    "open the image again without, and copy that handle: the copy is then encrypted with the same key";
+
 /// As librbd's default: runs of zeros of this length are not written.
 const SPARSE_SIZE: u64 = 4096;
 
@@ -72,6 +76,8 @@ impl Image {
     #[doc(alias = "rbd_copy_with_progress2")]
     pub fn copy_over<'a>(&'a self, to: &'a Image) -> LongOperation<'a> {
         LongOperation::new(move |progress| {
+            self.refuse_encrypted("copy", COPY_STORED)?;
+            to.refuse_encrypted("copy over", "open it again without, and copy over that handle")?;
             let (from, into) = (self.size()?, to.size()?);
             if into < from {
                 let why = format!("{} has {into} bytes, less than its {from}", to.object());
@@ -113,6 +119,7 @@ impl<'a> CopyImage<'a> {
     /// Copies it. Blocks.
     pub fn run(self) -> Result<()> {
         let CopyImage { image, ioctx, name, new, sparse_size, progress } = self;
+        image.refuse_encrypted("copy", COPY_STORED)?;
         let object = || ioctx.image_object(name);
         let c_name = new_name("copy into", object, name)?;
         let options = new.options("copy into", object)?;
@@ -148,6 +155,7 @@ impl<'a> DeepCopyImage<'a> {
     /// Copies it. Blocks.
     pub fn run(self) -> Result<()> {
         let DeepCopyImage { image, ioctx, name, mut new, progress } = self;
+        image.refuse_encrypted("deep-copy", COPY_STORED)?;
         let object = || ioctx.image_object(name);
         let c_name = new_name("deep-copy into", object, name)?;
         // Left to itself librbd takes the configured format, and fails where that needs a protected snapshot.

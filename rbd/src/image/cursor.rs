@@ -13,7 +13,7 @@ use super::Image;
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
 /// let mut file = std::fs::File::open("disk.raw")?;
-/// std::io::copy(&mut file, &mut rbd::Cursor::new(&image))?;
+/// std::io::copy(&mut file, &mut rbd::image::Cursor::new(&image))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -12,6 +12,11 @@ impl Image {
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]
     pub fn enable_features(&self, features: Features) -> Result<()> {
+        if features.contains(Features::JOURNALING) {
+            // Its journal would hold what is written in clear.
+            let instead = "journaling and encryption exclude each other; leave the feature off";
+            self.refuse_encrypted("enable features of", instead)?;
+        }
         let now = self.features()?;
         now.check_enable(features).map_err(|conflict| self.conflict("enable features of", &conflict))?;
         let change = features - now;

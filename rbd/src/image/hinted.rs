@@ -4,7 +4,7 @@ use super::Image;
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::hints::AccessHints;
-use crate::raw::image_io::MOST;
+use crate::raw::image::io::MOST;
 
 /// Reads and writes an image with hints: see [`Image::hints`].
 #[derive(Debug, Clone, Copy)]

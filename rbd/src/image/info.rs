@@ -129,12 +129,18 @@ impl Image {
         self.call("read the data pool of", |raw| raw.data_pool_id())
     }
 
-    /// How many bytes from the start may still come from the parent, for a clone; else 0.
+    /// How many bytes from the start may still come from the parent, for a clone; else 0. With encryption loaded they are counted
+    /// from behind the header.
     ///
     /// Implements: `rbd_get_overlap`.
     #[doc(alias = "rbd_get_overlap")]
     pub fn overlap(&self) -> Result<u64> {
-        self.call("read the overlap of", |raw| raw.overlap())
+        let overlap = |image: &Image| image.call("read the overlap of", |raw| raw.overlap());
+        if !self.is_encrypted() {
+            return overlap(self);
+        }
+        // Releases differ in whether they count the header.
+        Ok(overlap(&self.as_stored()?)?.saturating_sub(self.header_size()?))
     }
 
     /// When it was created.

@@ -6,9 +6,9 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::AccessHints;
 use crate::raw::RawResult;
-use crate::raw::image_io::MOST;
+use crate::raw::image::io::MOST;
 
-pub use crate::raw::image_io::Compare;
+pub use crate::raw::image::io::Compare;
 
 impl Image {
     /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0

@@ -6,7 +6,7 @@ use super::Image;
 use super::snapshot::SnapshotKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::LongOperation;
-use crate::raw::lineage::RawLinkedImage;
+use crate::raw::image::lineage::RawLinkedImage;
 
 /// An image somewhere in the cluster: a clone, or what one was cloned from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

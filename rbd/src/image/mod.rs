@@ -1,25 +1,35 @@
-//! An open image.
+//! An open image: I/O, size, clones, copies, watches. Other subjects have modules of their own.
+//!
+//! ```no_run
+//! use rbd::image::CloneFormat;
+//! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
+//! pool.clone_image("golden", "v1", "vm-7").format(CloneFormat::V2).run()?;
+//! let image = pool.open("vm-7").run()?;
+//! image.resize(20 << 30).run()?;
+//! println!("{} bytes, cloned from {:?}", image.size()?, image.parent()?);
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
-mod advisory;
+pub(crate) mod advisory;
 pub(crate) mod check;
 mod clone;
 mod copy;
 mod cursor;
-mod diff;
-mod encryption;
+pub(crate) mod diff;
+pub(crate) mod encryption;
 mod features;
 mod hinted;
 mod info;
 mod io;
 mod lineage;
-mod locks;
-mod metadata;
+pub(crate) mod locks;
+pub(crate) mod metadata;
 mod object_map;
 mod open;
 mod quiesce;
 mod resize;
-mod snapshot;
-mod snapshot_changes;
+pub(crate) mod snapshot;
+pub(crate) mod snapshot_changes;
 mod snapshot_namespace;
 mod upkeep;
 mod watch;
@@ -27,33 +37,28 @@ mod watch;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
-use crate::raw::{self, late::Failure};
+use crate::raw::{self, ffi::weak::Failure};
 
-pub use advisory::{AdvisoryLocks, Locker, Lockers};
+pub use crate::holder::Watcher;
 pub use clone::{CloneFormat, CloneImage};
 pub use copy::{CopyImage, DeepCopyImage};
 pub use cursor::Cursor;
-pub use diff::{Diff, DiffExtents, Extent, FastDiff};
-pub use encryption::{Cipher, Encryption, EncryptionFormat, Passphrase};
 pub use hinted::Hinted;
 pub use info::Stat;
 pub use io::Compare;
 pub use lineage::{LinkedImage, Parent};
-pub use locks::{ExclusiveLock, LockOwner};
-pub use metadata::{ImageConfig, ImageMetadata};
 pub use object_map::{ObjectMap, ObjectMapFault};
 pub use open::OpenImage;
 pub(crate) use open::Parts;
 pub use quiesce::{Quiesce, QuiesceWatch};
 pub use resize::Resize;
-pub use snapshot::{
-    MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, SnapshotRef, Snapshots,
-};
-pub use snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 pub use watch::UpdateWatch;
+
+use snapshot::SnapshotRef;
 
 /// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
 ///
@@ -71,6 +76,8 @@ pub struct Image {
     /// Shared with the operations in flight, for their errors.
     label: Arc<Label>,
     read_only: bool,
+    /// Whether this handle has encryption loaded.
+    encrypted: AtomicBool,
 }
 
 /// What an open image is called in errors.
@@ -130,7 +137,7 @@ impl Image {
     }
 
     pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {
-        Image { raw, ioctx, label: Arc::new(label), read_only }
+        Image { raw, ioctx, label: Arc::new(label), read_only, encrypted: AtomicBool::new(false) }
     }
 
     pub(crate) fn into_parts(self) -> (raw::image::Image, IoCtx, Arc<Label>) {
@@ -183,6 +190,7 @@ impl fmt::Debug for Image {
         f.debug_struct("Image")
             .field("spec", &self.object().name)
             .field("read_only", &self.is_read_only())
+            .field("encryption", &self.is_encrypted())
             .finish_non_exhaustive()
     }
 }

@@ -62,9 +62,17 @@ impl<'a> ObjectMap<'a> {
     ///
     /// The C interface has no such check; this one compares the answer of fast-diff with that of a diff that asks the OSDs.
     /// Where somebody writes meanwhile, it can find faults that are none. Refused where fast-diff
-    /// [cannot be used](super::Diff::fast_diff).
+    /// [cannot be used](crate::diff::Diff::fast_diff).
     pub fn check(self) -> Result<Vec<ObjectMapFault>> {
-        let image = self.0;
+        let stored;
+        let image = if self.0.is_encrypted() {
+            // Objects hold what is stored, header included.
+            self.0.flush_for_listing()?;
+            stored = self.0.as_stored()?;
+            &stored
+        } else {
+            self.0
+        };
         let diff = image.diff().include_parent(false);
         let map = diff.whole_object(true);
         let fast = map.fast_diff()?;
@@ -79,6 +87,11 @@ impl<'a> ObjectMap<'a> {
 }
 
 impl Image {
+    /// Makes written data visible to another handle that lists objects.
+    fn flush_for_listing(&self) -> Result<()> {
+        if self.is_read_only() { Ok(()) } else { self.flush() }
+    }
+
     /// The objects that hold these extents.
     fn objects(&self, extents: &[Extent]) -> Result<BTreeSet<u64>> {
         let (unit, count) = (self.stripe_unit()?.max(1), self.stripe_count()?.max(1));

@@ -49,7 +49,7 @@ impl Parts {
 }
 
 impl IoCtx {
-    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::krbd::ImageSpec) parses
+    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::ImageSpec) parses
     /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see [`OpenImage::start`].
     ///
     /// ```no_run
@@ -157,7 +157,8 @@ impl<'a> OpenImage<'a> {
 impl Image {
     /// Opens the same image once more, for reading, at a snapshot given by its name or its id.
     ///
-    /// A handle never changes what it shows: who reads from this one meanwhile is not disturbed, and both can be used.
+    /// A handle never changes what it shows: a reader of this one is not disturbed, and both can be used. Refused for a handle
+    /// with encryption loaded: the passphrase is not kept.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -172,7 +173,15 @@ impl Image {
     #[doc(alias = "rbd_snap_set")]
     #[doc(alias = "rbd_snap_set_by_id")]
     pub fn at_snapshot<'a>(&self, snapshot: impl Into<SnapshotRef<'a>>) -> Result<Image> {
-        let snapshot = snapshot.into();
+        self.refuse_encrypted(
+            "open a snapshot of",
+            "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and load the encryption there",
+        )?;
+        self.stored_at(snapshot.into())
+    }
+
+    /// The same image at a snapshot, as it is stored.
+    pub(super) fn stored_at(&self, snapshot: SnapshotRef<'_>) -> Result<Image> {
         let image = self.open_again()?;
         let id = match snapshot {
             SnapshotRef::Name(name) => image.snapshots().id(name)?,

@@ -9,16 +9,16 @@ use crate::errno::Errno;
 use crate::error::Result;
 use crate::names::existing_name;
 use crate::raw;
-use crate::raw::contain::contain;
 use crate::raw::image::By;
-use crate::raw::quiesce::Told;
+use crate::raw::image::quiesce::Told;
+use crate::raw::thread::catch_panic::contain;
 use crate::raw::thread::{apart, is_shared};
 
 /// Freezes and thaws a user of the image around snapshots until it is dropped: see [`Image::watch_quiesce`].
 #[must_use = "dropping it ends the watch"]
 pub struct QuiesceWatch {
     image: Arc<Image>,
-    watch: Option<raw::quiesce::QuiesceWatch>,
+    watch: Option<raw::image::quiesce::QuiesceWatch>,
     ended: Arc<AtomicBool>,
 }
 
@@ -91,7 +91,10 @@ impl Image {
         let name = existing_name(WATCH, || self.object(), name)?;
         let watch = self.call(WATCH, |_| {
             let ioctx = Arc::clone(self.ioctx.raw());
-            raw::quiesce::QuiesceWatch::begin(raw::image::Image::open(ioctx, by, &name, None, false)?, tell)
+            raw::image::quiesce::QuiesceWatch::begin(
+                raw::image::Image::open(ioctx, by, &name, None, false)?,
+                tell,
+            )
         })?;
         Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch), ended })
     }

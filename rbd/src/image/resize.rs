@@ -6,6 +6,7 @@ use super::Image;
 use crate::error::Result;
 use crate::ioctx::new_image::check_size;
 use crate::progress::Progress;
+use crate::raw::cluster::librbd_version;
 
 /// Resizes an image: see [`Image::resize`].
 #[must_use = "nothing happens until `run`"]
@@ -53,12 +54,23 @@ impl<'a> Resize<'a> {
     pub fn run(self) -> Result<()> {
         let Resize { image, size, allow_shrink, progress } = self;
         check_size("resize", || image.object(), size)?;
-        let now = image.size()?;
+        let (now, header) = (image.size()?, image.header_size()?);
         if size < now && !allow_shrink {
             let why =
                 format!("{size} bytes are less than its {now}; shrinking destroys data and must be allowed");
             return Err(image.refuse("resize", why));
         }
-        image.call("resize", |raw| raw.resize(size, allow_shrink, progress))
+        let stored = size.checked_add(header).filter(|size| i64::try_from(*size).is_ok());
+        let Some(stored) = stored else {
+            return Err(
+                image.refuse("resize", format!("{size} bytes and its encryption header are too many"))
+            );
+        };
+        image.call("resize", |raw| raw.resize(stored, allow_shrink, progress))?;
+        // librbd 16.2 takes the size of what is stored. A release that takes the effective one has made it bigger by the header.
+        if header > 0 && librbd_version().minor > 16 && image.size()? == stored {
+            image.call("resize", |raw| raw.resize(size, true, Progress::default()))?;
+        }
+        Ok(())
     }
 }

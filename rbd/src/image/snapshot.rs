@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::RawResult;
-use crate::raw::snapshot::RawSnapshot;
+use crate::raw::image::snapshot::RawSnapshot;
 
 /// Names a snapshot of an image: by its name, or by its id, which a rename does not change.
 ///
@@ -67,7 +67,7 @@ pub struct Snapshot {
     pub id: u64,
     /// Its name. Those that are not a user's have names made up by Ceph.
     pub name: String,
-    /// The size of the image at that time, in bytes.
+    /// The size of the image at that time, in bytes; without the header, for a handle with encryption loaded.
     pub size: u64,
     /// When it was taken.
     pub created: SystemTime,
@@ -185,11 +185,15 @@ impl Snapshots<'_> {
     pub fn list(&self) -> Result<Vec<Snapshot>> {
         let settled = self.0.settled()?;
         let image = settled.as_ref().unwrap_or(self.0);
+        let header = self.0.header_size()?;
         let mut snapshots = Vec::new();
         for raw in image.call("list the snapshots of", |raw| raw.snapshots())? {
             let id = raw.id;
             match image.snapshots().details(raw) {
-                Ok(snapshot) => snapshots.push(snapshot),
+                Ok(mut snapshot) => {
+                    snapshot.size = snapshot.size.saturating_sub(header);
+                    snapshots.push(snapshot);
+                }
                 // Removed meanwhile? Only then it may be left out.
                 Err(error) if error.is_not_found() && self.0.is_gone(id) => {}
                 Err(error) => return Err(error),
@@ -275,7 +279,7 @@ impl Image {
     }
 
     /// Makes a call about a snapshot of any kind.
-    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::late::Failure>>(
+    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::ffi::weak::Failure>>(
         &self,
         operation: &'static str,
         id: u64,

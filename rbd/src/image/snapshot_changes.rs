@@ -6,9 +6,10 @@ use super::Image;
 use super::snapshot::{Snapshot, SnapshotKind, SnapshotRef, Snapshots};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features::Features;
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
-use crate::raw::snapshot::RawQuiesce;
+use crate::raw::image::snapshot::RawQuiesce;
 
 /// Creates a snapshot: see [`Snapshots::create`].
 #[must_use = "nothing happens until `run`"]
@@ -141,6 +142,9 @@ impl<'a> Snapshots<'a> {
 
     /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.
     ///
+    /// The object map is rebuilt afterwards, since the snapshot's own map does not tell what the rollback changed. Refused with
+    /// encryption loaded where the snapshot has another encryption header.
+    ///
     /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by its progress callback or
     /// failed, it leaves the image a mixture: roll back again.
     ///
@@ -150,7 +154,25 @@ impl<'a> Snapshots<'a> {
     pub fn rollback(self, name: &'a str) -> LongOperation<'a> {
         let image = self.0;
         LongOperation::new(move |progress| {
-            image.snapshot_call("roll back to", name, |raw, name| raw.snapshot_rollback(name, progress))
+            let operation = "roll back to";
+            if image.is_encrypted() && !image.is_read_only() {
+                let object = || SnapshotRef::Name(name).object(image.spec());
+                let then = image.stored_at(SnapshotRef::Name(name))?.stored_header()?;
+                if then != image.as_stored()?.stored_header()? {
+                    let why = "the snapshot has another encryption header than the one that this handle has loaded: roll back \
+                               on a handle without encryption";
+                    return Err(Error::invalid(operation, object(), why).with_kind(ErrorKind::NotSupported));
+                }
+            }
+            image.snapshot_call(operation, name, |raw, name| raw.snapshot_rollback(name, progress))?;
+            // librbd takes over the map of the snapshot, in which objects count as unchanged that the rollback has changed: a
+            // fast diff from a later snapshot would miss them.
+            if !image.features()?.contains(Features::FAST_DIFF) {
+                return Ok(());
+            }
+            image.object_map().rebuild().run().map_err(|error| {
+                error.with_detail("it is rolled back, but its object map is not rebuilt: do that before you trust a fast diff")
+            })
         })
     }
 }

@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::raw::contain::contain;
+use crate::raw::image::watch::Watch;
+use crate::raw::thread::catch_panic::contain;
 use crate::raw::thread::{is_shared, reap};
-use crate::raw::watch::Watch;
 
 /// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
 #[must_use = "dropping it ends the watch"]

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
-use crate::raw::metadata::RawConfigOption;
+use crate::raw::image::metadata::RawConfigOption;
 
 /// An option, its value in force, and where that stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

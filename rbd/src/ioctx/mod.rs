@@ -1,14 +1,25 @@
-//! A pool and a namespace in it: where images live.
+//! A pool and a namespace in it: creates, lists, opens and removes images.
+//!
+//! ```no_run
+//! use rbd::Features;
+//! let pool = rbd::Cluster::connect()?.ioctx("rbd")?.with_namespace("team")?;
+//! pool.create("foo", 1 << 30).features(Features::LAYERING | Features::EXCLUSIVE_LOCK).run()?;
+//! for image in pool.list()? {
+//!     println!("{}", image.name);
+//! }
+//! pool.remove("foo").run()?;
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 mod application;
 pub(crate) mod config;
 mod create;
 mod images;
-mod metadata;
+pub(crate) mod metadata;
 mod namespaces;
 pub(crate) mod new_image;
 mod stats;
-mod trash;
+pub(crate) mod trash;
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -19,16 +30,13 @@ use crate::cluster::{Cluster, PoolUsage};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
-use crate::raw::{self, late::Failure};
+use crate::raw::{self, ffi::weak::Failure};
 
 pub use application::{ApplicationMetadata, Applications, EnableApplication};
-pub use config::{ConfigOption, ConfigSource};
 pub use create::CreateImage;
 pub use images::{ImageEntry, RemoveImage};
-pub use metadata::{PoolConfig, PoolMetadata};
 pub use namespaces::Namespaces;
 pub use stats::{ImageCounts, PoolStats};
-pub use trash::{AddToTrash, PurgeTrash, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource};
 
 /// A pool, with a namespace of it: images are created, listed and opened here.
 ///
@@ -51,7 +59,7 @@ pub struct InitPool<'a> {
 }
 
 impl Cluster {
-    /// A pool by its name, with the default namespace. The name is the pool's alone: [`ImageSpec`](crate::krbd::ImageSpec)
+    /// A pool by its name, with the default namespace. The name is the pool's alone: [`ImageSpec`](crate::ImageSpec)
     /// parses `pool/namespace/image`.
     ///
     /// Implements: `rados_ioctx_create2`.

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::features::Features;
 use crate::names::c_string;
 use crate::raw::RawResult;
-use crate::raw::options::{ImageOptions, Opt};
+use crate::raw::ffi::options::{ImageOptions, Opt};
 
 /// The object sizes that RBD has: 4 KiB to 32 MiB.
 const ORDERS: std::ops::RangeInclusive<u32> = 12..=25;

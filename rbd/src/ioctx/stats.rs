@@ -2,7 +2,7 @@
 
 use super::IoCtx;
 use crate::error::Result;
-use crate::raw::pool_stats::RawCounts;
+use crate::raw::ioctx::stats::RawCounts;
 
 /// The images of a pool or namespace in numbers, those in the trash apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

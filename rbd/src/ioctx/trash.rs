@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, new_name};
 use crate::progress::Progress;
-use crate::raw::trash::{self as raw, RawTrashed};
+use crate::raw::ioctx::trash::{self as raw, RawTrashed};
 
 /// An image in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]

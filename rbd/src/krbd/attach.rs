@@ -15,9 +15,10 @@ use crate::krbd::kmsg::Kmsg;
 use crate::krbd::line::{Line, Refused};
 use crate::krbd::node;
 use crate::krbd::options::MapOptions;
-use crate::krbd::spec::{ImageSpec, LINE_LIMIT};
+use crate::krbd::spec::LINE_LIMIT;
 use crate::krbd::uevent::{Source, Uevent};
-use crate::raw::krbd::{Received, UeventSocket};
+use crate::raw::kernel::krbd::{Received, UeventSocket};
+use crate::spec::ImageSpec;
 
 /// What the kernel is to do.
 pub(crate) struct Attach {
@@ -240,7 +241,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::Key;
+    use crate::cluster::Key;
     use crate::krbd::fixture::FakeHost;
 
     const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";

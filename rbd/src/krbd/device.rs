@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::krbd::deadline::Deadline;
 use crate::krbd::host::{Host, failed, number, read, write_once};
 use crate::krbd::scoped::ScopedDevice;
-use crate::krbd::spec::ImageSpec;
 use crate::krbd::unmap::Unmap;
+use crate::spec::ImageSpec;
 
 /// An image or snapshot that the kernel shows as a block device.
 ///

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::krbd::device::Device;
 use crate::krbd::host::{Host, failed};
 use crate::krbd::node;
-use crate::krbd::spec::ImageSpec;
+use crate::spec::ImageSpec;
 
 impl Host {
     /// All mappings, by number. None where the module is not loaded.

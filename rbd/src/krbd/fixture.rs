@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::krbd::host::Host;
-use crate::krbd::spec::ImageSpec;
+use crate::spec::ImageSpec;
 
 pub(crate) struct FakeHost {
     root: tempfile::TempDir,

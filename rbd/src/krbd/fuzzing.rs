@@ -37,7 +37,7 @@ pub fn texts(text: &str) {
     if let Ok(spec) = text.parse::<ImageSpec>() {
         assert_eq!(spec.to_string().parse::<ImageSpec>().expect("prints what parses"), spec);
     }
-    let _ = key::Secret::new(&crate::Key::new(text));
+    let _ = key::Secret::new(&crate::cluster::Key::new(text));
     let _ = text.parse::<KernelVersion>();
     let _ = (number(text), node::parse_number(text), kmsg::parse(text.as_bytes()));
     let _ = (holders::Mount::parse(text), holders::swap_files(text).count());

@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::krbd::fixture::FakeHost;
-    use crate::krbd::spec::ImageSpec;
+    use crate::spec::ImageSpec;
 
     #[test]
     fn lines_of_mountinfo_are_read() {

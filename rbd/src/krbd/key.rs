@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::Key;
+use crate::cluster::Key;
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::monmap;
@@ -59,7 +59,7 @@ impl Secret {
     /// has no key rings.
     pub(crate) fn add(&self, user: &str) -> Result<bool, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
-        match raw::krbd::add_thread_key(c"ceph", &name, &self.binary) {
+        match raw::kernel::krbd::add_thread_key(c"ceph", &name, &self.binary) {
             Ok(()) => Ok(true),
             Err(Errno::ENODEV | Errno::ENOSYS) => Ok(false),
             Err(errno) => Err(errno),

@@ -9,7 +9,7 @@ use crate::krbd::attach::Attach;
 use crate::krbd::deadline::Deadline;
 use crate::krbd::key::Secret;
 use crate::krbd::option_table::MsMode;
-use crate::krbd::spec::ImageSpec;
+use crate::spec::ImageSpec;
 
 /// Why the write did not happen, or failed.
 pub(super) enum Refused {

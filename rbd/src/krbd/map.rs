@@ -15,7 +15,7 @@ use crate::krbd::monmap::Monmap;
 use crate::krbd::option_table::MsMode;
 use crate::krbd::options::MapOptions;
 use crate::krbd::preflight::{Preflight, holders, unsupported};
-use crate::krbd::spec::ImageSpec;
+use crate::spec::ImageSpec;
 
 /// A mapping to be made, by [`run`](Map::run); from [`krbd::map`](crate::krbd::map) or
 /// [`krbd::map_with`](crate::krbd::map_with).

@@ -55,6 +55,7 @@ use std::path::Path;
 use crate::error::{Object, ObjectKind, Result};
 use crate::features::Plan;
 use crate::ioctx::{CreateImage, IoCtx};
+use crate::spec::ImageSpec;
 
 pub use device::Device;
 pub use host::Host;
@@ -63,7 +64,6 @@ pub use map::Map;
 pub use option_table::{CompressionHint, MsMode, ReadFromReplica};
 pub use options::MapOptions;
 pub use scoped::ScopedDevice;
-pub use spec::ImageSpec;
 pub use support::{BadKernelVersion, KernelFeatures, KernelVersion};
 pub use unmap::Unmap;
 
@@ -76,7 +76,8 @@ pub fn map(ioctx: &IoCtx, image: &str) -> Map {
 /// explained less well.
 ///
 /// ```no_run
-/// use rbd::krbd::{self, Credentials, ImageSpec};
+/// use rbd::ImageSpec;
+/// use rbd::krbd::{self, Credentials};
 ///
 /// let secret = std::fs::read_to_string("/etc/ceph/secret")?;
 /// let login = Credentials::new(["10.0.0.1:6789", "10.0.0.2:6789"], "admin", secret);

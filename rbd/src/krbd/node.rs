@@ -101,7 +101,7 @@ fn object(path: &Path) -> Object {
 mod tests {
     use super::*;
     use crate::krbd::fixture::FakeHost;
-    use crate::krbd::spec::ImageSpec;
+    use crate::spec::ImageSpec;
 
     #[test]
     fn disks_and_partitions_lead_to_their_mapping() {

@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::ioctx::IoCtx;
 use crate::krbd::host::Host;
 use crate::krbd::options::MapOptions;
-use crate::krbd::spec::ImageSpec;
+use crate::spec::ImageSpec;
 
 /// All that the kernel needs where it only reads: features that change where data lies.
 const TO_READ: Features = Features::LAYERING.union(Features::STRIPING).union(Features::DATA_POOL);

@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::krbd::fixture::FakeHost;
-    use crate::krbd::spec::ImageSpec;
+    use crate::spec::ImageSpec;
 
     fn mapped() -> (FakeHost, Device) {
         let fake = FakeHost::new();

@@ -4,7 +4,7 @@ use super::{Direction, ImageMode, ImageState, Info, Mode, Peer, Status};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::image::Image;
-use crate::raw::snapshot::RawQuiesce;
+use crate::raw::image::snapshot::RawQuiesce;
 
 /// Mirroring of an image: see [`Image::mirroring`].
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,10 @@ impl<'a> ImageMirroring<'a> {
     #[doc(alias = "rbd_mirror_image_enable2")]
     pub fn enable(&self, mode: ImageMode) -> Result<()> {
         let operation = "enable mirroring of";
+        if mode == ImageMode::Journal {
+            // The journal would hold what is written in clear.
+            self.image.refuse_encrypted(operation, "mirror it by snapshots")?;
+        }
         let result = self.image.call(operation, |raw| raw.mirror_enable(mode.raw()));
         result.map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => self.explain_enable(error, mode),

@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::c_string;
-use crate::raw::mirror_peer::{RawPeer, RawPeerAccess};
+use crate::raw::mirror::peer::{RawPeer, RawPeerAccess};
 
 /// Which way images are replicated, seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

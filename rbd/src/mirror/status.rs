@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::raw::mirror_image::{RawMirrorInfo, RawMirrorStatus, RawSiteStatus};
+use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, RawSiteStatus};
 
 /// By what an image is mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

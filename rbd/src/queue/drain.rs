@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::image::Image;
-use crate::raw::contain::contain;
 use crate::raw::queue::Places;
+use crate::raw::thread::catch_panic::contain;
 use crate::raw::thread::{apart, in_callback, is_shared};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.

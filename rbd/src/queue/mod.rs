@@ -1,4 +1,15 @@
-//! A queue of operations for whoever owns an event loop.
+//! A queue of operations for a program with an event loop: see [`Queue`].
+//!
+//! ```no_run
+//! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+//! let mut queue = rbd::Queue::new(image, 32)?;
+//! queue.write(7, 0, bytes::Bytes::from_static(b"hello ceph"))?;
+//! queue.wait(None)?;
+//! while let Some(completion) = queue.reap() {
+//!     println!("{} is complete: {:?}", completion.token, completion.result);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod drain;
 mod foreign;
@@ -33,7 +44,7 @@ use drain::Drained;
 /// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
 /// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
 /// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. When
-/// another client changes the size, all is as at [`Aio`](crate::Aio), with the one exception there.
+/// another client changes the size, all is as at [`Aio`](crate::aio::Aio), with the one exception there.
 ///
 /// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
 /// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). It is the same one, and open, for as long as the queue
@@ -53,7 +64,7 @@ use drain::Drained;
 ///
 /// ```no_run
 /// use bytes::BytesMut;
-/// use rbd::{Buffer, Queue};
+/// use rbd::{Queue, queue::Buffer};
 ///
 /// # fn main() -> rbd::Result<()> {
 /// let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -272,7 +283,7 @@ fn failed(image: &Image, request: Request, (offset, len): (u64, u64), errno: Err
     let error = image.failed(name(request), offset, len, errno);
     match request {
         Request::CompareAndWrite => explain_compare(error),
-        Request::Read if errno == raw::aio::SHORT => {
+        Request::Read if errno == raw::image::aio::SHORT => {
             error.with_detail("the image became shorter than that meanwhile")
         }
         _ => error,

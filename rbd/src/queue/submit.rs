@@ -6,8 +6,8 @@ use super::{Buffer, Queue, Refused, failed, name};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::raw::iovec::total;
-use crate::raw::late::{Failure, library_of};
+use crate::raw::ffi::iovec::total;
+use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::queue::{Memory, Places, Request};
 
 impl Queue {
@@ -60,7 +60,7 @@ impl Queue {
     }
 
     /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is not split: see
-    /// [`Aio::discard`](crate::Aio::discard).
+    /// [`Aio::discard`](crate::aio::Aio::discard).
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -69,7 +69,7 @@ impl Queue {
     }
 
     /// Makes a range read as zeros; objects are given back where that is possible. A long range is not split: see
-    /// [`Aio::discard`](crate::Aio::discard).
+    /// [`Aio::discard`](crate::aio::Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]

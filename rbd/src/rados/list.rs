@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Objects;
 use crate::error::Result;
 use crate::ioctx::IoCtx;
-use crate::raw::objects::RawObjectList;
+use crate::raw::rados::objects::RawObjectList;
 
 /// An object in a [list](Objects::list).
 #[derive(Debug, Clone, PartialEq, Eq)]

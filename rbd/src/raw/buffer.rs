@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::iovec::{iovec, total};
+use crate::raw::ffi::iovec::{iovec, total};
 
 /// The memory of an operation, which comes back when it has ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Buffer {
     /// them come first.
     ///
     /// The addresses stay good when this is moved, but not when a buffer of it is changed.
-    pub(super) fn list(&mut self, array: &mut Vec<libc::iovec>) -> usize {
+    pub(in crate::raw) fn list(&mut self, array: &mut Vec<libc::iovec>) -> usize {
         match self {
             Buffer::BytesVec(buffers) => {
                 array.extend(buffers.iter().map(|one| iovec(one.as_ptr(), one.len())));

@@ -4,14 +4,14 @@ use std::ffi::{CStr, c_char};
 
 use librbd_sys as sys;
 
-use super::RawResult;
-use super::call::{check, copy_string, grow, grow_string, grow_strings};
-use super::image::Image;
-use super::ioctx::IoCtx;
-use super::late::{LateResult, need};
-use super::progress::with_progress;
-use super::snapshot::RawQuiesce;
 use crate::progress::Progress;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_strings};
+use crate::raw::ffi::weak::{LateResult, need};
+use crate::raw::image::Image;
+use crate::raw::image::snapshot::RawQuiesce;
+use crate::raw::ioctx::IoCtx;
+use crate::raw::thread::progress::with_progress;
 
 /// An image in a group: pool id, name, and whether it is wholly attached.
 #[derive(Debug)]

@@ -4,13 +4,13 @@ use std::ffi::{CStr, c_char};
 
 use librbd_sys as sys;
 
-use super::RawResult;
-use super::call::{check, copy_string, grow_string};
-use super::image::Image;
-use super::ioctx::IoCtx;
-use super::options::ImageOptions;
-use super::progress::with_progress;
 use crate::progress::Progress;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{check, copy_string, grow_string};
+use crate::raw::ffi::options::ImageOptions;
+use crate::raw::image::Image;
+use crate::raw::ioctx::IoCtx;
+use crate::raw::thread::progress::with_progress;
 
 /// One end of a migration.
 #[derive(Debug)]

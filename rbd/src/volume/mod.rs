@@ -97,7 +97,7 @@ impl<'a> Volume<'a> {
         let kind = c_string("mount", object, staged.file_system)?;
         let source = c_path(&path)?;
         let target = c_path(directory)?;
-        raw::mount::mount(&source, &target, &kind, self.read_only).map_err(|errno| {
+        raw::kernel::mount::mount(&source, &target, &kind, self.read_only).map_err(|errno| {
             let hint = match errno {
                 Errno::EROFS if self.read_only => {
                     "; its journal has changes that must be written first: mount it once from a device that can be written to"
@@ -122,14 +122,14 @@ impl<'a> Volume<'a> {
 pub fn publish(staged: impl AsRef<Path>, target: impl AsRef<Path>, read_only: bool) -> Result<()> {
     let (staged, target) = (staged.as_ref(), target.as_ref());
     make(target)?;
-    raw::mount::bind(&c_path(staged)?, &c_path(target)?, read_only)
+    raw::kernel::mount::bind(&c_path(staged)?, &c_path(target)?, read_only)
         .map_err(|errno| Error::new("bind the volume to", file(target), errno))
 }
 
 /// Takes a mount away: of [`publish`] or of [`Volume::stage`]. The directory stays.
 pub fn unmount(target: impl AsRef<Path>) -> Result<()> {
     let target = target.as_ref();
-    raw::mount::unmount(&c_path(target)?).map_err(|errno| match errno {
+    raw::kernel::mount::unmount(&c_path(target)?).map_err(|errno| match errno {
         Errno::EINVAL => Error::new("unmount", file(target), errno).with_detail("nothing is mounted there"),
         Errno::EBUSY => Error::new("unmount", file(target), errno)
             .with_detail("files in it are open, or something is mounted below it; end that use"),

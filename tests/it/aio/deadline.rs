@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use rbd::Op;
+use rbd::aio::Op;
 
 use super::wakers::InPlace;
 use super::{Freezer, Tracked, eventually, within};

@@ -1,7 +1,7 @@
 //! What the OSDs are told of how data is going to be used.
 
 use bytes::{Bytes, BytesMut};
-use rbd::{AccessHints, Aio, Compare, Image};
+use rbd::{AccessHints, Image, aio::Aio, image::Compare};
 
 use super::eventually;
 use crate::support::Space;

@@ -1,7 +1,7 @@
 //! Every operation, and every refusal.
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Compare, Errno, ErrorKind, Image};
+use rbd::{Errno, ErrorKind, Image, image::Compare};
 
 use crate::support::{Space, has_object};
 

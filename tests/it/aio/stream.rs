@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use rbd::{AsyncCursor, ErrorKind, Image};
+use rbd::{ErrorKind, Image, aio::AsyncCursor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::runtime::Builder;
 

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Compare, ErrorKind, Image, OpenImage, Queue, UpdateWatch};
+use rbd::{
+    ErrorKind, Image, Queue,
+    image::{Compare, OpenImage, UpdateWatch},
+};
 
 use super::wakers::InPlace;
 use super::{Freezer, eventually, within};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rbd::{Image, Op};
+use rbd::{Image, aio::Op};
 
 use super::{Freezer, eventually, within};
 use crate::support::{Space, builder};

@@ -1,6 +1,6 @@
 //! The field report that this project started from, end to end.
 
-use rbd::{Features, krbd::ImageSpec};
+use rbd::{Features, ImageSpec};
 use rbd_testcluster::shared;
 
 use super::guest::Guest;

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use rbd::mirror::{
     BootstrapToken, CreateSnapshot, Direction, ImageMode, ImageState, Mode, PeerAccess, State,
 };
-use rbd::{Errno, ErrorKind, Features, Key, ObjectKind, Quiesce};
+use rbd::{Errno, ErrorKind, Features, ObjectKind, cluster::Key, image::Quiesce};
 
 use super::Pool;
 use crate::support::cluster;

@@ -82,7 +82,11 @@ fn by_us(ioctx: &IoCtx, task: &Task<'_>) -> rbd::Result<Value> {
                 image.close()?;
                 image = ioctx.open(task.image).run()?;
             }
-            Op::CompareAndWrite { .. } | Op::Clone | Op::Flatten => {}
+            Op::CompareAndWrite { .. }
+            | Op::Clone
+            | Op::Flatten
+            | Op::RemoveSnapshot { .. }
+            | Op::RebuildMap => {}
         }
     }
     image.flush()?;
@@ -101,7 +105,7 @@ fn look(image: &Image) -> rbd::Result<Value> {
         .map(|snapshot| json!({ "name": snapshot.name, "size": snapshot.size }))
         .collect();
     let mut diffs = BTreeMap::new();
-    let extents = |diff: rbd::Diff<'_>| -> rbd::Result<Vec<(u64, u64, bool)>> {
+    let extents = |diff: rbd::diff::Diff<'_>| -> rbd::Result<Vec<(u64, u64, bool)>> {
         Ok(diff.collect()?.iter().map(|extent| (extent.offset, extent.len, extent.exists)).collect())
     };
     diffs.insert("".to_owned(), extents(image.diff())?);

@@ -4,11 +4,15 @@
 //! `RBD_MODEL_OPS=1000000 RBD_MODEL_SEED=7 cargo test --test it model -- --nocapture`.
 
 mod differential;
+mod diffs;
 mod script;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
-use rbd::{CloneFormat, Cluster, Compare, Features, Image, IoCtx};
+use rbd::{
+    Cluster, Features, Image, IoCtx,
+    image::{CloneFormat, Compare},
+};
 use rbd_testcluster::{ObjectStore, TestCluster};
 
 use self::script::{OBJECT, Op, PATTERN, fold, op};
@@ -21,6 +25,8 @@ const OPS_PER_SCRIPT: usize = 40;
 struct Model {
     data: Vec<u8>,
     snapshots: Vec<(String, Vec<u8>)>,
+    /// How many snapshots were made so far: a name is not used again.
+    made: usize,
     is_clone: bool,
 }
 
@@ -184,6 +190,19 @@ impl<'a> Run<'a> {
                 assert!(self.model.is_clone || !has_parent);
                 assert_eq!(self.image().flatten().run().is_ok(), has_parent, "only clones can be flattened");
             }
+            Op::RemoveSnapshot { which } => {
+                // A clone may need it; then it stays in the image's trash.
+                if !self.model.snapshots.is_empty() {
+                    let which = which % self.model.snapshots.len();
+                    let (name, _) = self.model.snapshots.remove(which);
+                    self.image().snapshots().remove(&name).run()?;
+                }
+            }
+            Op::RebuildMap => {
+                if self.image().features()?.contains(Features::OBJECT_MAP) {
+                    self.image().object_map().rebuild().run()?;
+                }
+            }
             Op::Reopen => {
                 self.image.take().unwrap().close()?;
                 self.image = Some(self.ioctx.open(&self.name).run()?);
@@ -213,7 +232,8 @@ impl<'a> Run<'a> {
     }
 
     fn snapshot(&mut self) -> rbd::Result<()> {
-        let name = format!("s{}", self.model.snapshots.len());
+        let name = format!("s{}", self.model.made);
+        self.model.made += 1;
         self.image().snapshots().create(&name).run()?;
         self.model.snapshots.push((name, self.model.data.clone()));
         Ok(())

@@ -49,6 +49,11 @@ pub(crate) enum Op {
     /// Goes on with a clone of a new snapshot.
     Clone,
     Flatten,
+    /// Which of the snapshots there are, modulo their number.
+    RemoveSnapshot {
+        which: usize,
+    },
+    RebuildMap,
     /// Closes the image and opens it again.
     Reopen,
 }
@@ -72,7 +77,20 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(|which| Op::Rollback { which }),
         1 => Just(Op::Clone),
         1 => Just(Op::Flatten),
+        1 => any::<usize>().prop_map(|which| Op::RemoveSnapshot { which }),
+        1 => Just(Op::RebuildMap),
         1 => Just(Op::Reopen),
+    ]
+}
+
+/// As [`op`], with many snapshots, and more that makes a diff difficult.
+pub(crate) fn op_for_diffs() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => op(),
+        2 => (size(), 1..=3 * OBJECT, 1..=255_u8).prop_map(|(at, len, byte)| Op::Write { at, len, byte }),
+        3 => Just(Op::Snapshot),
+        2 => size().prop_map(|size| Op::Resize { size }),
+        1 => any::<usize>().prop_map(|which| Op::Rollback { which }),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::support::pattern;
-use rbd::{Compare, Errno, Refused};
+use rbd::{Errno, image::Compare, queue::Refused};
 
 const MIB: u64 = 1 << 20;
 

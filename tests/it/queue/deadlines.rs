@@ -4,7 +4,10 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Buffer, Completion, Queue};
+use rbd::{
+    Queue,
+    queue::{Buffer, Completion},
+};
 
 use super::{LIMIT, finish, queue, readable};
 use crate::aio::{Freezer, Tracked, eventually, within};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rbd::{Buffer, ErrorKind, Queue};
+use rbd::{ErrorKind, Queue, queue::Buffer};
 
 use super::{LIMIT, data, finish, queue};
 use crate::aio::Freezer;

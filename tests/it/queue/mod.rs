@@ -13,7 +13,10 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Buffer, Completion, ErrorKind, Queue};
+use rbd::{
+    ErrorKind, Queue,
+    queue::{Buffer, Completion},
+};
 
 use crate::aio::{Freezer, Tracked, eventually, within};
 use crate::support::Space;

@@ -19,6 +19,16 @@ pub enum FastDiff {
         /// `rbd/foo`.
         image: String,
     },
+    /// It is not: the handle has encryption loaded, and the maps count the objects of what is stored.
+    Encrypted {
+        /// `rbd/foo`.
+        image: String,
+    },
+    /// It is not: the image was smaller at a snapshot in between, and librbd forgets what it lost then.
+    Shrunk {
+        /// The snapshot at which it was smaller: `rbd/foo@snap`; or the image, where that is smaller now.
+        version: String,
+    },
     /// It is not: a map between the two versions cannot be trusted and must be [rebuilt](crate::image::ObjectMap::rebuild).
     Invalid {
         /// The version with that map: `rbd/foo`, or `rbd/foo@snap`.
@@ -44,7 +54,7 @@ impl Diff<'_> {
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
     /// let diff = image.diff().from_snapshot("yesterday").whole_object(true);
     /// match diff.fast_diff()? {
-    ///     rbd::FastDiff::Usable => {}
+    ///     rbd::diff::FastDiff::Usable => {}
     ///     slow => eprintln!("this will take long: {slow:?}"),
     /// }
     /// # Ok::<(), rbd::Error>(())
@@ -53,12 +63,14 @@ impl Diff<'_> {
         if !self.whole_object {
             return Ok(FastDiff::NotWholeObject);
         }
-        let Diff { image, from, .. } = *self;
-        let from = match from {
-            None => None,
-            Some(SnapshotRef::Id(id)) => Some(id),
-            Some(SnapshotRef::Name(name)) => Some(image.snapshots().id(name)?),
-        };
+        let image = self.image;
+        if image.is_encrypted() {
+            return Ok(FastDiff::Encrypted { image: image.spec().to_owned() });
+        }
+        let from = self.older_id()?;
+        if let Some(version) = self.shrunk()? {
+            return Ok(FastDiff::Shrunk { version });
+        }
         let own = image.fast_diff_since(from)?;
         if !own.is_usable() || from.is_some() || !self.include_parent {
             return Ok(own);
@@ -69,6 +81,36 @@ impl Diff<'_> {
             }
             _ => Ok(FastDiff::Usable),
         }
+    }
+}
+
+impl Diff<'_> {
+    fn older_id(&self) -> Result<Option<u64>> {
+        match self.from {
+            None => Ok(None),
+            Some(SnapshotRef::Id(id)) => Ok(Some(id)),
+            Some(SnapshotRef::Name(name)) => self.image.snapshots().id(name).map(Some),
+        }
+    }
+
+    /// The first version after the older snapshot that is smaller than the one before it.
+    ///
+    /// librbd goes through the maps of all versions, and cuts what it has found out to the size of each: what is beyond it, and
+    /// is a hole in a later version that is bigger again, is not reported.
+    pub(super) fn shrunk(&self) -> Result<Option<String>> {
+        let (Some(from), image) = (self.older_id()?, self.image) else { return Ok(None) };
+        let mut snapshots = image.call("list the snapshots of", |raw| raw.snapshots())?;
+        snapshots.sort_unstable_by_key(|snapshot| snapshot.id);
+        let own = image.snapshot().and_then(|name| snapshots.iter().find(|other| other.name == name));
+        let end = own.map_or(u64::MAX, |own| own.id);
+        let mut size = 0;
+        for snapshot in snapshots.iter().filter(|snapshot| (from..end).contains(&snapshot.id)) {
+            if snapshot.size < size {
+                return Ok(Some(SnapshotRef::Name(&snapshot.name).object(image.spec()).name));
+            }
+            size = snapshot.size;
+        }
+        Ok((image.size()? < size).then(|| image.object().name))
     }
 }
 

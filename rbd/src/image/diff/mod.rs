@@ -9,7 +9,7 @@ use super::Image;
 use super::snapshot::SnapshotRef;
 use crate::error::{ErrorKind, Result};
 use crate::names::c_string;
-use crate::raw::diff::{DiffSpec, From};
+use crate::raw::image::diff::{DiffSpec, From};
 
 pub use extents::DiffExtents;
 pub use fast::FastDiff;
@@ -85,8 +85,14 @@ impl<'a> Diff<'a> {
         self
     }
 
-    /// Reports whole objects: an extent tells that something in its object changed, not what. That is what fast-diff can
-    /// answer without looking at the objects: see [`fast_diff`](Self::fast_diff). Default: off.
+    /// Sets whether an extent may tell that something in its object changed, and not what. Default: off.
+    ///
+    /// That is what fast-diff can answer without looking at the objects: see [`fast_diff`](Self::fast_diff). Where fast-diff would
+    /// miss changes, as with encryption loaded or after a shrink, the objects are asked, and extents are exact.
+    ///
+    /// **After a rollback by another program** the object map does not tell what the rollback changed, and nothing shows it:
+    /// [rebuild](crate::image::ObjectMap::rebuild) the map of the image before the next snapshot.
+    /// [`Snapshots::rollback`](crate::image::Snapshots::rollback) does that by itself.
     pub fn whole_object(mut self, whole: bool) -> Self {
         self.whole_object = whole;
         self
@@ -142,12 +148,14 @@ impl<'a> Diff<'a> {
                 From::Name(&name)
             }
         };
+        // librbd uses the object maps for whole objects only.
+        let whole_object = self.whole_object && !self.image.is_encrypted() && self.shrunk()?.is_none();
         let spec = DiffSpec {
             from,
             offset: range.start,
             len: range.end - range.start,
             include_parent: self.include_parent,
-            whole_object: self.whole_object,
+            whole_object,
         };
         let mut each = |offset, len, exists| callback(Extent { offset, len, exists });
         let call = || self.image.raw.diff(spec, &mut each);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::call::check;
+use crate::raw::ffi::conversion::check;
 
 #[derive(Debug)]
 pub(super) struct Announcements(OwnedFd);

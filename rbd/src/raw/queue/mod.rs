@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use librbd_sys as sys;
 
-use super::RawResult;
-use super::buffer::Buffer;
-use super::call::{check, check_len};
-use super::image::Image;
-use super::image_io::{Compare, differs_at};
-use super::iovec::iovec;
-use super::late::Failure;
 use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::buffer::Buffer;
+use crate::raw::ffi::conversion::{check, check_len};
+use crate::raw::ffi::iovec::iovec;
+use crate::raw::ffi::weak::Failure;
+use crate::raw::image::Image;
+use crate::raw::image::io::{Compare, differs_at};
 use announce::Announcements;
 use expiry::Expiry;
 use place::{Place, call, finish};

@@ -8,13 +8,13 @@ use librbd_sys as sys;
 use super::report::{Reports, ended};
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::aio::SHORT;
 use crate::raw::buffer::Buffer;
-use crate::raw::call::check;
+use crate::raw::ffi::conversion::check;
+use crate::raw::ffi::weak::{Failure, need};
 use crate::raw::image::Image;
-use crate::raw::image_io::Compare;
-use crate::raw::lane::Lane;
-use crate::raw::late::{Failure, need};
+use crate::raw::image::aio::SHORT;
+use crate::raw::image::io::Compare;
+use crate::raw::op::in_flight::Lane;
 
 /// What is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use librbd_sys as sys;
 
-use crate::raw::lane::Lane;
+use crate::raw::op::in_flight::Lane;
 use crate::raw::thread::CallbackMark;
 
 /// The end of a list.

@@ -1,0 +1,277 @@
+//! A `rados_t`: one client of a cluster.
+
+pub(crate) mod log;
+pub(crate) mod service;
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+use std::sync::atomic::AtomicBool;
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
+use crate::raw::thread::outside_callback;
+use crate::version::Version;
+
+/// A client handle, shut down when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    handle: sys::rados_t,
+    /// Whether somebody watches the cluster's log: librados has place for one.
+    log_watched: AtomicBool,
+}
+
+// SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any thread.
+unsafe impl Send for Cluster {}
+// SAFETY: as above.
+unsafe impl Sync for Cluster {}
+
+struct Handle(sys::rados_t);
+// SAFETY: only moves the pointer to the thread that shuts it down.
+unsafe impl Send for Handle {}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let handle = Handle(self.handle);
+        outside_callback(move || {
+            let handle = handle;
+            // SAFETY: we own the handle, and everything made from it held a reference to this value and is gone. Works on
+            // a handle that was never connected too.
+            unsafe { sys::rados_shutdown(handle.0) }
+        });
+    }
+}
+
+/// Usage of a whole cluster, as librados counts it.
+pub(crate) use sys::rados_cluster_stat_t as ClusterStat;
+
+/// Where a command goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    Monitors,
+    Monitor(&'a CStr),
+    Manager,
+    NamedManager(&'a CStr),
+    Osd(c_int),
+    PlacementGroup(&'a CStr),
+}
+
+impl Cluster {
+    pub(crate) fn as_ptr(&self) -> sys::rados_t {
+        self.handle
+    }
+
+    pub(in crate::raw) fn log_watched(&self) -> &AtomicBool {
+        &self.log_watched
+    }
+
+    /// Creates a handle for a user such as `client.admin`, not connected yet.
+    pub(crate) fn create(cluster_name: &CStr, user: &CStr) -> RawResult<Cluster> {
+        let mut handle = ptr::null_mut();
+        // SAFETY: the out pointer and both strings live through the call.
+        check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
+        Ok(Cluster { handle, log_watched: AtomicBool::new(false) })
+    }
+
+    /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search path.
+    pub(crate) fn conf_read_file(&self, path: Option<&CStr>) -> RawResult<()> {
+        // SAFETY: the handle is valid, the path is null or a C string.
+        check(unsafe { sys::rados_conf_read_file(self.handle, path.map_or(ptr::null(), CStr::as_ptr)) })?;
+        Ok(())
+    }
+
+    /// Reads the options in CEPH_ARGS.
+    pub(crate) fn conf_parse_env(&self) -> RawResult<()> {
+        // SAFETY: the handle is valid; null stands for CEPH_ARGS.
+        check(unsafe { sys::rados_conf_parse_env(self.handle, ptr::null()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn conf_set(&self, option: &CStr, value: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, both strings live through the call.
+        check(unsafe { sys::rados_conf_set(self.handle, option.as_ptr(), value.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn conf_get(&self, option: &CStr) -> RawResult<String> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes.
+            let code = unsafe { sys::rados_conf_get(self.handle, option.as_ptr(), buffer, len) };
+            // librados says that it did not fit by ENAMETOOLONG.
+            (if code == -libc::ENAMETOOLONG { -libc::ERANGE } else { code }, 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(256, fetch) }
+    }
+
+    pub(crate) fn connect(&self) -> RawResult<()> {
+        // SAFETY: the handle is valid.
+        check(unsafe { sys::rados_connect(self.handle) })?;
+        Ok(())
+    }
+
+    pub(crate) fn fsid(&self) -> RawResult<String> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes.
+            (unsafe { sys::rados_cluster_fsid(self.handle, buffer, len) }.min(0), 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(64, fetch) }
+    }
+
+    /// The global id of this client: the number in `client.4123`.
+    pub(crate) fn instance_id(&self) -> u64 {
+        // SAFETY: the handle is valid and connected.
+        unsafe { sys::rados_get_instance_id(self.handle) }
+    }
+
+    /// The addresses of this client, as the blocklist takes them.
+    pub(crate) fn addresses(&self) -> RawResult<String> {
+        let mut addresses: *mut c_char = ptr::null_mut();
+        // SAFETY: the out pointer lives through the call.
+        check(unsafe { sys::rados_getaddrs(self.handle, &raw mut addresses) })?;
+        // SAFETY: on success it is a C string of the library's, which we copy and give back.
+        unsafe {
+            let copy = copy_string(addresses);
+            sys::rados_buffer_free(addresses);
+            Ok(copy)
+        }
+    }
+
+    /// Sends a command. Returns its output and what the cluster said of it; on failure the errno and what it said.
+    pub(crate) fn command(
+        &self,
+        to: Target<'_>,
+        json: &CStr,
+        input: &[u8],
+    ) -> Result<Vec<u8>, (Errno, String)> {
+        let mut argv = [json.as_ptr()];
+        let (mut out, mut out_len) = (ptr::null_mut::<c_char>(), 0_usize);
+        let (mut said, mut said_len) = (ptr::null_mut::<c_char>(), 0_usize);
+        let (input, input_len) = (input.as_ptr().cast(), input.len());
+        let (argc, argv) = (argv.len(), argv.as_mut_ptr());
+        let (out_to, out_len_to, said_to, said_len_to) =
+            (&raw mut out, &raw mut out_len, &raw mut said, &raw mut said_len);
+        macro_rules! send {
+            ($call:path $(, $target:expr)?) => {
+                // SAFETY: all pointers live through the call; the outputs are the library's buffers or stay null.
+                unsafe {
+                    $call(
+                        self.handle, $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
+                    )
+                }
+            };
+        }
+        let code = match to {
+            Target::Monitors => send!(sys::rados_mon_command),
+            Target::Monitor(name) => send!(sys::rados_mon_command_target, name.as_ptr()),
+            Target::Manager => send!(sys::rados_mgr_command),
+            Target::NamedManager(name) => send!(sys::rados_mgr_command_target, name.as_ptr()),
+            Target::Osd(number) => send!(sys::rados_osd_command, number),
+            Target::PlacementGroup(id) => send!(sys::rados_pg_command, id.as_ptr()),
+        };
+        // SAFETY: the buffers are null or hold the reported lengths; taken once each.
+        let (out, said) = unsafe { (take_buffer(out, out_len), take_buffer(said, said_len)) };
+        match check(code) {
+            Ok(_) => Ok(out),
+            Err(errno) => Err((errno, String::from_utf8_lossy(&said).trim().to_owned())),
+        }
+    }
+
+    pub(crate) fn pools(&self) -> RawResult<Vec<String>> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes. The call returns the length it needs, and ends the list with an empty name.
+            let needed = unsafe { sys::rados_pool_list(self.handle, buffer, len) };
+            match usize::try_from(needed) {
+                Ok(needed) if needed > len => (-libc::ERANGE, needed),
+                Ok(needed) => (0, needed),
+                Err(_) => (needed, 0),
+            }
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_strings(1024, fetch) }
+    }
+
+    pub(crate) fn pool_lookup(&self, name: &CStr) -> RawResult<i64> {
+        // SAFETY: the handle is valid, the name lives through the call.
+        let id = unsafe { sys::rados_pool_lookup(self.handle, name.as_ptr()) };
+        if id < 0 { Err(Errno::new(i32::try_from(id).unwrap_or(-libc::EIO))) } else { Ok(id) }
+    }
+
+    pub(crate) fn pool_name(&self, id: i64) -> RawResult<String> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes.
+            (unsafe { sys::rados_pool_reverse_lookup(self.handle, id, buffer, len) }.min(0), 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(128, fetch) }
+    }
+
+    pub(crate) fn pool_create(&self, name: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, the name lives through the call.
+        check(unsafe { sys::rados_pool_create(self.handle, name.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn pool_delete(&self, name: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, the name lives through the call.
+        check(unsafe { sys::rados_pool_delete(self.handle, name.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn stat(&self) -> RawResult<ClusterStat> {
+        let mut stat = ClusterStat { kb: 0, kb_used: 0, kb_avail: 0, num_objects: 0 };
+        // SAFETY: the out pointer lives through the call.
+        check(unsafe { sys::rados_cluster_stat(self.handle, &raw mut stat) })?;
+        Ok(stat)
+    }
+
+    /// Fences a client off. 0 seconds stand for the cluster's default (an hour).
+    pub(crate) fn blocklist_add(&self, address: &CStr, seconds: u32) -> RawResult<()> {
+        // SAFETY: the handle is valid. The C function takes a mutable string, which librados only reads: it copies it.
+        check(unsafe { sys::rados_blocklist_add(self.handle, address.as_ptr().cast_mut(), seconds) })?;
+        Ok(())
+    }
+
+    /// Waits until this client knows the newest OSD map.
+    pub(crate) fn wait_for_latest_osdmap(&self) -> RawResult<()> {
+        // SAFETY: the handle is valid.
+        check(unsafe { sys::rados_wait_for_latest_osdmap(self.handle) })?;
+        Ok(())
+    }
+}
+
+/// Copies a buffer of the library's and gives it back.
+///
+/// # Safety
+/// `buffer` must be null, or a buffer of librados with `len` bytes, not yet freed.
+unsafe fn take_buffer(buffer: *mut c_char, len: usize) -> Vec<u8> {
+    if buffer.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: not null, so it has `len` bytes and is ours to free.
+    unsafe {
+        let copy = std::slice::from_raw_parts(buffer.cast::<u8>(), len).to_vec();
+        sys::rados_buffer_free(buffer);
+        copy
+    }
+}
+
+/// The version of the loaded librados.
+pub(crate) fn librados_version() -> Version {
+    version(sys::rados_version)
+}
+
+/// The version of the loaded librbd.
+pub(crate) fn librbd_version() -> Version {
+    version(sys::rbd_version)
+}
+
+fn version(call: unsafe extern "C" fn(*mut c_int, *mut c_int, *mut c_int)) -> Version {
+    let (mut major, mut minor, mut extra) = (0, 0, 0);
+    // SAFETY: three valid out pointers.
+    unsafe { call(&raw mut major, &raw mut minor, &raw mut extra) };
+    Version { major, minor, extra }
+}

@@ -1,0 +1,94 @@
+//! The arrays of addresses and lengths that vectored calls take.
+
+use std::ffi::c_int;
+
+/// How many stand in the operation itself; more cost an allocation.
+const INLINE: usize = 8;
+
+/// An array of iovecs that an operation owns, since librbd reads it until the operation ends.
+pub(crate) struct Iovecs {
+    inline: [libc::iovec; INLINE],
+    count: usize,
+    /// Used instead of `inline` for more than fit there.
+    spilled: Vec<libc::iovec>,
+}
+
+// SAFETY: addresses of buffers that the operation owns and that are Send themselves.
+unsafe impl Send for Iovecs {}
+
+impl std::fmt::Debug for Iovecs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Iovecs({})", self.count)
+    }
+}
+
+/// One of an array.
+pub(in crate::raw) fn iovec(start: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len }
+}
+
+/// How many bytes there are in all buffers together. The same memory may be listed often enough to go beyond all numbers.
+pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
+    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
+}
+
+impl Iovecs {
+    pub(crate) fn new(buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) -> Iovecs {
+        let count = buffers.len();
+        let iovecs = buffers.map(|(start, len)| iovec(start, len));
+        let mut inline = [iovec(std::ptr::null(), 0); INLINE];
+        let mut spilled = Vec::new();
+        if count > INLINE {
+            spilled.extend(iovecs);
+        } else {
+            inline.iter_mut().zip(iovecs).for_each(|(place, iovec)| *place = iovec);
+        }
+        Iovecs { inline, count, spilled }
+    }
+
+    /// Address and count for C. The address is good for as long as `self` stays where it is.
+    pub(crate) fn as_raw(&self) -> (*const libc::iovec, c_int) {
+        let start = if self.spilled.is_empty() { self.inline.as_ptr() } else { self.spilled.as_ptr() };
+        (start, c_int::try_from(self.count).unwrap_or(c_int::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use super::*;
+
+    #[test]
+    fn few_stand_inside_and_many_outside() {
+        for count in [0, 1, INLINE, INLINE + 1, 100] {
+            let bytes = vec![0_u8; count];
+            let iovecs = Iovecs::new(bytes.iter().enumerate().map(|(at, byte)| (&raw const *byte, at)));
+            let (start, len) = iovecs.as_raw();
+            assert_eq!(len as usize, count);
+            for (at, byte) in bytes.iter().enumerate() {
+                // SAFETY: the array has `count` elements.
+                let iovec = unsafe { *start.add(at) };
+                assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (&raw const *byte, at));
+            }
+        }
+    }
+
+    /// The same memory in a list again and again: a sum that wrapped round would pass for a short request.
+    #[test]
+    fn a_sum_beyond_all_numbers_is_not_a_small_one() {
+        let (len, none) = (1_usize << 45, ptr::null_mut());
+        let (access, flags) =
+            (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        // SAFETY: a new mapping. It cannot be read, and is not; it is left to the end of the process.
+        let huge = unsafe {
+            let start = libc::mmap(none, len, access, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            std::slice::from_raw_parts(start.cast::<u8>(), len)
+        };
+        let mut list = vec![huge; 1 << 19];
+        assert_eq!(total(&list), u64::MAX);
+        list.truncate(3);
+        assert_eq!(total(&list), 3 << 45);
+    }
+}

@@ -1,0 +1,7 @@
+//! Values on their way into C and back.
+
+pub(crate) mod conversion;
+pub(crate) mod iovec;
+pub(crate) mod options;
+pub(crate) mod secret;
+pub(crate) mod weak;

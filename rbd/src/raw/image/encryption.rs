@@ -1,0 +1,99 @@
+//! Encryption of an image's data by librbd, in the formats of LUKS.
+
+use librbd_sys as sys;
+
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
+use crate::raw::ffi::weak::{LateResult, need};
+use crate::raw::image::Image;
+
+/// Which format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RawFormat {
+    Luks1,
+    Luks2,
+    /// Whichever of the two the image has; for loading, from Ceph 18.2 on.
+    Any,
+}
+
+impl RawFormat {
+    fn number(self) -> sys::rbd_encryption_format_t {
+        match self {
+            RawFormat::Luks1 => sys::RBD_ENCRYPTION_FORMAT_LUKS1,
+            RawFormat::Luks2 => sys::RBD_ENCRYPTION_FORMAT_LUKS2,
+            RawFormat::Any => sys::late::RBD_ENCRYPTION_FORMAT_LUKS,
+        }
+    }
+}
+
+/// The C options of LUKS1, which those of LUKS2 equal in layout; the passphrase is borrowed.
+fn options(aes128: bool, passphrase: &[u8]) -> sys::rbd_encryption_luks1_format_options_t {
+    const {
+        assert!(
+            size_of::<sys::rbd_encryption_luks1_format_options_t>()
+                == size_of::<sys::rbd_encryption_luks2_format_options_t>()
+        );
+    }
+    sys::rbd_encryption_luks1_format_options_t {
+        alg: if aes128 { sys::RBD_ENCRYPTION_ALGORITHM_AES128 } else { sys::RBD_ENCRYPTION_ALGORITHM_AES256 },
+        passphrase: passphrase.as_ptr().cast_mut().cast(),
+        passphrase_size: passphrase.len(),
+    }
+}
+
+impl Image {
+    /// `format` must not be [`RawFormat::Any`].
+    pub(crate) fn encryption_format(
+        &self,
+        format: RawFormat,
+        aes128: bool,
+        passphrase: &[u8],
+    ) -> RawResult<()> {
+        let mut options = options(aes128, passphrase);
+        let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
+        // SAFETY: the image is open; options and passphrase live through the call, have the layout of the format, and
+        // are only read.
+        check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
+        self.size_changed();
+        Ok(())
+    }
+
+    /// `format` must not be [`RawFormat::Any`].
+    pub(crate) fn encryption_load(&self, format: RawFormat, passphrase: &[u8]) -> RawResult<()> {
+        let mut options = options(false, passphrase);
+        let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
+        // SAFETY: as in `encryption_format`; the algorithm is not looked at.
+        check(unsafe { sys::rbd_encryption_load(self.as_ptr(), format.number(), opts, size) })?;
+        self.size_changed();
+        Ok(())
+    }
+
+    /// Loads the encryption of a clone and its ancestors, the image itself first.
+    pub(crate) fn encryption_load_chain(&self, chain: &[(RawFormat, &[u8])]) -> LateResult<()> {
+        let load2 = need(&sys::late::rbd_encryption_load2)?;
+        let mut exact: Vec<_> = chain.iter().map(|(_, passphrase)| options(false, passphrase)).collect();
+        let mut any: Vec<_> = chain
+            .iter()
+            .map(|(_, passphrase)| sys::late::rbd_encryption_luks_format_options_t {
+                passphrase: passphrase.as_ptr().cast_mut().cast(),
+                passphrase_size: passphrase.len(),
+            })
+            .collect();
+        let specs: Vec<sys::late::rbd_encryption_spec_t> = chain
+            .iter()
+            .zip(exact.iter_mut().zip(&mut any))
+            .map(|((format, _), (exact, any))| {
+                let (opts, opts_size) = match format {
+                    RawFormat::Any => ((&raw mut *any).cast(), size_of_val(any)),
+                    _ => ((&raw mut *exact).cast(), size_of_val(exact)),
+                };
+                sys::late::rbd_encryption_spec_t { format: format.number(), opts, opts_size }
+            })
+            .collect();
+        // SAFETY: the image is open; specs, options and passphrases live through the call, have the layouts of their
+        // formats, and are only read.
+        check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
+        self.size_changed();
+        Ok(())
+    }
+}

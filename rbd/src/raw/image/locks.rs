@@ -1,0 +1,132 @@
+//! The two kinds of locks on an image: the exclusive lock of librbd, and advisory locks.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{check, copy_string, grow, split};
+use crate::raw::image::Image;
+
+/// The holders of the advisory locks of an image.
+#[derive(Debug, Default)]
+pub(crate) struct RawLockers {
+    pub(crate) exclusive: bool,
+    pub(crate) tag: String,
+    /// Client, cookie, address of each.
+    pub(crate) lockers: Vec<(String, String, String)>,
+}
+
+impl Image {
+    pub(crate) fn owns_exclusive_lock(&self) -> RawResult<bool> {
+        let mut owner = 0;
+        // SAFETY: the image is open, the out pointer lives through the call.
+        check(unsafe { sys::rbd_is_exclusive_lock_owner(self.as_ptr(), &raw mut owner) })?;
+        Ok(owner != 0)
+    }
+
+    pub(crate) fn acquire_exclusive_lock(&self) -> RawResult<()> {
+        // SAFETY: the image is open.
+        check(unsafe { sys::rbd_lock_acquire(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE) })?;
+        Ok(())
+    }
+
+    pub(crate) fn release_exclusive_lock(&self) -> RawResult<()> {
+        // SAFETY: the image is open.
+        check(unsafe { sys::rbd_lock_release(self.as_ptr()) })?;
+        Ok(())
+    }
+
+    /// The owners: addresses of clients. Empty when nobody has the lock.
+    pub(crate) fn exclusive_lock_owners(&self) -> RawResult<Vec<String>> {
+        let fetch = |buffer: *mut *mut c_char, mut len: usize| {
+            let mut mode = sys::RBD_LOCK_MODE_EXCLUSIVE;
+            // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
+            let code =
+                unsafe { sys::rbd_lock_get_owners(self.as_ptr(), &raw mut mode, buffer, &raw mut len) };
+            (code, len)
+        };
+        // SAFETY: null is a valid pointer; `fetch` writes at most the number it is given.
+        let mut owners = match unsafe { grow(4, fetch) } {
+            Err(Errno::ENOENT) => return Ok(Vec::new()),
+            owners => owners?,
+        };
+        // SAFETY: on success each is a C string.
+        let copies = owners.iter().map(|owner| unsafe { copy_string(*owner) }).collect();
+        // SAFETY: the strings are the library's; they are not used after this.
+        unsafe { sys::rbd_lock_get_owners_cleanup(owners.as_mut_ptr(), owners.len()) };
+        Ok(copies)
+    }
+
+    pub(crate) fn break_exclusive_lock(&self, owner: &CStr) -> RawResult<()> {
+        // SAFETY: the image is open, the string lives through the call.
+        check(unsafe { sys::rbd_lock_break(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE, owner.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn lock_exclusive(&self, cookie: &CStr) -> RawResult<()> {
+        // SAFETY: the image is open, the string lives through the call.
+        check(unsafe { sys::rbd_lock_exclusive(self.as_ptr(), cookie.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn lock_shared(&self, cookie: &CStr, tag: &CStr) -> RawResult<()> {
+        // SAFETY: the image is open, both strings live through the call.
+        check(unsafe { sys::rbd_lock_shared(self.as_ptr(), cookie.as_ptr(), tag.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn unlock(&self, cookie: &CStr) -> RawResult<()> {
+        // SAFETY: the image is open, the string lives through the call.
+        check(unsafe { sys::rbd_unlock(self.as_ptr(), cookie.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn break_lock(&self, client: &CStr, cookie: &CStr) -> RawResult<()> {
+        // SAFETY: the image is open, both strings live through the call.
+        check(unsafe { sys::rbd_break_lock(self.as_ptr(), client.as_ptr(), cookie.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn lockers(&self) -> RawResult<RawLockers> {
+        let mut lens = [64, 256, 256, 256];
+        loop {
+            let mut buffers = lens.map(|len| vec![0 as c_char; len]);
+            let [tag, clients, cookies, addresses] = &mut buffers;
+            let [tag_len, clients_len, cookies_len, addresses_len] = &mut lens;
+            let mut exclusive: c_int = 0;
+            // SAFETY: each buffer has the length that is passed with it; needed lengths come back in the same place.
+            let count = unsafe {
+                sys::rbd_list_lockers(
+                    self.as_ptr(),
+                    &raw mut exclusive,
+                    tag.as_mut_ptr(),
+                    tag_len,
+                    clients.as_mut_ptr(),
+                    clients_len,
+                    cookies.as_mut_ptr(),
+                    cookies_len,
+                    addresses.as_mut_ptr(),
+                    addresses_len,
+                )
+            };
+            let count = i32::try_from(count).unwrap_or(-libc::EIO);
+            if count == -libc::ERANGE {
+                // What fits keeps its length, what does not asks for more: doubled, lest two lists race for ever.
+                for (len, buffer) in lens.iter_mut().zip(&buffers) {
+                    *len = (*len).max(buffer.len()) * 2;
+                }
+                continue;
+            }
+            let count = usize::try_from(check(count)?).unwrap_or(0);
+            let [tag, clients, cookies, addresses] = &buffers;
+            let lockers = split(clients).zip(split(cookies)).zip(split(addresses)).take(count);
+            return Ok(RawLockers {
+                exclusive: exclusive != 0,
+                tag: split(tag).next().unwrap_or_default(),
+                lockers: lockers.map(|((client, cookie), address)| (client, cookie, address)).collect(),
+            });
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A `rados_ioctx_t`: a pool and a namespace in it.
+
+pub(crate) mod application;
+pub(crate) mod namespace;
+pub(crate) mod stats;
+pub(crate) mod trash;
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::Arc;
+
+use librbd_sys as sys;
+
+use crate::progress::Progress;
+use crate::raw::RawResult;
+use crate::raw::cluster::Cluster;
+use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_strings};
+use crate::raw::ffi::options::ImageOptions;
+use crate::raw::thread::progress::with_progress;
+
+/// A pool handle that keeps its cluster alive. Its namespace is set before it is shared and never changed.
+#[derive(Debug)]
+pub(crate) struct IoCtx {
+    handle: sys::rados_ioctx_t,
+    /// Never read: it keeps the cluster connected.
+    _cluster: Arc<Cluster>,
+}
+
+// SAFETY: librados allows use of an ioctx from any thread; the calls that would change it (namespace, locator, snapshot) are
+// made only in the constructors.
+unsafe impl Send for IoCtx {}
+// SAFETY: as above.
+unsafe impl Sync for IoCtx {}
+
+impl Drop for IoCtx {
+    fn drop(&mut self) {
+        // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind; and this call only drops
+        // references, so it is harmless on Ceph's threads.
+        unsafe { sys::rados_ioctx_destroy(self.handle) }
+    }
+}
+
+/// Usage of one pool, as librados counts it.
+pub(crate) use sys::rados_pool_stat_t as PoolStat;
+
+impl IoCtx {
+    pub(crate) fn as_ptr(&self) -> sys::rados_ioctx_t {
+        self.handle
+    }
+
+    pub(crate) fn open(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
+        let mut handle = ptr::null_mut();
+        // SAFETY: the cluster handle is valid, the out pointer lives through the call.
+        check(unsafe { sys::rados_ioctx_create2(cluster.as_ptr(), pool_id, &raw mut handle) })?;
+        let ioctx = IoCtx { handle, _cluster: cluster };
+        // SAFETY: nobody else has the handle yet; the string is copied.
+        unsafe { sys::rados_ioctx_set_namespace(ioctx.handle, namespace.as_ptr()) };
+        Ok(ioctx)
+    }
+
+    pub(crate) fn pool_name(&self) -> RawResult<String> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes.
+            let code = unsafe { sys::rados_ioctx_get_pool_name(self.handle, buffer, len as u32) };
+            (code.min(0), 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(128, fetch) }
+    }
+
+    pub(crate) fn pool_stat(&self) -> RawResult<PoolStat> {
+        // SAFETY: a struct of integers; zeros are valid.
+        let mut stat: PoolStat = unsafe { std::mem::zeroed() };
+        // SAFETY: the out pointer lives through the call.
+        check(unsafe { sys::rados_ioctx_pool_stat(self.handle, &raw mut stat) })?;
+        Ok(stat)
+    }
+
+    pub(crate) fn pool_init(&self, force: bool) -> RawResult<()> {
+        // SAFETY: the handle is valid.
+        check(unsafe { sys::rbd_pool_init(self.handle, force) })?;
+        Ok(())
+    }
+
+    pub(crate) fn namespace_create(&self, name: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, the name lives through the call.
+        check(unsafe { sys::rbd_namespace_create(self.handle, name.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn namespace_remove(&self, name: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, the name lives through the call.
+        check(unsafe { sys::rbd_namespace_remove(self.handle, name.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn namespace_exists(&self, name: &CStr) -> RawResult<bool> {
+        let mut exists = false;
+        // SAFETY: the handle is valid, name and out pointer live through the call.
+        check(unsafe { sys::rbd_namespace_exists(self.handle, name.as_ptr(), &raw mut exists) })?;
+        Ok(exists)
+    }
+
+    pub(crate) fn namespaces(&self) -> RawResult<Vec<String>> {
+        let fetch = |buffer: *mut c_char, mut len: usize| {
+            // SAFETY: the buffer has `len` bytes; the length needed or used comes back in `len`.
+            let code = unsafe { sys::rbd_namespace_list(self.handle, buffer, &raw mut len) };
+            (code, len)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_strings(1024, fetch) }
+    }
+
+    /// The images: pairs of id and name.
+    pub(crate) fn images(&self) -> RawResult<Vec<(String, String)>> {
+        let fetch = |buffer: *mut sys::rbd_image_spec_t, mut len: usize| {
+            // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
+            let code = unsafe { sys::rbd_list2(self.handle, buffer, &raw mut len) };
+            (code, len)
+        };
+        // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the number it is given.
+        let mut specs = unsafe { grow(128, fetch) }?;
+        // SAFETY: on success both strings of each are set.
+        let images =
+            specs.iter().map(|spec| unsafe { (copy_string(spec.id), copy_string(spec.name)) }).collect();
+        // SAFETY: the strings are the library's; they are not used after this.
+        unsafe { sys::rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len()) };
+        Ok(images)
+    }
+
+    pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {
+        // SAFETY: handle and options are valid, the name lives through the call.
+        check(unsafe { sys::rbd_create4(self.handle, name.as_ptr(), size, options.as_ptr()) })?;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
+        // SAFETY: handle, name and the progress state live through the call.
+        with_progress(progress, |report, arg| unsafe {
+            sys::rbd_remove_with_progress(self.handle, name.as_ptr(), Some(report), arg)
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn rename(&self, from: &CStr, to: &CStr) -> RawResult<()> {
+        // SAFETY: the handle is valid, both names live through the call.
+        check(unsafe { sys::rbd_rename(self.handle, from.as_ptr(), to.as_ptr()) })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! What is asked of Linux, not of Ceph.
+
+pub(crate) mod krbd;
+pub(crate) mod mount;

@@ -1,0 +1,152 @@
+//! Asynchronous calls about the mirroring of one image.
+
+use std::cell::UnsafeCell;
+
+use librbd_sys as sys;
+
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check_len;
+use crate::raw::image::Image;
+use crate::raw::image::snapshot::RawQuiesce;
+use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, copy_info, copy_status};
+use crate::raw::op::operation::{Op, Payload};
+
+/// Nothing but the completion is passed.
+struct Nothing;
+
+impl Payload for Nothing {
+    type Output = ();
+    const READS_HEADER: bool = false;
+
+    fn finish(self, result: isize) -> RawResult<()> {
+        check_len(result).map(drop)
+    }
+}
+
+/// Where librbd writes a number, and what becomes of it.
+struct Number<N, T> {
+    out: UnsafeCell<N>,
+    convert: fn(N) -> T,
+}
+
+impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
+    type Output = T;
+    const READS_HEADER: bool = false;
+
+    fn finish(self, result: isize) -> RawResult<T> {
+        check_len(result).map(|_| (self.convert)(self.out.into_inner()))
+    }
+}
+
+/// Where librbd writes a struct with strings, all zeros until it does, and what becomes of it. The strings are given back
+/// when this is dropped.
+struct Filled<C, R, T> {
+    out: UnsafeCell<C>,
+    copy: unsafe fn(&C) -> R,
+    convert: fn(R) -> T,
+    cleanup: unsafe extern "C" fn(*mut C),
+}
+
+// SAFETY: the struct and its strings are this value's alone once librbd has filled it.
+unsafe impl<C, R, T> Send for Filled<C, R, T> {}
+
+impl<C, R, T> Filled<C, R, T> {
+    /// # Safety
+    /// All zeros must be a valid `C`, which `cleanup` takes, too. `copy` must be safe to call once librbd has filled it.
+    unsafe fn new(
+        copy: unsafe fn(&C) -> R,
+        convert: fn(R) -> T,
+        cleanup: unsafe extern "C" fn(*mut C),
+    ) -> Filled<C, R, T> {
+        // SAFETY: the caller's promise.
+        let out = UnsafeCell::new(unsafe { std::mem::zeroed() });
+        Filled { out, copy, convert, cleanup }
+    }
+}
+
+impl<C, R, T> Drop for Filled<C, R, T> {
+    fn drop(&mut self) {
+        // SAFETY: all zeros, or filled by librbd, and not used after this.
+        unsafe { (self.cleanup)(self.out.get_mut()) }
+    }
+}
+
+impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
+    type Output = T;
+    const READS_HEADER: bool = false;
+
+    fn finish(mut self, result: isize) -> RawResult<T> {
+        check_len(result)?;
+        // SAFETY: on success librbd has filled it.
+        let copied = unsafe { (self.copy)(self.out.get_mut()) };
+        Ok((self.convert)(copied))
+    }
+}
+
+impl Image {
+    pub(crate) fn aio_mirror_promote(&self, force: bool) -> RawResult<Op<()>> {
+        // SAFETY: no memory but the completion is passed.
+        unsafe {
+            self.submit(Nothing, |_, completion| {
+                sys::rbd_aio_mirror_image_promote(self.as_ptr(), force, completion)
+            })
+        }
+    }
+
+    pub(crate) fn aio_mirror_demote(&self) -> RawResult<Op<()>> {
+        // SAFETY: no memory but the completion is passed.
+        unsafe {
+            self.submit(Nothing, |_, completion| sys::rbd_aio_mirror_image_demote(self.as_ptr(), completion))
+        }
+    }
+
+    /// What comes out is the snapshot's id.
+    pub(crate) fn aio_mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<Op<u64>> {
+        let flags = quiesce.flags();
+        // SAFETY: the operation owns the place for the id until the completion has run.
+        unsafe {
+            let id = Number { out: UnsafeCell::new(0), convert: |id| id };
+            self.submit(id, |id, completion| {
+                sys::rbd_aio_mirror_image_create_snapshot(self.as_ptr(), flags, (*id).out.get(), completion)
+            })
+        }
+    }
+
+    pub(crate) fn aio_mirror_info<T: 'static>(&self, convert: fn(RawMirrorInfo) -> T) -> RawResult<Op<T>> {
+        const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
+        // SAFETY: a struct of a pointer and integers, of which zeros are valid and freed as null. The operation owns it until
+        // the completion has run; librbd is told its size.
+        unsafe {
+            let info = Filled::new(copy_info, convert, sys::rbd_mirror_image_get_info_cleanup);
+            self.submit(info, |info, completion| {
+                sys::rbd_aio_mirror_image_get_info(self.as_ptr(), (*info).out.get(), SIZE, completion)
+            })
+        }
+    }
+
+    pub(crate) fn aio_mirror_mode<T: 'static>(&self, convert: fn(u32) -> T) -> RawResult<Op<T>> {
+        // The C type is a u32 in its own clothes.
+        let mode = Number { out: UnsafeCell::new(0_u32), convert };
+        // SAFETY: the operation owns the place for the mode until the completion has run.
+        unsafe {
+            self.submit(mode, |mode, completion| {
+                sys::rbd_aio_mirror_image_get_mode(self.as_ptr(), (*mode).out.get().cast(), completion)
+            })
+        }
+    }
+
+    pub(crate) fn aio_mirror_status<T: 'static>(
+        &self,
+        convert: fn(RawMirrorStatus) -> T,
+    ) -> RawResult<Op<T>> {
+        const SIZE: usize = size_of::<sys::rbd_mirror_image_global_status_t>();
+        // SAFETY: as in `aio_mirror_info`; of no sites none is freed.
+        unsafe {
+            let status = Filled::new(copy_status, convert, sys::rbd_mirror_image_global_status_cleanup);
+            self.submit(status, |status, completion| {
+                let out = (*status).out.get();
+                sys::rbd_aio_mirror_image_get_global_status(self.as_ptr(), out, SIZE, completion)
+            })
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The machinery of completions for the bench `overhead`, which puts stubs in the place of librbd's.
+
+use std::ffi::c_int;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::op::in_flight::Lane;
+use crate::raw::op::operation::{Op, Payload};
+
+struct Nothing;
+
+impl Payload for Nothing {
+    type Output = isize;
+
+    fn finish(self, result: isize) -> RawResult<isize> {
+        Ok(result)
+    }
+}
+
+/// What counts the operations in flight on an image. It lives as long as the process, so it outlives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Counter(&'static Lane);
+
+impl Counter {
+    /// Allocates one, for ever.
+    #[allow(clippy::new_without_default)] // it leaks
+    pub fn new() -> Counter {
+        Counter(Box::leak(Box::new(Lane::new())))
+    }
+}
+
+/// An operation without buffers in flight; its result comes out as it is.
+#[derive(Debug)]
+pub struct Submitted(Op<isize>);
+
+impl Submitted {
+    /// Submits one by `call`.
+    ///
+    /// # Safety
+    /// `call` must take the completion and return 0, or return a negative number and not take it. One that was taken must
+    /// end once.
+    pub unsafe fn new(
+        counter: Counter,
+        call: impl FnOnce(sys::rbd_completion_t) -> c_int,
+    ) -> Result<Submitted, Errno> {
+        // SAFETY: the caller's promise; the lane is never freed.
+        unsafe { Op::submit(Some(counter.0), Nothing, |_, completion| call(completion)) }.map(Submitted)
+    }
+}
+
+impl Future for Submitted {
+    type Output = Result<isize, Errno>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(context)
+    }
+}

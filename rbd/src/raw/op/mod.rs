@@ -1,0 +1,8 @@
+//! Asynchronous operations: what is shared between the future and the completion.
+
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
+pub(crate) mod in_flight;
+pub(crate) mod operation;
+pub(crate) mod slot;
+pub(crate) mod sync;

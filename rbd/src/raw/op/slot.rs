@@ -1,0 +1,150 @@
+//! The meeting point of one operation's future and its completion: a state word, the result, and the waker.
+//!
+//! Two parties hold a slot: the future, and librbd by the completion. Each gives up its claim exactly once, by
+//! [`Slot::detach`] and [`Slot::complete`], and the later one of the two is told that it owns what the slot is part of.
+//! No lock is taken; nobody waits for anybody.
+//!
+//! The cell of the waker belongs to whoever moved the state word to say so:
+//!
+//! | state          | cell      | may be touched by                                        |
+//! |----------------|-----------|----------------------------------------------------------|
+//! | `0`            | unset     | whoever moves the state on                               |
+//! | `LOCKED`       | any       | the future                                               |
+//! | `SET`          | a waker   | whoever moves the state on                               |
+//! | `… + TAKING`   | any       | the completion, if it found `SET` without `LOCKED`; else the future |
+//! | `… + DONE`     | any       | the future; the completion touches the slot no more      |
+
+use std::task::{Context, Poll, Waker};
+
+use crate::raw::op::sync::{AtomicUsize, Ordering, UnsafeCell};
+use crate::raw::thread::catch_panic::contain;
+
+/// A waker is stored.
+const SET: usize = 1;
+/// The future is at the waker.
+const LOCKED: usize = 2;
+/// The completion is at the waker.
+const TAKING: usize = 4;
+/// The result stands, and the completion has left.
+const DONE: usize = 8;
+/// The future has left.
+const DETACHED: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    state: AtomicUsize,
+    waker: UnsafeCell<Option<Waker>>,
+    result: UnsafeCell<isize>,
+}
+
+// SAFETY: the cells are handed over by the state word, as the table above says; what they hold is Send.
+unsafe impl Send for Slot {}
+// SAFETY: as above.
+unsafe impl Sync for Slot {}
+
+/// What a party learns when it leaves.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// The other party is still there and will clean up: touch nothing any more. For the completion: wake this.
+    First(Option<Waker>),
+    /// The other party has left before: clean up.
+    Last,
+}
+
+impl Slot {
+    pub(crate) fn new() -> Slot {
+        Slot { state: AtomicUsize::new(0), waker: UnsafeCell::new(None), result: UnsafeCell::new(0) }
+    }
+
+    /// The completion leaves its result.
+    ///
+    /// # Safety
+    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may not be any more.
+    pub(crate) unsafe fn complete(this: *const Slot, result: isize) -> Left {
+        // SAFETY: valid until the store of DONE below, after which `slot` is not used.
+        let slot = unsafe { &*this };
+        // SAFETY: only the completion writes it, and nobody reads it before DONE.
+        slot.result.with_mut(|cell| unsafe { *cell = result });
+        if slot.state.compare_exchange(0, DONE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return Left::First(None);
+        }
+        let mut waker = None;
+        if slot.state.fetch_or(TAKING, Ordering::AcqRel) & (SET | LOCKED) == SET {
+            // SAFETY: the state said that a waker is stored and that the future is not at it; TAKING keeps it away.
+            waker = slot.waker.with_mut(|cell| unsafe { (*cell).take() });
+        }
+        if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 {
+            Left::First(waker)
+        } else {
+            // Nobody is left to wake. It is foreign code, and this a thread of C's.
+            contain(|| drop(waker));
+            Left::Last
+        }
+    }
+
+    /// The result, or later a wake of this context's task.
+    ///
+    /// Only the one future calls it, and not after [`detach`](Slot::detach).
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<isize> {
+        loop {
+            let state = self.state.load(Ordering::Acquire);
+            if state & DONE != 0 {
+                return Poll::Ready(self.result());
+            }
+            if state & TAKING != 0 {
+                // The completion is between its two steps. It has the old waker, or none: come back at once.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // LOCKED here is our own, left by a waker that panicked while it was cloned.
+            if state & LOCKED != 0
+                || self.state.compare_exchange(state, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                break;
+            }
+        }
+        let new = context.waker();
+        // SAFETY: LOCKED keeps the completion away.
+        let same = self.waker.with(|cell| unsafe { (*cell).as_ref().is_some_and(|old| old.will_wake(new)) });
+        // A foreign clone and a foreign drop: neither happens inside the cell.
+        let new = if same { None } else { Some(new.clone()) };
+        // SAFETY: as above.
+        let old = new.and_then(|new| self.waker.with_mut(|cell| unsafe { (*cell).replace(new) }));
+        let unlocked = self.state.compare_exchange(LOCKED, SET, Ordering::AcqRel, Ordering::Acquire);
+        drop(old);
+        match unlocked {
+            Ok(_) => Poll::Pending,
+            Err(state) if state & DONE != 0 => Poll::Ready(self.result()),
+            Err(_) => {
+                // The completion came meanwhile and found the waker locked, so it wakes nobody.
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The future leaves without the result, or after it.
+    ///
+    /// # Safety
+    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may not be any more.
+    pub(crate) unsafe fn detach(this: *const Slot) -> Left {
+        // SAFETY: valid until the store of DETACHED below, after which `slot` is not used.
+        let slot = unsafe { &*this };
+        // A waker keeps a whole task alive: let it go now, not when the operation ends.
+        let unlisted = slot.state.compare_exchange(SET, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // SAFETY: LOCKED keeps the completion away.
+        let waker = if unlisted { slot.waker.with_mut(|cell| unsafe { (*cell).take() }) } else { None };
+        let before = slot.state.fetch_or(DETACHED, Ordering::AcqRel);
+        contain(|| drop(waker));
+        if before & DONE == 0 { Left::First(None) } else { Left::Last }
+    }
+
+    fn result(&self) -> isize {
+        // SAFETY: DONE was seen, after which nobody writes it.
+        self.result.with(|cell| unsafe { *cell })
+    }
+}
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;

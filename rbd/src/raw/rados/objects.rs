@@ -1,0 +1,146 @@
+//! The objects of a pool, below images.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+use std::sync::Arc;
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
+use crate::raw::ioctx::IoCtx;
+
+/// Moving more at once is refused: an object is smaller by far.
+const MOST: usize = 1 << 30;
+
+/// The list of a pool's objects, at some place.
+#[derive(Debug)]
+pub(crate) struct RawObjectList {
+    handle: sys::rados_list_ctx_t,
+    /// Never read: it keeps the pool open.
+    _ioctx: Arc<IoCtx>,
+}
+
+// SAFETY: the handle is used by one thread at a time, since `advance` takes the list mutably.
+unsafe impl Send for RawObjectList {}
+// SAFETY: nothing is reachable by a shared reference.
+unsafe impl Sync for RawObjectList {}
+
+impl Drop for RawObjectList {
+    fn drop(&mut self) {
+        // SAFETY: we own the handle.
+        unsafe { sys::rados_nobjects_list_close(self.handle) }
+    }
+}
+
+impl RawObjectList {
+    pub(crate) fn open(ioctx: Arc<IoCtx>) -> RawResult<RawObjectList> {
+        let mut handle = ptr::null_mut();
+        // SAFETY: the pool is open, the out pointer lives through the call.
+        check(unsafe { sys::rados_nobjects_list_open(ioctx.as_ptr(), &raw mut handle) })?;
+        Ok(RawObjectList { handle, _ioctx: ioctx })
+    }
+
+    /// Name and namespace of the next one; `None` at the end.
+    pub(crate) fn advance(&mut self) -> RawResult<Option<(String, String)>> {
+        let (mut name, mut key, mut space) = (ptr::null(), ptr::null(), ptr::null());
+        let (mut name_len, mut key_len, mut space_len) = (0, 0, 0);
+        // SAFETY: the list is open, all out pointers live through the call.
+        let code = unsafe {
+            sys::rados_nobjects_list_next2(
+                self.handle,
+                &raw mut name,
+                &raw mut key,
+                &raw mut space,
+                &raw mut name_len,
+                &raw mut key_len,
+                &raw mut space_len,
+            )
+        };
+        match check(code) {
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno),
+            // SAFETY: on success they point to as many bytes, which live until the next call.
+            Ok(_) => Ok(Some(unsafe { (text(name, name_len), text(space, space_len)) })),
+        }
+    }
+}
+
+/// # Safety
+/// `start` must be null or point to `len` bytes.
+unsafe fn text(start: *const c_char, len: usize) -> String {
+    // SAFETY: the caller's promise.
+    String::from_utf8_lossy(&unsafe { bytes(start, len) }).into_owned()
+}
+
+/// Copies bytes of the library's.
+///
+/// # Safety
+/// `start` must be null or point to `len` bytes.
+pub(in crate::raw) unsafe fn bytes(start: *const c_char, len: usize) -> Vec<u8> {
+    if start.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: not null, so it points to as many bytes.
+    unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }.to_vec()
+}
+
+impl IoCtx {
+    /// Size in bytes; seconds and nanoseconds since 1970 of the last change. Older libraries give whole seconds.
+    pub(crate) fn object_stat(&self, name: &CStr) -> RawResult<(u64, i64, i64)> {
+        let mut size = 0;
+        if let Some(stat2) = sys::late::rados_stat2.get() {
+            // SAFETY: a struct of integers, of which zeros are valid.
+            let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+            // SAFETY: the pool is open; name and out pointers live through the call.
+            check(unsafe { stat2(self.as_ptr(), name.as_ptr(), &raw mut size, &raw mut time) })?;
+            return Ok((size, time.tv_sec, time.tv_nsec));
+        }
+        let mut seconds = 0;
+        // SAFETY: as above.
+        check(unsafe { sys::rados_stat(self.as_ptr(), name.as_ptr(), &raw mut size, &raw mut seconds) })?;
+        Ok((size, seconds, 0))
+    }
+
+    /// Returns how many bytes were read: fewer at the end of the object.
+    pub(crate) fn object_read(&self, name: &CStr, offset: u64, buffer: &mut [u8]) -> RawResult<usize> {
+        let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len().min(MOST));
+        // SAFETY: the pool is open, the name lives through the call, the buffer has `len` bytes.
+        let code = unsafe { sys::rados_read(self.as_ptr(), name.as_ptr(), start, len, offset) };
+        Ok(usize::try_from(check(code)?).unwrap_or(0))
+    }
+
+    pub(crate) fn object_write(&self, name: &CStr, offset: u64, data: &[u8]) -> RawResult<()> {
+        let (start, len) = fit(data)?;
+        // SAFETY: the pool is open; name and data live through the call.
+        check(unsafe { sys::rados_write(self.as_ptr(), name.as_ptr(), start, len, offset) })?;
+        Ok(())
+    }
+
+    pub(crate) fn object_write_full(&self, name: &CStr, data: &[u8]) -> RawResult<()> {
+        let (start, len) = fit(data)?;
+        // SAFETY: the pool is open; name and data live through the call.
+        check(unsafe { sys::rados_write_full(self.as_ptr(), name.as_ptr(), start, len) })?;
+        Ok(())
+    }
+
+    pub(crate) fn object_remove(&self, name: &CStr) -> RawResult<()> {
+        // SAFETY: the pool is open; the name lives through the call.
+        check(unsafe { sys::rados_remove(self.as_ptr(), name.as_ptr()) })?;
+        Ok(())
+    }
+
+    /// Tags the pool for an application.
+    pub(crate) fn application_enable(&self, application: &CStr, force: bool) -> RawResult<()> {
+        // SAFETY: the pool is open; the name lives through the call.
+        check(unsafe {
+            sys::rados_application_enable(self.as_ptr(), application.as_ptr(), c_int::from(force))
+        })?;
+        Ok(())
+    }
+}
+
+fn fit(data: &[u8]) -> RawResult<(*const c_char, usize)> {
+    if data.len() > MOST { Err(Errno::E2BIG) } else { Ok((data.as_ptr().cast(), data.len())) }
+}

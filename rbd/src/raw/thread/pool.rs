@@ -1,0 +1,160 @@
+//! Threads for calls that block, kept for a while after each call.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::thread::catch_panic::contain;
+use crate::raw::thread::mark_ours;
+
+/// How many threads there are at most. Calls that are stuck keep theirs, so retrying for ever must not add up for ever.
+const MOST: usize = 1024;
+
+/// How long a thread waits for its next call.
+const IDLE: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads of one process.
+struct Pool {
+    /// A fork of the process has the memory, but none of the threads, and finds the lock as it was.
+    process: u32,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    /// The ways to those that wait for a call, and which of them is which.
+    idle: Vec<(u64, Sender<Job>)>,
+    count: usize,
+    next: u64,
+}
+
+static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
+
+/// The pool of this process. One of another process, of which this is a fork, is left as it is.
+fn pool() -> &'static Pool {
+    let process = std::process::id();
+    let current = POOL.load(Ordering::Acquire);
+    // SAFETY: what stands there was leaked below, so it lives for ever.
+    match unsafe { current.as_ref() } {
+        Some(pool) if pool.process == process => return pool,
+        _ => {}
+    }
+    let new: &'static Pool = Box::leak(Box::new(Pool { process, threads: Mutex::default() }));
+    let exchanged =
+        POOL.compare_exchange(current, ptr::from_ref(new).cast_mut(), Ordering::AcqRel, Ordering::Acquire);
+    match exchanged {
+        Ok(_) => new,
+        // SAFETY: as above. Another thread of this process was faster, so it is this process's.
+        Err(winner) => unsafe { &*winner },
+    }
+}
+
+/// Runs a job on a thread that waits for one, or on a new one. EAGAIN where there are too many.
+pub(in crate::raw) fn run(job: impl FnOnce() + Send + 'static) -> RawResult<()> {
+    let mut job: Job = Box::new(job);
+    let pool = pool();
+    let mut threads = pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last that went idle is the first to be taken, so that the others come to their end.
+    while let Some((_, sender)) = threads.idle.pop() {
+        match sender.send(job) {
+            Ok(()) => return Ok(()),
+            Err(refused) => job = refused.0,
+        }
+    }
+    if threads.count >= MOST {
+        return Err(Errno::EAGAIN);
+    }
+    let id = threads.next;
+    let (sender, receiver) = channel();
+    let own = sender.clone();
+    std::thread::Builder::new()
+        .name("rbd-call".into())
+        .spawn(move || work(pool, id, &own, &receiver))
+        .map_err(|_| Errno::EAGAIN)?;
+    threads.next += 1;
+    threads.count += 1;
+    drop(threads);
+    // The thread has the other end until it was told to work.
+    let _ = sender.send(job);
+    Ok(())
+}
+
+/// What a thread does.
+fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job>) {
+    mark_ours();
+    let lock = || pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = receiver.recv().ok();
+    while let Some(job) = next.take() {
+        // The job deals with panics of the call; one in a waker is contained here.
+        contain(job);
+        lock().idle.push((id, own.clone()));
+        next = match receiver.recv_timeout(IDLE) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                let mut threads = lock();
+                match threads.idle.iter().position(|(idle, _)| *idle == id) {
+                    Some(place) => {
+                        threads.idle.remove(place);
+                        None
+                    }
+                    // Somebody has taken it just now.
+                    None => {
+                        drop(threads);
+                        receiver.recv().ok()
+                    }
+                }
+            }
+        };
+    }
+    lock().count -= 1;
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::raw::thread::fork::{alone, in_fork};
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_thread_is_used_again_and_survives_a_panic() {
+        let (sender, receiver) = channel();
+        for round in 0..50 {
+            let sender = sender.clone();
+            run(move || {
+                sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
+                if round % 7 == 0 {
+                    std::panic::resume_unwind(Box::new("one bad job"));
+                }
+            })
+            .unwrap();
+            assert_eq!(receiver.recv_timeout(LIMIT).unwrap().as_deref(), Some("rbd-call"));
+        }
+    }
+
+    #[test]
+    fn a_fork_has_a_pool_of_its_own() {
+        if !alone(concat!(module_path!(), "::a_fork_has_a_pool_of_its_own")) {
+            return;
+        }
+        let ask = || {
+            let (sender, receiver) = channel();
+            run(move || sender.send(7).unwrap()).unwrap();
+            receiver.recv_timeout(LIMIT) == Ok(7)
+        };
+        assert!(ask());
+        // As another thread could have it at the moment of the fork.
+        let locked = pool().threads.lock().unwrap();
+        assert!(in_fork(ask));
+        drop(locked);
+    }
+}

@@ -1,0 +1,68 @@
+//! Progress callbacks across C.
+
+use std::ffi::{c_int, c_void};
+use std::ops::ControlFlow;
+
+use crate::progress::Progress;
+use crate::raw::RawResult;
+use crate::raw::thread::callback::Callback;
+
+/// The function pointer of librbd's progress callbacks.
+pub(crate) type ProgressFn = unsafe extern "C" fn(u64, u64, *mut c_void) -> c_int;
+
+/// Makes a C call that reports progress: `call` gets the function and the argument to pass on.
+///
+/// The C call must not use them after it returned, which holds for all of librbd's `…_with_progress`: they block.
+pub(crate) fn with_progress(
+    progress: Progress<'_>,
+    call: impl FnOnce(ProgressFn, *mut c_void) -> c_int,
+) -> RawResult<c_int> {
+    Callback::during(progress, |arg| call(report, arg))
+}
+
+unsafe extern "C" fn report(done: u64, total: u64, arg: *mut c_void) -> c_int {
+    let each = |progress: &mut Progress<'_>| match &mut progress.0 {
+        Some(callback) => callback(done, total),
+        None => ControlFlow::Continue(()),
+    };
+    // SAFETY: `with_progress` passes a Callback<Progress> that outlives the C call.
+    unsafe { Callback::enter(arg, each) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+    use std::panic::catch_unwind;
+
+    fn drive(progress: Progress<'_>) -> RawResult<c_int> {
+        with_progress(progress, |report, arg| {
+            for done in 0..10 {
+                // SAFETY: as librbd would call it.
+                let code = unsafe { report(done, 10, arg) };
+                if code < 0 {
+                    return -libc::EIO;
+                }
+            }
+            0
+        })
+    }
+
+    #[test]
+    fn break_reaches_the_caller_as_cancelled_and_is_not_asked_again() {
+        let mut calls = 0;
+        let result = drive(Progress::new(|done, _| {
+            calls += 1;
+            if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }));
+        assert_eq!(result, Err(Errno::ECANCELED));
+        assert_eq!(calls, 4);
+        assert_eq!(drive(Progress::default()), Ok(0));
+    }
+
+    #[test]
+    fn a_panic_crosses_c_as_a_value() {
+        let caught = catch_unwind(|| drive(Progress::new(|_, _| panic!("in the callback"))));
+        assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "in the callback");
+    }
+}

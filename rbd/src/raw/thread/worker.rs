@@ -1,0 +1,350 @@
+//! Calls that block, on threads of our own, so that the thread that waits for one can stop waiting.
+//!
+//! librbd and librados cannot cancel a call. A call that was given up keeps its thread, and what it owns, until it returns.
+//!
+//! [`start`] begins a call. The [`Started`] waits for it ([`Started::wait`]), or is a future of its result. A call can
+//! report to the thread that waits, by a [`Reporter`], and gets an answer from there: this is how the callbacks of a user
+//! run on the user's thread.
+
+#![allow(dead_code)] // Until the blocking calls go this way.
+
+use std::any::Any;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::raw::RawResult;
+use crate::raw::thread::CallbackMark;
+use crate::raw::thread::exit::Pending;
+use crate::raw::thread::pool;
+
+/// How far a call is. `M` is what it reports.
+enum State<T, M> {
+    /// The call is at work, and nobody needs to do anything. The waker is that of a future.
+    Working(Option<Waker>),
+    /// The call waits for the answer to a report.
+    Reported(M),
+    /// The thread that waits is making up the answer.
+    Answering,
+    /// The answer, which the call has not read yet.
+    Answered(ControlFlow<()>),
+    /// The result, or a panic of the call.
+    Ended(Result<T, Box<dyn Any + Send>>),
+    /// Nobody waits for it any more, or the result was taken.
+    Left,
+}
+
+struct Shared<T, M> {
+    state: Mutex<State<T, M>>,
+    changed: Condvar,
+}
+
+impl<T, M> Shared<T, M> {
+    fn lock(&self) -> MutexGuard<'_, State<T, M>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State<T, M>>,
+        end: Option<Instant>,
+    ) -> MutexGuard<'a, State<T, M>> {
+        match end {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(end) => {
+                let rest = end.saturating_duration_since(Instant::now());
+                self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// The call has something for the thread that waits. Nobody waits any more where this is false.
+    fn tell(&self, mut state: MutexGuard<'_, State<T, M>>, news: State<T, M>) {
+        let before = std::mem::replace(&mut *state, news);
+        drop(state);
+        self.changed.notify_all();
+        if let State::Working(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+
+    fn end(&self, result: Result<T, Box<dyn Any + Send>>) {
+        let state = self.lock();
+        if matches!(*state, State::Left) {
+            drop(state);
+            // What a call brings that nobody waits for is dropped here: an image closes itself in the background.
+            return drop(result);
+        }
+        self.tell(state, State::Ended(result));
+    }
+}
+
+/// The way of a call back to the thread that waits for it.
+pub(crate) struct Reporter<T, M>(Arc<Shared<T, M>>);
+
+impl<T, M> Reporter<T, M> {
+    /// Hands over a report, and waits for its answer. Once the call was given up the answer is to go on.
+    pub(crate) fn report(&self, report: M) -> ControlFlow<()> {
+        let state = self.0.lock();
+        if !matches!(*state, State::Working(_)) {
+            return ControlFlow::Continue(());
+        }
+        self.0.tell(state, State::Reported(report));
+        let mut state = self.0.lock();
+        loop {
+            match *state {
+                State::Answered(answer) => {
+                    *state = State::Working(None);
+                    return answer;
+                }
+                State::Left => return ControlFlow::Continue(()),
+                _ => state = self.0.wait(state, None),
+            }
+        }
+    }
+}
+
+/// A call on its way. Dropping it gives the call up.
+pub(crate) struct Started<T, M = ()>(Arc<Shared<T, M>>);
+
+impl<T, M> std::fmt::Debug for Started<T, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started").finish_non_exhaustive()
+    }
+}
+
+/// Begins a call on a thread of its own. Fails with EAGAIN where no thread can be had.
+///
+/// What the call owns is dropped before its result can be seen.
+pub(crate) fn start<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> RawResult<Started<T>> {
+    start_reporting(|_| call())
+}
+
+/// [`start`] for a call that reports.
+pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
+    call: impl FnOnce(Reporter<T, M>) -> T + Send + 'static,
+) -> RawResult<Started<T, M>> {
+    let shared = Arc::new(Shared { state: Mutex::new(State::Working(None)), changed: Condvar::new() });
+    let caller = Arc::clone(&shared);
+    let pending = Pending::new();
+    pool::run(move || {
+        let reporter = Reporter(Arc::clone(&caller));
+        let result = catch_unwind(AssertUnwindSafe(|| call(reporter)));
+        caller.end(result);
+        drop(pending);
+    })?;
+    Ok(Started(shared))
+}
+
+impl<T> Started<T> {
+    /// Waits for the result. `None` when the call was given up after the timeout. A panic of the call goes on here.
+    pub(crate) fn wait(self, timeout: Option<Duration>) -> Option<T> {
+        self.wait_answering(timeout, |()| ControlFlow::Continue(()))
+    }
+}
+
+impl<T, M> Started<T, M> {
+    /// [`Started::wait`] for a call that reports. The timeout counts from the last report on.
+    ///
+    /// A panic of `answer` goes on when the call has ended, or was given up.
+    pub(crate) fn wait_answering(
+        self,
+        timeout: Option<Duration>,
+        mut answer: impl FnMut(M) -> ControlFlow<()>,
+    ) -> Option<T> {
+        let until = || timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut end = until();
+        let mut panic = None;
+        let mut state = self.0.lock();
+        let outcome = loop {
+            match std::mem::replace(&mut *state, State::Left) {
+                State::Ended(result) => break Some(result),
+                State::Reported(report) => {
+                    *state = State::Answering;
+                    drop(state);
+                    let said = answer_one(&mut answer, report, &mut panic);
+                    state = self.0.lock();
+                    *state = State::Answered(said);
+                    self.0.changed.notify_all();
+                    end = until();
+                }
+                before => {
+                    // Left behind as it is, the call is given up.
+                    if end.is_some_and(|end| end <= Instant::now()) {
+                        break None;
+                    }
+                    *state = before;
+                    state = self.0.wait(state, end);
+                }
+            }
+        };
+        drop(state);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        outcome.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
+
+fn answer_one<M>(
+    answer: &mut impl FnMut(M) -> ControlFlow<()>,
+    report: M,
+    panic: &mut Option<Box<dyn Any + Send>>,
+) -> ControlFlow<()> {
+    if panic.is_some() {
+        return ControlFlow::Break(());
+    }
+    // librbd waits for the answer, so this thread counts as one of its own.
+    let _mark = CallbackMark::set();
+    catch_unwind(AssertUnwindSafe(|| answer(report))).unwrap_or_else(|thrown| {
+        *panic = Some(thrown);
+        ControlFlow::Break(())
+    })
+}
+
+impl<T, M> Drop for Started<T, M> {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *self.0.lock(), State::Left);
+        self.0.changed.notify_all();
+        drop(before);
+    }
+}
+
+/// The result of the call. A panic of the call goes on in the poll.
+impl<T> Future for Started<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.0.lock();
+        match std::mem::replace(&mut *state, State::Left) {
+            State::Ended(Ok(value)) => Poll::Ready(value),
+            State::Ended(Err(panic)) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+            State::Left => panic!("polled after it was ready"),
+            _ => {
+                *state = State::Working(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+
+    const SHORT: Option<Duration> = Some(Duration::from_millis(30));
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
+
+    #[test]
+    fn a_result_comes_back_and_what_the_call_owned_is_gone_by_then() {
+        let owned = Arc::new(());
+        let held = Arc::clone(&owned);
+        let result = start(move || {
+            thread::sleep(Duration::from_millis(5));
+            Arc::strong_count(&held)
+        });
+        assert_eq!(result.unwrap().wait(LONG), Some(2));
+        assert_eq!(Arc::strong_count(&owned), 1);
+        assert_eq!(start(|| 7).unwrap().wait(None), Some(7));
+    }
+
+    #[test]
+    fn a_call_is_given_up_and_keeps_what_it_owns_until_it_ends() {
+        let owned = Arc::new(());
+        let held = Arc::clone(&owned);
+        let (go, wait) = channel::<()>();
+        let call = start(move || {
+            let _ = wait.recv();
+            held
+        });
+        assert!(call.unwrap().wait(SHORT).is_none());
+        assert_eq!(Arc::strong_count(&owned), 2);
+        drop(go);
+        while Arc::strong_count(&owned) > 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_panic_goes_on_where_the_result_is_waited_for() {
+        let call = start(|| -> u32 { resume_unwind(Box::new("in the call")) }).unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| call.wait(LONG)));
+        assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "in the call");
+    }
+
+    #[test]
+    fn reports_are_answered_on_the_thread_that_waits_and_keep_it_waiting() {
+        let here = thread::current().id();
+        let call = start_reporting(|reporter| {
+            let mut done = 0;
+            while reporter.report(done).is_continue() {
+                done += 1;
+                thread::sleep(SHORT.unwrap() / 2);
+            }
+            done
+        });
+        let mut seen = Vec::new();
+        let stopped = call.unwrap().wait_answering(Some(Duration::from_secs(1)), |done: u32| {
+            assert_eq!(thread::current().id(), here);
+            seen.push(done);
+            if done == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((stopped, seen), (Some(4), vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn nothing_is_reported_after_the_call_was_given_up() {
+        let (go, wait) = channel::<()>();
+        let (ended, outcome) = channel();
+        let call = start_reporting(move |reporter| {
+            let _ = wait.recv();
+            ended.send(reporter.report(1)).unwrap();
+        });
+        let given_up = call.unwrap().wait_answering(SHORT, |_: u32| unreachable!("it was given up"));
+        assert!(given_up.is_none());
+        drop(go);
+        assert_eq!(outcome.recv_timeout(LONG.unwrap()), Ok(ControlFlow::Continue(())));
+    }
+
+    #[test]
+    fn a_panic_of_an_answer_stops_the_call_and_goes_on_afterwards() {
+        let (ended, outcome) = channel();
+        let call = start_reporting(move |reporter| ended.send(reporter.report(())).unwrap()).unwrap();
+        let caught =
+            catch_unwind(AssertUnwindSafe(|| call.wait_answering(LONG, |()| panic!("in the answer"))));
+        assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "in the answer");
+        assert_eq!(outcome.recv(), Ok(ControlFlow::Break(())));
+    }
+
+    #[test]
+    fn a_future_is_woken() {
+        struct Unpark(thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let (go, wait) = channel::<()>();
+        let mut call = start(move || wait.recv().is_err()).unwrap();
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut call).poll(&mut context).is_pending());
+        drop(go);
+        loop {
+            if let Poll::Ready(value) = Pin::new(&mut call).poll(&mut context) {
+                return assert!(value);
+            }
+            thread::park_timeout(LONG.unwrap());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Property: a diff between any two versions of an image covers every byte that differs, whatever happened in between.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
+use rbd::{
+    Cluster, Features, Image,
+    diff::{Diff, Extent},
+};
+
+use super::script::{OBJECT, op_for_diffs};
+use super::{OPS_PER_SCRIPT, Run, Shape, clear, connect, number, script_size};
+use crate::support::unique;
+
+/// Runs scripts on images of a shape; after each of them, all diffs are checked.
+fn check(cluster: &Cluster, shape: Shape) {
+    let scripts = number("RBD_MODEL_OPS").map_or(6, |ops| ops.div_ceil(OPS_PER_SCRIPT as u64)) as u32;
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/model/diff_regressions.txt");
+    let mut runner = TestRunner::new(Config {
+        cases: scripts,
+        rng_seed: number("RBD_MODEL_SEED").map_or(RngSeed::Random, RngSeed::Fixed),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        max_shrink_time: 120_000,
+        ..Config::default()
+    });
+    let pool = cluster.ioctx("rbd").unwrap();
+    let script = (script_size(), prop::collection::vec(op_for_diffs(), 1..=OPS_PER_SCRIPT));
+    let result = runner.run(&script, |(size, script)| {
+        let namespace = unique("diffs");
+        pool.namespaces().create(&namespace).unwrap();
+        let ioctx = pool.with_namespace(&namespace).unwrap();
+        let outcome = Run::start(&ioctx, size, shape).and_then(|mut run| {
+            run.script(&script)?;
+            all_diffs(&run)
+        });
+        clear(&ioctx);
+        pool.namespaces().remove(&namespace).unwrap();
+        outcome
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+/// From nothing and from each snapshot, to each later snapshot and to the image.
+fn all_diffs(run: &Run<'_>) -> Result<(), TestCaseError> {
+    let snapshots = &run.model.snapshots;
+    for (at, (name, data)) in snapshots.iter().enumerate() {
+        let image = run.image().at_snapshot(name).unwrap();
+        diffs_to(run, &image, data, at)?;
+    }
+    diffs_to(run, run.image(), &run.model.data, snapshots.len())
+}
+
+/// Checks the diffs to one version from all that are older.
+fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(), TestCaseError> {
+    let size = data.len() as u64;
+    for from in [None].into_iter().chain(run.model.snapshots[..older].iter().map(Some)) {
+        for whole in [false, true] {
+            for (offset, len) in [(0, u64::MAX), (size / 3, size / 2), (OBJECT + 1, OBJECT)] {
+                let mut diff = image.diff().whole_object(whole).range(offset, len);
+                if let Some((name, _)) = from {
+                    diff = diff.from_snapshot(name);
+                }
+                let before = from.map_or(&[][..], |(_, data)| data);
+                let range = offset.min(size)..offset.saturating_add(len).min(size);
+                covers(diff, before, data, range.clone()).map_err(|why| {
+                    TestCaseError::fail(format!(
+                        "{why}; from {:?} to {:?}, range {range:?}, whole objects: {whole}, {:?}",
+                        from.map(|(name, _)| name),
+                        image.snapshot(),
+                        diff.fast_diff(),
+                    ))
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every byte that differs lies in an extent, and one without data reads as zeros.
+fn covers(diff: Diff<'_>, before: &[u8], now: &[u8], range: std::ops::Range<u64>) -> Result<(), String> {
+    let extents = diff.collect().map_err(|error| error.to_string())?;
+    let iterated: Result<Vec<Extent>, _> = diff.extents().and_then(Iterator::collect);
+    for extents in [extents, iterated.map_err(|error| error.to_string())?] {
+        let mut covered = vec![false; now.len()];
+        for extent in &extents {
+            if extent.offset < range.start || extent.end() > range.end {
+                return Err(format!("{extent:?} lies outside of the range"));
+            }
+            let place = extent.offset as usize..extent.end() as usize;
+            if !extent.exists && now[place.clone()].iter().any(|byte| *byte != 0) {
+                return Err(format!("{extent:?} holds data"));
+            }
+            covered[place].fill(true);
+        }
+        let missed = (range.start as usize..range.end as usize)
+            .find(|&at| now[at] != before.get(at).copied().unwrap_or(0) && !covered[at]);
+        if let Some(at) = missed {
+            return Err(format!("the change at {at} is missed by {extents:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn shared() -> Cluster {
+    connect(Path::new(rbd_testcluster::shared().conf()))
+}
+
+#[test]
+fn with_layering_alone() {
+    check(&shared(), Shape { features: Features::LAYERING, striping: None, data_pool: None });
+}
+
+#[test]
+fn with_the_default_features() {
+    check(&shared(), Shape { features: Features::DEFAULT, striping: None, data_pool: None });
+}
+
+#[test]
+fn with_journaling_and_striping() {
+    let features = Features::DEFAULT | Features::JOURNALING;
+    check(&shared(), Shape { features, striping: Some((1024, 3)), data_pool: None });
+}
