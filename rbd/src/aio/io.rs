@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::op::{About, Op};
+use super::op::{Op, OperationContext};
 use crate::error::{Error, Result};
 use crate::hints::AccessHints;
 use crate::image::check::{COMPARE, explain_compare};
@@ -232,7 +232,7 @@ impl Aio<'_> {
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         self.explained(operation, std::convert::identity, submit)
     }
@@ -242,27 +242,33 @@ impl Aio<'_> {
         self,
         operation: &'static str,
         explain: fn(Error) -> Error,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
-        let about = About { image: Arc::clone(self.image.label()), operation, range: None, explain };
+        let about =
+            OperationContext { image: Arc::clone(self.image.label()), operation, range: None, explain };
         self.submit(about, false, submit)
     }
 
-    fn about(self, operation: &'static str, offset: u64, len: u64) -> About {
+    fn about(self, operation: &'static str, offset: u64, len: u64) -> OperationContext {
         let explain = std::convert::identity;
-        About { image: Arc::clone(self.image.label()), operation, range: Some((offset, len)), explain }
+        OperationContext {
+            image: Arc::clone(self.image.label()),
+            operation,
+            range: Some((offset, len)),
+            explain,
+        }
     }
 
-    fn about_compare(self, offset: u64, len: u64) -> About {
-        About { explain: explain_compare, ..self.about(COMPARE, offset, len) }
+    fn about_compare(self, offset: u64, len: u64) -> OperationContext {
+        OperationContext { explain: explain_compare, ..self.about(COMPARE, offset, len) }
     }
 
     /// Checks the request and submits it. One with data has a limit to its length.
     fn submit<T: 'static>(
         self,
-        about: About,
+        about: OperationContext,
         data: bool,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Op<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         if let Err(error) = self.check(&about, data) {
             return Op::ended(Err(error), about);
@@ -279,7 +285,7 @@ impl Aio<'_> {
         }
     }
 
-    fn check_not_queued(self, about: &About) -> Result<()> {
+    fn check_not_queued(self, about: &OperationContext) -> Result<()> {
         if !self.image.raw().is_queued() {
             return Ok(());
         }
@@ -288,7 +294,7 @@ impl Aio<'_> {
         Err(self.image.refuse(about.operation, why))
     }
 
-    fn check(self, about: &About, data: bool) -> Result<()> {
+    fn check(self, about: &OperationContext, data: bool) -> Result<()> {
         self.check_not_queued(about)?;
         let Some((offset, len)) = about.range else { return Ok(()) };
         if data {

@@ -31,19 +31,19 @@ use crate::raw::ffi::weak::{Failure, library_of};
 #[derive(Debug)]
 pub struct Op<T: 'static> {
     flight: Flight<T>,
-    about: About,
+    about: OperationContext,
 }
 
 #[derive(Debug)]
 enum Flight<T: 'static> {
-    Submitted(raw::op::operation::Op<T>),
+    Submitted(raw::op::operation::Operation<T>),
     /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
     Ended(Option<Result<T>>),
 }
 
 /// What an error of the operation must say.
 #[derive(Debug, Clone)]
-pub(super) struct About {
+pub(super) struct OperationContext {
     pub(super) image: Arc<Label>,
     pub(super) operation: &'static str,
     /// Offset and length, for those that have some.
@@ -52,7 +52,7 @@ pub(super) struct About {
     pub(super) explain: fn(Error) -> Error,
 }
 
-impl About {
+impl OperationContext {
     #[cfg(feature = "tracing")]
     pub(super) fn subject(&self) -> crate::events::Subject<'_> {
         (self.operation, &self.image.spec, self.range)
@@ -98,11 +98,11 @@ impl About {
 }
 
 impl<T: 'static> Op<T> {
-    pub(super) fn submitted(op: raw::op::operation::Op<T>, about: About) -> Op<T> {
+    pub(super) fn submitted(op: raw::op::operation::Operation<T>, about: OperationContext) -> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }
 
-    pub(super) fn ended(outcome: Result<T>, about: About) -> Op<T> {
+    pub(super) fn ended(outcome: Result<T>, about: OperationContext) -> Op<T> {
         Op { flight: Flight::Ended(Some(outcome)), about }
     }
 

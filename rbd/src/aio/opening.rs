@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::op::About;
+use super::op::OperationContext;
 use super::reasons::Reasons;
 use super::timeout::Timeout;
 use super::wait;
@@ -25,7 +25,7 @@ use crate::raw::{self, RawResult};
 #[derive(Debug)]
 pub struct Opening {
     state: State,
-    about: About,
+    about: OperationContext,
     /// `None` for what was refused. After the state, so that it has the last reference to the connection.
     reasons: Option<Reasons>,
 }
@@ -33,18 +33,18 @@ pub struct Opening {
 #[derive(Debug)]
 enum State {
     Opening {
-        op: raw::op::operation::Op<raw::image::Image>,
+        op: raw::op::operation::Operation<raw::image::Image>,
         parts: Option<Parts>,
     },
     /// A snapshot was not found, or its image: opening the image alone tells which.
     ProbingImage {
-        op: raw::op::operation::Op<raw::image::Image>,
+        op: raw::op::operation::Operation<raw::image::Image>,
         parts: Parts,
         error: Option<Error>,
     },
     /// An image was not found, or its namespace.
     ProbingNamespace {
-        op: raw::op::operation::Op<()>,
+        op: raw::op::operation::Operation<()>,
         parts: Parts,
         error: Option<Error>,
     },
@@ -90,7 +90,7 @@ impl OpenImage<'_> {
     #[doc(alias = "rbd_aio_open_by_id")]
     #[doc(alias = "rbd_aio_open_by_id_read_only")]
     pub fn start(self) -> Opening {
-        let about = About {
+        let about = OperationContext {
             image: Arc::new(self.label()),
             operation: "open",
             range: None,
@@ -115,7 +115,7 @@ impl OpenImage<'_> {
 }
 
 /// As asked for, or only to see whether the image without the snapshot exists.
-fn open(parts: &Parts, as_asked: bool) -> RawResult<raw::op::operation::Op<raw::image::Image>> {
+fn open(parts: &Parts, as_asked: bool) -> RawResult<raw::op::operation::Operation<raw::image::Image>> {
     let snapshot = if as_asked { parts.snapshot.as_deref() } else { None };
     let read_only = parts.read_only || !as_asked;
     let ioctx = Arc::clone(parts.ioctx.raw());
@@ -235,8 +235,8 @@ impl Future for Opening {
 #[derive(Debug)]
 pub struct Closing {
     /// `None` once it was told how it ended.
-    op: Option<RawResult<raw::op::operation::Op<()>>>,
-    about: About,
+    op: Option<RawResult<raw::op::operation::Operation<()>>>,
+    about: OperationContext,
     reasons: Reasons,
 }
 
@@ -248,7 +248,8 @@ impl Image {
     pub fn start_close(self) -> Closing {
         let (raw, ioctx, image) = self.into_parts();
         let reasons = Reasons::new(&ioctx);
-        let about = About { image, operation: "close", range: None, explain: std::convert::identity };
+        let about =
+            OperationContext { image, operation: "close", range: None, explain: std::convert::identity };
         event!(about);
         Closing { op: Some(raw.start_close()), about, reasons }
     }

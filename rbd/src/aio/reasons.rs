@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::timer::Alarm;
 use crate::ioctx::IoCtx;
 use crate::raw::cluster::log::PATIENCE;
-use crate::raw::thread::reap;
+use crate::raw::thread::background::run_in_background;
 
 /// The log of an operation's connection since the operation began.
 #[derive(Debug)]
@@ -47,6 +47,6 @@ impl Reasons {
 impl Drop for Reasons {
     fn drop(&mut self) {
         let ioctx = self.ioctx.take();
-        reap(move || drop(ioctx));
+        run_in_background(move || drop(ioctx));
     }
 }

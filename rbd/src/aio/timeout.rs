@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::op::About;
+use super::op::OperationContext;
 use super::timer::Alarm;
 use super::wait;
 use crate::errno::Errno;
@@ -26,7 +26,7 @@ use crate::error::Result;
 pub struct Timeout<F> {
     /// `None` once it was given up on.
     future: Option<F>,
-    about: About,
+    about: OperationContext,
     after: Duration,
     /// `None` for never.
     end: Option<Instant>,
@@ -36,7 +36,7 @@ pub struct Timeout<F> {
 }
 
 impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
-    pub(super) fn new(future: F, about: About, after: Duration) -> Timeout<F> {
+    pub(super) fn new(future: F, about: OperationContext, after: Duration) -> Timeout<F> {
         Timeout {
             future: Some(future),
             about,

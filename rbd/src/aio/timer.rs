@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::thread;
 use std::time::Instant;
 
-use crate::raw::thread::CallbackMark;
-use crate::raw::thread::catch_panic::contain;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::CallbackMark;
 
 type Key = (Instant, u64);
 
@@ -83,7 +83,7 @@ impl Drop for Alarm {
 /// other alarms: so this is one of the threads on which nothing of ours blocks.
 fn ring(waker: Waker) {
     let _mark = CallbackMark::set();
-    contain(|| waker.wake());
+    catch_panic(|| waker.wake());
 }
 
 fn run() {

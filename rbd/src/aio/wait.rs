@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::op::About;
+use super::op::OperationContext;
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::raw::thread::in_callback;
+use crate::raw::thread::mark::in_callback;
 
 struct Parker {
     thread: Thread,
@@ -42,14 +42,17 @@ thread_local! {
 }
 
 /// Polls on this thread until it is ready.
-pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: &About) -> Result<T> {
+pub(super) fn wait<T>(
+    future: impl Future<Output = Result<T>> + Unpin,
+    about: &OperationContext,
+) -> Result<T> {
     wait_until(future, about, None)
 }
 
 /// [`wait`] that polls once more at a time, if it has not ended before.
 pub(super) fn wait_until<T>(
     mut future: impl Future<Output = Result<T>> + Unpin,
-    about: &About,
+    about: &OperationContext,
     end: Option<Instant>,
 ) -> Result<T> {
     if in_callback() {
@@ -112,7 +115,10 @@ mod tests {
 
     fn wait_for<T>(future: impl Future<Output = Result<T>> + Unpin) -> Result<T> {
         let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
-        wait(future, &About { image, operation: "read", range: None, explain: std::convert::identity })
+        wait(
+            future,
+            &OperationContext { image, operation: "read", range: None, explain: std::convert::identity },
+        )
     }
 
     fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
@@ -171,7 +177,8 @@ mod tests {
             });
             let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
             let explain = std::convert::identity;
-            wait_until(late, &About { image, operation: "read", range: None, explain }, Some(end)).unwrap()
+            wait_until(late, &OperationContext { image, operation: "read", range: None, explain }, Some(end))
+                .unwrap()
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2), "not polled all the time either");
     }

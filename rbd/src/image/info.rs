@@ -6,7 +6,7 @@ use super::Image;
 use crate::error::{Error, Result};
 use crate::features::{Features, Flags, OpFeatures};
 use crate::holder::Watcher;
-use crate::raw::image::When;
+use crate::raw::image::info::When;
 
 /// The shape of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -120,7 +120,7 @@ impl Image {
     /// Implements: `rbd_close`.
     #[doc(alias = "rbd_close")]
     pub fn close(self) -> Result<()> {
-        if raw::thread::in_callback() {
+        if raw::thread::mark::in_callback() {
             return Ok(());
         }
         let Image { raw, ioctx, label, .. } = self;

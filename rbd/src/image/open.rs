@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::{existing_name, spec_hint};
 use crate::raw;
-use crate::raw::image::By;
+use crate::raw::image::open::By;
 
 /// Opens an image: see [`IoCtx::open`].
 #[derive(Debug, Clone)]

@@ -9,10 +9,11 @@ use crate::errno::Errno;
 use crate::error::Result;
 use crate::names::existing_name;
 use crate::raw;
-use crate::raw::image::By;
+use crate::raw::image::open::By;
 use crate::raw::image::quiesce::Told;
-use crate::raw::thread::catch_panic::contain;
-use crate::raw::thread::{apart, is_shared};
+use crate::raw::thread::background::spawn_detached;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::must_not_block;
 
 /// Freezes and thaws a user of the image around snapshots until it is dropped: see [`Image::watch_quiesce`].
 #[must_use = "dropping it ends the watch"]
@@ -73,13 +74,13 @@ impl Image {
                 return;
             }
             match told {
-                Told::Freeze(answer) => answer.give(match contain(|| callback(Quiesce::Freeze)) {
+                Told::Freeze(answer) => answer.give(match catch_panic(|| callback(Quiesce::Freeze)) {
                     Some(Ok(())) => 0,
                     Some(Err(errno)) => -errno.code(),
                     None => -libc::EIO,
                 }),
                 Told::Thaw => {
-                    contain(|| callback(Quiesce::Thaw));
+                    catch_panic(|| callback(Quiesce::Thaw));
                 }
             }
         };
@@ -107,11 +108,11 @@ impl Drop for QuiesceWatch {
         // Whoever takes a snapshot need not wait for the closing.
         watch.end();
         let image = Arc::clone(&self.image);
-        let background = image.raw.closes_in_background() || is_shared();
+        let background = image.raw.closes_in_background() || must_not_block();
         let close = move || {
             // As for images: who drops a watch cannot hear how the close went.
             let _ = watch.close(&image.raw);
         };
-        if background { apart(close) } else { close() }
+        if background { spawn_detached(close) } else { close() }
     }
 }

@@ -9,8 +9,9 @@ use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::raw::image::watch::Watch;
-use crate::raw::thread::catch_panic::contain;
-use crate::raw::thread::{is_shared, reap};
+use crate::raw::thread::background::run_in_background;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::must_not_block;
 
 /// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
 #[must_use = "dropping it ends the watch"]
@@ -43,7 +44,7 @@ impl Image {
                 if is_ended.load(Ordering::Acquire) {
                     return;
                 }
-                contain(&callback);
+                catch_panic(&callback);
             }
         })?;
         // Where the place is taken, what is told next is later than this change.
@@ -71,8 +72,8 @@ impl Drop for UpdateWatch {
         let image = Arc::clone(&self.image);
         // It fails only where the image knows no such watch.
         let end = move || image.raw.unwatch_updates(watch).is_ok();
-        if is_shared() {
-            reap(move || {
+        if must_not_block() {
+            run_in_background(move || {
                 end();
             });
         } else if end() && thread.thread().id() != thread::current().id() {

@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::image::Image;
-use crate::raw::queue::Places;
-use crate::raw::thread::catch_panic::contain;
-use crate::raw::thread::{apart, in_callback, is_shared};
+use crate::raw::queue::Entries;
+use crate::raw::thread::background::spawn_detached;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::{in_callback, must_not_block};
 
 /// An image and the operations in flight on it. Neither goes before all of those have ended.
-pub(super) struct Drained(Option<(Arc<Image>, Places)>);
+pub(super) struct Drained(Option<(Arc<Image>, Entries)>);
 
 impl Drained {
-    pub(super) fn new(image: Arc<Image>, places: Places) -> Drained {
+    pub(super) fn new(image: Arc<Image>, places: Entries) -> Drained {
         Drained(Some((image, places)))
     }
 
-    pub(super) fn parts(&self) -> &(Arc<Image>, Places) {
+    pub(super) fn parts(&self) -> &(Arc<Image>, Entries) {
         self.0.as_ref().expect("empty only while it is dropped")
     }
 
-    pub(super) fn parts_mut(&mut self) -> &mut (Arc<Image>, Places) {
+    pub(super) fn parts_mut(&mut self) -> &mut (Arc<Image>, Entries) {
         self.0.as_mut().expect("empty only while it is dropped")
     }
 
@@ -36,26 +37,26 @@ impl Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         if let Some(parts) = self.0.take() {
-            let background = parts.0.raw().closes_in_background() || is_shared();
+            let background = parts.0.raw().closes_in_background() || must_not_block();
             let end = move || {
                 let _ = end(parts);
             };
-            if background { apart(end) } else { end() }
+            if background { spawn_detached(end) } else { end() }
         }
     }
 }
 
 /// Closes the image, too, unless somebody else still has it.
-fn end((image, mut places): (Arc<Image>, Places)) -> Result<()> {
+fn end((image, mut places): (Arc<Image>, Entries)) -> Result<()> {
     drain(&image, &mut places);
     drop(places);
     Arc::into_inner(image).map_or(Ok(()), Image::close)
 }
 
-fn drain(image: &Image, places: &mut Places) {
+fn drain(image: &Image, places: &mut Entries) {
     while !places.is_idle() {
         // A buffer's owner is foreign code: its panic must not free the buffers that librbd still has.
-        while contain(|| places.reap(image.raw()).map(drop)) != Some(None) {}
+        while catch_panic(|| places.reap(image.raw()).map(drop)) != Some(None) {}
         if !places.is_idle() {
             // An interruption only makes it look again.
             let _ = places.wait_for_librbd(None);

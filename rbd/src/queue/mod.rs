@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
-use crate::raw::queue::{End, Places, Reaped, Request};
-use crate::raw::thread::in_callback;
+use crate::raw::queue::{End, Entries, Reaped, Request};
+use crate::raw::thread::mark::in_callback;
 
 pub use crate::raw::buffer::Buffer;
 use drain::Drained;
@@ -148,7 +148,7 @@ impl Queue {
         let Ok(depth @ 1..=0x1_0000) = u32::try_from(depth) else {
             return refuse(format!("a depth of {depth}: it must be from 1 to 65536"));
         };
-        match Places::new(image.raw(), depth) {
+        match Entries::new(image.raw(), depth) {
             Ok(places) => Ok(Queue { inner: Drained::new(image, places) }),
             Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
                 "it has, or had, a queue already, and can have no other: open the image again".to_owned(),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::weak::{Failure, library_of};
-use crate::raw::queue::{Memory, Places, Request};
+use crate::raw::queue::{Entries, Memory, Request};
 
 impl Queue {
     /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them nothing is allocated.
@@ -210,7 +210,7 @@ impl Queue {
 
 fn check(
     image: &Image,
-    places: &Places,
+    places: &Entries,
     request: Request,
     (offset, len): (u64, u64),
     buffer: &Buffer,
@@ -240,7 +240,7 @@ fn check(
     image.check_data(operation, offset, len)
 }
 
-fn check_room(image: &Image, places: &Places, request: Request) -> Result<()> {
+fn check_room(image: &Image, places: &Entries, request: Request) -> Result<()> {
     if places.room() > 0 {
         return Ok(());
     }

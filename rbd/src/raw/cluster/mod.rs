@@ -12,7 +12,7 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
-use crate::raw::thread::outside_callback;
+use crate::raw::thread::background::outside_callback;
 use crate::version::Version;
 
 /// A client handle, shut down when it is dropped.

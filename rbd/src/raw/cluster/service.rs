@@ -12,7 +12,8 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
 use crate::raw::ffi::conversion::{check, copy_string};
-use crate::raw::thread::{CallbackMark, outside_callback};
+use crate::raw::thread::background::outside_callback;
+use crate::raw::thread::mark::CallbackMark;
 
 /// A line of the cluster's log. The time is in seconds and nanoseconds since 1970.
 #[derive(Debug)]

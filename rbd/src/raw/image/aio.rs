@@ -14,7 +14,7 @@ use crate::raw::ffi::iovec::Iovecs;
 use crate::raw::ffi::weak::{LateResult, need};
 use crate::raw::image::Image;
 use crate::raw::image::io::{Compare, differs_at};
-use crate::raw::op::operation::{Op, Payload};
+use crate::raw::op::operation::{Operation, Payload};
 
 /// A read of fewer bytes than were asked for, which happens when the image shrinks at the same time.
 pub(crate) const SHORT: Errno = Errno::ENODATA;
@@ -129,17 +129,22 @@ impl Image {
     /// Submits a call that this image counts as in flight.
     ///
     /// # Safety
-    /// As for [`Op::submit`]; the call must be on this image.
+    /// As for [`Operation::submit`]; the call must be on this image.
     pub(in crate::raw) unsafe fn submit<P: Payload>(
         &self,
         payload: P,
         call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,
-    ) -> RawResult<Op<P::Output>> {
-        // SAFETY: the image waits for its lane to empty before it is closed and the lane freed.
-        unsafe { Op::submit(Some(self.lane()), payload, call) }
+    ) -> RawResult<Operation<P::Output>> {
+        // SAFETY: the image is closed, and the target freed, after all operations have left.
+        unsafe { Operation::submit(Some(&self.shared().target), payload, call) }
     }
 
-    pub(crate) fn aio_read(&self, offset: u64, len: usize, hints: AccessHints) -> RawResult<Op<Bytes>> {
+    pub(crate) fn aio_read(
+        &self,
+        offset: u64,
+        len: usize,
+        hints: AccessHints,
+    ) -> RawResult<Operation<Bytes>> {
         let mut buffer = BytesMut::with_capacity(len);
         let target = buffer.spare_capacity_mut().as_mut_ptr();
         // SAFETY: as for `aio_read_into`.
@@ -157,7 +162,7 @@ impl Image {
         len: usize,
         mut buffer: BytesMut,
         hints: AccessHints,
-    ) -> RawResult<Op<BytesMut>> {
+    ) -> RawResult<Operation<BytesMut>> {
         buffer.reserve(len);
         let target = buffer.spare_capacity_mut().as_mut_ptr();
         // SAFETY: the spare capacity has room for `len` bytes. It stays where it is when the BytesMut is moved, and the
@@ -175,7 +180,7 @@ impl Image {
         offset: u64,
         len: usize,
         mut buffers: Vec<BytesMut>,
-    ) -> RawResult<Op<Vec<BytesMut>>> {
+    ) -> RawResult<Operation<Vec<BytesMut>>> {
         let iovecs =
             Iovecs::new(buffers.iter_mut().map(|buffer| (buffer.as_mut_ptr().cast_const(), buffer.len())));
         // SAFETY: the operation owns buffers and array, neither of which moves in memory, until the completion has run.
@@ -188,7 +193,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_write(&self, offset: u64, data: Bytes, hints: AccessHints) -> RawResult<Op<()>> {
+    pub(crate) fn aio_write(&self, offset: u64, data: Bytes, hints: AccessHints) -> RawResult<Operation<()>> {
         let (start, len) = (data.as_ptr(), data.len());
         // SAFETY: the operation owns the data, which stays where it is when the Bytes is moved, until the completion has
         // run. Its length is passed, not a capacity.
@@ -199,7 +204,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_writev(&self, offset: u64, data: Gathered) -> RawResult<Op<()>> {
+    pub(crate) fn aio_writev(&self, offset: u64, data: Gathered) -> RawResult<Operation<()>> {
         // SAFETY: as for `aio_readv`; librbd only reads.
         unsafe {
             self.submit(Done { buffers: data }, |payload, completion| {
@@ -209,7 +214,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_discard(&self, offset: u64, len: u64) -> RawResult<Op<()>> {
+    pub(crate) fn aio_discard(&self, offset: u64, len: u64) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
             self.submit(Done { buffers: () }, |_, completion| {
@@ -224,7 +229,7 @@ impl Image {
         len: usize,
         thick: bool,
         hints: AccessHints,
-    ) -> RawResult<Op<()>> {
+    ) -> RawResult<Operation<()>> {
         let flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as i32 } else { 0 };
         // SAFETY: no memory but the completion is passed.
         unsafe {
@@ -240,7 +245,7 @@ impl Image {
         len: usize,
         pattern: Bytes,
         hints: AccessHints,
-    ) -> RawResult<Op<()>> {
+    ) -> RawResult<Operation<()>> {
         let (start, unit) = (pattern.as_ptr(), pattern.len());
         // SAFETY: as for `aio_write`.
         unsafe {
@@ -265,7 +270,7 @@ impl Image {
         expected: Bytes,
         data: Bytes,
         hints: AccessHints,
-    ) -> RawResult<Op<Compare>> {
+    ) -> RawResult<Operation<Compare>> {
         if expected.len() != data.len() {
             return Err(Errno::EINVAL);
         }
@@ -298,7 +303,7 @@ impl Image {
         expected: Gathered,
         data: Gathered,
         hints: AccessHints,
-    ) -> LateResult<Op<Compare>> {
+    ) -> LateResult<Operation<Compare>> {
         let compare_and_writev = need(&sys::late::rbd_aio_compare_and_writev)?;
         let stripe_unit = self.stripe_unit()?;
         let payload = Comparison { expected, data, offset, stripe_unit, differs: UnsafeCell::new(0) };
@@ -325,7 +330,7 @@ impl Image {
         Ok(op?)
     }
 
-    pub(crate) fn aio_flush(&self) -> RawResult<Op<()>> {
+    pub(crate) fn aio_flush(&self) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
             self.submit(Done { buffers: () }, |_, completion| sys::rbd_aio_flush(self.as_ptr(), completion))

@@ -18,8 +18,8 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
-use crate::raw::thread::CallbackMark;
-use crate::raw::thread::catch_panic::contain;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::CallbackMark;
 
 /// What the callback is told.
 pub(crate) enum Told {
@@ -161,12 +161,12 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
         return;
     }
     drop(round);
-    contain(|| (party.tell)(Told::Freeze(Answer(Arc::clone(&party)))));
+    catch_panic(|| (party.tell)(Told::Freeze(Answer(Arc::clone(&party)))));
 }
 
 unsafe extern "C" fn on_unquiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: as in `on_quiesce`.
     let party = unsafe { &*arg.cast::<Party>() };
-    contain(|| (party.tell)(Told::Thaw));
+    catch_panic(|| (party.tell)(Told::Thaw));
 }

@@ -1,103 +1,114 @@
-//! The size of an image, as far as it can be told without waiting for the cluster.
-//!
-//! When anybody changes an image's header, librbd reads it again before the next thing it does. For `rbd_get_size` the caller
-//! waits for that, and cannot know beforehand whether it will; for an asynchronous operation librbd does it by itself. So
-//! whoever submits one never asks for the size. It is first known when the image is opened. After a change a thread in the
-//! background asks for it, once an operation that was submitted later has ended, since that makes librbd read the header in
-//! any case; until there is an answer ranges are checked against the size before the change.
+//! The size of an open image, and changing it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::raw::op::sync::{AtomicUsize, Ordering};
+use librbd_sys as sys;
 
-#[derive(Debug)]
-pub(crate) struct KnownSize {
-    /// How many changes of the header we have heard of.
-    changes: AtomicUsize,
-    /// How many of them librbd has certainly read.
-    read: AtomicUsize,
-    /// The size, and how many changes had been heard of when it was asked for.
-    size: Mutex<Option<(u64, usize)>>,
+use crate::errno::Errno;
+use crate::progress::Progress;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
+use crate::raw::image::Image;
+use crate::raw::image::handle::Address;
+use crate::raw::image::known_size::SizeCheck;
+use crate::raw::image::shared::Shared;
+use crate::raw::op::in_flight::InFlight;
+use crate::raw::thread::background::try_spawn_detached;
+use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::progress::with_progress;
+
+impl Image {
+    pub(crate) fn size(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_size).map(positive)
+    }
+
+    /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the answer from here on.
+    pub(in crate::raw) fn learn_size(&mut self) -> RawResult<()> {
+        let shared = Arc::clone(&self.shared);
+        // First, so that no change comes in between.
+        self.header_watch = Some(self.watch_updates(move || shared.target.header.changed())?);
+        self.ask_size().map(drop)
+    }
+
+    /// Returns a size against which a range with this end can be checked. Blocks only for an end beyond the known size, if there
+    /// may be a newer one: see [`crate::raw::image::known_size`].
+    pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
+        match self.shared.size.for_end(end, &self.shared.target.header) {
+            SizeCheck::Current(size) => Ok(size),
+            SizeCheck::Stale(size) => {
+                self.ask_size_in_background();
+                Ok(size)
+            }
+            // librbd would read the header with the threads that call back here.
+            SizeCheck::Unknown if in_callback() => {
+                self.ask_size_in_background();
+                Err(Errno::EDEADLK)
+            }
+            SizeCheck::Unknown => self.ask_size(),
+        }
+    }
+
+    /// Refreshes the known size after a call that may have changed it.
+    pub(in crate::raw) fn size_changed(&self) {
+        // An answer that is under way may be that of before.
+        self.shared.target.header.changed();
+        // Without an answer it is asked for later.
+        let _ = self.ask_size();
+    }
+
+    fn ask_size(&self) -> RawResult<u64> {
+        // SAFETY: the image is open.
+        unsafe { ask_size(self.as_ptr(), &self.shared) }
+    }
+
+    /// Asks for the size in the background. Without a thread for that, the next caller tries again.
+    fn ask_size_in_background(&self) {
+        // Closing waits for the answer.
+        if !self.shared.target.in_flight.hold() {
+            return;
+        }
+        let (handle, shared) = (Address(self.as_ptr()), Arc::clone(&self.shared));
+        let begun = try_spawn_detached(move || {
+            let handle = handle;
+            // SAFETY: the image stays open until the hold is released.
+            unsafe {
+                // Without an answer the next caller tries again, too.
+                let _ = ask_size(handle.0, &shared);
+                InFlight::release(&raw const shared.target.in_flight);
+            }
+        });
+        if !begun {
+            // SAFETY: held above, and valid, since the image is open.
+            unsafe { InFlight::release(&raw const self.shared.target.in_flight) };
+        }
+    }
+
+    pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
+        // SAFETY: the image is open; the progress state lives through the call.
+        let resized = with_progress(progress, |report, arg| unsafe {
+            sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
+        });
+        self.size_changed();
+        resized.map(drop)
+    }
 }
 
-/// How a range can be judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judge {
-    /// By this size.
-    By(u64),
-    /// By this size, but librbd knows a newer one by now: somebody is to ask for it.
-    ByOld(u64),
-    /// By what librbd says once it has read the header: it may have grown by enough.
-    ByWaiting,
+/// Asks for the size and keeps it. `shared` must be that of the image.
+///
+/// # Safety
+/// The image must be open.
+unsafe fn ask_size(image: sys::rbd_image_t, shared: &Shared) -> RawResult<u64> {
+    let changes = shared.target.header.heard();
+    let mut size = 0;
+    // SAFETY: the image is open, the out pointer lives through the call.
+    check(unsafe { sys::rbd_get_size(image, &raw mut size) })?;
+    let size = positive(size);
+    shared.size.learn(size, changes);
+    Ok(size)
 }
 
-impl KnownSize {
-    pub(crate) fn new() -> KnownSize {
-        KnownSize { changes: AtomicUsize::new(0), read: AtomicUsize::new(0), size: Mutex::new(None) }
-    }
-
-    /// The header was changed.
-    pub(crate) fn changed(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// To be kept with an operation, or a question for the size, from before its submission to its end.
-    pub(crate) fn changes(&self) -> usize {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// An operation that was submitted after so many changes has ended well.
-    pub(crate) fn was_read(&self, changes: usize) {
-        if self.read.load(Ordering::Relaxed) < changes {
-            self.read.fetch_max(changes, Ordering::AcqRel);
-        }
-    }
-
-    /// The size was asked for after so many changes.
-    pub(crate) fn learn(&self, size: u64, changes: usize) {
-        let mut known = self.size.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none_or(|(_, before)| before <= changes) {
-            *known = Some((size, changes));
-        }
-    }
-
-    /// How a range with this end can be judged.
-    pub(crate) fn for_end(&self, end: u64) -> Judge {
-        let Some((size, learnt)) = *self.size.lock().unwrap_or_else(PoisonError::into_inner) else {
-            return Judge::ByWaiting;
-        };
-        let changes = self.changes();
-        if learnt >= changes {
-            return Judge::By(size);
-        }
-        let read = self.read.load(Ordering::Acquire) >= changes;
-        match (end <= size, read) {
-            (true, false) => Judge::By(size),
-            (true, true) => Judge::ByOld(size),
-            (false, _) => Judge::ByWaiting,
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_changed_size_is_asked_for_after_an_operation_has_ended() {
-        let known = KnownSize::new();
-        assert_eq!(known.for_end(0), Judge::ByWaiting);
-        known.learn(100, known.changes());
-        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100); 2], "exact");
-        let before = known.changes();
-        known.changed();
-        known.was_read(before);
-        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::By(100), Judge::ByWaiting]);
-        let after = known.changes();
-        known.was_read(after);
-        assert_eq!([known.for_end(100), known.for_end(101)], [Judge::ByOld(100), Judge::ByWaiting]);
-        known.learn(50, after);
-        known.learn(100, before);
-        assert_eq!(known.for_end(80), Judge::By(50), "an answer that comes late is older");
-    }
+/// Returns 0 for a negative size. librbd subtracts the encryption header: if the image was cut below that, nothing is left,
+/// and I/O would abort the process.
+pub(crate) fn positive(size: u64) -> u64 {
+    if i64::try_from(size).is_ok() { size } else { 0 }
 }

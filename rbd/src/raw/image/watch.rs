@@ -7,11 +7,10 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::image::Image;
-use crate::raw::thread::CallbackMark;
-use crate::raw::thread::catch_panic::contain;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::CallbackMark;
 
-type Callback = dyn Fn() + Send + Sync;
+type UpdateCallback = dyn Fn() + Send + Sync;
 
 /// A registration of a callback, leaked unless it is ended.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(crate) struct Watch {
     /// The address of what librbd made for it, which ending it frees. Images number their watches, each from zero: at the wrong
     /// one this would end another watch, and free one that is still called.
     handle: u64,
-    callback: *mut Box<Callback>,
+    callback: *mut Box<UpdateCallback>,
 }
 
 // SAFETY: the callback is Send + Sync, and the pointer is the only owner. The image's handle is only compared.
@@ -28,38 +27,34 @@ unsafe impl Send for Watch {}
 // SAFETY: as above; nothing is reachable by a shared reference.
 unsafe impl Sync for Watch {}
 
-impl Image {
-    /// Has `callback` called after each change of the header. A panic in it ends there.
-    pub(crate) fn watch_updates(&self, callback: impl Fn() + Send + Sync + 'static) -> RawResult<Watch> {
-        let callback: *mut Box<Callback> = Box::into_raw(Box::new(Box::new(callback)));
+impl Watch {
+    /// Calls `callback` after each change of the header of an image. A panic in it ends there.
+    ///
+    /// # Safety
+    /// The image must be open.
+    pub(crate) unsafe fn begin(
+        image: sys::rbd_image_t,
+        callback: impl Fn() + Send + Sync + 'static,
+    ) -> RawResult<Watch> {
+        let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(callback)));
         let mut handle = 0;
-        // SAFETY: the image is open; the callback stays where it is until `unwatch_updates` has returned, or for ever.
-        let code = unsafe {
-            sys::rbd_update_watch(self.as_ptr(), &raw mut handle, Some(on_update), callback.cast())
-        };
+        // SAFETY: the image is open; the callback stays where it is until `end` has returned, or for ever.
+        let code = unsafe { sys::rbd_update_watch(image, &raw mut handle, Some(on_update), callback.cast()) };
         if code < 0 {
             // SAFETY: it was not registered, so the pointer is ours alone.
             drop(unsafe { Box::from_raw(callback) });
         }
         check(code)?;
-        Ok(Watch { image: self.as_ptr(), handle, callback })
+        Ok(Watch { image, handle, callback })
     }
 
     /// Ends it. Waits for a callback that is running, so it must not be called by one. A watch of another image is refused, and
     /// leaks.
-    pub(crate) fn unwatch_updates(&self, watch: Watch) -> RawResult<()> {
-        // SAFETY: the image is open.
-        unsafe { watch.end(self.as_ptr()) }
-    }
-}
-
-impl Watch {
-    /// See [`Image::unwatch_updates`].
     ///
     /// # Safety
     /// The image must be open.
     #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
-    pub(in crate::raw) unsafe fn end(self, image: sys::rbd_image_t) -> RawResult<()> {
+    pub(crate) unsafe fn end(self, image: sys::rbd_image_t) -> RawResult<()> {
         let Watch { image: of, handle, callback } = self;
         if of != image {
             return Err(Errno::EINVAL);
@@ -75,9 +70,9 @@ impl Watch {
 
 unsafe extern "C" fn on_update(arg: *mut c_void) {
     let _mark = CallbackMark::set();
-    // SAFETY: `watch_updates` passed a Box<Callback> that lives for as long as this can be called.
-    let callback = unsafe { &*arg.cast::<Box<Callback>>() };
-    contain(callback);
+    // SAFETY: `begin` passed a Box<UpdateCallback> that lives for as long as this can be called.
+    let callback = unsafe { &*arg.cast::<Box<UpdateCallback>>() };
+    catch_panic(callback);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -86,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_watch_of_another_image_is_left_alone() {
-        let callback: *mut Box<Callback> = Box::into_raw(Box::new(Box::new(|| {})));
+        let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(|| {})));
         // Not the address of anything of librbd's: who looks there crashes.
         let watch = Watch { image: std::ptr::dangling_mut(), handle: 8, callback };
         // SAFETY: librbd is not called.

@@ -9,7 +9,7 @@ use crate::raw::ffi::conversion::check_len;
 use crate::raw::image::Image;
 use crate::raw::image::snapshot::RawQuiesce;
 use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, copy_info, copy_status};
-use crate::raw::op::operation::{Op, Payload};
+use crate::raw::op::operation::{Operation, Payload};
 
 /// Nothing but the completion is passed.
 struct Nothing;
@@ -84,7 +84,7 @@ impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
 }
 
 impl Image {
-    pub(crate) fn aio_mirror_promote(&self, force: bool) -> RawResult<Op<()>> {
+    pub(crate) fn aio_mirror_promote(&self, force: bool) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
             self.submit(Nothing, |_, completion| {
@@ -93,7 +93,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_mirror_demote(&self) -> RawResult<Op<()>> {
+    pub(crate) fn aio_mirror_demote(&self) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
             self.submit(Nothing, |_, completion| sys::rbd_aio_mirror_image_demote(self.as_ptr(), completion))
@@ -101,7 +101,7 @@ impl Image {
     }
 
     /// What comes out is the snapshot's id.
-    pub(crate) fn aio_mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<Op<u64>> {
+    pub(crate) fn aio_mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<Operation<u64>> {
         let flags = quiesce.flags();
         // SAFETY: the operation owns the place for the id until the completion has run.
         unsafe {
@@ -112,7 +112,10 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_mirror_info<T: 'static>(&self, convert: fn(RawMirrorInfo) -> T) -> RawResult<Op<T>> {
+    pub(crate) fn aio_mirror_info<T: 'static>(
+        &self,
+        convert: fn(RawMirrorInfo) -> T,
+    ) -> RawResult<Operation<T>> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
         // SAFETY: a struct of a pointer and integers, of which zeros are valid and freed as null. The operation owns it until
         // the completion has run; librbd is told its size.
@@ -124,7 +127,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn aio_mirror_mode<T: 'static>(&self, convert: fn(u32) -> T) -> RawResult<Op<T>> {
+    pub(crate) fn aio_mirror_mode<T: 'static>(&self, convert: fn(u32) -> T) -> RawResult<Operation<T>> {
         // The C type is a u32 in its own clothes.
         let mode = Number { out: UnsafeCell::new(0_u32), convert };
         // SAFETY: the operation owns the place for the mode until the completion has run.
@@ -138,7 +141,7 @@ impl Image {
     pub(crate) fn aio_mirror_status<T: 'static>(
         &self,
         convert: fn(RawMirrorStatus) -> T,
-    ) -> RawResult<Op<T>> {
+    ) -> RawResult<Operation<T>> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_global_status_t>();
         // SAFETY: as in `aio_mirror_info`; of no sites none is freed.
         unsafe {

@@ -9,8 +9,8 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::op::in_flight::Lane;
-use crate::raw::op::operation::{Op, Payload};
+use crate::raw::op::operation::{Operation, Payload};
+use crate::raw::op::target::Target;
 
 struct Nothing;
 
@@ -24,19 +24,19 @@ impl Payload for Nothing {
 
 /// What counts the operations in flight on an image. It lives as long as the process, so it outlives them.
 #[derive(Debug, Clone, Copy)]
-pub struct Counter(&'static Lane);
+pub struct Counter(&'static Target);
 
 impl Counter {
     /// Allocates one, for ever.
     #[allow(clippy::new_without_default)] // it leaks
     pub fn new() -> Counter {
-        Counter(Box::leak(Box::new(Lane::new())))
+        Counter(Box::leak(Box::new(Target::new())))
     }
 }
 
 /// An operation without buffers in flight; its result comes out as it is.
 #[derive(Debug)]
-pub struct Submitted(Op<isize>);
+pub struct Submitted(Operation<isize>);
 
 impl Submitted {
     /// Submits one by `call`.
@@ -48,8 +48,9 @@ impl Submitted {
         counter: Counter,
         call: impl FnOnce(sys::rbd_completion_t) -> c_int,
     ) -> Result<Submitted, Errno> {
-        // SAFETY: the caller's promise; the lane is never freed.
-        unsafe { Op::submit(Some(counter.0), Nothing, |_, completion| call(completion)) }.map(Submitted)
+        // SAFETY: the caller's promise; the target is never freed.
+        unsafe { Operation::submit(Some(counter.0), Nothing, |_, completion| call(completion)) }
+            .map(Submitted)
     }
 }
 

@@ -10,10 +10,12 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::op::in_flight::Lane;
+use crate::raw::op::in_flight::InFlight;
 use crate::raw::op::slot::{Left, Slot};
-use crate::raw::thread::catch_panic::contain;
-use crate::raw::thread::{CallbackMark, try_apart};
+use crate::raw::op::target::Target;
+use crate::raw::thread::background::try_spawn_detached;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::CallbackMark;
 
 /// What an operation owns until librbd is done with it: buffers, and where results are written to.
 pub(crate) trait Payload: Send + 'static {
@@ -22,12 +24,12 @@ pub(crate) trait Payload: Send + 'static {
     /// Whether librbd reads a changed header before it does this.
     const READS_HEADER: bool = true;
 
-    /// Whether [`ended`](Payload::ended) may wait for the cluster.
-    const ENDS_APART: bool = false;
+    /// Whether [`on_end`](Payload::on_end) may wait for the cluster.
+    const END_MAY_BLOCK: bool = false;
 
     /// Runs when the operation has ended, before the future hears of it: on the thread of the completion, or one of its own if
     /// it may wait and the operation has ended well. Where no such thread can be had, it must not wait.
-    fn ended(&mut self) {}
+    fn on_end(&mut self) {}
 
     /// What librbd's result and the buffers amount to.
     fn finish(self, result: isize) -> RawResult<Self::Output>;
@@ -36,8 +38,8 @@ pub(crate) trait Payload: Send + 'static {
 /// The block. The payload belongs to librbd until the slot is complete.
 struct Node<P> {
     slot: Slot,
-    /// Null for operations that are not counted. Not an Arc: see the module `in_flight`.
-    lane: *const Lane,
+    /// Null for operations that are not counted. Not an Arc: the last reference must not die on a thread of librbd's.
+    target: *const Target,
     /// How many changes of the image's header were known of before; none where it does not matter.
     changes: usize,
     payload: UnsafeCell<P>,
@@ -46,7 +48,7 @@ struct Node<P> {
 /// The future's share of an operation in flight. Dropping it leaves the operation to itself: there is no cancel in librbd.
 ///
 /// Typed by what comes out, not by what the operation owns.
-pub(crate) struct Op<T: 'static> {
+pub(crate) struct Operation<T: 'static> {
     /// `None` once the result was taken.
     node: Option<NonNull<c_void>>,
     calls: &'static Calls<T>,
@@ -64,47 +66,47 @@ struct Calls<T> {
 
 // SAFETY: only payloads that are Send are put into nodes, and the slot orders the hand-over. What comes out is made from the
 // payload on the thread that takes it.
-unsafe impl<T> Send for Op<T> {}
+unsafe impl<T> Send for Operation<T> {}
 // SAFETY: a shared reference gives access to nothing.
-unsafe impl<T> Sync for Op<T> {}
+unsafe impl<T> Sync for Operation<T> {}
 
-impl<T> std::fmt::Debug for Op<T> {
+impl<T> std::fmt::Debug for Operation<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Op").field("taken", &self.node.is_none()).finish_non_exhaustive()
+        f.debug_struct("Operation").field("taken", &self.node.is_none()).finish_non_exhaustive()
     }
 }
 
-impl<T> Op<T> {
+impl<T> Operation<T> {
     /// Submits an operation: `call` gets the payload at its final address, and the completion to pass on.
     ///
     /// The completion may run before this returns.
     ///
     /// # Safety
     /// `call` must make one librbd call that either takes the completion and returns 0, or returns a negative number and
-    /// does not take it. librbd may use of the payload only what stays valid until the completion has run. The lane must
-    /// stay valid until all that entered it have left.
+    /// does not take it. librbd may use of the payload only what stays valid until the completion has run. The target must
+    /// stay valid until all operations that entered it have left.
     pub(crate) unsafe fn submit<P: Payload<Output = T>>(
-        lane: Option<&Lane>,
+        target: Option<&Target>,
         payload: P,
         call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,
-    ) -> RawResult<Op<T>> {
+    ) -> RawResult<Operation<T>> {
         // SAFETY: the caller's promise.
-        unsafe { Op::submit_to::<P, OfRbd>(lane, payload, call) }
+        unsafe { Operation::submit_to::<P, RbdCompletions>(target, payload, call) }
     }
 
-    /// [`submit`](Op::submit) for a call of either library.
+    /// [`submit`](Operation::submit) for a call of either library.
     ///
     /// # Safety
     /// As for `submit`; the call must be one of the library that `K` stands for.
     pub(in crate::raw) unsafe fn submit_to<P: Payload<Output = T>, K: Completions>(
-        lane: Option<&Lane>,
+        target: Option<&Target>,
         payload: P,
         call: impl FnOnce(*mut P, *mut c_void) -> c_int,
-    ) -> RawResult<Op<T>> {
+    ) -> RawResult<Operation<T>> {
         let node = Box::new(Node {
             slot: Slot::new(),
-            lane: lane.map_or(ptr::null(), ptr::from_ref),
-            changes: lane.filter(|_| P::READS_HEADER).map_or(0, |lane| lane.size().changes()),
+            target: target.map_or(ptr::null(), ptr::from_ref),
+            changes: target.filter(|_| P::READS_HEADER).map_or(0, |target| target.header.heard()),
             payload: UnsafeCell::new(payload),
         });
         let node = NonNull::from(Box::leak(node));
@@ -118,22 +120,22 @@ impl<T> Op<T> {
             drop(unsafe { Box::from_raw(node.as_ptr()) });
             return Err(errno);
         }
-        let callable = lane.is_none_or(Lane::enter);
+        let callable = target.is_none_or(|target| target.in_flight.enter());
         // SAFETY: the node lives, since our own share of it does.
         let payload = unsafe { (*node.as_ptr()).payload.get() };
         let called = if callable { check(call(payload, completion)) } else { Err(Errno::EBUSY) };
         if let Err(errno) = called {
-            // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered the lane.
+            // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered.
             unsafe {
                 K::release_completion(completion);
-                if let Some(lane) = lane {
-                    Lane::leave(lane);
+                if let Some(target) = target {
+                    InFlight::leave(&raw const target.in_flight);
                 }
                 drop(Box::from_raw(node.as_ptr()));
             }
             return Err(errno);
         }
-        Ok(Op { node: Some(node.cast()), calls: Node::<P>::CALLS })
+        Ok(Operation { node: Some(node.cast()), calls: Node::<P>::CALLS })
     }
 
     /// Whether the result was taken.
@@ -152,7 +154,7 @@ impl<T> Op<T> {
     }
 }
 
-impl<T> Drop for Op<T> {
+impl<T> Drop for Operation<T> {
     fn drop(&mut self) {
         if let Some(node) = self.node {
             // SAFETY: we have our share, and it is not used any more.
@@ -202,7 +204,11 @@ impl<P: Payload> Node<P> {
 pub(in crate::raw) unsafe trait Completions {
     /// # Safety
     /// `out` must be valid, and `callback` good for `arg`.
-    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int;
+    unsafe fn create_completion(
+        arg: *mut c_void,
+        callback: CompletionCallback,
+        out: *mut *mut c_void,
+    ) -> c_int;
     /// # Safety
     /// The completion must have ended.
     unsafe fn result_of(completion: *mut c_void) -> isize;
@@ -211,14 +217,18 @@ pub(in crate::raw) unsafe trait Completions {
     unsafe fn release_completion(completion: *mut c_void);
 }
 
-pub(in crate::raw) type Callback = unsafe extern "C" fn(*mut c_void, *mut c_void);
+pub(in crate::raw) type CompletionCallback = unsafe extern "C" fn(*mut c_void, *mut c_void);
 
-pub(in crate::raw) struct OfRbd;
-pub(in crate::raw) struct OfRados;
+pub(in crate::raw) struct RbdCompletions;
+pub(in crate::raw) struct RadosCompletions;
 
 // SAFETY: so librbd.h says.
-unsafe impl Completions for OfRbd {
-    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+unsafe impl Completions for RbdCompletions {
+    unsafe fn create_completion(
+        arg: *mut c_void,
+        callback: CompletionCallback,
+        out: *mut *mut c_void,
+    ) -> c_int {
         // SAFETY: the caller's promise.
         unsafe { sys::rbd_aio_create_completion(arg, Some(callback), out) }
     }
@@ -235,8 +245,12 @@ unsafe impl Completions for OfRbd {
 }
 
 // SAFETY: so librados.h says.
-unsafe impl Completions for OfRados {
-    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+unsafe impl Completions for RadosCompletions {
+    unsafe fn create_completion(
+        arg: *mut c_void,
+        callback: CompletionCallback,
+        out: *mut *mut c_void,
+    ) -> c_int {
         // SAFETY: the caller's promise.
         unsafe { sys::rados_aio_create_completion2(arg, Some(callback), out) }
     }
@@ -266,25 +280,25 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
         result
     };
     // SAFETY: the completion's share keeps the node alive until `complete`.
-    let (lane, changes) = unsafe { ((*node).lane, (*node).changes) };
-    if !lane.is_null() {
-        // SAFETY: entered by `submit`, which was promised that the lane is valid until everybody has left.
+    let (target, changes) = unsafe { ((*node).target, (*node).changes) };
+    if !target.is_null() {
+        // SAFETY: entered by `submit`, which was promised that the target is valid until everybody has left.
         unsafe {
             if result >= 0 {
-                (*lane).size().was_read(changes);
+                (*target).header.was_read(changes);
             }
-            Lane::leave(lane);
+            InFlight::leave(&raw const (*target).in_flight);
         }
     }
     let share = Share(node);
-    let tell = move || {
+    let notify = move || {
         let share = share;
         // SAFETY: the completion's share is passed on.
-        unsafe { tell(share.0, result) };
+        unsafe { notify(share.0, result) };
     };
-    if !(P::ENDS_APART && result >= 0 && try_apart(tell)) {
+    if !(P::END_MAY_BLOCK && result >= 0 && try_spawn_detached(notify)) {
         // SAFETY: the completion's share is passed on, once.
-        unsafe { self::tell(node, result) };
+        unsafe { self::notify(node, result) };
     }
 }
 
@@ -298,22 +312,22 @@ unsafe impl<P: Payload> Send for Share<P> {}
 ///
 /// # Safety
 /// The caller has the completion's share of the node, and gives it up.
-unsafe fn tell<P: Payload>(node: *mut Node<P>, result: isize) {
+unsafe fn notify<P: Payload>(node: *mut Node<P>, result: isize) {
     // SAFETY: the node is alive, and the payload is the completion's until the slot is complete.
-    unsafe { (*(*node).payload.get()).ended() };
+    unsafe { (*(*node).payload.get()).on_end() };
     // SAFETY: the node is alive, and this runs once.
     match unsafe { Slot::complete(&raw const (*node).slot, result) } {
         Left::First(None) => {}
         Left::First(Some(waker)) => {
-            contain(|| waker.wake());
+            catch_panic(|| waker.wake());
         }
         Left::Last => {
             // SAFETY: the future has left before, so the node is ours alone.
-            contain(|| drop(unsafe { Box::from_raw(node) }));
+            catch_panic(|| drop(unsafe { Box::from_raw(node) }));
         }
     }
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "op_tests.rs"]
+#[path = "operation_tests.rs"]
 mod tests;

@@ -17,7 +17,7 @@
 use std::task::{Context, Poll, Waker};
 
 use crate::raw::op::sync::{AtomicUsize, Ordering, UnsafeCell};
-use crate::raw::thread::catch_panic::contain;
+use crate::raw::thread::catch_panic::catch_panic;
 
 /// A waker is stored.
 const SET: usize = 1;
@@ -77,7 +77,7 @@ impl Slot {
             Left::First(waker)
         } else {
             // Nobody is left to wake. It is foreign code, and this a thread of C's.
-            contain(|| drop(waker));
+            catch_panic(|| drop(waker));
             Left::Last
         }
     }
@@ -135,7 +135,7 @@ impl Slot {
         // SAFETY: LOCKED keeps the completion away.
         let waker = if unlisted { slot.waker.with_mut(|cell| unsafe { (*cell).take() }) } else { None };
         let before = slot.state.fetch_or(DETACHED, Ordering::AcqRel);
-        contain(|| drop(waker));
+        catch_panic(|| drop(waker));
         if before & DONE == 0 { Left::First(None) } else { Left::Last }
     }
 

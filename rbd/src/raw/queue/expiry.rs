@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What is known of the operation in a place.
+/// What is known of the operation in an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     None,
@@ -21,7 +21,7 @@ pub(super) struct Expiry {
     left: usize,
 }
 
-/// A look at all places, which is interrupted by each operation that it finds.
+/// A look at all entries, which is interrupted by each operation that it finds.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     next: usize,
@@ -29,8 +29,8 @@ struct Look {
 }
 
 impl Expiry {
-    pub(super) fn new(places: usize) -> Expiry {
-        Expiry { limits: vec![Limit::None; places].into(), earliest: None, look: None, left: 0 }
+    pub(super) fn new(entries: usize) -> Expiry {
+        Expiry { limits: vec![Limit::None; entries].into(), earliest: None, look: None, left: 0 }
     }
 
     /// How many were given up on that librbd still has.
@@ -44,10 +44,10 @@ impl Expiry {
     }
 
     /// An operation begins, to be given up on after a while. One beyond the end of time never is.
-    pub(super) fn begin(&mut self, place: usize, after: Option<Duration>) {
+    pub(super) fn begin(&mut self, entry: usize, after: Option<Duration>) {
         let Some(after) = after else { return };
         let Some(end) = Instant::now().checked_add(after) else { return };
-        self.limits[place] = Limit::At(end, after);
+        self.limits[entry] = Limit::At(end, after);
         self.note(end);
     }
 
@@ -56,8 +56,8 @@ impl Expiry {
     }
 
     /// librbd has given an operation back. Whether it had been given up on.
-    pub(super) fn end(&mut self, place: usize) -> bool {
-        let left = std::mem::replace(&mut self.limits[place], Limit::None) == Limit::Left;
+    pub(super) fn end(&mut self, entry: usize) -> bool {
+        let left = std::mem::replace(&mut self.limits[entry], Limit::None) == Limit::Left;
         self.left -= usize::from(left);
         left
     }
@@ -76,14 +76,14 @@ impl Expiry {
             Look { next: 0, now }
         };
         while let Some(limit) = self.limits.get_mut(look.next) {
-            let place = look.next;
+            let entry = look.next;
             look.next += 1;
             match *limit {
                 Limit::At(end, after) if end <= look.now => {
                     *limit = Limit::Left;
                     self.left += 1;
                     self.look = Some(look);
-                    return Some((place, after));
+                    return Some((entry, after));
                 }
                 Limit::At(end, _) => self.note(end),
                 Limit::None | Limit::Left => {}
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(expiry.next(), Some((3, Duration::ZERO)));
         assert_eq!((expiry.next(), expiry.left()), (None, 1));
         let next = expiry.earliest().unwrap() - past;
-        assert!(next > NEVER / 4 && next < NEVER * 3 / 4, "{next:?}: that of place 0");
+        assert!(next > NEVER / 4 && next < NEVER * 3 / 4, "{next:?}: that of entry 0");
         assert!(expiry.end(3) && !expiry.end(1) && !expiry.end(2));
         assert_eq!(expiry.left(), 0);
     }

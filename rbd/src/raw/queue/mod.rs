@@ -2,12 +2,12 @@
 //!
 //! Once an image reports to such a queue, completions on it go there, those with callbacks too. One that its callback has
 //! released would be handed out freed: so an image is either queued or has callbacks, never both. The exception, which never
-//! goes there and therefore needs a callback, is in the module `report`.
+//! goes there and therefore needs a callback, is in the module `callback_completions`.
 
-mod announce;
+mod callback_completions;
+mod entry;
+mod event_waiter;
 mod expiry;
-mod place;
-mod report;
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
@@ -26,13 +26,13 @@ use crate::raw::ffi::iovec::iovec;
 use crate::raw::ffi::weak::Failure;
 use crate::raw::image::Image;
 use crate::raw::image::io::{Compare, differs_at};
-use announce::Announcements;
+use callback_completions::Drained;
+use entry::{Entry, call, finish};
+use event_waiter::EventWaiter;
 use expiry::Expiry;
-use place::{Place, call, finish};
-use report::Reported;
 
-pub(crate) use place::{Memory, Request};
-pub(crate) use report::Reports;
+pub(crate) use callback_completions::CallbackCompletions;
+pub(crate) use entry::{Memory, Request};
 
 /// How many completions are asked for at once: librbd puts an array of as many onto the stack.
 const MOST: usize = 512;
@@ -57,14 +57,14 @@ pub(crate) enum End {
     GivenUp(Duration),
 }
 
-/// The places of the operations, and the completions that were reaped but not handed out yet.
-pub(crate) struct Places {
+/// The entries of the operations, and the completions that were reaped but not handed out yet.
+pub(crate) struct Entries {
     /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor shrunk, since librbd has
-    /// pointers into those with an operation in flight. So no exclusive reference is made to the whole, and of such a place
+    /// pointers into those with an operation in flight. So no exclusive reference is made to the whole, and of such an entry
     /// none but by the one who reaps it.
-    places: Vec<UnsafeCell<Place>>,
+    entries: Vec<UnsafeCell<Entry>>,
     depth: usize,
-    /// The numbers of the places that are free.
+    /// The numbers of the entries that are free.
     free: Vec<u32>,
     /// After how long what is submitted is given up on.
     deadline: Option<Duration>,
@@ -79,42 +79,42 @@ pub(crate) struct Places {
     /// There was an announcement, and nobody has looked since.
     heard: bool,
     /// What librbd keeps out of its queue.
-    reports: Arc<Reports>,
+    callbacks: Arc<CallbackCompletions>,
     /// What is left of those taken.
-    reported: Reported,
-    announcements: Announcements,
+    drained: Drained,
+    waiter: EventWaiter,
 }
 
 // SAFETY: completions may be used from any thread, and buffers are Send; the arrays point to those.
-unsafe impl Send for Places {}
-// SAFETY: nothing is changed by a shared reference, and no place is looked at.
-unsafe impl Sync for Places {}
+unsafe impl Send for Entries {}
+// SAFETY: nothing is changed by a shared reference, and no entry is looked at.
+unsafe impl Sync for Entries {}
 
-impl Places {
+impl Entries {
     /// Makes the image report its completions here, for good. `EBUSY` while it has operations in flight, or where it has reported
     /// to others before.
-    pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Places> {
-        if !image.lane().begin_queue() {
+    pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Entries> {
+        if !image.shared().target.in_flight.begin_queue() {
             return Err(Errno::EBUSY);
         }
-        Places::begin(image, depth).inspect_err(|_| image.lane().cancel_queue())
+        Entries::begin(image, depth).inspect_err(|_| image.shared().target.in_flight.cancel_queue())
     }
 
-    fn begin(image: &Image, depth: u32) -> RawResult<Places> {
+    fn begin(image: &Image, depth: u32) -> RawResult<Entries> {
         // SAFETY: no memory is passed.
         let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
         let event = event.map_err(|_| Errno::last())?;
         // SAFETY: the descriptor is new and nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
-        let announcements = Announcements::of(event.as_fd())?;
+        let waiter = EventWaiter::of(event.as_fd())?;
         let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
-        // SAFETY: the image is open. librbd does not take over the descriptor: the lane keeps it until the image is closed.
+        // SAFETY: the image is open. librbd does not take over the descriptor: what the image shares keeps it until the image is closed.
         check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), descriptor, kind) })?;
         let count = depth * 2;
-        let reports = Reports::new(image.lane(), event, count);
-        image.lane().keep(Arc::clone(&reports));
-        Ok(Places {
-            places: (0..count).map(|_| UnsafeCell::new(Place::free())).collect(),
+        let completions = CallbackCompletions::new(&image.shared().target.in_flight, event, count);
+        image.shared().keep(Arc::clone(&completions) as _);
+        Ok(Entries {
+            entries: (0..count).map(|_| UnsafeCell::new(Entry::free())).collect(),
             depth: depth as usize,
             free: (0..count).rev().collect(),
             deadline: None,
@@ -124,9 +124,9 @@ impl Places {
             more: false,
             again: false,
             heard: false,
-            reports,
-            reported: Reported::none(),
-            announcements,
+            callbacks: completions,
+            drained: Drained::none(),
+            waiter,
         })
     }
 
@@ -136,7 +136,7 @@ impl Places {
 
     /// How many operations librbd has that somebody waits for.
     pub(crate) fn in_flight(&self) -> usize {
-        self.places.len() - self.free.len() - self.expiry.left()
+        self.entries.len() - self.free.len() - self.expiry.left()
     }
 
     pub(crate) fn given_up(&self) -> usize {
@@ -149,7 +149,7 @@ impl Places {
 
     /// librbd has no operation.
     pub(crate) fn is_idle(&self) -> bool {
-        self.free.len() == self.places.len()
+        self.free.len() == self.entries.len()
     }
 
     pub(crate) fn set_deadline(&mut self, after: Option<Duration>) {
@@ -178,24 +178,24 @@ impl Places {
             Memory::Foreign(list) => (Buffer::None, Some(list)),
         };
         let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), buffer)) };
-        let place = self.places[number as usize].get();
-        // SAFETY: the place is free, so neither librbd nor a reference has it.
-        let place = unsafe { &mut *place };
-        place.iovecs.clear();
+        let entry = self.entries[number as usize].get();
+        // SAFETY: the entry is free, so neither librbd nor a reference has it.
+        let entry = unsafe { &mut *entry };
+        entry.iovecs.clear();
         for part in foreign.into_iter().flatten() {
-            place.iovecs.push(iovec(part.cast::<u8>().cast_const(), part.len()));
+            entry.iovecs.push(iovec(part.cast::<u8>().cast_const(), part.len()));
         }
-        place.changes = image.lane().size().changes();
-        (place.buffer, place.token, place.request, place.offset, place.len) =
+        entry.changes = image.shared().target.header.heard();
+        (entry.buffer, entry.token, entry.request, entry.offset, entry.len) =
             (buffer, token, request, offset, len);
-        match call(image, &self.reports, place, number) {
+        match call(image, &self.callbacks, entry, number) {
             Ok(()) => {
                 self.free.pop();
-                self.reports.count_submission();
+                self.callbacks.count_submission();
                 self.expiry.begin(number as usize, self.deadline.filter(|_| foreign.is_none()));
                 Ok(())
             }
-            Err(failure) => Err((failure, std::mem::take(&mut place.buffer))),
+            Err(failure) => Err((failure, std::mem::take(&mut entry.buffer))),
         }
     }
 
@@ -209,14 +209,14 @@ impl Places {
         }
         // What has ended wins.
         let (number, after) = self.expiry.next()?;
-        let place = self.places[number].get();
-        // SAFETY: fields that librbd does not know of; no reference is made to the place, which it has.
+        let entry = self.entries[number].get();
+        // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it has.
         let (token, request, offset, len) =
-            unsafe { ((*place).token, (*place).request, (*place).offset, (*place).len) };
+            unsafe { ((*entry).token, (*entry).request, (*entry).offset, (*entry).len) };
         Some(Reaped { token, request, offset, len, buffer: Buffer::None, end: End::GivenUp(after) })
     }
 
-    /// The place of an operation that has ended, and its completion, which is not released yet.
+    /// The entry of an operation that has ended, and its completion, which is not released yet.
     fn next_ended(&mut self, image: &Image) -> Option<(usize, sys::rbd_completion_t)> {
         let mut looked = false;
         loop {
@@ -225,7 +225,7 @@ impl Places {
                 // SAFETY: librbd has handed it out, and it is not released yet.
                 let number = unsafe { sys::rbd_aio_get_arg(completion) }.addr();
                 // Else the address of a report.
-                if number < self.places.len() {
+                if number < self.entries.len() {
                     return Some((number, completion));
                 }
             }
@@ -233,9 +233,9 @@ impl Places {
                 self.ask(image);
                 continue;
             }
-            if let Some(number) = self.reported.pop(&self.reports) {
-                // SAFETY: its operation has ended, so nobody has the place.
-                return Some((number as usize, unsafe { (*self.places[number as usize].get()).completion }));
+            if let Some(number) = self.drained.pop(&self.callbacks) {
+                // SAFETY: its operation has ended, so nobody has the entry.
+                return Some((number as usize, unsafe { (*self.entries[number as usize].get()).completion }));
             }
             if looked || !self.look(image) {
                 return None;
@@ -251,20 +251,20 @@ impl Places {
         // not. Not when all are reaped: nothing would ever follow.
         let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
         if !(again || heard) || self.is_idle() {
-            self.reports.acknowledge();
+            self.callbacks.acknowledge();
         }
         if self.is_idle() {
             return false;
         }
-        self.reported = self.reports.take();
-        for number in self.reported.numbers(&self.reports) {
+        self.drained = self.callbacks.take();
+        for number in self.drained.numbers(&self.callbacks) {
             // Over in a moment. A release that does put these into its queue has done so by then, and they are skipped
             // when they are listed; afterwards it would be too late, since they are released when they are handed out.
-            // SAFETY: its callback has run, so nobody has the place, and the completion is not released yet.
-            unsafe { sys::rbd_aio_wait_for_complete((*self.places[number as usize].get()).completion) };
+            // SAFETY: its callback has run, so nobody has the entry, and the completion is not released yet.
+            unsafe { sys::rbd_aio_wait_for_complete((*self.entries[number as usize].get()).completion) };
         }
         self.ask(image);
-        self.again = !self.listed.is_empty() || !self.reported.is_empty();
+        self.again = !self.listed.is_empty() || !self.drained.is_empty();
         true
     }
 
@@ -277,7 +277,7 @@ impl Places {
         self.more = self.listed.len() == self.batch.len();
     }
 
-    /// Takes an operation out of its place, and whether somebody still wants to hear of it.
+    /// Takes an operation out of its entry, and whether somebody still wants to hear of it.
     fn take(&mut self, image: &Image, number: usize, completion: sys::rbd_completion_t) -> (Reaped, bool) {
         // SAFETY: we created it, its operation has ended, and it is released once, here.
         let result = unsafe {
@@ -289,23 +289,23 @@ impl Places {
             sys::rbd_aio_release(completion);
             result
         };
-        // SAFETY: its operation has ended, so librbd has left the place, and no other reference is made.
-        let place = unsafe { &mut *self.places[number].get() };
+        // SAFETY: its operation has ended, so librbd has left the entry, and no other reference is made.
+        let entry = unsafe { &mut *self.entries[number].get() };
         self.free.push(number as u32);
         let wanted = !self.expiry.end(number);
         if result >= 0 {
-            image.lane().size().was_read(place.changes);
+            image.shared().target.header.was_read(entry.changes);
         }
-        let result = check_len(result).and_then(|count| finish(place, count));
+        let result = check_len(result).and_then(|count| finish(entry, count));
         let result = match result {
-            Err(Errno::EILSEQ) if place.request == Request::CompareAndWrite => {
-                let differs = |unit| Some(Compare::Differs(differs_at(place.offset, place.differs, unit)));
+            Err(Errno::EILSEQ) if entry.request == Request::CompareAndWrite => {
+                let differs = |unit| Some(Compare::Differs(differs_at(entry.offset, entry.differs, unit)));
                 image.stripe_unit().map(differs)
             }
             other => other,
         };
-        let Place { token, request, offset, len, .. } = *place;
-        let buffer = std::mem::take(&mut place.buffer);
+        let Entry { token, request, offset, len, .. } = *entry;
+        let buffer = std::mem::take(&mut entry.buffer);
         (Reaped { token, request, offset, len, buffer, end: End::Ended(result) }, wanted)
     }
 
@@ -327,19 +327,19 @@ impl Places {
     /// Waits until the descriptor announces something, for instance the end of what was given up on.
     pub(crate) fn wait_for_librbd(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if !self.has_taken() && !self.heard {
-            self.heard = self.announcements.wait(timeout)?;
+            self.heard = self.waiter.wait(timeout)?;
         }
         Ok(self.has_taken() || self.heard)
     }
 
     /// Something was taken from librbd and not handed out.
     fn has_taken(&self) -> bool {
-        !self.listed.is_empty() || self.more || !self.reported.is_empty()
+        !self.listed.is_empty() || self.more || !self.drained.is_empty()
     }
 }
 
-impl AsFd for Places {
+impl AsFd for Entries {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reports.event().as_fd()
+        self.callbacks.event().as_fd()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::thread::CallbackMark;
+use crate::raw::thread::mark::CallbackMark;
 
 struct State<F> {
     callback: F,

@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `foreign`; nothing if it panics, whose message has been printed by then. What the panic carries is dropped, which
-/// is foreign code once more: only what panics even then is forgotten.
-pub(crate) fn contain<T>(foreign: impl FnOnce() -> T) -> Option<T> {
+/// Runs `foreign`. Returns `None` if it panics; the panic message has been printed by then. The payload is dropped, which
+/// runs foreign code again: if that panics, too, its payload is leaked.
+pub(crate) fn catch_panic<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     let panic = match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => return Some(value),
         Err(panic) => panic,
@@ -26,9 +26,9 @@ mod tests {
     fn what_a_panic_carries_is_freed() {
         let carried = Arc::new(());
         let thrown = Arc::clone(&carried);
-        assert_eq!(contain(|| -> u32 { panic_any(thrown) }), None);
+        assert_eq!(catch_panic(|| -> u32 { panic_any(thrown) }), None);
         assert_eq!(Arc::strong_count(&carried), 1);
-        assert_eq!(contain(|| 7), Some(7));
+        assert_eq!(catch_panic(|| 7), Some(7));
     }
 
     #[test]
@@ -39,6 +39,6 @@ mod tests {
                 resume_unwind(Box::new("in the drop of what a panic carries"));
             }
         }
-        assert_eq!(contain(|| -> u32 { panic_any(Twice) }), None);
+        assert_eq!(catch_panic(|| -> u32 { panic_any(Twice) }), None);
     }
 }

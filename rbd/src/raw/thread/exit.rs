@@ -9,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, Once, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::raw::op::in_flight::Lane;
-use crate::raw::thread::in_callback;
+use crate::raw::thread::mark::in_callback;
 
 /// How long it waits at most: what is not stuck takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,8 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 static LEFT: Mutex<usize> = Mutex::new(0);
 static NONE_LEFT: Condvar = Condvar::new();
 
-/// The images that are open, and some that were.
-static LANES: Mutex<Vec<Weak<Lane>>> = Mutex::new(Vec::new());
+/// Something that C may be at work on.
+pub(crate) trait Busy: Send + Sync {
+    /// Whether it is, as far as can be told by a thread that does not take the results.
+    fn is_busy(&self) -> bool;
+}
+
+/// What the process has open, and some of what it had.
+static OPEN: Mutex<Vec<Weak<dyn Busy>>> = Mutex::new(Vec::new());
 
 /// The process that all this is about. A fork of it has none of the threads, and may have been made while a lock was held.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
@@ -54,16 +59,17 @@ impl Drop for Pending {
     }
 }
 
-/// A process that ends waits for the operations in flight on this image, too.
-pub(in crate::raw) fn settle_operations_of(lane: &Arc<Lane>) {
+/// Makes the end of the process wait until this is not busy.
+pub(crate) fn settle_at_exit_of(opened: &Arc<impl Busy + 'static>) {
     settle_at_exit();
-    let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
-    if lanes.len() == lanes.capacity() {
-        lanes.retain(|lane| lane.strong_count() > 0);
-        let room = lanes.len() + 8;
-        lanes.reserve(room);
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if open.len() == open.capacity() {
+        open.retain(|one| one.strong_count() > 0);
+        let room = open.len() + 8;
+        open.reserve(room);
     }
-    lanes.push(Arc::downgrade(lane));
+    let opened: Weak<dyn Busy> = Arc::downgrade(opened) as _;
+    open.push(opened);
 }
 
 extern "C" fn settle() {
@@ -75,8 +81,8 @@ extern "C" fn settle() {
     let end = Instant::now() + patience;
     let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
     drop(NONE_LEFT.wait_timeout_while(left, patience, |left| *left > 0));
-    let lanes: Vec<_> = LANES.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-    let is_busy = || lanes.iter().any(|lane| lane.upgrade().is_some_and(|lane| lane.is_busy()));
+    let open: Vec<_> = OPEN.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+    let is_busy = || open.iter().any(|one| one.upgrade().is_some_and(|one| one.is_busy()));
     if !is_busy() {
         return;
     }
@@ -109,13 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_closed_are_forgotten() {
-        let open: Vec<_> = (0..10).map(|_| Arc::new(Lane::new())).collect();
-        open.iter().for_each(settle_operations_of);
-        (0..1000).for_each(|_| settle_operations_of(&Arc::new(Lane::new())));
-        let lanes = LANES.lock().unwrap();
-        let ours = |lane: &Weak<Lane>| open.iter().any(|open| lane.as_ptr() == Arc::as_ptr(open));
-        assert_eq!(lanes.iter().filter(|lane| ours(lane)).count(), 10);
-        assert!(lanes.len() < 200, "{}", lanes.len());
+    fn what_is_closed_is_forgotten() {
+        struct Idle(#[allow(dead_code)] u8); // not of size zero, so that each has an address of its own
+        impl Busy for Idle {
+            fn is_busy(&self) -> bool {
+                false
+            }
+        }
+        let kept: Vec<_> = (0..10).map(|_| Arc::new(Idle(0))).collect();
+        kept.iter().for_each(settle_at_exit_of);
+        (0..1000).for_each(|_| settle_at_exit_of(&Arc::new(Idle(0))));
+        let open = OPEN.lock().unwrap();
+        let ours = |one: &Weak<dyn Busy>| kept.iter().any(|kept| one.as_ptr().cast() == Arc::as_ptr(kept));
+        assert_eq!(open.iter().filter(|one| ours(one)).count(), 10);
+        assert!(open.len() < 200, "{}", open.len());
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn in_fork(run: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs what its caller promises to be fit for it, and ends without any cleaning up.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = i32::from(!crate::raw::thread::catch_panic::contain(run).unwrap_or(false));
+        let code = i32::from(!crate::raw::thread::catch_panic::catch_panic(run).unwrap_or(false));
         // SAFETY: ends the child.
         unsafe { libc::_exit(code) }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::thread::catch_panic::contain;
-use crate::raw::thread::mark_ours;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::mark::mark_ours;
 
 /// How many threads there are at most. Calls that are stuck keep theirs, so retrying for ever must not add up for ever.
 const MOST: usize = 1024;
@@ -92,7 +92,7 @@ fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job
     let mut next = receiver.recv().ok();
     while let Some(job) = next.take() {
         // The job deals with panics of the call; one in a waker is contained here.
-        contain(job);
+        catch_panic(job);
         lock().idle.push((id, own.clone()));
         next = match receiver.recv_timeout(IDLE) {
             Ok(job) => Some(job),

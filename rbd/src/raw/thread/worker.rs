@@ -18,8 +18,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::raw::RawResult;
-use crate::raw::thread::CallbackMark;
 use crate::raw::thread::exit::Pending;
+use crate::raw::thread::mark::CallbackMark;
 use crate::raw::thread::pool;
 
 /// How far a call is. `M` is what it reports.

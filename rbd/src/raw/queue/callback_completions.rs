@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use librbd_sys as sys;
 
-use crate::raw::op::in_flight::Lane;
-use crate::raw::thread::CallbackMark;
+use crate::raw::op::in_flight::InFlight;
+use crate::raw::thread::exit::Busy;
+use crate::raw::thread::mark::CallbackMark;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// The places whose operations have ended so, as a stack.
-pub(crate) struct Reports {
+/// The entries whose operations have ended so, as a stack.
+pub(crate) struct CallbackCompletions {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
@@ -24,27 +25,27 @@ pub(crate) struct Reports {
     announced: AtomicU64,
 }
 
-/// What the callback of one place gets.
+/// What the callback of one entry gets.
 struct Link {
     number: u32,
     /// The one that has ended before.
     next: AtomicU32,
-    reports: *const Reports,
-    lane: *const Lane,
+    completions: *const CallbackCompletions,
+    in_flight: *const InFlight,
 }
 
-// SAFETY: the addresses are used by callbacks only, as `ended` argues, and lead to what is Sync.
+// SAFETY: the addresses are used by callbacks only, as `on_completion` argues, and lead to what is Sync.
 unsafe impl Send for Link {}
 // SAFETY: as above.
 unsafe impl Sync for Link {}
 
-impl Reports {
-    /// For so many places of the image whose lane it is, announced by the descriptor.
-    pub(super) fn new(lane: &Lane, event: OwnedFd, depth: u32) -> Arc<Reports> {
+impl CallbackCompletions {
+    /// For so many entries of the image whose count it is, announced by the descriptor.
+    pub(super) fn new(in_flight: &InFlight, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
         Arc::new_cyclic(|this| {
-            let (reports, lane) = (this.as_ptr(), std::ptr::from_ref(lane));
-            let link = |number| Link { number, next: AtomicU32::new(NONE), reports, lane };
-            Reports {
+            let (completions, in_flight) = (this.as_ptr(), std::ptr::from_ref(in_flight));
+            let link = |number| Link { number, next: AtomicU32::new(NONE), completions, in_flight };
+            CallbackCompletions {
                 top: AtomicU32::new(NONE),
                 links: (0..depth).map(link).collect(),
                 event,
@@ -72,20 +73,14 @@ impl Reports {
         self.announced.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Whether librbd is at work on operations: each is announced when it ends.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.acknowledge();
-        self.announced.load(Ordering::Relaxed) < self.submitted.load(Ordering::Relaxed)
-    }
-
-    /// What [`ended`] is to be given for the operation of a place.
+    /// What [`on_completion`] is to be given for the operation of an entry.
     pub(super) fn arg(&self, number: u32) -> *mut c_void {
         (&raw const self.links[number as usize]).cast_mut().cast()
     }
 
     /// Takes all that have ended.
-    pub(super) fn take(&self) -> Reported {
-        Reported(self.top.swap(NONE, Ordering::Acquire))
+    pub(super) fn take(&self) -> Drained {
+        Drained(self.top.swap(NONE, Ordering::Acquire))
     }
 
     /// To be announced then.
@@ -101,12 +96,20 @@ impl Reports {
     }
 }
 
-/// Places that were taken off the stack.
-pub(super) struct Reported(u32);
+impl Busy for CallbackCompletions {
+    /// Whether librbd is at work on operations: each is announced when it ends.
+    fn is_busy(&self) -> bool {
+        self.acknowledge();
+        self.announced.load(Ordering::Relaxed) < self.submitted.load(Ordering::Relaxed)
+    }
+}
 
-impl Reported {
-    pub(super) const fn none() -> Reported {
-        Reported(NONE)
+/// Entries that were taken off the stack.
+pub(super) struct Drained(u32);
+
+impl Drained {
+    pub(super) const fn none() -> Drained {
+        Drained(NONE)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -114,14 +117,14 @@ impl Reported {
     }
 
     /// All of them, which stay.
-    pub(super) fn numbers(&self, reports: &Reports) -> impl Iterator<Item = u32> {
-        let mut rest = Reported(self.0);
-        std::iter::from_fn(move || rest.pop(reports))
+    pub(super) fn numbers(&self, completions: &CallbackCompletions) -> impl Iterator<Item = u32> {
+        let mut rest = Drained(self.0);
+        std::iter::from_fn(move || rest.pop(completions))
     }
 
     /// The next of them, whose link is free from here on.
-    pub(super) fn pop(&mut self, reports: &Reports) -> Option<u32> {
-        let link = reports.links.get(self.0 as usize)?;
+    pub(super) fn pop(&mut self, completions: &CallbackCompletions) -> Option<u32> {
+        let link = completions.links.get(self.0 as usize)?;
         self.0 = link.next.load(Ordering::Relaxed);
         Some(link.number)
     }
@@ -130,22 +133,22 @@ impl Reported {
 /// What librbd calls when such an operation ends.
 ///
 /// # Safety
-/// `arg` must be from [`Reports::arg`], whose image's lane was entered for this, and be used once. The reports must not be
-/// freed before the lane is empty.
-pub(super) unsafe extern "C" fn ended(_completion: sys::rbd_completion_t, arg: *mut c_void) {
+/// `arg` must be from [`CallbackCompletions::arg`], whose image's count was entered for this, and be used once. The completions must not be
+/// freed before the count is zero.
+pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t, arg: *mut c_void) {
     let _mark = CallbackMark::set();
-    // SAFETY: reports and links live until the lane is empty.
-    let (link, reports) = unsafe {
+    // SAFETY: completions and links live until the count is zero.
+    let (link, completions) = unsafe {
         let link = &*arg.cast::<Link>();
-        (link, &*link.reports)
+        (link, &*link.completions)
     };
-    let lane = link.lane;
-    reports.push(link);
+    let in_flight = link.in_flight;
+    completions.push(link);
     let one = 1_u64;
     // SAFETY: the descriptor is open, as above, and `one` has eight bytes. A counter that is full is readable, too.
-    unsafe { libc::write(reports.event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    unsafe { libc::write(completions.event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
     // SAFETY: entered for this operation; nothing is used after it.
-    unsafe { Lane::leave(lane) };
+    unsafe { InFlight::leave(in_flight) };
 }
 
 #[cfg(test)]
@@ -156,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Four threads of librbd's and one who reaps, each place used many times.
+    /// Four threads of librbd's and one who reaps, each entry used many times.
     #[test]
     fn each_end_is_reported_once() {
         const THREADS: u32 = 4;
@@ -164,32 +167,32 @@ mod tests {
         // SAFETY: a new descriptor, which is nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         let mut announced = std::fs::File::from(event.try_clone().unwrap());
-        let lane = Lane::new();
-        let reports = Reports::new(&lane, event, THREADS * 2);
+        let in_flight = InFlight::new();
+        let completions = CallbackCompletions::new(&in_flight, event, THREADS * 2);
         let mut free = [true; THREADS as usize * 2];
         let mut count = 0;
         thread::scope(|scope| {
             let (submit, ends): (Vec<_>, Vec<_>) =
                 (0..THREADS).map(|_| std::sync::mpsc::channel::<u32>()).unzip();
             for numbers in ends {
-                let reports = &reports;
+                let completions = &completions;
                 scope.spawn(move || {
                     for number in numbers {
-                        // SAFETY: the lane was entered, and both outlive this thread.
-                        unsafe { ended(std::ptr::null_mut(), reports.arg(number)) };
+                        // SAFETY: the count was entered, and both outlive this thread.
+                        unsafe { on_completion(std::ptr::null_mut(), completions.arg(number)) };
                     }
                 });
             }
             while count < ROUNDS {
                 for (number, free) in (0..).zip(&mut free) {
                     if std::mem::take(free) {
-                        lane.enter();
+                        in_flight.enter();
                         submit[(number % THREADS) as usize].send(number).unwrap();
                     }
                 }
-                let mut reported = reports.take();
-                let listed: Vec<_> = reported.numbers(&reports).collect();
-                let popped: Vec<_> = std::iter::from_fn(|| reported.pop(&reports)).collect();
+                let mut reported = completions.take();
+                let listed: Vec<_> = reported.numbers(&completions).collect();
+                let popped: Vec<_> = std::iter::from_fn(|| reported.pop(&completions)).collect();
                 assert!(listed == popped && reported.is_empty());
                 for number in popped {
                     assert!(
@@ -200,10 +203,10 @@ mod tests {
                 }
             }
         });
-        let mut rest = reports.take();
-        let left = std::iter::from_fn(|| rest.pop(&reports)).count();
+        let mut rest = completions.take();
+        let left = std::iter::from_fn(|| rest.pop(&completions)).count();
         assert_eq!(left, free.iter().filter(|free| !**free).count());
-        assert!(lane.is_empty());
+        assert!(in_flight.is_empty());
         let mut told = [0; 8];
         assert_eq!(announced.read(&mut told).unwrap(), 8);
         assert_eq!(u64::from_ne_bytes(told), (count + left) as u64);

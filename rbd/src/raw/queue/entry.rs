@@ -5,7 +5,7 @@ use std::ptr;
 
 use librbd_sys as sys;
 
-use super::report::{Reports, ended};
+use super::callback_completions::{CallbackCompletions, on_completion};
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::buffer::Buffer;
@@ -14,7 +14,7 @@ use crate::raw::ffi::weak::{Failure, need};
 use crate::raw::image::Image;
 use crate::raw::image::aio::SHORT;
 use crate::raw::image::io::Compare;
-use crate::raw::op::in_flight::Lane;
+use crate::raw::op::in_flight::InFlight;
 
 /// What is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) enum Memory<'a> {
 }
 
 /// One operation of the fixed number that librbd may have.
-pub(super) struct Place {
+pub(super) struct Entry {
     pub(super) buffer: Buffer,
     /// Where the buffers of a list are: librbd reads it until the operation ends. Kept for the next one, so that only a list
     /// longer than all before it costs an allocation.
@@ -54,9 +54,9 @@ pub(super) struct Place {
     pub(super) len: u64,
 }
 
-impl Place {
-    pub(super) const fn free() -> Place {
-        Place {
+impl Entry {
+    pub(super) const fn free() -> Entry {
+        Entry {
             buffer: Buffer::None,
             iovecs: Vec::new(),
             differs: 0,
@@ -70,9 +70,14 @@ impl Place {
     }
 }
 
-/// Makes the call for what the place holds. It is librbd's then, unless this fails.
-pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: u32) -> Result<(), Failure> {
-    let Place { buffer, iovecs, differs, completion: kept, request, offset, len, .. } = place;
+/// Makes the call for what the entry holds. It is librbd's then, unless this fails.
+pub(super) fn call(
+    image: &Image,
+    completions: &CallbackCompletions,
+    entry: &mut Entry,
+    number: u32,
+) -> Result<(), Failure> {
+    let Entry { buffer, iovecs, differs, completion: kept, request, offset, len, .. } = entry;
     let (handle, offset, len) = (image.as_ptr(), *offset, *len);
     let size = len as usize;
     // All that may fail or panic comes before librbd hears of it.
@@ -90,22 +95,22 @@ pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: 
     // The empty one is a read.
     let reported = *request == Request::CompareAndWrite && len > 0;
     let (arg, callback): (_, sys::rbd_callback_t) = if reported {
-        (reports.arg(number), Some(ended))
+        (completions.arg(number), Some(on_completion))
     } else {
         (ptr::without_provenance_mut(number as usize), None)
     };
     let thick = *request == Request::WriteZeroesThick;
     let zero_flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as c_int } else { 0 };
     let mut completion = ptr::null_mut();
-    // SAFETY: without a callback the argument is ours alone: the number of the place. With it the reports are freed after the
-    // image was closed, and that waits for the lane to be empty.
+    // SAFETY: without a callback the argument is ours alone: the number of the entry. With it the callback completions are freed after the
+    // image was closed, and that waits for all operations to leave.
     check(unsafe { sys::rbd_aio_create_completion(arg, callback, &raw mut completion) })?;
     *kept = completion;
     if reported {
-        image.lane().enter();
+        image.shared().target.in_flight.enter();
     }
     // SAFETY: the image is open. Buffers, array and the place for the difference have the lengths that are passed, and belong
-    // to the place, which stays where it is and is not touched until the completion was reaped. For memory of the caller's that
+    // to the entry, which stays where it is and is not touched until the completion was reaped. For memory of the caller's that
     // is the caller's promise: see `Memory`.
     let code = unsafe {
         match (*request, &mut *buffer) {
@@ -163,11 +168,11 @@ pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: 
         }
     };
     check(code).map(drop).map_err(|errno| {
-        // SAFETY: librbd did not take it, so no callback will leave the lane.
+        // SAFETY: librbd did not take it, so no callback will leave.
         unsafe {
             sys::rbd_aio_release(completion);
             if reported {
-                Lane::leave(image.lane());
+                InFlight::leave(&raw const image.shared().target.in_flight);
             }
         }
         errno.into()
@@ -175,9 +180,9 @@ pub(super) fn call(image: &Image, reports: &Reports, place: &mut Place, number: 
 }
 
 /// What librbd's result amounts to when it is not an error.
-pub(super) fn finish(place: &mut Place, count: usize) -> RawResult<Option<Compare>> {
-    match (place.request, &mut place.buffer) {
-        (Request::Read, _) if count as u64 != place.len => return Err(SHORT),
+pub(super) fn finish(entry: &mut Entry, count: usize) -> RawResult<Option<Compare>> {
+    match (entry.request, &mut entry.buffer) {
+        (Request::Read, _) if count as u64 != entry.len => return Err(SHORT),
         (Request::Read, Buffer::BytesMut(target)) => {
             let filled = target.len() + count;
             // SAFETY: librbd has written all that was asked for behind the old length, where room was reserved.

@@ -8,14 +8,13 @@ use std::task::{Wake, Waker};
 
 use super::*;
 use crate::errno::Errno;
-use crate::raw::image::size::Judge;
-use crate::raw::thread::in_callback;
+use crate::raw::thread::mark::in_callback;
 
 /// A completion of no library: a block with what is to be called.
 struct Stub;
 
 struct Block {
-    callback: Callback,
+    callback: CompletionCallback,
     arg: *mut c_void,
     result: Cell<isize>,
 }
@@ -33,7 +32,11 @@ fn unreleased(change: isize) -> isize {
 
 // SAFETY: `end` makes the one call.
 unsafe impl Completions for Stub {
-    unsafe fn create_completion(arg: *mut c_void, callback: Callback, out: *mut *mut c_void) -> c_int {
+    unsafe fn create_completion(
+        arg: *mut c_void,
+        callback: CompletionCallback,
+        out: *mut *mut c_void,
+    ) -> c_int {
         unreleased(1);
         let block = Box::into_raw(Box::new(Block { callback, arg, result: Cell::new(0) }));
         // SAFETY: the place is valid, by the contract.
@@ -75,11 +78,13 @@ impl Payload for Owner {
     }
 }
 
-type OwnerOp = Op<(isize, Arc<()>)>;
+type OwnerOp = Operation<(isize, Arc<()>)>;
 
 fn submit(owned: &Arc<()>, call: impl FnOnce(*mut c_void) -> c_int) -> RawResult<OwnerOp> {
     // SAFETY: a call that returns 0 ends the completion once, and none uses the payload.
-    unsafe { Op::submit_to::<Owner, Stub>(None, Owner(Arc::clone(owned)), |_, completion| call(completion)) }
+    unsafe {
+        Operation::submit_to::<Owner, Stub>(None, Owner(Arc::clone(owned)), |_, completion| call(completion))
+    }
 }
 
 fn poll(op: &mut OwnerOp, waker: &Waker) -> Poll<RawResult<(isize, Arc<()>)>> {
@@ -103,11 +108,12 @@ fn a_completion_inside_of_the_submission() {
 #[test]
 fn a_refused_submission_frees_everything_and_calls_nobody() {
     let owned = Arc::new(());
-    let lane = Lane::new();
+    let target = Target::new();
     // SAFETY: the call does not take the completion.
-    let refused = unsafe { Op::submit_to::<Owner, Stub>(Some(&lane), Owner(Arc::clone(&owned)), |_, _| -22) };
+    let refused =
+        unsafe { Operation::submit_to::<Owner, Stub>(Some(&target), Owner(Arc::clone(&owned)), |_, _| -22) };
     assert_eq!(refused.unwrap_err(), Errno::EINVAL);
-    assert!(lane.is_empty());
+    assert!(target.in_flight.is_empty());
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
@@ -195,7 +201,7 @@ fn a_panic_while_the_result_is_made() {
     let owned = Arc::new(());
     // SAFETY: the call ends the completion once, and does not use the payload.
     let op = unsafe {
-        Op::submit_to::<Bad, Stub>(None, Bad(Arc::clone(&owned)), |_, completion| {
+        Operation::submit_to::<Bad, Stub>(None, Bad(Arc::clone(&owned)), |_, completion| {
             end(completion, 0);
             0
         })
@@ -222,21 +228,26 @@ fn not_every_operation_reads_the_header() {
             Ok(())
         }
     }
-    let lane = Lane::new();
-    lane.size().learn(100, 0);
-    lane.size().changed();
+    let target = Target::new();
+    target.header.changed();
     let ends = |completion| {
         end(completion, 0);
         0
     };
-    // SAFETY: the calls end the completion once, and use no payload; the lane outlives them.
+    // SAFETY: the calls end the completion once, and use no payload; the target outlives them.
     unsafe {
-        drop(Op::submit_to::<Blind, Stub>(Some(&lane), Blind, |_, completion| ends(completion)).unwrap());
-        assert_eq!(lane.size().for_end(100), Judge::By(100));
+        drop(
+            Operation::submit_to::<Blind, Stub>(Some(&target), Blind, |_, completion| ends(completion))
+                .unwrap(),
+        );
+        assert!(!target.header.is_read(1));
         let seeing = Owner(Arc::new(()));
-        drop(Op::submit_to::<Owner, Stub>(Some(&lane), seeing, |_, completion| ends(completion)).unwrap());
+        drop(
+            Operation::submit_to::<Owner, Stub>(Some(&target), seeing, |_, completion| ends(completion))
+                .unwrap(),
+        );
     }
-    assert_eq!(lane.size().for_end(100), Judge::ByOld(100));
+    assert!(target.header.is_read(1));
 }
 
 /// What may wait for the cluster does so on no thread of the library's; a failure has nothing to wait for.
@@ -245,9 +256,9 @@ fn an_end_that_may_wait_has_a_thread_of_its_own() {
     struct Waits(Option<bool>);
     impl Payload for Waits {
         type Output = Option<bool>;
-        const ENDS_APART: bool = true;
+        const END_MAY_BLOCK: bool = true;
 
-        fn ended(&mut self) {
+        fn on_end(&mut self) {
             self.0 = Some(in_callback());
         }
 
@@ -264,7 +275,7 @@ fn an_end_that_may_wait_has_a_thread_of_its_own() {
     for (result, here) in [(0, false), (-libc::EIO as isize, true)] {
         // SAFETY: the call ends the completion once, and does not use the payload.
         let op = unsafe {
-            Op::submit_to::<Waits, Stub>(None, Waits(None), |_, completion| {
+            Operation::submit_to::<Waits, Stub>(None, Waits(None), |_, completion| {
                 end(completion, result);
                 0
             })

@@ -11,10 +11,10 @@ use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 
 #[derive(Debug)]
-pub(super) struct Announcements(OwnedFd);
+pub(super) struct EventWaiter(OwnedFd);
 
-impl Announcements {
-    pub(super) fn of(event: BorrowedFd<'_>) -> RawResult<Announcements> {
+impl EventWaiter {
+    pub(super) fn of(event: BorrowedFd<'_>) -> RawResult<EventWaiter> {
         // SAFETY: no memory is passed.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map_err(|_| Errno::last())?;
         // SAFETY: the descriptor is new and nobody else's.
@@ -24,7 +24,7 @@ impl Announcements {
         // SAFETY: both descriptors are open, and `what` lives through the call.
         check(unsafe { libc::epoll_ctl(to, add, event.as_raw_fd(), &raw mut what) })
             .map_err(|_| Errno::last())?;
-        Ok(Announcements(epoll))
+        Ok(EventWaiter(epoll))
     }
 
     /// Whether there was one. Blocks, at most for the timeout if there is one.

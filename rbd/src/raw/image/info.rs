@@ -1,0 +1,160 @@
+//! What librbd tells of an open image.
+
+use std::ffi::c_char;
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::holder::Watcher;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{array_string, check, copy_string, grow, grow_string};
+use crate::raw::image::Image;
+use crate::raw::image::size::positive;
+
+/// What `rbd_stat` tells, with the text copied out.
+#[derive(Debug)]
+pub(crate) struct RawStat {
+    pub(crate) size: u64,
+    pub(crate) object_size: u64,
+    pub(crate) objects: u64,
+    pub(crate) order: i32,
+    pub(crate) block_name_prefix: String,
+}
+
+/// The three times of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Create,
+    Access,
+    Modify,
+}
+
+impl Image {
+    pub(in crate::raw) fn number(
+        &self,
+        call: unsafe extern "C" fn(sys::rbd_image_t, *mut u64) -> std::ffi::c_int,
+    ) -> RawResult<u64> {
+        let mut value = 0;
+        // SAFETY: the image is open; every function passed here writes one u64.
+        check(unsafe { call(self.as_ptr(), &raw mut value) })?;
+        Ok(value)
+    }
+
+    pub(crate) fn features(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_features)
+    }
+
+    pub(crate) fn op_features(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_op_features)
+    }
+
+    pub(crate) fn flags(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_flags)
+    }
+
+    pub(crate) fn stripe_unit(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_stripe_unit)
+    }
+
+    pub(crate) fn stripe_count(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_stripe_count)
+    }
+
+    pub(crate) fn overlap(&self) -> RawResult<u64> {
+        self.number(sys::rbd_get_overlap)
+    }
+
+    pub(crate) fn is_old_format(&self) -> RawResult<bool> {
+        let mut old = 0_u8;
+        // SAFETY: the image is open, the out pointer lives through the call.
+        check(unsafe { sys::rbd_get_old_format(self.as_ptr(), &raw mut old) })?;
+        Ok(old != 0)
+    }
+
+    pub(crate) fn data_pool_id(&self) -> RawResult<i64> {
+        // SAFETY: the image is open.
+        let id = unsafe { sys::rbd_get_data_pool_id(self.as_ptr()) };
+        if id < 0 { Err(Errno::new(i32::try_from(id).unwrap_or(-libc::EIO))) } else { Ok(id) }
+    }
+
+    pub(crate) fn stat(&self) -> RawResult<RawStat> {
+        // SAFETY: a struct of integers and a char array; zeros are valid.
+        let mut info: sys::rbd_image_info_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the image is open; librbd is told the size of the struct.
+        check(unsafe { sys::rbd_stat(self.as_ptr(), &raw mut info, size_of_val(&info)) })?;
+        Ok(RawStat {
+            size: positive(info.size),
+            object_size: info.obj_size,
+            objects: info.num_objs,
+            order: info.order,
+            block_name_prefix: array_string(&info.block_name_prefix),
+        })
+    }
+
+    pub(crate) fn time(&self, when: When) -> RawResult<libc::timespec> {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let call = match when {
+            When::Create => sys::rbd_get_create_timestamp,
+            When::Access => sys::rbd_get_access_timestamp,
+            When::Modify => sys::rbd_get_modify_timestamp,
+        };
+        // SAFETY: the image is open; both timespec types are the system's struct timespec.
+        check(unsafe { call(self.as_ptr(), (&raw mut time).cast()) })?;
+        Ok(time)
+    }
+
+    pub(crate) fn name(&self) -> RawResult<String> {
+        let fetch = |buffer: *mut c_char, mut len: usize| {
+            // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
+            let code = unsafe { sys::rbd_get_name(self.as_ptr(), buffer, &raw mut len) };
+            (code, len)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(128, fetch) }
+    }
+
+    pub(crate) fn id(&self) -> RawResult<String> {
+        // SAFETY: the buffer has `len` bytes.
+        let fetch =
+            |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(self.as_ptr(), buffer, len) }, 0);
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(64, fetch) }
+    }
+
+    pub(crate) fn block_name_prefix(&self) -> RawResult<String> {
+        // SAFETY: the buffer has `len` bytes.
+        let fetch = |buffer: *mut c_char, len: usize| unsafe {
+            (sys::rbd_get_block_name_prefix(self.as_ptr(), buffer, len), 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        unsafe { grow_string(64, fetch) }
+    }
+
+    pub(crate) fn update_features(&self, features: u64, enable: bool) -> RawResult<()> {
+        // SAFETY: the image is open.
+        check(unsafe { sys::rbd_update_features(self.as_ptr(), features, u8::from(enable)) })?;
+        Ok(())
+    }
+
+    pub(crate) fn watchers(&self) -> RawResult<Vec<Watcher>> {
+        let fetch = |buffer: *mut sys::rbd_image_watcher_t, mut len: usize| {
+            // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
+            let code = unsafe { sys::rbd_watchers_list(self.as_ptr(), buffer, &raw mut len) };
+            (code, len)
+        };
+        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at most what it is given.
+        let mut raw = unsafe { grow(16, fetch) }?;
+        let watchers = raw
+            .iter()
+            .map(|watcher| Watcher {
+                // SAFETY: on success each address is set.
+                address: unsafe { copy_string(watcher.addr) },
+                client: u64::try_from(watcher.id).unwrap_or(0),
+                cookie: watcher.cookie,
+            })
+            .collect();
+        // SAFETY: the addresses are the library's; they are not used after this.
+        unsafe { sys::rbd_watchers_list_cleanup(raw.as_mut_ptr(), raw.len()) };
+        Ok(watchers)
+    }
+}

@@ -1,0 +1,58 @@
+//! Which threads are Ceph's, and what must not happen on them.
+//!
+//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait for themselves, for ever.
+//! Every function of ours that C calls therefore marks its thread for as long as it runs. Where the Drop of a handle sees the
+//! mark, it hands the work to the background thread. The timer marks its thread, too, since all deadlines share it.
+
+use std::cell::Cell;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, this thread counts as one of Ceph's: nothing of ours blocks on it.
+pub(crate) struct CallbackMark(());
+
+impl CallbackMark {
+    pub(crate) fn set() -> CallbackMark {
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        CallbackMark(())
+    }
+}
+
+impl Drop for CallbackMark {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Whether this thread runs a callback of Ceph's at the moment.
+pub(crate) fn in_callback() -> bool {
+    DEPTH.with(|depth| depth.get() > 0)
+}
+
+/// Whether others wait for this thread: it must not wait for an image's I/O, which may be stuck.
+pub(crate) fn must_not_block() -> bool {
+    in_callback() || OURS.with(Cell::get)
+}
+
+/// Others may wait for this thread from here on, until it ends: what blocks goes elsewhere.
+pub(in crate::raw) fn mark_ours() {
+    OURS.with(|ours| ours.set(true));
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts() {
+        assert!(!in_callback() && !must_not_block());
+        let outer = CallbackMark::set();
+        drop(CallbackMark::set());
+        assert!(in_callback() && must_not_block());
+        drop(outer);
+        assert!(!in_callback() && !must_not_block());
+    }
+}
