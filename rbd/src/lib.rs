@@ -65,6 +65,7 @@ pub mod error;
 mod events;
 pub mod features;
 pub mod group;
+pub mod guide;
 mod hints;
 mod holder;
 pub mod image;

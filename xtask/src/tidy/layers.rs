@@ -25,8 +25,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "values",
         modules: &[
-            "errno", "error", "events", "features", "hints", "holder", "names", "progress", "spec", "sync",
-            "version",
+            "errno", "error", "events", "features", "guide", "hints", "holder", "names", "progress", "spec",
+            "sync", "version",
         ],
         among_themselves: true,
         sys: true,
