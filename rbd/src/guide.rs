@@ -2,3 +2,7 @@
 
 #[doc = include_str!("../docs/features.md")]
 pub mod features {}
+
+#[cfg(feature = "mirror")]
+#[doc = include_str!("../docs/mirroring.md")]
+pub mod mirroring {}
