@@ -67,7 +67,8 @@ impl Encryption<'_> {
     /// The header of LUKS1 takes 4 MiB of an image with objects of 4 MiB, that of LUKS2 16 MiB. Needs the right to write, and the
     /// exclusive lock if the image has that feature. This handle has the encryption loaded afterwards. Refused for images that
     /// are too small, for clones, for images with the feature journaling, and for a handle that has encryption loaded.
-    /// Blocks, about a second.
+    /// What was never written reads as anything afterwards, not as zeros, as with other encryption of disks. Blocks, about a
+    /// second.
     ///
     /// Implements: `rbd_encryption_format`.
     #[doc(alias = "rbd_encryption_format")]

@@ -141,13 +141,15 @@ impl Image {
     }
 
     /// Copies into the clone all that still comes from its parent, and parts it from that. Its snapshots too, where it has
-    /// the feature deep-flatten. Refused where it is no clone.
+    /// the feature deep-flatten. Refused where it is no clone, and with encryption loaded.
     ///
     /// Implements: `rbd_flatten_with_progress`.
     #[doc(alias = "rbd_flatten")]
     #[doc(alias = "rbd_flatten_with_progress")]
     pub fn flatten(&self) -> LongOperation<'_> {
         LongOperation::new(|progress| {
+            // librbd 16.2 would leave the parent's encryption header behind, and no passphrase would open the clone again.
+            self.refuse_encrypted("flatten", "open the image again without, and flatten that handle")?;
             if self.parent()?.is_none() {
                 return Err(self.refuse("flatten", "it is no clone, or was flattened before"));
             }

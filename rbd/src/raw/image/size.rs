@@ -19,7 +19,11 @@ use crate::raw::thread::progress::with_progress;
 
 impl Image {
     pub(crate) fn size(&self) -> RawResult<u64> {
-        self.number(sys::rbd_get_size).map(positive)
+        match positive(self.number(sys::rbd_get_size)?) {
+            // Cut below its encryption header, for example: nothing may reach librbd from now on.
+            0 => self.ask_size(),
+            size => Ok(size),
+        }
     }
 
     /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the answer from here on.

@@ -1,5 +1,7 @@
 //! Encryption in the formats of LUKS.
 
+mod table;
+
 use rbd::diff::FastDiff;
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::{ErrorKind, Features};
