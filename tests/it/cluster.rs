@@ -149,3 +149,36 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     assert!(!admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));
     assert_eq!(*admin.blocklist().add("somebody").run().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// A key of the type `aes256k`, which Ceph 20.2 makes: that of the cluster, or where those are older, one of a cluster long gone.
+fn newer_key() -> String {
+    const KEY: &str = "AgBgNQtrJrLaGSAAMhEvZd1wW43pZrKImhkCgxc3vAqhuslZRStfa1YQ/WQ=";
+    let keyring = rbd_testcluster::shared().conf().with_file_name("ceph.client.admin.keyring");
+    let keyring = std::fs::read_to_string(keyring).unwrap();
+    let own = keyring.lines().find_map(|line| line.trim().strip_prefix("key = "));
+    own.filter(|key| key.starts_with("Ag")).unwrap_or(KEY).to_owned()
+}
+
+#[test]
+fn a_key_of_a_newer_type_is_explained_and_never_shown() {
+    let key = newer_key();
+    let keyring = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keyring.path(), format!("[client.admin]\n\tkey = {key}\n")).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &key).unwrap();
+    for builder in [builder().keyring(keyring.path()), builder().key_file(file.path()), builder().key(&*key)]
+    {
+        let error = builder.connect_timeout(Duration::from_secs(20)).connect().unwrap_err();
+        let text = format!("{error} {error:?} {error:#}");
+        assert!(!text.contains(&key[12..]), "the key is shown: {text}");
+        if Cluster::librbd_version().minor >= 20 {
+            assert_eq!(*error.kind(), ErrorKind::PermissionDenied, "{text}");
+        } else {
+            assert_eq!(*error.kind(), ErrorKind::NotSupported, "{text}");
+            assert!(
+                text.contains("the key of client.admin is of the newer type 2, which librados "),
+                "{text}"
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::environment::EarlyArgs;
-use super::key::Key;
+use super::key::{self, Key};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -172,7 +172,12 @@ impl ClusterBuilder {
         let mark = log.as_ref().map_or(0, Log::mark);
         raw.connect().map_err(|errno| {
             let lines = log.as_ref().map_or_else(Vec::new, |log| log.since(mark));
-            explain(Error::new(CONNECT, object(), errno), errno, &user, have_file).with_log(lines)
+            let error = Error::new(CONNECT, object(), errno);
+            let explained = match newer_key(&raw, errno, &user) {
+                Some(kind) => unknown_key(error, kind, &user),
+                None => explain(error, errno, &user, have_file),
+            };
+            explained.with_log(lines)
         })?;
         Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user })))
     }
@@ -295,6 +300,24 @@ fn attach_log(raw: &RawCluster) -> Option<Log> {
     let log = Log::new().ok()?;
     set(raw, "log_file", &log.path()).ok()?;
     Some(log)
+}
+
+/// The type of the user's key, if librados refused the key itself and that is of a type which an older one does not know.
+fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
+    const AES: u16 = 1;
+    if !matches!(errno, Errno::EIO | Errno::EINVAL | Errno::ENOENT) {
+        return None;
+    }
+    let key = key::configured(user, |option| Ok(get(raw, option).unwrap_or_default()));
+    key.ok()?.kind().filter(|kind| *kind > AES)
+}
+
+fn unknown_key(error: Error, kind: u16, user: &str) -> Error {
+    let version = Cluster::librados_version();
+    error.with_kind(ErrorKind::NotSupported).with_detail(format!(
+        "the key of {user} is of the newer type {kind}, which librados {version} does not know: use the libraries of Ceph \
+         20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
+    ))
 }
 
 fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -23,6 +25,12 @@ impl Key {
     /// The key in base64, for whoever must pass it on.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The type of the key: 1 is `aes`, and newer clusters make keys of others. `None` if it is no key.
+    pub(crate) fn kind(&self) -> Option<u16> {
+        let start = STANDARD.decode(self.0.get(..4)?).ok()?;
+        Some(u16::from_le_bytes([*start.first()?, *start.get(1)?]))
     }
 
     /// Refuses what cannot be a key before it is sent anywhere.
@@ -69,30 +77,34 @@ impl Cluster {
     ///
     /// Reads files on this machine; asks nobody.
     pub fn key(&self) -> Result<Key> {
-        let configured = self.config().get("key")?;
-        if !configured.is_empty() {
-            return Ok(Key::from(configured));
-        }
-        let keyfile = self.config().get("keyfile")?;
-        if !keyfile.is_empty() {
-            return Ok(Key::from(read(Path::new(&keyfile))?));
-        }
-        let keyring = self.config().get("keyring")?;
-        for path in keyring.split([',', ';', ' ']).filter(|path| !path.is_empty()) {
-            match read(Path::new(path)) {
-                Ok(text) => {
-                    if let Some(key) = key_of(&Zeroizing::new(text), self.user()) {
-                        return Ok(key);
-                    }
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
-        Err(Error::new("find the key of", Object::new(ObjectKind::User, self.user()), Errno::ENOENT)
-            .with_detail(why))
+        configured(self.user(), |option| self.config().get(option))
     }
+}
+
+/// The key of a user, from where its configuration has it.
+pub(super) fn configured(user: &str, option: impl Fn(&str) -> Result<String>) -> Result<Key> {
+    let configured = option("key")?;
+    if !configured.is_empty() {
+        return Ok(Key::from(configured));
+    }
+    let keyfile = option("keyfile")?;
+    if !keyfile.is_empty() {
+        return Ok(Key::from(read(Path::new(&keyfile))?));
+    }
+    let keyring = option("keyring")?;
+    for path in keyring.split([',', ';', ' ']).filter(|path| !path.is_empty()) {
+        match read(Path::new(path)) {
+            Ok(text) => {
+                if let Some(key) = key_of(&Zeroizing::new(text), user) {
+                    return Ok(key);
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
+    Err(Error::new("find the key of", Object::new(ObjectKind::User, user), Errno::ENOENT).with_detail(why))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -33,9 +33,31 @@ pub(crate) const RELEASES: [Release; 2] = [Release::Pacific, Release::Tentacle];
 
 /// Runs the short suite with clients of `client` on a cluster of `cluster`.
 pub(crate) fn run(client: &Root, cluster: &Root, binaries: &[Binary], counts: &Counts) -> Result<()> {
+    suite(client, cluster, binaries, counts, &[], TESTS)
+}
+
+/// A client that is too old for the keys of the newest cluster is told so.
+pub(crate) fn run_with_newer_keys(
+    client: &Root,
+    cluster: &Root,
+    binaries: &[Binary],
+    counts: &Counts,
+) -> Result<()> {
+    let tests = ["cluster::a_key_of_a_newer_type_is_explained_and_never_shown"];
+    suite(client, cluster, binaries, counts, &["--key-type", "aes256k"], &tests)
+}
+
+fn suite(
+    client: &Root,
+    cluster: &Root,
+    binaries: &[Binary],
+    counts: &Counts,
+    wanted: &[&str],
+    tests: &[&str],
+) -> Result<()> {
     let column = format!("{}@{}", client.release.number(), cluster.release.number());
     let scratch = Scratch::new("rbd-mixed")?;
-    let served = Served::start(cluster, &scratch, binaries, &[])?;
+    let served = Served::start(cluster, &scratch, binaries, wanted)?;
     let it = binaries
         .iter()
         .find(|binary| binary.is_integration())
@@ -44,7 +66,7 @@ pub(crate) fn run(client: &Root, cluster: &Root, binaries: &[Binary], counts: &C
     let mut command = client.command(&scratch);
     command.arg(format!("RBD_TEST_CONF={}", served.conf().display()));
     command.arg(format!("RBD_TEST_PEER={}", served.socket().display()));
-    command.arg(&it.path).args(TESTS);
+    command.arg(&it.path).args(tests);
     let status = cmd::lines(&mut command, |line| say(counts, &column, line))?;
     if !status.success() {
         bail!("{column}: {status}");

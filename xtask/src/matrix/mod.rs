@@ -111,7 +111,12 @@ impl Part {
             &[release] => column(find(release)?, binaries, filter, counts),
             releases => {
                 let (old, new) = (find(releases[0])?, find(releases[1])?);
-                mixed::run(old, new, binaries, counts).and(mixed::run(new, old, binaries, counts))
+                let all = [
+                    mixed::run(old, new, binaries, counts),
+                    mixed::run(new, old, binaries, counts),
+                    mixed::run_with_newer_keys(old, new, binaries, counts),
+                ];
+                all.into_iter().collect()
             }
         }
     }

@@ -100,17 +100,48 @@ fn messages(text: &str) -> Vec<String> {
         }
         let rest = rest.trim_start();
         let message = rest.split_once(' ').map_or("", |(_level, message)| message).trim();
-        if !message.is_empty() && lines.len() < MOST_LINES && !lines.iter().any(|seen| seen == message) {
-            lines.push(message.to_owned());
+        if !message.is_empty()
+            && lines.len() < MOST_LINES
+            && !lines.iter().any(|seen| *seen == without_keys(message))
+        {
+            lines.push(without_keys(message));
         }
     }
     lines
+}
+
+/// Ceph shows a key that it does not understand, which may be a good one of a newer type: as `val=KEY`, or as `key 'KEY'`.
+fn without_keys(message: &str) -> String {
+    let mut before = "";
+    let word = |word| {
+        let quoted = std::mem::replace(&mut before, word) == "key" && word.starts_with('\'');
+        match word.split_once('=') {
+            _ if quoted => "'…'".to_owned(),
+            Some(("val", value)) => format!("val=…{}", if value.ends_with(':') { ":" } else { "" }),
+            _ => word.to_owned(),
+        }
+    };
+    message.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn keys_are_not_taken_over() {
+        for (line, shown) in [
+            (
+                "error setting modifier for [a] type=key val=AgBg==: why",
+                "error setting modifier for [a] type=key val=…: why",
+            ),
+            ("auth: failed to decode key 'AgBg=='", "auth: failed to decode key '…'"),
+            ("librbd: rbd image 'key' already exists", "librbd: rbd image 'key' already exists"),
+        ] {
+            assert_eq!(without_keys(line), shown);
+        }
+    }
 
     #[test]
     fn reads_what_came_since_the_mark() {
