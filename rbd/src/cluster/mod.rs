@@ -127,7 +127,7 @@ impl Cluster {
     /// Implements: `rbd_version`.
     #[doc(alias = "rbd_version")]
     pub fn librbd_version() -> Version {
-        raw::cluster::librbd_version()
+        raw::ffi::version::librbd_version()
     }
 
     /// The version of the loaded librados.
@@ -135,7 +135,7 @@ impl Cluster {
     /// Implements: `rados_version`.
     #[doc(alias = "rados_version")]
     pub fn librados_version() -> Version {
-        raw::cluster::librados_version()
+        raw::ffi::version::librados_version()
     }
 
     /// Waits until this client knows the newest OSD map, and with it new blocklist entries and pools.

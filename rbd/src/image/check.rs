@@ -3,7 +3,7 @@
 use super::Image;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::raw::cluster::librbd_version;
+use crate::raw::ffi::version::librbd_version;
 use crate::raw::image::io::MOST;
 
 /// What a compare-and-write is called in errors.

@@ -6,7 +6,7 @@ use super::Image;
 use crate::error::Result;
 use crate::ioctx::new_image::check_size;
 use crate::progress::Progress;
-use crate::raw::cluster::librbd_version;
+use crate::raw::ffi::version::librbd_version;
 
 /// Resizes an image: see [`Image::resize`].
 #[must_use = "nothing happens until `run`"]

@@ -1,6 +1,6 @@
 //! The layers of `rbd` as data, and the check that an arrow points down only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const LAYERS: &[Layer] = &[
         name: "values",
         modules: &[
             "errno", "error", "events", "features", "guide", "hints", "holder", "names", "progress", "spec",
-            "sync", "version",
+            "version",
         ],
         among_themselves: true,
         sys: true,
@@ -41,7 +41,7 @@ const LAYERS: &[Layer] = &[
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
         name: "subjects",
-        modules: &["group", "krbd", "migration", "mirror", "queue", "rados", "trash"],
+        modules: &["group", "krbd", "migration", "mirror", "queue", "rados"],
         among_themselves: false,
         sys: false,
     },
@@ -50,51 +50,68 @@ const LAYERS: &[Layer] = &[
     Layer { name: "volume", modules: &["unblock", "volume"], among_themselves: false, sys: false },
 ];
 
+/// The folders of `rbd/src/raw`, bottom to top.
+const RAW: &[Layer] = &[
+    Layer { name: "ffi", modules: &["ffi", "kernel"], among_themselves: false, sys: true },
+    Layer { name: "values", modules: &["buffer"], among_themselves: false, sys: false },
+    Layer { name: "thread", modules: &["thread"], among_themselves: false, sys: true },
+    Layer { name: "op", modules: &["op"], among_themselves: false, sys: true },
+    Layer { name: "cluster", modules: &["cluster"], among_themselves: false, sys: true },
+    Layer { name: "ioctx", modules: &["ioctx"], among_themselves: false, sys: true },
+    Layer { name: "image", modules: &["image"], among_themselves: false, sys: true },
+    Layer {
+        name: "subjects",
+        modules: &["group", "migration", "mirror", "queue", "rados"],
+        among_themselves: false,
+        sys: true,
+    },
+];
+
 /// Checks these files of the crate, named relative to its `src`; `facade` is the text of its `lib.rs`.
 pub(super) fn check<'a>(facade: &str, files: impl Iterator<Item = &'a Path>) -> Result<Vec<String>> {
     let exports = exports(facade)?;
     let mut faults = Vec::new();
+    let mut raw = BTreeMap::new();
+    let mut modules = Vec::new();
     for file in files.filter(|file| *file != Path::new("lib.rs")) {
         let path = cmd::root().join("rbd/src").join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         faults.extend(check_file(file, &text, &exports)?);
+        let module = module_path(file);
+        if module[0] == "raw" {
+            raw.insert(module.clone(), named(file, &text)?);
+        }
+        modules.push(module);
     }
+    faults.extend(missing(LAYERS, modules.iter().filter_map(|module| module.first())));
+    faults.extend(missing(RAW, raw.keys().filter_map(|module| module.get(1))));
+    faults.extend(circles(&raw));
     Ok(faults)
 }
 
 fn check_file(file: &Path, text: &str, exports: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let shown = format!("rbd/src/{}", file.display());
     let module = module_path(file);
-    let own = &module[0];
-    let Some((height, layer)) = layer_of(own) else {
-        return Ok(vec![format!(
-            "{shown}: the module `{own}` is in no layer; list it in xtask/src/tidy/layers.rs"
-        )]);
-    };
-    let tokens = parse(&shown, text)?;
-    let mut faults = Vec::new();
-    for named in paths::from_root(tokens.clone(), &module) {
+    let named = named(file, text)?;
+    let from_root = named.iter().map(|named| {
         // A name that the root re-exports counts as the module that it comes from.
-        let target = exports.get(&named.name).unwrap_or(&named.name);
-        if target == own {
-            continue;
-        }
-        match layer_of(target) {
-            Some((below, _)) if below < height => {}
-            Some((level, _)) if level == height && layer.among_themselves => {}
-            Some((_, other)) => faults.push(format!(
-                "{shown}:{}: `{own}` (layer {}) uses `{target}` (layer {}); an arrow points down only",
-                named.line, layer.name, other.name
-            )),
-            None => faults.push(format!(
-                "{shown}:{}: `crate::{}` is in no layer and no re-export of one; name the module it comes from",
-                named.line, named.name
-            )),
-        }
+        (named.line, exports.get(&named.path[0]).unwrap_or(&named.path[0]).as_str())
+    });
+    let mut faults = arrows(LAYERS, &shown, &module[0], from_root);
+    if let (Some(own), "raw") = (module.get(1), module[0].as_str()) {
+        let inside = named.iter().filter_map(|named| match named.path.as_slice() {
+            // Capitals: a type of `raw` itself.
+            [root, target, ..] if root == "raw" && !target.starts_with(char::is_uppercase) => {
+                Some((named.line, target.as_str()))
+            }
+            _ => None,
+        });
+        faults.extend(arrows(RAW, &shown, own, inside));
     }
-    if !layer.sys {
+    let own = &module[0];
+    if layer_of(LAYERS, own).is_some_and(|(_, layer)| !layer.sys) {
         faults.extend(
-            paths::of_crate(tokens, "librbd_sys")
+            paths::of_crate(parse(&shown, text)?, "librbd_sys")
                 .into_iter()
                 .map(|line| format!("{shown}:{line}: `{own}` names librbd_sys; only raw and the values may")),
         );
@@ -102,8 +119,88 @@ fn check_file(file: &Path, text: &str, exports: &BTreeMap<String, String>) -> Re
     Ok(faults)
 }
 
-fn layer_of(module: &str) -> Option<(usize, &'static Layer)> {
-    LAYERS.iter().enumerate().find(|(_, layer)| layer.modules.contains(&module))
+fn named(file: &Path, text: &str) -> Result<Vec<paths::Named>> {
+    Ok(paths::from_root(parse(&format!("rbd/src/{}", file.display()), text)?, &module_path(file)))
+}
+
+/// The uses, by line and module, that point up, from a file of the module `own`.
+fn arrows<'a>(
+    layers: &[Layer],
+    shown: &str,
+    own: &str,
+    targets: impl Iterator<Item = (usize, &'a str)>,
+) -> Vec<String> {
+    let Some((height, layer)) = layer_of(layers, own) else {
+        return vec![format!(
+            "{shown}: the module `{own}` is in no layer; list it in xtask/src/tidy/layers.rs"
+        )];
+    };
+    let mut faults = Vec::new();
+    for (line, target) in targets.filter(|(_, target)| *target != own) {
+        match layer_of(layers, target) {
+            Some((below, _)) if below < height => {}
+            Some((level, _)) if level == height && layer.among_themselves => {}
+            Some((_, other)) => faults.push(format!(
+                "{shown}:{line}: `{own}` (layer {}) uses `{target}` (layer {}); an arrow points down only",
+                layer.name, other.name
+            )),
+            None => faults.push(format!(
+                "{shown}:{line}: `{target}` is in no layer and no re-export of one; name the module it comes from"
+            )),
+        }
+    }
+    faults
+}
+
+/// The modules of the table that do not exist.
+fn missing<'a>(layers: &[Layer], exist: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let exist: BTreeSet<_> = exist.map(String::as_str).collect();
+    layers
+        .iter()
+        .flat_map(|layer| layer.modules)
+        .filter(|module| !exist.contains(*module))
+        .map(|module| {
+            format!("xtask/src/tidy/layers.rs: there is no module `{module}`; remove it from the table")
+        })
+        .collect()
+}
+
+/// The files of `raw` that import each other in a circle.
+fn circles(files: &BTreeMap<Vec<String>, Vec<paths::Named>>) -> Vec<String> {
+    // The file of a path is the longest part of it that names one.
+    let file_of = |path: &[String]| (2..=path.len()).rev().find_map(|len| files.get_key_value(&path[..len]));
+    let targets = |from: &Vec<String>| -> BTreeSet<&Vec<String>> {
+        files[from]
+            .iter()
+            .filter_map(|named| file_of(&named.path))
+            .map(|(to, _)| to)
+            .filter(|to| *to != from)
+            .collect()
+    };
+    let arrows: BTreeMap<_, _> = files.keys().map(|from| (from, targets(from))).collect();
+    // Take away what leads nowhere, and what nothing leads to, until only circles are left.
+    let mut left: BTreeSet<_> = files.keys().collect();
+    loop {
+        let before = left.len();
+        let in_circle = |file: &&Vec<String>| {
+            arrows[*file].iter().any(|to| left.contains(to))
+                && left.iter().any(|from| arrows[*from].contains(file))
+        };
+        left = left.iter().copied().filter(in_circle).collect();
+        if left.len() == before {
+            break;
+        }
+    }
+    let names: Vec<_> = left.iter().map(|module| module.join("::")).collect();
+    if names.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("files import each other in a circle: {}", names.join(", "))]
+    }
+}
+
+fn layer_of<'a>(layers: &'a [Layer], module: &str) -> Option<(usize, &'a Layer)> {
+    layers.iter().enumerate().find(|(_, layer)| layer.modules.contains(&module))
 }
 
 /// `image/io.rs` is the module `image::io`; `image.rs` and `image/mod.rs` are `image`.
@@ -175,7 +272,7 @@ mod tests {
 
     #[test]
     fn subjects_do_not_know_each_other() {
-        assert_eq!(faults("trash.rs", "use crate::group::Group;").len(), 1);
+        assert_eq!(faults("mirror.rs", "use crate::group::Group;").len(), 1);
         assert_eq!(faults("volume.rs", "use crate::krbd::Device;"), [] as [&str; 0]);
     }
 
@@ -189,6 +286,44 @@ mod tests {
     #[test]
     fn only_raw_and_values_meet_the_sys_crate() {
         assert_eq!(faults("image.rs", "fn f() { librbd_sys::rbd_open() }").len(), 1);
-        assert_eq!(faults("raw/image.rs", "use librbd_sys as sys;"), [] as [&str; 0]);
+        assert_eq!(faults("raw/image/mod.rs", "use librbd_sys as sys;"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn raw_has_layers_of_its_own() {
+        let text = "use crate::raw::{RawResult, ffi::weak::need}; use super::sync::Ordering; use crate::errno::Errno;";
+        assert_eq!(faults("raw/op/operation.rs", text), [] as [&str; 0]);
+        for up in [
+            "use crate::raw::image::Image;",
+            "use super::super::queue::Queue;",
+            "use crate::raw::{ffi, image};",
+        ] {
+            let fault = faults("raw/op/operation.rs", up);
+            assert!(fault.len() == 1 && fault[0].contains("`op` (layer op) uses"), "{fault:?}");
+        }
+        assert_eq!(faults("raw/group.rs", "use crate::raw::mirror::x;").len(), 1, "side by side");
+        assert_eq!(faults("raw/novelty.rs", "").len(), 1, "in no layer");
+        assert_eq!(faults("raw/op/slot.rs", "use crate::raw::novelty::x;").len(), 1, "unknown");
+    }
+
+    #[test]
+    fn a_module_of_the_table_must_exist() {
+        let layers = [Layer { name: "one", modules: &["there", "gone"], among_themselves: true, sys: true }];
+        let faults = missing(&layers, [String::from("there")].iter());
+        assert!(faults.len() == 1 && faults[0].contains("`gone`"), "{faults:?}");
+    }
+
+    #[test]
+    fn circles_of_files_are_found() {
+        let graph = |texts: &[(&str, &str)]| {
+            let file = |(file, text): &(&str, &str)| {
+                (module_path(Path::new(file)), named(Path::new(file), text).unwrap())
+            };
+            circles(&texts.iter().map(file).collect())
+        };
+        let image = ("raw/image/mod.rs", "mod handle; mod io; use handle::Handle;");
+        let io = ("raw/image/io.rs", "use crate::raw::image::Image; mod tests { use super::*; }");
+        assert_eq!(graph(&[image, io, ("raw/image/handle.rs", "use super::io::x;")]).len(), 1);
+        assert_eq!(graph(&[image, io, ("raw/image/handle.rs", "use std::io::x;")]), [] as [&str; 0]);
     }
 }

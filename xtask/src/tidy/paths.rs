@@ -1,17 +1,17 @@
-//! Which top-level modules of its crate a source file names.
+//! Which modules of its crate a source file names.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// A path that starts at the crate's root, or one that starts at another crate.
+/// A path into the crate, from its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) line: usize,
-    /// The first word behind `crate::`; `*` for a glob.
-    pub(super) name: String,
+    /// Without `crate`; the last word is `*` for a glob. Never empty.
+    pub(super) path: Vec<String>,
 }
 
-/// What `tokens`, the content of the module `module`, names behind `crate::`, and behind `super::` where that leads to
-/// the root.
+/// Returns the paths into the crate in `tokens`, the content of the module `module`: those behind `crate::` and `super::`, and
+/// those of a `use` that begins with a word, which may be a child of the module.
 pub(super) fn from_root(tokens: TokenStream, module: &[String]) -> Vec<Named> {
     let mut found = Vec::new();
     scan(&tokens.into_iter().collect::<Vec<_>>(), module, &mut found);
@@ -43,11 +43,10 @@ fn scan(tokens: &[TokenTree], module: &[String], found: &mut Vec<Named>) {
                 at += 3;
             }
             [TokenTree::Ident(word), ..] if word == "crate" => {
-                if behind_colons(&tokens[at + 1..]).is_some() {
-                    at += 3;
-                    name(tokens.get(at), found);
-                } else {
-                    at += 1;
+                at += 1;
+                if behind_colons(&tokens[at..]).is_some() {
+                    at += 2;
+                    at += follow(&tokens[at..], &[], found);
                 }
             }
             [TokenTree::Ident(word), ..] if word == "super" => {
@@ -61,8 +60,12 @@ fn scan(tokens: &[TokenTree], module: &[String], found: &mut Vec<Named>) {
                     left = left.saturating_sub(1);
                     at += 1;
                 }
-                if left == 0 {
-                    name(tokens.get(at), found);
+                at += follow(&tokens[at..], &module[..left], found);
+            }
+            [TokenTree::Ident(word), TokenTree::Ident(first), ..] if word == "use" => {
+                at += 1;
+                if first != "crate" && first != "super" {
+                    at += follow(&tokens[at..], module, found);
                 }
             }
             [TokenTree::Group(group), ..] => {
@@ -88,25 +91,50 @@ fn behind_colons(tokens: &[TokenTree]) -> Option<&TokenTree> {
     }
 }
 
-/// Notes the word, the glob, or the first word of each member of the braces.
-fn name(token: Option<&TokenTree>, found: &mut Vec<Named>) {
-    match token {
-        Some(TokenTree::Ident(word)) => {
-            found.push(Named { line: word.span().start().line, name: word.to_string() });
-        }
-        Some(TokenTree::Punct(star)) if star.as_char() == '*' => {
-            found.push(Named { line: star.span().start().line, name: "*".to_owned() });
-        }
-        Some(TokenTree::Group(members)) => {
-            let mut first = true;
-            for token in members.stream() {
-                if first {
-                    name(Some(&token), found);
+/// Notes the path at the start of the tokens, which continues `base`, or one path for each member of its braces. Returns how many
+/// tokens it has.
+fn follow(tokens: &[TokenTree], base: &[String], found: &mut Vec<Named>) -> usize {
+    let with = |word: String| [base, &[word]].concat();
+    match tokens {
+        [TokenTree::Ident(word), rest @ ..] => {
+            let path = with(word.to_string());
+            if word == "self" {
+                return 1 + follow(rest.get(2..).unwrap_or_default(), base, found);
+            }
+            match rest {
+                [TokenTree::Punct(a), TokenTree::Punct(b), behind @ ..]
+                    if a.as_char() == ':' && b.as_char() == ':' && may_follow(behind) =>
+                {
+                    3 + follow(behind, &path, found)
                 }
-                first = matches!(&token, TokenTree::Punct(comma) if comma.as_char() == ',');
+                _ => {
+                    found.push(Named { line: word.span().start().line, path });
+                    1
+                }
             }
         }
-        _ => {}
+        [TokenTree::Punct(star), ..] if star.as_char() == '*' => {
+            found.push(Named { line: star.span().start().line, path: with("*".to_owned()) });
+            1
+        }
+        [TokenTree::Group(members), ..] => {
+            let members: Vec<_> = members.stream().into_iter().collect();
+            for member in members.split(|token| matches!(token, TokenTree::Punct(c) if c.as_char() == ',')) {
+                follow(member, base, found);
+            }
+            1
+        }
+        _ => 0,
+    }
+}
+
+/// Whether this continues a path behind `::`: a turbofish does not.
+fn may_follow(tokens: &[TokenTree]) -> bool {
+    match tokens {
+        [TokenTree::Punct(star), ..] => star.as_char() == '*',
+        [TokenTree::Group(group), ..] => group.delimiter() == Delimiter::Brace,
+        [TokenTree::Ident(_), ..] => true,
+        _ => false,
     }
 }
 
@@ -116,28 +144,38 @@ mod tests {
 
     fn names(module: &[&str], text: &str) -> Vec<String> {
         let module: Vec<_> = module.iter().map(|&part| part.to_owned()).collect();
-        from_root(text.parse().unwrap(), &module).into_iter().map(|named| named.name).collect()
+        from_root(text.parse().unwrap(), &module).into_iter().map(|named| named.path.join("::")).collect()
     }
 
     #[test]
     fn every_form_of_path_is_seen() {
-        assert_eq!(names(&["image"], "use crate::error::Error;"), ["error"]);
+        assert_eq!(names(&["image"], "use crate::error::Error;"), ["error::Error"]);
         assert_eq!(
             names(&["image"], "use crate::{error::{self, Error}, ioctx::IoCtx as I, raw};"),
-            ["error", "ioctx", "raw"]
+            ["error::Error", "ioctx::IoCtx", "raw"]
         );
-        assert_eq!(names(&["image"], "fn f() -> crate::Result<()> { crate::raw::go() }"), ["Result", "raw"]);
+        assert_eq!(
+            names(&["image"], "fn f() -> crate::Result<()> { crate::raw::go::<u8>() }"),
+            ["Result", "raw::go"]
+        );
         assert_eq!(names(&["image"], "use crate::*;"), ["*"]);
         assert_eq!(names(&["image"], "pub(crate) fn f() {} pub(in crate::image) fn g() {}"), ["image"]);
-        assert_eq!(names(&["image"], "macro_rules! m { () => { $crate::aio::go() } }"), ["aio"]);
+        assert_eq!(names(&["image"], "macro_rules! m { () => { $crate::aio::go() } }"), ["aio::go"]);
     }
 
     #[test]
-    fn super_counts_only_where_it_leads_to_the_root() {
-        assert_eq!(names(&["image"], "use super::aio::Aio;"), ["aio"]);
-        assert_eq!(names(&["image", "io"], "use super::aio::Aio;"), [] as [&str; 0]);
-        assert_eq!(names(&["image", "io"], "use super::super::aio::Aio;"), ["aio"]);
-        assert_eq!(names(&["image"], "mod tests { use super::*; use super::super::aio; }"), ["aio"]);
+    fn paths_from_the_module_lead_from_the_root() {
+        assert_eq!(names(&["image"], "use super::aio::Aio;"), ["aio::Aio"]);
+        assert_eq!(names(&["image", "io"], "use super::aio::Aio;"), ["image::aio::Aio"]);
+        assert_eq!(names(&["image", "io"], "use super::super::aio::Aio;"), ["aio::Aio"]);
+        assert_eq!(
+            names(&["image"], "mod tests { use super::*; use super::super::aio; }"),
+            ["image::*", "aio"]
+        );
+        assert_eq!(
+            names(&["image"], "use io::{Read, self}; use self::x::Y;"),
+            ["image::io::Read", "image::x::Y"]
+        );
     }
 
     #[test]
@@ -152,7 +190,7 @@ mod tests {
     fn lines_are_right() {
         let found =
             from_root("\n\nuse crate::{\n    error,\n    aio,\n};".parse().unwrap(), &["image".to_owned()]);
-        assert_eq!(found[1], Named { line: 5, name: "aio".to_owned() });
+        assert_eq!(found[1], Named { line: 5, path: vec!["aio".to_owned()] });
         assert_eq!(of_crate("fn f() {\n    librbd_sys::rbd_open()\n}".parse().unwrap(), "librbd_sys"), [2]);
     }
 }

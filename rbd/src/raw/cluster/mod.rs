@@ -13,7 +13,6 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
-use crate::version::Version;
 
 /// A client handle, shut down when it is dropped.
 #[derive(Debug)]
@@ -257,21 +256,4 @@ unsafe fn take_buffer(buffer: *mut c_char, len: usize) -> Vec<u8> {
         sys::rados_buffer_free(buffer);
         copy
     }
-}
-
-/// The version of the loaded librados.
-pub(crate) fn librados_version() -> Version {
-    version(sys::rados_version)
-}
-
-/// The version of the loaded librbd.
-pub(crate) fn librbd_version() -> Version {
-    version(sys::rbd_version)
-}
-
-fn version(call: unsafe extern "C" fn(*mut c_int, *mut c_int, *mut c_int)) -> Version {
-    let (mut major, mut minor, mut extra) = (0, 0, 0);
-    // SAFETY: three valid out pointers.
-    unsafe { call(&raw mut major, &raw mut minor, &raw mut extra) };
-    Version { major, minor, extra }
 }

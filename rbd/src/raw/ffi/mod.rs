@@ -4,4 +4,5 @@ pub(crate) mod conversion;
 pub(crate) mod iovec;
 pub(crate) mod options;
 pub(crate) mod secret;
+pub(crate) mod version;
 pub(crate) mod weak;

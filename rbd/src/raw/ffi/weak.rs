@@ -5,7 +5,7 @@ use std::fmt;
 use librbd_sys as sys;
 
 use crate::errno::Errno;
-use crate::raw::cluster::{librados_version, librbd_version};
+use crate::raw::ffi::version::{librados_version, librbd_version};
 
 /// Why a call failed that may need a newer library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
