@@ -2,9 +2,13 @@
 //!
 //! - `rbd` is layered and an arrow points down only ([`layers`]);
 //! - `unsafe` stands in few places, so that a reviewer knows where to look;
-//! - a file is one concept and short.
+//! - a file is one concept and short;
+//! - lines of text wrap ([`lines`]);
+//! - messages of new commits have a form ([`commits`]).
 
+mod commits;
 mod layers;
+mod lines;
 mod paths;
 
 use std::fs;
@@ -22,7 +26,7 @@ pub(crate) struct Args {}
 const MAX_LINES: usize = 400;
 
 /// Written by a program, so neither length nor `unsafe` is ours to choose.
-const GENERATED: &[&str] = &["librbd-sys/src/generated/", "librbd-sys/tests/generated/"];
+const GENERATED: &[&str] = &["librbd-sys/src/generated/", "librbd-sys/tests/generated/", "docs/coverage.md"];
 
 /// Where `unsafe` may stand, and why it must.
 const UNSAFE: &[(&str, &str)] = &[
@@ -38,11 +42,26 @@ const UNSAFE: &[(&str, &str)] = &[
 
 pub(crate) fn run(_args: &Args) -> Result<()> {
     let mut faults = Vec::new();
-    let files = sources(cmd::root())?;
-    for file in &files {
+    let (files, guides) = (files(cmd::root(), ".rs")?, files(cmd::root(), ".md")?);
+    let mut texts = Vec::new();
+    for file in files.iter().chain(&guides) {
         let text = fs::read_to_string(cmd::root().join(file))
             .with_context(|| format!("cannot read {}", file.display()))?;
-        check(&file.to_string_lossy(), &text, &mut faults)?;
+        let name = file.to_string_lossy().into_owned();
+        if name.ends_with(".rs") {
+            check(&name, &text, &mut faults)?;
+        }
+        if !is_generated(&name) {
+            texts.push((name, text));
+        }
+    }
+    faults.extend(lines::check(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))));
+    match commits::check(cmd::root()) {
+        Some((count, wrong)) => {
+            println!("{count} new commits: their messages were read");
+            faults.extend(wrong);
+        }
+        None => println!("messages of commits: not checked, because the history is not here"),
     }
     let facade =
         fs::read_to_string(cmd::root().join("rbd/src/lib.rs")).context("cannot read rbd/src/lib.rs")?;
@@ -50,13 +69,13 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
     if !faults.is_empty() {
         bail!("{} faults:\n  {}", faults.len(), faults.join("\n  "));
     }
-    println!("{} source files: layers, places of unsafe and lengths are in order", files.len());
+    println!("{} source files: layers, places of unsafe, lengths and lines are in order", files.len());
     Ok(())
 }
 
 /// Rules for a file by itself.
 fn check(file: &str, text: &str, faults: &mut Vec<String>) -> Result<()> {
-    if GENERATED.iter().any(|prefix| file.starts_with(prefix)) {
+    if is_generated(file) {
         return Ok(());
     }
     let lines = text.lines().count();
@@ -71,6 +90,10 @@ fn check(file: &str, text: &str, faults: &mut Vec<String>) -> Result<()> {
         }));
     }
     Ok(())
+}
+
+fn is_generated(file: &str) -> bool {
+    GENERATED.iter().any(|prefix| file.starts_with(prefix))
 }
 
 fn parse(file: &str, text: &str) -> Result<TokenStream> {
@@ -94,8 +117,8 @@ fn in_rbd(file: &Path) -> Option<&Path> {
     file.strip_prefix("rbd/src").ok()
 }
 
-/// Every Rust file of the tree, relative to its root, in order.
-fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+/// Returns the files of the tree whose names end so, relative to its root, in order.
+fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -108,7 +131,7 @@ fn sources(root: &Path) -> Result<Vec<PathBuf>> {
                 if name != "target" && !name.starts_with('.') {
                     directories.push(path);
                 }
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(end) {
                 found.push(path.strip_prefix(root)?.to_owned());
             }
         }
