@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 fn status(pool: &IoCtx, name: &str, image: &Image) -> rbd::Result<Status> {
     let watchers = image.watchers()?;
     let watchers = watchers.into_iter().map(|rbd::image::Watcher { address, client, cookie, .. }| Watcher {
-        address,
+        address: address.to_string(),
         client,
         cookie,
     });

@@ -31,23 +31,31 @@ known! {
     EKEYEXPIRED EBADMSG EPROTO EPIPE ECONNRESET ECONNABORTED ENETUNREACH EALREADY EINPROGRESS
 }
 
+impl std::error::Error for Errno {}
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.0)
+    }
+}
+
 impl Errno {
-    /// From a number of either sign, since C returns `-EINVAL` and people write `EINVAL`.
+    /// Makes an errno of a number of either sign, since C returns `-EINVAL` and people write `EINVAL`.
     pub const fn new(code: i32) -> Errno {
         Errno(code.saturating_abs())
     }
 
-    /// The positive number, as in `errno.h`.
+    /// Returns the positive number, as in `errno.h`.
     pub const fn code(self) -> i32 {
         self.0
     }
 
-    /// `"ENOENT"` and the like; `None` where the number has no name here.
+    /// Returns the name, `"ENOENT"` for instance; `None` if the number has no name here.
     pub fn name(self) -> Option<&'static str> {
         symbol(self.0)
     }
 
-    /// The errno inside an [`io::Error`], whether it is a bare one or a wrapped [`crate::Error`].
+    /// Returns the errno inside an [`io::Error`], whether it is a bare one or a wrapped [`crate::Error`].
     ///
     /// ```
     /// # use rbd::Errno;

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use crate::address::ClientAddress;
+
 /// A client that watches an image: it has the image open for writing, or has it mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Watcher {
     /// The client's address with its nonce, as `rbd status` prints it: `127.0.0.1:0/3461389112`.
-    pub address: String,
+    pub address: ClientAddress,
     /// The client's global id: the number in `client.4123`.
     pub client: u64,
     /// Tells apart several watches of one client.
@@ -25,7 +27,7 @@ pub enum Holder {
         /// `client.4123`.
         client: String,
         /// The owner's address, empty where it is not known.
-        address: String,
+        address: ClientAddress,
     },
     /// Another block device stacked on this one (device mapper, md …), by name.
     Device(String),

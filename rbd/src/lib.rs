@@ -50,6 +50,7 @@
 //! Errors are one type, [`Error`], that says
 //! what failed, on which object, why, and what to do next.
 #![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 /// Lengths within an image are 64 bits; librbd takes them as `size_t`.
 const _: () = assert!(
@@ -57,6 +58,7 @@ const _: () = assert!(
     "rbd needs a 64-bit target: elsewhere long ranges would be cut off in silence"
 );
 
+mod address;
 pub mod aio;
 pub mod cluster;
 mod errno;
@@ -91,6 +93,7 @@ pub mod volume;
 /// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
 pub use bytes;
 
+pub use address::ClientAddress;
 #[doc(inline)]
 pub use cluster::{Cluster, ClusterBuilder};
 pub use errno::Errno;

@@ -23,6 +23,12 @@ type Callback<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + Send + 'a;
 #[derive(Default)]
 pub(crate) struct Progress<'a>(pub(crate) Option<Box<Callback<'a>>>);
 
+impl fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Some(…)" } else { "None" })
+    }
+}
+
 impl<'a> Progress<'a> {
     pub(crate) fn new(callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Progress<'a> {
         Progress(Some(Box::new(callback)))

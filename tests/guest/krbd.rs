@@ -201,6 +201,6 @@ fn show(device: &Device) -> String {
         if device.is_read_only() { "ro" } else { "rw" },
         device.cluster_fsid().unwrap_or("-"),
         device.image_id().unwrap_or("-"),
-        device.client_addr().unwrap_or("-"),
+        device.client_address().map_or_else(|| "-".to_owned(), |address| address.to_string()),
     )
 }

@@ -15,7 +15,7 @@ fn knows_the_cluster_it_is_connected_to() {
     assert_eq!(fsid["fsid"], cluster.fsid().unwrap());
     assert_eq!(cluster.user(), "client.admin");
     assert!(cluster.instance_id() > 0);
-    assert!(cluster.addresses().unwrap().contains("127.0.0.1"), "{:?}", cluster.addresses());
+    assert!(cluster.address().unwrap().as_str().contains("127.0.0.1"), "{:?}", cluster.address());
     assert!(Cluster::librbd_version().minor >= 16 && Cluster::librados_version().major >= 3);
 }
 
@@ -147,7 +147,7 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     assert!(error.is_blocklisted(), "{error}");
     admin.blocklist().remove(&watcher.address).unwrap();
     assert!(!admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));
-    assert_eq!(*admin.blocklist().add("somebody").run().unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(*"somebody".parse::<rbd::ClientAddress>().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 /// A key of the type `aes256k`, which Ceph 20.2 makes: that of the cluster, or where those are older, one of a cluster long gone.

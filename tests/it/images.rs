@@ -351,3 +351,33 @@ fn namespaces_hold_their_own_images() {
     assert!(!pool.namespaces().exists(&name).unwrap());
     assert!(pool.namespaces().remove(&name).unwrap_err().is_not_found());
 }
+
+#[test]
+fn an_image_opens_by_its_specification() {
+    let space = Space::new();
+    space.create("foo", MIB).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.snapshots().create("s1").run().unwrap();
+    image.close().unwrap();
+    let spec = rbd::ImageSpec::new(space.pool(), "foo").namespace(space.namespace());
+    let open = |spec: &str| space.cluster().open(&spec.parse().unwrap());
+    assert_eq!(open(&spec.to_string()).unwrap().snapshot(), None);
+    let then = open(&spec.clone().snapshot("s1").to_string()).unwrap();
+    assert_eq!((then.snapshot(), then.is_read_only()), (Some("s1"), true));
+    assert!(open("rbd/nope").unwrap_err().is_not_found());
+    assert!(open("nope/foo").unwrap_err().to_string().contains("pool 'nope'"));
+}
+
+#[test]
+fn the_features_of_a_cloned_image_can_be_given_to_a_creation() {
+    let space = Space::new();
+    space.create("golden", MIB).features(Features::DEFAULT).run().unwrap();
+    let golden = space.open("golden").run().unwrap();
+    golden.snapshots().create("s1").run().unwrap();
+    space.clone_image("golden", "s1", "vm").format(rbd::image::CloneFormat::V2).run().unwrap();
+    let features = golden.features().unwrap();
+    assert!(features.contains(Features::OPERATIONS));
+    assert!(space.create("alike", MIB).features(features).run().is_err());
+    space.create("alike", MIB).features(features.creatable()).run().unwrap();
+    assert_eq!(space.open("alike").run().unwrap().features().unwrap(), features - Features::OPERATIONS);
+}

@@ -66,7 +66,7 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
         (locks.lockers[0].client.as_str(), locks.lockers[0].cookie.as_str()),
         (client.as_str(), "mine")
     );
-    assert!(locks.lockers[0].address.starts_with("127.0.0.1:"), "{locks:?}");
+    assert!(locks.lockers[0].address.as_str().starts_with("127.0.0.1:"), "{locks:?}");
 
     let other = builder().connect().unwrap();
     let theirs =

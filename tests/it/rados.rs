@@ -267,7 +267,7 @@ fn a_client_learns_that_it_is_fenced_off() {
     drop(dropped);
     assert_eq!(never.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "its thread has ended");
     assert_eq!(fenced.recv_timeout(interval * 3), Err(RecvTimeoutError::Timeout));
-    let address = victim.addresses().unwrap();
+    let address = victim.address().unwrap();
     cluster().blocklist().add(&address).duration(Duration::from_secs(60)).run().unwrap();
     fenced.recv_timeout(SOON).expect("told");
     assert!(pool.is_blocklisted().unwrap());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Cluster;
+use crate::address::ClientAddress;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 
@@ -13,7 +14,7 @@ use crate::names::c_string;
 #[non_exhaustive]
 pub struct BlocklistEntry {
     /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24` (Ceph 17).
-    pub address: String,
+    pub address: ClientAddress,
     /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
     pub until: String,
 }
@@ -27,7 +28,7 @@ pub struct Blocklist<'a>(&'a Cluster);
 #[must_use = "nothing happens until `run`"]
 pub struct AddToBlocklist<'a> {
     cluster: &'a Cluster,
-    address: &'a str,
+    address: &'a ClientAddress,
     duration: Option<Duration>,
 }
 
@@ -41,19 +42,19 @@ impl Cluster {
 impl<'a> Blocklist<'a> {
     /// Adds a client, so that its further writes fail.
     ///
-    /// The address is that of a [watcher](crate::image::Watcher) or lock owner, with its nonce.
+    /// The address is that of a [watcher](crate::image::Watcher) or lock owner.
     ///
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]
-    pub fn add(&self, address: &'a str) -> AddToBlocklist<'a> {
+    pub fn add(&self, address: &'a ClientAddress) -> AddToBlocklist<'a> {
         AddToBlocklist { cluster: self.0, address, duration: None }
     }
 
     /// Removes a client. Succeeds if it was not on the blocklist.
     ///
     /// Implements: `ceph osd blocklist rm`.
-    pub fn remove(&self, address: &str) -> Result<()> {
-        address_of("unblocklist", address)?;
+    pub fn remove(&self, address: &ClientAddress) -> Result<()> {
+        let address = address.as_str();
         let command = json!({ "prefix": "osd blocklist", "blocklistop": "rm", "addr": address });
         self.0.command_on("unblocklist", || Object::new(ObjectKind::User, address), &command)?;
         Ok(())
@@ -73,7 +74,10 @@ impl<'a> Blocklist<'a> {
             )?;
         let blocked = |entry: Value| {
             let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
-            Some(BlocklistEntry { address: text("addr").or_else(|| text("range"))?, until: text("until")? })
+            Some(BlocklistEntry {
+                address: ClientAddress::from_ceph(text("addr").or_else(|| text("range"))?),
+                until: text("until")?,
+            })
         };
         Ok(lists.into_iter().flatten().filter_map(blocked).collect())
     }
@@ -89,38 +93,9 @@ impl AddToBlocklist<'_> {
     /// Adds the client. Blocks.
     pub fn run(self) -> Result<()> {
         let AddToBlocklist { cluster, address, duration } = self;
-        let object = || Object::new(ObjectKind::User, address);
-        let c_address = address_of("blocklist", address)?;
+        let object = || Object::new(ObjectKind::User, address.as_str());
+        let c_address = c_string("blocklist", object, address.as_str())?;
         let seconds = duration.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
         cluster.call("blocklist", object, || cluster.raw().blocklist_add(&c_address, seconds))
-    }
-}
-
-/// The monitors take any text and block nobody: refuse what cannot be an address.
-fn address_of(operation: &'static str, address: &str) -> Result<std::ffi::CString> {
-    let object = || Object::new(ObjectKind::User, address);
-    let plain = address.strip_prefix("v1:").or_else(|| address.strip_prefix("v2:")).unwrap_or(address);
-    let (place, nonce) = plain.split_once('/').map_or((plain, None), |(place, nonce)| (place, Some(nonce)));
-    let is_address =
-        place.parse::<std::net::SocketAddr>().is_ok() || place.parse::<std::net::IpAddr>().is_ok();
-    if !is_address || nonce.is_some_and(|nonce| nonce.parse::<u32>().is_err()) {
-        let why = "it is not an address of the form IP:PORT/NONCE, as watchers and lock owners have it";
-        return Err(Error::invalid(operation, object(), why));
-    }
-    c_string(operation, object, address)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_are_taken() {
-        for good in ["127.0.0.1:0/3461389112", "v1:10.0.0.1:0/1", "[::1]:0/5", "10.0.0.1"] {
-            assert!(address_of("blocklist", good).is_ok(), "{good}");
-        }
-        for bad in ["", "client.4123", "127.0.0.1:0/x", "localhost:0/1"] {
-            assert!(address_of("blocklist", bad).is_err(), "{bad}");
-        }
     }
 }

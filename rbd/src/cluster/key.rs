@@ -51,6 +51,12 @@ impl From<&str> for Key {
     }
 }
 
+impl From<&String> for Key {
+    fn from(text: &String) -> Key {
+        Key::new(text)
+    }
+}
+
 impl From<String> for Key {
     fn from(text: String) -> Key {
         Key::new(&Zeroizing::new(text))

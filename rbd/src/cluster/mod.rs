@@ -23,6 +23,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::address::ClientAddress;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 use crate::raw::ffi::weak::{Failure, library_of};
@@ -96,12 +97,14 @@ impl Cluster {
         self.0.raw.instance_id()
     }
 
-    /// The address of this client, in the form that the blocklist takes. Record it before work that may have to be fenced.
+    /// Returns the address of this client. Record it before work that may have to be fenced.
     ///
     /// Implements: `rados_getaddrs`.
     #[doc(alias = "rados_getaddrs")]
-    pub fn addresses(&self) -> Result<String> {
-        self.call("read this client's addresses at", || self.object(), || self.0.raw.addresses())
+    pub fn address(&self) -> Result<ClientAddress> {
+        let address =
+            self.call("read this client's address at", || self.object(), || self.0.raw.addresses())?;
+        Ok(ClientAddress::from_ceph(address))
     }
 
     /// Whether an option could have a value: tried on a client that is never connected.
@@ -113,11 +116,11 @@ impl Cluster {
         })
     }
 
-    /// The features that a new image gets when none are named: the option `rbd_default_features`.
-    pub fn default_features(&self) -> Result<crate::Features> {
+    /// Returns the features that a new image gets if none are named: the option `rbd_default_features`.
+    pub fn default_features(&self) -> Result<crate::features::Features> {
         let option = "rbd_default_features";
         let value = self.config().get(option)?;
-        crate::Features::from_config(&value).map_err(|error| {
+        value.parse().map_err(|error: Error| {
             Error::invalid("understand", Object::new(ObjectKind::ConfigOption, option), error.to_string())
         })
     }

@@ -1,4 +1,13 @@
 //! Image features: the bits, their names, their rules, and plans that change them.
+//!
+//! ```
+//! use rbd::Features;
+//! use rbd::features::Plan;
+//! let image: Features = "layering, exclusive-lock, object-map".parse()?;
+//! let plan = Plan::to_support(image, Features::LAYERING)?;
+//! assert_eq!(plan.to_string(), "disable object-map, exclusive-lock");
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 mod plan;
 mod rules;
@@ -7,7 +16,11 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use plan::{ImmutableFeatures, Plan};
-pub use rules::{Change, FeatureConflict, Rule};
+pub use rules::{Change, Rule};
+
+pub(crate) use rules::FeatureConflict;
+
+use crate::error::{Error, Object, ObjectKind, Result};
 
 bitflags::bitflags! {
     /// The feature bits of an image. Bits this crate does not know are kept, never dropped.
@@ -17,7 +30,7 @@ bitflags::bitflags! {
     /// let features: Features = "layering, exclusive-lock".parse()?;
     /// assert!(features.contains(Features::EXCLUSIVE_LOCK));
     /// assert_eq!(features.to_string(), "layering, exclusive-lock");
-    /// # Ok::<(), rbd::features::UnknownFeature>(())
+    /// # Ok::<(), rbd::Error>(())
     /// ```
     #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct Features: u64 {
@@ -80,11 +93,6 @@ bitflags::bitflags! {
     }
 }
 
-/// A feature name that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown image feature '{0}': known are {known}", known = Features::from_bits_retain(0xfff))]
-pub struct UnknownFeature(pub String);
-
 impl Features {
     /// What Ceph gives a new image when nothing else is configured.
     pub const DEFAULT: Features = Features::LAYERING
@@ -110,22 +118,45 @@ impl Features {
         self & Features::from_bits_retain(!rules::RULES.iter().fold(0, |all, rule| all | rule.feature.bits()))
     }
 
-    /// As the option `rbd_default_features` holds it: a number, or names separated by commas.
-    pub(crate) fn from_config(value: &str) -> Result<Features, UnknownFeature> {
-        match value.trim().parse::<u64>() {
-            Ok(bits) => Ok(Features::from_bits_retain(bits)),
-            Err(_) => value.parse(),
-        }
+    /// Returns those of the features that a creation can be given: `operations` and other bits that librbd or mirroring
+    /// manages are left out, and so are bits without a name.
+    ///
+    /// ```
+    /// use rbd::Features;
+    /// let features = Features::DEFAULT | Features::OPERATIONS;
+    /// assert_eq!(features.creatable(), Features::DEFAULT);
+    /// ```
+    pub fn creatable(self) -> Features {
+        rules::RULES
+            .iter()
+            .filter(|rule| rule.change != Change::Internal)
+            .fold(Features::empty(), |all, rule| all | (self & rule.feature))
+    }
+
+    pub(crate) fn object(self) -> Object {
+        Object::new(ObjectKind::Features, self.to_string())
     }
 }
 
-/// Accepts `a,b`, `a, b` and `a b`; refuses names it does not know.
+/// Accepts `a,b`, `a, b` and `a b`, and numbers: `61`, `0x3d`. Refuses names that it does not know.
 impl FromStr for Features {
-    type Err = UnknownFeature;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Features, UnknownFeature> {
+    fn from_str(text: &str) -> Result<Features> {
         let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
-        words.map(rules::by_name).try_fold(Features::empty(), |all, one| Ok(all | one?))
+        let feature = |word: &str| {
+            let number = match word.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => word.parse(),
+            };
+            let found = number.ok().map(Features::from_bits_retain).or_else(|| rules::by_name(word));
+            found.ok_or_else(|| {
+                let known = Features::from_bits_retain(0xfff);
+                let why = format!("'{word}' is no image feature and no number; known are {known}");
+                Error::invalid("parse", Object::new(ObjectKind::Features, text), why)
+            })
+        };
+        words.map(feature).try_fold(Features::empty(), |all, one| Ok(all | one?))
     }
 }
 
@@ -193,7 +224,9 @@ mod tests {
     fn unknown_names_are_refused_by_name() {
         let error = "layering,fastdiff".parse::<Features>().unwrap_err();
         assert!(
-            error.to_string().starts_with("unknown image feature 'fastdiff': known are layering, striping"),
+            error
+                .to_string()
+                .contains("'fastdiff' is no image feature and no number; known are layering, striping"),
             "{error}"
         );
     }
@@ -213,10 +246,25 @@ mod tests {
     }
 
     #[test]
-    fn config_takes_numbers_and_names() {
-        assert_eq!(Features::from_config("61").unwrap(), Features::DEFAULT);
-        assert_eq!(Features::from_config("layering,exclusive-lock").unwrap().bits(), 5);
-        assert!(Features::from_config("lots").is_err());
+    fn numbers_parse_as_the_bits_that_they_are() {
+        for text in ["61", "0x3d", " 0x3d\n", "0x1, 0x3c"] {
+            assert_eq!(text.parse::<Features>().unwrap(), Features::DEFAULT, "{text:?}");
+        }
+        assert_eq!("layering,exclusive-lock".parse::<Features>().unwrap().bits(), 5);
+        for text in ["lots", "0x", "0xfg", "-1", "0x1ffffffffffffffff"] {
+            assert!(text.parse::<Features>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_creatable_can_be_created() {
+        for bits in 0..1 << 12 {
+            let features = Features::from_bits_retain(bits | 1 << 40).creatable();
+            assert!(!features.intersects(Features::OPERATIONS) && features.unknown().is_empty());
+            assert!(features.contains(Features::from_bits_retain(bits) & Features::DEFAULT));
+        }
+        assert!((Features::DEFAULT | Features::OPERATIONS).check_create().is_err());
+        (Features::DEFAULT | Features::OPERATIONS).creatable().check_create().unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::rules::{Change, RULES, Rule};
 use super::{FeatureConflict, Features};
+use crate::error::{Error, Result};
 
 /// What must be disabled on an image, in which order, so that only supported features are left.
 ///
@@ -13,7 +14,7 @@ use super::{FeatureConflict, Features};
 /// let plan = Plan::to_support(Features::DEFAULT, old_kernel)?;
 /// assert_eq!(plan.to_string(), "disable deep-flatten, object-map, fast-diff, exclusive-lock");
 /// assert_eq!(plan.result(), Features::LAYERING);
-/// # Ok::<(), rbd::features::ImmutableFeatures>(())
+/// # Ok::<(), rbd::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -24,6 +25,7 @@ pub struct Plan {
 /// No plan exists: these features are not supported and cannot be disabled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not supported and impossible to disable: {immutable}; copy the data into an image created without")]
+#[non_exhaustive]
 pub struct ImmutableFeatures {
     /// What stands in the way.
     pub immutable: Features,
@@ -32,10 +34,16 @@ pub struct ImmutableFeatures {
 }
 
 impl Plan {
-    /// What to disable on an image with the features `image` so that all the rest is in `supported`.
+    /// Plans what to disable on an image with the features `image` so that all the rest is in `supported`.
     ///
-    /// Features that depend on one that must go, go too, supported or not.
-    pub fn to_support(image: Features, supported: Features) -> Result<Plan, ImmutableFeatures> {
+    /// Features that depend on one that must go, go too, supported or not. Fails if a feature that must go cannot be
+    /// disabled.
+    pub fn to_support(image: Features, supported: Features) -> Result<Plan> {
+        Plan::supporting(image, supported)
+            .map_err(|immutable| Error::invalid("reduce", image.object(), immutable.to_string()))
+    }
+
+    pub(crate) fn supporting(image: Features, supported: Features) -> Result<Plan, ImmutableFeatures> {
         let unsupported = image - supported;
         let must_go = unsupported | (unsupported.dependents() & image);
         let mut steps = Vec::new();
@@ -53,10 +61,14 @@ impl Plan {
         }
     }
 
-    /// A plan that disables `change` on an image with the features `image`: refused where the rules forbid it. What is off
-    /// already is no step.
-    pub fn to_disable(image: Features, change: Features) -> Result<Plan, FeatureConflict> {
-        image.check_disable(change)?;
+    /// Plans how to disable `change` on an image with the features `image`. Fails if the rules forbid it. Features that are
+    /// off are no step.
+    pub fn to_disable(image: Features, change: Features) -> Result<Plan> {
+        Plan::disabling(image, change).map_err(|conflict| conflict.error("disable", change))
+    }
+
+    pub(crate) fn disabling(image: Features, change: Features) -> Result<Plan, FeatureConflict> {
+        image.may_disable(change)?;
         let mut steps = Vec::new();
         for rule in RULES.iter().rev().filter(|rule| (image & change).contains(rule.feature)) {
             push(&mut steps, rule);
@@ -116,14 +128,14 @@ mod tests {
 
     #[test]
     fn a_modern_kernel_needs_only_journaling_gone() {
-        let plan = Plan::to_support(Features::DEFAULT | Features::JOURNALING, KERNEL).unwrap();
+        let plan = Plan::supporting(Features::DEFAULT | Features::JOURNALING, KERNEL).unwrap();
         assert_eq!(plan.steps(), [Features::JOURNALING]);
         assert_eq!(plan.result(), Features::DEFAULT);
     }
 
     #[test]
     fn dependents_of_what_goes_go_too() {
-        let plan = Plan::to_support(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
+        let plan = Plan::supporting(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
         assert_eq!(plan.steps(), [Features::OBJECT_MAP | Features::FAST_DIFF, Features::EXCLUSIVE_LOCK]);
     }
 
@@ -131,7 +143,7 @@ mod tests {
     fn immutable_and_unknown_bits_forbid_a_plan() {
         let unknown = Features::from_bits_retain(1 << 33);
         let image = Features::DEFAULT | Features::JOURNALING | Features::DATA_POOL | unknown;
-        let error = Plan::to_support(image, Features::LAYERING).unwrap_err();
+        let error = Plan::supporting(image, Features::LAYERING).unwrap_err();
         assert_eq!(error.immutable, Features::DATA_POOL | unknown);
         assert!(error.disable.contains(Features::JOURNALING));
     }
@@ -140,7 +152,7 @@ mod tests {
     fn every_plan_is_one_that_the_rules_allow() {
         for image in (0..0xfff).map(Features::from_bits_retain).filter(|image| image.check_create().is_ok()) {
             for supported in (0..0x80).map(Features::from_bits_retain) {
-                let Ok(plan) = Plan::to_support(image, supported) else { continue };
+                let Ok(plan) = Plan::supporting(image, supported) else { continue };
                 let mut now = image;
                 for step in plan.steps() {
                     now.check_disable(*step).unwrap();

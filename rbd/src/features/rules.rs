@@ -1,9 +1,11 @@
 //! The rules of features, as data: who may change them, and what each needs.
 
-use super::{Features, UnknownFeature};
+use super::Features;
+use crate::error::{Error, Result};
 
 /// Whether a feature of an existing image can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// Can be enabled and disabled at any time.
     Free,
@@ -17,6 +19,7 @@ pub enum Change {
 
 /// What is known of one feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rule {
     /// The feature: a single bit.
     pub feature: Features,
@@ -58,8 +61,7 @@ pub(super) const RULES: [Rule; 12] = [
 
 /// A set of features that does not hold together, or a change that the rules forbid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FeatureConflict {
+pub(crate) enum FeatureConflict {
     /// A feature would be on without one that it needs.
     #[error("{feature} needs {missing}: name all of them, or none")]
     Missing {
@@ -87,16 +89,18 @@ pub enum FeatureConflict {
     Internal(Features),
 }
 
-pub(super) fn by_name(name: &str) -> Result<Features, UnknownFeature> {
-    RULES
-        .iter()
-        .find(|rule| rule.name == name)
-        .map(|rule| rule.feature)
-        .ok_or_else(|| UnknownFeature(name.to_owned()))
+pub(super) fn by_name(name: &str) -> Option<Features> {
+    RULES.iter().find(|rule| rule.name == name).map(|rule| rule.feature)
+}
+
+impl FeatureConflict {
+    pub(super) fn error(&self, operation: &'static str, features: Features) -> Error {
+        Error::invalid(operation, features.object(), self.to_string())
+    }
 }
 
 impl Rule {
-    /// The rules of all known features.
+    /// Returns the rules of all known features.
     pub fn all() -> &'static [Rule] {
         &RULES
     }
@@ -107,25 +111,37 @@ impl Rule {
 }
 
 impl Features {
-    /// Whether a new image can be created with exactly these.
+    /// Checks that a new image can be created with exactly these features.
     ///
     /// librbd refuses some of the impossible sets and silently drops a bit of others (fast-diff without object-map):
     /// this refuses them all.
-    pub fn check_create(self) -> Result<(), FeatureConflict> {
+    pub fn check_create(self) -> Result<()> {
+        self.may_create().map_err(|conflict| conflict.error("create an image with", self))
+    }
+
+    /// Checks that `change` can be enabled on an image that has `self`.
+    pub fn check_enable(self, change: Features) -> Result<()> {
+        self.may_enable(change).map_err(|conflict| conflict.error("enable", change))
+    }
+
+    /// Checks that `change` can be disabled on an image that has `self`.
+    pub fn check_disable(self, change: Features) -> Result<()> {
+        self.may_disable(change).map_err(|conflict| conflict.error("disable", change))
+    }
+
+    pub(crate) fn may_create(self) -> Result<(), FeatureConflict> {
         if let Some(rule) = Rule::of(self).find(|rule| rule.change == Change::Internal) {
             return Err(FeatureConflict::Internal(rule.feature));
         }
         self.check_has_all(self)
     }
 
-    /// Whether `change` can be enabled on an image that has `self`.
-    pub fn check_enable(self, change: Features) -> Result<(), FeatureConflict> {
+    pub(crate) fn may_enable(self, change: Features) -> Result<(), FeatureConflict> {
         check_may(change - self, true)?;
         (self | change).check_has_all(change)
     }
 
-    /// Whether `change` can be disabled on an image that has `self`.
-    pub fn check_disable(self, change: Features) -> Result<(), FeatureConflict> {
+    pub(crate) fn may_disable(self, change: Features) -> Result<(), FeatureConflict> {
         check_may(change & self, false)?;
         let rest = self - change;
         for feature in (change & self).each() {
@@ -186,14 +202,14 @@ mod tests {
     #[test]
     fn what_librbd_drops_in_silence_is_refused() {
         let error =
-            (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).check_create().unwrap_err();
+            (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).may_create().unwrap_err();
         assert_eq!(error.to_string(), "fast-diff needs object-map: name all of them, or none");
-        assert!(Features::DEFAULT.check_create().is_ok());
+        assert!(Features::DEFAULT.may_create().is_ok());
     }
 
     #[test]
     fn disabling_what_others_need_names_them() {
-        let error = Features::DEFAULT.check_disable(Features::EXCLUSIVE_LOCK).unwrap_err();
+        let error = Features::DEFAULT.may_disable(Features::EXCLUSIVE_LOCK).unwrap_err();
         assert_eq!(
             error,
             FeatureConflict::StillNeeded {
@@ -202,27 +218,27 @@ mod tests {
             }
         );
         let all = Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
-        assert!(Features::DEFAULT.check_disable(all).is_ok());
+        assert!(Features::DEFAULT.may_disable(all).is_ok());
     }
 
     #[test]
     fn enabling_follows_the_rules() {
         let bare = Features::LAYERING;
-        assert!(bare.check_enable(Features::EXCLUSIVE_LOCK).is_ok());
-        assert!(matches!(bare.check_enable(Features::JOURNALING), Err(FeatureConflict::Missing { .. })));
-        assert!(matches!(bare.check_enable(Features::DEEP_FLATTEN), Err(FeatureConflict::DisableOnly(_))));
-        assert!(matches!(bare.check_enable(Features::STRIPING), Err(FeatureConflict::Immutable(_))));
-        assert!(matches!(bare.check_enable(Features::MIGRATING), Err(FeatureConflict::Internal(_))));
-        assert!(bare.check_enable(Features::LAYERING).is_ok(), "what is on already is no change");
+        assert!(bare.may_enable(Features::EXCLUSIVE_LOCK).is_ok());
+        assert!(matches!(bare.may_enable(Features::JOURNALING), Err(FeatureConflict::Missing { .. })));
+        assert!(matches!(bare.may_enable(Features::DEEP_FLATTEN), Err(FeatureConflict::DisableOnly(_))));
+        assert!(matches!(bare.may_enable(Features::STRIPING), Err(FeatureConflict::Immutable(_))));
+        assert!(matches!(bare.may_enable(Features::MIGRATING), Err(FeatureConflict::Internal(_))));
+        assert!(bare.may_enable(Features::LAYERING).is_ok(), "what is on already is no change");
     }
 
     #[test]
     fn object_map_and_fast_diff_go_together() {
         let lock = Features::LAYERING | Features::EXCLUSIVE_LOCK;
-        let error = (lock | Features::OBJECT_MAP).check_create().unwrap_err();
+        let error = (lock | Features::OBJECT_MAP).may_create().unwrap_err();
         assert_eq!(error.to_string(), "object-map needs fast-diff: name all of them, or none");
-        assert!(matches!(lock.check_enable(Features::OBJECT_MAP), Err(FeatureConflict::Missing { .. })));
-        let error = Features::DEFAULT.check_disable(Features::FAST_DIFF).unwrap_err();
+        assert!(matches!(lock.may_enable(Features::OBJECT_MAP), Err(FeatureConflict::Missing { .. })));
+        let error = Features::DEFAULT.may_disable(Features::FAST_DIFF).unwrap_err();
         assert_eq!(
             error.to_string(),
             "fast-diff cannot be disabled without what needs it: disable object-map too"

@@ -57,6 +57,7 @@ pub struct CreateGroupSnapshot<'a> {
 }
 
 /// Brings a group back to a snapshot: see [`GroupSnapshots::rollback`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct RollbackGroup<'a> {
     group: &'a Group,

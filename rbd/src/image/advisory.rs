@@ -1,6 +1,7 @@
 //! Advisory locks: names on an image that cooperating programs agree to respect. They keep nobody from writing.
 
 use super::Image;
+use crate::address::ClientAddress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::names::c_string;
@@ -26,7 +27,7 @@ pub struct Locker {
     /// What tells apart several locks of one client; chosen by it.
     pub cookie: String,
     /// Its address with the nonce.
-    pub address: String,
+    pub address: ClientAddress,
 }
 
 /// The advisory locks on an image: see [`Image::advisory_locks`].
@@ -77,7 +78,8 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_list_lockers")]
     pub fn list(&self) -> Result<Lockers> {
         let raw = self.0.call("list the locks of", |raw| raw.lockers())?;
-        let locker = |(client, cookie, address)| Locker { client, cookie, address };
+        let locker =
+            |(client, cookie, address)| Locker { client, cookie, address: ClientAddress::from_ceph(address) };
         Ok(Lockers {
             exclusive: raw.exclusive,
             tag: raw.tag,

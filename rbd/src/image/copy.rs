@@ -12,6 +12,7 @@ use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
 
 /// Copies what an image shows into a new one: see [`Image::copy_to`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct CopyImage<'a> {
     image: &'a Image,
@@ -23,6 +24,7 @@ pub struct CopyImage<'a> {
 }
 
 /// Copies an image with its snapshots: see [`Image::deep_copy_to`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct DeepCopyImage<'a> {
     image: &'a Image,

@@ -18,7 +18,7 @@ impl Image {
             self.refuse_encrypted("enable features of", instead)?;
         }
         let now = self.features()?;
-        now.check_enable(features).map_err(|conflict| self.conflict("enable features of", &conflict))?;
+        now.may_enable(features).map_err(|conflict| self.conflict("enable features of", &conflict))?;
         let change = features - now;
         if change.is_empty() {
             return Ok(());
@@ -31,7 +31,7 @@ impl Image {
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
-        let plan = Plan::to_disable(self.features()?, features)
+        let plan = Plan::disabling(self.features()?, features)
             .map_err(|conflict| self.conflict("disable features of", &conflict))?;
         self.apply(&plan)
     }

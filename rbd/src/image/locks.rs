@@ -1,6 +1,7 @@
 //! The exclusive lock of librbd: which client may write.
 
 use super::Image;
+use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
@@ -12,7 +13,7 @@ use crate::names::c_string;
 #[non_exhaustive]
 pub struct LockOwner {
     /// The client's address with its nonce, as the blocklist takes it.
-    pub address: String,
+    pub address: ClientAddress,
 }
 
 /// The exclusive lock of an image, which librbd manages: see [`Image::exclusive_lock`].
@@ -68,7 +69,7 @@ impl ExclusiveLock<'_> {
     #[doc(alias = "rbd_lock_get_owners")]
     pub fn owner(&self) -> Result<Option<LockOwner>> {
         let owners = self.0.call("look up the lock owner of", |raw| raw.exclusive_lock_owners())?;
-        Ok(owners.into_iter().next().map(|address| LockOwner { address }))
+        Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }
 
     /// Takes the exclusive lock away from an owner that is gone. Blocklists that client, so that it cannot write any
@@ -78,7 +79,7 @@ impl ExclusiveLock<'_> {
     #[doc(alias = "rbd_lock_break")]
     pub fn break_lock(&self, owner: &LockOwner) -> Result<()> {
         let operation = "break the exclusive lock of";
-        let address = c_string(operation, || self.0.object(), &owner.address)?;
+        let address = c_string(operation, || self.0.object(), owner.address.as_str())?;
         self.0.call(operation, |raw| raw.break_exclusive_lock(&address))
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::snapshot::SnapshotRef;
 use super::{Image, Label};
+use crate::cluster::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::{existing_name, spec_hint};
 use crate::raw;
 use crate::raw::image::open::By;
+use crate::spec::ImageSpec;
 
 /// Opens an image: see [`IoCtx::open`].
 #[derive(Debug, Clone)]
@@ -45,6 +47,25 @@ impl Parts {
 
     pub(crate) fn image(self, raw: raw::image::Image) -> Image {
         Image::new(raw, self.ioctx, self.label, self.read_only)
+    }
+}
+
+impl Cluster {
+    /// Opens the image, or the snapshot, that a specification names. Blocks.
+    ///
+    /// ```no_run
+    /// # let cluster = rbd::Cluster::connect()?;
+    /// let image = cluster.open(&"volumes/team/foo@monday".parse()?)?;
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    pub fn open(&self, spec: &ImageSpec) -> Result<Image> {
+        let ioctx = self.ioctx(&spec.pool)?;
+        let ioctx = if spec.namespace.is_empty() { ioctx } else { ioctx.with_namespace(&spec.namespace)? };
+        let open = ioctx.open(&spec.image);
+        match &spec.snapshot {
+            Some(snapshot) => open.snapshot(snapshot).run(),
+            None => open.run(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking part when snapshots of an image are taken.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -25,6 +26,7 @@ pub struct QuiesceWatch {
 
 /// What a [quiesce watch](Image::watch_quiesce) is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Quiesce {
     /// A snapshot is about to be taken: stop writing and flush. It is taken when the callback has returned `Ok`, and fails
     /// with the errno otherwise.
@@ -98,6 +100,12 @@ impl Image {
             )
         })?;
         Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch), ended })
+    }
+}
+
+impl fmt::Debug for QuiesceWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuiesceWatch").field("image", &self.image).finish_non_exhaustive()
     }
 }
 

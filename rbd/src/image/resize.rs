@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::raw::ffi::version::librbd_version;
 
 /// Resizes an image: see [`Image::resize`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct Resize<'a> {
     image: &'a Image,

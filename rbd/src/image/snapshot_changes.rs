@@ -12,6 +12,7 @@ use crate::progress::{LongOperation, Progress};
 use crate::raw::image::snapshot::RawQuiesce;
 
 /// Creates a snapshot: see [`Snapshots::create`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct CreateSnapshot<'a> {
     image: &'a Image,
@@ -21,6 +22,7 @@ pub struct CreateSnapshot<'a> {
 }
 
 /// Removes a snapshot: see [`Snapshots::remove`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct RemoveSnapshot<'a> {
     image: &'a Image,

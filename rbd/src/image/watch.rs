@@ -1,5 +1,6 @@
 //! Being told of changes of an image.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -62,6 +63,12 @@ impl Image {
             let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN));
             Error::new("start a thread to watch", self.object(), errno)
         })
+    }
+}
+
+impl fmt::Debug for UpdateWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateWatch").field("image", &self.image).finish_non_exhaustive()
     }
 }
 

@@ -20,6 +20,7 @@ pub struct ImageEntry {
 }
 
 /// Removes an image: see [`IoCtx::remove`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct RemoveImage<'a> {
     ioctx: &'a IoCtx,

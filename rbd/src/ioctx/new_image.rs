@@ -144,7 +144,7 @@ impl NewImage<'_> {
 
     fn check(&self) -> Result<(), String> {
         if let Some(features) = self.features {
-            features.check_create().map_err(|conflict| conflict.to_string())?;
+            features.may_create().map_err(|conflict| conflict.to_string())?;
         }
         if let Some(size) = self.object_size {
             if !size.is_power_of_two() || !ORDERS.contains(&size.trailing_zeros()) {

@@ -45,6 +45,7 @@ pub enum TrashSource {
 }
 
 /// Removes an image from the trash: see [`Trash::remove`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct RemoveTrashed<'a> {
     ioctx: &'a IoCtx,
@@ -54,6 +55,7 @@ pub struct RemoveTrashed<'a> {
 }
 
 /// Empties the trash: see [`Trash::purge`].
+#[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct PurgeTrash<'a> {
     ioctx: &'a IoCtx,

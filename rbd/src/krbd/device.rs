@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Features;
+use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::krbd::deadline::Deadline;
@@ -160,10 +161,10 @@ impl Device {
         self.cluster_fsid.as_deref()
     }
 
-    /// The kernel client's address with its nonce, where the kernel says (since 4.9): the one to blocklist to fence this
-    /// mapping, and the one by which it stands among the image's watchers.
-    pub fn client_addr(&self) -> Option<&str> {
-        self.client_addr.as_deref()
+    /// Returns the address of the kernel's client, if the kernel tells it (since 4.9). Add this address to the blocklist to
+    /// fence the mapping. The image's watchers have the same address.
+    pub fn client_address(&self) -> Option<ClientAddress> {
+        self.client_addr.clone().map(ClientAddress::from_ceph)
     }
 
     /// The kernel client's name: `client4123`.
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(device.features(), Some(Features::DEFAULT));
         assert_eq!(device.image_id(), Some("10e2eb366a9b"));
         assert_eq!(device.cluster_fsid(), Some("a7f64266-0894-4f1e-a635-d0aeaca0e993"));
-        assert_eq!(device.client_addr(), Some("10.0.0.9:0/3461389112"));
+        assert_eq!(device.client_address(), Some("10.0.0.9:0/3461389112".parse().unwrap()));
         assert_eq!(device.path(), fake.root().join("dev/rbd7"));
         assert_eq!(device.to_string(), format!("{} (volumes/team/foo@monday)", device.path().display()));
     }

@@ -101,7 +101,7 @@ impl Host {
     pub fn kernel(&self) -> Result<KernelVersion> {
         let path = self.proc.join("sys/kernel/osrelease");
         let release = read(&path).map_err(|error| failed("read", &path, &error))?;
-        release.parse().map_err(|error: crate::krbd::BadKernelVersion| {
+        release.parse().map_err(|error: Error| {
             Error::new("read", Object::new(ObjectKind::File, path.display().to_string()), Errno::EINVAL)
                 .with_detail(error.to_string())
         })

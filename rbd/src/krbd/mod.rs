@@ -64,7 +64,7 @@ pub use map::Map;
 pub use option_table::{CompressionHint, MsMode, ReadFromReplica};
 pub use options::MapOptions;
 pub use scoped::ScopedDevice;
-pub use support::{BadKernelVersion, KernelFeatures, KernelVersion};
+pub use support::{KernelFeatures, KernelVersion};
 pub use unmap::Unmap;
 
 /// Maps an image of a connected pool: see [`Map`].
@@ -131,6 +131,6 @@ pub fn create_mappable<'a>(ioctx: &'a IoCtx, name: &'a str, size: u64) -> Result
     let wanted = ioctx.cluster().default_features()?;
     let object = || Object::new(ObjectKind::Image, format!("{}/{name}", ioctx.pool()));
     let plan =
-        Plan::to_support(wanted, supported).map_err(|why| preflight::unsupported(object(), Err(why)))?;
+        Plan::supporting(wanted, supported).map_err(|why| preflight::unsupported(object(), Err(why)))?;
     Ok(ioctx.create(name, size).features(plan.result()))
 }

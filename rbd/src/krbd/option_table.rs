@@ -8,6 +8,7 @@ use crate::krbd::spec::splits;
 
 /// How the kernel speaks to monitors and OSDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MsMode {
     /// The first protocol (msgr1), without encryption: all that kernels before 5.11 know.
     Legacy,
@@ -23,6 +24,7 @@ pub enum MsMode {
 
 /// Which replica a read goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReadFromReplica {
     /// The primary (the default).
     No,
@@ -34,6 +36,7 @@ pub enum ReadFromReplica {
 
 /// What the OSDs are told about how well the data compresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CompressionHint {
     /// Nothing (the default).
     None,

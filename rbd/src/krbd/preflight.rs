@@ -41,7 +41,7 @@ impl Preflight<'_> {
     pub(crate) fn plan(&self, image: &Image) -> Result<Result<Plan, ImmutableFeatures>> {
         let supported = self.host.supported_features()?.features();
         let needed = self.needed(image.features()?)?;
-        Ok(Plan::to_support(needed, supported))
+        Ok(Plan::supporting(needed, supported))
     }
 
     fn needed(&self, features: Features) -> Result<Features> {

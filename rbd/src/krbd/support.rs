@@ -18,11 +18,6 @@ pub struct KernelVersion {
     pub minor: u32,
 }
 
-/// A kernel release that does not start with two numbers.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a kernel release: it should start with two numbers, as in 6.1.0")]
-pub struct BadKernelVersion(pub String);
-
 /// Which image features the running kernel can map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,14 +68,15 @@ impl KernelVersion {
 }
 
 impl FromStr for KernelVersion {
-    type Err = BadKernelVersion;
+    type Err = Error;
 
-    fn from_str(release: &str) -> Result<KernelVersion, BadKernelVersion> {
+    fn from_str(release: &str) -> Result<KernelVersion> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-        match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) => Ok(KernelVersion { major, minor }),
-            _ => Err(BadKernelVersion(release.to_owned())),
+        if let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) {
+            return Ok(KernelVersion { major, minor });
         }
+        let object = Object::new(ObjectKind::File, release);
+        Err(Error::invalid("read the kernel version", object, "it does not begin with two numbers"))
     }
 }
 
@@ -235,7 +231,7 @@ mod tests {
             assert_eq!((version.major, version.minor), want, "{text}");
         }
         for text in ["", "6", "v6.1", "6.x", "99999999999.1"] {
-            assert_eq!(text.parse::<KernelVersion>(), Err(BadKernelVersion(text.to_owned())));
+            assert!(text.parse::<KernelVersion>().is_err(), "{text}");
         }
     }
 }

@@ -43,6 +43,7 @@ pub struct Volume<'a> {
 
 /// What [`Volume::stage`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Staged {
     /// The file system, by the kernel's name for it.
     pub file_system: &'static str,

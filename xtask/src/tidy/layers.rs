@@ -25,7 +25,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "values",
         modules: &[
-            "errno", "error", "events", "features", "guide", "hints", "holder", "names", "progress", "spec",
+            "address", "errno", "error", "events", "features", "guide", "hints", "holder", "names", "progress", "spec",
             "version",
         ],
         among_themselves: true,

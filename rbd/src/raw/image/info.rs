@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use librbd_sys as sys;
 
+use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::holder::Watcher;
 use crate::raw::RawResult;
@@ -148,7 +149,7 @@ impl Image {
             .iter()
             .map(|watcher| Watcher {
                 // SAFETY: on success each address is set.
-                address: unsafe { copy_string(watcher.addr) },
+                address: ClientAddress::from_ceph(unsafe { copy_string(watcher.addr) }),
                 client: u64::try_from(watcher.id).unwrap_or(0),
                 cookie: watcher.cookie,
             })
