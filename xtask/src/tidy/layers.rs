@@ -25,8 +25,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "values",
         modules: &[
-            "address", "errno", "error", "events", "features", "guide", "hints", "holder", "names", "progress", "spec",
-            "version",
+            "address", "errno", "error", "events", "features", "guide", "hints", "holder", "names",
+            "progress", "spec", "version",
         ],
         among_themselves: true,
         sys: true,
