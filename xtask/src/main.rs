@@ -5,6 +5,7 @@
 
 mod bench;
 mod bindgen;
+mod campaign;
 mod ci;
 mod cmd;
 mod coverage;
@@ -54,6 +55,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Compare the speed with C, fio, python3-rbd and `rbd bench`, in one go
     Bench(bench::Args),
+    /// Let faults happen to clients, and check that nothing acknowledged is lost
+    Campaign(campaign::Args),
     /// Check layers, file sizes and where `unsafe` may stand
     Tidy(tidy::Args),
     /// Pack the published crates and build and run a downstream crate from the tarballs
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Sanitizers(args) => sanitizers::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Campaign(args) => campaign::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),
         Task::Bindgen(args) => bindgen::run(&args),

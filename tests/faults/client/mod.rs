@@ -1,0 +1,256 @@
+//! A client: a process that works on one image, by one of the ways to do so, until it is told to
+//! stop.
+
+mod blocking;
+mod cursor;
+mod futures;
+mod queue;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rbd::{Cluster, Image};
+
+use crate::journal::{BLOCK, Content, Journal, Kind};
+use crate::random::Random;
+
+pub(crate) const PASSPHRASE: &str = "campaign";
+
+/// The way of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Blocking,
+    Futures,
+    Queue,
+    Cursor,
+}
+
+pub(crate) const WAYS: [Way; 4] = [Way::Blocking, Way::Futures, Way::Queue, Way::Cursor];
+
+/// What a client is told by its environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    pub(crate) conf: PathBuf,
+    pub(crate) pool: String,
+    pub(crate) image: String,
+    pub(crate) way: Way,
+    pub(crate) policy: String,
+    /// In seconds; 0 for that of the library.
+    pub(crate) osd_timeout: u64,
+    pub(crate) encrypted: bool,
+    pub(crate) blocks: u64,
+    pub(crate) seed: u64,
+    pub(crate) first_id: u64,
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spec { conf, pool, image, policy, osd_timeout, encrypted, blocks, seed, first_id, .. } = self;
+        let way = WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
+        write!(f, "{}\t{pool}\t{image}\t{way}\t{policy}\t{osd_timeout}\t{encrypted}", conf.display())?;
+        write!(f, "\t{blocks}\t{seed}\t{first_id}")
+    }
+}
+
+impl Spec {
+    pub(crate) fn parse(text: &str) -> Spec {
+        let words: Vec<&str> = text.split('\t').collect();
+        let number = |at: usize| words[at].parse::<u64>().expect("a number");
+        Spec {
+            conf: words[0].into(),
+            pool: words[1].to_owned(),
+            image: words[2].to_owned(),
+            way: WAYS[number(3) as usize],
+            policy: words[4].to_owned(),
+            osd_timeout: number(5),
+            encrypted: words[6] == "true",
+            blocks: number(7),
+            seed: number(8),
+            first_id: number(9),
+        }
+    }
+
+    fn connect(&self) -> rbd::Result<Cluster> {
+        let mut builder =
+            Cluster::builder().conf_file(&self.conf).option("rbd_skip_partial_discard", "false");
+        builder = match self.policy.as_str() {
+            "off" => builder.option("rbd_cache", "false"),
+            policy => builder.option("rbd_cache_policy", policy),
+        };
+        if self.osd_timeout > 0 {
+            builder = builder.osd_timeout(Duration::from_secs(self.osd_timeout));
+        }
+        builder.connect()
+    }
+
+    pub(crate) fn open(&self, cluster: &Cluster, read_only: bool) -> rbd::Result<Image> {
+        let pool = cluster.ioctx(&self.pool)?;
+        let open = pool.open(&self.image);
+        let image = open.read_only(read_only).run()?;
+        if self.encrypted {
+            let secret = rbd::encryption::Passphrase::new(PASSPHRASE);
+            image.encryption().load(rbd::encryption::EncryptionFormat::Luks1, &secret)?;
+        }
+        Ok(image)
+    }
+}
+
+/// An operation to do next. The blocks are those of one lane, so that no two operations touch one
+/// block at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Todo {
+    Write { block: u64, count: u64 },
+    WriteSame { block: u64 },
+    WriteZeroes { block: u64, count: u64 },
+    Discard { block: u64, count: u64 },
+    Read { block: u64, count: u64 },
+    Flush,
+}
+
+impl Todo {
+    fn begin(self, journal: &Journal) -> u64 {
+        match self {
+            Todo::Write { block, count } => journal.begin(Kind::Write, block, count),
+            Todo::WriteSame { block } => journal.begin(Kind::Write, block, 1),
+            Todo::WriteZeroes { block, count } | Todo::Discard { block, count } => {
+                journal.begin(Kind::Zero, block, count)
+            }
+            Todo::Read { block, count } => journal.begin(Kind::Read, block, count),
+            Todo::Flush => journal.begin(Kind::Flush, 0, 0),
+        }
+    }
+}
+
+/// A part of the image that one operation at a time works on.
+pub(crate) struct Lane {
+    random: Random,
+    first: u64,
+    blocks: u64,
+}
+
+impl Lane {
+    fn all(spec: &Spec, lanes: u64) -> Vec<Lane> {
+        let blocks = spec.blocks / lanes;
+        let lane = |at| Lane { random: Random::new(spec.seed ^ (at << 32)), first: at * blocks, blocks };
+        (0..lanes).map(lane).collect()
+    }
+
+    fn next(&mut self) -> Todo {
+        let random = &mut self.random;
+        let count = 1 + random.below(4).min(self.blocks - 1);
+        let block = self.first + random.below(self.blocks - count + 1);
+        match random.below(100) {
+            0..62 => Todo::Write { block, count },
+            62..65 => Todo::WriteSame { block },
+            65..69 => Todo::WriteZeroes { block, count },
+            69..73 => Todo::Discard { block, count },
+            73..98 => Todo::Read { block, count },
+            _ => Todo::Flush,
+        }
+    }
+}
+
+/// The bytes of a write.
+fn data(block: u64, count: u64, id: u64) -> Vec<u8> {
+    let mut data = vec![0; (count * BLOCK) as usize];
+    for (block, piece) in (block..).zip(data.chunks_exact_mut(BLOCK as usize)) {
+        Content::fill(block, id, piece);
+    }
+    data
+}
+
+/// What the ways share.
+pub(crate) struct Work<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) journal: &'a Journal,
+    stop: &'a AtomicBool,
+    fatal: AtomicBool,
+    begun: Instant,
+    operations: AtomicU64,
+}
+
+/// The most operations a second of a client, so that none takes the machine from daemons and
+/// others.
+const RATE: f64 = 500.0;
+
+impl Work<'_> {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed) && !self.fatal.load(Ordering::Relaxed)
+    }
+
+    /// For each operation: how long to wait before it.
+    fn pace(&self) -> Duration {
+        let number = self.operations.fetch_add(1, Ordering::Relaxed);
+        Duration::from_secs_f64(number as f64 / RATE).saturating_sub(self.begun.elapsed())
+    }
+
+    /// Says how an operation ended. After some errors nothing on this image works again.
+    fn end(&self, id: u64, result: &rbd::Result<()>) {
+        self.journal.end(id, result);
+        if let Err(error) = result {
+            if error.is_blocklisted() || error.is_not_found() {
+                self.fatal.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The life of a client. Ends when standard input does.
+pub(crate) fn run(spec: &Spec) -> ExitCode {
+    // A stopped client would outlive its oracle.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    static STOP: AtomicBool = AtomicBool::new(false);
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        STOP.store(true, Ordering::Relaxed);
+    });
+    let journal = Journal::new(spec.first_id);
+    let work = Work {
+        spec,
+        journal: &journal,
+        stop: &STOP,
+        fatal: AtomicBool::new(false),
+        begun: Instant::now(),
+        operations: AtomicU64::new(0),
+    };
+    let id = journal.begin(Kind::Open, 0, 0);
+    let cluster = match spec.connect() {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            journal.fail(id, &error);
+            return ExitCode::SUCCESS;
+        }
+    };
+    let mut opened = Some(id);
+    while work.goes_on() {
+        let id = opened.take().unwrap_or_else(|| journal.begin(Kind::Open, 0, 0));
+        let image = match spec.open(&cluster, false) {
+            Ok(image) => image,
+            Err(error) => {
+                work.end(id, &Err(error));
+                std::thread::sleep(Duration::from_secs(1));
+                continue;
+            }
+        };
+        journal.end(id, &Ok(()));
+        match spec.way {
+            Way::Blocking => blocking::run(&work, image),
+            Way::Futures => futures::run(&work, image),
+            Way::Queue => queue::run(&work, image),
+            Way::Cursor => cursor::run(&work, image),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// How many operations before the image is closed and opened again.
+const BEFORE_REOPEN: u64 = 4000;
+
+/// Closes it without a flush before: closing must do that.
+fn close(work: &Work<'_>, image: Image) {
+    let id = work.journal.begin(Kind::Close, 0, 0);
+    work.end(id, &image.close());
+}

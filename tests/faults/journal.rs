@@ -1,0 +1,180 @@
+//! What a client tells the oracle: one line before each operation, and one after it.
+//!
+//! A line is one `write` to a pipe, shorter than what the kernel keeps together. What a killed
+//! client has written the oracle reads all the same.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes in a block, the unit of the oracle: what the encryption of an image works on.
+pub(crate) const BLOCK: u64 = 4096;
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Write,
+    /// Zeroes of any kind.
+    Zero,
+    Read,
+    Flush,
+    Open,
+    Close,
+}
+
+const KINDS: [(Kind, &str); 6] = [
+    (Kind::Write, "write"),
+    (Kind::Zero, "zero"),
+    (Kind::Read, "read"),
+    (Kind::Flush, "flush"),
+    (Kind::Open, "open"),
+    (Kind::Close, "close"),
+];
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    Begin {
+        id: u64,
+        kind: Kind,
+        block: u64,
+        count: u64,
+    },
+    Done {
+        id: u64,
+    },
+    /// What a read found: the content of each block.
+    Found {
+        id: u64,
+        contents: Vec<Content>,
+    },
+    Failed {
+        id: u64,
+        error: String,
+        text: String,
+    },
+}
+
+/// What stands in a block: 0 for zeros, the id of the write, or nothing that a write has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Of(u64),
+    Mixed,
+}
+
+impl Content {
+    /// A block is its number and the id of the write, over and over.
+    pub(crate) fn fill(block: u64, id: u64, into: &mut [u8]) {
+        let unit = [id.to_le_bytes(), (block ^ id).to_le_bytes()].concat();
+        for piece in into.chunks_exact_mut(unit.len()) {
+            piece.copy_from_slice(&unit);
+        }
+    }
+
+    pub(crate) fn of(block: u64, data: &[u8]) -> Content {
+        let id = u64::from_le_bytes(data[..8].try_into().unwrap_or_default());
+        let mut wanted = vec![0; data.len()];
+        if id != 0 {
+            Content::fill(block, id, &mut wanted);
+        }
+        if wanted == data { Content::Of(id) } else { Content::Mixed }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Begin { id, kind, block, count } => {
+                let name = KINDS.iter().find(|(other, _)| other == kind).map_or("", |(_, name)| name);
+                write!(f, "B {id} {name} {block} {count}")
+            }
+            Line::Done { id } => write!(f, "D {id}"),
+            Line::Found { id, contents } => {
+                write!(f, "R {id}")?;
+                contents.iter().try_for_each(|content| match content {
+                    Content::Of(id) => write!(f, " {id}"),
+                    Content::Mixed => write!(f, " x"),
+                })
+            }
+            Line::Failed { id, error, text } => {
+                let text: String = text.chars().take(600).map(|c| if c == '\n' { ' ' } else { c }).collect();
+                write!(f, "F {id} {error} {text}")
+            }
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn parse(line: &str) -> Option<Line> {
+        let mut words = line.split(' ');
+        let tag = words.next()?;
+        let id = words.next()?.parse().ok()?;
+        Some(match tag {
+            "B" => {
+                let name = words.next()?;
+                let (kind, _) = KINDS.iter().find(|(_, other)| *other == name)?;
+                let (block, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+                Line::Begin { id, kind: *kind, block, count }
+            }
+            "D" => Line::Done { id },
+            "R" => {
+                let contents = words.map(|word| word.parse().map_or(Content::Mixed, Content::Of)).collect();
+                Line::Found { id, contents }
+            }
+            "F" => {
+                let error = words.next()?.to_owned();
+                Line::Failed { id, error, text: words.collect::<Vec<_>>().join(" ") }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The client's end: its standard output.
+pub(crate) struct Journal {
+    out: File,
+    next: AtomicU64,
+}
+
+impl Journal {
+    /// `first` is the id of the first operation: greater than all of the clients before.
+    pub(crate) fn new(first: u64) -> Journal {
+        // A second descriptor, without the buffer of std's.
+        let out = std::io::stdout().as_fd().try_clone_to_owned().expect("standard output is open");
+        Journal { out: File::from(out), next: AtomicU64::new(first) }
+    }
+
+    pub(crate) fn begin(&self, kind: Kind, block: u64, count: u64) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.say(&Line::Begin { id, kind, block, count });
+        id
+    }
+
+    pub(crate) fn end(&self, id: u64, result: &rbd::Result<()>) {
+        match result {
+            Ok(()) => self.say(&Line::Done { id }),
+            Err(error) => self.fail(id, error),
+        }
+    }
+
+    pub(crate) fn found(&self, id: u64, block: u64, data: &[u8]) {
+        let blocks = (block..).zip(data.chunks(BLOCK as usize));
+        let contents = blocks.map(|(block, data)| Content::of(block, data)).collect();
+        self.say(&Line::Found { id, contents });
+    }
+
+    pub(crate) fn fail(&self, id: u64, error: &rbd::Error) {
+        let kind = format!("{:?}", error.kind());
+        let name: String = kind.chars().take_while(|c| c.is_alphanumeric()).collect();
+        self.say(&Line::Failed { id, error: name, text: error.to_string() });
+    }
+
+    fn say(&self, line: &Line) {
+        // The oracle is gone: so is the point of going on.
+        if (&self.out).write_all(format!("{line}\n").as_bytes()).is_err() {
+            std::process::exit(1);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What an image may hold, judged by what its clients said.
+//!
+//! A block holds what was last known to be durable (`base`), or what was written to it since. A
+//! flush or a close that succeeds makes durable what was acknowledged before it began. One that
+//! fails tells: nothing acknowledged since the last flush is owed any more. A killed client could
+//! not be told, so of its writes since the last flush any may be there.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::journal::{Content, Kind, Line};
+use crate::weather::Weather;
+
+/// Something that must not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Wrong {
+    /// A block holds what it must not.
+    Lost,
+    /// An error that no fault explains, or that names another object.
+    Error,
+    /// An operation, or the end of a client, that takes too long.
+    Hang,
+    /// A client that ended and should not have.
+    Died,
+    /// More threads, descriptors or memory than before.
+    Grown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Sent,
+    Acked(u64),
+    /// Failed, or acknowledged and then told to be in doubt.
+    Doubtful,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    id: u64,
+    content: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    base: Content,
+    /// What vouched for it.
+    by: &'static str,
+    /// Cut off by a shrink: anything may be there.
+    any: bool,
+    since: Vec<Written>,
+}
+
+struct Pending {
+    kind: Kind,
+    block: u64,
+    count: u64,
+    began: Instant,
+    order: u64,
+}
+
+pub(crate) struct Oracle {
+    /// Whether every error tells of all writes before, as with a stream that leaves writes behind.
+    pub(crate) stream: bool,
+    /// `pool/image`, which errors must name.
+    pub(crate) name: String,
+    blocks: Vec<Block>,
+    pending: HashMap<u64, Pending>,
+    /// Lines read so far.
+    order: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: HashMap<String, u64>,
+    pub(crate) slowest: Duration,
+    /// The kind of an error after which the client ends.
+    pub(crate) fatal: Option<String>,
+    pub(crate) closed: bool,
+    pub(crate) wrong: Vec<(Wrong, String)>,
+    /// The greatest id seen.
+    pub(crate) last_id: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(name: &str, blocks: u64) -> Oracle {
+        let block = Block { base: Content::Of(0), by: "creation", any: false, since: Vec::new() };
+        Oracle {
+            stream: false,
+            name: name.to_owned(),
+            blocks: vec![block; blocks as usize],
+            pending: HashMap::new(),
+            order: 0,
+            done: 0,
+            failed: HashMap::new(),
+            slowest: Duration::ZERO,
+            fatal: None,
+            closed: false,
+            wrong: Vec::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Before the first client: what the image holds.
+    pub(crate) fn begin_with(&mut self, block: u64, id: u64) {
+        self.blocks[block as usize].base = Content::Of(id);
+    }
+
+    pub(crate) fn hear(&mut self, line: Line, weather: &Weather) {
+        self.order += 1;
+        match line {
+            Line::Begin { id, kind, block, count } => {
+                self.last_id = self.last_id.max(id);
+                if let Some(content) = written(kind, id) {
+                    for block in self.range(block, count) {
+                        block.since.push(Written { id, content, state: State::Sent });
+                    }
+                }
+                let (began, order) = (Instant::now(), self.order);
+                self.pending.insert(id, Pending { kind, block, count, began, order });
+            }
+            Line::Done { id } => self.ended(id, None, weather),
+            Line::Found { id, contents } => {
+                if let Some(Pending { block, .. }) = self.pending.get(&id) {
+                    let block = *block;
+                    for (block, content) in (block..).zip(contents) {
+                        self.check(block, content, "a read of the client");
+                    }
+                }
+                self.ended(id, None, weather);
+            }
+            Line::Failed { id, error, text } => self.ended(id, Some((error, text)), weather),
+        }
+    }
+
+    fn ended(&mut self, id: u64, failure: Option<(String, String)>, weather: &Weather) {
+        let Some(pending) = self.pending.remove(&id) else {
+            return self.blame(Wrong::Error, format!("the operation {id} ended and had not begun"));
+        };
+        let took = pending.began.elapsed();
+        self.slowest = self.slowest.max(took);
+        let order = self.order;
+        if written(pending.kind, id).is_some() {
+            let state = if failure.is_some() { State::Doubtful } else { State::Acked(order) };
+            for block in self.range(pending.block, pending.count) {
+                block.since.iter_mut().filter(|write| write.id == id).for_each(|write| write.state = state);
+            }
+        }
+        let ends_all = matches!(pending.kind, Kind::Flush | Kind::Close);
+        match failure {
+            None => {
+                self.done += 1;
+                if ends_all {
+                    self.durable(
+                        pending.order,
+                        if pending.kind == Kind::Close { "a close" } else { "a flush" },
+                    );
+                }
+                self.closed = pending.kind == Kind::Close;
+            }
+            Some((error, text)) => {
+                if ends_all || self.stream {
+                    self.told();
+                }
+                self.closed = pending.kind == Kind::Close;
+                *self.failed.entry(error.clone()).or_default() += 1;
+                if ["Blocklisted", "NotFound"].contains(&&*error) {
+                    self.fatal = Some(error.clone());
+                }
+                if !weather.allows(&error, &self.name, pending.began) {
+                    self.blame(Wrong::Error, format!("{error}, which no fault explains: {text}"));
+                } else if !text.contains(&self.name) && !text.contains(self.pool()) {
+                    self.blame(Wrong::Error, format!("it does not name {}: {text}", self.name));
+                }
+            }
+        }
+    }
+
+    /// What was acknowledged before that line is there from now on.
+    fn durable(&mut self, order: u64, by: &'static str) {
+        for block in &mut self.blocks {
+            let sure = |write: &Written| matches!(write.state, State::Acked(at) if at < order);
+            if let Some(last) = block.since.iter().rposition(sure) {
+                block.base = Content::Of(block.since[last].content);
+                block.by = by;
+                block.any = false;
+                block.since.drain(..=last);
+            }
+        }
+    }
+
+    /// What was acknowledged since the last flush is not owed any more.
+    fn told(&mut self) {
+        for write in self.blocks.iter_mut().flat_map(|block| &mut block.since) {
+            if matches!(write.state, State::Acked(_)) {
+                write.state = State::Doubtful;
+            }
+        }
+    }
+
+    /// Whatever the blocks from this one on hold, until something is written again and flushed.
+    pub(crate) fn cut(&mut self, from: u64) {
+        for block in &mut self.blocks[from as usize..] {
+            block.any = true;
+            block.since.clear();
+        }
+    }
+
+    fn check(&mut self, block: u64, content: Content, who: &str) {
+        let Some(known) = self.blocks.get(block as usize) else { return };
+        let allowed = |write: &Written| Content::Of(write.content) == content;
+        if !known.any && known.base != content && !known.since.iter().any(allowed) {
+            let what = format!("{who} found {content:?} in block {block}; allowed is {known:?}");
+            self.blame(Wrong::Lost, what);
+        }
+    }
+
+    /// After the end of a client: what the image holds is what the next one begins with.
+    pub(crate) fn settle(&mut self, contents: impl Iterator<Item = Content>) {
+        for (block, content) in contents.enumerate() {
+            self.check(block as u64, content, "the verification");
+            let known = &mut self.blocks[block];
+            let written = matches!(content, Content::Of(id) if id != 0);
+            *known =
+                Block { base: content, by: "a verification", any: known.any && !written, since: Vec::new() };
+        }
+        self.pending.clear();
+    }
+
+    /// The client was killed, so nothing is under way any more.
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The longest that an operation has been under way.
+    pub(crate) fn oldest(&self) -> Option<(Duration, String)> {
+        let oldest = self.pending.values().max_by_key(|pending| pending.began.elapsed())?;
+        let Pending { kind, block, .. } = oldest;
+        Some((oldest.began.elapsed(), format!("{kind:?} of block {block} of {}", self.name)))
+    }
+
+    pub(crate) fn blame(&mut self, wrong: Wrong, what: String) {
+        // The first ones tell; a lost image would fill the screen.
+        if self.wrong.len() < 20 {
+            self.wrong.push((wrong, what));
+        }
+    }
+
+    fn pool(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+
+    fn range(&mut self, block: u64, count: u64) -> &mut [Block] {
+        let (from, to) = (block as usize, (block + count) as usize);
+        &mut self.blocks[from..to]
+    }
+}
+
+/// What the blocks hold after an operation of this kind; `None` where it does not write.
+fn written(kind: Kind, id: u64) -> Option<u64> {
+    match kind {
+        Kind::Write => Some(id),
+        Kind::Zero => Some(0),
+        Kind::Read | Kind::Flush | Kind::Open | Kind::Close => None,
+    }
+}
+
+/// The oracle itself: it finds what must not be, and nothing else.
+pub(crate) fn self_test() {
+    let weather = Weather::new();
+    let begin = |id, kind, block| Line::Begin { id, kind, block, count: 1 };
+    let run = |lines: &[Line], found: u64| {
+        let mut oracle = Oracle::new("rbd/a", 4);
+        lines.iter().for_each(|line| oracle.hear(line.clone(), &weather));
+        oracle.settle([Content::Of(found)].into_iter());
+        oracle.wrong
+    };
+    let (write, acked) = (begin(1, Kind::Write, 0), Line::Done { id: 1 });
+    let (flush, flushed) = (begin(2, Kind::Flush, 0), Line::Done { id: 2 });
+    let flushed_write = [write.clone(), acked.clone(), flush.clone(), flushed.clone()];
+    assert!(run(&flushed_write, 1).is_empty(), "what was flushed is there");
+    assert_eq!(run(&flushed_write, 0)[0].0, Wrong::Lost, "what was flushed is not there");
+    assert!(run(&flushed_write[..2], 0).is_empty(), "nobody has vouched for it yet");
+    let beside = [write, flush, acked, flushed];
+    assert!(run(&beside, 0).is_empty(), "the flush began before the write was acknowledged");
+    assert_eq!(run(&flushed_write, 7)[0].0, Wrong::Lost, "nobody has written that");
+    let failed = Line::Failed { id: 2, error: "TimedOut".into(), text: "flush rbd/a".into() };
+    let told = [&flushed_write[..3], &[failed]].concat();
+    assert_eq!(run(&told, 0)[0].0, Wrong::Error, "no fault explains it");
+    assert_eq!(run(&told, 0).len(), 1, "but it tells");
+    let line = begin(9, Kind::Write, 3);
+    assert_eq!(Line::parse(&line.to_string()), Some(line));
+}

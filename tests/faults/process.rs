@@ -1,0 +1,168 @@
+//! A client as the oracle sees it: a process, its journal, and what it takes of the machine.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::Spec;
+use crate::journal::Line;
+use crate::oracle::{Oracle, Wrong};
+use crate::weather::Weather;
+
+pub(crate) const SPEC: &str = "RBD_FAULTS_CLIENT";
+
+/// How long an operation, or the end of a client, may take, outages included.
+pub(crate) const BOUND: Duration = Duration::from_secs(90);
+
+/// What a process takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Takes {
+    threads: u64,
+    descriptors: u64,
+    kib: u64,
+}
+
+pub(crate) struct Process {
+    child: Child,
+    oracle: Arc<Mutex<Oracle>>,
+    reader: Option<JoinHandle<()>>,
+    complaints: Option<JoinHandle<String>>,
+    started: Instant,
+    /// When it had run for a while.
+    early: Option<Takes>,
+    late: Takes,
+}
+
+impl Process {
+    pub(crate) fn start(spec: &Spec, oracle: &Arc<Mutex<Oracle>>, weather: &Arc<Weather>) -> Process {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .env(SPEC, spec.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut errors = child.stderr.take().unwrap();
+        let complaints = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = errors.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let (shared, weather) = (Arc::clone(oracle), Arc::clone(weather));
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // The last one of a killed client may be cut off.
+                if let Some(line) = Line::parse(&line) {
+                    shared.lock().unwrap().hear(line, &weather);
+                }
+            }
+        });
+        Process {
+            child,
+            oracle: Arc::clone(oracle),
+            reader: Some(reader),
+            complaints: Some(complaints),
+            started: Instant::now(),
+            early: None,
+            late: Takes::default(),
+        }
+    }
+
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().ok().flatten().is_some()
+    }
+
+    /// Looks at what it takes; and at operations that take too long.
+    pub(crate) fn watch(&mut self) {
+        if let Some(takes) = takes(self.child.id()) {
+            self.late = takes;
+            if self.early.is_none() && self.started.elapsed() > Duration::from_secs(10) {
+                self.early = Some(takes);
+            }
+        }
+        let oldest = self.oracle().oldest();
+        if let Some((_, what)) = oldest.filter(|(age, _)| *age > BOUND) {
+            self.oracle().blame(Wrong::Hang, format!("{what} takes longer than {BOUND:?}"));
+            self.signal(Signal::KILL);
+        }
+    }
+
+    /// Kills it, and reads what it has said.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+        self.read_on();
+        self.oracle().forget_pending();
+    }
+
+    /// Tells it to stop, or waits for it where it has stopped by itself, and judges how it ended.
+    pub(crate) fn stop(mut self) {
+        drop(self.child.stdin.take());
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if begun.elapsed() > BOUND {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if status.is_none() {
+            let oldest = self.oracle().oldest();
+            self.oracle().blame(Wrong::Hang, format!("the client does not end: {oldest:?}"));
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+        let complaints = self.read_on();
+        self.judge(status, &complaints);
+        self.oracle().forget_pending();
+    }
+
+    fn judge(&mut self, status: Option<ExitStatus>, complaints: &str) {
+        if status.is_some_and(|status| !status.success()) {
+            let end: String = complaints.lines().rev().take(30).collect::<Vec<_>>().join(" | ");
+            self.oracle().blame(Wrong::Died, format!("the client ended with {status:?}: {end}"));
+        }
+        let (Some(early), late) = (self.early, self.late) else { return };
+        // Ceph's own pools and caches fill in the beginning, and OSDs that come again take further
+        // connections.
+        if late.threads > early.threads + 20
+            || late.descriptors > early.descriptors + 40
+            || late.kib > early.kib * 2 + (128 << 10)
+        {
+            self.oracle().blame(Wrong::Grown, format!("from {early:?} to {late:?}"));
+        }
+    }
+
+    /// Both ends of its pipes are closed by now.
+    fn read_on(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.complaints.take().map(|text| text.join().unwrap()).unwrap_or_default()
+    }
+}
+
+fn takes(pid: u32) -> Option<Takes> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let number = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
+    Some(Takes { threads: number("Threads:")?, descriptors, kib: number("VmRSS:")? })
+}
