@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 /// An operation, the image's name, and offset and length where it has some.
 pub(crate) type Subject<'a> = (&'static str, &'a str, Option<(u64, u64)>);
@@ -10,6 +10,11 @@ pub(crate) type Subject<'a> = (&'static str, &'a str, Option<(u64, u64)>);
 pub(crate) fn submitted((operation, image, range): Subject<'_>) {
     let (offset, len) = range.unzip();
     trace!(target: "rbd::aio", operation, image, offset, len, "submitted");
+}
+
+/// An image that was dropped did not close well, which nobody hears of.
+pub(crate) fn lost(image: &str, why: &impl Display) {
+    warn!(target: "rbd::close", image, %why, "a dropped image was not closed well");
 }
 
 /// Nobody will hear of its end.

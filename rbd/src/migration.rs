@@ -1,6 +1,7 @@
 //! Live migration: an image moves to another pool, name or layout while it is in use.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -8,6 +9,7 @@ use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::{c_string, new_name};
 use crate::progress::LongOperation;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::migration::RawMigrationEnd;
 
 /// Begins a migration: see [`IoCtx::prepare_migration`].
@@ -145,8 +147,10 @@ impl<'a> PrepareMigration<'a> {
         let c_image = c_string(operation, object, image)?;
         let c_name = new_name(operation, || ioctx.image_object(name), name)?;
         let options = new.options(operation, || ioctx.image_object(name))?;
-        let prepare = || from.raw().migration_prepare(&c_image, ioctx.raw(), &c_name, &options);
-        from.call(operation, object, prepare).map_err(|error| explain(&new, from, image, ioctx, name, error))
+        let into = Arc::clone(ioctx.raw());
+        let prepare = move |raw: &RawIoCtx| raw.migration_prepare(&c_image, &into, &c_name, &options);
+        from.bounded(operation, object, prepare)
+            .map_err(|error| explain(&new, from, image, ioctx, name, error))
     }
 }
 
@@ -171,8 +175,8 @@ impl<'a> PrepareImport<'a> {
         let c_source = c_string(operation, object, source)?;
         let c_name = new_name(operation, object, name)?;
         let options = new.options(operation, object)?;
-        let prepare = || ioctx.raw().migration_prepare_import(&c_source, &c_name, &options);
-        ioctx.call(operation, object, prepare).map_err(|error| new.explain(ioctx, error))
+        let prepare = move |raw: &RawIoCtx| raw.migration_prepare_import(&c_source, &c_name, &options);
+        ioctx.bounded(operation, object, prepare).map_err(|error| new.explain(ioctx, error))
     }
 }
 
@@ -185,7 +189,7 @@ impl<'a> Migration<'a> {
         let operation = "read the migration of";
         let object = || self.ioctx.image_object(self.image);
         let image = c_string(operation, object, self.image)?;
-        let raw = self.ioctx.call(operation, object, || self.ioctx.raw().migration_status(&image))?;
+        let raw = self.ioctx.bounded(operation, object, move |raw| raw.migration_status(&image))?;
         Ok(MigrationStatus {
             source: raw.source.into(),
             destination: raw.destination.into(),
@@ -204,7 +208,9 @@ impl<'a> Migration<'a> {
         LongOperation::new(move |progress| {
             let (operation, object) = ("execute the migration of", || ioctx.image_object(image));
             let image = c_string(operation, object, image)?;
-            ioctx.call(operation, object, || ioctx.raw().migration_execute(&image, progress))
+            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_execute(&image, progress)
+            })
         })
     }
 
@@ -218,7 +224,9 @@ impl<'a> Migration<'a> {
         LongOperation::new(move |progress| {
             let (operation, object) = ("commit the migration of", || ioctx.image_object(image));
             let image = c_string(operation, object, image)?;
-            ioctx.call(operation, object, || ioctx.raw().migration_commit(&image, progress))
+            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_commit(&image, progress)
+            })
         })
     }
 
@@ -233,7 +241,9 @@ impl<'a> Migration<'a> {
         LongOperation::new(move |progress| {
             let (operation, object) = ("abort the migration of", || ioctx.image_object(image));
             let image = c_string(operation, object, image)?;
-            ioctx.call(operation, object, || ioctx.raw().migration_abort(&image, progress))
+            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_abort(&image, progress)
+            })
         })
     }
 }
@@ -245,7 +255,7 @@ impl Image {
     /// Implements: `rbd_get_migration_source_spec`.
     #[doc(alias = "rbd_get_migration_source_spec")]
     pub fn migration_source_spec(&self) -> Result<String> {
-        self.call("read the migration source of", |raw| raw.migration_source_spec())
+        self.bounded("read the migration source of", move |raw| raw.migration_source_spec())
     }
 }
 

@@ -30,6 +30,16 @@ impl fmt::Debug for Progress<'_> {
 }
 
 impl<'a> Progress<'a> {
+    /// Whether somebody wants to hear of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells of a step.
+    pub(crate) fn step(&mut self, done: u64, total: u64) -> ControlFlow<()> {
+        self.0.as_mut().map_or(ControlFlow::Continue(()), |callback| callback(done, total))
+    }
+
     pub(crate) fn new(callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Progress<'a> {
         Progress(Some(Box::new(callback)))
     }

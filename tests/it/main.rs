@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod aio;
+mod bounds;
 mod cli;
 mod clones;
 mod cluster;
@@ -21,6 +22,7 @@ mod migration;
 mod mirroring;
 mod mixed;
 mod model;
+mod outages;
 mod ownership;
 mod queue;
 mod quiesce;

@@ -12,7 +12,7 @@ use super::timeout::Timeout;
 use super::wait;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
-use crate::image::{Image, OpenImage, Parts};
+use crate::image::{Image, OpenImage, Parts, explain_close_errno, explain_open};
 use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
@@ -94,7 +94,7 @@ impl OpenImage<'_> {
             image: Arc::new(self.label()),
             operation: "open",
             range: None,
-            explain: std::convert::identity,
+            explain: explain_open,
         };
         let refused =
             |error| Opening { state: State::Failed(Some(error)), about: about.clone(), reasons: None };
@@ -248,8 +248,7 @@ impl Image {
     pub fn start_close(self) -> Closing {
         let (raw, ioctx, image) = self.into_parts();
         let reasons = Reasons::new(&ioctx);
-        let about =
-            OperationContext { image, operation: "close", range: None, explain: std::convert::identity };
+        let about = OperationContext { image, operation: "close", range: None, explain: explain_close_errno };
         event!(about);
         Closing { op: Some(raw.start_close()), about, reasons }
     }

@@ -96,6 +96,6 @@ impl AddToBlocklist<'_> {
         let object = || Object::new(ObjectKind::User, address.as_str());
         let c_address = c_string("blocklist", object, address.as_str())?;
         let seconds = duration.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
-        cluster.call("blocklist", object, || cluster.raw().blocklist_add(&c_address, seconds))
+        cluster.bounded("blocklist", object, move |raw| raw.blocklist_add(&c_address, seconds))
     }
 }

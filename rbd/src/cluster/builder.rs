@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::environment::EarlyArgs;
 use super::key::{self, Key};
+use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -14,15 +15,6 @@ use crate::names::c_string;
 use crate::raw::{cluster::Cluster as RawCluster, cluster::log::Log};
 
 const CONNECT: &str = "connect to";
-
-/// The options that hold a timeout in seconds, Ceph's own default of each, and ours.
-///
-/// Ceph's wait 300 s for a dead monitor and for ever for a dead OSD.
-const TIMEOUTS: [(&str, f64, Duration); 3] = [
-    ("client_mount_timeout", 300.0, Duration::from_secs(30)),
-    ("rados_mon_op_timeout", 0.0, Duration::from_secs(60)),
-    ("rados_osd_op_timeout", 0.0, Duration::from_secs(120)),
-];
 
 /// Builds a connection to a cluster: see [`Cluster::builder`].
 ///
@@ -37,9 +29,11 @@ pub struct ClusterBuilder {
     conf_file: ConfFile,
     ignore_environment: bool,
     key: Option<Key>,
-    options: Vec<(String, String)>,
-    /// In the order of [`TIMEOUTS`]; the outer `None` leaves it as configured, the inner one means no timeout.
-    timeouts: [Option<Option<Duration>>; 3],
+    pub(super) options: Vec<(String, String)>,
+    /// In the order of [`TIMEOUTS`](super::timeouts); the outer `None` leaves it as configured, the inner one means no timeout.
+    pub(super) timeouts: [Option<Option<Duration>>; 3],
+    /// The outer `None` is the default, the inner one means no timeout.
+    pub(super) call_timeout: Option<Option<Duration>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -114,29 +108,6 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long connecting may take, `None` for ever. Whole seconds, rounded up. Default 30 s.
-    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts[0] = Some(timeout.into());
-        self
-    }
-
-    /// How long a command to the monitors may take, `None` for ever. Whole seconds, rounded up. Default 60 s.
-    pub fn mon_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts[1] = Some(timeout.into());
-        self
-    }
-
-    /// How long one object operation may take, `None` for ever. Whole seconds, rounded up. Default 120 s.
-    ///
-    /// An image operation consists of several of these. A write that timed out may still reach the disk later.
-    ///
-    /// librados keeps a timer for each operation then, which costs three to four percent of the processor time of small reads. With
-    /// `None`, asynchronous operations can be given [timeouts](crate::aio::Timeout) where they matter.
-    pub fn osd_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts[2] = Some(timeout.into());
-        self
-    }
-
     /// Connects. Blocks until the cluster answered, or for the connect timeout.
     ///
     /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`, `rados_conf_set`, `rados_connect`.
@@ -152,9 +123,18 @@ impl ClusterBuilder {
 
         let object = || Object::new(ObjectKind::Cluster, cluster_name.as_str());
         let (c_name, c_user) = (c_string(CONNECT, object, &cluster_name)?, c_string(CONNECT, object, &user)?);
-        let raw =
+        let call_timeout = self.call_timeout.unwrap_or(Some(CALL_TIMEOUT));
+        if call_timeout == Some(Duration::ZERO) {
+            return Err(Error::invalid(
+                CONNECT,
+                object(),
+                "a call timeout of zero can never be met; None means no timeout",
+            ));
+        }
+        let mut raw =
             RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
 
+        raw.set_call_timeout(call_timeout);
         let have_file = self.read_file(&raw, &cluster_name, early.conf_file)?;
         if !self.ignore_environment {
             raw.conf_parse_env().map_err(|errno| Error::new("apply CEPH_ARGS for", object(), errno))?;
@@ -179,6 +159,8 @@ impl ClusterBuilder {
             };
             explained.with_log(lines)
         })?;
+        let osd_timeout = fix_osd_timeout(&raw)?;
+        raw.set_osd_timeout(osd_timeout);
         Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user })))
     }
 
@@ -213,29 +195,6 @@ impl ClusterBuilder {
         })?;
         Ok(true)
     }
-
-    fn set_timeouts(&self, raw: &RawCluster) -> Result<()> {
-        for ((option, ceph_default, ours), wanted) in TIMEOUTS.iter().zip(self.timeouts) {
-            let wanted = match wanted {
-                Some(wanted) => wanted,
-                None if self.options.iter().any(|(name, _)| name == option) => continue,
-                None if is_set(raw, option, *ceph_default) => continue,
-                None => Some(*ours),
-            };
-            // 0 is Ceph's word for no timeout; a deadline of zero would mean the opposite of what was asked.
-            let seconds = wanted.map_or(0, |wanted| wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0));
-            if wanted.is_some() && seconds == 0 {
-                let object = Object::new(ObjectKind::ConfigOption, *option);
-                return Err(Error::invalid(
-                    "set",
-                    object,
-                    "a timeout of zero can never be met; None means no timeout",
-                ));
-            }
-            set(raw, option, &seconds.to_string())?;
-        }
-        Ok(())
-    }
 }
 
 /// The first file of Ceph's default search path that is there.
@@ -264,7 +223,7 @@ fn entity(user: String) -> Result<String> {
     }
 }
 
-fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
+pub(super) fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     let object = || Object::new(ObjectKind::ConfigOption, option);
     let name = c_string("set", object, option)?;
     // Not `c_string`: its error would show the value, which may be a key.
@@ -278,14 +237,8 @@ fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     })
 }
 
-fn get(raw: &RawCluster, option: &str) -> Option<String> {
+pub(super) fn get(raw: &RawCluster, option: &str) -> Option<String> {
     raw.conf_get(&CString::new(option).ok()?).ok()
-}
-
-/// Whether the configuration gives an option another value than Ceph's default.
-fn is_set(raw: &RawCluster, option: &str, default: f64) -> bool {
-    let value = get(raw, option).and_then(|value| value.trim_end_matches('s').parse::<f64>().ok());
-    value.is_some_and(|value| (value - default).abs() > f64::EPSILON)
 }
 
 /// Takes the client's log into memory, unless the configuration wants it somewhere.

@@ -6,7 +6,7 @@ use super::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
-use crate::raw::cluster::Target;
+use crate::raw::cluster::{Cluster as RawCluster, Target};
 
 const SEND: &str = "send a command to";
 
@@ -38,7 +38,7 @@ impl Cluster {
     pub fn mon_command_to(&self, monitor: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::Monitor, monitor);
         let name = c_string(SEND, object, monitor)?;
-        self.command(Target::Monitor(&name), SEND, object, command, input)
+        self.command(Target::Monitor(name), SEND, object, command, input)
     }
 
     /// Sends a command to one manager by its name, `x` for `mgr.x`. It must be the active one.
@@ -48,7 +48,7 @@ impl Cluster {
     pub fn mgr_command_to(&self, manager: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::Manager, manager);
         let name = c_string(SEND, object, manager)?;
-        self.command(Target::NamedManager(&name), SEND, object, command, input)
+        self.command(Target::NamedManager(name), SEND, object, command, input)
     }
 
     /// Sends a command to an OSD by its number, such as `{"prefix": "version"}`. Blocks up to the OSD timeout.
@@ -71,7 +71,7 @@ impl Cluster {
     pub fn pg_command(&self, placement_group: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::PlacementGroup, placement_group);
         let id = c_string(SEND, object, placement_group)?;
-        self.command(Target::PlacementGroup(&id), SEND, object, command, input)
+        self.command(Target::PlacementGroup(id), SEND, object, command, input)
     }
 
     /// A command of ours, whose error speaks of what it is for.
@@ -86,16 +86,25 @@ impl Cluster {
 
     fn command(
         &self,
-        to: Target<'_>,
+        to: Target,
         operation: &'static str,
         object: impl Fn() -> Object,
         command: &str,
         input: &[u8],
     ) -> Result<Vec<u8>> {
         let json = c_string(operation, &object, command)?;
-        let mark = self.log_mark();
-        self.raw().command(to, &json, input).map_err(|(errno, said)| {
-            let error = Error::new(operation, object(), errno).with_log(self.log_since(mark));
+        let input = input.to_vec();
+        // What the daemon says comes back beside the errno.
+        let (said, words) = std::sync::mpsc::channel();
+        let send = move |raw: &RawCluster| {
+            raw.command(&to, &json, &input).map_err(|(errno, words)| {
+                let _ = said.send(words);
+                errno
+            })
+        };
+        self.bounded(operation, &object, send).map_err(|error| {
+            let errno = error.errno().unwrap_or(Errno::EIO);
+            let Ok(said) = words.try_recv() else { return error };
             // A daemon that does not know or understand the command says this before it does anything.
             let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }

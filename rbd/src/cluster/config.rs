@@ -1,8 +1,9 @@
 //! The configuration of this client.
 
-use super::Cluster;
-use crate::error::{Object, ObjectKind, Result};
+use super::{Cluster, timeouts};
+use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
+use crate::raw::image::early_ack::CACHES;
 
 /// The configuration of a client: see [`Cluster::config`].
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,13 @@ impl ClusterConfig<'_> {
     pub fn set(&self, option: &str, value: &str) -> Result<()> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
         let (name, c_value) = (c_string("set", object, option)?, c_string("set", object, value)?);
+        if option == timeouts::OSD_TIMEOUT
+            || (self.0.raw().has_osd_timeout() && CACHES.iter().any(|(cache, _)| *cache == option))
+        {
+            let why = "it decides whether an acknowledged write can be lost, and is fixed when connecting; give it to the \
+                       builder";
+            return Err(Error::invalid("set", object(), why));
+        }
         self.0.call("set", object, || self.0.raw().conf_set(&name, &c_value))
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster's own log, as `ceph -w` shows it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Cluster;
@@ -70,8 +71,9 @@ impl Cluster {
             LogLevel::Warn => c"warn",
             LogLevel::Error => c"error",
         };
-        let start = || RawLogWatch::start(self.raw(), word, move |raw| callback(LogEntry::from(raw)));
-        let watch = self.call("watch the log of", || self.object(), start);
+        let cluster = Arc::clone(self.raw());
+        let start = move || RawLogWatch::start(&cluster, word, move |raw| callback(LogEntry::from(raw)));
+        let watch = self.bounded_call("watch the log of", || self.object(), start);
         let raw = watch.map_err(|error| match error.kind() {
             ErrorKind::Busy { .. } => error
                 .with_detail("this connection watches it already; drop that watch, or connect another time"),

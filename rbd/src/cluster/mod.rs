@@ -9,6 +9,7 @@
 //! ```
 
 mod blocklist;
+mod bounded;
 mod builder;
 mod command;
 mod config;
@@ -17,6 +18,7 @@ mod key;
 mod log;
 mod pools;
 mod service;
+mod timeouts;
 mod usage;
 
 use std::borrow::Cow;
@@ -146,7 +148,11 @@ impl Cluster {
     /// Implements: `rados_wait_for_latest_osdmap`.
     #[doc(alias = "rados_wait_for_latest_osdmap")]
     pub fn wait_for_latest_osdmap(&self) -> Result<()> {
-        self.call("wait for the newest OSD map of", || self.object(), || self.0.raw.wait_for_latest_osdmap())
+        self.bounded(
+            "wait for the newest OSD map of",
+            || self.object(),
+            move |raw| raw.wait_for_latest_osdmap(),
+        )
     }
 
     pub(crate) fn raw(&self) -> &Arc<raw::cluster::Cluster> {
@@ -157,7 +163,7 @@ impl Cluster {
         Object::new(ObjectKind::Cluster, self.0.raw.fsid().unwrap_or_default())
     }
 
-    /// Makes a call; where it fails, the error carries what Ceph logged meanwhile.
+    /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what Ceph logged meanwhile.
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,

@@ -25,7 +25,7 @@ impl Pools<'_> {
     /// Implements: `rados_pool_list`.
     #[doc(alias = "rados_pool_list")]
     pub fn list(&self) -> Result<Vec<String>> {
-        self.0.call("list the pools of", || self.0.object(), || self.0.raw().pools())
+        self.0.bounded("list the pools of", || self.0.object(), move |raw| raw.pools())
     }
 
     /// Returns the id of a pool.
@@ -34,7 +34,7 @@ impl Pools<'_> {
     #[doc(alias = "rados_pool_lookup")]
     pub fn id(&self, name: &str) -> Result<i64> {
         let c_name = c_string("look up", || pool(name), name)?;
-        self.0.call("look up", || pool(name), || self.0.raw().pool_lookup(&c_name))
+        self.0.bounded("look up", || pool(name), move |raw| raw.pool_lookup(&c_name))
     }
 
     /// Returns the name of a pool.
@@ -42,7 +42,7 @@ impl Pools<'_> {
     /// Implements: `rados_pool_reverse_lookup`.
     #[doc(alias = "rados_pool_reverse_lookup")]
     pub fn name(&self, id: i64) -> Result<String> {
-        self.0.call("look up", || pool(&id.to_string()), || self.0.raw().pool_name(id))
+        self.0.bounded("look up", || pool(&id.to_string()), move |raw| raw.pool_name(id))
     }
 
     /// Creates a replicated pool with the cluster's defaults. Prepare it for images by [`IoCtx::init`](crate::IoCtx::init).
@@ -51,7 +51,7 @@ impl Pools<'_> {
     #[doc(alias = "rados_pool_create")]
     pub fn create(&self, name: &str) -> Result<()> {
         let c_name = new_name("create", || pool(name), name)?;
-        self.0.call("create", || pool(name), || self.0.raw().pool_create(&c_name))
+        self.0.bounded("create", || pool(name), move |raw| raw.pool_create(&c_name))
     }
 
     /// Removes a pool **and everything in it**. The cluster refuses unless `mon_allow_pool_delete` is on.
@@ -60,6 +60,6 @@ impl Pools<'_> {
     #[doc(alias = "rados_pool_delete")]
     pub fn remove(&self, name: &str) -> Result<()> {
         let c_name = c_string("remove", || pool(name), name)?;
-        self.0.call("remove", || pool(name), || self.0.raw().pool_delete(&c_name))
+        self.0.bounded("remove", || pool(name), move |raw| raw.pool_delete(&c_name))
     }
 }

@@ -3,6 +3,7 @@
 use super::Cluster;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::c_string;
+use crate::raw::cluster::Cluster as RawCluster;
 use crate::raw::cluster::service::Dict;
 
 impl Cluster {
@@ -22,8 +23,8 @@ impl Cluster {
         let (c_service, c_daemon) =
             (c_string(operation, object, service)?, c_string(operation, object, daemon)?);
         let metadata = dict(operation, object, metadata)?;
-        let register = || self.raw().service_register(&c_service, &c_daemon, &metadata);
-        self.call(operation, object, register).map_err(|error| match error.kind() {
+        let register = move |raw: &RawCluster| raw.service_register(&c_service, &c_daemon, &metadata);
+        self.bounded(operation, object, register).map_err(|error| match error.kind() {
             ErrorKind::Exists => {
                 error.with_detail("this connection is registered already; connect another time")
             }
@@ -38,7 +39,7 @@ impl Cluster {
     pub fn update_service_status(&self, status: &[(&str, &str)]) -> Result<()> {
         let (operation, object) = ("set the status of", || Object::new(ObjectKind::Service, self.user()));
         let status = dict(operation, object, status)?;
-        self.call(operation, object, || self.raw().service_status(&status))
+        self.bounded(operation, object, move |raw| raw.service_status(&status))
     }
 }
 

@@ -50,7 +50,7 @@ impl Cluster {
     /// Implements: `rados_cluster_stat`.
     #[doc(alias = "rados_cluster_stat")]
     pub fn usage(&self) -> Result<ClusterUsage> {
-        let stat = self.call("read the usage of", || self.object(), || self.raw().stat())?;
+        let stat = self.bounded("read the usage of", || self.object(), move |raw| raw.stat())?;
         Ok(ClusterUsage {
             total: stat.kb.saturating_mul(1024),
             used: stat.kb_used.saturating_mul(1024),

@@ -12,12 +12,14 @@
 mod snapshots;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::image::Image;
 use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 pub use snapshots::{
     CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
@@ -77,7 +79,7 @@ impl Groups<'_> {
         let group = self.0.group(name);
         let c_name = new_name("create", || group.object(), name)?;
         self.0.check_namespace("create a group in")?;
-        self.0.call("create", || group.object(), || self.0.raw().group_create(&c_name))?;
+        self.0.bounded("create", || group.object(), move |raw| raw.group_create(&c_name))?;
         Ok(group)
     }
 
@@ -88,7 +90,7 @@ impl Groups<'_> {
     pub fn remove(&self, name: &str) -> Result<()> {
         let object = || self.0.group(name).object();
         let c_name = c_string("remove", object, name)?;
-        self.0.call("remove", object, || self.0.raw().group_remove(&c_name))
+        self.0.bounded("remove", object, move |raw| raw.group_remove(&c_name))
     }
 
     /// Renames a group.
@@ -98,7 +100,7 @@ impl Groups<'_> {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let object = || self.0.group(from).object();
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.0.call("rename", object, || self.0.raw().group_rename(&c_from, &c_to))
+        self.0.bounded("rename", object, move |raw| raw.group_rename(&c_from, &c_to))
     }
 
     /// Lists the names of the groups here, sorted.
@@ -107,7 +109,7 @@ impl Groups<'_> {
     #[doc(alias = "rbd_group_list")]
     pub fn list(&self) -> Result<Vec<String>> {
         let mut groups =
-            self.0.call("list the groups of", || self.0.pool_object(), || self.0.raw().groups())?;
+            self.0.bounded("list the groups of", || self.0.pool_object(), move |raw| raw.groups())?;
         if groups.is_empty() {
             self.0.check_namespace("list the groups of")?;
         }
@@ -133,7 +135,7 @@ impl Group {
     #[doc(alias = "rbd_group_get_id")]
     pub fn id(&self) -> Result<String> {
         let name = c_string("read the id of", || self.object(), &self.name)?;
-        self.ioctx.call("read the id of", || self.object(), || self.ioctx.raw().group_id(&name))
+        self.ioctx.bounded("read the id of", || self.object(), move |raw| raw.group_id(&name))
     }
 
     /// Adds an image, of this pool or another. An image belongs to one group at most.
@@ -144,8 +146,9 @@ impl Group {
         let operation = "add an image to";
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
-        let add = || self.ioctx.raw().group_add(&group, pool.raw(), &c_image);
-        self.ioctx.call(format!("add image '{}' to", pool.spec(image)), || self.object(), add)
+        let of = Arc::clone(pool.raw());
+        let add = move |raw: &RawIoCtx| raw.group_add(&group, &of, &c_image);
+        self.ioctx.bounded(format!("add image '{}' to", pool.spec(image)), || self.object(), add)
     }
 
     /// Removes an image from the group.
@@ -170,8 +173,8 @@ impl Group {
     #[doc(alias = "rbd_group_image_list")]
     pub fn list(&self) -> Result<Vec<GroupMember>> {
         let group = c_string("list the images of", || self.object(), &self.name)?;
-        let list = || self.ioctx.raw().group_members(&group);
-        let members = self.ioctx.call("list the images of", || self.object(), list)?;
+        let list = move |raw: &RawIoCtx| raw.group_members(&group);
+        let members = self.ioctx.bounded("list the images of", || self.object(), list)?;
         if members.is_empty() {
             self.check_exists("list the images of")?;
         }
@@ -187,8 +190,9 @@ impl Group {
         let operation = "take an image out of";
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
-        let take_out = || self.ioctx.raw().group_drop(&group, pool.raw(), &c_image, by_id);
-        self.ioctx.call(format!("take image '{}' out of", pool.spec(image)), || self.object(), take_out)
+        let of = Arc::clone(pool.raw());
+        let take_out = move |raw: &RawIoCtx| raw.group_drop(&group, &of, &c_image, by_id);
+        self.ioctx.bounded(format!("take image '{}' out of", pool.spec(image)), || self.object(), take_out)
     }
 
     /// librbd gives an empty list for a group that does not exist.
@@ -214,7 +218,7 @@ impl Image {
     /// Implements: `rbd_get_group`.
     #[doc(alias = "rbd_get_group")]
     pub fn group(&self) -> Result<Option<GroupOf>> {
-        let (pool_id, name) = self.call("look up the group of", |raw| raw.group())?;
+        let (pool_id, name) = self.bounded("look up the group of", move |raw| raw.group())?;
         Ok((!name.is_empty()).then_some(GroupOf { pool_id, name }))
     }
 }

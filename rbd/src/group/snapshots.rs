@@ -8,6 +8,7 @@ use crate::names::{c_string, new_name};
 use crate::progress::Progress;
 use crate::raw::group::RawGroupSnapshotInfo;
 use crate::raw::image::snapshot::RawQuiesce;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// A snapshot of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl<'a> GroupSnapshots<'a> {
     pub fn remove(&self, name: &str) -> Result<()> {
         let object = || self.0.snapshot_object(name);
         let (group, c_name) = (c_string("remove", object, &self.0.name)?, c_string("remove", object, name)?);
-        self.0.ioctx.call("remove", object, || self.0.ioctx.raw().group_snapshot_remove(&group, &c_name))
+        self.0.ioctx.bounded("remove", object, move |raw| raw.group_snapshot_remove(&group, &c_name))
     }
 
     /// Renames a snapshot of the group.
@@ -108,9 +109,7 @@ impl<'a> GroupSnapshots<'a> {
         let object = || self.0.snapshot_object(from);
         let group = c_string("rename", object, &self.0.name)?;
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.0
-            .ioctx
-            .call("rename", object, || self.0.ioctx.raw().group_snapshot_rename(&group, &c_from, &c_to))
+        self.0.ioctx.bounded("rename", object, move |raw| raw.group_snapshot_rename(&group, &c_from, &c_to))
     }
 
     /// Lists the snapshots of the group.
@@ -120,8 +119,8 @@ impl<'a> GroupSnapshots<'a> {
     pub fn list(&self) -> Result<Vec<GroupSnapshot>> {
         let operation = "list the snapshots of";
         let group = c_string(operation, || self.0.object(), &self.0.name)?;
-        let list = || self.0.ioctx.raw().group_snapshots(&group);
-        let snapshots = self.0.ioctx.call(operation, || self.0.object(), list)?;
+        let list = move |raw: &RawIoCtx| raw.group_snapshots(&group);
+        let snapshots = self.0.ioctx.bounded(operation, || self.0.object(), list)?;
         if snapshots.is_empty() {
             self.0.check_exists(operation)?;
         }
@@ -139,8 +138,8 @@ impl<'a> GroupSnapshots<'a> {
         let object = || self.0.snapshot_object(name);
         let (group, c_name) =
             (c_string("look up", object, &self.0.name)?, c_string("look up", object, name)?);
-        let look_up = || self.0.ioctx.raw().group_snapshot_info(&group, &c_name);
-        Ok(info(self.0.ioctx.call("look up", object, look_up)?))
+        let look_up = move |raw: &RawIoCtx| raw.group_snapshot_info(&group, &c_name);
+        Ok(info(self.0.ioctx.bounded("look up", object, look_up)?))
     }
 
     /// Lists the snapshots of the group with the snapshots of its images.
@@ -150,8 +149,8 @@ impl<'a> GroupSnapshots<'a> {
     pub fn infos(&self) -> Result<Vec<GroupSnapshotInfo>> {
         let operation = "list the snapshots of";
         let group = c_string(operation, || self.0.object(), &self.0.name)?;
-        let list = || self.0.ioctx.raw().group_snapshot_infos(&group);
-        Ok(self.0.ioctx.call(operation, || self.0.object(), list)?.into_iter().map(info).collect())
+        let list = move |raw: &RawIoCtx| raw.group_snapshot_infos(&group);
+        Ok(self.0.ioctx.bounded(operation, || self.0.object(), list)?.into_iter().map(info).collect())
     }
 
     /// Rolls all images back to a snapshot of the group. Data written since is lost.
@@ -182,8 +181,8 @@ impl CreateGroupSnapshot<'_> {
         let CreateGroupSnapshot { group, name, quiesce } = self;
         let object = || group.snapshot_object(name);
         let (c_group, c_name) = (c_string("create", object, &group.name)?, new_name("create", object, name)?);
-        let create = || group.ioctx.raw().group_snapshot_create(&c_group, &c_name, quiesce);
-        group.ioctx.call("create", object, create)
+        let create = move |raw: &RawIoCtx| raw.group_snapshot_create(&c_group, &c_name, quiesce);
+        group.ioctx.bounded("create", object, create)
     }
 }
 
@@ -200,8 +199,9 @@ impl<'a> RollbackGroup<'a> {
         let object = || group.snapshot_object(name);
         let (c_group, c_name) =
             (c_string("roll back to", object, &group.name)?, c_string("roll back to", object, name)?);
-        let roll_back = || group.ioctx.raw().group_rollback(&c_group, &c_name, progress);
-        group.ioctx.call("roll back to", object, roll_back)
+        let roll_back =
+            move |raw: &RawIoCtx, progress: Progress<'_>| raw.group_rollback(&c_group, &c_name, progress);
+        group.ioctx.bounded_long("roll back to", object, progress, roll_back)
     }
 }
 

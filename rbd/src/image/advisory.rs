@@ -48,7 +48,9 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_lock_exclusive")]
     pub fn acquire_exclusive(&self, cookie: &str) -> Result<()> {
         let c_cookie = c_string("lock", || self.0.object(), cookie)?;
-        self.0.call("lock", |raw| raw.lock_exclusive(&c_cookie)).map_err(|error| self.0.name_lockers(error))
+        self.0
+            .bounded("lock", move |raw| raw.lock_exclusive(&c_cookie))
+            .map_err(|error| self.0.name_lockers(error))
     }
 
     /// Acquires a shared advisory lock. All clients that share it must give the same tag.
@@ -59,7 +61,7 @@ impl AdvisoryLocks<'_> {
         let c_cookie = c_string("lock", || self.0.object(), cookie)?;
         let c_tag = c_string("lock", || self.0.object(), tag)?;
         self.0
-            .call("lock", |raw| raw.lock_shared(&c_cookie, &c_tag))
+            .bounded("lock", move |raw| raw.lock_shared(&c_cookie, &c_tag))
             .map_err(|error| self.0.name_lockers(error))
     }
 
@@ -69,7 +71,7 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_unlock")]
     pub fn release(&self, cookie: &str) -> Result<()> {
         let c_cookie = c_string("unlock", || self.0.object(), cookie)?;
-        self.0.call("unlock", |raw| raw.unlock(&c_cookie))
+        self.0.bounded("unlock", move |raw| raw.unlock(&c_cookie))
     }
 
     /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie `auto …`.
@@ -77,7 +79,7 @@ impl AdvisoryLocks<'_> {
     /// Implements: `rbd_list_lockers`.
     #[doc(alias = "rbd_list_lockers")]
     pub fn list(&self) -> Result<Lockers> {
-        let raw = self.0.call("list the locks of", |raw| raw.lockers())?;
+        let raw = self.0.bounded("list the locks of", move |raw| raw.lockers())?;
         let locker =
             |(client, cookie, address)| Locker { client, cookie, address: ClientAddress::from_ceph(address) };
         Ok(Lockers {
@@ -96,7 +98,7 @@ impl AdvisoryLocks<'_> {
         let operation = "break the lock of";
         let client = c_string(operation, || self.0.object(), &locker.client)?;
         let cookie = c_string(operation, || self.0.object(), &locker.cookie)?;
-        self.0.call(operation, |raw| raw.break_lock(&client, &cookie))
+        self.0.bounded(operation, move |raw| raw.break_lock(&client, &cookie))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Cloning.
 
+use std::sync::Arc;
+
 use super::snapshot::SnapshotRef;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
@@ -95,17 +97,18 @@ impl<'a> CloneImage<'a> {
         let name = new_name("clone into", object, self.name)?;
         let parent = c_string("clone into", || self.parent_ioctx.image_object(self.parent), self.parent)?;
         let options = self.new.options("clone into", object)?;
-        let (from, into) = (self.parent_ioctx.raw(), self.ioctx.raw());
+        let into = Arc::clone(self.ioctx.raw());
+        // The call is on the parent's pool; what fails is the clone.
         let made = match self.snapshot {
             SnapshotRef::Name(snapshot) => {
                 let snapshot = c_string("clone into", || self.snapshot_object(), snapshot)?;
-                self.ioctx.call("clone into", object, || {
-                    from.clone_named(&parent, &snapshot, into, &name, &options)
+                self.parent_ioctx.bounded("clone into", object, move |raw| {
+                    raw.clone_named(&parent, &snapshot, &into, &name, &options)
                 })
             }
-            SnapshotRef::Id(id) => {
-                self.ioctx.call("clone into", object, || from.clone_by_id(&parent, id, into, &name, &options))
-            }
+            SnapshotRef::Id(id) => self.parent_ioctx.bounded("clone into", object, move |raw| {
+                raw.clone_by_id(&parent, id, &into, &name, &options)
+            }),
         };
         made.map_err(|error| self.explain(error))
     }

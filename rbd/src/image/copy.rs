@@ -1,6 +1,7 @@
 //! Copies.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::Image;
 use super::clone::CloneFormat;
@@ -10,6 +11,7 @@ use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
+use crate::raw::image::Image as RawImage;
 
 /// Copies what an image shows into a new one: see [`Image::copy_to`].
 #[derive(Debug)]
@@ -86,7 +88,13 @@ impl Image {
                 return Err(self.refuse("copy", why));
             }
             to.write_zeroes(0, from)?;
-            self.call("copy", |raw| raw.copy_over(&to.raw, progress))
+            let into = to.raw.share();
+            self.bounded_long(
+                "copy",
+                || self.object(),
+                progress,
+                move |raw, progress| raw.copy_over(&into, progress),
+            )
         })
     }
 
@@ -128,8 +136,11 @@ impl<'a> CopyImage<'a> {
         if sparse_size != 0 {
             image.check_sparse_size("copy", sparse_size)?;
         }
-        let copy = || image.raw.copy(ioctx.raw(), &c_name, &options, sparse_size as usize, progress);
-        ioctx.call("copy into", object, copy).map_err(|error| new.explain(ioctx, error))
+        let into = Arc::clone(ioctx.raw());
+        let copy = move |raw: &RawImage, progress: Progress<'_>| {
+            raw.copy(&into, &c_name, &options, sparse_size as usize, progress)
+        };
+        image.bounded_long("copy into", object, progress, copy).map_err(|error| new.explain(ioctx, error))
     }
 }
 
@@ -168,7 +179,11 @@ impl<'a> DeepCopyImage<'a> {
             new.clone_format = Some(CloneFormat::V2.number());
         }
         let options = new.options("deep-copy into", object)?;
-        let copy = || image.raw.deep_copy(ioctx.raw(), &c_name, &options, progress);
-        ioctx.call("deep-copy into", object, copy).map_err(|error| new.explain(ioctx, error))
+        let into = Arc::clone(ioctx.raw());
+        let copy =
+            move |raw: &RawImage, progress: Progress<'_>| raw.deep_copy(&into, &c_name, &options, progress);
+        image
+            .bounded_long("deep-copy into", object, progress, copy)
+            .map_err(|error| new.explain(ioctx, error))
     }
 }

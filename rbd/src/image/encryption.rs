@@ -10,6 +10,7 @@ use super::snapshot::SnapshotRef;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
+use crate::raw::image::Image as RawImage;
 use crate::raw::image::encryption::RawFormat;
 
 /// A format of encrypted images.
@@ -88,9 +89,9 @@ impl Encryption<'_> {
             let why = "it is a clone: flatten it first, or format its parent before the snapshot";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
-        let size = image.size()?;
+        let (size, passphrase) = (image.size()?, passphrase.clone());
         image
-            .call(operation, |raw| {
+            .bounded(operation, move |raw| {
                 raw.encryption_format(raw_format(format), cipher == Cipher::Aes128, &passphrase.0)
             })
             .map_err(|error| explain_format(error, size))?;
@@ -109,8 +110,9 @@ impl Encryption<'_> {
     pub fn load(&self, format: EncryptionFormat, passphrase: &Passphrase) -> Result<()> {
         let (operation, image) = ("decrypt", self.0);
         image.check_passphrase(operation, passphrase)?;
+        let passphrase = passphrase.clone();
         image
-            .call(operation, |raw| raw.encryption_load(raw_format(format), &passphrase.0))
+            .bounded(operation, move |raw| raw.encryption_load(raw_format(format), &passphrase.0))
             .map_err(explain)?;
         image.encrypted.store(true, Ordering::Release);
         Ok(())
@@ -131,11 +133,17 @@ impl Encryption<'_> {
         for (_, passphrase) in chain {
             image.check_passphrase(operation, passphrase)?;
         }
-        let raw_chain: Vec<(RawFormat, &[u8])> = chain
-            .iter()
-            .map(|(format, passphrase)| (format.map_or(RawFormat::Any, raw_format), passphrase.0.as_slice()))
-            .collect();
-        image.call(operation, |raw| raw.encryption_load_chain(&raw_chain)).map_err(explain)?;
+        let chain = chain.to_vec();
+        let load = move |raw: &RawImage| {
+            let raw_chain: Vec<(RawFormat, &[u8])> = chain
+                .iter()
+                .map(|(format, passphrase)| {
+                    (format.map_or(RawFormat::Any, raw_format), passphrase.0.as_slice())
+                })
+                .collect();
+            raw.encryption_load_chain(&raw_chain)
+        };
+        image.bounded(operation, load).map_err(explain)?;
         image.encrypted.store(true, Ordering::Release);
         Ok(())
     }
@@ -166,7 +174,7 @@ impl Image {
         match self.snapshot() {
             None => Ok(stored),
             Some(name) => {
-                let snapshots = self.call("list the snapshots of", |raw| raw.snapshots())?;
+                let snapshots = self.bounded("list the snapshots of", move |raw| raw.snapshots())?;
                 match snapshots.iter().find(|snapshot| snapshot.name == name) {
                     Some(snapshot) => stored.turn_to(snapshot.id),
                     None => self.stored_at(SnapshotRef::Name(name)),

@@ -23,7 +23,7 @@ impl Image {
         if change.is_empty() {
             return Ok(());
         }
-        self.call(format!("enable {change} of"), |raw| raw.update_features(change.bits(), true))
+        self.bounded(format!("enable {change} of"), move |raw| raw.update_features(change.bits(), true))
     }
 
     /// Disables features. Those that are off already are left alone; what the rules forbid is refused before anything is
@@ -50,7 +50,7 @@ impl Image {
             return Err(self.refuse("change the features of", why));
         }
         let change = plan.disables();
-        self.call(format!("disable {change} of"), |raw| raw.update_features(change.bits(), false))
+        self.bounded(format!("disable {change} of"), move |raw| raw.update_features(change.bits(), false))
     }
 
     fn conflict(&self, operation: &'static str, conflict: &FeatureConflict) -> Error {

@@ -4,7 +4,8 @@ use super::Image;
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::hints::AccessHints;
-use crate::raw::image::io::MOST;
+use crate::image::io::PIECE;
+use crate::raw::image::Image as RawImage;
 
 /// Reads and writes an image with hints: see [`Image::hints`].
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +35,29 @@ impl Hinted<'_> {
     #[doc(alias = "rbd_read2")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         let image = self.image;
-        let len = image.size_for_io()?.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let hints = self.hints;
         let mut done = 0;
-        while done < len {
-            let piece = &mut buffer[done..len.min(done + MOST)];
-            let at = offset + done as u64;
-            match image.raw.read(at, piece, self.hints) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                // The image shrank meanwhile.
-                Err(Errno::EINVAL) if image.size()? <= at => break,
-                Err(errno) => return Err(image.failed("read", at, piece.len() as u64, errno)),
+        while done < buffer.len() {
+            let len = (buffer.len() - done).min(PIECE);
+            let at = offset.saturating_add(done as u64);
+            let read = move |raw: &RawImage| {
+                let mut data = vec![0; raw.size()?.saturating_sub(at).min(len as u64) as usize];
+                if data.is_empty() {
+                    return Ok(data);
+                }
+                match raw.read(at, &mut data, hints) {
+                    Ok(read) => data.truncate(read),
+                    // The image shrank meanwhile.
+                    Err(Errno::EINVAL) if raw.size()? <= at => data.clear(),
+                    Err(errno) => return Err(errno),
+                }
+                Ok(data)
+            };
+            let data = image.bounded_io("read", at, len as u64, read)?;
+            buffer[done..done + data.len()].copy_from_slice(&data);
+            done += data.len();
+            if data.len() < len {
+                break;
             }
         }
         Ok(done)
@@ -66,20 +79,23 @@ impl Hinted<'_> {
     #[doc(alias = "rbd_write2")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
         let image = self.image;
-        let room = image.size_for_io()?.saturating_sub(offset);
-        if room == 0 && !data.is_empty() {
-            image.check_range("write", offset, data.len() as u64)?;
-        }
-        let data = &data[..room.min(data.len() as u64) as usize];
+        let hints = self.hints;
         let mut done = 0;
         while done < data.len() {
-            let piece = &data[done..data.len().min(done + MOST)];
-            let at = offset + done as u64;
-            match image.raw.write(at, piece, self.hints) {
-                Ok(0) => break,
-                Ok(written) => done += written,
-                Err(errno) => return Err(image.failed("write", at, piece.len() as u64, errno)),
+            let piece = data[done..data.len().min(done + PIECE)].to_vec();
+            let (at, len) = (offset.saturating_add(done as u64), piece.len());
+            let write = move |raw: &RawImage| {
+                let room = raw.size()?.saturating_sub(at).min(len as u64) as usize;
+                if room == 0 { Ok(0) } else { raw.write(at, &piece[..room], hints) }
+            };
+            let written = image.bounded_io("write", at, len as u64, write)?;
+            done += written;
+            if written < len {
+                break;
             }
+        }
+        if done == 0 && !data.is_empty() {
+            image.check_range("write", offset, data.len() as u64)?;
         }
         Ok(done)
     }

@@ -30,7 +30,7 @@ impl Image {
     /// Implements: `rbd_stat`.
     #[doc(alias = "rbd_stat")]
     pub fn stat(&self) -> Result<Stat> {
-        let stat = self.call("read the shape of", |raw| raw.stat())?;
+        let stat = self.bounded("read the shape of", move |raw| raw.stat())?;
         Ok(Stat {
             size: stat.size,
             object_size: stat.object_size,
@@ -46,7 +46,7 @@ impl Image {
     /// Implements: `rbd_get_size`.
     #[doc(alias = "rbd_get_size")]
     pub fn size(&self) -> Result<u64> {
-        self.call("read the size of", |raw| raw.size())
+        self.bounded("read the size of", move |raw| raw.size())
     }
 
     /// The name it has now.
@@ -78,7 +78,7 @@ impl Image {
     /// Implements: `rbd_get_old_format`.
     #[doc(alias = "rbd_get_old_format")]
     pub fn is_old_format(&self) -> Result<bool> {
-        self.call("read the format of", |raw| raw.is_old_format())
+        self.bounded("read the format of", move |raw| raw.is_old_format())
     }
 
     /// The features.
@@ -86,7 +86,7 @@ impl Image {
     /// Implements: `rbd_get_features`.
     #[doc(alias = "rbd_get_features")]
     pub fn features(&self) -> Result<Features> {
-        Ok(Features::from_bits_retain(self.call("read the features of", |raw| raw.features())?))
+        Ok(Features::from_bits_retain(self.bounded("read the features of", move |raw| raw.features())?))
     }
 
     /// The operations it takes part in.
@@ -94,7 +94,9 @@ impl Image {
     /// Implements: `rbd_get_op_features`.
     #[doc(alias = "rbd_get_op_features")]
     pub fn op_features(&self) -> Result<OpFeatures> {
-        Ok(OpFeatures::from_bits_retain(self.call("read the op features of", |raw| raw.op_features())?))
+        Ok(OpFeatures::from_bits_retain(
+            self.bounded("read the op features of", move |raw| raw.op_features())?,
+        ))
     }
 
     /// Whether its object map and fast-diff data can be trusted.
@@ -102,7 +104,7 @@ impl Image {
     /// Implements: `rbd_get_flags`.
     #[doc(alias = "rbd_get_flags")]
     pub fn flags(&self) -> Result<Flags> {
-        Ok(Flags::from_bits_retain(self.call("read the flags of", |raw| raw.flags())?))
+        Ok(Flags::from_bits_retain(self.bounded("read the flags of", move |raw| raw.flags())?))
     }
 
     /// The stripe unit in bytes; the object size, when it is not striped.
@@ -135,7 +137,7 @@ impl Image {
     /// Implements: `rbd_get_overlap`.
     #[doc(alias = "rbd_get_overlap")]
     pub fn overlap(&self) -> Result<u64> {
-        let overlap = |image: &Image| image.call("read the overlap of", |raw| raw.overlap());
+        let overlap = |image: &Image| image.bounded("read the overlap of", |raw| raw.overlap());
         if !self.is_encrypted() {
             return overlap(self);
         }
@@ -172,7 +174,7 @@ impl Image {
     /// Implements: `rbd_watchers_list`.
     #[doc(alias = "rbd_watchers_list")]
     pub fn watchers(&self) -> Result<Vec<Watcher>> {
-        self.call("list the watchers of", |raw| raw.watchers())
+        self.bounded("list the watchers of", move |raw| raw.watchers())
     }
 
     /// The watchers without those of this connection.
@@ -182,7 +184,7 @@ impl Image {
     }
 
     fn time(&self, when: When) -> Result<SystemTime> {
-        let time = self.call("read the times of", |raw| raw.time(when))?;
+        let time = self.bounded("read the times of", move |raw| raw.time(when))?;
         system_time(time).ok_or_else(|| {
             Error::invalid("read the times of", self.object(), "the time does not exist in this system")
         })

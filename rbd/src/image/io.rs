@@ -1,14 +1,37 @@
 //! Blocking positional I/O, named as in [`std::os::unix::fs::FileExt`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::Image;
 use super::check::{COMPARE, explain_compare, on_range};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::AccessHints;
 use crate::raw::RawResult;
+use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
+use crate::raw::thread::worker::start;
 
 pub use crate::raw::image::io::Compare;
+
+/// The most bytes that one call moves: it has a copy of them, in case it is given up.
+pub(super) const PIECE: usize = 16 << 20;
+
+/// Why a call has no result.
+enum Lost {
+    Failed(Errno),
+    GivenUp(Duration),
+}
+
+impl Lost {
+    fn error(self, error: impl FnOnce(Errno) -> Error, changes: bool) -> Error {
+        match self {
+            Lost::Failed(errno) => error(errno),
+            Lost::GivenUp(timeout) => error(Errno::ETIMEDOUT).timed_out(timeout, changes),
+        }
+    }
+}
 
 impl Image {
     /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0
@@ -42,7 +65,7 @@ impl Image {
     #[doc(alias = "rbd_discard")]
     pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
         self.check_range("discard", offset, len)?;
-        self.in_pieces("discard", offset, len, MOST as u64, |at, len| self.raw.discard(at, len))
+        self.in_pieces("discard", offset, len, MOST as u64, |raw, at, len| raw.discard(at, len))
     }
 
     /// Makes a range read as zeros; objects are given back where that is possible.
@@ -69,8 +92,9 @@ impl Image {
         self.check_pattern(unit, len)?;
         self.check_range("write a pattern of", offset, len)?;
         let most = MOST as u64 / unit * unit;
-        self.in_pieces("write a pattern of", offset, len, most, |at, len| {
-            self.raw.write_same(at, len as usize, pattern)
+        let pattern: Arc<[u8]> = pattern.into();
+        self.in_pieces("write a pattern of", offset, len, most, move |raw, at, len| {
+            raw.write_same(at, len as usize, &pattern)
         })
     }
 
@@ -87,9 +111,9 @@ impl Image {
             // librbd 16.2 aborts the process on an empty request.
             return Ok(Compare::Written);
         }
-        self.raw
-            .compare_and_write(offset, expected, data)
-            .map_err(|errno| explain_compare(self.failed(COMPARE, offset, len, errno)))
+        let (expected, data) = (expected.to_vec(), data.to_vec());
+        self.bounded_io(COMPARE, offset, len, move |raw| raw.compare_and_write(offset, &expected, &data))
+            .map_err(explain_compare)
     }
 
     /// Waits until everything written so far is safe. Blocks.
@@ -100,7 +124,7 @@ impl Image {
     /// Implements: `rbd_flush`.
     #[doc(alias = "rbd_flush")]
     pub fn flush(&self) -> Result<()> {
-        self.call("flush", |raw| raw.flush())
+        self.bounded("flush", move |raw| raw.flush())
     }
 
     /// Drops librbd's cache of it, after writing back what is dirty.
@@ -108,13 +132,13 @@ impl Image {
     /// Implements: `rbd_invalidate_cache`.
     #[doc(alias = "rbd_invalidate_cache")]
     pub fn invalidate_cache(&self) -> Result<()> {
-        self.call("drop the cache of", |raw| raw.invalidate_cache())
+        self.bounded("drop the cache of", move |raw| raw.invalidate_cache())
     }
 
     fn zero(&self, offset: u64, len: u64, thick: bool) -> Result<()> {
         self.check_range("write zeroes", offset, len)?;
-        self.in_pieces("write zeroes", offset, len, MOST as u64, |at, len| {
-            self.raw.write_zeroes(at, len as usize, thick)
+        self.in_pieces("write zeroes", offset, len, MOST as u64, move |raw, at, len| {
+            raw.write_zeroes(at, len as usize, thick)
         })
     }
 
@@ -125,13 +149,13 @@ impl Image {
         offset: u64,
         len: u64,
         most: u64,
-        call: impl Fn(u64, u64) -> RawResult<()>,
+        call: impl Fn(&RawImage, u64, u64) -> RawResult<()> + Clone + Send + 'static,
     ) -> Result<()> {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(most);
-            call(offset + done, piece)
-                .map_err(|errno| self.failed(operation, offset + done, piece, errno))?;
+            let (at, call) = (offset + done, call.clone());
+            self.bounded_io(operation, at, piece, move |raw| call(raw, at, piece))?;
             done += piece;
         }
         Ok(())
@@ -158,7 +182,33 @@ impl Image {
 
     /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
     pub(crate) fn size_for_io(&self) -> Result<u64> {
-        self.raw.size().map_err(|errno| Error::new("read the size of", self.object(), errno))
+        let size = self.in_time(RawImage::size);
+        size.map_err(|lost| lost.error(|errno| Error::new("read the size of", self.object(), errno), false))
+    }
+
+    /// Makes a call that moves data; it is given up after the call timeout.
+    pub(super) fn bounded_io<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        len: u64,
+        call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
+    ) -> Result<T> {
+        let error = |errno| self.failed(operation, offset, len, errno);
+        self.in_time(call).map_err(|lost| lost.error(error, operation != "read"))
+    }
+
+    /// Makes a call, or gives it up after the call timeout. Does not look at the log.
+    fn in_time<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
+    ) -> Result<T, Lost> {
+        let Some(timeout) = self.ioctx.cluster().raw().call_timeout() else {
+            return call(&self.raw).map_err(Lost::Failed);
+        };
+        let raw = self.raw.share();
+        let started = start(move || call(&raw)).map_err(Lost::Failed)?;
+        started.wait(Some(timeout)).ok_or(Lost::GivenUp(timeout))?.map_err(Lost::Failed)
     }
 
     /// A size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).

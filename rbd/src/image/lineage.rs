@@ -81,7 +81,7 @@ impl Image {
     #[doc(alias = "rbd_get_parent_info")]
     #[doc(alias = "rbd_get_parent_info2")]
     pub fn parent(&self) -> Result<Option<Parent>> {
-        let Some(raw) = self.call("read the parent of", |raw| raw.parent())? else { return Ok(None) };
+        let Some(raw) = self.bounded("read the parent of", move |raw| raw.parent())? else { return Ok(None) };
         Ok(Some(Parent {
             image: raw.image.into(),
             snapshot_id: raw.snapshot_id,
@@ -107,7 +107,7 @@ impl Image {
     #[doc(alias = "rbd_list_children2")]
     #[doc(alias = "rbd_list_children3")]
     pub fn children(&self) -> Result<Vec<LinkedImage>> {
-        Ok(sorted(self.call("list the clones of", |raw| raw.children())?))
+        Ok(sorted(self.bounded("list the clones of", move |raw| raw.children())?))
     }
 
     /// The clones, the clones of these, and so on.
@@ -115,7 +115,7 @@ impl Image {
     /// Implements: `rbd_list_descendants`.
     #[doc(alias = "rbd_list_descendants")]
     pub fn descendants(&self) -> Result<Vec<LinkedImage>> {
-        Ok(sorted(self.call("list the descendants of", |raw| raw.descendants())?))
+        Ok(sorted(self.bounded("list the descendants of", move |raw| raw.descendants())?))
     }
 
     /// The parent, its parent, and so on. Their number is the depth of the chain: every read of data that is not the clone's
@@ -153,7 +153,7 @@ impl Image {
             if self.parent()?.is_none() {
                 return Err(self.refuse("flatten", "it is no clone, or was flattened before"));
             }
-            self.call("flatten", |raw| raw.flatten(progress))
+            self.bounded_long("flatten", || self.object(), progress, |raw, progress| raw.flatten(progress))
         })
     }
 

@@ -44,7 +44,9 @@ impl ExclusiveLock<'_> {
             let why = "it lacks the feature exclusive-lock; enable it first";
             return Err(self.0.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
-        self.0.call(operation, |raw| raw.acquire_exclusive_lock()).map_err(|error| self.0.name_owner(error))
+        self.0
+            .bounded(operation, move |raw| raw.acquire_exclusive_lock())
+            .map_err(|error| self.0.name_owner(error))
     }
 
     /// Releases the exclusive lock, after all writes in flight.
@@ -52,7 +54,7 @@ impl ExclusiveLock<'_> {
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]
     pub fn release(&self) -> Result<()> {
-        self.0.call("release the exclusive lock of", |raw| raw.release_exclusive_lock())
+        self.0.bounded("release the exclusive lock of", move |raw| raw.release_exclusive_lock())
     }
 
     /// Returns whether this handle owns the exclusive lock.
@@ -60,7 +62,7 @@ impl ExclusiveLock<'_> {
     /// Implements: `rbd_is_exclusive_lock_owner`.
     #[doc(alias = "rbd_is_exclusive_lock_owner")]
     pub fn is_owner(&self) -> Result<bool> {
-        self.0.call("look up the lock of", |raw| raw.owns_exclusive_lock())
+        self.0.bounded("look up the lock of", move |raw| raw.owns_exclusive_lock())
     }
 
     /// Returns the client that owns the exclusive lock, if there is one.
@@ -68,7 +70,7 @@ impl ExclusiveLock<'_> {
     /// Implements: `rbd_lock_get_owners`.
     #[doc(alias = "rbd_lock_get_owners")]
     pub fn owner(&self) -> Result<Option<LockOwner>> {
-        let owners = self.0.call("look up the lock owner of", |raw| raw.exclusive_lock_owners())?;
+        let owners = self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners())?;
         Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }
 
@@ -80,7 +82,7 @@ impl ExclusiveLock<'_> {
     pub fn break_lock(&self, owner: &LockOwner) -> Result<()> {
         let operation = "break the exclusive lock of";
         let address = c_string(operation, || self.0.object(), owner.address.as_str())?;
-        self.0.call(operation, |raw| raw.break_exclusive_lock(&address))
+        self.0.bounded(operation, move |raw| raw.break_exclusive_lock(&address))
     }
 }
 

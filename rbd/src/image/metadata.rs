@@ -35,7 +35,7 @@ impl ImageMetadata<'_> {
     /// Implements: `rbd_metadata_list`.
     #[doc(alias = "rbd_metadata_list")]
     pub fn list(&self) -> Result<BTreeMap<String, String>> {
-        Ok(self.0.call("list the metadata of", |raw| raw.metadata())?.into_iter().collect())
+        Ok(self.0.bounded("list the metadata of", move |raw| raw.metadata())?.into_iter().collect())
     }
 
     /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
@@ -45,7 +45,7 @@ impl ImageMetadata<'_> {
     pub fn get(&self, key: &str) -> Result<String> {
         let object = || self.0.key_object(key);
         let c_key = c_string("read", object, key)?;
-        self.0.ioctx.call("read", object, || self.0.raw.metadata_value(&c_key))
+        self.0.bounded_on("read", object, move |raw| raw.metadata_value(&c_key))
     }
 
     /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
@@ -55,7 +55,7 @@ impl ImageMetadata<'_> {
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let object = || self.0.key_object(key);
         let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
-        self.0.ioctx.call("set", object, || self.0.raw.metadata_set(&c_key, &c_value))
+        self.0.bounded_on("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 
     /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
@@ -65,7 +65,7 @@ impl ImageMetadata<'_> {
     pub fn remove(&self, key: &str) -> Result<()> {
         let object = || self.0.key_object(key);
         let c_key = c_string("remove", object, key)?;
-        self.0.ioctx.call("remove", object, || self.0.raw.metadata_remove(&c_key))
+        self.0.bounded_on("remove", object, move |raw| raw.metadata_remove(&c_key))
     }
 }
 
@@ -75,7 +75,7 @@ impl ImageConfig<'_> {
     /// Implements: `rbd_config_image_list`.
     #[doc(alias = "rbd_config_image_list")]
     pub fn list(&self) -> Result<Vec<ConfigOption>> {
-        Ok(config::options(self.0.call("list the options of", |raw| raw.config_options())?))
+        Ok(config::options(self.0.bounded("list the options of", move |raw| raw.config_options())?))
     }
 
     /// Overrides an option for this image, for all clients. It holds from when the image is next opened.

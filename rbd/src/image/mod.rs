@@ -39,8 +39,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
+use crate::progress::Progress;
+use crate::raw::image::closing::CloseFailure;
 use crate::raw::{self, ffi::weak::Failure};
 
 pub use crate::holder::Watcher;
@@ -53,7 +56,7 @@ pub use io::Compare;
 pub use lineage::{LinkedImage, Parent};
 pub use object_map::{ObjectMap, ObjectMapFault};
 pub use open::OpenImage;
-pub(crate) use open::Parts;
+pub(crate) use open::{Parts, explain_open};
 pub use quiesce::{Quiesce, QuiesceWatch};
 pub use resize::Resize;
 pub use watch::UpdateWatch;
@@ -124,7 +127,18 @@ impl Image {
             return Ok(());
         }
         let Image { raw, ioctx, label, .. } = self;
-        ioctx.call("close", || label.object(), || raw.close())
+        let mut failed = None;
+        let close = move || Ok::<_, Errno>(raw.close());
+        let closed = ioctx.cluster().bounded_call("close", || label.object(), close)?;
+        let told = ioctx.call(
+            "close",
+            || label.object(),
+            || closed.map_err(|failure| failed.insert(failure).errno()),
+        );
+        told.map_err(|error| match failed {
+            Some(failure) => explain_close(error, failure),
+            None => error,
+        })
     }
 
     /// Whether dropping it leaves the closing to the background instead of waiting for it.
@@ -166,7 +180,51 @@ impl Image {
         self.label.object()
     }
 
-    /// A management call: its error carries what Ceph logged.
+    /// Makes a call on the image that may wait for the cluster: see [`Cluster::bounded`](crate::Cluster::bounded).
+    pub(crate) fn bounded<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        call: impl FnOnce(&raw::image::Image) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        self.bounded_on(operation, || self.object(), call)
+    }
+
+    /// [`bounded`](Self::bounded), with another object in the error.
+    pub(crate) fn bounded_on<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce(&raw::image::Image) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let raw = self.raw.share();
+        self.ioctx.cluster().bounded_call(operation, object, move || call(&raw))
+    }
+
+    /// [`bounded_on`](Self::bounded_on) for a call that tells how far it is.
+    pub(crate) fn bounded_long<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        progress: Progress<'_>,
+        call: impl FnOnce(&raw::image::Image, Progress<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let raw = self.raw.share();
+        self.ioctx.cluster().bounded_long(operation, object, progress, move |progress| call(&raw, progress))
+    }
+
+    /// A call that waits for nobody: its error carries what Ceph logged.
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -183,6 +241,27 @@ impl Image {
     ) -> Error {
         Error::invalid(operation, self.object(), why)
     }
+}
+
+/// [`explain_close`] where it is not known what failed.
+pub(crate) fn explain_close_errno(error: Error) -> Error {
+    error.and(
+        "the image is closed, but what was written since the last flush that succeeded may be lost, or its exclusive lock may have stayed",
+    )
+}
+
+/// What a failure to close means.
+fn explain_close(error: Error, failure: CloseFailure) -> Error {
+    error.and(match failure {
+        CloseFailure::Flush(_) => {
+            "the image is closed, and what was written since the last flush that succeeded may be lost"
+        }
+        CloseFailure::Lock(_) => {
+            "the image is closed, and what was flushed is safe, but its exclusive lock may have stayed: opening it again \
+             on this connection takes the lock over, other clients wait until this one ends"
+        }
+        CloseFailure::Close(_) => "the image is closed all the same",
+    })
 }
 
 impl fmt::Debug for Image {

@@ -53,7 +53,12 @@ impl<'a> ObjectMap<'a> {
             if !image.features()?.contains(Features::OBJECT_MAP) {
                 return Err(image.refuse(operation, "the feature object-map is off; enable it first"));
             }
-            image.call(operation, |raw| raw.rebuild_object_map(progress))
+            image.bounded_long(
+                operation,
+                || image.object(),
+                progress,
+                |raw, progress| raw.rebuild_object_map(progress),
+            )
         })
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::{existing_name, spec_hint};
 use crate::raw;
+use crate::raw::image::early_ack::CACHED;
 use crate::raw::image::open::By;
 use crate::spec::ImageSpec;
 
@@ -23,6 +24,18 @@ pub struct OpenImage<'a> {
     name: &'a str,
     snapshot: Option<SnapshotRef<'a>>,
     read_only: bool,
+}
+
+/// What an error of opening means that needs no look at the cluster.
+pub(crate) fn explain_open(error: Error) -> Error {
+    if error.errno() != Some(CACHED) {
+        return error;
+    }
+    error.with_kind(ErrorKind::InvalidInput).with_detail(
+        "the configuration of the image or its pool turns librbd's cache on, and this connection has a timeout for OSDs: a write \
+         could be acknowledged and lost; remove the overrides of rbd_cache and rbd_persistent_cache_mode, or connect without \
+         the timeout",
+    )
 }
 
 /// A checked request to open an image.
@@ -121,16 +134,19 @@ impl<'a> OpenImage<'a> {
             self.snapshot = None;
         }
         let parts = self.check()?;
-        let open = |snapshot, read_only| {
-            raw::image::Image::open(Arc::clone(parts.ioctx.raw()), parts.by, &parts.name, snapshot, read_only)
+        let open = |snapshot: Option<CString>, read_only| {
+            let (ioctx, by, name) = (Arc::clone(parts.ioctx.raw()), parts.by, parts.name.clone());
+            let open = move || raw::image::Image::open(ioctx, by, &name, snapshot.as_deref(), read_only);
+            parts.ioctx.cluster().bounded_call("open", || parts.label.object(), open)
         };
-        let snapshot = parts.snapshot.as_deref();
-        let opened = parts.ioctx.call("open", || parts.label.object(), || open(snapshot, parts.read_only));
+        let snapshot = &parts.snapshot;
+        let opened = open(snapshot.clone(), parts.read_only);
         let raw = opened.map_err(|error| {
+            let error = explain_open(error);
             // librbd gives ENOENT for a missing image and a missing snapshot alike.
             let image_is_missing = snapshot.is_some()
                 && error.errno() == Some(Errno::ENOENT)
-                && open(None, true).is_err_and(|errno| errno == Errno::ENOENT);
+                && open(None, true).is_err_and(|error| error.errno() == Some(Errno::ENOENT));
             let error = if image_is_missing {
                 error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
             } else {
@@ -229,8 +245,7 @@ impl Image {
     /// This handle, which nobody else has yet, at a snapshot. Later it never changes what it shows.
     pub(crate) fn turn_to(mut self, snapshot: u64) -> Result<Image> {
         let object = || SnapshotRef::Id(snapshot).object(&self.label.spec);
-        let raw = &mut self.raw;
-        self.ioctx.call("open", object, || raw.set_snapshot_id(snapshot))?;
+        self.bounded_on("open", object, move |raw| raw.set_snapshot_id(snapshot))?;
         Arc::make_mut(&mut self.label).snapshot = Some(self.snapshots().name(snapshot)?);
         Ok(self)
     }

@@ -15,6 +15,7 @@ use crate::raw::image::quiesce::Told;
 use crate::raw::thread::background::spawn_detached;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
+use crate::raw::thread::worker::start;
 
 /// Freezes and thaws a user of the image around snapshots until it is dropped: see [`Image::watch_quiesce`].
 #[must_use = "dropping it ends the watch"]
@@ -92,8 +93,8 @@ impl Image {
         let (id, name) = (self.id()?, self.name()?);
         let (by, name) = if id.is_empty() { (By::Name, &name) } else { (By::Id, &id) };
         let name = existing_name(WATCH, || self.object(), name)?;
-        let watch = self.call(WATCH, |_| {
-            let ioctx = Arc::clone(self.ioctx.raw());
+        let ioctx = Arc::clone(self.ioctx.raw());
+        let watch = self.bounded(WATCH, move |_| {
             raw::image::quiesce::QuiesceWatch::begin(
                 raw::image::Image::open(ioctx, by, &name, None, false)?,
                 tell,
@@ -121,6 +122,11 @@ impl Drop for QuiesceWatch {
             // As for images: who drops a watch cannot hear how the close went.
             let _ = watch.close(&image.raw);
         };
-        if background { spawn_detached(close) } else { close() }
+        if background {
+            return spawn_detached(close);
+        }
+        let timeout = self.image.ioctx.cluster().raw().call_timeout();
+        // Where no thread is to be had it stays as it is: closing it here could block for ever.
+        let _ = start(close).map(|closing| closing.wait(timeout));
     }
 }

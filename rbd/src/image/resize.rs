@@ -67,10 +67,15 @@ impl<'a> Resize<'a> {
                 image.refuse("resize", format!("{size} bytes and its encryption header are too many"))
             );
         };
-        image.call("resize", |raw| raw.resize(stored, allow_shrink, progress))?;
+        image.bounded_long(
+            "resize",
+            || image.object(),
+            progress,
+            move |raw, progress| raw.resize(stored, allow_shrink, progress),
+        )?;
         // librbd 16.2 takes the size of what is stored. A release that takes the effective one has made it bigger by the header.
         if header > 0 && librbd_version().minor > 16 && image.size()? == stored {
-            image.call("resize", |raw| raw.resize(size, true, Progress::default()))?;
+            image.bounded("resize", move |raw| raw.resize(size, true, Progress::default()))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::info::system_time;
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
+use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::image::snapshot::RawSnapshot;
 
@@ -187,7 +188,7 @@ impl Snapshots<'_> {
         let image = settled.as_ref().unwrap_or(self.0);
         let header = self.0.header_size()?;
         let mut snapshots = Vec::new();
-        for raw in image.call("list the snapshots of", |raw| raw.snapshots())? {
+        for raw in image.bounded("list the snapshots of", move |raw| raw.snapshots())? {
             let id = raw.id;
             match image.snapshots().details(raw) {
                 Ok(mut snapshot) => {
@@ -221,7 +222,7 @@ impl Snapshots<'_> {
     /// Implements: `rbd_snap_exists`.
     #[doc(alias = "rbd_snap_exists")]
     pub fn exists(&self, name: &str) -> Result<bool> {
-        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_exists(name))
+        self.0.snapshot_call("look up", name, move |raw, name| raw.snapshot_exists(name))
     }
 
     /// Returns the id of a user's snapshot.
@@ -229,7 +230,7 @@ impl Snapshots<'_> {
     /// Implements: `rbd_snap_get_id`.
     #[doc(alias = "rbd_snap_get_id")]
     pub fn id(&self, name: &str) -> Result<u64> {
-        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_id(name))
+        self.0.snapshot_call("look up", name, move |raw, name| raw.snapshot_id(name))
     }
 
     /// Returns the name of a snapshot of any kind.
@@ -237,7 +238,7 @@ impl Snapshots<'_> {
     /// Implements: `rbd_snap_get_name`.
     #[doc(alias = "rbd_snap_get_name")]
     pub fn name(&self, id: u64) -> Result<String> {
-        self.0.by_snapshot_id("look up", id, |raw| raw.snapshot_name(id))
+        self.0.by_snapshot_id("look up", id, move |raw| raw.snapshot_name(id))
     }
 
     /// Returns when a snapshot was taken. Opens the image once more for it, unless the handle is read-only.
@@ -247,7 +248,7 @@ impl Snapshots<'_> {
     pub fn created(&self, id: u64) -> Result<SystemTime> {
         let settled = self.0.settled()?;
         let image = settled.as_ref().unwrap_or(self.0);
-        let time = image.by_snapshot_id("read the time of", id, |raw| raw.snapshot_time(id))?;
+        let time = image.by_snapshot_id("read the time of", id, move |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
             let object = SnapshotRef::Id(id).object(self.0.spec());
             Error::invalid("read the time of", object, "the time does not exist in this system")
@@ -257,7 +258,8 @@ impl Snapshots<'_> {
 
 impl Image {
     fn is_gone(&self, id: u64) -> bool {
-        self.raw.snapshot_namespace_type(id) == Err(Errno::ENOENT)
+        let kind = self.by_snapshot_id("look up", id, move |raw| raw.snapshot_namespace_type(id));
+        kind.is_err_and(|error| error.errno() == Some(Errno::ENOENT))
     }
 
     /// Another handle whose list of snapshots does not change, unless this one is such a handle: those that are read-only
@@ -271,20 +273,42 @@ impl Image {
         &self,
         operation: &'static str,
         name: &str,
-        call: impl FnOnce(&crate::raw::image::Image, &std::ffi::CStr) -> RawResult<T>,
-    ) -> Result<T> {
+        call: impl FnOnce(&crate::raw::image::Image, &std::ffi::CStr) -> RawResult<T> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+    {
         let object = || SnapshotRef::Name(name).object(self.spec());
         let c_name = c_string(operation, object, name)?;
-        self.ioctx.call(operation, object, || call(&self.raw, &c_name))
+        self.bounded_on(operation, object, move |raw| call(raw, &c_name))
     }
 
     /// Makes a call about a snapshot of any kind.
-    pub(crate) fn by_snapshot_id<T, E: Into<crate::raw::ffi::weak::Failure>>(
+    pub(crate) fn by_snapshot_id<T, E>(
         &self,
         operation: &'static str,
         id: u64,
-        call: impl FnOnce(&crate::raw::image::Image) -> Result<T, E>,
-    ) -> Result<T> {
-        self.ioctx.call(operation, || SnapshotRef::Id(id).object(self.spec()), || call(&self.raw))
+        call: impl FnOnce(&crate::raw::image::Image) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<crate::raw::ffi::weak::Failure> + Send + 'static,
+    {
+        self.bounded_on(operation, || SnapshotRef::Id(id).object(self.spec()), call)
+    }
+
+    /// Makes a call about a user's snapshot that tells how far it is.
+    pub(crate) fn snapshot_long(
+        &self,
+        operation: &'static str,
+        name: &str,
+        progress: Progress<'_>,
+        call: impl FnOnce(&crate::raw::image::Image, &std::ffi::CStr, Progress<'_>) -> RawResult<()>
+        + Send
+        + 'static,
+    ) -> Result<()> {
+        let object = || SnapshotRef::Name(name).object(self.spec());
+        let c_name = c_string(operation, object, name)?;
+        self.bounded_long(operation, object, progress, move |raw, progress| call(raw, &c_name, progress))
     }
 }

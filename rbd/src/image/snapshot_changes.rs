@@ -1,5 +1,6 @@
 //! Making, removing, renaming and protecting snapshots, and going back to one.
 
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 
 use super::Image;
@@ -9,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
+use crate::raw::image::Image as RawImage;
 use crate::raw::image::snapshot::RawQuiesce;
 
 /// Creates a snapshot: see [`Snapshots::create`].
@@ -71,7 +73,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_remove_by_id`.
     #[doc(alias = "rbd_snap_remove_by_id")]
     pub fn remove_by_id(&self, id: u64) -> Result<()> {
-        self.0.by_snapshot_id("remove", id, |raw| raw.snapshot_remove_by_id(id))
+        self.0.by_snapshot_id("remove", id, move |raw| raw.snapshot_remove_by_id(id))
     }
 
     /// Renames a user's snapshot.
@@ -80,14 +82,14 @@ impl<'a> Snapshots<'a> {
     #[doc(alias = "rbd_snap_rename")]
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let c_to = new_name("rename", || SnapshotRef::Name(from).object(self.0.spec()), to)?;
-        self.0.snapshot_call("rename", from, |raw, from| raw.snapshot_rename(from, &c_to)).map_err(|error| {
-            match error.kind() {
+        self.0.snapshot_call("rename", from, move |raw, from| raw.snapshot_rename(from, &c_to)).map_err(
+            |error| match error.kind() {
                 ErrorKind::Exists => {
                     error.with_detail(format!("a snapshot '{to}' of it exists already; choose another name"))
                 }
                 _ => error,
-            }
-        })
+            },
+        )
     }
 
     /// Protects a user's snapshot from removal. Clones of format 1 need that; those of format 2 do not.
@@ -95,7 +97,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_protect`.
     #[doc(alias = "rbd_snap_protect")]
     pub fn protect(&self, name: &str) -> Result<()> {
-        self.0.snapshot_call("protect", name, |raw, name| raw.snapshot_protect(name)).map_err(|error| {
+        self.0.snapshot_call("protect", name, move |raw, name| raw.snapshot_protect(name)).map_err(|error| {
             match error.errno() {
                 Some(Errno::EBUSY) => error.with_detail("it is protected already"),
                 _ => error,
@@ -108,13 +110,13 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_unprotect`.
     #[doc(alias = "rbd_snap_unprotect")]
     pub fn unprotect(&self, name: &str) -> Result<()> {
-        self.0.snapshot_call("unprotect", name, |raw, name| raw.snapshot_unprotect(name)).map_err(|error| {
-            match error.errno() {
+        self.0.snapshot_call("unprotect", name, move |raw, name| raw.snapshot_unprotect(name)).map_err(
+            |error| match error.errno() {
                 Some(Errno::EBUSY) => self.0.with_clones(error, Some(name)),
                 Some(Errno::EINVAL) => error.with_detail("it is not protected"),
                 _ => error,
-            }
-        })
+            },
+        )
     }
 
     /// Returns whether a user's snapshot is protected.
@@ -122,7 +124,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_is_protected`.
     #[doc(alias = "rbd_snap_is_protected")]
     pub fn is_protected(&self, name: &str) -> Result<bool> {
-        self.0.snapshot_call("look up", name, |raw, name| raw.snapshot_is_protected(name))
+        self.0.snapshot_call("look up", name, move |raw, name| raw.snapshot_is_protected(name))
     }
 
     /// Returns how many snapshots the image may have; `None` if that is not limited. Asks the cluster.
@@ -130,7 +132,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_get_limit`.
     #[doc(alias = "rbd_snap_get_limit")]
     pub fn limit(&self) -> Result<Option<u64>> {
-        let limit = self.0.call("read the snapshot limit of", |raw| raw.snapshot_limit())?;
+        let limit = self.0.bounded("read the snapshot limit of", move |raw| raw.snapshot_limit())?;
         Ok((limit != u64::MAX).then_some(limit))
     }
 
@@ -139,7 +141,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
     pub fn set_limit(&self, limit: Option<u64>) -> Result<()> {
-        self.0.call("limit the snapshots of", |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
+        self.0.bounded("limit the snapshots of", move |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
     }
 
     /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.
@@ -166,7 +168,9 @@ impl<'a> Snapshots<'a> {
                     return Err(Error::invalid(operation, object(), why).with_kind(ErrorKind::NotSupported));
                 }
             }
-            image.snapshot_call(operation, name, |raw, name| raw.snapshot_rollback(name, progress))?;
+            image.snapshot_long(operation, name, progress, |raw, name, progress| {
+                raw.snapshot_rollback(name, progress)
+            })?;
             // librbd takes over the map of the snapshot, in which objects count as unchanged that the rollback has changed: a
             // fast diff from a later snapshot would miss them.
             if !image.features()?.contains(Features::FAST_DIFF) {
@@ -202,14 +206,17 @@ impl<'a> CreateSnapshot<'a> {
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
         new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
-        image.snapshot_call("create", name, |raw, name| raw.snapshot_create(name, quiesce, progress)).map_err(
-            |error| match image.raw.snapshot_limit() {
+        let create = move |raw: &RawImage, name: &CStr, progress: Progress<'_>| {
+            raw.snapshot_create(name, quiesce, progress)
+        };
+        image.snapshot_long("create", name, progress, create).map_err(|error| {
+            match image.bounded("read the snapshot limit of", move |raw| raw.snapshot_limit()) {
                 Ok(limit) if error.errno() == Some(Errno::EDQUOT) => error.with_detail(format!(
                     "the image may have {limit} snapshots and has them; remove some or raise the limit"
                 )),
                 _ => error,
-            },
-        )
+            }
+        })
     }
 }
 
@@ -235,10 +242,10 @@ impl<'a> RemoveSnapshot<'a> {
     /// Removes it. Blocks; the space comes back later, as the OSDs trim.
     pub fn run(self) -> Result<()> {
         let RemoveSnapshot { image, name, flatten, unprotect, progress } = self;
-        let call = |raw: &crate::raw::image::Image, name: &std::ffi::CStr| {
+        let call = move |raw: &RawImage, name: &CStr, progress: Progress<'_>| {
             raw.snapshot_remove(name, flatten, unprotect, progress)
         };
-        image.snapshot_call("remove", name, call).map_err(|error| image.explain_remove(error, name))
+        image.snapshot_long("remove", name, progress, call).map_err(|error| image.explain_remove(error, name))
     }
 }
 

@@ -16,11 +16,11 @@ impl Snapshots<'_> {
     #[doc(alias = "rbd_snap_get_mirror_namespace")]
     pub fn namespace(&self, id: u64) -> Result<SnapshotNamespace> {
         let operation = "look up the namespace of";
-        let kind = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_namespace_type(id))?;
+        let kind = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_namespace_type(id))?;
         Ok(match SnapshotKind::from_raw(kind.0) {
             SnapshotKind::User => SnapshotNamespace::User,
             SnapshotKind::Group => {
-                let group = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_group(id))?;
+                let group = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_group(id))?;
                 SnapshotNamespace::Group {
                     pool_id: group.pool_id,
                     group: group.group,
@@ -28,8 +28,10 @@ impl Snapshots<'_> {
                 }
             }
             SnapshotKind::Trash => SnapshotNamespace::Trash {
-                original_name: self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_trash_name(id))?,
-                original_kind: self.0.by_snapshot_id(operation, id, |raw| {
+                original_name: self
+                    .0
+                    .by_snapshot_id(operation, id, move |raw| raw.snapshot_trash_name(id))?,
+                original_kind: self.0.by_snapshot_id(operation, id, move |raw| {
                     match raw.snapshot_trash_type(id) {
                         Ok(kind) => Ok(Some(SnapshotKind::from_raw(kind.0))),
                         Err(Failure::Missing { .. }) => Ok(None),
@@ -38,7 +40,7 @@ impl Snapshots<'_> {
                 })?,
             },
             SnapshotKind::Mirror => {
-                let mirror = self.0.by_snapshot_id(operation, id, |raw| raw.snapshot_mirror(id))?;
+                let mirror = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_mirror(id))?;
                 SnapshotNamespace::Mirror(MirrorSnapshot {
                     state: MirrorSnapshotState::from_raw(mirror.state.0),
                     peers: mirror.peers,

@@ -14,7 +14,12 @@ impl Image {
     pub fn sparsify(&self, sparse_size: u64) -> LongOperation<'_> {
         LongOperation::new(move |progress| {
             self.check_sparse_size("sparsify", sparse_size)?;
-            self.call("sparsify", |raw| raw.sparsify(sparse_size as usize, progress))
+            self.bounded_long(
+                "sparsify",
+                || self.object(),
+                progress,
+                move |raw, progress| raw.sparsify(sparse_size as usize, progress),
+            )
         })
     }
 

@@ -13,6 +13,7 @@ use crate::raw::image::watch::Watch;
 use crate::raw::thread::background::run_in_background;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
+use crate::raw::thread::worker::start;
 
 /// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
 #[must_use = "dropping it ends the watch"]
@@ -50,7 +51,7 @@ impl Image {
         })?;
         // Where the place is taken, what is told next is later than this change.
         let tell = move || sender.try_send(()).unwrap_or(());
-        let watch = self.call("watch", |raw| raw.watch_updates(tell))?;
+        let watch = self.bounded("watch", move |raw| raw.watch_updates(tell))?;
         Ok(UpdateWatch { image: Arc::clone(self), watch: Some((watch, thread)), ended })
     }
 
@@ -83,7 +84,11 @@ impl Drop for UpdateWatch {
             run_in_background(move || {
                 end();
             });
-        } else if end() && thread.thread().id() != thread::current().id() {
+            return;
+        }
+        let timeout = self.image.ioctx.cluster().raw().call_timeout();
+        let ended = start(end).ok().and_then(|ending| ending.wait(timeout));
+        if ended == Some(true) && thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }
     }

@@ -6,6 +6,7 @@ use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{ErrorKind, Result};
 use crate::names::{c_string, metadata_key, new_name};
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// The applications that a pool is tagged for: see [`IoCtx::applications`].
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,7 @@ impl<'a> Applications<'a> {
     /// Implements: `rados_application_list`.
     #[doc(alias = "rados_application_list")]
     pub fn list(&self) -> Result<Vec<String>> {
-        self.0.call("list the applications of", || self.0.pool_object(), || self.0.raw.applications())
+        self.0.bounded("list the applications of", || self.0.pool_object(), move |raw| raw.applications())
     }
 
     /// Tags the pool for an application. Refused if it is tagged for another one, unless [forced](EnableApplication::force).
@@ -70,7 +71,11 @@ impl EnableApplication<'_> {
         let EnableApplication { ioctx, application, force } = self;
         let operation = "tag";
         let c_application = new_name(operation, || ioctx.pool_object(), application)?;
-        ioctx.call(operation, || ioctx.pool_object(), || ioctx.raw.application_enable(&c_application, force))
+        ioctx.bounded(
+            operation,
+            || ioctx.pool_object(),
+            move |raw| raw.application_enable(&c_application, force),
+        )
     }
 }
 
@@ -84,8 +89,8 @@ impl ApplicationMetadata<'_> {
         let operation = "read the application metadata of";
         let ioctx = self.ioctx;
         let c_application = c_string(operation, || ioctx.pool_object(), self.application)?;
-        let list = || ioctx.raw.application_metadata(&c_application);
-        Ok(ioctx.call(operation, || ioctx.pool_object(), list)?.into_iter().collect())
+        let list = move |raw: &RawIoCtx| raw.application_metadata(&c_application);
+        Ok(ioctx.bounded(operation, || ioctx.pool_object(), list)?.into_iter().collect())
     }
 
     /// Sets a key to a value. The pool must be tagged for it. Keys and values
@@ -97,8 +102,8 @@ impl ApplicationMetadata<'_> {
         let (operation, object) = ("set the application metadata of", || self.ioctx.pool_object());
         let c_application = c_string(operation, object, self.application)?;
         let (key, value) = (metadata_key(operation, object, key)?, c_string(operation, object, value)?);
-        let set = || self.ioctx.raw.application_set(&c_application, &key, &value);
-        self.ioctx.call(operation, object, set).map_err(|error| match error.errno() {
+        let set = move |raw: &RawIoCtx| raw.application_set(&c_application, &key, &value);
+        self.ioctx.bounded(operation, object, set).map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => error
                 .with_kind(ErrorKind::InvalidInput)
                 .with_detail("the monitors take keys and values of 128 bytes at most, and 64 of them"),
@@ -114,6 +119,6 @@ impl ApplicationMetadata<'_> {
         let (operation, object) = ("remove application metadata of", || self.ioctx.pool_object());
         let c_application = c_string(operation, object, self.application)?;
         let key = metadata_key(operation, object, key)?;
-        self.ioctx.call(operation, object, || self.ioctx.raw.application_remove(&c_application, &key))
+        self.ioctx.bounded(operation, object, move |raw| raw.application_remove(&c_application, &key))
     }
 }

@@ -4,6 +4,7 @@ use super::IoCtx;
 use super::new_image::{NewImage, check_size, new_image_setters};
 use crate::error::{Error, Result};
 use crate::names::new_name;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// Creates an image: see [`IoCtx::create`].
 #[derive(Debug, Clone)]
@@ -46,7 +47,8 @@ impl<'a> CreateImage<'a> {
         check_size("create", object, self.size)?;
         self.new.check_parameters().map_err(|why| Error::invalid("create", object(), why))?;
         let options = self.new.options("create", object)?;
-        let create = || self.ioctx.raw().create(&name, self.size, &options);
-        self.ioctx.call("create", object, create).map_err(|error| self.new.explain(self.ioctx, error))
+        let size = self.size;
+        let create = move |raw: &RawIoCtx| raw.create(&name, size, &options);
+        self.ioctx.bounded("create", object, create).map_err(|error| self.new.explain(self.ioctx, error))
     }
 }

@@ -35,7 +35,7 @@ impl IoCtx {
     #[doc(alias = "rbd_list")]
     #[doc(alias = "rbd_list2")]
     pub fn list(&self) -> Result<Vec<ImageEntry>> {
-        let images = self.call("list the images of", || self.pool_object(), || self.raw.images())?;
+        let images = self.bounded("list the images of", || self.pool_object(), move |raw| raw.images())?;
         if images.is_empty() {
             self.check_namespace("list the images of")?;
         }
@@ -51,12 +51,14 @@ impl IoCtx {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let object = || self.image_object(from);
         let (c_from, c_to) = (existing_name("rename", object, from)?, new_name("rename", object, to)?);
-        self.call("rename", object, || self.raw.rename(&c_from, &c_to)).map_err(|error| match error.kind() {
-            ErrorKind::Exists => {
-                let why = format!("an image '{}' exists already; choose another name", self.spec(to));
-                error.with_detail(why)
+        self.bounded("rename", object, move |raw| raw.rename(&c_from, &c_to)).map_err(|error| {
+            match error.kind() {
+                ErrorKind::Exists => {
+                    let why = format!("an image '{}' exists already; choose another name", self.spec(to));
+                    error.with_detail(why)
+                }
+                _ => self.explain_missing("rename an image in", Some(from), error),
             }
-            _ => self.explain_missing("rename an image in", Some(from), error),
         })
     }
 
@@ -84,7 +86,7 @@ impl<'a> RemoveImage<'a> {
         let object = || ioctx.image_object(name);
         let c_name = existing_name("remove", object, name)?;
         ioctx
-            .call("remove", object, || ioctx.raw.remove(&c_name, progress))
+            .bounded_long("remove", object, progress, move |raw, progress| raw.remove(&c_name, progress))
             .map_err(|error| explain(ioctx, name, error))
     }
 }

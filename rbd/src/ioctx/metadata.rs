@@ -6,6 +6,7 @@ use super::IoCtx;
 use super::config::{self, ConfigOption};
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, metadata_key};
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// The metadata of a pool or namespace: see [`IoCtx::metadata`].
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +36,11 @@ impl PoolMetadata<'_> {
     /// Implements: `rbd_pool_metadata_list`.
     #[doc(alias = "rbd_pool_metadata_list")]
     pub fn list(&self) -> Result<BTreeMap<String, String>> {
-        let list = || self.0.raw.metadata();
-        Ok(self.0.call("list the metadata of", || self.0.pool_object(), list)?.into_iter().collect())
+        Ok(self
+            .0
+            .bounded("list the metadata of", || self.0.pool_object(), |raw| raw.metadata())?
+            .into_iter()
+            .collect())
     }
 
     /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
@@ -46,7 +50,7 @@ impl PoolMetadata<'_> {
     pub fn get(&self, key: &str) -> Result<String> {
         let object = || self.0.key_object(key);
         let c_key = c_string("read", object, key)?;
-        self.0.call("read", object, || self.0.raw.metadata_value(&c_key))
+        self.0.bounded("read", object, move |raw| raw.metadata_value(&c_key))
     }
 
     /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
@@ -56,7 +60,7 @@ impl PoolMetadata<'_> {
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let object = || self.0.key_object(key);
         let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
-        self.0.call("set", object, || self.0.raw.metadata_set(&c_key, &c_value))
+        self.0.bounded("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 
     /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
@@ -66,7 +70,7 @@ impl PoolMetadata<'_> {
     pub fn remove(&self, key: &str) -> Result<()> {
         let object = || self.0.key_object(key);
         let c_key = c_string("remove", object, key)?;
-        self.0.call("remove", object, || self.0.raw.metadata_remove(&c_key))
+        self.0.bounded("remove", object, move |raw| raw.metadata_remove(&c_key))
     }
 }
 
@@ -76,8 +80,8 @@ impl PoolConfig<'_> {
     /// Implements: `rbd_config_pool_list`.
     #[doc(alias = "rbd_config_pool_list")]
     pub fn list(&self) -> Result<Vec<ConfigOption>> {
-        let list = || self.0.raw.config_options();
-        Ok(config::options(self.0.call("list the options of", || self.0.pool_object(), list)?))
+        let list = |raw: &RawIoCtx| raw.config_options();
+        Ok(config::options(self.0.bounded("list the options of", || self.0.pool_object(), list)?))
     }
 
     /// Overrides an option for the images here, for all clients. It holds for images opened from now on.

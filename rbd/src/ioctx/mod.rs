@@ -30,6 +30,7 @@ use crate::cluster::{Cluster, PoolUsage};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
+use crate::progress::Progress;
 use crate::raw::{self, ffi::weak::Failure};
 
 pub use application::{ApplicationMetadata, Applications, EnableApplication};
@@ -69,7 +70,7 @@ impl Cluster {
         let object = || Object::new(ObjectKind::Pool, pool);
         let c_pool = existing_name("open", object, pool)?;
         let id =
-            self.call("open", object, || self.raw().pool_lookup(&c_pool)).map_err(
+            self.bounded("open", object, move |raw| raw.pool_lookup(&c_pool)).map_err(
                 |error| match spec_hint(ObjectKind::Pool, pool) {
                     Some(hint) if error.is_not_found() => error.with_detail(hint),
                     _ => error,
@@ -84,16 +85,14 @@ impl Cluster {
     #[doc(alias = "rados_ioctx_get_pool_name")]
     pub fn ioctx_by_id(&self, pool_id: i64) -> Result<IoCtx> {
         let ioctx = self.open_ioctx(&pool_id.to_string(), pool_id, "", c"")?;
-        let pool = self.call("look up", || ioctx.pool_object(), || ioctx.raw.pool_name())?;
+        let pool = ioctx.bounded("look up", || ioctx.pool_object(), |raw| raw.pool_name())?;
         Ok(IoCtx { pool: pool.into(), ..ioctx })
     }
 
     fn open_ioctx(&self, pool: &str, pool_id: i64, namespace: &str, c_namespace: &CStr) -> Result<IoCtx> {
-        let raw = self.call(
-            "open",
-            || Object::new(ObjectKind::Pool, pool),
-            || raw::ioctx::IoCtx::open(Arc::clone(self.raw()), pool_id, c_namespace),
-        )?;
+        let (cluster, c_namespace) = (Arc::clone(self.raw()), c_namespace.to_owned());
+        let open = move || raw::ioctx::IoCtx::open(cluster, pool_id, &c_namespace);
+        let raw = self.bounded_call("open", || Object::new(ObjectKind::Pool, pool), open)?;
         Ok(IoCtx {
             raw: Arc::new(raw),
             cluster: self.clone(),
@@ -141,7 +140,7 @@ impl IoCtx {
     /// Implements: `rados_ioctx_pool_stat`.
     #[doc(alias = "rados_ioctx_pool_stat")]
     pub fn usage(&self) -> Result<PoolUsage> {
-        Ok(self.call("read the usage of", || self.pool_object(), || self.raw.pool_stat())?.into())
+        Ok(self.bounded("read the usage of", || self.pool_object(), move |raw| raw.pool_stat())?.into())
     }
 
     /// Prepares a new pool for images, as `rbd pool init` does: tags it for the application `rbd`.
@@ -214,6 +213,37 @@ impl IoCtx {
         Object::new(ObjectKind::Image, self.spec(image))
     }
 
+    /// Makes a call on the pool that may wait for the cluster: see [`Cluster::bounded`].
+    pub(crate) fn bounded<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce(&raw::ioctx::IoCtx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let raw = Arc::clone(&self.raw);
+        self.cluster.bounded_call(operation, object, move || call(&raw))
+    }
+
+    /// [`bounded`](Self::bounded) for a call that tells how far it is.
+    pub(crate) fn bounded_long<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        progress: Progress<'_>,
+        call: impl FnOnce(&raw::ioctx::IoCtx, Progress<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let raw = Arc::clone(&self.raw);
+        self.cluster.bounded_long(operation, object, progress, move |progress| call(&raw, progress))
+    }
+
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -234,7 +264,7 @@ impl InitPool<'_> {
     /// Prepares the pool. Blocks.
     pub fn run(self) -> Result<()> {
         let InitPool { ioctx, force } = self;
-        ioctx.call("prepare for images", || ioctx.pool_object(), || ioctx.raw.pool_init(force))
+        ioctx.bounded("prepare for images", || ioctx.pool_object(), move |raw| raw.pool_init(force))
     }
 }
 

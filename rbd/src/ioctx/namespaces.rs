@@ -26,7 +26,7 @@ impl Namespaces<'_> {
     #[doc(alias = "rbd_namespace_create")]
     pub fn create(&self, name: &str) -> Result<()> {
         let c_name = new_name("create", || self.0.namespace_object(name), name)?;
-        self.0.call("create", || self.0.namespace_object(name), || self.0.raw.namespace_create(&c_name))
+        self.0.bounded("create", || self.0.namespace_object(name), move |raw| raw.namespace_create(&c_name))
     }
 
     /// Removes a namespace, which must be empty.
@@ -35,7 +35,7 @@ impl Namespaces<'_> {
     #[doc(alias = "rbd_namespace_remove")]
     pub fn remove(&self, name: &str) -> Result<()> {
         let c_name = c_string("remove", || self.0.namespace_object(name), name)?;
-        self.0.call("remove", || self.0.namespace_object(name), || self.0.raw.namespace_remove(&c_name))
+        self.0.bounded("remove", || self.0.namespace_object(name), move |raw| raw.namespace_remove(&c_name))
     }
 
     /// Lists the namespaces of the pool, without the default one.
@@ -43,7 +43,7 @@ impl Namespaces<'_> {
     /// Implements: `rbd_namespace_list`.
     #[doc(alias = "rbd_namespace_list")]
     pub fn list(&self) -> Result<Vec<String>> {
-        self.0.call("list the namespaces of", || self.0.pool_object(), || self.0.raw.namespaces())
+        self.0.bounded("list the namespaces of", || self.0.pool_object(), move |raw| raw.namespaces())
     }
 
     /// Returns whether a namespace exists.
@@ -52,6 +52,6 @@ impl Namespaces<'_> {
     #[doc(alias = "rbd_namespace_exists")]
     pub fn exists(&self, name: &str) -> Result<bool> {
         let c_name = c_string("look up", || self.0.namespace_object(name), name)?;
-        self.0.call("look up", || self.0.namespace_object(name), || self.0.raw.namespace_exists(&c_name))
+        self.0.bounded("look up", || self.0.namespace_object(name), move |raw| raw.namespace_exists(&c_name))
     }
 }

@@ -35,7 +35,8 @@ impl IoCtx {
     /// `rbd_pool_stats_destroy`.
     #[doc(alias = "rbd_pool_stats_get")]
     pub fn stats(&self) -> Result<PoolStats> {
-        let (images, trash) = self.call("count the images of", || self.pool_object(), || self.raw.stats())?;
+        let (images, trash) =
+            self.bounded("count the images of", || self.pool_object(), move |raw| raw.stats())?;
         Ok(PoolStats { images: images.into(), trash: trash.into() })
     }
 }

@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, new_name};
 use crate::progress::Progress;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::ioctx::trash::{self as raw, RawTrashed};
 
 /// An image in the trash.
@@ -112,7 +113,7 @@ impl<'a> Trash<'a> {
     #[doc(alias = "rbd_trash_list")]
     pub fn list(&self) -> Result<Vec<TrashEntry>> {
         let entries =
-            self.0.call("list the trash of", || self.0.pool_object(), || self.0.raw.trash_list())?;
+            self.0.bounded("list the trash of", || self.0.pool_object(), move |raw| raw.trash_list())?;
         if entries.is_empty() {
             self.0.check_namespace("list the trash of")?;
         }
@@ -127,7 +128,7 @@ impl<'a> Trash<'a> {
     #[doc(alias = "rbd_trash_get")]
     pub fn get(&self, id: &str) -> Result<TrashEntry> {
         let c_id = c_string("look up", || self.0.trashed(id), id)?;
-        self.0.call("look up", || self.0.trashed(id), || self.0.raw.trash_get(&c_id)).map(entry)
+        self.0.bounded("look up", || self.0.trashed(id), move |raw| raw.trash_get(&c_id)).map(entry)
     }
 
     /// Takes an image out of the trash, under its old name unless a [new one](RestoreTrashed::name) is given.
@@ -170,7 +171,7 @@ impl AddToTrash<'_> {
         let object = || ioctx.image_object(name);
         let c_name = existing_name("move to the trash", object, name)?;
         ioctx
-            .call("move to the trash", object, || ioctx.raw.trash_move(&c_name, delay.as_secs()))
+            .bounded("move to the trash", object, move |raw| raw.trash_move(&c_name, delay.as_secs()))
             .map_err(|error| ioctx.explain_missing("move to the trash an image in", Some(name), error))
     }
 }
@@ -191,7 +192,7 @@ impl<'a> RestoreTrashed<'a> {
             Some(name) => new_name("restore", object, name)?,
             None => c"".into(),
         };
-        ioctx.call("restore", object, || ioctx.raw.trash_restore(&c_id, &c_name))
+        ioctx.bounded("restore", object, move |raw| raw.trash_restore(&c_id, &c_name))
     }
 }
 
@@ -213,7 +214,8 @@ impl<'a> RemoveTrashed<'a> {
         let RemoveTrashed { ioctx, id, force, progress } = self;
         let object = || ioctx.trashed(id);
         let c_id = c_string("remove", object, id)?;
-        ioctx.call("remove", object, || ioctx.raw.trash_remove(&c_id, force, progress)).map_err(|error| {
+        let remove = move |raw: &RawIoCtx, progress: Progress<'_>| raw.trash_remove(&c_id, force, progress);
+        ioctx.bounded_long("remove", object, progress, remove).map_err(|error| {
             // librbd says EPERM of an image whose time is not over.
             match (error.errno(), ioctx.trash().get(id)) {
                 (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
@@ -256,11 +258,11 @@ impl<'a> PurgeTrash<'a> {
         let time = expired_before.unwrap_or_else(SystemTime::now);
         let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         // librbd takes -1 for no threshold.
-        let purge = || {
+        let purge = move |raw: &RawIoCtx, progress: Progress<'_>| {
             let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-            ioctx.raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
+            raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
         };
-        ioctx.call("empty the trash of", || ioctx.pool_object(), purge)
+        ioctx.bounded_long("empty the trash of", || ioctx.pool_object(), progress, purge)
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> ImageMirroring<'a> {
             // The journal would hold what is written in clear.
             self.image.refuse_encrypted(operation, "mirror it by snapshots")?;
         }
-        let result = self.image.call(operation, |raw| raw.mirror_enable(mode.raw()));
+        let result = self.image.bounded(operation, move |raw| raw.mirror_enable(mode.raw()));
         result.map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => self.explain_enable(error, mode),
             _ => error,
@@ -92,7 +92,7 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_demote`.
     #[doc(alias = "rbd_mirror_image_demote")]
     pub fn demote(&self) -> Result<()> {
-        let result = self.image.call("demote", |raw| raw.mirror_demote());
+        let result = self.image.bounded("demote", move |raw| raw.mirror_demote());
         result.map_err(|error| self.explain(error, Role::Primary))
     }
 
@@ -103,7 +103,7 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_resync`.
     #[doc(alias = "rbd_mirror_image_resync")]
     pub fn resync(&self) -> Result<()> {
-        let result = self.image.call("resync", |raw| raw.mirror_resync());
+        let result = self.image.bounded("resync", move |raw| raw.mirror_resync());
         result.map_err(|error| self.explain(error, Role::Secondary))
     }
 
@@ -128,7 +128,7 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_get_info`.
     #[doc(alias = "rbd_mirror_image_get_info")]
     pub fn info(&self) -> Result<Info> {
-        Ok(self.image.call("read the mirroring of", |raw| raw.mirror_info())?.into())
+        Ok(self.image.bounded("read the mirroring of", move |raw| raw.mirror_info())?.into())
     }
 
     /// By what it is mirrored; `None` where it is not.
@@ -140,7 +140,7 @@ impl<'a> ImageMirroring<'a> {
         if self.info()?.state == ImageState::Disabled {
             return Ok(None);
         }
-        let mode = self.image.call("read the mirroring mode of", |raw| raw.mirror_mode())?;
+        let mode = self.image.bounded("read the mirroring mode of", move |raw| raw.mirror_mode())?;
         Ok(Some(ImageMode::from_raw(mode)))
     }
 
@@ -150,7 +150,7 @@ impl<'a> ImageMirroring<'a> {
     #[doc(alias = "rbd_mirror_image_get_status")]
     #[doc(alias = "rbd_mirror_image_get_global_status")]
     pub fn status(&self) -> Result<Status> {
-        Ok(self.image.call("read the mirroring status of", |raw| raw.mirror_status())?.into())
+        Ok(self.image.bounded("read the mirroring status of", move |raw| raw.mirror_status())?.into())
     }
 
     /// The instance id of the daemon that replicates it: 4123 for `client.4123`. `None` where none does.
@@ -158,7 +158,7 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_get_instance_id`.
     #[doc(alias = "rbd_mirror_image_get_instance_id")]
     pub fn instance(&self) -> Result<Option<String>> {
-        match self.image.call("look up the mirroring daemon of", |raw| raw.mirror_instance()) {
+        match self.image.bounded("look up the mirroring daemon of", move |raw| raw.mirror_instance()) {
             Ok(instance) => Ok(Some(instance)),
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ESTALE)) => Ok(None),
             Err(error) => Err(error),
@@ -233,7 +233,7 @@ impl Disable<'_> {
     /// Disables mirroring. Blocks.
     pub fn run(self) -> Result<()> {
         let Disable { image, force } = self;
-        let result = image.call("disable mirroring of", |raw| raw.mirror_disable(force));
+        let result = image.bounded("disable mirroring of", move |raw| raw.mirror_disable(force));
         match result.map_err(|error| image.mirroring().explain(error, Role::Primary)) {
             // librbd minds in some modes of the pool, and not in others.
             Err(error) if error.is_mirroring_disabled() => Ok(()),
@@ -253,7 +253,7 @@ impl Promote<'_> {
     /// Promotes the image. Blocks.
     pub fn run(self) -> Result<()> {
         let Promote { image, force } = self;
-        let result = image.call("promote", |raw| raw.mirror_promote(force));
+        let result = image.bounded("promote", move |raw| raw.mirror_promote(force));
         result.map_err(|error| image.mirroring().explain(error, Role::Secondary))
     }
 }
@@ -274,7 +274,8 @@ impl CreateSnapshot<'_> {
     /// Makes it. Returns its id. Blocks, for as long as clients take to pause.
     pub fn run(self) -> Result<u64> {
         let CreateSnapshot { image, quiesce } = self;
-        let result = image.call("make a snapshot for mirroring of", |raw| raw.mirror_snapshot(quiesce));
+        let result =
+            image.bounded("make a snapshot for mirroring of", move |raw| raw.mirror_snapshot(quiesce));
         result.map_err(|error| {
             let error = image.mirroring().explain(error, Role::Primary);
             let sends = |peer: &Peer| peer.direction != Direction::RxOnly;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ImageMode, Info, PoolMirroring, State, Status};
 use crate::error::Result;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// An image that is mirrored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,9 @@ impl PoolMirroring<'_> {
     /// Implements: `rbd_mirror_image_info_list`.
     #[doc(alias = "rbd_mirror_image_info_list")]
     pub fn images(&self, mode: Option<ImageMode>) -> Result<Vec<MirroredImage>> {
-        let list = || self.ioctx.raw().mirror_infos(mode.map(ImageMode::raw));
-        let infos = self.ioctx.call("list the mirrored images of", || self.object(), list)?;
+        let mode = mode.map(ImageMode::raw);
+        let list = move |raw: &RawIoCtx| raw.mirror_infos(mode);
+        let infos = self.ioctx.bounded("list the mirrored images of", || self.object(), list)?;
         Ok(infos
             .into_iter()
             .map(|(id, (mode, info))| MirroredImage {
@@ -41,8 +43,8 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_image_status_list")]
     #[doc(alias = "rbd_mirror_image_global_status_list")]
     pub fn statuses(&self) -> Result<BTreeMap<String, Status>> {
-        let list = || self.ioctx.raw().mirror_statuses();
-        let statuses = self.ioctx.call("read the mirroring status of", || self.object(), list)?;
+        let list = |raw: &RawIoCtx| raw.mirror_statuses();
+        let statuses = self.ioctx.bounded("read the mirroring status of", || self.object(), list)?;
         let listed = |status| Status { primary: None, ..Status::from(status) };
         Ok(statuses.into_iter().map(|(id, status)| (id, listed(status))).collect())
     }
@@ -53,7 +55,7 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_image_status_summary")]
     pub fn summary(&self) -> Result<BTreeMap<State, u64>> {
         let operation = "read the mirroring status of";
-        let counts = self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_summary())?;
+        let counts = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_summary())?;
         Ok(counts.into_iter().map(|(state, count)| (State::from_raw(state), count)).collect())
     }
 
@@ -63,8 +65,7 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_image_instance_id_list")]
     pub fn instances(&self) -> Result<BTreeMap<String, String>> {
         let operation = "list the mirroring daemons of";
-        let instances =
-            self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_instances())?;
+        let instances = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_instances())?;
         Ok(instances.into_iter().collect())
     }
 }

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::c_string;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::mirror::peer::{RawPeer, RawPeerAccess};
 
 /// Which way images are replicated, seen from here.
@@ -85,10 +86,8 @@ impl<'a> Peers<'a> {
     #[doc(alias = "rbd_mirror_peer_list")]
     #[doc(alias = "rbd_mirror_peer_site_list")]
     pub fn list(&self) -> Result<Vec<Peer>> {
-        let peers = self
-            .ioctx
-            .mirroring()
-            .pool_call("list the mirroring peers of", || self.ioctx.raw().mirror_peers())?;
+        let peers =
+            self.ioctx.mirroring().pool_call("list the mirroring peers of", |raw| raw.mirror_peers())?;
         Ok(peers.into_iter().map(Peer::from).collect())
     }
 
@@ -111,7 +110,7 @@ impl<'a> Peers<'a> {
         // librbd finds nothing wrong with a peer that is not there.
         self.check_peer("remove", uuid)?;
         let c_uuid = self.peer_uuid("remove", uuid)?;
-        self.peer_call("remove", uuid, || self.ioctx.raw().mirror_peer_remove(&c_uuid))
+        self.peer_call("remove", uuid, move |raw| raw.mirror_peer_remove(&c_uuid))
     }
 
     /// Sets the name of a peer's site.
@@ -123,7 +122,7 @@ impl<'a> Peers<'a> {
         let operation = "rename";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let c_name = c_string(operation, || self.peer_object(uuid), site_name)?;
-        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_site(&c_uuid, &c_name))
+        self.peer_call(operation, uuid, move |raw| raw.mirror_peer_set_site(&c_uuid, &c_name))
     }
 
     /// Sets the user as whom the daemon connects to a peer, `client.rbd-mirror-peer` for instance.
@@ -135,7 +134,7 @@ impl<'a> Peers<'a> {
         let operation = "set the client of";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let c_name = c_string(operation, || self.peer_object(uuid), client_name)?;
-        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_client(&c_uuid, &c_name))
+        self.peer_call(operation, uuid, move |raw| raw.mirror_peer_set_client(&c_uuid, &c_name))
     }
 
     /// Sets which way images are replicated.
@@ -145,7 +144,7 @@ impl<'a> Peers<'a> {
     pub fn set_direction(&self, uuid: &str, direction: Direction) -> Result<()> {
         let operation = "set the direction of";
         let c_uuid = self.peer_uuid(operation, uuid)?;
-        let set = || self.ioctx.raw().mirror_peer_set_direction(&c_uuid, direction.raw());
+        let set = move |raw: &RawIoCtx| raw.mirror_peer_set_direction(&c_uuid, direction.raw());
         self.peer_call(operation, uuid, set)
     }
 
@@ -157,7 +156,7 @@ impl<'a> Peers<'a> {
     pub fn access(&self, uuid: &str) -> Result<PeerAccess> {
         let operation = "read how to reach";
         let c_uuid = self.peer_uuid(operation, uuid)?;
-        let access = || match self.ioctx.raw().mirror_peer_access(&c_uuid) {
+        let access = move |raw: &RawIoCtx| match raw.mirror_peer_access(&c_uuid) {
             // Nothing is set.
             Err(Errno::ENOENT) => Ok(RawPeerAccess::default()),
             access => access,
@@ -189,8 +188,10 @@ impl<'a> Peers<'a> {
                 return Err(Error::invalid(operation, self.peer_object(uuid), why));
             }
         }
-        let (host, key) = (host.as_deref(), key.as_ref().map(|key| key.as_c_str()));
-        self.peer_call(operation, uuid, || self.ioctx.raw().mirror_peer_set_access(&c_uuid, host, key))
+        self.peer_call(operation, uuid, move |raw| {
+            let (host, key) = (host.as_deref(), key.as_ref().map(|key| key.as_c_str()));
+            raw.mirror_peer_set_access(&c_uuid, host, key)
+        })
     }
 
     fn peer_object(self, uuid: &str) -> Object {
@@ -205,9 +206,12 @@ impl<'a> Peers<'a> {
         self,
         operation: &'static str,
         uuid: &str,
-        call: impl FnOnce() -> Result<T, Errno>,
-    ) -> Result<T> {
-        let result = self.ioctx.call(operation, || self.peer_object(uuid), call);
+        call: impl FnOnce(&RawIoCtx) -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+    {
+        let result = self.ioctx.bounded(operation, || self.peer_object(uuid), call);
         result.map_err(|error| self.ioctx.mirroring().explain(error))
     }
 
@@ -237,8 +241,8 @@ impl AddPeer<'_> {
         }
         let c_site = c_string(operation, object, site_name)?;
         let c_client = c_string(operation, object, client_name)?;
-        let add = || ioctx.raw().mirror_peer_add(direction.raw(), &c_site, &c_client);
-        ioctx.call(operation, object, add).map_err(|error| ioctx.mirroring().explain(error)).map_err(
+        let add = move |raw: &RawIoCtx| raw.mirror_peer_add(direction.raw(), &c_site, &c_client);
+        ioctx.bounded(operation, object, add).map_err(|error| ioctx.mirroring().explain(error)).map_err(
             |error| match error.kind() {
                 ErrorKind::Exists => error.with_detail("the pool has a peer at this site already"),
                 _ => error,

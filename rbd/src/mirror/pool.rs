@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::c_string;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// Which images of a pool or namespace are mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +38,7 @@ impl Cluster {
     /// Implements: `rbd_mirror_site_name_get`.
     #[doc(alias = "rbd_mirror_site_name_get")]
     pub fn mirror_site_name(&self) -> Result<String> {
-        self.call("read the mirroring site name of", || self.object(), || self.raw().mirror_site_name())
+        self.bounded("read the mirroring site name of", || self.object(), move |raw| raw.mirror_site_name())
     }
 
     /// Sets the name by which this cluster goes among those that mirror each other. An empty name stands for its fsid.
@@ -47,7 +48,7 @@ impl Cluster {
     pub fn set_mirror_site_name(&self, name: &str) -> Result<()> {
         let operation = "set the mirroring site name of";
         let c_name = c_string(operation, || self.object(), name)?;
-        self.call(operation, || self.object(), || self.raw().set_mirror_site_name(&c_name))
+        self.bounded(operation, || self.object(), move |raw| raw.set_mirror_site_name(&c_name))
     }
 }
 
@@ -65,7 +66,7 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_mode_get")]
     pub fn mode(&self) -> Result<Mode> {
         let operation = "read the mirroring mode of";
-        let mode = self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_mode())?;
+        let mode = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_mode())?;
         Ok(Mode::from_raw(mode))
     }
 
@@ -82,8 +83,8 @@ impl PoolMirroring<'_> {
             let why = format!("{number} is no mode that this crate knows");
             return Err(Error::invalid(operation, self.object(), why));
         }
-        let set = || self.ioctx.raw().set_mirror_mode(mode.raw());
-        self.ioctx.call(operation, || self.object(), set).map_err(|error| match (mode, error.errno()) {
+        let set = move |raw: &RawIoCtx| raw.set_mirror_mode(mode.raw());
+        self.ioctx.bounded(operation, || self.object(), set).map_err(|error| match (mode, error.errno()) {
             (Mode::Disabled, Some(Errno::EBUSY)) => {
                 error.with_detail("it has mirroring peers; remove them first")
             }
@@ -99,7 +100,7 @@ impl PoolMirroring<'_> {
     /// Implements: `rbd_mirror_uuid_get`.
     #[doc(alias = "rbd_mirror_uuid_get")]
     pub fn uuid(&self) -> Result<String> {
-        self.pool_call("read the mirroring uuid of", || self.ioctx.raw().mirror_uuid())
+        self.pool_call("read the mirroring uuid of", |raw| raw.mirror_uuid())
     }
 
     /// The namespace of the peer to which this one is mirrored; its own name, until another is set.
@@ -108,7 +109,7 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_remote_namespace_get")]
     pub fn remote_namespace(&self) -> Result<String> {
         let operation = "read the remote namespace of";
-        self.ioctx.call(operation, || self.object(), || self.ioctx.raw().mirror_remote_namespace())
+        self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_remote_namespace())
     }
 
     /// Sets the namespace of the peer to which this one is mirrored. Possible while mirroring is disabled here.
@@ -118,8 +119,8 @@ impl PoolMirroring<'_> {
     pub fn set_remote_namespace(&self, namespace: &str) -> Result<()> {
         let operation = "set the remote namespace of";
         let c_namespace = c_string(operation, || self.object(), namespace)?;
-        let set = || self.ioctx.raw().set_mirror_remote_namespace(&c_namespace);
-        self.ioctx.call(operation, || self.object(), set)
+        let set = move |raw: &RawIoCtx| raw.set_mirror_remote_namespace(&c_namespace);
+        self.ioctx.bounded(operation, || self.object(), set)
     }
 
     /// Makes a token by which another cluster can become a peer of this pool. Creates the user `client.rbd-mirror-peer`,
@@ -129,7 +130,7 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_peer_bootstrap_create")]
     pub fn create_bootstrap_token(&self) -> Result<BootstrapToken> {
         let operation = "make a bootstrap token for";
-        let token = self.pool_call(operation, || self.ioctx.raw().mirror_bootstrap_create())?;
+        let token = self.pool_call(operation, |raw| raw.mirror_bootstrap_create())?;
         Ok(BootstrapToken::from_raw(token))
     }
 
@@ -149,7 +150,7 @@ impl PoolMirroring<'_> {
                 "it is no token: it contains a NUL byte",
             ));
         };
-        let import = || self.ioctx.raw().mirror_bootstrap_import(direction.raw(), &c_token);
+        let import = move |raw: &RawIoCtx| raw.mirror_bootstrap_import(direction.raw(), &c_token);
         self.pool_call(operation, import).map_err(|error| match (error.errno(), error.kind()) {
             (Some(Errno::EINVAL), kind) if *kind != ErrorKind::MirroringDisabled => {
                 error.with_kind(ErrorKind::InvalidInput).with_detail(
@@ -164,9 +165,12 @@ impl PoolMirroring<'_> {
     pub(super) fn pool_call<T>(
         self,
         operation: &'static str,
-        call: impl FnOnce() -> Result<T, Errno>,
-    ) -> Result<T> {
-        let result = self.ioctx.call(operation, || self.ioctx.pool_object(), call);
+        call: impl FnOnce(&RawIoCtx) -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+    {
+        let result = self.ioctx.bounded(operation, || self.ioctx.pool_object(), call);
         result.map_err(|error| self.explain(error))
     }
 

@@ -32,8 +32,9 @@ impl Objects<'_> {
     /// Implements: `rados_nobjects_list_open`.
     #[doc(alias = "rados_nobjects_list_open")]
     pub fn list(&self) -> Result<ObjectList> {
-        let open = || RawObjectList::open(Arc::clone(self.ioctx.raw()));
-        let list = self.ioctx.call("list the objects of", || self.ioctx.pool_object(), open)?;
+        let raw = Arc::clone(self.ioctx.raw());
+        let open = move |_: &_| RawObjectList::open(raw);
+        let list = self.ioctx.bounded("list the objects of", || self.ioctx.pool_object(), open)?;
         Ok(ObjectList { ioctx: self.ioctx.clone(), list: Some(list) })
     }
 
@@ -51,12 +52,13 @@ impl ObjectList {
     #[doc(alias = "rados_nobjects_list_next")]
     #[doc(alias = "rados_nobjects_list_next2")]
     pub fn next_entry(&mut self) -> Result<Option<ObjectEntry>> {
-        let Some(list) = &mut self.list else { return Ok(None) };
-        let next = self.ioctx.call("list the objects of", || self.ioctx.pool_object(), || list.advance());
-        if !matches!(next, Ok(Some(_))) {
-            self.list = None;
-        }
-        Ok(next?.map(|(name, namespace)| ObjectEntry { name, namespace }))
+        // What is given up keeps the list, which ends for us.
+        let Some(mut list) = self.list.take() else { return Ok(None) };
+        let next = move |_: &_| list.advance().map(|next| (next, list));
+        let (next, list) = self.ioctx.bounded("list the objects of", || self.ioctx.pool_object(), next)?;
+        let Some((name, namespace)) = next else { return Ok(None) };
+        self.list = Some(list);
+        Ok(Some(ObjectEntry { name, namespace }))
     }
 }
 

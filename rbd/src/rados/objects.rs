@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::c_string;
+use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// The RADOS objects of a pool and namespace: see [`IoCtx::objects`].
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +52,7 @@ impl Objects<'_> {
     #[doc(alias = "rados_stat")]
     #[doc(alias = "rados_stat2")]
     pub fn stat(&self, object: &str) -> Result<ObjectStat> {
-        let (size, seconds, nanoseconds) =
-            self.call("look up", object, |name| self.ioctx.raw().object_stat(name))?;
+        let (size, seconds, nanoseconds) = self.call("look up", object, |raw, name| raw.object_stat(name))?;
         let since = Duration::from_secs(seconds.max(0).unsigned_abs())
             .saturating_add(Duration::from_nanos(nanoseconds.max(0).unsigned_abs()));
         let modified = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -64,7 +64,16 @@ impl Objects<'_> {
     /// Implements: `rados_read`.
     #[doc(alias = "rados_read")]
     pub fn read_at(&self, object: &str, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.call("read", object, |name| self.ioctx.raw().object_read(name, offset, buffer))
+        let len = buffer.len();
+        let read = move |raw: &RawIoCtx, name: &CStr| {
+            let mut data = vec![0; len];
+            let read = raw.object_read(name, offset, &mut data)?;
+            data.truncate(read);
+            Ok(data)
+        };
+        let data = self.call("read", object, read)?;
+        buffer[..data.len()].copy_from_slice(&data);
+        Ok(data.len())
     }
 
     /// Writes to an object, which is made where there is none. The cluster bounds its size (128 MiB by default).
@@ -72,7 +81,8 @@ impl Objects<'_> {
     /// Implements: `rados_write`.
     #[doc(alias = "rados_write")]
     pub fn write_at(&self, object: &str, data: &[u8], offset: u64) -> Result<()> {
-        self.call("write", object, |name| self.ioctx.raw().object_write(name, offset, data))
+        let data = data.to_vec();
+        self.call("write", object, move |raw, name| raw.object_write(name, offset, &data))
     }
 
     /// Replaces all data of an object, which is made where there is none.
@@ -80,7 +90,8 @@ impl Objects<'_> {
     /// Implements: `rados_write_full`.
     #[doc(alias = "rados_write_full")]
     pub fn write_full(&self, object: &str, data: &[u8]) -> Result<()> {
-        self.call("write", object, |name| self.ioctx.raw().object_write_full(name, data))
+        let data = data.to_vec();
+        self.call("write", object, move |raw, name| raw.object_write_full(name, &data))
     }
 
     /// Removes an object.
@@ -88,7 +99,7 @@ impl Objects<'_> {
     /// Implements: `rados_remove`.
     #[doc(alias = "rados_remove")]
     pub fn remove(&self, object: &str) -> Result<()> {
-        self.call("remove", object, |name| self.ioctx.raw().object_remove(name))
+        self.call("remove", object, |raw, name| raw.object_remove(name))
     }
 
     /// The extended attributes of an object.
@@ -98,7 +109,7 @@ impl Objects<'_> {
     #[doc(alias = "rados_getxattrs")]
     #[doc(alias = "rados_getxattrs_next")]
     pub fn attributes(&self, object: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-        let read = |name: &CStr| self.ioctx.raw().object_attributes(name);
+        let read = |raw: &RawIoCtx, name: &CStr| raw.object_attributes(name);
         Ok(self.call("read the attributes of", object, read)?.into_iter().collect())
     }
 
@@ -108,7 +119,7 @@ impl Objects<'_> {
     #[doc(alias = "rados_read_op_omap_get_vals2")]
     #[doc(alias = "rados_omap_get_next2")]
     pub fn omap(&self, object: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let read = |name: &CStr| self.ioctx.raw().omap(name);
+        let read = |raw: &RawIoCtx, name: &CStr| raw.omap(name);
         Ok(self.call("read the keys of", object, read)?.into_iter().collect())
     }
 
@@ -117,7 +128,11 @@ impl Objects<'_> {
     /// Implements: `rados_write_op_omap_set2`.
     #[doc(alias = "rados_write_op_omap_set2")]
     pub fn set_omap(&self, object: &str, pairs: &[(&[u8], &[u8])]) -> Result<()> {
-        self.call("set keys of", object, |name| self.ioctx.raw().omap_set(name, pairs))
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        self.call("set keys of", object, move |raw, name| {
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
+            raw.omap_set(name, &pairs)
+        })
     }
 
     /// Removes keys of an object, all at once. Those that it does not have are no error.
@@ -125,20 +140,27 @@ impl Objects<'_> {
     /// Implements: `rados_write_op_omap_rm_keys2`.
     #[doc(alias = "rados_write_op_omap_rm_keys2")]
     pub fn remove_omap(&self, object: &str, keys: &[&[u8]]) -> Result<()> {
-        self.call("remove keys of", object, |name| self.ioctx.raw().omap_remove(name, keys))
+        let keys: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
+        self.call("remove keys of", object, move |raw, name| {
+            let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
+            raw.omap_remove(name, &keys)
+        })
     }
 
     fn call<T>(
         self,
         operation: &'static str,
         object: &str,
-        call: impl FnOnce(&CStr) -> Result<T, Errno>,
-    ) -> Result<T> {
+        call: impl FnOnce(&RawIoCtx, &CStr) -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+    {
         let about = || Object::new(ObjectKind::Object, self.ioctx.spec(object));
         if object.is_empty() {
             return Err(Error::invalid(operation, about(), "the name is empty"));
         }
         let name: CString = c_string(operation, about, object)?;
-        self.ioctx.call(operation, about, || call(&name))
+        self.ioctx.bounded(operation, about, move |raw| call(raw, &name))
     }
 }

@@ -99,7 +99,7 @@ impl Diff<'_> {
     /// is a hole in a later version that is bigger again, is not reported.
     pub(super) fn shrunk(&self) -> Result<Option<String>> {
         let (Some(from), image) = (self.older_id()?, self.image) else { return Ok(None) };
-        let mut snapshots = image.call("list the snapshots of", |raw| raw.snapshots())?;
+        let mut snapshots = image.bounded("list the snapshots of", move |raw| raw.snapshots())?;
         snapshots.sort_unstable_by_key(|snapshot| snapshot.id);
         let own = image.snapshot().and_then(|name| snapshots.iter().find(|other| other.name == name));
         let end = own.map_or(u64::MAX, |own| own.id);
@@ -124,7 +124,7 @@ impl Image {
         if bad(self.flags()?) {
             return Ok(FastDiff::Invalid { version: self.object().name });
         }
-        let snapshots = self.call("list the snapshots of", |raw| raw.snapshots())?;
+        let snapshots = self.bounded("list the snapshots of", move |raw| raw.snapshots())?;
         let own = self.snapshot().and_then(|name| snapshots.iter().find(|other| other.name == name));
         let end = own.map(|own| own.id);
         for snapshot in snapshots {

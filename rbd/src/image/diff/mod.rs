@@ -139,14 +139,10 @@ impl<'a> Diff<'a> {
             return Ok(());
         }
         let (operation, object) = ("list the changes of", || self.object());
-        let name;
         let from = match self.from {
             None => From::Nothing,
             Some(SnapshotRef::Id(id)) => From::Id(id),
-            Some(SnapshotRef::Name(text)) => {
-                name = c_string(operation, object, text)?;
-                From::Name(&name)
-            }
+            Some(SnapshotRef::Name(text)) => From::Name(c_string(operation, object, text)?),
         };
         // librbd uses the object maps for whole objects only.
         let whole_object = self.whole_object && !self.image.is_encrypted() && self.shrunk()?.is_none();
@@ -157,9 +153,14 @@ impl<'a> Diff<'a> {
             include_parent: self.include_parent,
             whole_object,
         };
-        let mut each = |offset, len, exists| callback(Extent { offset, len, exists });
-        let call = || self.image.raw.diff(spec, &mut each);
-        self.image.ioctx.call(operation, object, call).map_err(|error| match (error.errno(), self.from) {
+        let raw = self.image.raw.share();
+        let call = move |found: &mut (dyn FnMut(Extent) -> ControlFlow<()> + Send)| {
+            raw.diff(&spec, &mut |offset, len, exists| found(Extent { offset, len, exists }))
+        };
+        self.image.ioctx.cluster().bounded_finding(operation, object, callback, call).map_err(|error| match (
+            error.errno(),
+            self.from,
+        ) {
             // librbd says so when the older snapshot is not older.
             (Some(crate::Errno::EINVAL), Some(_)) => error
                 .with_kind(ErrorKind::InvalidInput)

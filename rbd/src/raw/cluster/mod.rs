@@ -2,15 +2,18 @@
 
 pub(crate) mod log;
 pub(crate) mod service;
+pub(in crate::raw) mod writers;
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::cluster::writers::Writers;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
 
@@ -20,6 +23,11 @@ pub(crate) struct Cluster {
     handle: sys::rados_t,
     /// Whether somebody watches the cluster's log: librados has place for one.
     log_watched: AtomicBool,
+    writers: Writers,
+    /// Whether OSDs have a timeout. Set before the handle is shared.
+    osd_timeout: bool,
+    /// How long a call may take before it is given up. Set before the handle is shared.
+    call_timeout: Option<Duration>,
 }
 
 // SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any thread.
@@ -47,19 +55,40 @@ impl Drop for Cluster {
 pub(crate) use sys::rados_cluster_stat_t as ClusterStat;
 
 /// Where a command goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
     Monitors,
-    Monitor(&'a CStr),
+    Monitor(CString),
     Manager,
-    NamedManager(&'a CStr),
+    NamedManager(CString),
     Osd(c_int),
-    PlacementGroup(&'a CStr),
+    PlacementGroup(CString),
 }
 
 impl Cluster {
     pub(crate) fn as_ptr(&self) -> sys::rados_t {
         self.handle
+    }
+
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.call_timeout
+    }
+
+    pub(crate) fn set_call_timeout(&mut self, timeout: Option<Duration>) {
+        self.call_timeout = timeout;
+    }
+
+    pub(crate) fn has_osd_timeout(&self) -> bool {
+        self.osd_timeout
+    }
+
+    pub(crate) fn set_osd_timeout(&mut self, has: bool) {
+        self.osd_timeout = has;
+    }
+
+    /// The images that are open for writing.
+    pub(in crate::raw) fn writers(&self) -> &Writers {
+        &self.writers
     }
 
     pub(in crate::raw) fn log_watched(&self) -> &AtomicBool {
@@ -71,7 +100,13 @@ impl Cluster {
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer and both strings live through the call.
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
-        Ok(Cluster { handle, log_watched: AtomicBool::new(false) })
+        Ok(Cluster {
+            handle,
+            log_watched: AtomicBool::new(false),
+            writers: Writers::default(),
+            osd_timeout: false,
+            call_timeout: None,
+        })
     }
 
     /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search path.
@@ -140,12 +175,7 @@ impl Cluster {
     }
 
     /// Sends a command. Returns its output and what the cluster said of it; on failure the errno and what it said.
-    pub(crate) fn command(
-        &self,
-        to: Target<'_>,
-        json: &CStr,
-        input: &[u8],
-    ) -> Result<Vec<u8>, (Errno, String)> {
+    pub(crate) fn command(&self, to: &Target, json: &CStr, input: &[u8]) -> Result<Vec<u8>, (Errno, String)> {
         let mut argv = [json.as_ptr()];
         let (mut out, mut out_len) = (ptr::null_mut::<c_char>(), 0_usize);
         let (mut said, mut said_len) = (ptr::null_mut::<c_char>(), 0_usize);
@@ -168,7 +198,7 @@ impl Cluster {
             Target::Monitor(name) => send!(sys::rados_mon_command_target, name.as_ptr()),
             Target::Manager => send!(sys::rados_mgr_command),
             Target::NamedManager(name) => send!(sys::rados_mgr_command_target, name.as_ptr()),
-            Target::Osd(number) => send!(sys::rados_osd_command, number),
+            Target::Osd(number) => send!(sys::rados_osd_command, *number),
             Target::PlacementGroup(id) => send!(sys::rados_pg_command, id.as_ptr()),
         };
         // SAFETY: the buffers are null or hold the reported lengths; taken once each.

@@ -46,6 +46,9 @@ impl Opt {
 #[derive(Debug)]
 pub(crate) struct ImageOptions(sys::rbd_image_options_t);
 
+// SAFETY: a set of options is plain data behind a pointer, tied to no thread; writing takes `&mut`.
+unsafe impl Send for ImageOptions {}
+
 impl Drop for ImageOptions {
     fn drop(&mut self) {
         // SAFETY: we own the handle.

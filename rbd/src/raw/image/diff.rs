@@ -1,6 +1,6 @@
 //! Differences between two versions of an image.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::ops::ControlFlow;
 
 use librbd_sys as sys;
@@ -10,18 +10,18 @@ use crate::raw::image::Image;
 use crate::raw::thread::callback::Callback;
 
 /// The version that a diff starts from; it ends at what the handle shows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum From<'a> {
+#[derive(Debug)]
+pub(crate) enum From {
     /// Before the image held anything.
     Nothing,
-    Name(&'a CStr),
+    Name(CString),
     Id(u64),
 }
 
 /// The range and the manner of a diff. The range must lie within the image.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DiffSpec<'a> {
-    pub(crate) from: From<'a>,
+#[derive(Debug)]
+pub(crate) struct DiffSpec {
+    pub(crate) from: From,
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) include_parent: bool,
@@ -32,12 +32,12 @@ pub(crate) struct DiffSpec<'a> {
 type Each<'a> = &'a mut (dyn FnMut(u64, u64, bool) -> ControlFlow<()> + Send);
 
 impl Image {
-    pub(crate) fn diff(&self, spec: DiffSpec<'_>, each: Each<'_>) -> LateResult<()> {
-        let DiffSpec { from, offset, len, include_parent, whole_object } = spec;
+    pub(crate) fn diff(&self, spec: &DiffSpec, each: Each<'_>) -> LateResult<()> {
+        let DiffSpec { ref from, offset, len, include_parent, whole_object } = *spec;
         let from = match from {
             From::Nothing => std::ptr::null(),
             From::Name(name) => name.as_ptr(),
-            From::Id(id) => return self.diff_by_id(id, spec, each),
+            From::Id(id) => return self.diff_by_id(*id, spec, each),
         };
         let (parent, whole) = (u8::from(include_parent), u8::from(whole_object));
         // SAFETY: the image is open; the name and the callback's state live through the call.
@@ -47,7 +47,7 @@ impl Image {
         Ok(())
     }
 
-    fn diff_by_id(&self, from: u64, spec: DiffSpec<'_>, each: Each<'_>) -> LateResult<()> {
+    fn diff_by_id(&self, from: u64, spec: &DiffSpec, each: Each<'_>) -> LateResult<()> {
         let iterate = need(&sys::late::rbd_diff_iterate3)?;
         let mut flags = 0;
         if spec.include_parent {

@@ -1,12 +1,16 @@
 //! Closing an image: what that needs, apart from the image.
 
 use std::ffi::c_void;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
 
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, check_len};
+use crate::raw::image::Image;
+use crate::raw::image::closing::CloseFailure;
+use crate::raw::image::share::Share;
 use crate::raw::image::shared::Shared;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
@@ -14,6 +18,7 @@ use crate::raw::op::in_flight::InFlight;
 use crate::raw::op::operation::{Operation, Payload};
 use crate::raw::thread::background::{outside_callback, run_in_background};
 use crate::raw::thread::exit::Pending;
+use crate::raw::thread::pool;
 
 /// What is needed to close an image.
 #[derive(Debug)]
@@ -23,6 +28,9 @@ pub(crate) struct Handle {
     shared: Arc<Shared>,
     watch: Option<Watch>,
 }
+
+// SAFETY: an image handle may be used from any thread; the rest is Send.
+unsafe impl Send for Handle {}
 
 /// Ends a watch on an image that is about to be closed.
 ///
@@ -45,8 +53,17 @@ impl Handle {
         Handle { handle, ioctx, shared, watch }
     }
 
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        self.ioctx.cluster().call_timeout()
+    }
+
+    /// The image that is about to be closed, for the last calls on it.
+    pub(super) fn image(&self) -> Share {
+        Image::to_close(self.handle, Arc::clone(&self.ioctx), Arc::clone(&self.shared))
+    }
+
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
-    pub(crate) fn close(self) -> RawResult<()> {
+    pub(crate) fn close(self) -> Result<(), CloseFailure> {
         let (sender, receiver) = mpsc::channel();
         // SAFETY: nobody enters any more, and the count lives until we have heard from its last user.
         unsafe {
@@ -55,32 +72,61 @@ impl Handle {
             });
         }
         let _ = receiver.recv();
+        let finished = self.image().finish();
         // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it returns.
-        check(unsafe {
+        let closed = check(unsafe {
             end(self.watch, self.handle);
             sys::rbd_close(self.handle)
-        })?;
-        Ok(())
+        });
+        finished.and(closed.map(drop).map_err(CloseFailure::Close))
     }
 
-    /// Closes the image after all I/O in flight, without waiting for that.
-    pub(crate) fn start_close(self) -> RawResult<Operation<()>> {
+    /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether somebody hears how it ends.
+    pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<()>> {
+        let image = self.image();
         let Handle { handle, ioctx, shared, watch } = self;
         let close = Address(handle);
-        let payload =
-            ClosePayload { _shared: Arc::clone(&shared), ioctx: Some(ioctx), pending: Some(Pending::new()) };
+        let finished = Arc::new(OnceLock::new());
+        let payload = ClosePayload {
+            _shared: Arc::clone(&shared),
+            ioctx: Some(ioctx),
+            pending: Some(Pending::new()),
+            finished: Arc::clone(&finished),
+            #[cfg(feature = "tracing")]
+            unheard: (!heard).then(|| image.name().unwrap_or_default()),
+        };
+        #[cfg(not(feature = "tracing"))]
+        let _ = heard;
         // SAFETY: librbd takes the completion once nothing is in flight; the operation keeps the count and the pool alive until
         // then and beyond. The handle is ours, and librbd frees it in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
             Operation::submit(None, payload, move |_, completion| {
                 let completion = Address(completion);
                 InFlight::close(&raw const shared.target.in_flight, move || {
-                    // The last operation may end on a thread that still works for this image.
-                    outside_callback(move || {
+                    let close = move |last: RawResult<()>| {
                         let (close, completion) = (close, completion);
+                        // Nobody else sets it.
+                        let _ = finished.set(last.map_err(CloseFailure::Flush).and_then(|()| image.finish()));
+                        drop(image);
                         end(watch, close.0);
                         sys::rbd_aio_close(close.0, completion.0);
+                    };
+                    // A flush blocks, and the last operation may end on a thread that still works for this image.
+                    let close = Arc::new(Mutex::new(Some(close)));
+                    let job = Arc::clone(&close);
+                    let take = |close: &Mutex<Option<_>>| {
+                        close.lock().unwrap_or_else(PoisonError::into_inner).take()
+                    };
+                    let begun = pool::run(move || {
+                        if let Some(close) = take(&job) {
+                            close(Ok(()));
+                        }
                     });
+                    if let Err(errno) = begun {
+                        if let Some(close) = take(&close) {
+                            outside_callback(move || close(Err(errno)));
+                        }
+                    }
                 });
                 0
             })
@@ -101,12 +147,21 @@ struct ClosePayload {
     _shared: Arc<Shared>,
     ioctx: Option<Arc<IoCtx>>,
     pending: Option<Pending>,
+    /// How the last flush went, and the release of the lock.
+    finished: Arc<OnceLock<Result<(), CloseFailure>>>,
+    /// The name of an image that was dropped, so that nobody hears of a failure.
+    #[cfg(feature = "tracing")]
+    unheard: Option<String>,
 }
 
 impl Payload for ClosePayload {
     type Output = ();
 
     fn on_end(&mut self) {
+        #[cfg(feature = "tracing")]
+        if let (Some(name), Some(Err(failure))) = (&self.unheard, self.finished.get()) {
+            crate::events::lost(name, failure);
+        }
         // With the last image the connection may end, which blocks: not here.
         let ioctx = self.ioctx.take();
         run_in_background(move || drop(ioctx));
@@ -115,6 +170,9 @@ impl Payload for ClosePayload {
     }
 
     fn finish(self, result: isize) -> RawResult<()> {
+        if let Some(Err(failure)) = self.finished.get() {
+            return Err(failure.errno());
+        }
         check_len(result).map(drop)
     }
 }

@@ -1,18 +1,22 @@
 //! A `rbd_image_t`: an open image, and what can be asked of it.
 
 pub(crate) mod aio;
+pub(crate) mod closing;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod early_ack;
 pub(crate) mod encryption;
 pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod io;
 pub(crate) mod known_size;
+mod left_lock;
 pub(crate) mod lineage;
 pub(crate) mod locks;
 pub(crate) mod metadata;
 pub(crate) mod open;
 pub(crate) mod quiesce;
+pub(crate) mod share;
 pub(crate) mod shared;
 pub(crate) mod size;
 pub(crate) mod snapshot;
@@ -26,6 +30,7 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::image::closing::CloseFailure;
 use crate::raw::image::handle::Handle;
 use crate::raw::image::shared::Shared;
 use crate::raw::image::watch::Watch;
@@ -33,6 +38,7 @@ use crate::raw::ioctx::IoCtx;
 use crate::raw::op::operation::Operation;
 use crate::raw::thread::exit::settle_at_exit_of;
 use crate::raw::thread::mark::must_not_block;
+use crate::raw::thread::worker::start;
 
 /// An open image that keeps its pool, and by it the cluster, alive. Closed when it is dropped.
 #[derive(Debug)]
@@ -55,14 +61,27 @@ unsafe impl Sync for Image {}
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let background = self.background || must_not_block();
+        // A call that was given up may never end, and closing waits for it.
+        let background = self.background || must_not_block() || self.shared.target.in_flight.has_calls();
         let Some(image) = self.take() else { return };
         // Who drops an image cannot hear how the close went; `close` tells.
         if background {
-            drop(image.start_close());
-        } else {
-            let _ = image.close();
+            drop(image.start_close(false));
+            return;
         }
+        let timeout = image.call_timeout();
+        #[cfg(feature = "tracing")]
+        let name = image.image().name().unwrap_or_default();
+        let closed = start(move || image.close()).map(|call| call.wait(timeout));
+        #[cfg(feature = "tracing")]
+        match closed {
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(failure))) => crate::events::lost(&name, &failure),
+            Ok(None) => crate::events::lost(&name, &"it did not end in time, and goes on in the background"),
+            Err(errno) => crate::events::lost(&name, &errno),
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = closed;
     }
 }
 
@@ -80,6 +99,11 @@ impl Image {
 
     pub(in crate::raw) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Its pool. Not after it was taken over by whoever closes it.
+    pub(in crate::raw) fn pool(&self) -> &IoCtx {
+        self.ioctx.as_ref().expect("only the shell that is left behind has none")
     }
 
     pub(crate) fn close_in_background(&mut self, background: bool) {
@@ -104,13 +128,13 @@ impl Image {
     }
 
     /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`crate::raw::thread::mark`].
-    pub(crate) fn close(mut self) -> RawResult<()> {
+    pub(crate) fn close(mut self) -> Result<(), CloseFailure> {
         self.take().map_or(Ok(()), Handle::close)
     }
 
     /// Closes it after all I/O in flight, without waiting for that.
     pub(crate) fn start_close(mut self) -> RawResult<Operation<()>> {
-        self.take().map_or(Err(Errno::EBADF), Handle::start_close)
+        self.take().map_or(Err(Errno::EBADF), |image| image.start_close(true))
     }
 
     /// Calls `callback` after each change of the header. A panic in it ends there.

@@ -30,6 +30,7 @@ struct OpenPayload {
     handle: UnsafeCell<sys::rbd_image_t>,
     /// The image, once it has ended.
     image: Option<RawResult<Image>>,
+    writes: bool,
     /// Until the image is taken, or its closing has begun, which is pending itself.
     _pending: Pending,
 }
@@ -50,6 +51,9 @@ impl Payload for OpenPayload {
                 return Err(Errno::EAGAIN);
             }
             image.learn_size()?;
+            if self.writes {
+                image.prepare_to_write()?;
+            }
             Ok(image)
         });
     }
@@ -100,6 +104,9 @@ impl Image {
         check(unsafe { call(ioctx.as_ptr(), name.as_ptr(), &raw mut handle, snapshot) })?;
         let mut image = Image::new(handle, ioctx);
         image.learn_size()?;
+        if !read_only && snapshot.is_null() {
+            image.prepare_to_write()?;
+        }
         Ok(image)
     }
 
@@ -120,7 +127,8 @@ impl Image {
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         let pool = ioctx.as_ptr();
         let handle = UnsafeCell::new(ptr::null_mut());
-        let payload = OpenPayload { ioctx, handle, image: None, _pending: Pending::new() };
+        let writes = !read_only && snapshot.is_null();
+        let payload = OpenPayload { ioctx, handle, image: None, writes, _pending: Pending::new() };
         // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd copies the strings.
         unsafe {
             Operation::submit(None, payload, |payload, completion| {

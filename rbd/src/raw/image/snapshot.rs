@@ -179,7 +179,7 @@ impl Image {
     }
 
     /// Turns the handle to a snapshot. It takes the handle exclusively: I/O of others on it would change its meaning.
-    pub(crate) fn set_snapshot_id(&mut self, id: u64) -> RawResult<()> {
+    pub(crate) fn set_snapshot_id(&self, id: u64) -> RawResult<()> {
         // SAFETY: the image is open, and nobody else uses it.
         check(unsafe { sys::rbd_snap_set_by_id(self.as_ptr(), id) })?;
         self.size_changed();

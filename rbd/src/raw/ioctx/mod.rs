@@ -22,8 +22,8 @@ use crate::raw::thread::progress::with_progress;
 #[derive(Debug)]
 pub(crate) struct IoCtx {
     handle: sys::rados_ioctx_t,
-    /// Never read: it keeps the cluster connected.
-    _cluster: Arc<Cluster>,
+    /// Keeps the cluster connected.
+    cluster: Arc<Cluster>,
 }
 
 // SAFETY: librados allows use of an ioctx from any thread; the calls that would change it (namespace, locator, snapshot) are
@@ -48,11 +48,15 @@ impl IoCtx {
         self.handle
     }
 
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     pub(crate) fn open(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
         let mut handle = ptr::null_mut();
         // SAFETY: the cluster handle is valid, the out pointer lives through the call.
         check(unsafe { sys::rados_ioctx_create2(cluster.as_ptr(), pool_id, &raw mut handle) })?;
-        let ioctx = IoCtx { handle, _cluster: cluster };
+        let ioctx = IoCtx { handle, cluster };
         // SAFETY: nobody else has the handle yet; the string is copied.
         unsafe { sys::rados_ioctx_set_namespace(ioctx.handle, namespace.as_ptr()) };
         Ok(ioctx)

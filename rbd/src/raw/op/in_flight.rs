@@ -13,8 +13,10 @@ const CLOSING: usize = 1;
 const HELD: usize = 2;
 /// set for good once a queue gets the completions;
 const QUEUED: usize = 4;
-/// added for each operation in flight.
+/// added for each operation in flight;
 const ONE: usize = 8;
+/// added for each blocking call on a thread of this crate.
+const CALL: usize = 1 << (usize::BITS / 2);
 
 /// The count, and who gets the completions: callbacks or a queue. Both stand in one word, since a queue must not begin while
 /// an operation with a callback is in flight.
@@ -44,6 +46,26 @@ impl InFlight {
         self.state.load(Ordering::Acquire) < ONE
     }
 
+    /// Counts a blocking call that begins, which closing waits for as it does for operations. Not after
+    /// [`close`](InFlight::close).
+    pub(crate) fn enter_call(&self) {
+        self.state.fetch_add(CALL, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a blocking call.
+    ///
+    /// # Safety
+    /// `this` must be valid and entered by a call; afterwards it may not be valid any more.
+    pub(crate) unsafe fn leave_call(this: *const InFlight) {
+        // SAFETY: the caller's promise.
+        unsafe { InFlight::subtract(this, CALL) };
+    }
+
+    /// Whether blocking calls are at work.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= CALL
+    }
+
     /// Counts an operation that begins. Not after [`close`](InFlight::close). Returns false if a queue would get its completion:
     /// an operation with a callback must not be submitted then, only leave.
     pub(crate) fn enter(&self) -> bool {
@@ -52,7 +74,7 @@ impl InFlight {
 
     /// Gives all later completions to a queue. Returns false while operations are in flight, or if there was a queue before.
     pub(crate) fn begin_queue(&self) -> bool {
-        let begun = |state| (state & QUEUED == 0 && state < ONE).then_some(state | QUEUED);
+        let begun = |state: usize| (state & QUEUED == 0 && state % CALL < ONE).then_some(state | QUEUED);
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun).is_ok()
     }
 

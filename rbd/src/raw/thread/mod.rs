@@ -7,6 +7,6 @@ pub(crate) mod exit;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fork;
 pub(crate) mod mark;
-mod pool;
+pub(in crate::raw) mod pool;
 pub(crate) mod progress;
 pub(crate) mod worker;

@@ -15,7 +15,7 @@ use crate::raw::thread::mark::mark_ours;
 const MOST: usize = 1024;
 
 /// How long a thread waits for its next call.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -6,13 +6,12 @@
 //! report to the thread that waits, by a [`Reporter`], and gets an answer from there: this is how the callbacks of a user
 //! run on the user's thread.
 
-#![allow(dead_code)] // Until the blocking calls go this way.
-
 use std::any::Any;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -41,6 +40,8 @@ enum State<T, M> {
 struct Shared<T, M> {
     state: Mutex<State<T, M>>,
     changed: Condvar,
+    /// Counts the signs of life of the call.
+    signs: AtomicUsize,
 }
 
 impl<T, M> Shared<T, M> {
@@ -87,6 +88,11 @@ impl<T, M> Shared<T, M> {
 pub(crate) struct Reporter<T, M>(Arc<Shared<T, M>>);
 
 impl<T, M> Reporter<T, M> {
+    /// Shows that the call goes on: the timeout begins anew.
+    pub(crate) fn alive(&self) {
+        self.0.signs.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Hands over a report, and waits for its answer. Once the call was given up the answer is to go on.
     pub(crate) fn report(&self, report: M) -> ControlFlow<()> {
         let state = self.0.lock();
@@ -128,7 +134,11 @@ pub(crate) fn start<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static
 pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
     call: impl FnOnce(Reporter<T, M>) -> T + Send + 'static,
 ) -> RawResult<Started<T, M>> {
-    let shared = Arc::new(Shared { state: Mutex::new(State::Working(None)), changed: Condvar::new() });
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State::Working(None)),
+        changed: Condvar::new(),
+        signs: AtomicUsize::new(0),
+    });
     let caller = Arc::clone(&shared);
     let pending = Pending::new();
     pool::run(move || {
@@ -148,7 +158,7 @@ impl<T> Started<T> {
 }
 
 impl<T, M> Started<T, M> {
-    /// [`Started::wait`] for a call that reports. The timeout counts from the last report on.
+    /// [`Started::wait`] for a call that reports. The timeout counts from the last report, or about the last sign of life, on.
     ///
     /// A panic of `answer` goes on when the call has ended, or was given up.
     pub(crate) fn wait_answering(
@@ -158,7 +168,7 @@ impl<T, M> Started<T, M> {
     ) -> Option<T> {
         let until = || timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut end = until();
-        let mut panic = None;
+        let (mut panic, mut signs) = (None, 0);
         let mut state = self.0.lock();
         let outcome = loop {
             match std::mem::replace(&mut *state, State::Left) {
@@ -175,7 +185,11 @@ impl<T, M> Started<T, M> {
                 before => {
                     // Left behind as it is, the call is given up.
                     if end.is_some_and(|end| end <= Instant::now()) {
-                        break None;
+                        let seen = self.0.signs.load(Ordering::Relaxed);
+                        if seen == signs {
+                            break None;
+                        }
+                        (signs, end) = (seen, until());
                     }
                     *state = before;
                     state = self.0.wait(state, end);
@@ -300,6 +314,18 @@ mod tests {
             if done == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!((stopped, seen), (Some(4), vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn signs_of_life_keep_it_waiting() {
+        let call = start_reporting(|reporter: Reporter<_, ()>| {
+            for _ in 0..12 {
+                reporter.alive();
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let never = |()| unreachable!("it reports nothing");
+        assert_eq!(call.unwrap().wait_answering(Some(Duration::from_millis(600)), never), Some(()));
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! Blocking calls that are given up after the connection's call timeout.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::Cluster;
+use crate::error::{Object, Result};
+use crate::progress::Progress;
+use crate::raw;
+use crate::raw::ffi::weak::Failure;
+use crate::raw::thread::worker::{Started, start, start_reporting};
+
+impl Cluster {
+    /// Makes a call that may wait for the cluster: the one way for all of them. It runs on a thread of its own and owns all
+    /// that it uses, so that it can be given up. [`call`](Self::call) is for what waits for nobody.
+    pub(crate) fn bounded<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce(&raw::cluster::Cluster) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let raw = self.raw().clone();
+        self.bounded_call(operation, object, move || call(&raw))
+    }
+
+    /// [`bounded`](Self::bounded) for a call on other handles.
+    pub(crate) fn bounded_call<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let Some(timeout) = self.raw().call_timeout() else { return self.call(operation, object, call) };
+        let wait = |started: Started<_>| started.wait(Some(timeout));
+        self.outcome(operation, object, timeout, || start(call).map(wait))
+    }
+
+    /// [`bounded_call`](Self::bounded_call) for a call that tells how far it is: the timeout begins anew with each step.
+    /// The callback of the user runs here, on the thread that waits.
+    pub(crate) fn bounded_long<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        mut progress: Progress<'_>,
+        call: impl FnOnce(Progress<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let Some(timeout) = self.raw().call_timeout() else {
+            return self.call(operation, object, || call(progress));
+        };
+        let wanted = progress.is_wanted();
+        let wait = |started: Started<_, (u64, u64)>| {
+            started.wait_answering(Some(timeout), |(done, total)| progress.step(done, total))
+        };
+        self.outcome(operation, object, timeout, || {
+            start_reporting(move |reporter| {
+                call(Progress::new(move |done, total| match wanted {
+                    true => reporter.report((done, total)),
+                    false => {
+                        reporter.alive();
+                        ControlFlow::Continue(())
+                    }
+                }))
+            })
+            .map(wait)
+        })
+    }
+
+    /// [`bounded_call`](Self::bounded_call) for a call that finds things one by one. They come here in lists, on the thread
+    /// that waits.
+    pub(crate) fn bounded_finding<T, E, M>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        mut found: impl FnMut(M) -> ControlFlow<()>,
+        call: impl FnOnce(&mut (dyn FnMut(M) -> ControlFlow<()> + Send)) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+        M: Send + 'static,
+    {
+        /// How many things make a list.
+        const LIST: usize = 512;
+        let timeout = self.raw().call_timeout();
+        let each = |list: Vec<M>| list.into_iter().try_for_each(&mut found);
+        let wait = |started: Started<_, Vec<M>>| started.wait_answering(timeout, each);
+        self.outcome(operation, object, timeout.unwrap_or_default(), || {
+            start_reporting(move |reporter| {
+                let mut list = Vec::new();
+                let mut stopped = false;
+                let result = call(&mut |thing| {
+                    list.push(thing);
+                    if list.len() < LIST {
+                        reporter.alive();
+                        return ControlFlow::Continue(());
+                    }
+                    let answer = reporter.report(std::mem::take(&mut list));
+                    stopped = answer.is_break();
+                    answer
+                });
+                if !list.is_empty() && !stopped && result.is_ok() {
+                    stopped = reporter.report(list).is_break();
+                    if stopped {
+                        return Err(Failure::Errno(crate::Errno::ECANCELED));
+                    }
+                }
+                result.map_err(Into::into)
+            })
+            .map(wait)
+        })
+    }
+
+    /// What a call came to; `None` inside means that it was given up.
+    fn outcome<T, E: Into<Failure>>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        timeout: Duration,
+        call: impl FnOnce() -> raw::RawResult<Option<Result<T, E>>>,
+    ) -> Result<T> {
+        let operation = operation.into();
+        let mut given_up = false;
+        let outcome = self.call(operation.clone(), object, || match call() {
+            Ok(Some(result)) => result.map_err(Into::into),
+            Ok(None) => {
+                given_up = true;
+                Err(Failure::Errno(crate::Errno::ETIMEDOUT))
+            }
+            Err(errno) => Err(Failure::Errno(errno)),
+        });
+        outcome.map_err(|error| if given_up { error.timed_out(timeout, changes(&operation)) } else { error })
+    }
+}
+
+/// Whether an operation of this name can change anything.
+fn changes(operation: &str) -> bool {
+    const READING: [&str; 9] =
+        ["read", "list", "look up", "open", "close", "count", "wait", "watch", "flush"];
+    !READING.iter().any(|reading| operation.starts_with(reading))
+}

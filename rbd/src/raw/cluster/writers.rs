@@ -1,0 +1,45 @@
+//! The images that a connection has open for writing, and those whose exclusive lock stayed when they were closed.
+
+use std::any::Any;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+/// An image: the id of its pool, and its own.
+pub(in crate::raw) type ImageKey = (i64, String);
+
+/// What a connection knows of the images that it has open for writing, and of locks that stayed.
+#[derive(Debug, Default)]
+pub(in crate::raw) struct Writers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What lives as long as each handle does.
+    open: Vec<(ImageKey, Weak<dyn Any + Send + Sync>)>,
+    /// The images whose lock stayed.
+    left: Vec<ImageKey>,
+}
+
+impl Writers {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An image was opened for writing. True if a lock of an earlier handle stayed, and no handle but this one is open.
+    pub(in crate::raw) fn opened(&self, key: &ImageKey, handle: Weak<dyn Any + Send + Sync>) -> bool {
+        let mut known = self.lock();
+        known.open.retain(|(_, handle)| handle.strong_count() > 0);
+        let alone = !known.open.iter().any(|(other, _)| other == key);
+        known.open.push((key.clone(), handle));
+        alone && known.left.contains(key)
+    }
+
+    pub(in crate::raw) fn stayed(&self, key: ImageKey) {
+        let mut known = self.lock();
+        if !known.left.contains(&key) {
+            known.left.push(key);
+        }
+    }
+
+    pub(in crate::raw) fn dropped(&self, key: &ImageKey) {
+        self.lock().left.retain(|other| other != key);
+    }
+}

@@ -1,0 +1,115 @@
+//! What was acknowledged is kept, or a flush or close tells: OSDs that go and come, pools that are full. The clusters are the
+//! tests' own.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rbd::{Cluster, Image, Queue};
+use rbd_testcluster::{ObjectStore, TestCluster};
+
+const A: [u8; 4096] = [0xa; 4096];
+const B: [u8; 4096] = [0xb; 4096];
+
+fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
+    Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
+}
+
+/// A killed OSD in memory would forget all it had.
+fn on_disk() -> TestCluster {
+    TestCluster::builder().object_store(ObjectStore::Bluestore).mgr(false).start().unwrap()
+}
+
+fn create(pool: &rbd::IoCtx, name: &str) -> Image {
+    pool.create(name, 8 << 20).run().unwrap();
+    pool.open(name).run().unwrap()
+}
+
+/// Reads until the OSD serves again.
+fn content(image: &Image) -> u8 {
+    let until = Instant::now() + Duration::from_secs(90);
+    let mut found = [0; 4096];
+    while let Err(error) = image.read_exact_at(&mut found, 0) {
+        assert!(error.is_timed_out() && Instant::now() < until, "{error}");
+    }
+    found[0]
+}
+
+/// One write on each path; whether it was acknowledged.
+fn write_b(path: &str, image: Image) -> (Image, bool) {
+    match path {
+        "blocking" => {
+            let written = image.write_all_at(&B, 0).is_ok();
+            (image, written)
+        }
+        "future" => {
+            let written = image.aio().write(0, Bytes::from_static(&B)).wait().is_ok();
+            (image, written)
+        }
+        "cursor" => {
+            let mut cursor = rbd::image::Cursor::new(image);
+            let written = std::io::Write::write_all(&mut cursor, &B).is_ok();
+            (cursor.into_inner(), written)
+        }
+        "queue" => {
+            let image = std::sync::Arc::new(image);
+            let mut queue = Queue::new(std::sync::Arc::clone(&image), 4).unwrap();
+            queue.write(1, 0, BytesMut::from(&B[..])).unwrap();
+            queue.wait(Some(Duration::from_secs(60))).unwrap();
+            let written = queue.reap().unwrap().result.is_ok();
+            drop(queue);
+            (std::sync::Arc::into_inner(image).unwrap(), written)
+        }
+        _ => unreachable!(),
+    }
+}
+
+/// With a timeout for OSDs an acknowledged write stays, whatever was configured for librbd's cache.
+#[test]
+fn with_an_osd_timeout_no_acknowledged_write_is_lost() {
+    let daemons = on_disk();
+    let policies = ["writearound", "writeback", "writethrough", "off"];
+    let paths = ["blocking", "future", "cursor", "queue"];
+    let mut images = Vec::new();
+    for policy in policies {
+        let builder = match policy {
+            "off" => builder(&daemons).option("rbd_cache", "false"),
+            policy => builder(&daemons).option("rbd_cache", "true").option("rbd_cache_policy", policy),
+        };
+        let cluster = builder.osd_timeout(Duration::from_secs(3)).connect().unwrap();
+        let pool = cluster.ioctx("rbd").unwrap();
+        for path in paths {
+            let image = create(&pool, &format!("{policy}-{path}"));
+            image.write_all_at(&A, 0).unwrap();
+            image.flush().unwrap();
+            images.push((policy, path, image));
+        }
+    }
+    daemons.kill_osd(0).unwrap();
+    let writers: Vec<_> = images
+        .into_iter()
+        .map(|(policy, path, image)| {
+            std::thread::spawn(move || {
+                let (image, written) = write_b(path, image);
+                (policy, path, image, written)
+            })
+        })
+        .collect();
+    let images: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    // A write-back that was begun behind the acknowledgement has timed out by then.
+    sleep(Duration::from_secs(8));
+    daemons.start_osd(0).unwrap();
+    for (policy, path, image, written) in images {
+        let found = content(&image);
+        assert!(found == B[0] || !written, "{policy}, {path}: acknowledged, and the image holds {found:#x}");
+    }
+}
+
+/// The default, as in Ceph: what OSDs do not answer is kept until they do.
+#[test]
+fn a_default_connection_has_no_osd_timeout() {
+    let cluster = crate::support::builder().connect().unwrap();
+    let seconds: f64 = cluster.config().get("rados_osd_op_timeout").unwrap().parse().unwrap();
+    assert_eq!(seconds, 0.0);
+    assert_eq!(cluster.config().get("rbd_cache").unwrap(), "true");
+}
