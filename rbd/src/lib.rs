@@ -66,6 +66,9 @@ pub mod error;
 #[cfg(feature = "tracing")]
 mod events;
 pub mod features;
+#[cfg(all(any(test, fuzzing), feature = "krbd", feature = "mirror"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 pub mod guide;
 mod hints;

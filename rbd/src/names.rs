@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// A C string of a name or value; a NUL inside is refused.
+/// A C string of a name; a NUL inside is refused, and the error shows the name.
 pub(crate) fn c_string(
     operation: &'static str,
     object: impl FnOnce() -> Object,
@@ -12,6 +12,17 @@ pub(crate) fn c_string(
 ) -> Result<CString> {
     CString::new(text).map_err(|_| {
         Error::invalid(operation, object(), format!("{text:?} contains a NUL byte, which Ceph cannot store"))
+    })
+}
+
+/// A C string of a value, which may be a secret: the error does not show it.
+pub(crate) fn c_value(
+    operation: &'static str,
+    object: impl FnOnce() -> Object,
+    text: &str,
+) -> Result<CString> {
+    CString::new(text).map_err(|_| {
+        Error::invalid(operation, object(), "the value contains a NUL byte, which Ceph cannot store")
     })
 }
 

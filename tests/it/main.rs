@@ -28,6 +28,7 @@ mod queue;
 mod quiesce;
 mod rados;
 mod snapshots;
+mod sound;
 #[path = "../../benches/compare/statistics.rs"]
 mod statistics;
 mod support;

@@ -126,5 +126,6 @@ fn connecting_and_leaving_leaves_no_thread_and_no_descriptor() {
     while (count("task"), count("fd")) > before && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert_eq!((count("task"), count("fd")), before);
+    let after = (count("task"), count("fd"));
+    assert!(after.0 <= before.0 && after.1 <= before.1, "{before:?} before, {after:?} after");
 }

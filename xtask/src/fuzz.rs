@@ -21,7 +21,8 @@ pub(crate) struct Args {
     targets: Vec<String>,
 }
 
-const TARGETS: [&str; 5] = ["uevent", "monmap", "options", "texts", "sysfs"];
+const TARGETS: [&str; 10] =
+    ["uevent", "monmap", "options", "texts", "sysfs", "token", "source", "monitors", "keyring", "conf"];
 
 /// What libFuzzer needs to see where an input leads.
 const INSTRUMENTED: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \

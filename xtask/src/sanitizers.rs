@@ -2,6 +2,8 @@
 //!
 //! A sanitizer that sees nothing is silent, too. So first a canary must be caught: freed memory that is read, memory that is
 //! lost, an image that is forgotten. Nothing is suppressed.
+//!
+//! The stable compiler ships the sanitizer's runtime, and takes the unstable flag where `RUSTC_BOOTSTRAP` is set.
 
 use std::process::Command;
 
@@ -14,9 +16,15 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// Only the loom models, which need neither the nightly compiler nor a cluster
+    /// Only the loom models, which need no cluster
     #[arg(long)]
     loom: bool,
+    /// Only the canaries, the unit tests, and those integration tests that use handles in the most ways
+    #[arg(long, conflicts_with = "loom")]
+    quick: bool,
+    /// Seconds for the test in which threads call all getters of an image at once
+    #[arg(long, default_value_t = 60)]
+    race_seconds: u32,
 }
 
 /// The sanitizer needs the compiler's unstable flags, and a target that is named even if it is this machine.
@@ -41,9 +49,13 @@ const MODULES: &[&str] = &[
     "queue::",
     "quiesce::",
     "snapshots::",
+    "sound::",
     "trash::",
     "watch::",
 ];
+
+/// What `--quick` takes.
+const QUICK: &[&str] = &["ownership::", "sound::getters", "sound::callbacks", "sound::arguments::an_image"];
 
 const LIB: &[&str] = &["--package", "rbd", "--lib"];
 const IT: &[&str] = &["--test", "it"];
@@ -82,20 +94,12 @@ const CANARIES: &[Canary] = &[
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.loom {
         setup::ensure(&[Purpose::Build], args.consent)?;
-    } else {
-        nightly()?;
-        setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
+        return models();
     }
-    ui::step("every order of a completion and its future (loom)");
-    let mut loom = cmd::cargo(["test", "--package", "rbd", "--lib", "--", "in_every_order", "at_once"]);
-    loom.env("RUSTFLAGS", "--cfg loom")
-        .env("CARGO_TARGET_DIR", "target/loom")
-        .env("LOOM_MAX_PREEMPTIONS", "3");
-    run_some(&mut loom)?;
-    if args.loom {
-        return Ok(());
+    setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
+    if !args.quick {
+        models()?;
     }
-
     ui::step("AddressSanitizer catches the canaries");
     for canary in CANARIES {
         let mut command = sanitized(&[canary.tests, &["--", "--exact", canary.name]].concat());
@@ -113,23 +117,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ui::step("the unsafe code of rbd under AddressSanitizer");
     run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", FORGETS_ON_PURPOSE]].concat()))?;
     ui::step("the integration tests on a real cluster under AddressSanitizer");
-    run_some(&mut sanitized(&[IT, &["--", "--skip", FORGETFUL], MODULES].concat()))
+    let modules = if args.quick { QUICK } else { MODULES };
+    let mut tests = sanitized(&[IT, &["--", "--skip", FORGETFUL], modules].concat());
+    run_some(tests.env("RBD_RACE_SECONDS", args.race_seconds.to_string()))
 }
 
-/// Fails if there is no nightly compiler. Rustup may be set up to fetch one by itself, but not without a word.
-fn nightly() -> Result<()> {
-    let installed = cmd::read(&mut cmd::command("rustup", ["toolchain", "list"])).context(
-        "sanitizers need the nightly compiler of rustup (https://rustup.rs); \
-         the loom models alone do not: cargo xtask sanitizers --loom",
-    )?;
-    // Not one of a certain day, which has another name.
-    if !installed.lines().any(|line| line.starts_with(&format!("nightly-{TARGET}"))) {
-        bail!(
-            "sanitizers need the nightly compiler: rustup toolchain install nightly --profile minimal\n\
-             the loom models alone do not: cargo xtask sanitizers --loom"
-        );
-    }
-    Ok(())
+/// Runs the models of the completion slot.
+fn models() -> Result<()> {
+    ui::step("every order of a completion and its future (loom)");
+    let mut loom = cmd::cargo(["test", "--package", "rbd", "--lib", "--", "in_every_order", "at_once"]);
+    loom.env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", "target/loom")
+        .env("LOOM_MAX_PREEMPTIONS", "3");
+    run_some(&mut loom)
 }
 
 /// Whether one report has this heading and all these functions in its stack. Reports have a blank line between them.
@@ -141,15 +141,12 @@ fn reports(said: &str, heading: &str, stack: &[&str]) -> bool {
 }
 
 fn sanitized(args: &[&str]) -> Command {
-    let mut command = cmd::command("cargo", ["+nightly", "test", "--target", TARGET]);
+    let mut command = cmd::cargo(["test", "--target", TARGET]);
     command.args(args);
     command
+        .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", "-Zsanitizer=address --cfg sanitizer_canary")
         .env("CARGO_TARGET_DIR", "target/sanitizers")
-        // Set by the cargo that runs us; they would call the wrong compiler.
-        .env_remove("CARGO")
-        .env_remove("RUSTC")
-        .env_remove("RUSTUP_TOOLCHAIN")
         .env("RUST_BACKTRACE", "0");
     command
 }

@@ -67,20 +67,23 @@ impl<'a> Blocklist<'a> {
         let command = json!({ "prefix": "osd blocklist ls", "format": "json" });
         let (operation, object) = ("list the blocklist of", || self.0.object());
         let reply = self.0.command_on(operation, object, &command)?;
-        // Two documents, one behind the other: single clients, then ranges of addresses.
-        let lists: Vec<Vec<Value>> =
-            serde_json::Deserializer::from_slice(&reply).into_iter().collect::<Result<_, _>>().map_err(
-                |error| Error::invalid(operation, object(), format!("the answer is not JSON: {error}")),
-            )?;
-        let blocked = |entry: Value| {
-            let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
-            Some(BlocklistEntry {
-                address: ClientAddress::from_ceph(text("addr").or_else(|| text("range"))?),
-                until: text("until")?,
-            })
-        };
-        Ok(lists.into_iter().flatten().filter_map(blocked).collect())
+        entries(&reply)
+            .map_err(|error| Error::invalid(operation, object(), format!("the answer is not JSON: {error}")))
     }
+}
+
+/// Reads two documents, one behind the other: single clients, then ranges of addresses.
+pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
+    let lists = serde_json::Deserializer::from_slice(reply).into_iter::<Vec<Value>>();
+    let lists = lists.collect::<serde_json::Result<Vec<_>>>()?;
+    let blocked = |entry: Value| {
+        let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
+        Some(BlocklistEntry {
+            address: ClientAddress::from_ceph(text("addr").or_else(|| text("range"))?),
+            until: text("until")?,
+        })
+    };
+    Ok(lists.into_iter().flatten().filter_map(blocked).collect())
 }
 
 impl AddToBlocklist<'_> {

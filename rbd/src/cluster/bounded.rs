@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::Cluster;
-use crate::error::{Object, Result};
+use crate::errno::Errno;
+use crate::error::{Error, Object, Result};
 use crate::progress::Progress;
 use crate::raw;
 use crate::raw::ffi::weak::Failure;
+use crate::raw::thread::mark::{CallbackMark, in_callback};
 use crate::raw::thread::worker::{Started, start, start_reporting};
 
 impl Cluster {
@@ -39,6 +41,7 @@ impl Cluster {
         T: Send + 'static,
         E: Into<Failure> + Send + 'static,
     {
+        let (operation, object) = refuse_in_callback(operation, object)?;
         let Some(timeout) = self.raw().call_timeout() else { return self.call(operation, object, call) };
         let wait = |started: Started<_>| started.wait(Some(timeout));
         self.outcome(operation, object, timeout, || start(call).map(wait))
@@ -57,12 +60,17 @@ impl Cluster {
         T: Send + 'static,
         E: Into<Failure> + Send + 'static,
     {
+        let (operation, object) = refuse_in_callback(operation, object)?;
         let Some(timeout) = self.raw().call_timeout() else {
             return self.call(operation, object, || call(progress));
         };
         let wanted = progress.is_wanted();
         let wait = |started: Started<_, (u64, u64)>| {
-            started.wait_answering(Some(timeout), |(done, total)| progress.step(done, total))
+            started.wait_answering(Some(timeout), |(done, total)| {
+                // librbd waits for the answer: what would wait for librbd is refused.
+                let _mark = CallbackMark::set();
+                progress.step(done, total)
+            })
         };
         self.outcome(operation, object, timeout, || {
             start_reporting(move |reporter| {
@@ -94,6 +102,7 @@ impl Cluster {
     {
         /// How many things make a list.
         const LIST: usize = 512;
+        let (operation, object) = refuse_in_callback(operation, object)?;
         let timeout = self.raw().call_timeout();
         let each = |list: Vec<M>| list.into_iter().try_for_each(&mut found);
         let wait = |started: Started<_, Vec<M>>| started.wait_answering(timeout, each);
@@ -143,6 +152,18 @@ impl Cluster {
         });
         outcome.map_err(|error| if given_up { error.timed_out(timeout, changes(&operation)) } else { error })
     }
+}
+
+/// A call that could wait for the very thread that calls back is refused there: it would hang.
+fn refuse_in_callback<O, F: FnOnce() -> Object>(operation: O, object: F) -> Result<(Cow<'static, str>, F)>
+where
+    O: Into<Cow<'static, str>>,
+{
+    if !in_callback() {
+        return Ok((operation.into(), object));
+    }
+    let why = "a callback or wake, for which librbd or librados waits, cannot wait for them; do it on another thread, or afterwards";
+    Err(Error::new(operation, object(), Errno::EDEADLK).with_detail(why))
 }
 
 /// Whether an operation of this name can change anything.

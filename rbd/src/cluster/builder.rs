@@ -1,17 +1,19 @@
 //! How to connect to a cluster.
 
 use std::ffi::CString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credentials::Secrets;
 use super::environment::EarlyArgs;
 use super::key::{self, Key};
 use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
-use crate::names::c_string;
+use crate::names::{c_string, c_value};
 use crate::raw::{cluster::Cluster as RawCluster, cluster::log::Log};
 
 const CONNECT: &str = "connect to";
@@ -21,7 +23,7 @@ const CONNECT: &str = "connect to";
 /// Configuration is read in the order in which the `rbd` command reads it, later ones win: the configuration file (the one
 /// named here, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the default search path), CEPH_ARGS, and what is set
 /// on this builder.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use = "nothing happens until `connect`"]
 pub struct ClusterBuilder {
     user: Option<String>,
@@ -147,11 +149,12 @@ impl ClusterBuilder {
             set(&raw, "key", key.expose())?;
         }
         self.set_timeouts(&raw)?;
+        let secrets = Secrets::check(|option| get(&raw, option), &user)?;
         let log = attach_log(&raw);
 
         let mark = log.as_ref().map_or(0, Log::mark);
         raw.connect().map_err(|errno| {
-            let lines = log.as_ref().map_or_else(Vec::new, |log| log.since(mark));
+            let lines = log.as_ref().map_or_else(Vec::new, |log| secrets.redact(log.since(mark)));
             let error = Error::new(CONNECT, object(), errno);
             let explained = match newer_key(&raw, errno, &user) {
                 Some(kind) => unknown_key(error, kind, &user),
@@ -197,6 +200,20 @@ impl ClusterBuilder {
     }
 }
 
+/// Shows the names of the options, not their values, of which any may be a key.
+impl fmt::Debug for ClusterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ClusterBuilder")
+            .field("user", &self.user)
+            .field("cluster_name", &self.cluster_name)
+            .field("conf_file", &self.conf_file)
+            .field("key", &self.key)
+            .field("options", &options)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The first file of Ceph's default search path that is there.
 fn default_file(cluster_name: &str) -> Option<PathBuf> {
     let name = format!("{cluster_name}.conf");
@@ -226,9 +243,7 @@ fn entity(user: String) -> Result<String> {
 pub(super) fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     let object = || Object::new(ObjectKind::ConfigOption, option);
     let name = c_string("set", object, option)?;
-    // Not `c_string`: its error would show the value, which may be a key.
-    let value =
-        CString::new(value).map_err(|_| Error::invalid("set", object(), "the value contains a NUL byte"))?;
+    let value = c_value("set", object, value)?;
     raw.conf_set(&name, &value).map_err(|errno| match errno {
         Errno::ENOENT => Error::new("set", object(), errno),
         errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(

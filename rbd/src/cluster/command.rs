@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
-use crate::names::c_string;
+use crate::names::{c_string, c_value};
 use crate::raw::cluster::{Cluster as RawCluster, Target};
 
 const SEND: &str = "send a command to";
@@ -92,7 +92,7 @@ impl Cluster {
         command: &str,
         input: &[u8],
     ) -> Result<Vec<u8>> {
-        let json = c_string(operation, &object, command)?;
+        let json = c_value(operation, &object, command)?;
         let input = input.to_vec();
         // What the daemon says comes back beside the errno.
         let (said, words) = std::sync::mpsc::channel();

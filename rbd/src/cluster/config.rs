@@ -2,7 +2,7 @@
 
 use super::{Cluster, timeouts};
 use crate::error::{Error, Object, ObjectKind, Result};
-use crate::names::c_string;
+use crate::names::{c_string, c_value};
 use crate::raw::image::early_ack::CACHES;
 
 /// The configuration of a client: see [`Cluster::config`].
@@ -34,7 +34,7 @@ impl ClusterConfig<'_> {
     #[doc(alias = "rados_conf_set")]
     pub fn set(&self, option: &str, value: &str) -> Result<()> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
-        let (name, c_value) = (c_string("set", object, option)?, c_string("set", object, value)?);
+        let (name, c_value) = (c_string("set", object, option)?, c_value("set", object, value)?);
         if option == timeouts::OSD_TIMEOUT
             || (self.0.raw().has_osd_timeout() && CACHES.iter().any(|(cache, _)| *cache == option))
         {

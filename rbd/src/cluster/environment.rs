@@ -16,7 +16,7 @@ impl EarlyArgs {
     }
 
     /// Words are separated by white space, as librados separates them; the last of several wins.
-    fn parse(args: &str) -> EarlyArgs {
+    pub(super) fn parse(args: &str) -> EarlyArgs {
         let mut early = EarlyArgs::default();
         let mut words = args.split_whitespace();
         while let Some(word) = words.next() {

@@ -12,6 +12,9 @@ use super::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 
+/// How many bytes stand before the secret in a key.
+const KEY_HEADER: usize = 12;
+
 /// A user's key in base64. Never printed, wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<String>);
@@ -35,13 +38,25 @@ impl Key {
 
     /// Refuses what cannot be a key before it is sent anywhere.
     pub(crate) fn check(&self, user: &str) -> Result<()> {
-        let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-        if self.0.len() < 16 || self.0.len() % 4 != 0 || !self.0.chars().all(base64) {
-            let why = "the key is not what `ceph auth get-key` prints (base64 of one line); a Secret of Kubernetes must be \
-                       decoded once";
-            return Err(Error::invalid("use the key of", Object::new(ObjectKind::User, user), why));
+        let decoded = self.decode();
+        decoded.map(drop).map_err(|why| {
+            Error::invalid("use the key of", Object::new(ObjectKind::User, user), format!("the key {why}"))
+        })
+    }
+
+    /// Returns the key as it is sent: its type (2 bytes), the time it was made (8), the length of the secret (2), and the secret.
+    /// What is not such a key gives the reason, in which nothing of it stands: it may be a good one with a typing error.
+    pub(crate) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        let binary = STANDARD.decode(self.expose()).map(Zeroizing::new).map_err(|_| {
+            "is not what `ceph auth get-key` prints (base64 of one line); a Secret of Kubernetes must be decoded once"
+        })?;
+        let len = binary
+            .get(KEY_HEADER - 2..KEY_HEADER)
+            .map(|len| usize::from(u16::from_le_bytes([len[0], len[1]])));
+        match len {
+            Some(len) if len > 0 && binary.len() == KEY_HEADER + len => Ok(binary),
+            _ => Err("is base64, but not of a cephx key: was it encoded twice, or cut off?"),
         }
-        Ok(())
     }
 }
 
@@ -121,7 +136,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// The key in the section of a user: `[client.admin]`, then `key = …` among other lines.
-fn key_of(keyring: &str, user: &str) -> Option<Key> {
+pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
     let mut mine = false;
     for line in keyring.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {

@@ -13,7 +13,10 @@ mod bounded;
 mod builder;
 mod command;
 mod config;
+mod credentials;
 mod environment;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod key;
 mod log;
 mod pools;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 
 use crate::address::ClientAddress;
 use crate::error::{Error, Object, ObjectKind, Result};
-use crate::names::c_string;
+use crate::names::{c_string, c_value};
 use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::{self, cluster::log::Log};
 use crate::version::Version;
@@ -45,6 +48,8 @@ pub use usage::{ClusterUsage, PoolUsage};
 /// Cheap to clone: the clones share one connection, which ends when the last of them, and of everything opened from
 /// them, is dropped. All methods block the calling thread while they talk to the cluster, within the timeouts set
 /// by the [builder](Cluster::builder).
+///
+/// A forked process must connect anew: what it inherited fails, and is leaked when it is dropped.
 ///
 /// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
 /// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing;
@@ -112,7 +117,7 @@ impl Cluster {
     /// Whether an option could have a value: tried on a client that is never connected.
     pub(crate) fn try_config(&self, option: &str, value: &str) -> Result<()> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
-        let (name, value) = (c_string("try", object, option)?, c_string("try", object, value)?);
+        let (name, value) = (c_string("try", object, option)?, c_value("try", object, value)?);
         self.call("try", object, || {
             raw::cluster::Cluster::create(c"ceph", c"client.admin")?.conf_set(&name, &value)
         })
@@ -160,7 +165,9 @@ impl Cluster {
     }
 
     pub(crate) fn object(&self) -> Object {
-        Object::new(ObjectKind::Cluster, self.0.raw.fsid().unwrap_or_default())
+        // Asking takes a lock, which may be locked for ever in a fork.
+        let fsid = if self.raw().is_forked() { Ok(String::new()) } else { self.0.raw.fsid() };
+        Object::new(ObjectKind::Cluster, fsid.unwrap_or_default())
     }
 
     /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what Ceph logged meanwhile.
@@ -170,6 +177,9 @@ impl Cluster {
         object: impl FnOnce() -> Object,
         call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T> {
+        if self.raw().is_forked() {
+            return Err(forked(operation, object()));
+        }
         let mark = self.log_mark();
         call().map_err(|failure| match failure.into() {
             Failure::Errno(errno) => Error::new(operation, object(), errno).with_log(self.log_since(mark)),
@@ -191,6 +201,13 @@ impl Cluster {
     pub(crate) fn log_written_since(&self, mark: u64) -> Option<Vec<String>> {
         self.0.log.as_ref().map(|log| log.written_since(mark))
     }
+}
+
+/// What a call of a fork gives, which has none of the threads that would carry it out.
+pub(crate) fn forked(operation: impl Into<Cow<'static, str>>, object: Object) -> Error {
+    let why =
+        "this process is a fork of the one that connected, and has none of Ceph's threads; connect anew here";
+    Error::invalid(operation, object, why)
 }
 
 impl fmt::Debug for Cluster {

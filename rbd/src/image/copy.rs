@@ -70,7 +70,8 @@ impl Image {
         }
     }
 
-    /// Copies what it shows over another open image, which must not be smaller. What lies behind is left as it is.
+    /// Copies what it shows over another open image, which must not be smaller. What lies behind is left as it is. The image itself is
+    /// no target, by whichever handle, but it is one for what it was at a snapshot.
     ///
     /// librbd writes no zeros, so that other data would show through where this image has none; the range is therefore
     /// zeroed first. A break of the progress callback ends only the reports: librbd copies on.
@@ -87,6 +88,10 @@ impl Image {
                 let why = format!("{} has {into} bytes, less than its {from}", to.object());
                 return Err(self.refuse("copy", why));
             }
+            if self.snapshot().is_none() && to.snapshot().is_none() && self.is_same(to)? {
+                let why = "the source and the target are the same image; the target is zeroed first, so all data would be lost";
+                return Err(self.refuse("copy", why));
+            }
             to.write_zeroes(0, from)?;
             let into = to.raw.share();
             self.bounded_long(
@@ -96,6 +101,18 @@ impl Image {
                 move |raw, progress| raw.copy_over(&into, progress),
             )
         })
+    }
+
+    /// Whether another handle, of any connection, is of the same image.
+    fn is_same(&self, other: &Image) -> Result<bool> {
+        let place = |image: &Image| -> Result<_> {
+            let ioctx = image.ioctx();
+            let id = image.id()?;
+            // An image of the old format has no id.
+            let name = if id.is_empty() { image.name()? } else { id };
+            Ok((ioctx.cluster().fsid()?, ioctx.pool_id(), ioctx.namespace().to_owned(), name))
+        };
+        Ok(place(self)? == place(other)?)
     }
 
     /// Copies it with its snapshots into a new image in any pool or namespace. The copy of a clone is a clone too, unless it

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::Image;
 use super::check::{COMPARE, explain_compare, on_range};
+use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::AccessHints;
 use crate::raw::RawResult;
 use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
+use crate::raw::thread::mark::in_callback;
 use crate::raw::thread::worker::start;
 
 pub use crate::raw::image::io::Compare;
@@ -182,6 +184,9 @@ impl Image {
 
     /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
     pub(crate) fn size_for_io(&self) -> Result<u64> {
+        if self.raw.is_forked() {
+            return Err(forked("use", self.object()));
+        }
         let size = self.in_time(RawImage::size);
         size.map_err(|lost| lost.error(|errno| Error::new("read the size of", self.object(), errno), false))
     }
@@ -203,6 +208,9 @@ impl Image {
         &self,
         call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
     ) -> Result<T, Lost> {
+        if in_callback() {
+            return Err(Lost::Failed(Errno::EDEADLK));
+        }
         let Some(timeout) = self.ioctx.cluster().raw().call_timeout() else {
             return call(&self.raw).map_err(Lost::Failed);
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Image;
 use crate::error::{Object, ObjectKind, Result};
 use crate::ioctx::config::{self, ConfigOption};
-use crate::names::{c_string, metadata_key};
+use crate::names::{c_string, c_value, metadata_key};
 
 /// The metadata of an image: see [`Image::metadata`].
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ impl ImageMetadata<'_> {
     #[doc(alias = "rbd_metadata_set")]
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let object = || self.0.key_object(key);
-        let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
+        let (c_key, c_value) = (metadata_key("set", object, key)?, c_value("set", object, value)?);
         self.0.bounded_on("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 

@@ -113,6 +113,9 @@ impl fmt::Debug for QuiesceWatch {
 impl Drop for QuiesceWatch {
     fn drop(&mut self) {
         let Some(watch) = self.watch.take() else { return };
+        if self.image.raw.is_forked() {
+            return std::mem::forget(watch);
+        }
         self.ended.store(true, Ordering::Release);
         // Whoever takes a snapshot need not wait for the closing.
         watch.end();

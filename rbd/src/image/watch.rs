@@ -16,6 +16,9 @@ use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
 /// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
+///
+/// Dropping it joins the thread of the callback, and so waits for a callback that is running, however long that takes; not where the
+/// callback itself drops it, nor on a thread of librbd's.
 #[must_use = "dropping it ends the watch"]
 pub struct UpdateWatch {
     image: Arc<Image>,
@@ -76,6 +79,9 @@ impl fmt::Debug for UpdateWatch {
 impl Drop for UpdateWatch {
     fn drop(&mut self) {
         let Some((watch, thread)) = self.watch.take() else { return };
+        if self.image.raw.is_forked() {
+            return std::mem::forget((watch, thread));
+        }
         self.ended.store(true, Ordering::Release);
         let image = Arc::clone(&self.image);
         // It fails only where the image knows no such watch.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{ErrorKind, Result};
-use crate::names::{c_string, metadata_key, new_name};
+use crate::names::{c_string, c_value, metadata_key, new_name};
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// The applications that a pool is tagged for: see [`IoCtx::applications`].
@@ -101,7 +101,7 @@ impl ApplicationMetadata<'_> {
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let (operation, object) = ("set the application metadata of", || self.ioctx.pool_object());
         let c_application = c_string(operation, object, self.application)?;
-        let (key, value) = (metadata_key(operation, object, key)?, c_string(operation, object, value)?);
+        let (key, value) = (metadata_key(operation, object, key)?, c_value(operation, object, value)?);
         let set = move |raw: &RawIoCtx| raw.application_set(&c_application, &key, &value);
         self.ioctx.bounded(operation, object, set).map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => error

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::IoCtx;
 use super::config::{self, ConfigOption};
 use crate::error::{Object, ObjectKind, Result};
-use crate::names::{c_string, metadata_key};
+use crate::names::{c_string, c_value, metadata_key};
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
 /// The metadata of a pool or namespace: see [`IoCtx::metadata`].
@@ -59,7 +59,7 @@ impl PoolMetadata<'_> {
     #[doc(alias = "rbd_pool_metadata_set")]
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let object = || self.0.key_object(key);
-        let (c_key, c_value) = (metadata_key("set", object, key)?, c_string("set", object, value)?);
+        let (c_key, c_value) = (metadata_key("set", object, key)?, c_value("set", object, value)?);
         self.0.bounded("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 

@@ -11,6 +11,12 @@ use crate::raw::ffi::options::{ImageOptions, Opt};
 /// The object sizes that RBD has: 4 KiB to 32 MiB.
 const ORDERS: std::ops::RangeInclusive<u32> = 12..=25;
 
+const MOST_OBJECT_SIZE: u64 = 32 << 20;
+
+/// librbd keeps this in 8 bits, and the count of a stripe's objects in 32: it would cut larger numbers off, to 0 for instance, by
+/// which it then divides.
+const SPLAY_WIDTHS: std::ops::RangeInclusive<u64> = 1..=255;
+
 /// Options of a new image. What is not set follows the configuration, or the image that it is made from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewImage<'a> {
@@ -160,10 +166,22 @@ impl NewImage<'_> {
                 ));
             }
         }
+        if let Some(objects) = self.journal_splay_width.filter(|objects| !SPLAY_WIDTHS.contains(objects)) {
+            return Err(format!("a journal is written to 1 to 255 objects at a time, not to {objects}"));
+        }
         if let Some((unit, count)) = self.striping {
             if unit == 0 || count == 0 {
                 return Err(format!(
                     "striping of {count} objects in units of {unit} bytes: neither may be zero"
+                ));
+            }
+            if unit > MOST_OBJECT_SIZE {
+                return Err(format!("a stripe unit of {unit} bytes is larger than any object, 32 MiB"));
+            }
+            if u32::try_from(count).is_err() {
+                return Err(format!(
+                    "striping over {count} objects: the most that an image can have is {}",
+                    u32::MAX
                 ));
             }
             if let Some(size) = self.object_size.filter(|size| size % unit != 0) {

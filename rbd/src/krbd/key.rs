@@ -3,8 +3,6 @@
 use std::ffi::CString;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::cluster::Key;
@@ -21,24 +19,15 @@ pub(crate) struct Secret {
     binary: Zeroizing<Vec<u8>>,
 }
 
-/// Type (2 bytes), time of creation (8), length of the secret (2).
-const HEADER: usize = 12;
 /// The type of key that every kernel knows.
 const AES: u16 = 1;
 
 impl Secret {
     pub(crate) fn new(key: &Key) -> Result<Secret> {
-        // Nothing of a bad key goes into the error: it may be a good one with a typing error.
-        let invalid = |detail| Error::invalid("use", Object::new(ObjectKind::User, "the given key"), detail);
-        let binary = STANDARD
-            .decode(key.expose())
-            .map(Zeroizing::new)
-            .map_err(|_| invalid("it is not base64, as 'ceph auth get-key' prints it"))?;
-        let len = binary.get(HEADER - 2..HEADER).map(|len| usize::from(u16::from_le_bytes([len[0], len[1]])));
-        match len {
-            Some(len) if len > 0 && binary.len() == HEADER + len => Ok(Secret { text: key.clone(), binary }),
-            _ => Err(invalid("it is base64, but not of a cephx key: was it encoded twice, or cut off?")),
-        }
+        let binary = key.decode().map_err(|why| {
+            Error::invalid("use", Object::new(ObjectKind::User, "the given key"), format!("it {why}"))
+        })?;
+        Ok(Secret { text: key.clone(), binary })
     }
 
     fn kind(&self) -> u16 {
@@ -126,6 +115,9 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     /// Published with the report that started this project; of a cluster long dead.
@@ -141,7 +133,7 @@ mod tests {
             STANDARD.decode("QVFCaUtCeFl1UFhpSlJBQXN1cG5UQnNVUm9XemIwazAwb00zaVE9PQo=").unwrap();
         let key = secret(std::str::from_utf8(&of_kubernetes).unwrap()).unwrap();
         assert_eq!(key.text(), KEY);
-        assert_eq!((key.kind(), key.binary.len(), key.hint()), (AES, HEADER + 16, ""));
+        assert_eq!((key.kind(), key.binary.len(), key.hint()), (AES, 12 + 16, ""));
     }
 
     #[test]

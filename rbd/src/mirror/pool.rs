@@ -143,20 +143,15 @@ impl PoolMirroring<'_> {
     pub fn import_bootstrap_token(&self, token: &BootstrapToken, direction: Direction) -> Result<()> {
         let operation = "import a bootstrap token into";
         direction.check_new(operation, || self.ioctx.pool_object())?;
-        let Some(c_token) = token.c_string() else {
-            return Err(Error::invalid(
-                operation,
-                self.ioctx.pool_object(),
-                "it is no token: it contains a NUL byte",
-            ));
-        };
+        let invalid =
+            |why| Error::invalid(operation, self.ioctx.pool_object(), format!("it is no token: {why}"));
+        token.check().map_err(invalid)?;
+        let c_token = token.c_string().ok_or_else(|| invalid("it contains a NUL byte"))?;
         let import = move |raw: &RawIoCtx| raw.mirror_bootstrap_import(direction.raw(), &c_token);
         self.pool_call(operation, import).map_err(|error| match (error.errno(), error.kind()) {
-            (Some(Errno::EINVAL), kind) if *kind != ErrorKind::MirroringDisabled => {
-                error.with_kind(ErrorKind::InvalidInput).with_detail(
-                    "it is no token of another cluster: not one at all, or one of this cluster itself",
-                )
-            }
+            (Some(Errno::EINVAL), kind) if *kind != ErrorKind::MirroringDisabled => error
+                .with_kind(ErrorKind::InvalidInput)
+                .with_detail("it is no token of another cluster, but one of this cluster itself"),
             _ => error,
         })
     }

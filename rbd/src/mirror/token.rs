@@ -1,9 +1,14 @@
 //! What one cluster gives another to become its peer.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
+
+use crate::cluster::Key;
 
 /// How to reach a cluster as a mirroring peer: its monitors, a user and that user's key, in base64. Never printed, wiped from
 /// memory when it is dropped.
@@ -25,11 +30,29 @@ impl BootstrapToken {
         BootstrapToken(text)
     }
 
+    /// Says why this is no token. librbd parses it with a function that calls itself for each level of nesting, and prints a key that
+    /// it cannot read.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let text: Zeroizing<String> = Zeroizing::new(self.0.split_ascii_whitespace().collect());
+        let json = STANDARD.decode(text.as_str()).map(Zeroizing::new).map_err(|_| "it is not base64")?;
+        // No value but a text is taken, so that nothing can be nested.
+        let fields: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| NO_OBJECT)?;
+        let fields: BTreeMap<_, _> =
+            fields.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect();
+        if ["fsid", "client_id", "mon_host"].iter().any(|name| !fields.contains_key(*name)) {
+            return Err(NO_OBJECT);
+        }
+        let key = fields.get("key").ok_or(NO_OBJECT)?;
+        Key::new(key).decode().map(drop).map_err(|_| "the key in it is not a cephx key")
+    }
+
     /// `None` where it contains a NUL.
     pub(super) fn c_string(&self) -> Option<Zeroizing<CString>> {
         secret_c_string(&self.0)
     }
 }
+
+const NO_OBJECT: &str = "it is base64, but not of an object with the texts fsid, client_id, key and mon_host";
 
 /// A C string that is wiped; `None` where the text contains a NUL, of which no copy is left either.
 pub(super) fn secret_c_string(text: &str) -> Option<Zeroizing<CString>> {
@@ -58,5 +81,22 @@ mod tests {
         assert_eq!((token.expose(), format!("{token:?}").as_str()), ("eyJmc2lk", "BootstrapToken(…)"));
         assert_eq!(token.c_string().unwrap().as_bytes(), b"eyJmc2lk");
         assert!(BootstrapToken::new("a\0b").c_string().is_none());
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_apart_and_not_shown() {
+        const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
+        let check = |json: &str| BootstrapToken::new(&STANDARD.encode(json)).check();
+        let token =
+            |key: &str| format!(r#"{{"fsid":"f","client_id":"c","key":"{key}","mon_host":"[v2:1]"}}"#);
+        assert_eq!(check(&token(KEY)), Ok(()));
+        let broken =
+            STANDARD.encode(token(KEY)).chars().fold(String::new(), |text, c| text + &format!("{c}\n"));
+        assert_eq!(BootstrapToken::new(&broken).check(), Ok(()), "lines are no harm");
+        assert!(check(&token(&KEY[4..])).unwrap_err().contains("not a cephx key"));
+        assert_eq!(BootstrapToken::new("{}").check(), Err("it is not base64"));
+        for json in ["", "[]", "{}", r#"{"fsid":"f"}"#, &"[".repeat(200_000), &r#"{"key":"#.repeat(200_000)] {
+            assert_eq!(check(json), Err(NO_OBJECT));
+        }
     }
 }

@@ -37,6 +37,10 @@ impl Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         if let Some(parts) = self.0.take() {
+            if parts.0.raw().is_forked() {
+                // librbd has what is in flight in another process, and this copy of it ends never.
+                return std::mem::forget(parts);
+            }
             let background = parts.0.raw().closes_in_background() || must_not_block();
             let end = move || {
                 let _ = end(parts);

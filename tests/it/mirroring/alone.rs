@@ -12,6 +12,9 @@ use super::Pool;
 use crate::support::cluster;
 
 /// Asserts that it failed because mirroring is disabled.
+/// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`, of a cluster long dead.
+const TOKEN: &str = "eyJmc2lkIjoiZiIsImNsaWVudF9pZCI6ImMiLCJrZXkiOiJBUUJpS0J4WXVQWGlKUkFBc3VwblRCc1VSb1d6YjBrMDBvTTNpUT09IiwibW9uX2hvc3QiOiJoIn0=";
+
 fn disabled<T: std::fmt::Debug>(result: rbd::Result<T>) {
     let error = result.unwrap_err();
     assert!(error.is_mirroring_disabled() && error.to_string().contains("it is not mirrored"), "{error}");
@@ -24,7 +27,10 @@ fn where_mirroring_is_disabled_everything_says_so() {
     assert_eq!(mirroring.mode().unwrap(), Mode::Disabled);
     assert!(mirroring.peers().list().unwrap().is_empty());
     disabled(mirroring.create_bootstrap_token());
-    disabled(mirroring.import_bootstrap_token(&BootstrapToken::new("abc"), Direction::RxOnly));
+    let token = BootstrapToken::new(TOKEN);
+    disabled(mirroring.import_bootstrap_token(&token, Direction::RxOnly));
+    let error = mirroring.import_bootstrap_token(&BootstrapToken::new("abc"), Direction::RxOnly).unwrap_err();
+    assert!(error.to_string().contains("it is not base64"), "{error}");
     disabled(mirroring.peers().add("there", "client.there").run());
 
     pool.create("foo", 4 << 20).run().unwrap();

@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
     },
     // What is made of several subjects: what a node does for a container's volume, with images, file systems and mounts
     // together.
-    Layer { name: "volume", modules: &["unblock", "volume"], among_themselves: false, sys: false },
+    Layer { name: "volume", modules: &["fuzzing", "unblock", "volume"], among_themselves: false, sys: false },
 ];
 
 /// The folders of `rbd/src/raw`, bottom to top.

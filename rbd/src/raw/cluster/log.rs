@@ -1,19 +1,25 @@
 //! The client's log, so that errors can carry librbd's own reasons.
 //!
-//! Ceph writes its log to a file named by an option. Ours is an anonymous file in memory: no thread, no name in a file
-//! system, gone with the process. It is read only when a call failed, and emptied when it has grown.
+//! Ceph writes its log to a file named by an option. Here it is an anonymous file in memory: it has no name in a file system, and is
+//! gone with the process. It is read only when a call failed. Only the end of it is kept: a thread, one for all connections, gives the
+//! memory of the rest back, for asynchronous I/O makes no call that could.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
 
-/// The log is emptied when a call finds it longer than this, in bytes.
+/// So many bytes at the end of the log are kept, and read at most.
 const KEEP: u64 = 256 * 1024;
+/// What is not kept goes on counting in the file's size. It is emptied at this size, before any limit on sizes of files is met.
+const MOST_BYTES: u64 = 1 << 30;
+/// How long the thread sleeps: after a look at a log that has grown by more than it keeps, and after any other.
+const NAPS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// No error carries more lines than this.
 const MOST_LINES: usize = 16;
 /// How long a failing call waits for the log thread to write: lines follow within microseconds, as a rule.
@@ -21,7 +27,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A log in memory.
 #[derive(Debug)]
-pub(crate) struct Log(File);
+pub(crate) struct Log(Arc<File>);
+
+/// The process that has the thread, since a fork of it has not, and the logs that the thread keeps short.
+static KEPT: Mutex<(u32, Vec<Weak<File>>)> = Mutex::new((0, Vec::new()));
 
 impl Log {
     pub(crate) fn new() -> RawResult<Log> {
@@ -31,7 +40,9 @@ impl Log {
             return Err(Errno::last());
         }
         // SAFETY: a new descriptor that nobody else owns.
-        Ok(Log(unsafe { File::from_raw_fd(fd) }))
+        let file = Arc::new(unsafe { File::from_raw_fd(fd) });
+        keep_short(&file);
+        Ok(Log(file))
     }
 
     /// The path under which Ceph can open it.
@@ -41,14 +52,7 @@ impl Log {
 
     /// Where the lines of a call that is about to start will begin.
     pub(crate) fn mark(&self) -> u64 {
-        match self.0.metadata() {
-            Ok(meta) if meta.len() > KEEP => {
-                let _ = self.0.set_len(0);
-                0
-            }
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        }
+        self.0.metadata().map_or(0, |meta| meta.len())
     }
 
     /// The messages logged since `mark`, without their time stamps and thread numbers.
@@ -70,8 +74,10 @@ impl Log {
 
     fn text(&self, mark: u64) -> io::Result<String> {
         let end = self.0.metadata()?.len();
-        // The log is shared by the calls of one connection: another one may have emptied it since.
+        // It may have been emptied since.
         let start = if mark > end { 0 } else { mark };
+        let cut = start < end.saturating_sub(KEEP);
+        let start = if cut { end - KEEP } else { start };
         let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -83,8 +89,68 @@ impl Log {
             }
         }
         bytes.truncate(filled);
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let text = String::from_utf8_lossy(&bytes);
+        // The first line of what is cut off may lack its beginning.
+        Ok(if cut {
+            text.split_once('\n').map_or("", |(_, rest)| rest).to_owned()
+        } else {
+            text.into_owned()
+        })
     }
+}
+
+/// Has the thread look after a log until the log is dropped. Where no thread can be had, the log is as long as it gets.
+fn keep_short(log: &Arc<File>) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    if kept.0 != process {
+        *kept = (process, Vec::new());
+    }
+    kept.1.push(Arc::downgrade(log));
+    if kept.1.len() == 1 {
+        let spawned = std::thread::Builder::new().name("rbd-log".into()).spawn(keep_all_short);
+        if spawned.is_err() {
+            // The next connection tries again.
+            kept.1.clear();
+        }
+    }
+}
+
+fn keep_all_short() {
+    let mut nap = NAPS[1];
+    loop {
+        std::thread::sleep(nap);
+        nap = NAPS[1];
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.retain(|log| {
+            let Some(log) = log.upgrade() else { return false };
+            if shorten(&log) {
+                nap = NAPS[0];
+            }
+            true
+        });
+        if kept.1.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Gives back the memory of all but the end. True if there was much.
+fn shorten(log: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(meta) = log.metadata() else { return false };
+    let (len, held) = (meta.len(), meta.blocks() * 512);
+    if len > MOST_BYTES {
+        let _ = log.set_len(0);
+        return true;
+    }
+    if held <= 2 * KEEP {
+        return false;
+    }
+    let (hole, end) = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, len.saturating_sub(KEEP));
+    // SAFETY: no memory is passed. Where it fails, the log stays as long as it is.
+    unsafe { libc::fallocate(log.as_raw_fd(), hole, 0, i64::try_from(end).unwrap_or(i64::MAX)) };
+    true
 }
 
 /// The messages of log lines such as `2026-11-23T20:14:31.712+0000 7f1e52f55040 -1 librbd: why`, each once.
@@ -156,11 +222,28 @@ mod tests {
     }
 
     #[test]
-    fn is_emptied_when_long_and_a_stale_mark_does_no_harm() {
+    fn only_the_end_is_kept_and_read() {
         let log = Log::new().unwrap();
         let mut ceph = std::fs::OpenOptions::new().append(true).open(log.path()).unwrap();
-        ceph.write_all(&vec![b'x'; KEEP as usize + 1]).unwrap();
-        assert_eq!(log.mark(), 0);
+        writeln!(ceph, "2026-11-23T20:14:31.712+0000 7f -1 librbd: first").unwrap();
+        let line = "2026-11-23T20:14:31.712+0000 7f -1 librbd: again\n".repeat(1 << 16);
+        ceph.write_all(line.as_bytes()).unwrap();
+        writeln!(ceph, "2026-11-23T20:14:31.712+0000 7f -1 librbd: why").unwrap();
+        let held = || std::os::unix::fs::MetadataExt::blocks(&log.0.metadata().unwrap()) * 512;
+        let end = Instant::now() + Duration::from_secs(20);
+        while held() > 2 * KEEP {
+            assert!(Instant::now() < end, "{} bytes", held());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(log.since(0), ["librbd: again", "librbd: why"]);
+        assert!(log.mark() > KEEP, "marks go on");
+        assert_eq!(log.since(log.mark()), [""; 0]);
+    }
+
+    #[test]
+    fn a_stale_mark_does_no_harm() {
+        let log = Log::new().unwrap();
+        let mut ceph = std::fs::OpenOptions::new().append(true).open(log.path()).unwrap();
         writeln!(ceph, "2026-11-23T20:14:31.712+0000 7f -1 librbd: why").unwrap();
         assert_eq!(log.since(KEEP), ["librbd: why"]);
     }

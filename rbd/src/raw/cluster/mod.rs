@@ -21,6 +21,8 @@ use crate::raw::thread::background::outside_callback;
 #[derive(Debug)]
 pub(crate) struct Cluster {
     handle: sys::rados_t,
+    /// The process that has librados's threads. A fork of it has the memory alone.
+    process: u32,
     /// Whether somebody watches the cluster's log: librados has place for one.
     log_watched: AtomicBool,
     writers: Writers,
@@ -41,6 +43,9 @@ unsafe impl Send for Handle {}
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         let handle = Handle(self.handle);
         outside_callback(move || {
             let handle = handle;
@@ -91,6 +96,12 @@ impl Cluster {
         &self.writers
     }
 
+    /// Whether this process is a fork of the one that connected. What it inherited is leaked, and cannot be used: ending or using it
+    /// would wait for threads that are not here.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
     pub(in crate::raw) fn log_watched(&self) -> &AtomicBool {
         &self.log_watched
     }
@@ -102,6 +113,7 @@ impl Cluster {
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
         Ok(Cluster {
             handle,
+            process: std::process::id(),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
             osd_timeout: false,

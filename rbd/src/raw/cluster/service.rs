@@ -1,7 +1,6 @@
 //! A client as a service of the cluster, and the cluster's own log.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
 use crate::raw::ffi::conversion::{check, copy_string};
 use crate::raw::thread::background::outside_callback;
+use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
 
 /// A line of the cluster's log. The time is in seconds and nanoseconds since 1970.
@@ -48,6 +48,9 @@ unsafe impl Send for End {}
 
 impl Drop for RawLogWatch {
     fn drop(&mut self) {
+        if self.cluster.is_forked() {
+            return;
+        }
         let end = End(Arc::clone(&self.cluster), self.callback);
         outside_callback(move || {
             // Whole, for the fields alone cannot be sent.
@@ -118,7 +121,7 @@ unsafe extern "C" fn on_line(
             message: copy_string(message),
         }
     };
-    let _ = catch_unwind(AssertUnwindSafe(|| callback(entry)));
+    catch_panic(|| callback(entry));
 }
 
 impl Cluster {

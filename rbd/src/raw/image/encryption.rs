@@ -51,8 +51,9 @@ impl Image {
     ) -> RawResult<()> {
         let mut options = options(aes128, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
-        // SAFETY: the image is open; options and passphrase live through the call, have the layout of the format, and
-        // are only read.
+        let _one = self.shared().encryption();
+        // SAFETY: the image is open, and nobody else is at its encryption; options and passphrase live through the call, have the
+        // layout of the format, and are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
         self.size_changed();
         Ok(())
@@ -62,6 +63,7 @@ impl Image {
     pub(crate) fn encryption_load(&self, format: RawFormat, passphrase: &[u8]) -> RawResult<()> {
         let mut options = options(false, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
+        let _one = self.shared().encryption();
         // SAFETY: as in `encryption_format`; the algorithm is not looked at.
         check(unsafe { sys::rbd_encryption_load(self.as_ptr(), format.number(), opts, size) })?;
         self.size_changed();
@@ -90,7 +92,8 @@ impl Image {
                 sys::late::rbd_encryption_spec_t { format: format.number(), opts, opts_size }
             })
             .collect();
-        // SAFETY: the image is open; specs, options and passphrases live through the call, have the layouts of their
+        let _one = self.shared().encryption();
+        // SAFETY: the image is open, and nobody else is at its encryption; specs, options and passphrases live through the call, have the layouts of their
         // formats, and are only read.
         check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
         self.size_changed();

@@ -1,6 +1,6 @@
 //! What librbd tells of an open image.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 
 use librbd_sys as sys;
 
@@ -104,7 +104,22 @@ impl Image {
         Ok(time)
     }
 
+    /// librbd reads the name that the handle has without a lock, while a rename, which the owner of the exclusive lock carries out,
+    /// replaces it. So it is asked of the pool.
     pub(crate) fn name(&self) -> RawResult<String> {
+        let (id, ioctx) = (self.id()?, self.pool());
+        if id.is_empty() {
+            return self.name_of_old_format();
+        }
+        let id = CString::new(id).map_err(|_| Errno::EBADMSG)?;
+        match ioctx.image_name(&id) {
+            Err(Errno::ENOENT) => ioctx.trash_get(&id).map(|trashed| trashed.name),
+            name => name,
+        }
+    }
+
+    /// Images of the old format have no exclusive lock, and so their handles carry out no renames of others.
+    fn name_of_old_format(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
             let code = unsafe { sys::rbd_get_name(self.as_ptr(), buffer, &raw mut len) };

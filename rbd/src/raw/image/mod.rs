@@ -63,6 +63,10 @@ impl Drop for Image {
     fn drop(&mut self) {
         // A call that was given up may never end, and closing waits for it.
         let background = self.background || must_not_block() || self.shared.target.in_flight.has_calls();
+        if self.is_forked() {
+            std::mem::forget(self.take());
+            return;
+        }
         let Some(image) = self.take() else { return };
         // Who drops an image cannot hear how the close went; `close` tells.
         if background {
@@ -104,6 +108,11 @@ impl Image {
     /// Its pool. Not after it was taken over by whoever closes it.
     pub(in crate::raw) fn pool(&self) -> &IoCtx {
         self.ioctx.as_ref().expect("only the shell that is left behind has none")
+    }
+
+    /// See [`Cluster::is_forked`](crate::raw::cluster::Cluster::is_forked).
+    pub(crate) fn is_forked(&self) -> bool {
+        self.ioctx.as_ref().is_some_and(|ioctx| ioctx.is_forked())
     }
 
     pub(crate) fn close_in_background(&mut self, background: bool) {

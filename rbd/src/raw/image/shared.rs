@@ -1,6 +1,6 @@
 //! What an open image shares with its operations, its queue and its watch of the header.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::raw::image::known_size::KnownSize;
 use crate::raw::op::target::Target;
@@ -12,6 +12,8 @@ pub(crate) struct Shared {
     pub(crate) size: KnownSize,
     /// What a queue leaves here until the image is closed: librbd may write to its descriptor.
     queue: OnceLock<Arc<dyn Busy>>,
+    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do (seen with 16.2).
+    encryption: Mutex<()>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -22,7 +24,17 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new() -> Shared {
-        Shared { target: Target::new(), size: KnownSize::new(), queue: OnceLock::new() }
+        Shared {
+            target: Target::new(),
+            size: KnownSize::new(),
+            queue: OnceLock::new(),
+            encryption: Mutex::new(()),
+        }
+    }
+
+    /// Waits for whoever is at the encryption.
+    pub(super) fn encryption(&self) -> MutexGuard<'_, ()> {
+        self.encryption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what librbd may use until the image is closed, of the queue that has begun.

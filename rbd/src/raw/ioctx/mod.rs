@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
@@ -34,6 +35,9 @@ unsafe impl Sync for IoCtx {}
 
 impl Drop for IoCtx {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind; and this call only drops
         // references, so it is harmless on Ceph's threads.
         unsafe { sys::rados_ioctx_destroy(self.handle) }
@@ -44,6 +48,11 @@ impl Drop for IoCtx {
 pub(crate) use sys::rados_pool_stat_t as PoolStat;
 
 impl IoCtx {
+    /// See [`Cluster::is_forked`].
+    pub(crate) fn is_forked(&self) -> bool {
+        self.cluster.is_forked()
+    }
+
     pub(crate) fn as_ptr(&self) -> sys::rados_ioctx_t {
         self.handle
     }
@@ -130,6 +139,35 @@ impl IoCtx {
         // SAFETY: the strings are the library's; they are not used after this.
         unsafe { sys::rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len()) };
         Ok(images)
+    }
+
+    /// The name of an image that is not in the trash, by its id: from the directory, by the method that librbd asks for it.
+    pub(crate) fn image_name(&self, id: &CStr) -> RawResult<String> {
+        // In C++'s encoding both are a length of 4 bytes and the text. No name is longer than librados lets a request be.
+        let id = id.to_bytes();
+        let mut input = u32::try_from(id.len()).map_err(|_| Errno::EINVAL)?.to_le_bytes().to_vec();
+        input.extend_from_slice(id);
+        let fetch = |buffer: *mut u8, len: usize| {
+            // SAFETY: the handle is valid; input and output have the lengths that are passed.
+            let code = unsafe {
+                sys::rados_exec(
+                    self.handle,
+                    c"rbd_directory".as_ptr(),
+                    c"rbd".as_ptr(),
+                    c"dir_get_name".as_ptr(),
+                    input.as_ptr().cast(),
+                    input.len(),
+                    buffer.cast(),
+                    len,
+                )
+            };
+            (code.min(0), usize::try_from(code).unwrap_or(0))
+        };
+        // SAFETY: zero is a valid u8; `fetch` writes at most the length it is given.
+        let output = unsafe { grow(512, fetch) }?;
+        let (len, name) = output.split_first_chunk::<4>().ok_or(Errno::EBADMSG)?;
+        let name = name.get(..u32::from_le_bytes(*len) as usize).ok_or(Errno::EBADMSG)?;
+        Ok(String::from_utf8_lossy(name).into_owned())
     }
 
     pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {

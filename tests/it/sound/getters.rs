@@ -1,0 +1,218 @@
+//! Getters of an image, while others change what they get.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
+use rbd::{Features, Image};
+
+use super::{alone, test};
+use crate::support::Space;
+
+const MIB: u64 = 1 << 20;
+
+/// librbd reads the name without a lock while a rename, which the owner of the exclusive lock carries out, replaces it.
+#[test]
+fn a_name_is_whole_while_it_is_changed() {
+    if !alone(test!("getters::a_name_is_whole_while_it_is_changed")) {
+        return;
+    }
+    let space = Space::new();
+    let names = ["short".to_owned(), "a".repeat(60), "b".repeat(90), "c".repeat(80)];
+    // Only with journaling does the owner of the lock carry it out.
+    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::JOURNALING;
+    space.create(&names[0], MIB).features(features).run().unwrap();
+    let image = space.open(&names[0]).run().unwrap();
+    image.exclusive_lock().acquire().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let name = image.name().unwrap();
+                    assert!(names.contains(&name), "{name:?}");
+                }
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(8);
+        let mut at = 0;
+        while Instant::now() < end {
+            let next = (at + 1) % names.len();
+            let renamed = space.rename(&names[at], &names[next]);
+            if renamed.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            renamed.unwrap();
+            at = next;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// librbd does not expect a second call while one loads or writes an encryption: it fails an assertion.
+#[test]
+fn encryption_is_loaded_by_one_at_a_time() {
+    if !alone(test!("getters::encryption_is_loaded_by_one_at_a_time")) {
+        return;
+    }
+    let space = Space::new();
+    space.create("foo", 32 * MIB).run().unwrap();
+    let secret = Passphrase::new("hunter two");
+    let format = EncryptionFormat::Luks1;
+    let image = space.open("foo").run().unwrap();
+    image.encryption().format(format, Cipher::Aes256, &secret).unwrap();
+    image.close().unwrap();
+    for round in 0..3 {
+        let image = space.open("foo").run().unwrap();
+        let loaded = Mutex::new(0);
+        thread::scope(|scope| {
+            for at in 0..3 {
+                let (image, secret, loaded) = (&image, &secret, &loaded);
+                scope.spawn(move || {
+                    if round % 3 == 2 && at == 2 {
+                        // Writing a header anew beside those who load the old one: either may come first.
+                        let _ = image.encryption().format(format, Cipher::Aes256, secret);
+                        return;
+                    }
+                    match image.encryption().load(format, secret) {
+                        Ok(()) => *loaded.lock().unwrap() += 1,
+                        Err(error) => assert!(error.is_exists() || round % 3 == 2, "{error}"),
+                    }
+                });
+            }
+        });
+        if round % 3 != 2 {
+            assert_eq!(*loaded.lock().unwrap(), 1, "the others find it loaded");
+        }
+        image.close().unwrap();
+    }
+}
+
+/// A getter, told by what it returns only that it has not died. All but its errors that others' changes explain are faults.
+type Getter = (&'static str, fn(&Image) -> rbd::Result<()>);
+
+/// All that can be asked of an open image.
+const GETTERS: &[Getter] = &[
+    ("stat", |image| image.stat().map(drop)),
+    ("size", |image| image.size().map(drop)),
+    ("name", |image| image.name().map(drop)),
+    ("id", |image| image.id().map(drop)),
+    ("block_name_prefix", |image| image.block_name_prefix().map(drop)),
+    ("is_old_format", |image| image.is_old_format().map(drop)),
+    ("features", |image| image.features().map(drop)),
+    ("op_features", |image| image.op_features().map(drop)),
+    ("flags", |image| image.flags().map(drop)),
+    ("stripe_unit", |image| image.stripe_unit().map(drop)),
+    ("stripe_count", |image| image.stripe_count().map(drop)),
+    ("data_pool_id", |image| image.data_pool_id().map(drop)),
+    ("overlap", |image| image.overlap().map(drop)),
+    ("created", |image| image.created().map(drop)),
+    ("accessed", |image| image.accessed().map(drop)),
+    ("modified", |image| image.modified().map(drop)),
+    ("watchers", |image| image.watchers().map(drop)),
+    ("snapshots", |image| image.snapshots().list().map(drop)),
+    ("limit of snapshots", |image| image.snapshots().limit().map(drop)),
+    ("parent", |image| image.parent().map(drop)),
+    ("children", |image| image.children().map(drop)),
+    ("group", |image| image.group().map(drop)),
+    ("metadata", |image| image.metadata().list().map(drop)),
+    ("options", |image| image.config().list().map(drop)),
+    ("owner of the lock", |image| image.exclusive_lock().owner().map(drop)),
+    ("is_owner", |image| image.exclusive_lock().is_owner().map(drop)),
+    ("advisory locks", |image| image.advisory_locks().list().map(drop)),
+    ("source of a migration", |image| image.migration_source_spec().map(drop).or(Ok(()))),
+];
+
+/// Every pair of getters at once, while others change the image. Longer with `RBD_RACE_SECONDS`; under AddressSanitizer it tells of
+/// each read of what a change has freed.
+#[test]
+fn every_pair_of_getters_runs_beside_changes() {
+    if !alone(test!("getters::every_pair_of_getters_runs_beside_changes")) {
+        return;
+    }
+    let seconds = std::env::var("RBD_RACE_SECONDS").map_or(5, |text| text.parse::<u64>().unwrap());
+    let space = Space::new();
+    let features = Features::LAYERING
+        | Features::EXCLUSIVE_LOCK
+        | Features::OBJECT_MAP
+        | Features::FAST_DIFF
+        | Features::DEEP_FLATTEN
+        | Features::JOURNALING;
+    space.create("parent", MIB).features(features).run().unwrap();
+    let parent = space.open("parent").run().unwrap();
+    parent.snapshots().create("s").run().unwrap();
+    parent.snapshots().protect("s").unwrap();
+    let names = ["a".repeat(70), "b".repeat(90)];
+    let groups = ["g".repeat(70), "h".repeat(90)];
+    space.clone_image("parent", "s", &names[0]).features(features).run().unwrap();
+    for group in &groups {
+        space.groups().create(group).unwrap();
+    }
+    let image = space.open(&names[0]).run().unwrap();
+    image.exclusive_lock().acquire().unwrap();
+    let stop = AtomicBool::new(false);
+    let until_stop = |change: &dyn Fn(usize)| {
+        for round in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return round;
+            }
+            change(round);
+        }
+        0
+    };
+    thread::scope(|scope| {
+        // What cannot be done beside something else fails, and is done in the next round.
+        let changes: [Box<dyn Fn(usize) + Send + '_>; 3] = [
+            Box::new(|round| drop(space.rename(&names[round % 2], &names[(round + 1) % 2]))),
+            Box::new(|round| {
+                let name = format!("{}-{round}", "s".repeat(60));
+                let _ = image.snapshots().create(&name).skip_quiesce(true).run();
+                let _ = image.snapshots().remove(&name).run();
+                let _ = image.resize((round as u64 % 7 + 1) * 4 * MIB).run();
+            }),
+            Box::new(|round| {
+                let group = space.group(groups[round % 2].as_str());
+                for name in &names {
+                    let _ = group.add(&space, name);
+                }
+                let _ = image.metadata().set("conf_rbd_cache_size", &format!("{}", (1 << 20) + round));
+                for name in &names {
+                    let _ = group.remove(&space, name);
+                }
+            }),
+        ];
+        let changers: Vec<_> = changes
+            .into_iter()
+            .map(|change| {
+                let until_stop = &until_stop;
+                scope.spawn(move || until_stop(&*change))
+            })
+            .collect();
+        let pairs = GETTERS.len() * (GETTERS.len() + 1) / 2;
+        let time = Duration::from_secs(seconds) / pairs as u32;
+        for (at, first) in GETTERS.iter().enumerate() {
+            for second in &GETTERS[at..] {
+                let end = Instant::now() + time;
+                thread::scope(|pair| {
+                    for (name, getter) in [first, second] {
+                        let image = &image;
+                        pair.spawn(move || {
+                            while Instant::now() < end {
+                                if let Err(error) = getter(image) {
+                                    // An image that is renamed is nowhere for a moment.
+                                    assert!(error.is_not_found(), "{name}: {error}");
+                                }
+                            }
+                        });
+                    }
+                });
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let rounds: Vec<usize> = changers.into_iter().map(|changer| changer.join().unwrap()).collect();
+        assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
+        println!("{pairs} pairs, {rounds:?} rounds of changes");
+    });
+}
