@@ -59,8 +59,7 @@ impl Round {
         let store = if durable_osd { ObjectStore::Bluestore } else { ObjectStore::Memstore };
         let pools = ["steady", "full", "doomed"];
         let daemons = TestCluster::builder().object_store(store).pools(pools).start().unwrap();
-        let builder = Cluster::builder().conf_file(daemons.conf());
-        let cluster = builder.call_timeout(Duration::from_secs(40)).connect().unwrap();
+        let cluster = Cluster::builder().conf_file(daemons.conf()).connect().unwrap();
         let mut round = Round {
             daemons,
             durable_osd,
@@ -96,11 +95,7 @@ impl Round {
             image: image.to_owned(),
             way,
             policy: random.pick(&["writearound", "writeback", "writethrough", "off"]).to_owned(),
-            // librbd's journal may hang for good after an operation of it has timed out.
-            osd_timeout: match features.contains(Features::JOURNALING) {
-                true => 0,
-                false => random.pick(&[0, 0, 5]),
-            },
+            osd_timeout: random.pick(&[0, 0, 5]),
             encrypted,
             blocks: BLOCKS,
             seed: random.next(),
@@ -187,9 +182,6 @@ impl Round {
 
     /// Ends all clients, and sums up.
     pub(crate) fn finish(mut self) -> Outcome {
-        for site in &mut self.sites {
-            site.process.iter_mut().for_each(Process::ask_to_stop);
-        }
         for at in 0..self.sites.len() {
             self.take_over(at);
         }

@@ -151,7 +151,7 @@ fn a_fenced_client_learns_that_it_is_fenced() {
 }
 
 /// A key of the type `aes256k`, which Ceph 20.2 makes: that of the cluster, or where those are older, one of a cluster long gone.
-fn newer_key() -> String {
+pub(crate) fn newer_key() -> String {
     const KEY: &str = "AgBgNQtrJrLaGSAAMhEvZd1wW43pZrKImhkCgxc3vAqhuslZRStfa1YQ/WQ=";
     let keyring = rbd_testcluster::shared().conf().with_file_name("ceph.client.admin.keyring");
     let keyring = std::fs::read_to_string(keyring).unwrap();

@@ -45,8 +45,6 @@ impl ClusterBuilder {
     /// - A write that timed out may still take effect later, also after a newer write to the same place.
     /// - The connection turns librbd's cache off, so that each acknowledgement comes from the OSDs. An image or pool whose own
     ///   configuration turns it on again (`conf_rbd_cache`) is not opened.
-    /// - An image with the feature journaling may not answer any more after an operation of its journal
-    ///   has timed out, until it is opened on another connection.
     /// - librados keeps a timer for each operation, which costs 3 to 4 % of the processor time of small reads.
     ///
     /// The same holds where the configuration file, CEPH_ARGS or the monitors set `rados_osd_op_timeout`.

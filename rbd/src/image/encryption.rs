@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
 use crate::raw::image::Image as RawImage;
-use crate::raw::image::encryption::RawFormat;
+use crate::raw::image::encryption::{self, RawFormat};
 
 /// A format of encrypted images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +67,9 @@ impl Encryption<'_> {
     ///
     /// The header of LUKS1 takes 4 MiB of an image with objects of 4 MiB, that of LUKS2 16 MiB. Needs the right to write, and the
     /// exclusive lock if the image has that feature. This handle has the encryption loaded afterwards. Refused for images that
-    /// are too small, for clones, for images with the feature journaling, and for a handle that has encryption loaded.
+    /// are too small, for images with the feature journaling, and for a handle that has encryption loaded; for clones, too, by
+    /// libraries older than Ceph 18.2. A clone with a header of its own reads what it does not have from its parent, whatever
+    /// that is encrypted with: open it again, and give the passphrases of both to [`load_chain`](Self::load_chain).
     /// What was never written reads as anything afterwards, not as zeros, as with other encryption of disks. Blocks, about a
     /// second.
     ///
@@ -85,7 +87,7 @@ impl Encryption<'_> {
             let why = "its journal would hold the data in clear: disable the feature journaling first";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
-        if image.parent()?.is_some() {
+        if !encryption::has_chains() && image.parent()?.is_some() {
             let why = "it is a clone: flatten it first, or format its parent before the snapshot";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }

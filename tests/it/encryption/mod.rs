@@ -4,6 +4,7 @@ mod table;
 
 use rbd::diff::FastDiff;
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
+use rbd::image::CloneFormat;
 use rbd::{ErrorKind, Features};
 
 use crate::support::{Space, unique};
@@ -110,4 +111,50 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
             assert_eq!(diff.fast_diff().unwrap(), FastDiff::Encrypted { image });
         }
     }
+}
+
+/// A clone with a passphrase of its own over a parent with another one.
+#[test]
+fn a_clone_is_read_with_the_passphrases_of_the_whole_chain() {
+    let space = Space::new();
+    let (parents, own) = (Passphrase::new("the parent's"), Passphrase::new("its own"));
+    space.create("foo", 32 * MIB).run().unwrap();
+    let parent = space.open("foo").run().unwrap();
+    parent.encryption().format(EncryptionFormat::Luks1, Cipher::Aes256, &parents).unwrap();
+    parent.write_all_at(&[1; 4096], 0).unwrap();
+    parent.write_all_at(&[2; 4096], 8 * MIB).unwrap();
+    parent.flush().unwrap();
+    parent.snapshots().create("s1").run().unwrap();
+    parent.close().unwrap();
+    space.clone_image("foo", "s1", "bar").format(CloneFormat::V2).run().unwrap();
+    let clone = space.open("bar").run().unwrap();
+    let formatted = clone.encryption().format(EncryptionFormat::Luks2, Cipher::Aes256, &own);
+    if rbd::Cluster::librbd_version().minor < 18 {
+        let error = formatted.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
+        assert!(error.to_string().contains("it is a clone: flatten it first"), "{error}");
+        return;
+    }
+    formatted.unwrap();
+    clone.close().unwrap();
+
+    let read = |image: &rbd::Image, offset| {
+        let mut byte = [0];
+        image.read_exact_at(&mut byte, offset).unwrap();
+        byte[0]
+    };
+    let clone = space.open("bar").run().unwrap();
+    clone
+        .encryption()
+        .load_chain(&[(None, own.clone()), (Some(EncryptionFormat::Luks1), parents.clone())])
+        .unwrap();
+    assert_eq!((read(&clone, 0), read(&clone, 8 * MIB)), (1, 2));
+    clone.write_all_at(&[3; 4096], 0).unwrap();
+    clone.close().unwrap();
+
+    let clone = space.open("bar").read_only(true).run().unwrap();
+    let wrong = clone.encryption().load_chain(&[(None, own.clone()), (None, own.clone())]).unwrap_err();
+    assert!(wrong.is_permission_denied(), "{wrong}");
+    clone.encryption().load_chain(&[(None, own), (None, parents)]).unwrap();
+    assert_eq!((read(&clone, 0), read(&clone, 8 * MIB)), (3, 2));
 }

@@ -3,6 +3,7 @@
 mod differential;
 mod guest;
 mod kernels;
+mod modes;
 mod trouble;
 mod walkthrough;
 mod ways;

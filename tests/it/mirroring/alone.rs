@@ -277,11 +277,19 @@ fn a_namespace_has_a_mode_of_its_own() {
     let error = image.mirroring().disable().run().unwrap_err();
     assert!(*error.kind() == ErrorKind::NotSupported && error.to_string().contains("journaling"), "{error}");
     drop(image);
-    let remote = namespace.mirroring().remote_namespace();
-    match remote {
-        Ok(remote) => assert_eq!(remote, "ns"),
-        Err(error) => assert!(error.is_library_too_old(), "{error}"),
+    if rbd::Cluster::librbd_version().minor < 20 {
+        assert!(namespace.mirroring().remote_namespace().unwrap_err().is_library_too_old());
+        assert!(namespace.mirroring().set_remote_namespace("other").unwrap_err().is_library_too_old());
+        namespace.mirroring().set_mode(Mode::Disabled).unwrap();
+        return;
     }
+    assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "ns");
+    assert!(namespace.mirroring().set_remote_namespace("other").is_err(), "not while mirroring is on");
+    namespace.mirroring().set_mode(Mode::Disabled).unwrap();
+    namespace.mirroring().set_remote_namespace("other").unwrap();
+    assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "other");
+    namespace.mirroring().set_mode(Mode::Image).unwrap();
+    assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "other");
     namespace.mirroring().set_mode(Mode::Disabled).unwrap();
 }
 

@@ -2,6 +2,7 @@
 
 mod binaries;
 mod columns;
+mod kernels;
 mod late;
 mod mixed;
 mod root;
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// Make the roots anew, with the newest packages of their suites
     #[arg(long)]
     fresh: bool,
+    /// Map images from kernels old and new on clusters old and new instead, and print the table of docs/releases.md; takes half
+    /// an hour
+    #[arg(long)]
+    kernels: bool,
     /// Arguments for the integration tests, which then are all that runs: `cargo xtask matrix 20.2 -- groups::`
     #[arg(last = true)]
     filter: Vec<String>,
@@ -67,14 +72,18 @@ impl Part {
 type Counts = Mutex<Columns>;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Matrix], args.consent)?;
+    let vm: &[Purpose] = if args.kernels { &[Purpose::Vm, Purpose::Cluster] } else { &[] };
+    setup::ensure(&[&[Purpose::Build, Purpose::Matrix], vm].concat(), args.consent)?;
     let parts = match &args.parts[..] {
         [] => <Part as clap::ValueEnum>::value_variants(),
         parts => parts,
     };
     let started = Instant::now();
-    let wanted =
-        Release::ALL.into_iter().filter(|release| parts.iter().any(|part| part.releases().contains(release)));
+    let needed = |release: &Release| match args.kernels {
+        true => kernels::RELEASES.contains(release),
+        false => parts.iter().any(|part| part.releases().contains(release)),
+    };
+    let wanted = Release::ALL.into_iter().filter(needed);
     let (roots, binaries) = thread::scope(|scope| {
         let roots =
             scope.spawn(|| wanted.map(|release| Root::open(release, args.fresh)).collect::<Result<Vec<_>>>());
@@ -82,6 +91,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (join(roots), binaries)
     });
     let (roots, binaries) = (roots?, binaries?);
+    if args.kernels {
+        return kernels::run(&roots.iter().collect::<Vec<_>>(), &binaries);
+    }
     let counts = Mutex::new(Columns::new(""));
     let failures: Vec<_> = thread::scope(|scope| {
         let run = |part: Part| {

@@ -26,6 +26,11 @@ impl RawFormat {
     }
 }
 
+/// Whether the loaded librbd encrypts a clone apart from its parent.
+pub(crate) fn has_chains() -> bool {
+    sys::late::rbd_encryption_load2.get().is_some()
+}
+
 /// The C options of LUKS1, which those of LUKS2 equal in layout; the passphrase is borrowed.
 fn options(aes128: bool, passphrase: &[u8]) -> sys::rbd_encryption_luks1_format_options_t {
     const {
