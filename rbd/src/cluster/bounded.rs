@@ -74,12 +74,12 @@ impl Cluster {
         };
         self.outcome(operation, object, timeout, || {
             start_reporting(move |reporter| {
-                call(Progress::new(move |done, total| match wanted {
-                    true => reporter.report((done, total)),
-                    false => {
-                        reporter.alive();
-                        ControlFlow::Continue(())
+                call(Progress::new(move |done, total| {
+                    if wanted {
+                        return reporter.report((done, total));
                     }
+                    reporter.alive();
+                    ControlFlow::Continue(())
                 }))
             })
             .map(wait)

@@ -154,7 +154,11 @@ fn column(root: &Root, binaries: &[Binary], filter: &[String], counts: &Counts) 
     if let Some(recorder) = recorder.filter(|_| filter.is_empty()) {
         match recorder.check() {
             Ok(all) => {
-                say(counts, number, &format!("all {all} functions that only newer releases have were called"))
+                say(
+                    counts,
+                    number,
+                    &format!("all {all} functions that only newer releases have were called"),
+                );
             }
             Err(error) => failed.push(format!("{number}: {error:#}")),
         }

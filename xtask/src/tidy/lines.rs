@@ -1,6 +1,7 @@
 //! Lines of text wrap: comments in Rust, and prose in Markdown.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// In columns.
 const WIDTH: usize = 100;
@@ -17,7 +18,11 @@ fn check_with<'a>(not_yet: &BTreeSet<&str>, files: impl Iterator<Item = (&'a str
     let mut faults = Vec::new();
     let mut converted = not_yet.clone();
     for (file, text) in files {
-        let long = if file.ends_with(".md") { long_prose(text) } else { long_comments(text) };
+        let long = if Path::new(file).extension().is_some_and(|kind| kind == "md") {
+            long_prose(text)
+        } else {
+            long_comments(text)
+        };
         if not_yet.contains(file) {
             if !long.is_empty() {
                 converted.remove(file);

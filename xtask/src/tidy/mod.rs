@@ -48,7 +48,7 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
         let text = fs::read_to_string(cmd::root().join(file))
             .with_context(|| format!("cannot read {}", file.display()))?;
         let name = file.to_string_lossy().into_owned();
-        if name.ends_with(".rs") {
+        if file.extension().is_some_and(|kind| kind == "rs") {
             check(&name, &text, &mut faults)?;
         }
         if !is_generated(&name) {

@@ -99,16 +99,13 @@ fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => {
                 let mut threads = lock();
-                match threads.idle.iter().position(|(idle, _)| *idle == id) {
-                    Some(place) => {
-                        threads.idle.remove(place);
-                        None
-                    }
+                if let Some(place) = threads.idle.iter().position(|(idle, _)| *idle == id) {
+                    threads.idle.remove(place);
+                    None
+                } else {
                     // Somebody has taken it just now.
-                    None => {
-                        drop(threads);
-                        receiver.recv().ok()
-                    }
+                    drop(threads);
+                    receiver.recv().ok()
                 }
             }
         };
