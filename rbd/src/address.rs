@@ -7,9 +7,11 @@ use std::str::FromStr;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// The address of a client with its nonce, as watchers, lockers and lock owners have it and as the blocklist takes it.
+/// The address of a client with its nonce, as watchers, lockers and lock owners have it and as the
+/// blocklist takes it.
 ///
-/// Two addresses are equal if they mean the same client, with or without the version of the protocol in front.
+/// Two addresses are equal if they mean the same client, with or without the version of the
+/// protocol in front.
 ///
 /// ```
 /// use rbd::ClientAddress;
@@ -33,7 +35,8 @@ impl ClientAddress {
         &self.0
     }
 
-    /// Returns whether the address is not known. Ceph does not name the address of every holder of a lock.
+    /// Returns whether the address is not known. Ceph does not name the address of every holder of
+    /// a lock.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

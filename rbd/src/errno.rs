@@ -40,7 +40,8 @@ impl From<Errno> for io::Error {
 }
 
 impl Errno {
-    /// Makes an errno of a number of either sign, since C returns `-EINVAL` and people write `EINVAL`.
+    /// Makes an errno of a number of either sign, since C returns `-EINVAL` and people write
+    /// `EINVAL`.
     pub const fn new(code: i32) -> Errno {
         Errno(code.saturating_abs())
     }
@@ -55,7 +56,8 @@ impl Errno {
         symbol(self.0)
     }
 
-    /// Returns the errno inside an [`io::Error`], whether it is a bare one or a wrapped [`crate::Error`].
+    /// Returns the errno inside an [`io::Error`], whether it is a bare one or a wrapped
+    /// [`crate::Error`].
     ///
     /// ```
     /// # use rbd::Errno;

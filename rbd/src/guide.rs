@@ -1,7 +1,13 @@
 //! Explains what the calls of this crate have in common: one page for each question.
 
+#[doc = include_str!("../docs/durability.md")]
+pub mod durability {}
+
 #[doc = include_str!("../docs/features.md")]
 pub mod features {}
+
+#[doc = include_str!("../docs/threads.md")]
+pub mod threads {}
 
 #[cfg(feature = "mirror")]
 #[doc = include_str!("../docs/mirroring.md")]

@@ -23,7 +23,9 @@
 //!
 //! # Blocking or not
 //!
-//! Calls block the calling thread, within the timeouts of the [`ClusterBuilder`]. The same I/O without blocking, as futures
+//! Calls block the calling thread. Each one ends within the [call timeout](ClusterBuilder::call_timeout), 120 s by default:
+//! [`guide::durability`] says what a call that was given up may still do, and [`guide::threads`] which thread runs what. The
+//! same I/O without blocking, as futures
 //! for any executor, is behind [`Image::aio`]; images are opened and closed that way by `ioctx.open("foo").await` (or `start()`)
 //! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository
 //! has both.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rbd::Cluster;
 use rbd_testcluster::{Daemon, TestCluster};
 
-/// What a call may take at most with all timeouts at 3 s, on a machine that is busy. For ever is longer.
+/// What a call may take at most with all timeouts at 3 s, on a machine that is busy. For ever is
+/// longer.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn connect(daemons: &TestCluster) -> Cluster {

@@ -1,5 +1,5 @@
-//! What was acknowledged is kept, or a flush or close tells: OSDs that go and come, pools that are full. The clusters are the
-//! tests' own.
+//! What was acknowledged is kept, or a flush or close tells: OSDs that go and come, pools that are
+//! full. The clusters are the tests' own.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -112,4 +112,51 @@ fn a_default_connection_has_no_osd_timeout() {
     let seconds: f64 = cluster.config().get("rados_osd_op_timeout").unwrap().parse().unwrap();
     assert_eq!(seconds, 0.0);
     assert_eq!(cluster.config().get("rbd_cache").unwrap(), "true");
+}
+
+/// The configuration of an image or a pool stands above that of the connection.
+#[test]
+fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
+    let space = crate::support::Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let cluster = crate::support::builder().osd_timeout(Duration::from_secs(60)).connect().unwrap();
+    assert_eq!(cluster.config().get("rbd_cache").unwrap(), "false");
+    for option in ["rados_osd_op_timeout", "rbd_cache"] {
+        let error = cluster.config().set(option, "0").unwrap_err();
+        assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput, "{error}");
+    }
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    pool.open("foo").run().unwrap().config().set("rbd_cache", "true").unwrap();
+    let by_run = pool.open("foo").run().unwrap_err();
+    let by_start = pool.open("foo").start().wait().unwrap_err();
+    for error in [by_run, by_start] {
+        assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("turns librbd's cache on"), "{error}");
+    }
+    pool.open("foo").read_only(true).run().unwrap();
+    // Without the timeout nothing is in the way.
+    space.open("foo").run().unwrap();
+}
+
+/// A client that was fenced cannot write back: closing tells, and closes all the same.
+#[test]
+fn closing_tells_of_writes_that_were_lost() {
+    let space = crate::support::Space::new();
+    let cluster = crate::support::builder().connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let images = ["blocking", "future"].map(|name| {
+        space.create(name, 8 << 20).run().unwrap();
+        let image = pool.open(name).run().unwrap();
+        image.write_all_at(&A, 0).unwrap();
+        image.flush().unwrap();
+        image
+    });
+    space.cluster().blocklist().add(&cluster.address().unwrap()).run().unwrap();
+    cluster.wait_for_latest_osdmap().unwrap();
+    // Acknowledged or not: what it wrote is nowhere.
+    images.iter().for_each(|image| drop(image.write_all_at(&B, 0)));
+    let [blocking, future] = images;
+    for error in [blocking.close().unwrap_err(), future.start_close().wait().unwrap_err()] {
+        assert!(error.is_blocklisted(), "{error}");
+    }
 }

@@ -14,8 +14,9 @@ use crate::raw::thread::mark::{CallbackMark, in_callback};
 use crate::raw::thread::worker::{Started, start, start_reporting};
 
 impl Cluster {
-    /// Makes a call that may wait for the cluster: the one way for all of them. It runs on a thread of its own and owns all
-    /// that it uses, so that it can be given up. [`call`](Self::call) is for what waits for nobody.
+    /// Makes a call that may wait for the cluster: the one way for all of them. It runs on a thread
+    /// of its own and owns all that it uses, so that it can be given up. [`call`](Self::call) is
+    /// for what waits for nobody.
     pub(crate) fn bounded<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -47,8 +48,8 @@ impl Cluster {
         self.outcome(operation, object, timeout, || start(call).map(wait))
     }
 
-    /// [`bounded_call`](Self::bounded_call) for a call that tells how far it is: the timeout begins anew with each step.
-    /// The callback of the user runs here, on the thread that waits.
+    /// [`bounded_call`](Self::bounded_call) for a call that tells how far it is: the timeout begins
+    /// anew with each step. The callback of the user runs here, on the thread that waits.
     pub(crate) fn bounded_long<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -86,8 +87,8 @@ impl Cluster {
         })
     }
 
-    /// [`bounded_call`](Self::bounded_call) for a call that finds things one by one. They come here in lists, on the thread
-    /// that waits.
+    /// [`bounded_call`](Self::bounded_call) for a call that finds things one by one. They come here
+    /// in lists, on the thread that waits.
     pub(crate) fn bounded_finding<T, E, M>(
         &self,
         operation: impl Into<Cow<'static, str>>,

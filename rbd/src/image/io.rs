@@ -118,7 +118,8 @@ impl Image {
             .map_err(explain_compare)
     }
 
-    /// Waits until everything written so far is safe. Blocks.
+    /// Waits until everything written so far is on the OSDs. Blocks. An error says that a write since the last flush
+    /// failed, also one that was acknowledged: see [`guide::durability`](crate::guide::durability).
     ///
     /// Until the first flush after opening librbd's cache writes through (`rbd_cache_writethrough_until_flush`): whoever is
     /// going to write much flushes once at the start.

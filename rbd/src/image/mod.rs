@@ -116,7 +116,12 @@ impl Image {
         self.read_only || self.label.snapshot.is_some()
     }
 
-    /// Closes it, after all I/O in flight. Blocks.
+    /// Closes the image after all I/O in flight. Blocks, for the [call timeout](crate::ClusterBuilder::call_timeout) at
+    /// most: after that it goes on in the background.
+    ///
+    /// Flushes first, and releases the exclusive lock. An error says what failed of this; the image is closed all the
+    /// same. After an error of the flush, what was written since the last flush that succeeded may be lost. See
+    /// [`guide::durability`](crate::guide::durability).
     ///
     /// Inside a callback of librbd's this does the work on another thread and returns at once, as nothing else can end well.
     ///
@@ -257,8 +262,7 @@ fn explain_close(error: Error, failure: CloseFailure) -> Error {
             "the image is closed, and what was written since the last flush that succeeded may be lost"
         }
         CloseFailure::Lock(_) => {
-            "the image is closed, and what was flushed is safe, but its exclusive lock may have stayed: opening it again \
-             on this connection takes the lock over, other clients wait until this one ends"
+            "the image is closed, and what was flushed is safe, but its exclusive lock may have stayed: other clients wait until this connection ends"
         }
         CloseFailure::Close(_) => "the image is closed all the same",
     })

@@ -1,4 +1,5 @@
-//! The images that a connection has open for writing, and those whose exclusive lock stayed when they were closed.
+//! The images that a connection has open for writing, and those whose exclusive lock stayed when
+//! they were closed.
 
 use std::any::Any;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -23,7 +24,8 @@ impl Writers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An image was opened for writing. True if a lock of an earlier handle stayed, and no handle but this one is open.
+    /// An image was opened for writing. True if a lock of an earlier handle stayed, and no handle
+    /// but this one is open.
     pub(in crate::raw) fn opened(&self, key: &ImageKey, handle: Weak<dyn Any + Send + Sync>) -> bool {
         let mut known = self.lock();
         known.open.retain(|(_, handle)| handle.strong_count() > 0);

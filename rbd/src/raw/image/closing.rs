@@ -1,9 +1,14 @@
 //! What an image must not be closed without, and what can fail of it.
 
+use std::ffi::c_char;
 use std::fmt;
 
+use librbd_sys as sys;
+
 use crate::errno::Errno;
-use crate::raw::image::Image;
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::{check, grow_string};
+use crate::raw::ioctx::IoCtx;
 
 /// What failed of a closing. The image is closed all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +40,59 @@ impl fmt::Display for CloseFailure {
     }
 }
 
-impl Image {
-    /// Flushes, and releases the exclusive lock. librbd's own closing does so, too, but does not tell of failures. Blocks.
-    pub(super) fn finish(&self) -> Result<(), CloseFailure> {
-        let flushed = self.flush().map_err(CloseFailure::Flush);
-        let released = self.release_lock_to_close().map_err(CloseFailure::Lock);
-        flushed.and(released)
+/// Flushes, and releases the exclusive lock. librbd's own closing does so, too, but does not tell
+/// of failures. Blocks.
+///
+/// # Safety
+/// The image must be open, in this pool. Not on a thread of Ceph's.
+pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &IoCtx) -> Result<(), CloseFailure> {
+    // SAFETY: the caller's promise.
+    let flushed = check(unsafe { sys::rbd_flush(image) }).map(drop).map_err(CloseFailure::Flush);
+    // SAFETY: as above.
+    let released = unsafe { release_lock(image) };
+    if released.is_err() {
+        // SAFETY: as above.
+        if let Ok(id) = unsafe { id(image) } {
+            pool.cluster().writers().stayed((pool.id(), id));
+        }
     }
+    flushed.and(released.map_err(CloseFailure::Lock))
+}
+
+/// # Safety
+/// The image must be open.
+unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
+    let mut owner = 0;
+    // SAFETY: the caller's promise; the out pointer lives through the call.
+    check(unsafe { sys::rbd_is_exclusive_lock_owner(image, &raw mut owner) })?;
+    if owner == 0 {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::rbd_lock_release(image) }).map(drop)
+}
+
+/// # Safety
+/// The image must be open.
+unsafe fn id(image: sys::rbd_image_t) -> RawResult<String> {
+    // SAFETY: the caller's promise; the buffer has `len` bytes.
+    let fetch = |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(image, buffer, len) }, 0);
+    // SAFETY: `fetch` writes at most the length it is given.
+    unsafe { grow_string(64, fetch) }
+}
+
+/// The name of the image, empty where librbd does not tell.
+///
+/// # Safety
+/// The image must be open.
+#[cfg(feature = "tracing")]
+pub(super) unsafe fn name(image: sys::rbd_image_t) -> String {
+    let fetch = |buffer: *mut c_char, mut len: usize| {
+        // SAFETY: the caller's promise; the buffer has `len` bytes, the length needed comes back in
+        // `len`.
+        let code = unsafe { sys::rbd_get_name(image, buffer, &raw mut len) };
+        (code, len)
+    };
+    // SAFETY: `fetch` writes at most the length it is given.
+    unsafe { grow_string(128, fetch) }.unwrap_or_default()
 }

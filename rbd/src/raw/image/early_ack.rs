@@ -1,7 +1,8 @@
 //! Caches that acknowledge a write before the OSDs do.
 //!
-//! On a connection on which OSDs have a timeout such a write can be lost later without an error. The connection turns the caches
-//! off, but an image's or a pool's own configuration can turn them on again.
+//! On a connection on which OSDs have a timeout such a write can be lost later without an error.
+//! The connection turns the caches off, but an image's or a pool's own configuration can turn them
+//! on again.
 
 use crate::errno::Errno;
 use crate::raw::RawResult;

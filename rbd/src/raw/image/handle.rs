@@ -8,9 +8,7 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, check_len};
-use crate::raw::image::Image;
-use crate::raw::image::closing::CloseFailure;
-use crate::raw::image::share::Share;
+use crate::raw::image::closing::{self, CloseFailure};
 use crate::raw::image::shared::Shared;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
@@ -18,7 +16,7 @@ use crate::raw::op::in_flight::InFlight;
 use crate::raw::op::operation::{Operation, Payload};
 use crate::raw::thread::background::{outside_callback, run_in_background};
 use crate::raw::thread::exit::Pending;
-use crate::raw::thread::pool;
+use crate::raw::thread::pool as threads;
 
 /// What is needed to close an image.
 #[derive(Debug)]
@@ -57,9 +55,11 @@ impl Handle {
         self.ioctx.cluster().call_timeout()
     }
 
-    /// The image that is about to be closed, for the last calls on it.
-    pub(super) fn image(&self) -> Share {
-        Image::to_close(self.handle, Arc::clone(&self.ioctx), Arc::clone(&self.shared))
+    /// The name of the image, for those who hear nothing of its closing.
+    #[cfg(feature = "tracing")]
+    pub(super) fn name(&self) -> String {
+        // SAFETY: the image is open until this is consumed.
+        unsafe { closing::name(self.handle) }
     }
 
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
@@ -72,7 +72,8 @@ impl Handle {
             });
         }
         let _ = receiver.recv();
-        let finished = self.image().finish();
+        // SAFETY: the image is open, and its pool is this.
+        let finished = unsafe { closing::finish(self.handle, &self.ioctx) };
         // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it returns.
         let closed = check(unsafe {
             end(self.watch, self.handle);
@@ -83,17 +84,18 @@ impl Handle {
 
     /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether somebody hears how it ends.
     pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<()>> {
-        let image = self.image();
+        #[cfg(feature = "tracing")]
+        let unheard = (!heard).then(|| self.name());
         let Handle { handle, ioctx, shared, watch } = self;
         let close = Address(handle);
-        let finished = Arc::new(OnceLock::new());
+        let (finished, pool) = (Arc::new(OnceLock::new()), Arc::clone(&ioctx));
         let payload = ClosePayload {
             _shared: Arc::clone(&shared),
             ioctx: Some(ioctx),
             pending: Some(Pending::new()),
             finished: Arc::clone(&finished),
             #[cfg(feature = "tracing")]
-            unheard: (!heard).then(|| image.name().unwrap_or_default()),
+            unheard,
         };
         #[cfg(not(feature = "tracing"))]
         let _ = heard;
@@ -106,8 +108,10 @@ impl Handle {
                     let close = move |last: RawResult<()>| {
                         let (close, completion) = (close, completion);
                         // Nobody else sets it.
-                        let _ = finished.set(last.map_err(CloseFailure::Flush).and_then(|()| image.finish()));
-                        drop(image);
+                        let _ = finished.set(
+                            last.map_err(CloseFailure::Flush).and_then(|()| closing::finish(close.0, &pool)),
+                        );
+                        drop(pool);
                         end(watch, close.0);
                         sys::rbd_aio_close(close.0, completion.0);
                     };
@@ -117,7 +121,7 @@ impl Handle {
                     let take = |close: &Mutex<Option<_>>| {
                         close.lock().unwrap_or_else(PoisonError::into_inner).take()
                     };
-                    let begun = pool::run(move || {
+                    let begun = threads::run(move || {
                         if let Some(close) = take(&job) {
                             close(Ok(()));
                         }

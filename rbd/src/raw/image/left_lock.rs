@@ -1,16 +1,14 @@
 //! Exclusive locks that stayed when their image was closed, since no OSD took the release.
 //!
-//! librbd takes such a lock for that of a client that is alive: this one. It neither waits for it nor breaks it, and fails
-//! each write. So a connection keeps in mind which locks stayed, and drops one when the image is opened anew.
+//! librbd takes such a lock for that of a client that is alive: this one. It neither waits for it
+//! nor breaks it, and fails each write. So a connection keeps in mind which locks stayed, and drops
+//! one when the image is opened anew.
 
 use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use librbd_sys as sys;
-
 use crate::raw::RawResult;
-use crate::raw::cluster::writers::ImageKey;
 use crate::raw::image::Image;
 
 impl Image {
@@ -20,15 +18,9 @@ impl Image {
         self.drop_left_lock()
     }
 
-    fn key(&self) -> RawResult<ImageKey> {
-        // SAFETY: the pool is open.
-        let pool = unsafe { sys::rados_ioctx_get_id(self.pool().as_ptr()) };
-        Ok((pool, self.id()?))
-    }
-
     /// Belongs to opening it for writing.
     fn drop_left_lock(&self) -> RawResult<()> {
-        let (key, cluster) = (self.key()?, self.pool().cluster());
+        let (key, cluster) = ((self.pool().id(), self.id()?), self.pool().cluster());
         let handle: Arc<dyn Any + Send + Sync> = Arc::clone(&self.shared) as _;
         if !cluster.writers().opened(&key, Arc::downgrade(&handle)) {
             return Ok(());
@@ -42,20 +34,5 @@ impl Image {
         }
         cluster.writers().dropped(&key);
         Ok(())
-    }
-
-    /// Gives up the exclusive lock, if it has it. Belongs to closing it.
-    pub(super) fn release_lock_to_close(&self) -> RawResult<()> {
-        let released = match self.owns_exclusive_lock() {
-            Ok(false) => return Ok(()),
-            Ok(true) => self.release_exclusive_lock(),
-            Err(errno) => Err(errno),
-        };
-        if released.is_err() {
-            if let Ok(key) = self.key() {
-                self.pool().cluster().writers().stayed(key);
-            }
-        }
-        released
     }
 }

@@ -75,7 +75,7 @@ impl Drop for Image {
         }
         let timeout = image.call_timeout();
         #[cfg(feature = "tracing")]
-        let name = image.image().name().unwrap_or_default();
+        let name = image.name();
         let closed = start(move || image.close()).map(|call| call.wait(timeout));
         #[cfg(feature = "tracing")]
         match closed {

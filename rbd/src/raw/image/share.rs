@@ -4,19 +4,13 @@ use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
 
-use librbd_sys as sys;
-
 use crate::raw::image::Image;
-use crate::raw::image::shared::Shared;
-use crate::raw::ioctx::IoCtx;
 use crate::raw::op::in_flight::InFlight;
 
 /// An open image for a call on another thread. Closing waits until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     image: Image,
-    /// False for whoever closes it, who waits for the others only.
-    counted: bool,
 }
 
 impl Deref for Share {
@@ -32,10 +26,8 @@ impl Drop for Share {
         // What is left behind is no image any more, and its drop closes nothing.
         self.image.handle = ptr::null_mut();
         self.image.ioctx = None;
-        if self.counted {
-            // SAFETY: entered by `share`, and our reference keeps the count valid.
-            unsafe { InFlight::leave_call(&raw const self.image.shared.target.in_flight) };
-        }
+        // SAFETY: entered by `share`, and our reference keeps the count valid.
+        unsafe { InFlight::leave_call(&raw const self.image.shared.target.in_flight) };
     }
 }
 
@@ -45,12 +37,6 @@ impl Image {
         self.shared.target.in_flight.enter_call();
         let (handle, ioctx, shared) = (self.handle, self.ioctx.clone(), Arc::clone(&self.shared));
         let image = Image { handle, ioctx, shared, header_watch: None, background: true };
-        Share { image, counted: true }
-    }
-
-    /// The handle for the one who closes it, with the duty to do so.
-    pub(super) fn to_close(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>, shared: Arc<Shared>) -> Share {
-        let image = Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: true };
-        Share { image, counted: false }
+        Share { image }
     }
 }

@@ -57,6 +57,12 @@ impl IoCtx {
         self.handle
     }
 
+    /// The id of the pool.
+    pub(crate) fn id(&self) -> i64 {
+        // SAFETY: the handle is valid.
+        unsafe { sys::rados_ioctx_get_id(self.handle) }
+    }
+
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
