@@ -160,6 +160,12 @@ impl Round {
     fn verify(&self, at: usize) {
         let site = &self.sites[at];
         let read = || -> rbd::Result<Vec<u8>> {
+            if site.features.contains(Features::JOURNALING) {
+                // What stands in the journal counts; who takes the lock over replays it.
+                let image = site.spec.open(&self.cluster, false)?;
+                image.exclusive_lock().acquire()?;
+                image.close()?;
+            }
             let image = site.spec.open(&self.cluster, true)?;
             let mut found = vec![0xee; (BLOCKS * BLOCK) as usize];
             image.read_exact_at(&mut found, 0)?;
