@@ -62,7 +62,7 @@ impl Round {
     }
 
     fn some_seconds(&mut self) -> Duration {
-        Duration::from_millis(500 + self.random.below(6000))
+        Duration::from_millis(300 + self.random.below(4000))
     }
 
     fn osd_ended(&mut self) {

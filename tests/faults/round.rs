@@ -163,6 +163,9 @@ impl Round {
             if site.features.contains(Features::JOURNALING) {
                 // What stands in the journal counts; who takes the lock over replays it.
                 let image = site.spec.open(&self.cluster, false)?;
+                if let Some(dead) = image.exclusive_lock().owner()? {
+                    image.exclusive_lock().break_lock(&dead)?;
+                }
                 image.exclusive_lock().acquire()?;
                 image.close()?;
             }
