@@ -1,4 +1,5 @@
-//! Doors to the private parsers of what strangers send, for the fuzzers and the tests. Each must never panic.
+//! Doors to the private parsers of what strangers send, for the fuzzers and the tests. Each must
+//! never panic.
 #![allow(missing_docs)]
 
 use base64::Engine;

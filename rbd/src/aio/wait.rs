@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::op::OperationContext;
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::mark::must_not_call;
 
 struct Parker {
     thread: Thread,
@@ -55,7 +55,7 @@ pub(super) fn wait_until<T>(
     about: &OperationContext,
     end: Option<Instant>,
 ) -> Result<T> {
-    if in_callback() {
+    if must_not_call() {
         // What has ended, or was refused, needs no waiting.
         if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
             return outcome;

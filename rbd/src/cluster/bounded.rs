@@ -10,7 +10,7 @@ use crate::error::{Error, Object, Result};
 use crate::progress::Progress;
 use crate::raw;
 use crate::raw::ffi::weak::Failure;
-use crate::raw::thread::mark::{CallbackMark, in_callback};
+use crate::raw::thread::mark::{CallsAllowed, must_not_call};
 use crate::raw::thread::worker::{Started, start, start_reporting};
 
 impl Cluster {
@@ -67,11 +67,7 @@ impl Cluster {
         };
         let wanted = progress.is_wanted();
         let wait = |started: Started<_, (u64, u64)>| {
-            started.wait_answering(Some(timeout), |(done, total)| {
-                // librbd waits for the answer: what would wait for librbd is refused.
-                let _mark = CallbackMark::set();
-                progress.step(done, total)
-            })
+            started.wait_answering(Some(timeout), |(done, total)| progress.step(done, total))
         };
         self.outcome(operation, object, timeout, || {
             start_reporting(move |reporter| {
@@ -105,7 +101,11 @@ impl Cluster {
         const LIST: usize = 512;
         let (operation, object) = refuse_in_callback(operation, object)?;
         let timeout = self.raw().call_timeout();
-        let each = |list: Vec<M>| list.into_iter().try_for_each(&mut found);
+        let each = |list: Vec<M>| {
+            // librbd waits for the answer, but holds no lock meanwhile.
+            let _allowed = CallsAllowed::set();
+            list.into_iter().try_for_each(&mut found)
+        };
         let wait = |started: Started<_, Vec<M>>| started.wait_answering(timeout, each);
         self.outcome(operation, object, timeout.unwrap_or_default(), || {
             start_reporting(move |reporter| {
@@ -160,7 +160,7 @@ fn refuse_in_callback<O, F: FnOnce() -> Object>(operation: O, object: F) -> Resu
 where
     O: Into<Cow<'static, str>>,
 {
-    if !in_callback() {
+    if !must_not_call() {
         return Ok((operation.into(), object));
     }
     let why = "a callback or wake, for which librbd or librados waits, cannot wait for them; do it on another thread, or afterwards";

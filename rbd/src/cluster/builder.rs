@@ -112,7 +112,8 @@ impl ClusterBuilder {
 
     /// Connects. Blocks until the cluster answered, or for the connect timeout.
     ///
-    /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`, `rados_conf_set`, `rados_connect`.
+    /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`, `rados_conf_set`, `rados_connect`,
+    /// `rados_cluster_fsid`.
     #[doc(alias = "rados_connect")]
     #[doc(alias = "rados_create2")]
     #[doc(alias = "rados_conf_read_file")]
@@ -164,7 +165,8 @@ impl ClusterBuilder {
         })?;
         let osd_timeout = fix_osd_timeout(&raw)?;
         raw.set_osd_timeout(osd_timeout);
-        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user })))
+        let fsid = raw.fsid().unwrap_or_default();
+        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid })))
     }
 
     /// Reads the configuration file. False when none was named and none found.

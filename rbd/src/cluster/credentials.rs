@@ -1,7 +1,7 @@
 //! What a client logs in with, looked at before librados looks at it.
 //!
-//! librados logs a key that it cannot read, to wherever its log goes. So a key that cannot be one is refused first, and what librados
-//! logs about connecting loses all keys that are known here.
+//! librados logs a key that it cannot read, to wherever its log goes. So a key that cannot be one
+//! is refused first, and what librados logs about connecting loses all keys that are known here.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ const MOST_BYTES: u64 = 1 << 20;
 pub(super) struct Secrets(Vec<Zeroizing<String>>);
 
 impl Secrets {
-    /// Refuses what librados could not read as a key: the options `key` and `keyfile`, else the keyring that librados would take.
-    /// `option` returns the value of an option in force.
+    /// Refuses what librados could not read as a key: the options `key` and `keyfile`, else the
+    /// keyring that librados would take. `option` returns the value of an option in force.
     pub(super) fn check(option: impl Fn(&str) -> Option<String>, user: &str) -> Result<Secrets> {
         let option = |name: &str| option(name).filter(|value| !value.is_empty()).map(Zeroizing::new);
         let mut secrets = Secrets::default();
@@ -43,7 +43,8 @@ impl Secrets {
             }
         }
         let keyrings = option("keyring").unwrap_or_default();
-        // librados takes the first one that it can open, and fails where a key of anybody in it cannot be read.
+        // librados takes the first one that it can open, and fails where a key of anybody in it
+        // cannot be read.
         if let Some((path, text)) =
             keyrings.split([',', ';', '=', ' ', '\t']).find_map(|path| Some((path, read(path)?)))
         {
@@ -65,7 +66,8 @@ impl Secrets {
     }
 }
 
-/// Takes these texts out of a line of the log. The log itself takes out what librados shows in the forms that are known.
+/// Takes these texts out of a line of the log. The log itself takes out what librados shows in the
+/// forms that are known.
 pub(super) fn redact<'a>(line: String, secrets: impl Iterator<Item = &'a str>) -> String {
     secrets.fold(line, |line, secret| line.replace(secret, HIDDEN))
 }

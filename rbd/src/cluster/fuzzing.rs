@@ -1,4 +1,5 @@
-//! Doors to the parsers of what files and monitors say, for the fuzzers and the tests. Each must never panic.
+//! Doors to the parsers of what files and monitors say, for the fuzzers and the tests. Each must
+//! never panic.
 
 use super::credentials::{keys_of, redact};
 use super::environment::EarlyArgs;

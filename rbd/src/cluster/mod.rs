@@ -69,6 +69,8 @@ struct Inner {
     /// `None` where the configuration sends the log elsewhere.
     log: Option<Log>,
     user: String,
+    /// Asked once, when connecting: asking takes a lock, which librados holds while it calls back.
+    fsid: String,
 }
 
 impl Cluster {
@@ -88,12 +90,10 @@ impl Cluster {
         &self.0.user
     }
 
-    /// The id of the cluster. Does not block.
-    ///
-    /// Implements: `rados_cluster_fsid`.
+    /// Returns the id of the cluster, as it was learnt when connecting. Does not block.
     #[doc(alias = "rados_cluster_fsid")]
     pub fn fsid(&self) -> Result<String> {
-        self.call("read the fsid of", || self.object(), || self.0.raw.fsid())
+        Ok(self.0.fsid.clone())
     }
 
     /// The global id of this client, as it stands in watchers and lock owners: 4123 for `client.4123`. Does not block.
@@ -165,9 +165,7 @@ impl Cluster {
     }
 
     pub(crate) fn object(&self) -> Object {
-        // Asking takes a lock, which may be locked for ever in a fork.
-        let fsid = if self.raw().is_forked() { Ok(String::new()) } else { self.0.raw.fsid() };
-        Object::new(ObjectKind::Cluster, fsid.unwrap_or_default())
+        Object::new(ObjectKind::Cluster, &*self.0.fsid)
     }
 
     /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what Ceph logged meanwhile.

@@ -213,12 +213,14 @@ impl fmt::Debug for Group {
 }
 
 impl Image {
-    /// Returns the group that the image belongs to. Opens the image once more for that, for reading.
+    /// Returns the group that the image belongs to. Opens the image once more for that, for
+    /// reading.
     ///
     /// Implements: `rbd_get_group`.
     #[doc(alias = "rbd_get_group")]
     pub fn group(&self) -> Result<Option<GroupOf>> {
-        // librbd reads the group of a handle without a lock, while a change of the header replaces it. Nothing refreshes this one.
+        // librbd reads the group of a handle without a lock, while a change of the header replaces
+        // it. Nothing refreshes this one.
         let (pool_id, name) = self.open_again()?.bounded("look up the group of", move |raw| raw.group())?;
         Ok((!name.is_empty()).then_some(GroupOf { pool_id, name }))
     }

@@ -12,7 +12,7 @@ use crate::hints::AccessHints;
 use crate::raw::RawResult;
 use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
-use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
 pub use crate::raw::image::io::Compare;
@@ -209,7 +209,7 @@ impl Image {
         &self,
         call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
     ) -> Result<T, Lost> {
-        if in_callback() {
+        if must_not_call() {
             return Err(Lost::Failed(Errno::EDEADLK));
         }
         let Some(timeout) = self.ioctx.cluster().raw().call_timeout() else {

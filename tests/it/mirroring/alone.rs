@@ -12,7 +12,8 @@ use super::Pool;
 use crate::support::cluster;
 
 /// Asserts that it failed because mirroring is disabled.
-/// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`, of a cluster long dead.
+/// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`,
+/// of a cluster long dead.
 const TOKEN: &str = "eyJmc2lkIjoiZiIsImNsaWVudF9pZCI6ImMiLCJrZXkiOiJBUUJpS0J4WXVQWGlKUkFBc3VwblRCc1VSb1d6YjBrMDBvTTNpUT09IiwibW9uX2hvc3QiOiJoIn0=";
 
 fn disabled<T: std::fmt::Debug>(result: rbd::Result<T>) {

@@ -1,4 +1,5 @@
-//! Arguments that librbd does not check: numbers that it narrows, texts whose nesting it follows, an image as its own target.
+//! Arguments that librbd does not check: numbers that it narrows, texts whose nesting it follows,
+//! an image as its own target.
 
 use rbd::mirror::{BootstrapToken, Direction};
 use rbd::{ErrorKind, Features, Result};
@@ -8,7 +9,8 @@ use crate::support::{Space, builder, pattern, unique};
 
 const MIB: u64 = 1 << 20;
 
-/// What is looked at wherever a number is given: what C narrows to 32 bits, with or without a sign, becomes another number.
+/// What is looked at wherever a number is given: what C narrows to 32 bits, with or without a sign,
+/// becomes another number.
 const NUMBERS: [u64; 18] = [
     0,
     1,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rbd::Errno;
@@ -99,19 +99,21 @@ fn every_kind_of_call_ends_in_every_callback() {
                 pool.create(name, 16 << 20).run().unwrap();
             }
             let open = |name: &str| pool.open(name).run().unwrap();
-            let all = Things { space: pool.clone(), own: open("foo"), other: open("other") };
+            let all = Arc::new(Things { space: pool.clone(), own: open("foo"), other: open("other") });
             all.own.write_all_at(&vec![1; 12 << 20], 0).unwrap();
             all.own.snapshots().create("s").run().unwrap();
-            let outcomes = std::sync::Mutex::new(Vec::new());
+            let outcomes = Arc::new(Mutex::new(Vec::new()));
             // Once: a callback may be called again and again.
-            let each = || {
-                let mut outcomes = outcomes.lock().unwrap();
+            let (each_all, each_outcomes) = (Arc::clone(&all), Arc::clone(&outcomes));
+            let each: Each = Arc::new(move || {
+                let mut outcomes = each_outcomes.lock().unwrap();
                 if outcomes.is_empty() {
-                    *outcomes = CALLS.iter().map(|(name, call)| (*name, call(&all))).collect();
+                    *outcomes = CALLS.iter().map(|(name, call)| (*name, call(&each_all))).collect();
                 }
-            };
+            });
             inside(callback, &all, &each);
-            let outcomes = outcomes.into_inner().unwrap();
+            drop(each);
+            let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
             assert_eq!(outcomes.len(), CALLS.len(), "{callback}: it was called");
             for (call, outcome) in outcomes {
                 let refused = outcome.as_ref().is_err_and(|error| error.errno() == Some(Errno::EDEADLK));
@@ -123,7 +125,10 @@ fn every_kind_of_call_ends_in_every_callback() {
     }
 }
 
-fn inside(callback: &str, all: &Things, each: &(dyn Fn() + Sync)) {
+/// What runs in a callback.
+type Each = Arc<dyn Fn() + Send + Sync>;
+
+fn inside(callback: &str, all: &Things, each: &Each) {
     let progress = |_, _| {
         each();
         ControlFlow::Continue(())
@@ -149,18 +154,16 @@ fn inside(callback: &str, all: &Things, each: &(dyn Fn() + Sync)) {
         "copy" => own.copy_to(space, "copy").progress(progress).run().unwrap(),
         "a waker" => {
             // Another thread wakes, or this one where it has ended before.
-            struct Wakes(mpsc::Sender<()>, &'static (dyn Fn() + Sync));
+            struct Wakes(mpsc::Sender<()>, Each);
             impl std::task::Wake for Wakes {
                 fn wake(self: Arc<Self>) {
                     (self.1)();
                     let _ = self.0.send(());
                 }
             }
-            // SAFETY: the wake is waited for below, and comes once.
-            let each: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(each) };
             loop {
                 let (sender, receiver) = mpsc::channel();
-                let waker = std::task::Waker::from(Arc::new(Wakes(sender, each)));
+                let waker = std::task::Waker::from(Arc::new(Wakes(sender, Arc::clone(each))));
                 let mut read = own.aio().read(0, 4 << 20);
                 let mut context = std::task::Context::from_waker(&waker);
                 if std::pin::Pin::new(&mut read).poll(&mut context).is_pending() {
@@ -170,9 +173,7 @@ fn inside(callback: &str, all: &Things, each: &(dyn Fn() + Sync)) {
             }
         }
         "a line of the cluster's log" => {
-            // SAFETY: the watch ends below, which waits for a callback that is running.
-            let each: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(each) };
-            let (sender, receiver) = mpsc::channel();
+            let (each, (sender, receiver)) = (Arc::clone(each), mpsc::channel());
             let watch = space.cluster().watch_log(LogLevel::Info, move |_| {
                 each();
                 let _ = sender.send(());
@@ -192,9 +193,7 @@ fn inside(callback: &str, all: &Things, each: &(dyn Fn() + Sync)) {
             .unwrap(),
         "watch of updates" => {
             let again = Arc::new(space.open("foo").run().unwrap());
-            // SAFETY: dropping the watch below joins its thread.
-            let each: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(each) };
-            let (sender, receiver) = mpsc::channel();
+            let (each, (sender, receiver)) = (Arc::clone(each), mpsc::channel());
             let watch = again.watch_updates(move || {
                 each();
                 let _ = sender.send(());

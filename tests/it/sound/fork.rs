@@ -9,7 +9,8 @@ use crate::support::{Space, builder};
 
 /// Runs `child` in a fork of this process. False where it does not end well in 20 s.
 fn forked(child: impl FnOnce()) -> bool {
-    // SAFETY: the child only drops and calls what is meant to work in it, and ends without cleaning up.
+    // SAFETY: the child only drops and calls what is meant to work in it, and ends without cleaning
+    // up.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         child();

@@ -13,7 +13,8 @@ use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
 
-/// librbd reads the name without a lock while a rename, which the owner of the exclusive lock carries out, replaces it.
+/// librbd reads the name without a lock while a rename, which the owner of the exclusive lock
+/// carries out, replaces it.
 #[test]
 fn a_name_is_whole_while_it_is_changed() {
     if !alone(test!("getters::a_name_is_whole_while_it_is_changed")) {
@@ -51,7 +52,8 @@ fn a_name_is_whole_while_it_is_changed() {
     });
 }
 
-/// librbd does not expect a second call while one loads or writes an encryption: it fails an assertion.
+/// librbd does not expect a second call while one loads or writes an encryption: it fails an
+/// assertion.
 #[test]
 fn encryption_is_loaded_by_one_at_a_time() {
     if !alone(test!("getters::encryption_is_loaded_by_one_at_a_time")) {
@@ -72,7 +74,8 @@ fn encryption_is_loaded_by_one_at_a_time() {
                 let (image, secret, loaded) = (&image, &secret, &loaded);
                 scope.spawn(move || {
                     if round % 3 == 2 && at == 2 {
-                        // Writing a header anew beside those who load the old one: either may come first.
+                        // Writing a header anew beside those who load the old one: either may come
+                        // first.
                         let _ = image.encryption().format(format, Cipher::Aes256, secret);
                         return;
                     }
@@ -90,7 +93,8 @@ fn encryption_is_loaded_by_one_at_a_time() {
     }
 }
 
-/// A getter, told by what it returns only that it has not died. All but its errors that others' changes explain are faults.
+/// A getter, told by what it returns only that it has not died. All but its errors that others'
+/// changes explain are faults.
 type Getter = (&'static str, fn(&Image) -> rbd::Result<()>);
 
 /// All that can be asked of an open image.
@@ -125,8 +129,8 @@ const GETTERS: &[Getter] = &[
     ("source of a migration", |image| image.migration_source_spec().map(drop).or(Ok(()))),
 ];
 
-/// Every pair of getters at once, while others change the image. Longer with `RBD_RACE_SECONDS`; under AddressSanitizer it tells of
-/// each read of what a change has freed.
+/// Every pair of getters at once, while others change the image. Longer with `RBD_RACE_SECONDS`;
+/// under AddressSanitizer it tells of each read of what a change has freed.
 #[test]
 fn every_pair_of_getters_runs_beside_changes() {
     if !alone(test!("getters::every_pair_of_getters_runs_beside_changes")) {

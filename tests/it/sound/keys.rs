@@ -1,5 +1,5 @@
-//! No key is shown, on any path on which one fails: not by errors, events, Debug, what the process prints, its arguments and
-//! environment, its client's log, or files.
+//! No key is shown, on any path on which one fails: not by errors, events, Debug, what the process
+//! prints, its arguments and environment, its client's log, or files.
 
 use std::fmt::Write;
 use std::os::unix::fs::FileExt;

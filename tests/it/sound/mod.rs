@@ -1,4 +1,5 @@
-//! Nothing that safe code does, and no bytes of a stranger, kill the process, hang it, or show a key.
+//! Nothing that safe code does, and no bytes of a stranger, kill the process, hang it, or show a
+//! key.
 //!
 //! Each test of a fault that killed or hung the process runs in a process of its own.
 
@@ -23,7 +24,8 @@ fn is_child(test: &str) -> bool {
     std::env::var_os(CHILD).is_some_and(|child| child == test)
 }
 
-/// Runs the test of this name in a process of its own, and returns what it printed. Fails when it hangs.
+/// Runs the test of this name in a process of its own, and returns what it printed. Fails when it
+/// hangs.
 fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);

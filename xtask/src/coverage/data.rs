@@ -141,7 +141,6 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rados_trunc",
             "rados_cmpext",
             "rados_checksum",
-            "rados_exec",
             "rados_setxattr",
             "rados_rmxattr",
             "rados_set_alloc_hint*",
@@ -201,12 +200,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         why: "administration of pools and the cluster: `Cluster::mon_command` does it and more, as the `ceph` command does",
     },
     LeftOut {
-        symbols: &[
-            "rados_ioctx_locator_set_key",
-            "rados_ioctx_get_namespace",
-            "rados_ioctx_get_id",
-            "rados_get_last_version",
-        ],
+        symbols: &["rados_ioctx_locator_set_key", "rados_ioctx_get_namespace", "rados_get_last_version"],
         why: "images use no locators; pool id and namespace are known to `IoCtx`; versions are of single objects",
     },
 ];

@@ -12,7 +12,8 @@ pub(crate) struct Shared {
     pub(crate) size: KnownSize,
     /// What a queue leaves here until the image is closed: librbd may write to its descriptor.
     queue: OnceLock<Arc<dyn Busy>>,
-    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do (seen with 16.2).
+    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do
+    /// (seen with 16.2).
     encryption: Mutex<()>,
 }
 

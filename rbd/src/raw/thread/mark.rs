@@ -8,6 +8,8 @@ use std::cell::Cell;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// The depth of the callback that may make calls.
+    static ALLOWED_AT: Cell<u32> = const { Cell::new(0) };
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -25,6 +27,26 @@ impl Drop for CallbackMark {
     fn drop(&mut self) {
         DEPTH.with(|depth| depth.set(depth.get() - 1));
     }
+}
+
+/// While it lives, a callback may make calls that block: nothing that librbd holds stands in their way.
+pub(crate) struct CallsAllowed(u32);
+
+impl CallsAllowed {
+    pub(crate) fn set() -> CallsAllowed {
+        CallsAllowed(ALLOWED_AT.replace(DEPTH.get()))
+    }
+}
+
+impl Drop for CallsAllowed {
+    fn drop(&mut self) {
+        ALLOWED_AT.set(self.0);
+    }
+}
+
+/// Whether this thread runs a callback in which a call that blocks might wait for this very thread.
+pub(crate) fn must_not_call() -> bool {
+    in_callback() && ALLOWED_AT.get() != DEPTH.get()
 }
 
 /// Whether this thread runs a callback of Ceph's at the moment.
