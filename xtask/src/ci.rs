@@ -42,6 +42,8 @@ const STEPS: &[Step] = &[
         name: "clippy",
         make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
     },
+    Step { name: "features", make: || Ok(ourselves(&["features"])) },
+    Step { name: "api", make: || Ok(ourselves(&["api", "--check"])) },
     // As the demo builds them.
     Step { name: "lean", make: || Ok(cargo(["check", "--no-default-features", "--examples"])) },
     Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },

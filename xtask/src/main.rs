@@ -3,6 +3,7 @@
 //! It is compiled before anything else on a fresh machine and installs what the rest needs, so it depends on none of
 //! the workspace's crates: it runs them through cargo.
 
+mod api;
 mod bench;
 mod bindgen;
 mod campaign;
@@ -63,6 +64,10 @@ enum Task {
     Package(package::Args),
     /// Regenerate librbd-sys' checked-in bindings
     Bindgen(bindgen::Args),
+    /// Write the list of all public items, or check it
+    Api(api::Args),
+    /// Build rbd with each of its features alone, and with none
+    Features,
     /// Check and print which C function is called by what, or why not
     Coverage(coverage::Args),
     /// Run a command or the kernel tests inside a virtual machine with a real kernel
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Matrix(args) => matrix::run(&args),
+        Task::Api(args) => api::run(&args),
+        Task::Features => api::features(),
         Task::Ci(args) => ci::run(&args),
         Task::Sanitizers(args) => sanitizers::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

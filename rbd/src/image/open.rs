@@ -83,7 +83,7 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`](crate::ImageSpec) parses
+    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`] parses
     /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see [`OpenImage::start`].
     ///
     /// ```no_run

@@ -9,11 +9,14 @@ pub(crate) mod ffi;
 pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod ioctx;
+#[cfg(feature = "krbd")]
 pub(crate) mod kernel;
 pub(crate) mod migration;
+#[cfg(feature = "mirror")]
 pub(crate) mod mirror;
 pub(crate) mod op;
 pub(crate) mod queue;
+#[cfg(feature = "rados")]
 pub(crate) mod rados;
 pub(crate) mod thread;
 

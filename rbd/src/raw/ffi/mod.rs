@@ -3,6 +3,7 @@
 pub(crate) mod conversion;
 pub(crate) mod iovec;
 pub(crate) mod options;
+#[cfg(feature = "mirror")]
 pub(crate) mod secret;
 pub(crate) mod version;
 pub(crate) mod weak;

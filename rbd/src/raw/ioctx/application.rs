@@ -1,6 +1,6 @@
 //! The applications that a pool is tagged for, and what they keep there.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 
 use librbd_sys as sys;
 
@@ -12,6 +12,15 @@ use crate::raw::ioctx::IoCtx;
 const LIMIT: usize = 1 << 24;
 
 impl IoCtx {
+    /// Tags the pool for an application.
+    pub(crate) fn application_enable(&self, application: &CStr, force: bool) -> RawResult<()> {
+        // SAFETY: the pool is open; the name lives through the call.
+        check(unsafe {
+            sys::rados_application_enable(self.as_ptr(), application.as_ptr(), c_int::from(force))
+        })?;
+        Ok(())
+    }
+
     pub(crate) fn applications(&self) -> RawResult<Vec<String>> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed or used comes back in `len`.

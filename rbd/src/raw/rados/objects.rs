@@ -1,6 +1,6 @@
 //! The objects of a pool, below images.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::Arc;
 
@@ -128,15 +128,6 @@ impl IoCtx {
     pub(crate) fn object_remove(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the pool is open; the name lives through the call.
         check(unsafe { sys::rados_remove(self.as_ptr(), name.as_ptr()) })?;
-        Ok(())
-    }
-
-    /// Tags the pool for an application.
-    pub(crate) fn application_enable(&self, application: &CStr, force: bool) -> RawResult<()> {
-        // SAFETY: the pool is open; the name lives through the call.
-        check(unsafe {
-            sys::rados_application_enable(self.as_ptr(), application.as_ptr(), c_int::from(force))
-        })?;
         Ok(())
     }
 }

@@ -103,7 +103,7 @@ fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job
                     threads.idle.remove(place);
                     None
                 } else {
-                    // Somebody has taken it just now.
+                    // Another thread has taken it just now.
                     drop(threads);
                     receiver.recv().ok()
                 }
