@@ -6,13 +6,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::errno::Errno;
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use crate::raw::RawResult;
+use crate::raw::ffi::conversion::system_errno;
 
 /// So many bytes at the end of the log are kept, and read at most.
 const KEEP: u64 = 256 * 1024;
@@ -34,13 +36,8 @@ static KEPT: Mutex<(u32, Vec<Weak<File>>)> = Mutex::new((0, Vec::new()));
 
 impl Log {
     pub(crate) fn new() -> RawResult<Log> {
-        // SAFETY: the name is a C string; the flags are those of the call.
-        let fd = unsafe { libc::memfd_create(c"ceph-client-log".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(Errno::last());
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        let file = Arc::new(unsafe { File::from_raw_fd(fd) });
+        let file = memfd_create("ceph-client-log", MemfdFlags::CLOEXEC).map_err(system_errno)?;
+        let file = Arc::new(File::from(file));
         keep_short(&file);
         Ok(Log(file))
     }

@@ -103,6 +103,11 @@ pub(crate) fn array_string(text: &[c_char]) -> String {
     split(text).next().unwrap_or_default()
 }
 
+/// The error of a system call.
+pub(crate) fn system_errno(error: rustix::io::Errno) -> Errno {
+    Errno::new(error.raw_os_error())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,41 +1,37 @@
 //! Waiting for what a queue's descriptor announces, in one system call.
 //!
-//! Edge-triggered: each announcement is heard once, so nothing has to be read from the descriptor before it can be waited for
-//! the next one.
+//! Edge-triggered: each announcement is reported once, so the descriptor does not have to be read before the next wait.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use crate::errno::Errno;
+use rustix::event::{Timespec, epoll};
+
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::check;
+use crate::raw::ffi::conversion::system_errno;
 
 #[derive(Debug)]
 pub(super) struct EventWaiter(OwnedFd);
 
 impl EventWaiter {
     pub(super) fn of(event: BorrowedFd<'_>) -> RawResult<EventWaiter> {
-        // SAFETY: no memory is passed.
-        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map_err(|_| Errno::last())?;
-        // SAFETY: the descriptor is new and nobody else's.
-        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-        let mut what = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: 0 };
-        let (to, add) = (epoll.as_raw_fd(), libc::EPOLL_CTL_ADD);
-        // SAFETY: both descriptors are open, and `what` lives through the call.
-        check(unsafe { libc::epoll_ctl(to, add, event.as_raw_fd(), &raw mut what) })
-            .map_err(|_| Errno::last())?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system_errno)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, event, epoll::EventData::new_u64(0), flags).map_err(system_errno)?;
         Ok(EventWaiter(epoll))
     }
 
-    /// Whether there was one. Blocks, at most for the timeout if there is one.
+    /// Whether there was an announcement. Blocks, at most for the timeout if there is one.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> RawResult<bool> {
-        let millis = timeout
-            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        let mut heard = libc::epoll_event { events: 0, u64: 0 };
-        // SAFETY: there is room for the one event that may be told of.
-        match unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut heard, 1, millis) } {
-            -1 => Err(Errno::last()),
-            count => Ok(count > 0),
-        }
+        // Whole milliseconds, rounded up, as every kernel has them.
+        let millis = timeout.map(|timeout| timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128));
+        let timeout = millis.map(|millis| Timespec {
+            tv_sec: (millis / 1000) as i64,
+            tv_nsec: (millis % 1000) as i64 * 1_000_000,
+        });
+        let mut events = [MaybeUninit::uninit(); 1];
+        let (heard, _) = epoll::wait(&self.0, &mut events, timeout.as_ref()).map_err(system_errno)?;
+        Ok(!heard.is_empty())
     }
 }

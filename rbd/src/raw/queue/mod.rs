@@ -11,17 +11,18 @@ mod expiry;
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use librbd_sys as sys;
+use rustix::event::EventfdFlags;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::buffer::Buffer;
-use crate::raw::ffi::conversion::{check, check_len};
+use crate::raw::ffi::conversion::{check, check_len, system_errno};
 use crate::raw::ffi::iovec::iovec;
 use crate::raw::ffi::weak::Failure;
 use crate::raw::image::Image;
@@ -101,11 +102,8 @@ impl Entries {
     }
 
     fn begin(image: &Image, depth: u32) -> RawResult<Entries> {
-        // SAFETY: no memory is passed.
-        let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
-        let event = event.map_err(|_| Errno::last())?;
-        // SAFETY: the descriptor is new and nobody else's.
-        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let event = rustix::event::eventfd(0, flags).map_err(system_errno)?;
         let waiter = EventWaiter::of(event.as_fd())?;
         let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
         // SAFETY: the image is open. librbd does not take over the descriptor: what the image shares keeps it until the image is closed.
