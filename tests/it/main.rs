@@ -27,6 +27,7 @@ mod ownership;
 mod queue;
 mod quiesce;
 mod rados;
+mod releases;
 mod snapshots;
 mod sound;
 #[path = "../../benches/compare/statistics.rs"]
