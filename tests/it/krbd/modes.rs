@@ -1,7 +1,7 @@
 //! What kernels differ in: modes of the protocol, reading from replicas, and types of keys.
 //!
-//! `cargo xtask matrix --kernels` runs this with kernels from 5.10 to 7.x and clusters of 16.2 and 20.2, and makes a table of
-//! the lines that begin with `kernels:`.
+//! `cargo xtask matrix --kernels` runs this with kernels from 5.10 to 7.x and clusters of 16.2 and
+//! 20.2, and makes a table of the lines that begin with `kernels:`.
 
 use rbd::Features;
 use rbd_testcluster::shared;
@@ -68,8 +68,8 @@ fn every_mode_of_the_protocol_carries_data_or_is_refused_with_its_reason() {
     assert_eq!(guest.ok(&["devices"]), "");
 }
 
-/// A kernel before 7.0 knows no key but `aes`. A newer one takes that of a cluster which has such keys; where the cluster does
-/// not know the key, it is refused.
+/// A kernel before 7.0 knows no key but `aes`. A newer one takes that of a cluster which has such
+/// keys; where the cluster does not know the key, it is refused.
 #[test]
 fn a_key_of_a_newer_type_is_refused_with_its_reason() {
     let (key, conf) = (newer_key(), std::fs::read_to_string(shared().conf()).unwrap());
