@@ -91,7 +91,7 @@ impl Root {
         // The Release file of testing is often older than its validity.
         let mut make = cmd::command(
             "mmdebstrap",
-            ["--quiet", "--variant=essential", "--aptopt=Acquire::Check-Valid-Until \"false\""],
+            ["--variant=essential", "--aptopt=Acquire::Check-Valid-Until \"false\""],
         );
         make.args(["doc", "man", "locale"].map(|data| format!("--dpkgopt=path-exclude=/usr/share/{data}/*")));
         make.arg(format!("--include={PACKAGES}")).arg(suite).arg(&new).arg(debian::mirror()?);
