@@ -76,15 +76,13 @@ fn a_key_of_a_newer_type_is_refused_with_its_reason() {
     let v1 =
         conf.split("v1:").nth(1).and_then(|rest| rest.split(']').next()).expect("the monitor has an address");
     let guest = Guest::builder(shared().conf()).boot().map(Guest).unwrap();
-    let words = ["map", "rbd/foo", "--monitors", v1, "--key", &key, "--timeout", "30"];
+    let words = ["map", "rbd/absent", "--monitors", v1, "--key", &key, "--timeout", "30"];
     if version(&guest) >= (7, 0) {
-        let output = guest.run(&[&["krbd-guest"], &words[..]].concat());
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        tell(
-            "aes256k",
-            if text.starts_with("PermissionDenied") { "key refused by the cluster" } else { "known" },
-        );
-        assert!(!text.contains("newer type than 'aes'") || text.starts_with("PermissionDenied"), "{text}");
+        // The image does not exist: who is told so has logged in.
+        let (kind, text) = guest.fails(&words);
+        let known = kind.starts_with("NotFound");
+        assert!(known || kind == "PermissionDenied", "{kind} {text}");
+        tell("aes256k", if known { "yes" } else { "refused by a cluster that does not know it" });
     } else {
         let (kind, text) = guest.fails(&words);
         assert!(

@@ -53,8 +53,7 @@ pub(crate) fn run(roots: &[&Root], binaries: &[Binary]) -> Result<()> {
             let scratch = Scratch::new("rbd-kernels")?;
             let served = Served::start(root, &scratch, binaries, wanted)?;
             for kernel in KERNELS {
-                let name = kernel.split('@').next().unwrap_or(kernel);
-                let column = format!("{} on {}", number(name), root.release.number());
+                let column = column(&number(kernel), root.release);
                 ui::step(&format!("kernel {column}: {test}"));
                 let started = Instant::now();
                 let mut command = Command::new(&it.path);
@@ -81,7 +80,11 @@ pub(crate) fn run(roots: &[&Root], binaries: &[Binary]) -> Result<()> {
     Ok(())
 }
 
-/// `linux-image-6.1.0-*-cloud-amd64` → `6.1`
+fn column(kernel: &str, cluster: Release) -> String {
+    format!("{kernel} on {}", cluster.number())
+}
+
+/// `linux-image-6.1.0-*-cloud-amd64@bookworm` → `6.1`
 fn number(package: &str) -> String {
     let version = package.trim_start_matches("linux-image-");
     version
@@ -93,18 +96,13 @@ fn number(package: &str) -> String {
 }
 
 fn print(table: &BTreeMap<String, BTreeMap<String, String>>) {
-    let mut columns: Vec<&String> = table.values().flat_map(BTreeMap::keys).collect();
-    columns.sort_by_key(|column| {
-        (column.rsplit(' ').next().map(str::to_owned), column.len(), (*column).clone())
-    });
-    columns.dedup();
-    println!(
-        "\n| kernel, cluster | {} |",
-        columns.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(" | ")
-    );
+    let names: Vec<String> = KERNELS.iter().map(|kernel| number(kernel)).collect();
+    let all = RELEASES.iter().flat_map(|release| names.iter().map(|name| column(name, *release)));
+    let columns: Vec<String> = all.collect();
+    println!("\n| kernel, cluster | {} |", columns.join(" | "));
     println!("|---|{}", "---|".repeat(columns.len()));
     for (what, row) in table {
-        let cells = columns.iter().map(|column| row.get(*column).map_or("", String::as_str));
+        let cells = columns.iter().map(|column| row.get(column).map_or("", String::as_str));
         println!("| `{what}` | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
 }
@@ -115,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_package_tells_the_kernels_version() {
-        let numbers = KERNELS.map(|kernel| number(kernel.split('@').next().unwrap()));
+        let numbers = KERNELS.map(number);
         assert_eq!(numbers, ["5.10", "6.1", "6.12", "7.x"]);
     }
 }
