@@ -125,3 +125,22 @@ fn what_only_newer_libraries_have_says_so_or_works() {
     let error = snapshots.info("nope").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::GroupSnapshot }, "{error}");
 }
+
+#[test]
+fn a_diff_does_not_miss_what_a_rollback_of_the_group_has_changed() {
+    let space = Space::new();
+    let group = space.groups().create("g").unwrap();
+    space.create("foo", 64 << 20).features(Features::DEFAULT).run().unwrap();
+    group.add(&space, "foo").unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&[1; 4096], 0).unwrap();
+    // In the map of the second one the object counts as unchanged.
+    for snapshot in ["s1", "s2"] {
+        group.snapshots().create(snapshot).run().unwrap();
+    }
+    image.write_all_at(&[2; 4096], 0).unwrap();
+    image.snapshots().create("later").run().unwrap();
+    group.snapshots().rollback("s2").run().unwrap();
+    let diff = image.diff().from_snapshot("later").whole_object(true);
+    assert_eq!(diff.collect().unwrap().len(), 1, "{:?}", diff.fast_diff());
+}

@@ -193,7 +193,8 @@ impl<'a> RollbackGroup<'a> {
         self
     }
 
-    /// Brings them back. Blocks.
+    /// Brings them back, and rebuilds their object maps, which would not tell what that has changed.
+    /// Blocks.
     pub fn run(self) -> Result<()> {
         let RollbackGroup { group, name, progress } = self;
         let object = || group.snapshot_object(name);
@@ -201,7 +202,13 @@ impl<'a> RollbackGroup<'a> {
             (c_string("roll back to", object, &group.name)?, c_string("roll back to", object, name)?);
         let roll_back =
             move |raw: &RawIoCtx, progress: Progress<'_>| raw.group_rollback(&c_group, &c_name, progress);
-        group.ioctx.bounded_long("roll back to", object, progress, roll_back)
+        group.ioctx.bounded_long("roll back to", object, progress, roll_back)?;
+        for member in group.list()? {
+            let pool = group.ioctx.cluster().ioctx_by_id(member.pool_id)?;
+            let pool = pool.with_namespace(group.ioctx.namespace())?;
+            pool.open(&member.name).run()?.settle_object_map()?;
+        }
+        Ok(())
     }
 }
 

@@ -171,14 +171,24 @@ impl<'a> Snapshots<'a> {
             image.snapshot_long(operation, name, progress, |raw, name, progress| {
                 raw.snapshot_rollback(name, progress)
             })?;
-            // librbd takes over the map of the snapshot, in which objects count as unchanged that the rollback has changed: a
-            // fast diff from a later snapshot would miss them.
-            if !image.features()?.contains(Features::FAST_DIFF) {
-                return Ok(());
-            }
-            image.object_map().rebuild().run().map_err(|error| {
-                error.with_detail("it is rolled back, but its object map is not rebuilt: do that before you trust a fast diff")
-            })
+            image.settle_object_map()
+        })
+    }
+}
+
+impl Image {
+    /// Rebuilds the object map after a rollback.
+    ///
+    /// librbd takes over the map of the snapshot, in which objects count as unchanged that the
+    /// rollback has changed: a fast diff from a later snapshot would miss them.
+    pub(crate) fn settle_object_map(&self) -> Result<()> {
+        if !self.features()?.contains(Features::FAST_DIFF) {
+            return Ok(());
+        }
+        self.object_map().rebuild().run().map_err(|error| {
+            error.with_detail(
+                "it is rolled back, but its object map is not rebuilt: do that before you trust a fast diff",
+            )
         })
     }
 }

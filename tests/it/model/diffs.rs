@@ -9,7 +9,7 @@ use rbd::{
     diff::{Diff, Extent},
 };
 
-use super::script::{OBJECT, op_for_diffs};
+use super::script::{OBJECT, Op, op_for_diffs};
 use super::{OPS_PER_SCRIPT, Run, Shape, clear, connect, number, script_size};
 use crate::support::unique;
 
@@ -32,7 +32,8 @@ fn check(cluster: &Cluster, shape: Shape) {
         let ioctx = pool.with_namespace(&namespace).unwrap();
         let outcome = Run::start(&ioctx, size, shape).and_then(|mut run| {
             run.script(&script)?;
-            all_diffs(&run)
+            all_diffs(&run)?;
+            deep_copy(&run)
         });
         clear(&ioctx);
         pool.namespaces().remove(&namespace).unwrap();
@@ -51,6 +52,19 @@ fn all_diffs(run: &Run<'_>) -> Result<(), TestCaseError> {
         diffs_to(run, &image, data, at)?;
     }
     diffs_to(run, run.image(), &run.model.data, snapshots.len())
+}
+
+/// A deep copy, which librbd makes of diffs, holds the same at all versions.
+fn deep_copy(run: &Run<'_>) -> Result<(), TestCaseError> {
+    let failed = |error: rbd::Error| TestCaseError::fail(format!("deep copy: {error}"));
+    // It is younger than a clone: see `clear`.
+    run.image().deep_copy_to(run.ioctx, "a-deep-copy").run().map_err(failed)?;
+    let copy = run.ioctx.open("a-deep-copy").run().map_err(failed)?;
+    run.compare(&copy, &run.model.data, &Op::Snapshot)?;
+    for (name, data) in &run.model.snapshots {
+        run.compare(&copy.at_snapshot(name).map_err(failed)?, data, &Op::Snapshot)?;
+    }
+    Ok(())
 }
 
 /// Checks the diffs to one version from all that are older.
