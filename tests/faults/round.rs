@@ -59,7 +59,8 @@ impl Round {
         let store = if durable_osd { ObjectStore::Bluestore } else { ObjectStore::Memstore };
         let pools = ["steady", "full", "doomed"];
         let daemons = TestCluster::builder().object_store(store).pools(pools).start().unwrap();
-        let cluster = Cluster::builder().conf_file(daemons.conf()).connect().unwrap();
+        let builder = Cluster::builder().conf_file(daemons.conf());
+        let cluster = builder.call_timeout(Duration::from_secs(40)).connect().unwrap();
         let mut round = Round {
             daemons,
             durable_osd,
