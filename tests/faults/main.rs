@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             seed += 1;
             seed - 1
         });
-        let outcome = one(now);
+        let outcome = one(now, if wanted.operations > 0 { ROUND + ROUND / 3 } else { ROUND });
         // Of each kind the first ones: they tell as much as all.
         for wrong in WRONG {
             for (_, what) in outcome.wrong.iter().filter(|(other, _)| *other == wrong).take(3) {
@@ -100,16 +100,16 @@ fn main() -> ExitCode {
     tell(&sum, begun.elapsed())
 }
 
-fn one(seed: u64) -> Outcome {
+fn one(seed: u64, time: Duration) -> Outcome {
     // Half of the rounds on stores that survive a kill, the others in memory, where there is more
     // to do in the same time.
     let durable = seed % 2 == 0;
     println!("round with the seed {seed}, {}", if durable { "BlueStore" } else { "in memory" });
     let mut round = Round::start(seed, durable);
     let begun = Instant::now();
-    while begun.elapsed() < ROUND {
+    while begun.elapsed() < time {
         round.start_clients();
-        let time = Duration::from_millis(500 + round.random.below(2000));
+        let time = Duration::from_millis(300 + round.random.below(1500));
         round.pass(time);
         round.next_fault();
     }

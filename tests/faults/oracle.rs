@@ -30,7 +30,9 @@ pub(crate) enum Wrong {
 enum State {
     Sent,
     Acked(u64),
-    /// Failed, or acknowledged and then told to be in doubt.
+    /// Failed itself: it may still take effect, also after a later one.
+    Failed,
+    /// Acknowledged, and then told to be in doubt.
     Doubtful,
 }
 
@@ -138,7 +140,7 @@ impl Oracle {
         self.slowest = self.slowest.max(took);
         let order = self.order;
         if written(pending.kind, id).is_some() {
-            let state = if failure.is_some() { State::Doubtful } else { State::Acked(order) };
+            let state = if failure.is_some() { State::Failed } else { State::Acked(order) };
             for block in self.range(pending.block, pending.count) {
                 block.since.iter_mut().filter(|write| write.id == id).for_each(|write| write.state = state);
             }
@@ -181,7 +183,11 @@ impl Oracle {
                 block.base = Content::Of(block.since[last].content);
                 block.by = by;
                 block.any = false;
-                block.since.drain(..=last);
+                let mut at = 0;
+                block.since.retain(|write| {
+                    at += 1;
+                    at > last + 1 || write.state == State::Failed
+                });
             }
         }
     }

@@ -108,9 +108,14 @@ impl Process {
         self.oracle().forget_pending();
     }
 
+    /// Tells it to stop.
+    pub(crate) fn ask_to_stop(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Tells it to stop, or waits for it where it has stopped by itself, and judges how it ended.
     pub(crate) fn stop(mut self) {
-        drop(self.child.stdin.take());
+        self.ask_to_stop();
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

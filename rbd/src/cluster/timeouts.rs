@@ -51,6 +51,8 @@ impl ClusterBuilder {
     /// - The connection turns librbd's cache off, so that each acknowledgement comes from the OSDs.
     ///   An image is not opened for writing if its configuration, or that of its pool, turns the
     ///   cache on again (`conf_rbd_cache`).
+    /// - An image with the feature journaling may not answer any more after an operation of its journal
+    ///   has timed out, until it is opened on another connection.
     /// - librados keeps a timer for each operation, which costs 3 to 4 % of the processor time of
     ///   small reads.
     ///

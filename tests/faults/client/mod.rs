@@ -80,6 +80,7 @@ impl Spec {
             "off" => builder.option("rbd_cache", "false"),
             policy => builder.option("rbd_cache_policy", policy),
         };
+        builder = builder.call_timeout(Duration::from_secs(30));
         if self.osd_timeout > 0 {
             builder = builder.osd_timeout(Duration::from_secs(self.osd_timeout));
         }

@@ -58,7 +58,7 @@ fn all_diffs(run: &Run<'_>) -> Result<(), TestCaseError> {
 fn deep_copy(run: &Run<'_>) -> Result<(), TestCaseError> {
     let failed = |error: rbd::Error| TestCaseError::fail(format!("deep copy: {error}"));
     // It is younger than a clone: see `clear`.
-    run.image().deep_copy_to(run.ioctx, "a-deep-copy").run().map_err(failed)?;
+    run.image().deep_copy_to(run.ioctx, "a-deep-copy").flatten(true).run().map_err(failed)?;
     let copy = run.ioctx.open("a-deep-copy").run().map_err(failed)?;
     run.compare(&copy, &run.model.data, &Op::Snapshot)?;
     for (name, data) in &run.model.snapshots {
