@@ -61,7 +61,8 @@ pub(crate) enum Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Of(u64),
-    Mixed,
+    /// With the id and the number at its start, and where that ends.
+    Mixed(u64, u64, usize),
 }
 
 impl Content {
@@ -79,7 +80,12 @@ impl Content {
         if id != 0 {
             Content::fill(block, id, &mut wanted);
         }
-        if wanted == data { Content::Of(id) } else { Content::Mixed }
+        if wanted == data {
+            return Content::Of(id);
+        }
+        let number = u64::from_le_bytes(data[8..16].try_into().unwrap_or_default());
+        let end = data.chunks_exact(16).take_while(|unit| *unit == &data[..16]).count() * 16;
+        Content::Mixed(id, number ^ id, end)
     }
 }
 
@@ -95,7 +101,7 @@ impl fmt::Display for Line {
                 write!(f, "R {id}")?;
                 contents.iter().try_for_each(|content| match content {
                     Content::Of(id) => write!(f, " {id}"),
-                    Content::Mixed => write!(f, " x"),
+                    Content::Mixed(id, number, end) => write!(f, " x{id}:{number}:{end}"),
                 })
             }
             Line::Failed { id, error, text } => {
@@ -120,7 +126,7 @@ impl Line {
             }
             "D" => Line::Done { id },
             "R" => {
-                let contents = words.map(|word| word.parse().map_or(Content::Mixed, Content::Of)).collect();
+                let contents = words.map(content).collect();
                 Line::Found { id, contents }
             }
             "F" => {
@@ -130,6 +136,13 @@ impl Line {
             _ => return None,
         })
     }
+}
+
+fn content(word: &str) -> Content {
+    let Some(mixed) = word.strip_prefix('x') else { return Content::Of(word.parse().unwrap_or(0)) };
+    let mut numbers = mixed.split(':').map(|number| number.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    Content::Mixed(next(), next(), next() as usize)
 }
 
 /// The client's end: its standard output.
