@@ -1,9 +1,10 @@
-//! Ceph block device images from Rust: create them, manage their features and snapshots, read and write them, map them
-//! through the kernel.
+//! Ceph block device images from Rust: create them, manage their features and snapshots, read and
+//! write them, map them through the kernel.
 //!
-//! Everything hangs on three values: a [`Cluster`] is a connection, an [`IoCtx`] a pool and namespace in it, an [`Image`]
-//! an open block device. Each keeps the one before alive, so they can be dropped in any order, and all of them can be
-//! shared between threads. Operations with options are builders that end in `run()`.
+//! Everything hangs on three values: a [`Cluster`] is a connection, an [`IoCtx`] a pool and
+//! namespace in it, an [`Image`] an open block device. Each keeps the one before alive, so they can
+//! be dropped in any order, and all of them can be shared between threads. Operations with options
+//! are builders that end in `run()`.
 //!
 //! ```no_run
 //! use rbd::Cluster;
@@ -23,29 +24,32 @@
 //!
 //! # Blocking or not
 //!
-//! Calls block the calling thread. Each one ends within the [call timeout](ClusterBuilder::call_timeout), 120 s by default:
-//! [`guide::durability`] says what a call that was given up may still do, and [`guide::threads`] which thread runs what. The
-//! same I/O without blocking, as futures
-//! for any executor, is behind [`Image::aio`]; images are opened and closed that way by `ioctx.open("foo").await` (or `start()`)
-//! and [`Image::start_close`]. A [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository
-//! has both.
+//! Calls block the calling thread. Each one ends within the [call
+//! timeout](ClusterBuilder::call_timeout), 120 s by default: [`guide::durability`] says what a call
+//! that was given up may still do, and [`guide::threads`] which thread runs what. The same I/O
+//! without blocking, as futures for any executor, is behind [`Image::aio`]; images are opened and
+//! closed that way by `ioctx.open("foo").await` (or `start()`) and [`Image::start_close`]. A
+//! [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository has
+//! both.
 //!
-//! Futures are woken on the connection's threads, of which there are two as a rule, for all its images: executors pass the task on
-//! to threads of their own. Whoever polls inside the wake must not block there (see [`Op`](aio::Op)).
+//! Futures are woken on the connection's threads, of which there are two as a rule, for all its
+//! images: executors pass the task on to threads of their own. Whoever polls inside the wake must
+//! not block there (see [`Op`](aio::Op)).
 //!
-//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a [`Timeout`](aio::Timeout), leaves it to itself, and a write
-//! may still take effect. The feature `unblock` awaits whatever only blocks. Connecting is such a call, and so is dropping the
-//! last clone of a [`Cluster`], which ends the connection.
+//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a
+//! [`Timeout`](aio::Timeout), leaves it to itself, and a write may still take effect. [`unblock`]
+//! awaits calls that only block. Connecting is such a call, and so is dropping the last clone of a
+//! [`Cluster`], which ends the connection.
 //!
 //! # Cargo features
 //!
 //! - `krbd`, `mirror`, `rados` (on by default): the modules of these names.
 //! - `tokio`: `aio::AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
-//! - `unblock`: `unblock(|| …)`, for awaiting the calls that librbd only has blocking.
-//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], and of opening and closing as futures, target
-//!   `rbd::aio`: `submitted`, and then `ended`, `failed` with the errno, or `left to itself` where it was given up on before, or
-//!   its future dropped. `failed` is of level debug, the others are of level trace. A request that is refused before it is
-//!   submitted has none, nor have calls that block, and what is in flight when its queue is closed.
+//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], and of opening and
+//!   closing as futures, target `rbd::aio`: `submitted`, and then `ended`, `failed` with the errno,
+//!   or `left to itself` where it was given up on before, or its future dropped. `failed` is of
+//!   level debug, the others are of level trace. A request that is refused before it is submitted
+//!   has none, nor have calls that block, and what is in flight when its queue is closed.
 //!
 //! # Errors
 //!
@@ -89,7 +93,6 @@ pub mod queue;
 pub mod rados;
 mod raw;
 mod spec;
-#[cfg(feature = "unblock")]
 mod unblock;
 mod version;
 #[cfg(feature = "krbd")]
@@ -115,11 +118,10 @@ pub use ioctx::IoCtx;
 #[doc(inline)]
 pub use queue::Queue;
 pub use spec::ImageSpec;
-#[cfg(feature = "unblock")]
-pub use unblock::unblock;
+pub use unblock::{Unblocked, unblock};
 pub use version::Version;
 
-/// Overridden options of pools and images: see [`Image::config`] and [`IoCtx::config`].
+/// Overrides options of pools and images: see [`Image::config`] and [`IoCtx::config`].
 ///
 /// ```no_run
 /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -135,7 +137,8 @@ pub mod config {
     pub use crate::ioctx::metadata::PoolConfig;
 }
 
-/// What changed in an image between two snapshots, and where it holds data: see [`Image::diff`].
+/// Lists what changed in an image between two snapshots, and where it holds data: see
+/// [`Image::diff`].
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -152,7 +155,7 @@ pub mod diff {
     pub use crate::image::diff::{Diff, DiffExtents, Extent, FastDiff};
 }
 
-/// Encryption of images by the client: see [`Image::encryption`].
+/// Encrypts images in the client: see [`Image::encryption`].
 ///
 /// ```no_run
 /// use rbd::encryption::{EncryptionFormat, Passphrase};
@@ -164,7 +167,8 @@ pub mod encryption {
     pub use crate::image::encryption::{Cipher, Encryption, EncryptionFormat, Passphrase};
 }
 
-/// Locks on images: the exclusive lock, which librbd manages, and advisory locks, which programs agree on.
+/// Locks images: the exclusive lock, which librbd manages, and advisory locks, which programs agree
+/// on.
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -177,7 +181,7 @@ pub mod lock {
     pub use crate::image::locks::{ExclusiveLock, LockOwner};
 }
 
-/// Metadata of pools and images: see [`Image::metadata`] and [`IoCtx::metadata`].
+/// Reads and sets metadata of pools and images: see [`Image::metadata`] and [`IoCtx::metadata`].
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -190,7 +194,8 @@ pub mod metadata {
     pub use crate::ioctx::metadata::PoolMetadata;
 }
 
-/// Snapshots of images: see [`Image::snapshots`].
+/// Creates, lists, protects, rolls back to and removes snapshots of images: see
+/// [`Image::snapshots`].
 ///
 /// ```no_run
 /// use rbd::snapshot::SnapshotNamespace;
@@ -210,7 +215,7 @@ pub mod snapshot {
     pub use crate::image::snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 }
 
-/// The trash of a pool: images that can still be restored. See [`IoCtx::trash`].
+/// Keeps removed images in a trash, from which they can be restored: see [`IoCtx::trash`].
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -1,4 +1,15 @@
-//! Live migration: an image moves to another pool, name or layout while it is in use.
+//! Moves an image to another pool, name or layout while it is in use.
+//!
+//! ```no_run
+//! # let cluster = rbd::Cluster::connect()?;
+//! let (slow, fast) = (cluster.ioctx("slow")?, cluster.ioctx("fast")?);
+//! slow.prepare_migration("vm-7", &fast, "vm-7").run()?;
+//! let migration = fast.migration("vm-7");
+//! migration.execute().run()?;
+//! println!("{}", migration.status()?.state);
+//! migration.commit().run()?;
+//! # Ok::<(), rbd::Error>(())
+//! ```
 
 use std::fmt;
 use std::sync::Arc;

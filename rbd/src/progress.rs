@@ -1,4 +1,8 @@
-//! Long operations and their progress.
+//! Runs long operations and reports their progress.
+//!
+//! librbd reports an object when the work on it begins, and counts from 0. The last report of an
+//! operation on objects (flatten, removal, resize, rollback, rebuild) is therefore `total - 1` of
+//! `total` at most. The end is the return of `run`, not a report.
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -1,40 +1,146 @@
 //! Awaiting the calls that block.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use crate::raw::thread::exit::Pending;
+use crate::cluster::Cluster;
+use crate::error::{Error, Object, ObjectKind, Result};
+use crate::image::Image;
+use crate::ioctx::IoCtx;
+use crate::raw::thread::mark::ThreadOfUser;
+use crate::raw::thread::worker::{Started, start};
 
-/// Runs a call that blocks on a thread of a pool, as a future for any executor.
+/// Awaits a call that blocks: see [`unblock`](crate::unblock).
 ///
-/// librbd offers many management calls only blocking: creating, listing and removing images, snapshots, features, resizing.
-/// Called in asynchronous code they would hold up the executor.
+/// Dropping it does not stop the call, which goes on, and may take effect. Its result is dropped.
+#[derive(Debug)]
+#[must_use = "the result of the call is lost when this is dropped"]
+pub struct Unblocked<T>(State<T>);
+
+#[derive(Debug)]
+enum State<T> {
+    Started(Started<Result<T>>),
+    Refused(Option<Error>),
+}
+
+impl<T> Future for Unblocked<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        match &mut self.0 {
+            State::Started(started) => Pin::new(started).poll(context),
+            State::Refused(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
+        }
+    }
+}
+
+/// Starts a call that blocks on a thread of this crate, and returns a future of its result, for any
+/// executor.
 ///
-/// The pool (of the crate `blocking`) grows with need and shrinks when idle; nothing here depends on a runtime. With tokio,
-/// `tokio::task::spawn_blocking` serves as well. Panics of the call come out of the future.
+/// librbd offers most management calls only blocking. In asynchronous code they would hold up the
+/// executor. For calls on one handle, [`IoCtx::unblock`], [`Image::unblock`] and
+/// [`Cluster::unblock`] clone the handle for you. This function takes all else: connecting, and
+/// dropping the last clone of a [`Cluster`], which ends the connection.
 ///
-/// A call that is stuck, since monitors or OSDs do not answer, keeps a thread of the pool, which has 500 at most
-/// (`BLOCKING_MAX_THREADS`), until a timeout of the connection ends it: see [`ClusterBuilder`](crate::ClusterBuilder). Without
-/// one it keeps it until they answer.
+/// The call starts at once. A panic of the call comes out of the future. A call that is stuck keeps
+/// its thread until a timeout of the connection ends it: see
+/// [`ClusterBuilder`](crate::ClusterBuilder). There are 1024 threads at most; beyond them the
+/// future fails with EAGAIN, and the call is not made. A call that waits for the cluster needs one
+/// thread more while the connection has a [timeout for calls](crate::ClusterBuilder::call_timeout).
 ///
-/// Dropping the future gives up the call if it has not begun; one that has begun goes on. A process that ends meanwhile waits for
-/// it, 2 s at most: librbd can crash when its libraries end under a call that takes longer, so await what matters.
+/// Dropping the future does not stop the call. A process that ends meanwhile waits for it, 2 s at
+/// most.
 ///
 /// ```no_run
-/// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
-/// let pool = ioctx.clone();
-/// rbd::unblock(move || pool.create("foo", 1 << 30).run()).await?;
-/// let image = ioctx.open("foo").await?;
-/// image.aio().write(0, "hello ceph".into()).await?;
-/// image.start_close().await?;
-/// rbd::unblock(move || ioctx.remove("foo").run()).await
+/// # async fn example() -> rbd::Result<()> {
+/// let cluster = rbd::unblock(rbd::Cluster::connect).await?;
+/// let pool = cluster.unblock(|cluster| cluster.ioctx("rbd")).await?;
+/// pool.unblock(|pool| pool.create("foo", 1 << 30).run()).await?;
+/// # Ok(())
 /// # }
 /// ```
-#[must_use = "the call is given up when this is dropped"]
-pub fn unblock<T: Send + 'static>(
-    call: impl FnOnce() -> T + Send + 'static,
-) -> impl Future<Output = T> + Send {
-    let pending = Pending::new();
-    // Side by side with what comes out: that may be an image, closed by whoever drops it.
-    let call = blocking::unblock(move || (call(), pending));
-    async { call.await.0 }
+pub fn unblock<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Unblocked<T> {
+    let started = start(|| {
+        // Nobody but the caller waits for this thread, so a handle that is dropped here closes
+        // here.
+        let _thread = ThreadOfUser::set();
+        call()
+    });
+    Unblocked(match started {
+        Ok(started) => State::Started(started),
+        Err(errno) => {
+            let object = Object::new(ObjectKind::Cluster, "");
+            let why = "no thread can be had for the call; await fewer calls at a time";
+            State::Refused(Some(Error::new("start a call on", object, errno).with_detail(why)))
+        }
+    })
+}
+
+impl Cluster {
+    /// Awaits calls on this connection that block: see [`unblock`](crate::unblock).
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: rbd::Cluster) -> rbd::Result<()> {
+    /// let pools = cluster.unblock(|cluster| cluster.pools().list()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn unblock<T, F>(&self, call: F) -> Unblocked<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Cluster) -> Result<T> + Send + 'static,
+    {
+        let cluster = self.clone();
+        unblock(move || call(&cluster))
+    }
+}
+
+impl IoCtx {
+    /// Awaits calls on this pool or namespace that block: see [`unblock`](crate::unblock).
+    ///
+    /// ```no_run
+    /// # async fn example(pool: rbd::IoCtx) -> rbd::Result<()> {
+    /// pool.unblock(|pool| pool.create("a", 1 << 30).run()).await?;
+    /// pool.unblock(|pool| pool.rename("a", "b")).await?;
+    /// let name = String::from("b");
+    /// pool.unblock(move |pool| pool.remove(&name).run()).await
+    /// # }
+    /// ```
+    pub fn unblock<T, F>(&self, call: F) -> Unblocked<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&IoCtx) -> Result<T> + Send + 'static,
+    {
+        let ioctx = self.clone();
+        unblock(move || call(&ioctx))
+    }
+}
+
+impl Image {
+    /// Awaits calls on this image that block: see [`unblock`](crate::unblock). The call holds a
+    /// clone of the `Arc`, so the image stays open until the call has returned.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: rbd::IoCtx) -> rbd::Result<()> {
+    /// let image = std::sync::Arc::new(pool.open("foo").await?);
+    /// image.unblock(|image| image.snapshots().create("monday").run()).await?;
+    /// image.unblock(|image| image.resize(2 << 30).run()).await
+    /// # }
+    /// ```
+    pub fn unblock<T, F>(self: &Arc<Self>, call: F) -> Unblocked<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Image) -> Result<T> + Send + 'static,
+    {
+        let image = Arc::clone(self);
+        unblock(move || {
+            let result = call(&image);
+            // The last clone closes the image, which blocks: on this thread, before the result is
+            // seen.
+            drop(image);
+            result
+        })
+    }
 }

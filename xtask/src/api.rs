@@ -63,7 +63,7 @@ fn items() -> Result<String> {
 }
 
 /// What a program may turn on. `bench-internals` is no part of the interface.
-const FEATURES: [&str; 7] = ["", "krbd", "mirror", "rados", "tokio", "tracing", "unblock"];
+const FEATURES: [&str; 6] = ["", "krbd", "mirror", "rados", "tokio", "tracing"];
 
 pub(crate) fn features() -> Result<()> {
     for feature in FEATURES {

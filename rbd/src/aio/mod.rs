@@ -1,4 +1,4 @@
-//! Asynchronous operations: futures for any executor, and for threads that wait.
+//! Reads and writes asynchronously: futures for any executor, and for threads that wait.
 //!
 //! ```no_run
 //! # async fn example(image: rbd::Image) -> rbd::Result<()> {

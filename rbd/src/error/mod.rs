@@ -1,4 +1,4 @@
-//! The one error type: what was tried, on which object, why it failed, what to do next.
+//! Tells what failed, by one error type: what was tried, on which object, why it failed, what to do next.
 //!
 //! ```no_run
 //! use rbd::ErrorKind;

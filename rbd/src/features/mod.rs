@@ -1,4 +1,4 @@
-//! Image features: the bits, their names, their rules, and plans that change them.
+//! Names, checks and plans image features: the bits, their names, their rules, and plans that change them.
 //!
 //! ```
 //! use rbd::Features;

@@ -1,4 +1,4 @@
-//! Groups: images whose snapshots are taken together.
+//! Takes snapshots of several images together: groups.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -17,9 +17,11 @@ pub struct CreateImage<'a> {
 }
 
 impl IoCtx {
-    /// Creates an image of a size in bytes. What is not set follows the configuration (`rbd_default_…`).
+    /// Creates an image of a size in bytes. What is not set follows the configuration
+    /// (`rbd_default_…`).
     ///
-    /// Blocks; in asynchronous code `unblock(move || ioctx.create("foo", 1 << 30).run()).await`, with the feature `unblock`.
+    /// Blocks; in asynchronous code `ioctx.unblock(|ioctx| ioctx.create("foo", 1 <<
+    /// 30).run()).await`.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -1,4 +1,5 @@
-//! Images as block devices of this machine, through the kernel's own client: no `rbd` binary, no udev library.
+//! Maps images as block devices of this machine, through the kernel's own client: no `rbd` binary, no
+//! udev library.
 //!
 //! ```no_run
 //! use rbd::{Cluster, krbd};

@@ -1,4 +1,4 @@
-//! Mirroring: images that are replicated to another cluster, one copy of each being primary.
+//! Replicates images to another cluster; one copy of each image is primary.
 //!
 //! A pool (or a namespace of it) is set to a [`Mode`]; its [`Peer`] is the same pool on another cluster, made known by a
 //! [`BootstrapToken`]. The daemon `rbd-mirror` on the receiving side does the work. Each image has a primary copy, the only

@@ -1,4 +1,4 @@
-//! A queue of operations for a program with an event loop: see [`Queue`].
+//! Queues operations for a program with an event loop: see [`Queue`].
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -269,8 +269,8 @@ impl Queue {
     /// Waits for what is in flight, dropping what comes of it, and closes the image, unless somebody else has it. Blocks, but not
     /// inside a callback or a wake on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
     ///
-    /// In asynchronous code: `unblock(move || queue.close()).await`, with the feature `unblock`; or drop the queue, if its image
-    /// was opened by `await`.
+    /// In asynchronous code: `rbd::unblock(move || queue.close()).await`; or drop the queue, if its
+    /// image was opened by `await`.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }

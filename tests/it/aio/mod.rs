@@ -9,6 +9,7 @@ mod io;
 mod open;
 mod stream;
 mod submit;
+mod unblock;
 mod wakers;
 
 use std::sync::atomic::{AtomicBool, Ordering};

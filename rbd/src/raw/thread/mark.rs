@@ -1,8 +1,9 @@
 //! Which threads are Ceph's, and what must not happen on them.
 //!
-//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait for themselves, for ever.
-//! Every function of ours that C calls therefore marks its thread for as long as it runs. Where the Drop of a handle sees the
-//! mark, it hands the work to the background thread. The timer marks its thread, too, since all deadlines share it.
+//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait
+//! for themselves, for ever. Every function of ours that C calls therefore marks its thread for as
+//! long as it runs. Where the Drop of a handle sees the mark, it hands the work to the background
+//! thread. The timer marks its thread, too, since all deadlines share it.
 
 use std::cell::Cell;
 
@@ -29,7 +30,8 @@ impl Drop for CallbackMark {
     }
 }
 
-/// While it lives, a callback may make calls that block: nothing that librbd holds stands in their way.
+/// While it lives, a callback may make calls that block: nothing that librbd holds stands in their
+/// way.
 pub(crate) struct CallsAllowed(u32);
 
 impl CallsAllowed {
@@ -59,6 +61,21 @@ pub(crate) fn must_not_block() -> bool {
     in_callback() || OURS.with(Cell::get)
 }
 
+/// While it lives, this thread runs code of the user that may block: others do not wait for it.
+pub(crate) struct ThreadOfUser(bool);
+
+impl ThreadOfUser {
+    pub(crate) fn set() -> ThreadOfUser {
+        ThreadOfUser(OURS.replace(false))
+    }
+}
+
+impl Drop for ThreadOfUser {
+    fn drop(&mut self) {
+        OURS.set(self.0);
+    }
+}
+
 /// Others may wait for this thread from here on, until it ends: what blocks goes elsewhere.
 pub(in crate::raw) fn mark_ours() {
     OURS.with(|ours| ours.set(true));
@@ -76,5 +93,18 @@ mod tests {
         assert!(in_callback() && must_not_block());
         drop(outer);
         assert!(!in_callback() && !must_not_block());
+    }
+
+    #[test]
+    fn code_of_the_user_may_block_on_a_thread_of_this_crate() {
+        std::thread::spawn(|| {
+            mark_ours();
+            let user = ThreadOfUser::set();
+            assert!(!must_not_block());
+            drop(user);
+            assert!(must_not_block());
+        })
+        .join()
+        .unwrap();
     }
 }
