@@ -184,6 +184,11 @@ impl Journal {
         self.say(&Line::Failed { id, error: name, text: error.to_string() });
     }
 
+    /// For an error that is not of this library.
+    pub(crate) fn fail_by(&self, id: u64, error: &str, text: String) {
+        self.say(&Line::Failed { id, error: error.to_owned(), text });
+    }
+
     fn say(&self, line: &Line) {
         // The oracle is gone: so is the point of going on.
         if (&self.out).write_all(format!("{line}\n").as_bytes()).is_err() {

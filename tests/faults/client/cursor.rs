@@ -25,14 +25,17 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
                 Ok(Some((block, found))) => work.journal.found(id, block, &found),
                 Ok(None) => work.end(id, &Ok(())),
                 Err(error) => {
-                    work.end(id, &Err(ours(error)));
+                    end(work, id, error);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }
         // What is still behind is not yet with librbd, so that closing could not tell of it.
         let id = Todo::Flush.begin(work.journal);
-        work.end(id, &stream.flush().await.map_err(ours));
+        match stream.flush().await {
+            Ok(()) => work.end(id, &Ok(())),
+            Err(error) => end(work, id, error),
+        }
     });
     close(work, image);
 }
@@ -67,7 +70,14 @@ async fn step(
     Ok(None)
 }
 
-/// The error of this library inside.
-fn ours(error: io::Error) -> rbd::Error {
-    error.downcast::<rbd::Error>().unwrap_or_else(|other| panic!("an error of another kind: {other}"))
+/// Says how it failed: by an error of this library, or by std's at the end of an image that is shorter now.
+fn end(work: &Work<'_>, id: u64, error: io::Error) {
+    let ends = matches!(error.kind(), io::ErrorKind::WriteZero | io::ErrorKind::UnexpectedEof);
+    match error.downcast::<rbd::Error>() {
+        Ok(error) => work.end(id, &Err(error)),
+        Err(error) => {
+            let (spec, kind) = (work.spec, if ends { "OutOfRange" } else { "Other" });
+            work.journal.fail_by(id, kind, format!("{}/{}: {error}", spec.pool, spec.image));
+        }
+    }
 }
