@@ -12,9 +12,9 @@ pub(crate) fn submitted((operation, image, range): Subject<'_>) {
     trace!(target: "rbd::aio", operation, image, offset, len, "submitted");
 }
 
-/// An image that was dropped did not close well, which nobody hears of.
-pub(crate) fn lost(image: &str, why: &impl Display) {
-    warn!(target: "rbd::close", image, %why, "a dropped image was not closed well");
+/// Tells that an image that was dropped, named by its id, did not close well: nobody else hears of it.
+pub(crate) fn lost(image_id: &str, why: &impl Display) {
+    warn!(target: "rbd::close", image_id, %why, "a dropped image was not closed well");
 }
 
 /// Nobody will hear of its end.

@@ -72,27 +72,14 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
     check(unsafe { sys::rbd_lock_release(image) }).map(drop)
 }
 
+/// Returns the id of the image. It never changes; librbd reads the name without a lock, while a rename
+/// may replace it, and asking the cluster for it could block.
+///
 /// # Safety
 /// The image must be open.
-unsafe fn id(image: sys::rbd_image_t) -> RawResult<String> {
+pub(super) unsafe fn id(image: sys::rbd_image_t) -> RawResult<String> {
     // SAFETY: the caller's promise; the buffer has `len` bytes.
     let fetch = |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(image, buffer, len) }, 0);
     // SAFETY: `fetch` writes at most the length it is given.
     unsafe { grow_string(64, fetch) }
-}
-
-/// The name of the image, empty where librbd does not tell.
-///
-/// # Safety
-/// The image must be open.
-#[cfg(feature = "tracing")]
-pub(super) unsafe fn name(image: sys::rbd_image_t) -> String {
-    let fetch = |buffer: *mut c_char, mut len: usize| {
-        // SAFETY: the caller's promise; the buffer has `len` bytes, the length needed comes back in
-        // `len`.
-        let code = unsafe { sys::rbd_get_name(image, buffer, &raw mut len) };
-        (code, len)
-    };
-    // SAFETY: `fetch` writes at most the length it is given.
-    unsafe { grow_string(128, fetch) }.unwrap_or_default()
 }

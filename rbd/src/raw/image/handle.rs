@@ -55,11 +55,11 @@ impl Handle {
         self.ioctx.cluster().call_timeout()
     }
 
-    /// The name of the image, for those who hear nothing of its closing.
+    /// Returns the id of the image, for the event about a closing that nobody hears of.
     #[cfg(feature = "tracing")]
-    pub(super) fn name(&self) -> String {
+    pub(super) fn id(&self) -> String {
         // SAFETY: the image is open until this is consumed.
-        unsafe { closing::name(self.handle) }
+        unsafe { closing::id(self.handle) }.unwrap_or_default()
     }
 
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
@@ -85,7 +85,7 @@ impl Handle {
     /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether somebody hears how it ends.
     pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<()>> {
         #[cfg(feature = "tracing")]
-        let unheard = (!heard).then(|| self.name());
+        let unheard = (!heard).then(|| self.id());
         let Handle { handle, ioctx, shared, watch } = self;
         let close = Address(handle);
         let (finished, pool) = (Arc::new(OnceLock::new()), Arc::clone(&ioctx));
@@ -153,7 +153,7 @@ struct ClosePayload {
     pending: Option<Pending>,
     /// How the last flush went, and the release of the lock.
     finished: Arc<OnceLock<Result<(), CloseFailure>>>,
-    /// The name of an image that was dropped, so that nobody hears of a failure.
+    /// The id of an image that was dropped, so that nobody hears of a failure.
     #[cfg(feature = "tracing")]
     unheard: Option<String>,
 }
@@ -163,8 +163,8 @@ impl Payload for ClosePayload {
 
     fn on_end(&mut self) {
         #[cfg(feature = "tracing")]
-        if let (Some(name), Some(Err(failure))) = (&self.unheard, self.finished.get()) {
-            crate::events::lost(name, failure);
+        if let (Some(id), Some(Err(failure))) = (&self.unheard, self.finished.get()) {
+            crate::events::lost(id, failure);
         }
         // With the last image the connection may end, which blocks: not here.
         let ioctx = self.ioctx.take();

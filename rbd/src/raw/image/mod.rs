@@ -75,14 +75,14 @@ impl Drop for Image {
         }
         let timeout = image.call_timeout();
         #[cfg(feature = "tracing")]
-        let name = image.name();
+        let id = image.id();
         let closed = start(move || image.close()).map(|call| call.wait(timeout));
         #[cfg(feature = "tracing")]
         match closed {
             Ok(Some(Ok(()))) => {}
-            Ok(Some(Err(failure))) => crate::events::lost(&name, &failure),
-            Ok(None) => crate::events::lost(&name, &"it did not end in time, and goes on in the background"),
-            Err(errno) => crate::events::lost(&name, &errno),
+            Ok(Some(Err(failure))) => crate::events::lost(&id, &failure),
+            Ok(None) => crate::events::lost(&id, &"it did not end in time, and goes on in the background"),
+            Err(errno) => crate::events::lost(&id, &errno),
         }
         #[cfg(not(feature = "tracing"))]
         let _ = closed;
