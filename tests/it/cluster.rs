@@ -127,7 +127,7 @@ fn a_wrong_key_is_refused_as_such() {
     assert!(error.to_string().contains("did not accept the key of client.admin"), "{error}");
     assert!(!error.to_string().contains("AQBi"), "{error}");
     let error = builder().user("stranger").keyring("/nonexistent").connect().unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::User }, "{error}");
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{error}");
 }
 
 #[test]

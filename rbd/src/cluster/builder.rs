@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::credentials::Secrets;
 use super::environment::EarlyArgs;
-use super::key::{self, Key};
+use super::files;
+use super::key::Key;
+use super::login;
 use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
@@ -138,17 +140,21 @@ impl ClusterBuilder {
             RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
 
         raw.set_call_timeout(call_timeout);
-        let have_file = self.read_file(&raw, &cluster_name, early.conf_file)?;
+        let have_file = self.read_file(&raw, &cluster_name, &user, early.conf_file)?;
         if !self.ignore_environment {
             raw.conf_parse_env().map_err(|errno| Error::new("apply CEPH_ARGS for", object(), errno))?;
         }
         for (option, value) in &self.options {
+            if option == "keyring" {
+                files::check_keyring(value)?;
+            }
             set(&raw, option, value)?;
         }
         if let Some(key) = &self.key {
             key.check(&user)?;
             set(&raw, "key", key.expose())?;
         }
+        login::check_key_files(&raw, &user)?;
         self.set_timeouts(&raw)?;
         let secrets = Secrets::check(|option| get(&raw, option), &user)?;
         let log = attach_log(&raw);
@@ -157,9 +163,14 @@ impl ClusterBuilder {
         raw.connect().map_err(|errno| {
             let lines = log.as_ref().map_or_else(Vec::new, |log| secrets.redact(log.since(mark)));
             let error = Error::new(CONNECT, object(), errno);
-            let explained = match newer_key(&raw, errno, &user) {
-                Some(kind) => unknown_key(error, kind, &user),
-                None => explain(error, errno, &user, have_file),
+            let explained = match (login::newer_key(&raw, errno, &user), &self.conf_file) {
+                (Some(kind), _) => login::unknown_key(error, kind, &user),
+                (None, ConfFile::At(path)) if files::is_empty(path) => {
+                    let file = Object::new(ObjectKind::File, path.to_string_lossy());
+                    let why = "the configuration file is empty, and nothing else names the monitors";
+                    Error::new("connect with", file, errno).with_detail(why)
+                }
+                _ => login::explain(error, errno, &user, have_file),
             };
             explained.with_log(lines)
         })?;
@@ -170,7 +181,13 @@ impl ClusterBuilder {
     }
 
     /// Reads the configuration file. False when none was named and none found.
-    fn read_file(&self, raw: &RawCluster, cluster_name: &str, from_args: Option<String>) -> Result<bool> {
+    fn read_file(
+        &self,
+        raw: &RawCluster,
+        cluster_name: &str,
+        user: &str,
+        from_args: Option<String>,
+    ) -> Result<bool> {
         let path = match &self.conf_file {
             ConfFile::None => return Ok(false),
             ConfFile::At(path) => Some(path.clone()),
@@ -183,6 +200,8 @@ impl ClusterBuilder {
                 .or_else(|| std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty()))
                 .map(PathBuf::from),
         };
+        // librados would find the same file by itself, but it is to be looked at first.
+        let path = path.or_else(|| default_file(cluster_name));
         let Some(path) = path else {
             return match raw.conf_read_file(None) {
                 Ok(()) => Ok(true),
@@ -194,6 +213,7 @@ impl ClusterBuilder {
         };
         let object = || Object::new(ObjectKind::File, path.to_string_lossy());
         let c_path = c_string("read", object, &path.to_string_lossy())?;
+        files::check_conf(&path, cluster_name, user)?;
         raw.conf_read_file(Some(&c_path)).map_err(|errno| match errno {
             Errno::EINVAL => Error::invalid("read", object(), "it is not a valid Ceph configuration file"),
             errno => Error::new("read", object(), errno),
@@ -270,42 +290,6 @@ fn attach_log(raw: &RawCluster) -> Option<Log> {
     let log = Log::new().ok()?;
     set(raw, "log_file", &log.path()).ok()?;
     Some(log)
-}
-
-/// The type of the user's key, if librados refused the key itself and that is of a type which an older one does not know.
-fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
-    const AES: u16 = 1;
-    if !matches!(errno, Errno::EIO | Errno::EINVAL | Errno::ENOENT) {
-        return None;
-    }
-    let key = key::configured(user, |option| Ok(get(raw, option).unwrap_or_default()));
-    key.ok()?.kind().filter(|kind| *kind > AES)
-}
-
-fn unknown_key(error: Error, kind: u16, user: &str) -> Error {
-    let version = Cluster::librados_version();
-    error.with_kind(ErrorKind::NotSupported).with_detail(format!(
-        "the key of {user} is of the newer type {kind}, which librados {version} does not know: use the libraries of Ceph \
-         20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
-    ))
-}
-
-fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
-    match errno {
-        Errno::ENOENT if !have_file => error.with_detail(
-            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors and key",
-        ),
-        Errno::ENOENT => error
-            .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
-            .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),
-        Errno::EACCES | Errno::EPERM => error
-            .with_kind(ErrorKind::PermissionDenied)
-            .with_detail(format!("the cluster did not accept the key of {user}; compare it with `ceph auth get {user}`")),
-        Errno::ETIMEDOUT => error.with_detail(
-            "no monitor answered in time; check mon_host and that the monitors are up and reachable from here",
-        ),
-        _ => error,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Cluster;
+use super::{Cluster, files};
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 
@@ -113,15 +113,10 @@ pub(super) fn configured(user: &str, option: impl Fn(&str) -> Result<String>) ->
         return Ok(Key::from(read(Path::new(&keyfile))?));
     }
     let keyring = option("keyring")?;
-    for path in keyring.split([',', ';', ' ']).filter(|path| !path.is_empty()) {
-        match read(Path::new(path)) {
-            Ok(text) => {
-                if let Some(key) = key_of(&Zeroizing::new(text), user) {
-                    return Ok(key);
-                }
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+    // As librados: the first that can be opened, and no other.
+    if let Some(path) = files::first_keyring(&keyring) {
+        if let Some(key) = key_in(path, user)? {
+            return Ok(key);
         }
     }
     let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
@@ -135,19 +130,32 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// The key in the section of a user: `[client.admin]`, then `key = …` among other lines.
+/// The key of a user in a keyring.
+pub(super) fn key_in(path: &Path, user: &str) -> Result<Option<Key>> {
+    Ok(key_of(&Zeroizing::new(read(path)?), user))
+}
+
+/// The key in the sections of a user: `[client.admin]`, then `key = …` among other lines. As in librados the last one counts.
 pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
-    let mut mine = false;
+    let (mut mine, mut key) = (false, None);
     for line in keyring.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
             mine = section.trim() == user;
         } else if let (true, Some((name, value))) = (mine, line.split_once('=')) {
             if name.trim() == "key" {
-                return Some(Key::new(value.trim().trim_matches('"')));
+                key = Some(Key::new(value_of(value.trim())));
             }
         }
     }
-    None
+    key
+}
+
+/// What stands in the quotes, or before a comment. A key has neither in it.
+fn value_of(value: &str) -> &str {
+    match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),
+        _ => value.split(['#', ';']).next().unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
@@ -177,5 +185,11 @@ mod tests {
             format!("[client.other]\n\tkey = no\n[client.admin]\n\tcaps mon = \"allow *\"\n\tkey = {KEY}\n");
         assert_eq!(key_of(&keyring, "client.admin").unwrap().expose(), KEY);
         assert!(key_of(&keyring, "client.nobody").is_none());
+        for value in
+            [format!("{KEY} # mine"), format!("{KEY};"), format!("\"{KEY}\" ; a"), format!("'{KEY}'")]
+        {
+            let keyring = format!("[client.a]\n key = no\n[client.b]\nkey = no\n[client.a]\nkey={value}\n");
+            assert_eq!(key_of(&keyring, "client.a").unwrap().expose(), KEY, "{value}");
+        }
     }
 }

@@ -15,10 +15,12 @@ mod command;
 mod config;
 mod credentials;
 mod environment;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod key;
 mod log;
+mod login;
 mod pools;
 mod service;
 mod timeouts;

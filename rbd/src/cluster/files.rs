@@ -1,0 +1,151 @@
+//! Configuration files and keyrings, looked at before librados reads them.
+//!
+//! librados 16.2 ends the process at a byte-order mark, and at most characters that are not ASCII. And of a file that it cannot
+//! use it tells no name.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::errno::Errno;
+use crate::error::{Error, Object, ObjectKind, Result};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads a file that the caller has named.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+        Error::new("read", file(path), errno)
+    })
+}
+
+fn file(path: &Path) -> Object {
+    Object::new(ObjectKind::File, path.to_string_lossy())
+}
+
+/// Refuses a configuration file, or one of several in a list, that librados could not read, or could not survive. A missing one
+/// is left to librados, and one that is no file (`/dev/null`) too. An empty one is no fault where the rest is given elsewhere.
+pub(super) fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
+    let list = list.to_string_lossy();
+    for path in list.split([',', ';']).map(|path| Path::new(path.trim())) {
+        if path.is_file() {
+            let text = read(path)?;
+            if !text.is_empty() {
+                check_text(path, &text)?;
+            }
+            for keyring in keyrings(&String::from_utf8_lossy(&text), user) {
+                let id = user.split_once('.').map_or(user, |(_, id)| id);
+                let keyring = keyring.replace("$cluster", cluster).replace("$name", user).replace("$id", id);
+                check_keyring(&keyring)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// Refuses the text of a configuration file or keyring that librados could not read, or could not survive.
+pub(super) fn check_text(path: &Path, text: &[u8]) -> Result<()> {
+    fault(text).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
+}
+
+fn fault(text: &[u8]) -> Option<String> {
+    if text.is_empty() {
+        return Some("it is empty".to_owned());
+    }
+    let unfinished = text.last() != Some(&b'\n');
+    deadly(text)
+        .or_else(|| unfinished.then(|| "it does not end in a newline, which Ceph requires".to_owned()))
+}
+
+/// Refuses the keyring that librados would take of a list, where reading it would end the process. librados reads it as soon as the
+/// option is set.
+pub(super) fn check_keyring(list: &str) -> Result<()> {
+    let Some(path) = first_keyring(list) else { return Ok(()) };
+    deadly(&read(path)?).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
+}
+
+/// The keyrings that a configuration file names for a user.
+fn keyrings<'a>(conf: &'a str, user: &str) -> Vec<&'a str> {
+    let (mut mine, mut keyrings) = (false, Vec::new());
+    for line in conf.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            mine = ["global", "client", user].contains(&section.trim());
+        } else if let (true, Some(("keyring", value))) =
+            (mine, line.split_once('=').map(|(k, v)| (k.trim(), v)))
+        {
+            keyrings.push(value.split(['#', ';']).next().unwrap_or_default().trim().trim_matches('"'));
+        }
+    }
+    keyrings
+}
+
+/// The faults that end the process.
+fn deadly(text: &[u8]) -> Option<String> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Some("it starts with a byte-order mark; save it as UTF-8 without one".to_owned());
+    }
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Some("it is UTF-16; save it as UTF-8 without a byte-order mark".to_owned());
+    }
+    for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        if !is_plain(line) {
+            let line = at + 1;
+            return Some(format!("line {line} has a character that is not ASCII; put the value in quotes"));
+        }
+    }
+    None
+}
+
+/// Whether a line has ASCII only, where librados takes nothing else: not in comments, and not in quotes.
+fn is_plain(line: &[u8]) -> bool {
+    let (mut quote, mut escaped) = (None, false);
+    for byte in line {
+        match (byte, quote) {
+            _ if escaped => escaped = false,
+            (b'\\', _) => escaped = true,
+            (b'#' | b';', None) => return true,
+            (b'"' | b'\'', None) => quote = Some(*byte),
+            (end, Some(begin)) if *end == begin => quote = None,
+            (0x80.., None) => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Finds the file in a list of keyrings that librados takes: the first that can be opened. `None` where none can.
+pub(super) fn first_keyring(list: &str) -> Option<&Path> {
+    list.split([',', ';']).map(|path| Path::new(path.trim())).find(|path| std::fs::File::open(path).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_librados_survives_is_let_through() {
+        for good in [
+            "[global]\nmon_host = 10.0.0.1\n",
+            "# f\u{fc}r\n[global]\n\tmon_host = 10.0.0.1 ; f\u{fc}r\n",
+            "[client]\nadmin_socket = \"/tmp/\u{fc}\"\n",
+            "[client]\nadmin_socket = '/tmp/\u{fc}' # \u{fc}\n",
+        ] {
+            assert_eq!(fault(good.as_bytes()), None, "{good}");
+        }
+        for (bad, word) in [
+            ("", "empty"),
+            ("\u{feff}[global]\n", "byte-order mark"),
+            ("[global]\na = 1", "newline"),
+            ("[global]\n\na = /tmp/\u{fc}\n", "line 3"),
+            ("[\u{fc}]\n", "line 1"),
+            ("[global]\n\u{fc} = 1\n", "line 2"),
+        ] {
+            assert!(fault(bad.as_bytes()).is_some_and(|why| why.contains(word)), "{bad}");
+        }
+    }
+}

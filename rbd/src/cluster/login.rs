@@ -1,0 +1,95 @@
+//! What a client logs in with, and why it could not.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::builder::get;
+use super::files;
+use super::key::{self, key_in};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::raw::cluster::Cluster as RawCluster;
+
+/// Refuses a file with a key that librados could not use, and which it would not name. A key that is given needs no file.
+pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
+    let option = |name: &str| get(raw, name).map(Zeroizing::new).filter(|value| !value.is_empty());
+    if option("auth_client_required").is_some_and(|methods| methods.trim() == "none") {
+        return Ok(());
+    }
+    let keyring = option("keyring").unwrap_or_default();
+    // librados reads the keyring first, whatever else is given.
+    let found = match files::first_keyring(&keyring) {
+        Some(path) => {
+            files::check_text(path, &files::read(path)?)?;
+            Some(path)
+        }
+        None => None,
+    };
+    if option("key").is_some() {
+        return Ok(());
+    }
+    if let Some(path) = option("keyfile") {
+        if files::read(Path::new(&*path))?.is_empty() {
+            let object = Object::new(ObjectKind::File, path.as_str());
+            return Err(Error::invalid(
+                "read",
+                object,
+                format!("it is empty; it must hold the key of {user}"),
+            ));
+        }
+        return Ok(());
+    }
+    let Some(path) = found else {
+        // The first one that was named, or that Ceph looks for by default.
+        let first = keyring.split([',', ';']).next().unwrap_or_default().trim();
+        let object = Object::new(ObjectKind::File, first);
+        let why = format!(
+            "no keyring can be read (looked for: {}); name the keyring or the key of {user}",
+            &*keyring
+        );
+        return Err(Error::new("read", object, Errno::ENOENT).with_detail(why));
+    };
+    if key_in(path, user)?.is_none() {
+        let why = format!("it has no key for {user}; name another keyring, another user, or the key");
+        let error = Error::new("read", Object::new(ObjectKind::File, path.to_string_lossy()), Errno::ENOENT);
+        return Err(error.with_kind(ErrorKind::NotFound { what: ObjectKind::User }).with_detail(why));
+    }
+    Ok(())
+}
+
+pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
+    match errno {
+        Errno::ENOENT if !have_file => error.with_detail(
+            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors and key",
+        ),
+        Errno::ENOENT => error
+            .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
+            .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),
+        Errno::EACCES | Errno::EPERM => error
+            .with_kind(ErrorKind::PermissionDenied)
+            .with_detail(format!("the cluster did not accept the key of {user}; compare it with `ceph auth get {user}`")),
+        Errno::ETIMEDOUT => error.with_detail(
+            "no monitor answered in time; check mon_host and that the monitors are up and reachable from here",
+        ),
+        _ => error,
+    }
+}
+
+/// The type of the user's key, if librados refused the key itself and that is of a type which an older one does not know.
+pub(super) fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
+    const AES: u16 = 1;
+    if !matches!(errno, Errno::EIO | Errno::EINVAL | Errno::ENOENT) {
+        return None;
+    }
+    let key = key::configured(user, |option| Ok(get(raw, option).unwrap_or_default()));
+    key.ok()?.kind().filter(|kind| *kind > AES)
+}
+
+pub(super) fn unknown_key(error: Error, kind: u16, user: &str) -> Error {
+    let version = super::Cluster::librados_version();
+    error.with_kind(ErrorKind::NotSupported).with_detail(format!(
+        "the key of {user} is of the newer type {kind}, which librados {version} does not know: use the libraries of Ceph \
+         20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
+    ))
+}
