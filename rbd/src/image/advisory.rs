@@ -2,9 +2,10 @@
 
 use super::Image;
 use crate::address::ClientAddress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::holder::Holder;
 use crate::names::c_string;
+use crate::raw::image::locks::RawLockers;
 
 /// The holders of the advisory locks on an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,15 +72,23 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_unlock")]
     pub fn release(&self, cookie: &str) -> Result<()> {
         let c_cookie = c_string("unlock", || self.0.object(), cookie)?;
-        self.0.bounded("unlock", move |raw| raw.unlock(&c_cookie))
+        self.0.bounded("unlock", move |raw| raw.unlock(&c_cookie)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound { what: ObjectKind::Image } => error
+                .with_kind(ErrorKind::NotFound { what: ObjectKind::Lock })
+                .with_detail(format!("this client has no lock with the cookie '{cookie}'")),
+            _ => error,
+        })
     }
 
     /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie `auto …`.
     ///
-    /// Implements: `rbd_list_lockers`.
+    /// Asks the cluster. librbd's own list is that of the time when the image was opened.
+    ///
+    /// Implements: `rados_list_lockers`.
     #[doc(alias = "rbd_list_lockers")]
+    #[doc(alias = "rados_list_lockers")]
     pub fn list(&self) -> Result<Lockers> {
-        let raw = self.0.bounded("list the locks of", move |raw| raw.lockers())?;
+        let raw = self.0.lockers("list the locks of")?;
         let locker =
             |(client, cookie, address)| Locker { client, cookie, address: ClientAddress::from_ceph(address) };
         Ok(Lockers {
@@ -103,6 +112,15 @@ impl AdvisoryLocks<'_> {
 }
 
 impl Image {
+    /// The locks that the cluster has now.
+    pub(super) fn lockers(&self, operation: &'static str) -> Result<RawLockers> {
+        let id = self.id()?;
+        // An image of format 1 has no id.
+        let header = if id.is_empty() { format!("{}.rbd", self.name()?) } else { format!("rbd_header.{id}") };
+        let header = c_string(operation, || self.object(), &header)?;
+        self.ioctx.bounded(operation, || self.object(), move |raw| raw.lockers(&header))
+    }
+
     fn name_lockers(&self, error: Error) -> Error {
         if !error.is_busy() && !error.is_exists() {
             return error;

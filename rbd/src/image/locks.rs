@@ -3,7 +3,7 @@
 use super::Image;
 use crate::address::ClientAddress;
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::features::Features;
 use crate::holder::Holder;
 use crate::names::c_string;
@@ -28,6 +28,9 @@ impl Image {
         ExclusiveLock(self)
     }
 }
+
+/// The tag of librbd's own lock among the advisory ones.
+const INTERNAL_TAG: &str = "internal";
 
 impl ExclusiveLock<'_> {
     /// Acquires the exclusive lock and keeps it: no other client gets it until it is released here.
@@ -65,12 +68,20 @@ impl ExclusiveLock<'_> {
         self.0.bounded("look up the lock of", move |raw| raw.owns_exclusive_lock())
     }
 
-    /// Returns the client that owns the exclusive lock, if there is one.
+    /// Returns the client that owns the exclusive lock, if there is one. Asks the cluster.
     ///
     /// Implements: `rbd_lock_get_owners`.
     #[doc(alias = "rbd_lock_get_owners")]
     pub fn owner(&self) -> Result<Option<LockOwner>> {
-        let owners = self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners())?;
+        let owners = match self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners()) {
+            // librbd does not know it on a handle for reading, and of an image without the feature.
+            Err(error) if error.errno() == Some(Errno::EINVAL) => {
+                let lockers = self.0.lockers("look up the lock owner of")?;
+                let internal = lockers.tag == INTERNAL_TAG;
+                lockers.lockers.into_iter().filter(|_| internal).map(|(_, _, address)| address).collect()
+            }
+            owners => owners?,
+        };
         Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }
 
@@ -82,14 +93,24 @@ impl ExclusiveLock<'_> {
     pub fn break_lock(&self, owner: &LockOwner) -> Result<()> {
         let operation = "break the exclusive lock of";
         let address = c_string(operation, || self.0.object(), owner.address.as_str())?;
-        self.0.bounded(operation, move |raw| raw.break_exclusive_lock(&address))
+        self.0.bounded(operation, move |raw| raw.break_exclusive_lock(&address)).map_err(|error| {
+            let missing = *error.kind() == ErrorKind::NotFound { what: ObjectKind::Image };
+            match self.owner() {
+                Ok(None) if missing => error
+                    .with_kind(ErrorKind::NotFound { what: ObjectKind::Lock })
+                    .with_detail("nobody has the lock: it was released meanwhile"),
+                Ok(Some(_)) if missing || error.is_busy() => self.0.name_owner(error),
+                _ => error,
+            }
+        })
     }
 }
 
 impl Image {
     /// An owner that does not let go shows as EROFS.
     fn name_owner(&self, error: Error) -> Error {
-        if !matches!(error.errno(), Some(Errno::EROFS | Errno::EBUSY)) || self.is_read_only() {
+        if !matches!(error.errno(), Some(Errno::EROFS | Errno::EBUSY | Errno::ENOENT)) || self.is_read_only()
+        {
             return error;
         }
         match self.exclusive_lock().owner() {

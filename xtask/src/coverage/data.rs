@@ -32,6 +32,8 @@ pub(super) const SUPERSEDED: &[Superseded] = superseded! {
     rbd_create rbd_create2 rbd_create3 => rbd_create4;
     rbd_clone rbd_clone2 => rbd_clone3;
     rbd_remove => rbd_remove_with_progress;
+    // That of librbd is as old as the handle.
+    rbd_list_lockers => rados_list_lockers;
     rbd_resize rbd_resize_with_progress => rbd_resize2;
     rbd_trash_purge => rbd_trash_purge_with_progress;
     rbd_trash_remove => rbd_trash_remove_with_progress;
@@ -159,7 +161,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
               the other",
     },
     LeftOut {
-        symbols: &["rados_lock_*", "rados_unlock", "rados_list_lockers", "rados_break_lock"],
+        symbols: &["rados_lock_*", "rados_unlock", "rados_break_lock"],
         why: "advisory locks on RADOS objects; those on images are `AdvisoryLocks::list`",
     },
     LeftOut {

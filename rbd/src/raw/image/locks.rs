@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow, split};
 use crate::raw::image::Image;
+use crate::raw::ioctx::IoCtx;
 
 /// The holders of the advisory locks of an image.
 #[derive(Debug, Default)]
@@ -88,8 +89,11 @@ impl Image {
         check(unsafe { sys::rbd_break_lock(self.as_ptr(), client.as_ptr(), cookie.as_ptr()) })?;
         Ok(())
     }
+}
 
-    pub(crate) fn lockers(&self) -> RawResult<RawLockers> {
+impl IoCtx {
+    /// The locks of librbd's and of users on the header of an image.
+    pub(crate) fn lockers(&self, header: &CStr) -> RawResult<RawLockers> {
         let mut lens = [64, 256, 256, 256];
         loop {
             let mut buffers = lens.map(|len| vec![0 as c_char; len]);
@@ -98,8 +102,10 @@ impl Image {
             let mut exclusive: c_int = 0;
             // SAFETY: each buffer has the length that is passed with it; needed lengths come back in the same place.
             let count = unsafe {
-                sys::rbd_list_lockers(
+                sys::rados_list_lockers(
                     self.as_ptr(),
+                    header.as_ptr(),
+                    c"rbd_lock".as_ptr(),
                     &raw mut exclusive,
                     tag.as_mut_ptr(),
                     tag_len,
@@ -125,7 +131,12 @@ impl Image {
             return Ok(RawLockers {
                 exclusive: exclusive != 0,
                 tag: split(tag).next().unwrap_or_default(),
-                lockers: lockers.map(|((client, cookie), address)| (client, cookie, address)).collect(),
+                // Without the protocol, as watchers and owners have it.
+                lockers: lockers
+                    .map(|((client, cookie), address)| {
+                        (client, cookie, address.strip_prefix("v1:").unwrap_or(&address).to_owned())
+                    })
+                    .collect(),
             });
         }
     }
