@@ -14,7 +14,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::Features;
 use crate::image::Image;
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
@@ -155,6 +157,7 @@ impl<'a> PrepareMigration<'a> {
     pub fn run(self) -> Result<()> {
         let PrepareMigration { from, image, ioctx, name, new } = self;
         let (operation, object) = ("migrate", || from.image_object(image));
+        from.check_same_cluster(operation, object, ioctx)?;
         let c_image = c_string(operation, object, image)?;
         let c_name = new_name(operation, || ioctx.image_object(name), name)?;
         let options = new.options(operation, || ioctx.image_object(name))?;
@@ -174,6 +177,20 @@ fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &
         return from.with_watchers(image, error);
     }
     new.explain(ioctx, error)
+}
+
+/// librbd says EINVAL of an image that is in no migration.
+fn explain_state(ioctx: &IoCtx, image: &str, error: Error) -> Error {
+    if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
+        return error;
+    }
+    match ioctx.open(image).read_only(true).run().and_then(|image| image.features()) {
+        Ok(features) if !features.contains(Features::MIGRATING) => error
+            .with_kind(ErrorKind::InvalidInput)
+            .with_detail("it is in no migration; begin one with `prepare_migration`"),
+        Err(missing) if missing.is_not_found() => error.with_kind(missing.kind().clone()),
+        _ => error,
+    }
 }
 
 impl<'a> PrepareImport<'a> {
@@ -211,7 +228,8 @@ impl<'a> Migration<'a> {
         let operation = "read the migration of";
         let object = || self.ioctx.image_object(self.image);
         let image = c_string(operation, object, self.image)?;
-        let raw = self.ioctx.bounded(operation, object, move |raw| raw.migration_status(&image))?;
+        let status = self.ioctx.bounded(operation, object, move |raw| raw.migration_status(&image));
+        let raw = status.map_err(|error| explain_state(self.ioctx, self.image, error))?;
         Ok(MigrationStatus {
             source: raw.source.into(),
             destination: raw.destination.into(),
@@ -229,10 +247,11 @@ impl<'a> Migration<'a> {
         let Migration { ioctx, image } = *self;
         LongOperation::new(move |progress| {
             let (operation, object) = ("execute the migration of", || ioctx.image_object(image));
-            let image = c_string(operation, object, image)?;
-            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
-                raw.migration_execute(&image, progress)
-            })
+            let c_image = c_string(operation, object, image)?;
+            let result = ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_execute(&c_image, progress)
+            });
+            result.map_err(|error| explain_state(ioctx, image, error))
         })
     }
 
@@ -245,10 +264,11 @@ impl<'a> Migration<'a> {
         let Migration { ioctx, image } = *self;
         LongOperation::new(move |progress| {
             let (operation, object) = ("commit the migration of", || ioctx.image_object(image));
-            let image = c_string(operation, object, image)?;
-            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
-                raw.migration_commit(&image, progress)
-            })
+            let c_image = c_string(operation, object, image)?;
+            let result = ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_commit(&c_image, progress)
+            });
+            result.map_err(|error| explain_state(ioctx, image, error))
         })
     }
 
@@ -262,10 +282,11 @@ impl<'a> Migration<'a> {
         let Migration { ioctx, image } = *self;
         LongOperation::new(move |progress| {
             let (operation, object) = ("abort the migration of", || ioctx.image_object(image));
-            let image = c_string(operation, object, image)?;
-            ioctx.bounded_long(operation, object, progress, move |raw, progress| {
-                raw.migration_abort(&image, progress)
-            })
+            let c_image = c_string(operation, object, image)?;
+            let result = ioctx.bounded_long(operation, object, progress, move |raw, progress| {
+                raw.migration_abort(&c_image, progress)
+            });
+            result.map_err(|error| explain_state(ioctx, image, error))
         })
     }
 }

@@ -5,6 +5,7 @@
 
 mod aio;
 mod bounds;
+mod causes;
 mod cli;
 mod clones;
 mod cluster;

@@ -52,6 +52,10 @@ impl<'a> Blocklist<'a> {
 
     /// Removes a client. Succeeds if it was not on the blocklist.
     ///
+    /// **A client that was stopped when it was fenced does not learn of that if it is removed before it goes on: it writes over
+    /// the data of the new owner of its lock.** Remove a client only after its process has ended or its machine was
+    /// restarted. An entry expires by itself, too.
+    ///
     /// Implements: `ceph osd blocklist rm`.
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {
         let address = address.as_str();

@@ -218,6 +218,10 @@ impl Context {
         let (reason, advice) = self.kind.explain(self.errno, self.object.kind);
         let why = self.detail.as_ref().unwrap_or(&reason);
         let mut line = format!("cannot {} {}: {why}", self.operation, self.object);
+        // Ceph's own words, where nothing better is known than the number.
+        if let (ErrorKind::Other, None, Some(log)) = (&self.kind, &self.detail, self.log.first()) {
+            line = format!("{line}: {log}");
+        }
         if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
             line = format!("{line} ({errno})");
         }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::errno::Errno;
-use crate::error::{Error, Object, ObjectKind, Result};
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::image::Image;
 use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
@@ -144,11 +144,14 @@ impl Group {
     #[doc(alias = "rbd_group_image_add")]
     pub fn add(&self, pool: &IoCtx, image: &str) -> Result<()> {
         let operation = "add an image to";
+        self.ioctx.check_same_cluster(operation, || self.object(), pool)?;
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
         let of = Arc::clone(pool.raw());
         let add = move |raw: &RawIoCtx| raw.group_add(&group, &of, &c_image);
-        self.ioctx.bounded(format!("add image '{}' to", pool.spec(image)), || self.object(), add)
+        let result =
+            self.ioctx.bounded(format!("add image '{}' to", pool.spec(image)), || self.object(), add);
+        result.map_err(|error| self.explain(pool, image, error))
     }
 
     /// Removes an image from the group.
@@ -188,11 +191,29 @@ impl Group {
 
     fn take_out(&self, pool: &IoCtx, image: &str, by_id: bool) -> Result<()> {
         let operation = "take an image out of";
+        self.ioctx.check_same_cluster(operation, || self.object(), pool)?;
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
         let of = Arc::clone(pool.raw());
         let take_out = move |raw: &RawIoCtx| raw.group_drop(&group, &of, &c_image, by_id);
-        self.ioctx.bounded(format!("take image '{}' out of", pool.spec(image)), || self.object(), take_out)
+        let result = self.ioctx.bounded(
+            format!("take image '{}' out of", pool.spec(image)),
+            || self.object(),
+            take_out,
+        );
+        result.map_err(|error| self.explain(pool, image, error))
+    }
+
+    /// ENOENT may mean the group or the image.
+    fn explain(&self, pool: &IoCtx, image: &str, error: Error) -> Error {
+        let missing = *error.kind() == ErrorKind::NotFound { what: ObjectKind::Group };
+        if !missing || self.check_exists("look up").is_err() {
+            return error;
+        }
+        error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image }).with_detail(format!(
+            "the image '{}' does not exist; check the name, and the pool and namespace it was looked for in",
+            pool.spec(image)
+        ))
     }
 
     /// librbd gives an empty list for a group that does not exist.

@@ -78,7 +78,7 @@ impl IoCtx {
 impl<'a> CloneImage<'a> {
     new_image_setters!();
 
-    /// Makes the clone in another pool or namespace than the parent's.
+    /// Makes the clone in another pool or namespace than the parent's, of the same cluster.
     pub fn into_ioctx(mut self, ioctx: &'a IoCtx) -> Self {
         self.ioctx = ioctx;
         self
@@ -94,6 +94,7 @@ impl<'a> CloneImage<'a> {
     /// Makes it. Blocks, but copies no data.
     pub fn run(self) -> Result<()> {
         let object = || self.ioctx.image_object(self.name);
+        self.parent_ioctx.check_same_cluster("clone into", object, self.ioctx)?;
         let name = new_name("clone into", object, self.name)?;
         let parent = c_string("clone into", || self.parent_ioctx.image_object(self.parent), self.parent)?;
         let options = self.new.options("clone into", object)?;

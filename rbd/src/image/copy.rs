@@ -188,6 +188,13 @@ impl<'a> DeepCopyImage<'a> {
         image.refuse_encrypted("deep-copy", COPY_STORED)?;
         let object = || ioctx.image_object(name);
         let c_name = new_name("deep-copy into", object, name)?;
+        // The copy of a clone is a clone, whose parent must be in the same cluster.
+        if !new.flatten && image.parent()?.is_some() {
+            image
+                .ioctx
+                .check_same_cluster("deep-copy into", object, ioctx)
+                .map_err(|error| error.and("flatten the copy"))?;
+        }
         // Left to itself librbd takes the configured format, and fails where that needs a protected snapshot.
         if !new.flatten
             && new.clone_format.is_none()

@@ -73,7 +73,8 @@ impl ExclusiveLock<'_> {
     /// Implements: `rbd_lock_get_owners`.
     #[doc(alias = "rbd_lock_get_owners")]
     pub fn owner(&self) -> Result<Option<LockOwner>> {
-        let owners = match self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners()) {
+        let owners = match self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners())
+        {
             // librbd does not know it on a handle for reading, and of an image without the feature.
             Err(error) if error.errno() == Some(Errno::EINVAL) => {
                 let lockers = self.0.lockers("look up the lock owner of")?;

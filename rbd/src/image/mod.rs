@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod advisory;
+mod causes;
 pub(crate) mod check;
 mod clone;
 mod copy;
@@ -210,7 +211,8 @@ impl Image {
         E: Into<Failure> + Send + 'static,
     {
         let raw = self.raw.share();
-        self.ioctx.cluster().bounded_call(operation, object, move || call(&raw))
+        let result = self.ioctx.cluster().bounded_call(operation, object, move || call(&raw));
+        result.map_err(|error| self.ioctx.explain_pool(error))
     }
 
     /// [`bounded_on`](Self::bounded_on) for a call that tells how far it is.

@@ -136,12 +136,20 @@ impl<'a> Snapshots<'a> {
         Ok((limit != u64::MAX).then_some(limit))
     }
 
-    /// Limits the number of snapshots, or ends the limit. A limit below the present number forbids new ones only.
+    /// Limits the number of snapshots, or ends the limit. Fails if the image has more snapshots than that.
     ///
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
     pub fn set_limit(&self, limit: Option<u64>) -> Result<()> {
-        self.0.bounded("limit the snapshots of", move |raw| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX)))
+        let set = move |raw: &crate::raw::image::Image| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX));
+        self.0.bounded("limit the snapshots of", set).map_err(|error| match (error.errno(), self.list()) {
+            (Some(Errno::ERANGE), Ok(snapshots)) => {
+                let why =
+                    format!("it has {} snapshots; remove some first, or set a higher limit", snapshots.len());
+                error.with_kind(ErrorKind::InvalidInput).with_detail(why)
+            }
+            _ => error,
+        })
     }
 
     /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.

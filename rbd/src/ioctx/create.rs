@@ -48,6 +48,7 @@ impl<'a> CreateImage<'a> {
         let name = new_name("create", object, self.name)?;
         check_size("create", object, self.size)?;
         self.new.check_parameters().map_err(|why| Error::invalid("create", object(), why))?;
+        self.new.check_striping(self.ioctx).map_err(|why| Error::invalid("create", object(), why))?;
         let options = self.new.options("create", object)?;
         let size = self.size;
         let create = move |raw: &RawIoCtx| raw.create(&name, size, &options);

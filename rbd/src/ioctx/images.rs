@@ -1,11 +1,11 @@
 //! The images of a pool or namespace: list, rename, remove.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
-use crate::holder::Holder;
 use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
 
@@ -41,6 +41,9 @@ impl IoCtx {
         }
         let mut images: Vec<_> = images.into_iter().map(|(id, name)| ImageEntry { name, id }).collect();
         images.sort_unstable();
+        // An image that is removed or renamed meanwhile is listed twice by librbd.
+        let mut seen = HashSet::new();
+        images.retain(|image| image.id.is_empty() || seen.insert(image.id.clone()));
         Ok(images)
     }
 
@@ -62,7 +65,7 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image with its data. It must have no snapshots, and nobody may have it open.
+    /// Removes an image with its data. It must have no snapshots, and nobody may have it open. Works on a full cluster.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]
@@ -74,7 +77,8 @@ impl IoCtx {
 
 impl<'a> RemoveImage<'a> {
     /// Calls back with the objects removed so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be done is to remove it again.
+    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be done is to end the removal, by
+    /// its id: [`Trash::remove`](super::trash::Trash::remove).
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -86,6 +90,7 @@ impl<'a> RemoveImage<'a> {
         let object = || ioctx.image_object(name);
         let c_name = existing_name("remove", object, name)?;
         ioctx
+            .freeing("remove an image in")?
             .bounded_long("remove", object, progress, move |raw, progress| raw.remove(&c_name, progress))
             .map_err(|error| explain(ioctx, name, error))
     }
@@ -96,6 +101,10 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
         Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", Some(name), error),
+        Some(Errno::EMLINK) => match ioctx.open(name).read_only(true).run() {
+            Ok(image) => image.with_group(error),
+            Err(_) => error,
+        },
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only(true).run() {
             Ok(image) => image.with_snapshots(error),
             Err(_) => error,
@@ -108,9 +117,9 @@ impl IoCtx {
     /// The error of something that those who have an image open prevent, with who they are.
     pub(crate) fn with_watchers(&self, name: &str, error: Error) -> Error {
         // Read-only: opened for writing we should be among the watchers ourselves.
-        let Ok(watchers) = self.open(name).read_only(true).run().and_then(|image| image.watchers()) else {
-            return error;
-        };
-        error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
+        match self.open(name).read_only(true).run() {
+            Ok(image) => image.with_watchers(error),
+            Err(_) => error,
+        }
     }
 }

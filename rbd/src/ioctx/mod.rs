@@ -12,6 +12,7 @@
 //! ```
 
 mod application;
+mod causes;
 pub(crate) mod config;
 mod create;
 mod images;
@@ -27,8 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, PoolUsage};
-use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
 use crate::progress::Progress;
 use crate::raw::{self, ffi::weak::Failure};
@@ -155,48 +155,6 @@ impl IoCtx {
         &self.raw
     }
 
-    /// An empty list, or a missing image, may come of a namespace that does not exist: librbd does not say so.
-    pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
-        match &*self.namespace {
-            "" => Ok(()),
-            name if self.namespaces().exists(name)? => Ok(()),
-            _ => Err(self.missing_namespace(operation)),
-        }
-    }
-
-    pub(crate) fn missing_namespace(&self, operation: &'static str) -> Error {
-        let object = Object::new(ObjectKind::Namespace, format!("{}/{}", self.pool, self.namespace));
-        Error::new(operation, object, Errno::ENOENT)
-    }
-
-    /// Why an image was not found, as librbd does not say: its namespace is missing, the name is not only a name, or its removal
-    /// did not come to its end. Other errors stay as they are.
-    /// `image` is its name, where that is what it was looked for by.
-    pub(crate) fn explain_missing(
-        &self,
-        operation: &'static str,
-        image: Option<&str>,
-        error: Error,
-    ) -> Error {
-        if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
-            return error;
-        }
-        match self.check_namespace(operation) {
-            Err(missing) if missing.is_not_found() => return missing,
-            _ => {}
-        }
-        let Some(image) = image else { return error };
-        if let Some(hint) = spec_hint(ObjectKind::Image, image) {
-            return error.with_detail(hint);
-        }
-        // librbd begins a removal by moving the image where only a removal finds it, and goes on listing it.
-        match self.raw.images() {
-            Ok(images) if images.iter().any(|(_, name)| name == image) => error
-                .with_detail("its removal was interrupted, and what is left cannot be used; remove it again"),
-            _ => error,
-        }
-    }
-
     pub(crate) fn pool_object(&self) -> Object {
         Object::new(ObjectKind::Pool, &*self.pool)
     }
@@ -225,7 +183,9 @@ impl IoCtx {
         E: Into<Failure> + Send + 'static,
     {
         let raw = Arc::clone(&self.raw);
-        self.cluster.bounded_call(operation, object, move || call(&raw))
+        self.cluster
+            .bounded_call(operation, object, move || call(&raw))
+            .map_err(|error| self.explain_pool(error))
     }
 
     /// [`bounded`](Self::bounded) for a call that tells how far it is.
@@ -241,7 +201,9 @@ impl IoCtx {
         E: Into<Failure> + Send + 'static,
     {
         let raw = Arc::clone(&self.raw);
-        self.cluster.bounded_long(operation, object, progress, move |progress| call(&raw, progress))
+        self.cluster
+            .bounded_long(operation, object, progress, move |progress| call(&raw, progress))
+            .map_err(|error| self.explain_pool(error))
     }
 
     pub(crate) fn call<T, E: Into<Failure>>(
@@ -250,7 +212,7 @@ impl IoCtx {
         object: impl FnOnce() -> Object,
         call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T> {
-        self.cluster.call(operation, object, call)
+        self.cluster.call(operation, object, call).map_err(|error| self.explain_pool(error))
     }
 }
 

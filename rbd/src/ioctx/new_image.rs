@@ -148,6 +148,18 @@ impl NewImage<'_> {
         Ok(())
     }
 
+    /// A stripe unit must divide the object size that the configuration gives, too.
+    pub(crate) fn check_striping(&self, ioctx: &IoCtx) -> Result<(), String> {
+        let (Some((unit, _)), None) = (self.striping, self.object_size) else { return Ok(()) };
+        let order =
+            ioctx.cluster().config().get("rbd_default_order").ok().and_then(|order| order.parse().ok());
+        let Some(size) = order.and_then(|order| 1_u64.checked_shl(order)) else { return Ok(()) };
+        if unit != 0 && size % unit != 0 {
+            return Err(format!("a stripe unit of {unit} bytes does not divide the object size of {size}"));
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
         if let Some(features) = self.features {
             features.may_create().map_err(|conflict| conflict.to_string())?;

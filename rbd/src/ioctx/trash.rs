@@ -159,7 +159,8 @@ impl<'a> Trash<'a> {
 }
 
 impl AddToTrash<'_> {
-    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0.
+    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0. Ceph keeps times until the
+    /// year 2106: a longer delay ends then.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -171,7 +172,8 @@ impl AddToTrash<'_> {
         let object = || ioctx.image_object(name);
         let c_name = existing_name("move to the trash", object, name)?;
         ioctx
-            .bounded("move to the trash", object, move |raw| raw.trash_move(&c_name, delay.as_secs()))
+            .freeing("move to the trash an image in")?
+            .bounded("move to the trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
             .map_err(|error| ioctx.explain_missing("move to the trash an image in", Some(name), error))
     }
 }
@@ -215,7 +217,8 @@ impl<'a> RemoveTrashed<'a> {
         let object = || ioctx.trashed(id);
         let c_id = c_string("remove", object, id)?;
         let remove = move |raw: &RawIoCtx, progress: Progress<'_>| raw.trash_remove(&c_id, force, progress);
-        ioctx.bounded_long("remove", object, progress, remove).map_err(|error| {
+        let freeing = ioctx.freeing("remove a trashed image in")?;
+        freeing.bounded_long("remove", object, progress, remove).map_err(|error| {
             // librbd says EPERM of an image whose time is not over.
             match (error.errno(), ioctx.trash().get(id)) {
                 (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
@@ -223,9 +226,21 @@ impl<'a> RemoveTrashed<'a> {
                         .with_kind(ErrorKind::Busy { holders: Vec::new() })
                         .with_detail("its time in the trash is not over; wait, or remove it by force")
                 }
+                (Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK), _) => explain_kept(ioctx, id, error),
                 _ => error,
             }
         })
+    }
+}
+
+/// Names what keeps an image in the trash: who has it open, its snapshots, its clones, or its group.
+fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
+    // Read-only: opened for writing we should be among the watchers ourselves.
+    let Ok(image) = ioctx.open_by_id(id).read_only(true).run() else { return error };
+    match error.errno() {
+        Some(Errno::EBUSY) => image.with_watchers(error),
+        Some(Errno::EMLINK) => image.with_group(error),
+        _ => image.with_snapshots(error),
     }
 }
 
@@ -257,13 +272,43 @@ impl<'a> PurgeTrash<'a> {
         }
         let time = expired_before.unwrap_or_else(SystemTime::now);
         let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         // librbd takes -1 for no threshold.
         let purge = move |raw: &RawIoCtx, progress: Progress<'_>| {
-            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
             raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
         };
-        ioctx.bounded_long("empty the trash of", || ioctx.pool_object(), progress, purge)
+        let freeing = ioctx.freeing("empty the trash of")?;
+        let purged = freeing.bounded_long("empty the trash of", || ioctx.pool_object(), progress, purge);
+        purged.map_err(|error| explain_purge(ioctx, time, error))
     }
+}
+
+/// Names the first image that cannot be removed.
+fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
+    if !matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK)) {
+        return error;
+    }
+    for entry in ioctx.trash().list().unwrap_or_default() {
+        let Ok(image) = ioctx.open_by_id(&entry.id).read_only(true).run() else { continue };
+        let kept = match error.errno() {
+            Some(Errno::EBUSY) => image.watchers().is_ok_and(|watchers| !watchers.is_empty()),
+            Some(Errno::EMLINK) => image.group().is_ok_and(|group| group.is_some()),
+            _ => image.snapshots().list().is_ok_and(|snapshots| !snapshots.is_empty()),
+        };
+        if kept && entry.deferred_until <= time {
+            let stopped = format!("image '{}' (id {}) stops it", ioctx.spec(&entry.name), entry.id);
+            return explain_kept(ioctx, &entry.id, error).and(&stopped);
+        }
+    }
+    error
+}
+
+/// The last second that Ceph can keep is in the year 2106; behind it, the time would begin anew.
+fn delay_seconds(delay: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // A day less: the clocks of the daemons are not ours.
+    let most = u64::from(u32::MAX).saturating_sub(now.as_secs() + 24 * 3600);
+    delay.as_secs().min(most)
 }
 
 fn entry(raw: RawTrashed) -> TrashEntry {

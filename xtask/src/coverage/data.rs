@@ -32,8 +32,6 @@ pub(super) const SUPERSEDED: &[Superseded] = superseded! {
     rbd_create rbd_create2 rbd_create3 => rbd_create4;
     rbd_clone rbd_clone2 => rbd_clone3;
     rbd_remove => rbd_remove_with_progress;
-    // That of librbd is as old as the handle.
-    rbd_list_lockers => rados_list_lockers;
     rbd_resize rbd_resize_with_progress => rbd_resize2;
     rbd_trash_purge => rbd_trash_purge_with_progress;
     rbd_trash_remove => rbd_trash_remove_with_progress;

@@ -94,50 +94,86 @@ impl Image {
 impl IoCtx {
     /// The locks of librbd's and of users on the header of an image.
     pub(crate) fn lockers(&self, header: &CStr) -> RawResult<RawLockers> {
-        let mut lens = [64, 256, 256, 256];
-        loop {
-            let mut buffers = lens.map(|len| vec![0 as c_char; len]);
-            let [tag, clients, cookies, addresses] = &mut buffers;
-            let [tag_len, clients_len, cookies_len, addresses_len] = &mut lens;
-            let mut exclusive: c_int = 0;
-            // SAFETY: each buffer has the length that is passed with it; needed lengths come back in the same place.
-            let count = unsafe {
-                sys::rados_list_lockers(
-                    self.as_ptr(),
-                    header.as_ptr(),
-                    c"rbd_lock".as_ptr(),
-                    &raw mut exclusive,
-                    tag.as_mut_ptr(),
-                    tag_len,
-                    clients.as_mut_ptr(),
-                    clients_len,
-                    cookies.as_mut_ptr(),
-                    cookies_len,
-                    addresses.as_mut_ptr(),
-                    addresses_len,
-                )
-            };
-            let count = i32::try_from(count).unwrap_or(-libc::EIO);
-            if count == -libc::ERANGE {
-                // What fits keeps its length, what does not asks for more: doubled, lest two lists race for ever.
-                for (len, buffer) in lens.iter_mut().zip(&buffers) {
-                    *len = (*len).max(buffer.len()) * 2;
-                }
-                continue;
+        // SAFETY: the pool is open, both names live through the call; `lockers` vouches for the buffers.
+        let list = |exclusive, [tag, clients, cookies, addresses]: Buffers| unsafe {
+            sys::rados_list_lockers(
+                self.as_ptr(),
+                header.as_ptr(),
+                c"rbd_lock".as_ptr(),
+                exclusive,
+                tag.0,
+                tag.1,
+                clients.0,
+                clients.1,
+                cookies.0,
+                cookies.1,
+                addresses.0,
+                addresses.1,
+            )
+        };
+        lockers(list)
+    }
+}
+
+impl Image {
+    /// The locks as this handle knows them: those of the time when librbd read the header.
+    pub(crate) fn lockers(&self) -> RawResult<RawLockers> {
+        // SAFETY: the image is open; `lockers` vouches for the buffers.
+        let list = |exclusive, [tag, clients, cookies, addresses]: Buffers| unsafe {
+            sys::rbd_list_lockers(
+                self.as_ptr(),
+                exclusive,
+                tag.0,
+                tag.1,
+                clients.0,
+                clients.1,
+                cookies.0,
+                cookies.1,
+                addresses.0,
+                addresses.1,
+            )
+        };
+        lockers(list)
+    }
+}
+
+/// Start and length of each: the tag, the clients, their cookies, their addresses.
+type Buffers = [(*mut c_char, *mut usize); 4];
+
+/// Lists with buffers that grow. Each has the length that is passed with it; the length that is needed comes back in the same place.
+fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers> {
+    let mut lens = [64, 256, 256, 256];
+    loop {
+        let mut buffers = lens.map(|len| vec![0 as c_char; len]);
+        let mut exclusive: c_int = 0;
+        let [tag, clients, cookies, addresses] = &mut buffers;
+        let [tag_len, clients_len, cookies_len, addresses_len] = &mut lens;
+        let places: Buffers = [
+            (tag.as_mut_ptr(), tag_len),
+            (clients.as_mut_ptr(), clients_len),
+            (cookies.as_mut_ptr(), cookies_len),
+            (addresses.as_mut_ptr(), addresses_len),
+        ];
+        let count = i32::try_from(list(&raw mut exclusive, places)).unwrap_or(-libc::EIO);
+        if count == -libc::ERANGE {
+            // What fits keeps its length, what does not asks for more: doubled, lest two lists race for ever.
+            for (len, buffer) in lens.iter_mut().zip(&buffers) {
+                *len = (*len).max(buffer.len()) * 2;
             }
-            let count = usize::try_from(check(count)?).unwrap_or(0);
-            let [tag, clients, cookies, addresses] = &buffers;
-            let lockers = split(clients).zip(split(cookies)).zip(split(addresses)).take(count);
-            return Ok(RawLockers {
-                exclusive: exclusive != 0,
-                tag: split(tag).next().unwrap_or_default(),
-                // Without the protocol, as watchers and owners have it.
-                lockers: lockers
-                    .map(|((client, cookie), address)| {
-                        (client, cookie, address.strip_prefix("v1:").unwrap_or(&address).to_owned())
-                    })
-                    .collect(),
-            });
+            continue;
         }
+        let count = usize::try_from(check(count)?).unwrap_or(0);
+        let [tag, clients, cookies, addresses] = &buffers;
+        let lockers = split(clients).zip(split(cookies)).zip(split(addresses)).take(count);
+        return Ok(RawLockers {
+            exclusive: exclusive != 0,
+            tag: split(tag).next().unwrap_or_default(),
+            // Without the protocol, as watchers and owners have it.
+            lockers: lockers
+                .map(|((client, cookie), address)| {
+                    (client, cookie, address.strip_prefix("v1:").unwrap_or(&address).to_owned())
+                })
+                .collect(),
+        });
     }
 }

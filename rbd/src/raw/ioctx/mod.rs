@@ -77,6 +77,14 @@ impl IoCtx {
         Ok(ioctx)
     }
 
+    /// As [`open`](IoCtx::open), for what frees space: its requests are carried out when the pool or the cluster is full.
+    pub(crate) fn open_when_full(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
+        let ioctx = IoCtx::open(cluster, pool_id, namespace)?;
+        // SAFETY: the handle is valid, and nobody else has it yet.
+        unsafe { sys::rados_set_pool_full_try(ioctx.handle) };
+        Ok(ioctx)
+    }
+
     pub(crate) fn pool_name(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.

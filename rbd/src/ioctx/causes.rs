@@ -1,0 +1,138 @@
+//! Why something was not found or could not be done here, as librbd does not say.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use super::IoCtx;
+use super::trash::TrashSource;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
+use crate::names::{c_string, spec_hint};
+use crate::raw;
+
+/// Where the pool's id stands in the encoded parent of a clone: behind two versions and a length.
+const PARENT_POOL: std::ops::Range<usize> = 6..14;
+
+impl IoCtx {
+    /// Refuses a call on handles of two clusters: librbd would take the ids of one for ids of the other.
+    pub(crate) fn check_same_cluster(
+        &self,
+        operation: &'static str,
+        object: impl FnOnce() -> Object,
+        other: &IoCtx,
+    ) -> Result<()> {
+        if Arc::ptr_eq(self.cluster.raw(), other.cluster.raw()) {
+            return Ok(());
+        }
+        let (here, there) = (self.cluster.fsid()?, other.cluster.fsid()?);
+        if here == there {
+            return Ok(());
+        }
+        let why = format!(
+            "pool '{}' is in cluster {here}, and pool '{}' is in another cluster, {there}; only copies go from one cluster \
+             to another",
+            self.pool, other.pool
+        );
+        Err(Error::invalid(operation, object(), why))
+    }
+
+    /// Returns a handle for what frees space: it works when the pool or the cluster is full.
+    pub(crate) fn freeing(&self, operation: &'static str) -> Result<IoCtx> {
+        let namespace = c_string(operation, || self.pool_object(), &self.namespace)?;
+        let open =
+            || raw::ioctx::IoCtx::open_when_full(Arc::clone(self.cluster.raw()), self.pool_id, &namespace);
+        let raw = self.call(operation, || self.pool_object(), open)?;
+        Ok(IoCtx { raw: Arc::new(raw), ..self.clone() })
+    }
+
+    /// A pool that was deleted makes everything in it missing.
+    pub(crate) fn explain_pool(&self, error: Error) -> Error {
+        // Not only ENOENT: a lock that cannot be had any more is EROFS. What timed out is not asked about again.
+        if matches!(error.errno(), None | Some(Errno::ETIMEDOUT)) || !self.is_pool_missing() {
+            return error;
+        }
+        let why = format!("the pool '{}' (id {}) was deleted", self.pool, self.pool_id);
+        error.with_kind(ErrorKind::NotFound { what: ObjectKind::Pool }).with_detail(why)
+    }
+
+    fn is_pool_missing(&self) -> bool {
+        self.cluster.pools().name(self.pool_id).is_err_and(|error| error.is_not_found())
+    }
+
+    /// An empty list, or a missing image, may mean that the pool or the namespace does not exist: librbd does not say so.
+    pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
+        match &*self.namespace {
+            "" if self.is_pool_missing() => {
+                Err(self.explain_pool(Error::new(operation, self.pool_object(), Errno::ENOENT)))
+            }
+            "" => Ok(()),
+            name if self.namespaces().exists(name)? => Ok(()),
+            _ => Err(self.missing_namespace(operation)),
+        }
+    }
+
+    pub(crate) fn missing_namespace(&self, operation: &'static str) -> Error {
+        let object = Object::new(ObjectKind::Namespace, format!("{}/{}", self.pool, self.namespace));
+        Error::new(operation, object, Errno::ENOENT)
+    }
+
+    /// Says why an image was not found: its pool, its namespace or its parent is missing, the name is more than a name, or its
+    /// removal was interrupted. Other errors stay as they are.
+    /// `image` is its name, where that is what it was looked for by.
+    pub(crate) fn explain_missing(
+        &self,
+        operation: &'static str,
+        image: Option<&str>,
+        error: Error,
+    ) -> Error {
+        if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
+            return error;
+        }
+        match self.check_namespace(operation) {
+            Err(missing) if missing.is_not_found() => return missing,
+            _ => {}
+        }
+        let Some(image) = image else { return error };
+        if let Some(hint) = spec_hint(ObjectKind::Image, image) {
+            return error.with_detail(hint);
+        }
+        let Ok(images) = self.raw.images() else { return error };
+        // It is listed, and yet it cannot be opened.
+        match images.into_iter().find(|(_, name)| name == image) {
+            Some((id, _)) => self.explain_broken(&id, error),
+            None => error,
+        }
+    }
+
+    fn explain_broken(&self, id: &str, error: Error) -> Error {
+        // librbd begins a removal by moving the image to the trash, and goes on listing it.
+        if self.trash().get(id).is_ok_and(|entry| entry.source == TrashSource::Removing) {
+            return error.with_detail(format!(
+                "its removal was interrupted, and what is left cannot be used; end the removal by its id, \
+                 `trash().remove(\"{id}\")`: the name may belong to a new image by then"
+            ));
+        }
+        match self.parent_pool(id) {
+            Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => error
+                .with_kind(ErrorKind::NotFound { what: ObjectKind::Pool })
+                .with_detail(format!(
+                    "it is a clone, and the pool with its parent (id {pool}) was deleted; what the clone has not overwritten \
+                     is lost"
+                )),
+            Some(pool) => error.with_detail(format!(
+                "it is a clone, and its parent in the pool with the id {pool} cannot be opened; what the clone has \
+                 overwritten is still there"
+            )),
+            None => error,
+        }
+    }
+
+    /// Returns the pool of a clone's parent, which librbd tells of an open image only.
+    fn parent_pool(&self, id: &str) -> Option<i64> {
+        let header = CString::new(format!("rbd_header.{id}")).ok()?;
+        let pairs = self.raw.omap(&header).ok()?;
+        let (_, parent) = pairs.into_iter().find(|(key, _)| key == b"parent")?;
+        let pool = i64::from_le_bytes(parent.get(PARENT_POOL)?.try_into().ok()?);
+        (pool >= 0).then_some(pool)
+    }
+}

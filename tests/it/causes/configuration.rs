@@ -1,0 +1,84 @@
+//! Configuration files and keys as users have them.
+
+use std::path::Path;
+
+use rbd::{Cluster, ErrorKind, ObjectKind};
+
+use crate::support::builder;
+
+fn in_own_process(test: &str) -> bool {
+    if std::env::var_os("RBD_TEST_ALONE").is_some() {
+        return false;
+    }
+    let alone = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([&format!("causes::configuration::{test}"), "--exact", "--nocapture", "--test-threads=1"])
+        .env("RBD_TEST_ALONE", "1")
+        .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&alone.stdout) + String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.success() && text.contains("1 passed"), "{:?} {text}", alone.status);
+    true
+}
+
+#[test]
+fn bytes_that_would_abort_librados_are_refused() {
+    // An abort would end all tests.
+    if in_own_process("bytes_that_would_abort_librados_are_refused") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let conf = std::fs::read_to_string(rbd_testcluster::shared().conf()).unwrap();
+    let path = dir.path().join("ceph.conf");
+    for (text, word) in [
+        (format!("\u{feff}{conf}"), "byte-order mark"),
+        (format!("{conf}\n[client]\nadmin_socket = /tmp/\u{fc}\n"), "not ASCII"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Cluster::builder().ignore_environment(true).conf_file(&path).connect().unwrap_err();
+        assert_eq!(error.object_name(), path.to_str().unwrap());
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let key = rbd_testcluster::shared().key("admin").unwrap();
+    let keyring = dir.path().join("keyring");
+    std::fs::write(&keyring, format!("\u{feff}[client.admin]\nkey = {key}\n")).unwrap();
+    let error = builder().keyring(&keyring).connect().unwrap_err();
+    assert_eq!(error.object_name(), keyring.to_str().unwrap());
+    assert!(error.to_string().contains("byte-order mark"), "{error}");
+    // librados reads the keyring that a configuration file names while it reads that file.
+    let conf = format!("{conf}\n[client.admin]\nkeyring = {} # mine\n", keyring.display());
+    std::fs::write(&path, conf).unwrap();
+    let error = Cluster::builder().ignore_environment(true).conf_file(&path).connect().unwrap_err();
+    assert_eq!(error.object_name(), keyring.to_str().unwrap());
+}
+
+#[test]
+fn a_missing_or_empty_file_is_named() {
+    let missing = Path::new("/nonexistent/key");
+    for builder in [builder().keyring(missing), builder().key_file(missing)] {
+        let error = builder.connect().unwrap_err();
+        assert_eq!(error.object_name(), "/nonexistent/key", "{error}");
+        assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keyring");
+    let key = rbd_testcluster::shared().key("admin").unwrap();
+    for (text, word) in [
+        (String::new(), "is empty"),
+        (format!("[client.admin]\nkey = {key}"), "does not end in a newline"),
+        (format!("[client.other]\nkey = {key}\n"), "client.admin"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let error = builder().keyring(&file).connect().unwrap_err();
+        assert_eq!(error.object_name(), file.to_str().unwrap(), "{error}");
+        assert!(error.to_string().contains(word) && !error.to_string().contains(&key), "{error}");
+    }
+    let conf = dir.path().join("ceph.conf");
+    for (text, word) in [("", "is empty"), ("[global]\nmon_host = 127.0.0.1", "does not end in a newline")] {
+        std::fs::write(&conf, text).unwrap();
+        let builder = Cluster::builder().ignore_environment(true).conf_file(&conf).key(key.as_str());
+        let error = builder.connect_timeout(std::time::Duration::from_secs(2)).connect().unwrap_err();
+        assert_eq!(error.object_name(), conf.to_str().unwrap(), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The cause of a failure is looked up, not guessed; and what protects, protects.
+
+mod clusters;
+mod configuration;
+mod full;
+mod locks;
+mod missing;
+mod protects;
