@@ -228,7 +228,11 @@ impl Image {
         E: Into<Failure> + Send + 'static,
     {
         let raw = self.raw.share();
-        self.ioctx.cluster().bounded_long(operation, object, progress, move |progress| call(&raw, progress))
+        let result = self
+            .ioctx
+            .cluster()
+            .bounded_long(operation, object, progress, move |progress| call(&raw, progress));
+        result.map_err(|error| self.ioctx.explain_pool(error))
     }
 
     /// A call that waits for nobody: its error carries what Ceph logged.
