@@ -1,7 +1,7 @@
 //! Configuration files and keyrings, looked at before librados reads them.
 //!
-//! librados 16.2 ends the process at a byte-order mark, and at most characters that are not ASCII. And of a file that it cannot
-//! use it tells no name.
+//! librados 16.2 ends the process at a byte-order mark, and at most characters that are not ASCII.
+//! And of a file that it cannot use it tells no name.
 
 use std::path::Path;
 
@@ -24,8 +24,9 @@ fn file(path: &Path) -> Object {
     Object::new(ObjectKind::File, path.to_string_lossy())
 }
 
-/// Refuses a configuration file, or one of several in a list, that librados could not read, or could not survive. A missing one
-/// is left to librados, and one that is no file (`/dev/null`) too. An empty one is no fault where the rest is given elsewhere.
+/// Refuses a configuration file, or one of several in a list, that librados could not read, or
+/// could not survive. A missing one is left to librados, and one that is no file (`/dev/null`) too.
+/// An empty one is no fault where the rest is given elsewhere.
 pub(super) fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
     let list = list.to_string_lossy();
     for path in list.split([',', ';']).map(|path| Path::new(path.trim())) {
@@ -48,7 +49,8 @@ pub(super) fn is_empty(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
 }
 
-/// Refuses the text of a configuration file or keyring that librados could not read, or could not survive.
+/// Refuses the text of a configuration file or keyring that librados could not read, or could not
+/// survive.
 pub(super) fn check_text(path: &Path, text: &[u8]) -> Result<()> {
     fault(text).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
 }
@@ -62,8 +64,8 @@ fn fault(text: &[u8]) -> Option<String> {
         .or_else(|| unfinished.then(|| "it does not end in a newline, which Ceph requires".to_owned()))
 }
 
-/// Refuses the keyring that librados would take of a list, where reading it would end the process. librados reads it as soon as the
-/// option is set.
+/// Refuses the keyring that librados would take of a list, where reading it would end the process.
+/// librados reads it as soon as the option is set.
 pub(super) fn check_keyring(list: &str) -> Result<()> {
     let Some(path) = first_keyring(list) else { return Ok(()) };
     deadly(&read(path)?).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
@@ -101,7 +103,8 @@ fn deadly(text: &[u8]) -> Option<String> {
     None
 }
 
-/// Whether a line has ASCII only, where librados takes nothing else: not in comments, and not in quotes.
+/// Whether a line has ASCII only, where librados takes nothing else: not in comments, and not in
+/// quotes.
 fn is_plain(line: &[u8]) -> bool {
     let (mut quote, mut escaped) = (None, false);
     for byte in line {
@@ -118,7 +121,8 @@ fn is_plain(line: &[u8]) -> bool {
     true
 }
 
-/// Finds the file in a list of keyrings that librados takes: the first that can be opened. `None` where none can.
+/// Finds the file in a list of keyrings that librados takes: the first that can be opened. `None`
+/// where none can.
 pub(super) fn first_keyring(list: &str) -> Option<&Path> {
     list.split([',', ';']).map(|path| Path::new(path.trim())).find(|path| std::fs::File::open(path).is_ok())
 }

@@ -30,7 +30,8 @@ impl Key {
         &self.0
     }
 
-    /// The type of the key: 1 is `aes`, and newer clusters make keys of others. `None` if it is no key.
+    /// The type of the key: 1 is `aes`, and newer clusters make keys of others. `None` if it is no
+    /// key.
     pub(crate) fn kind(&self) -> Option<u16> {
         let start = STANDARD.decode(self.0.get(..4)?).ok()?;
         Some(u16::from_le_bytes([*start.first()?, *start.get(1)?]))
@@ -44,8 +45,9 @@ impl Key {
         })
     }
 
-    /// Returns the key as it is sent: its type (2 bytes), the time it was made (8), the length of the secret (2), and the secret.
-    /// What is not such a key gives the reason, in which nothing of it stands: it may be a good one with a typing error.
+    /// Returns the key as it is sent: its type (2 bytes), the time it was made (8), the length of
+    /// the secret (2), and the secret. What is not such a key gives the reason, in which nothing of
+    /// it stands: it may be a good one with a typing error.
     pub(crate) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let binary = STANDARD.decode(self.expose()).map(Zeroizing::new).map_err(|_| {
             "is not what `ceph auth get-key` prints (base64 of one line); a Secret of Kubernetes must be decoded once"
@@ -85,7 +87,8 @@ impl fmt::Debug for Key {
 }
 
 impl Cluster {
-    /// The key of any user, as `ceph auth get-key client.admin` prints it. Needs the capability to read the auth database.
+    /// The key of any user, as `ceph auth get-key client.admin` prints it. Needs the capability to
+    /// read the auth database.
     pub fn auth_get_key(&self, user: &str) -> Result<Key> {
         let object = || Object::new(ObjectKind::User, user);
         let reply =
@@ -94,7 +97,8 @@ impl Cluster {
         Ok(Key::new(&String::from_utf8_lossy(&reply)))
     }
 
-    /// The key this client authenticates with, from where its configuration has it: the options `key`, `keyfile`, `keyring`.
+    /// The key this client authenticates with, from where its configuration has it: the options
+    /// `key`, `keyfile`, `keyring`.
     ///
     /// Reads files on this machine; asks nobody.
     pub fn key(&self) -> Result<Key> {
@@ -135,7 +139,8 @@ pub(super) fn key_in(path: &Path, user: &str) -> Result<Option<Key>> {
     Ok(key_of(&Zeroizing::new(read(path)?), user))
 }
 
-/// The key in the sections of a user: `[client.admin]`, then `key = …` among other lines. As in librados the last one counts.
+/// The key in the sections of a user: `[client.admin]`, then `key = …` among other lines. As in
+/// librados the last one counts.
 pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
     let (mut mine, mut key) = (false, None);
     for line in keyring.lines().map(str::trim) {

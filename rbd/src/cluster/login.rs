@@ -11,7 +11,8 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::raw::cluster::Cluster as RawCluster;
 
-/// Refuses a file with a key that librados could not use, and which it would not name. A key that is given needs no file.
+/// Refuses a file with a key that librados could not use, and which it would not name. A key that
+/// is given needs no file.
 pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
     let option = |name: &str| get(raw, name).map(Zeroizing::new).filter(|value| !value.is_empty());
     if option("auth_client_required").is_some_and(|methods| methods.trim() == "none") {
@@ -76,7 +77,8 @@ pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -
     }
 }
 
-/// The type of the user's key, if librados refused the key itself and that is of a type which an older one does not know.
+/// The type of the user's key, if librados refused the key itself and that is of a type which an
+/// older one does not know.
 pub(super) fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
     const AES: u16 = 1;
     if !matches!(errno, Errno::EIO | Errno::EINVAL | Errno::ENOENT) {
