@@ -337,6 +337,7 @@ mod tests {
         let builder = Cluster::builder()
             .ignore_environment(true)
             .cluster_name("no-such-cluster")
+            .key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==")
             .monitors("127.0.0.1:1");
         let error = builder.connect_timeout(Duration::from_secs(1)).connect().unwrap_err();
         assert!(
@@ -349,7 +350,8 @@ mod tests {
     fn a_missing_file_and_a_zero_timeout_are_refused() {
         let error = Cluster::builder().conf_file("/nonexistent/ceph.conf").connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File });
-        let error = Cluster::builder().no_conf_file(true).osd_timeout(Duration::ZERO).connect().unwrap_err();
+        let error = Cluster::builder().no_conf_file(true).key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
+        let error = error.osd_timeout(Duration::ZERO).connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     }
 }
