@@ -95,6 +95,31 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     ioctx.remove(name).run()
 }
 
+/// Runs the test of this name in a process of its own, which may die without harm to others. Returns true there. Returns false
+/// here, once it has passed.
+pub(crate) fn alone(test: &str) -> bool {
+    const ALONE: &str = "RBD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let ran = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ALONE, "1")
+        .env("RUST_BACKTRACE", "0")
+        .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
+        .output()
+        .unwrap();
+    let (said, failed) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let failed: String = failed.chars().take(4000).collect();
+    assert!(ran.status.success() && said.contains("1 passed"), "{}\n{said}\n{failed}", ran.status);
+    false
+}
+
+/// Runs a future to its end on this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
 /// Bytes that differ from each other and from zero, the same for the same seed.
 pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 ^ seed | 1).collect()

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::op::{Op, OperationContext};
+use super::op::{Finish, Op, OperationContext};
 use crate::error::{Error, Result};
 use crate::hints::AccessHints;
-use crate::image::check::{COMPARE, explain_compare};
 use crate::image::{Compare, Image};
 use crate::raw;
+use crate::raw::buffer::Buffer;
 use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::weak::LateResult;
-use crate::raw::image::aio::Gathered;
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::Request;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
@@ -77,8 +78,11 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_read")]
     #[doc(alias = "rbd_aio_read2")]
     pub fn read(self, offset: u64, len: usize) -> Op<Bytes> {
-        let about = self.about("read", offset, len as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_read(offset, len, self.hints)?))
+        let buffer = Buffer::BytesMut(BytesMut::with_capacity(len));
+        self.submit(self.request(Kind::Read, offset, len as u64, buffer), |buffer, _| match buffer {
+            Buffer::BytesMut(buffer) => buffer.freeze(),
+            _ => unreachable!("the buffer comes back"),
+        })
     }
 
     /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has room for them nothing is
@@ -86,8 +90,11 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_read2`.
     pub fn read_into(self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
-        let about = self.about("read", offset, len as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_read_into(offset, len, buffer, self.hints)?))
+        let request = self.request(Kind::Read, offset, len as u64, Buffer::BytesMut(buffer));
+        self.submit(request, |buffer, _| match buffer {
+            Buffer::BytesMut(buffer) => buffer,
+            _ => unreachable!("the buffer comes back"),
+        })
     }
 
     /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity).
@@ -98,11 +105,11 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_readv")]
     pub fn read_vectored(self, offset: u64, buffers: Vec<BytesMut>) -> Op<Vec<BytesMut>> {
         let len = total(&buffers);
-        let about = self.about("read", offset, len);
-        if let Err(error) = self.image.check_count(about.operation, buffers.len()) {
-            return Op::ended(Err(error), about);
-        }
-        self.submit(about, true, |raw| Ok(raw.aio_readv(offset, len as usize, buffers)?))
+        let request = self.request(Kind::Read, offset, len, Buffer::BytesMutVec(buffers));
+        self.submit(request, |buffer, _| match buffer {
+            Buffer::BytesMutVec(buffers) => buffers,
+            _ => unreachable!("the buffers come back"),
+        })
     }
 
     /// Writes all of the data. It is not copied: the operation keeps it until it ends. With librbd's cache that can be before an
@@ -112,8 +119,8 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_write")]
     #[doc(alias = "rbd_aio_write2")]
     pub fn write(self, offset: u64, data: Bytes) -> Op<()> {
-        let about = self.about("write", offset, data.len() as u64);
-        self.submit(about, true, |raw| Ok(raw.aio_write(offset, data, self.hints)?))
+        let len = data.len() as u64;
+        self.submit(self.request(Kind::Write, offset, len, Buffer::Bytes(data)), nothing)
     }
 
     /// Writes the data of several buffers one behind the other.
@@ -123,40 +130,34 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
     pub fn write_vectored(self, offset: u64, data: Vec<Bytes>) -> Op<()> {
-        let about = self.about("write", offset, total(&data));
-        if let Err(error) = self.image.check_count(about.operation, data.len()) {
-            return Op::ended(Err(error), about);
-        }
-        self.submit(about, true, |raw| Ok(raw.aio_writev(offset, Gathered::new(data))?))
+        let len = total(&data);
+        self.submit(self.request(Kind::Write, offset, len, Buffer::BytesVec(data)), nothing)
     }
 
     /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
     ///
-    /// The range is not split: librbd makes a request to an OSD of each of its objects, and sends them all at once; that is 262,144
-    /// for 1 TiB in objects of 4 MiB. Discard such ranges piece by piece, a GiB at a time, as [`Image::discard`] does.
+    /// A long range is done part by part, each up to 1 GiB and up to 4096 stripe units. When the future is dropped, or given up on, no
+    /// further part begins.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
     pub fn discard(self, offset: u64, len: u64) -> Op<()> {
-        let about = self.about("discard", offset, len);
-        self.submit(about, false, |raw| Ok(raw.aio_discard(offset, len)?))
+        self.submit(self.request(Kind::Discard, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. As of [`discard`](Aio::discard) with long ranges.
+    /// Makes a range read as zeros; objects are given back where that is possible. Long ranges are split as by [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
     pub fn write_zeroes(self, offset: u64, len: u64) -> Op<()> {
-        let about = self.about("write zeroes to", offset, len);
-        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, false, self.hints)?))
+        self.submit(self.request(Kind::WriteZeroes, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it. As of [`discard`](Aio::discard) with long ranges.
+    /// Makes a range read as zeros and keeps space allocated for it. Long ranges are split as by [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(self, offset: u64, len: u64) -> Op<()> {
-        let about = self.about("write zeroes to", offset, len);
-        self.submit(about, false, |raw| Ok(raw.aio_write_zeroes(offset, len as usize, true, self.hints)?))
+        self.submit(self.request(Kind::WriteZeroesThick, offset, len, Buffer::None), nothing)
     }
 
     /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
@@ -164,29 +165,19 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
     pub fn write_same(self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
-        let about = self.about("write a pattern to", offset, len);
-        if let Err(error) = self.image.check_pattern(pattern.len() as u64, len) {
-            return Op::ended(Err(error), about);
-        }
-        self.submit(about, true, |raw| Ok(raw.aio_write_same(offset, len as usize, pattern, self.hints)?))
+        self.submit(self.request(Kind::WriteSame, offset, len, Buffer::Bytes(pattern)), nothing)
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
+    /// Writes `data` if the image holds `expected` there, both of the same length, atomically.
     /// Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within one object (within one
     /// stripe unit of a striped image).
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
     pub fn compare_and_write(self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
-        let about = self.about_compare(offset, data.len() as u64);
-        if let Err(error) = self.image.check_same_length(expected.len() as u64, data.len() as u64) {
-            return Op::ended(Err(error), about);
-        }
-        if data.is_empty() {
-            // librbd 16.2 aborts the process on an empty request.
-            return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
-        }
-        self.submit(about, true, |raw| Ok(raw.aio_compare_and_write(offset, expected, data, self.hints)?))
+        let len = data.len() as u64;
+        let buffer = Buffer::Compare { expected, data };
+        self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
     /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in several buffers each;
@@ -203,20 +194,8 @@ impl Aio<'_> {
         data: Vec<Bytes>,
     ) -> Op<Compare> {
         let len = total(&data);
-        let about = self.about_compare(offset, len);
-        let checked = [&expected, &data]
-            .into_iter()
-            .try_for_each(|list| self.image.check_count(COMPARE, list.len()))
-            .and_then(|()| self.image.check_same_length(total(&expected), len));
-        if let Err(error) = checked {
-            return Op::ended(Err(error), about);
-        }
-        if len == 0 {
-            return Op::ended(self.check(&about, true).map(|()| Compare::Written), about);
-        }
-        self.submit(about, true, |raw| {
-            raw.aio_compare_and_writev(offset, Gathered::new(expected), Gathered::new(data), self.hints)
-        })
+        let buffer = Buffer::CompareVec { expected, data };
+        self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
     /// Waits until everything that was written and has ended before is safe. Worth doing once before writing: see
@@ -225,10 +204,10 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
     pub fn flush(self) -> Op<()> {
-        self.about_image("flush", |raw| Ok(raw.aio_flush()?))
+        self.submit(self.request(Kind::Flush, 0, 0, Buffer::None), nothing)
     }
 
-    /// Submits an operation on the image as a whole.
+    /// Submits a call on the image as a whole.
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
@@ -244,33 +223,8 @@ impl Aio<'_> {
         explain: fn(Error) -> Error,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
-        let about =
-            OperationContext { image: Arc::clone(self.image.label()), operation, range: None, explain };
-        self.submit(about, false, submit)
-    }
-
-    fn about(self, operation: &'static str, offset: u64, len: u64) -> OperationContext {
-        let explain = std::convert::identity;
-        OperationContext {
-            image: Arc::clone(self.image.label()),
-            operation,
-            range: Some((offset, len)),
-            explain,
-        }
-    }
-
-    fn about_compare(self, offset: u64, len: u64) -> OperationContext {
-        OperationContext { explain: explain_compare, ..self.about(COMPARE, offset, len) }
-    }
-
-    /// Checks the request and submits it. One with data has a limit to its length.
-    fn submit<T: 'static>(
-        self,
-        about: OperationContext,
-        data: bool,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
-    ) -> Op<T> {
-        if let Err(error) = self.check(&about, data) {
+        let about = self.about(operation, None, explain);
+        if let Err(error) = self.check_not_queued(operation) {
             return Op::ended(Err(error), about);
         }
         event!(about);
@@ -279,28 +233,57 @@ impl Aio<'_> {
             Err(failure) => {
                 event!(about, Some(&failure));
                 // A queue may have begun in this moment.
-                let error = self.check_not_queued(&about).err().unwrap_or_else(|| about.error_of(failure));
+                let error = self.check_not_queued(operation).err().unwrap_or_else(|| about.error_of(failure));
                 Op::ended(Err(error), about)
             }
         }
     }
 
-    fn check_not_queued(self, about: &OperationContext) -> Result<()> {
+    fn about(
+        self,
+        operation: &'static str,
+        range: Option<(u64, u64)>,
+        explain: fn(Error) -> Error,
+    ) -> OperationContext {
+        OperationContext { image: Arc::clone(self.image.label()), operation, range, explain }
+    }
+
+    fn request(self, kind: Kind, offset: u64, len: u64, buffer: Buffer) -> Request {
+        Request::new(kind, offset, len, self.hints, buffer)
+    }
+
+    /// Checks a request and submits it.
+    fn submit<T: 'static>(self, request: Request, finish: Finish<T>) -> Op<T> {
+        let kind = request.kind;
+        let range = (kind != Kind::Flush).then_some((request.offset, request.len));
+        let about = self.about(kind.name(), range, std::convert::identity);
+        if let Err(error) = self.check_not_queued(kind.name()).and_then(|()| self.image.check(&request)) {
+            return Op::ended(Err(error), about);
+        }
+        event!(about);
+        match self.image.raw().submit_request(request) {
+            Ok(op) => Op::of_request(op, kind, finish, about),
+            Err(fault) => {
+                event!(about, Some(&fault));
+                // A queue may have begun in this moment.
+                let queued = self.check_not_queued(kind.name()).err();
+                Op::ended(Err(queued.unwrap_or_else(|| about.failure(kind, fault))), about)
+            }
+        }
+    }
+
+    fn check_not_queued(self, operation: &'static str) -> Result<()> {
         if !self.image.raw().is_queued() {
             return Ok(());
         }
         let why = "this image's completions go to a Queue: submit there, or open the image a second time for reading; two that \
                    write take the exclusive lock from each other";
-        Err(self.image.refuse(about.operation, why))
+        Err(self.image.refuse(operation, why))
     }
+}
 
-    fn check(self, about: &OperationContext, data: bool) -> Result<()> {
-        self.check_not_queued(about)?;
-        let Some((offset, len)) = about.range else { return Ok(()) };
-        if data {
-            self.image.check_data(about.operation, offset, len)
-        } else {
-            self.image.check_range_now(about.operation, offset, len)
-        }
-    }
+fn nothing(_: Buffer, _: Option<Compare>) {}
+
+fn found(_: Buffer, compare: Option<Compare>) -> Compare {
+    compare.expect("a compare-and-write that has ended well has found something")
 }

@@ -11,10 +11,14 @@ use super::timeout::Timeout;
 use super::wait;
 use crate::errno::Errno;
 use crate::error::{Error, Result, goes_on};
-use crate::image::Label;
-use crate::image::check::on_range;
+use crate::image::check::{failure, on_range};
+use crate::image::{Compare, Label};
 use crate::raw;
+use crate::raw::buffer::Buffer;
 use crate::raw::ffi::weak::{Failure, library_of};
+use crate::raw::op::io::Outcome;
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::Fault;
 
 /// An asynchronous operation on an image: a future that any executor can poll, and that a thread can [`wait`](Op::wait) for.
 ///
@@ -37,9 +41,14 @@ pub struct Op<T: 'static> {
 #[derive(Debug)]
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
+    /// A request for data, and what comes out of its end.
+    Request(raw::op::operation::Operation<Outcome>, Kind, Finish<T>),
     /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
     Ended(Option<Result<T>>),
 }
+
+/// Makes what comes out of the buffer and of what a compare-and-write found.
+pub(super) type Finish<T> = fn(Buffer, Option<Compare>) -> T;
 
 /// What an error of the operation must say.
 #[derive(Debug, Clone)]
@@ -63,13 +72,11 @@ impl OperationContext {
             Some((offset, len)) => Cow::Owned(on_range(self.operation, offset, len)),
             None => Cow::Borrowed(self.operation),
         };
-        let error = (self.explain)(Error::new(operation, self.image.object(), errno));
-        match self.range {
-            Some((offset, _)) if errno == raw::image::aio::SHORT => error.with_detail(format!(
-                "the image became shorter than that meanwhile; what was read from offset {offset} on is dropped"
-            )),
-            _ => error,
-        }
+        (self.explain)(Error::new(operation, self.image.object(), errno))
+    }
+
+    pub(super) fn failure(&self, kind: Kind, fault: Fault) -> Error {
+        failure(&self.image, kind, self.range.unwrap_or_default(), fault)
     }
 
     pub(super) fn error_of(&self, failure: Failure) -> Error {
@@ -102,6 +109,15 @@ impl<T: 'static> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }
 
+    pub(super) fn of_request(
+        op: raw::op::operation::Operation<Outcome>,
+        kind: Kind,
+        finish: Finish<T>,
+        about: OperationContext,
+    ) -> Op<T> {
+        Op { flight: Flight::Request(op, kind, finish), about }
+    }
+
     pub(super) fn ended(outcome: Result<T>, about: OperationContext) -> Op<T> {
         Op { flight: Flight::Ended(Some(outcome)), about }
     }
@@ -124,7 +140,12 @@ impl<T: 'static> Op<T> {
 #[cfg(feature = "tracing")]
 impl<T: 'static> Drop for Op<T> {
     fn drop(&mut self) {
-        if matches!(&self.flight, Flight::Submitted(op) if !op.is_taken()) {
+        let taken = match &self.flight {
+            Flight::Submitted(op) => op.is_taken(),
+            Flight::Request(op, ..) => op.is_taken(),
+            Flight::Ended(_) => true,
+        };
+        if !taken {
             crate::events::left(self.about.subject());
         }
     }
@@ -144,6 +165,13 @@ impl<T: 'static> Future for Op<T> {
             Flight::Submitted(op) => op.poll(context).map(|outcome| {
                 event!(about, outcome.as_ref().err());
                 outcome.map_err(|errno| about.error(errno))
+            }),
+            Flight::Request(op, kind, finish) => op.poll(context).map(|outcome| {
+                let outcome = outcome.map_err(Fault::from).and_then(|(buffer, end)| Ok((buffer, end?)));
+                event!(about, outcome.as_ref().err());
+                outcome
+                    .map(|(buffer, compare)| finish(buffer, compare))
+                    .map_err(|fault| about.failure(*kind, fault))
             }),
             Flight::Ended(outcome) => Poll::Ready(outcome.take().expect("polled after it was ready")),
         }

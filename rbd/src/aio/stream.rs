@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use crate::aio::Op;
 use crate::error::Result;
 use crate::image::Image;
+use crate::raw::op::kind::Kind;
 
 /// A position in an image, for code that wants tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 ///
@@ -222,7 +223,7 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
         }
         this.forget_ahead();
         let (position, image) = (this.position, this.image());
-        let check = || image.check_range_now("write", position, data.len() as u64);
+        let check = || image.check_range_now(Kind::Write, position, data.len() as u64);
         let room = room(position, data.len(), |end| image.size_now(end), check)?;
         if this.partial.is_empty() {
             // Nobody says in which order two writes to one place end that are in flight at once.

@@ -1,13 +1,20 @@
-//! What is refused before librbd hears of it, in whichever way an operation is submitted: blocking, as a future, by a queue.
+//! What is refused before librbd hears of it, and what a failure of librbd's means, in whichever way a request is submitted:
+//! blocking, as a future, by a queue.
 
-use super::Image;
+use std::borrow::Cow;
+
+use super::{Image, Label};
+use crate::address::ClientAddress;
 use crate::errno::Errno;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::holder::Holder;
+use crate::raw::buffer::Buffer;
+use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::version::librbd_version;
+use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::image::io::MOST;
-
-/// What a compare-and-write is called in errors.
-pub(crate) const COMPARE: &str = "compare and write";
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::{Fault, Request};
 
 /// What is done to a range, as errors say it.
 pub(crate) fn on_range(operation: &str, offset: u64, len: u64) -> String {
@@ -16,21 +23,37 @@ pub(crate) fn on_range(operation: &str, offset: u64, len: u64) -> String {
 }
 
 impl Image {
-    /// An asynchronous request that moves data: not more at once than librbd counts, and within the image.
-    pub(crate) fn check_data(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        if len > MOST as u64 {
-            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
-            return Err(self.refuse(operation, why));
+    /// Checks an asynchronous request. Its range is judged by the size that is known: see [`check_range_now`](Self::check_range_now).
+    pub(crate) fn check(&self, request: &Request) -> Result<()> {
+        let (kind, len) = (request.kind, request.len);
+        match &request.buffer {
+            _ if kind == Kind::Flush => return Ok(()),
+            Buffer::BytesVec(list) => self.check_count(kind, list.len())?,
+            Buffer::BytesMutVec(list) => self.check_count(kind, list.len())?,
+            Buffer::Compare { expected, .. } => self.check_same_length(expected.len() as u64, len)?,
+            Buffer::CompareVec { expected, data } => {
+                self.check_count(kind, expected.len())?;
+                self.check_count(kind, data.len())?;
+                self.check_same_length(total(expected), len)?;
+            }
+            pattern if kind == Kind::WriteSame => {
+                self.check_pattern(pattern.one().map_or(0, |bytes| bytes.len() as u64), len)?;
+            }
+            _ => {}
         }
-        self.check_range_now(operation, offset, len)
+        if kind.moves_data() && len > MOST as u64 {
+            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
+            return Err(self.refuse(kind.name(), why));
+        }
+        self.check_range_now(kind, request.offset, len)
     }
 
     /// C counts buffers from 1 to what fits an int.
-    pub(crate) fn check_count(&self, operation: &'static str, count: usize) -> Result<()> {
+    pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<()> {
         match count {
-            0 => Err(self.refuse(operation, "an empty list of buffers: at least one is needed")),
+            0 => Err(self.refuse(kind.name(), "an empty list of buffers: at least one is needed")),
             count if i32::try_from(count).is_err() => {
-                Err(self.refuse(operation, format!("{count} buffers are more than C counts: split it")))
+                Err(self.refuse(kind.name(), format!("{count} buffers are more than C counts: split it")))
             }
             _ => Ok(()),
         }
@@ -43,7 +66,7 @@ impl Image {
                 0 => "the pattern is empty: it needs one byte at least".to_owned(),
                 _ => format!("a pattern of {unit} bytes does not fill {len} bytes evenly"),
             };
-            return Err(self.refuse("write a pattern to", why));
+            return Err(self.refuse(Kind::WriteSame.name(), why));
         }
         Ok(())
     }
@@ -55,18 +78,92 @@ impl Image {
         }
         let why =
             format!("{expected} bytes to compare with and {data} to write: both must have the same length");
-        Err(self.refuse(COMPARE, why))
+        Err(self.refuse(Kind::CompareAndWrite.name(), why))
+    }
+
+    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL. Asks librbd for the size. Blocks.
+    pub(crate) fn check_range(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
+        self.check_against(self.size_for_io()?, kind, offset, len)
+    }
+
+    /// [`check_range`](Self::check_range) for those that must not wait for the cluster. After a change by another client the range is
+    /// checked later, when the size is known.
+    pub(crate) fn check_range_now(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
+        match self.raw().fresh_size() {
+            Some(size) => self.check_against(size, kind, offset, len),
+            None => self.check_against(u64::MAX, kind, offset, len),
+        }
+    }
+
+    fn check_against(&self, size: u64, kind: Kind, offset: u64, len: u64) -> Result<()> {
+        if offset.checked_add(len).is_some_and(|end| end <= size) {
+            return Ok(());
+        }
+        Err(failure(self.label(), kind, (offset, len), Fault::Cut(size)))
+    }
+
+    /// Returns a size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
+    pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
+        self.raw().size_for(end).map_err(|errno| {
+            let error = Error::new("read the size of", self.object(), errno);
+            match errno {
+                Errno::EDEADLK => error.with_detail(
+                    "another client has changed it, and a callback or wake on a thread of librbd's cannot wait for the news: \
+                     submit it on another thread, or a moment later",
+                ),
+                _ => error,
+            }
+        })
+    }
+
+    /// Explains a failure of a blocking call. Asks the cluster where that is needed. Blocks.
+    pub(crate) fn explain_failure(&self, kind: Kind, offset: u64, len: u64, fault: Fault) -> Error {
+        let fault = match fault {
+            Fault::Failed(Failure::Errno(Errno::EINVAL)) => {
+                if let Err(error) = self.check_range(kind, offset, len) {
+                    return error;
+                }
+                fault
+            }
+            Fault::Failed(Failure::Errno(Errno::EROFS)) => self.keeper().map_or(fault, Fault::Kept),
+            fault => fault,
+        };
+        failure(self.label(), kind, (offset, len), fault)
     }
 }
 
-/// Says of a failed compare-and-write what librbd leaves to be guessed.
-pub(crate) fn explain_compare(error: Error) -> Error {
-    match error.errno() {
-        Some(Errno::EINVAL) => error.with_detail(if librbd_version().minor <= 16 {
-            "with librbd 1.16 the range must lie within one sector of 512 bytes"
-        } else {
-            "the range must lie within one object, of a striped image within one stripe unit"
-        }),
-        _ => error,
+/// What is said of a request that failed. I/O errors carry no log lines: none are written for them, and looking would cost a system
+/// call for each operation.
+pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), fault: Fault) -> Error {
+    let operation = match kind {
+        Kind::Flush => Cow::Borrowed(kind.name()),
+        _ => Cow::Owned(on_range(kind.name(), offset, len)),
+    };
+    let error = |errno| Error::new(operation, label.object(), errno);
+    match fault {
+        Fault::Cut(size) => error(Errno::EINVAL).with_kind(ErrorKind::OutOfRange { offset, len, size }),
+        Fault::Kept(address) => {
+            let holder = Holder::LockOwner { client: String::new(), address: ClientAddress::from_ceph(address) };
+            error(Errno::EROFS).with_kind(ErrorKind::Busy { holders: vec![holder] })
+        }
+        Fault::Failed(Failure::Missing { symbol, needs }) => {
+            Error::unsupported(kind.name(), label.object(), symbol, needs, library_of(symbol))
+        }
+        Fault::Failed(Failure::Errno(errno)) => match (kind, errno) {
+            (Kind::CompareAndWrite, Errno::EINVAL) => {
+                error(errno).with_detail(if librbd_version().minor <= 16 {
+                    "with librbd 1.16 the range must lie within one sector of 512 bytes"
+                } else {
+                    "the range must lie within one object, of a striped image within one stripe unit"
+                })
+            }
+            (Kind::Read, Errno::ENODATA) => error(errno).with_detail(
+                "the image was shorter than that for a moment, and part of the range was not read: read it again",
+            ),
+            (Kind::Write, Errno::ENODATA) => error(errno).with_detail(
+                "the image was shorter than that for a moment, and part of the range was not written: write it again",
+            ),
+            _ => error(errno),
+        },
     }
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::hints::AccessHints;
 use crate::image::io::PIECE;
 use crate::raw::image::Image as RawImage;
+use crate::raw::op::kind::Kind;
 
 /// Reads and writes an image with hints: see [`Image::hints`].
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,10 @@ impl Hinted<'_> {
     /// Implements: `rbd_read2`.
     #[doc(alias = "rbd_read2")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.read(buffer, offset, false)
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64, whole: bool) -> Result<usize> {
         let image = self.image;
         let hints = self.hints;
         let mut done = 0;
@@ -41,19 +46,19 @@ impl Hinted<'_> {
             let len = (buffer.len() - done).min(PIECE);
             let at = offset.saturating_add(done as u64);
             let read = move |raw: &RawImage| {
-                let mut data = vec![0; raw.size()?.saturating_sub(at).min(len as u64) as usize];
-                if data.is_empty() {
-                    return Ok(data);
-                }
-                match raw.read(at, &mut data, hints) {
+                let within = raw.size()?.saturating_sub(at).min(len as u64) as usize;
+                let mut data = vec![0; if whole { len } else { within }];
+                match raw.read(at, &mut data, hints, whole) {
                     Ok(read) => data.truncate(read),
                     // The image shrank meanwhile.
-                    Err(Errno::EINVAL) if raw.size()? <= at => data.clear(),
-                    Err(errno) => return Err(errno),
+                    Err(fault) if !whole && fault == Errno::EINVAL.into() && raw.size()? <= at => {
+                        data.clear()
+                    }
+                    Err(fault) => return Err(fault),
                 }
                 Ok(data)
             };
-            let data = image.bounded_io("read", at, len as u64, read)?;
+            let data = image.bounded_io(Kind::Read, at, len as u64, read)?;
             buffer[done..done + data.len()].copy_from_slice(&data);
             done += data.len();
             if data.len() < len {
@@ -66,11 +71,8 @@ impl Hinted<'_> {
     /// Reads as [`Image::read_exact_at`] does. Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let len = buffer.len() as u64;
-        self.image.check_range("read", offset, len)?;
-        match self.read_at(buffer, offset)? {
-            read if read == buffer.len() => Ok(()),
-            _ => self.image.check_range("read", offset, len),
-        }
+        self.image.check_range(Kind::Read, offset, len)?;
+        self.read(buffer, offset, true).map(drop)
     }
 
     /// Writes as [`Image::write_at`] does. Blocks.
@@ -78,6 +80,14 @@ impl Hinted<'_> {
     /// Implements: `rbd_write2`.
     #[doc(alias = "rbd_write2")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        let written = self.write(data, offset, false)?;
+        if written == 0 && !data.is_empty() {
+            self.image.check_range(Kind::Write, offset, data.len() as u64)?;
+        }
+        Ok(written)
+    }
+
+    fn write(&self, data: &[u8], offset: u64, whole: bool) -> Result<usize> {
         let image = self.image;
         let hints = self.hints;
         let mut done = 0;
@@ -85,17 +95,15 @@ impl Hinted<'_> {
             let piece = data[done..data.len().min(done + PIECE)].to_vec();
             let (at, len) = (offset.saturating_add(done as u64), piece.len());
             let write = move |raw: &RawImage| {
-                let room = raw.size()?.saturating_sub(at).min(len as u64) as usize;
-                if room == 0 { Ok(0) } else { raw.write(at, &piece[..room], hints) }
+                // librbd reads the header first, if somebody has changed it.
+                raw.size()?;
+                raw.write(at, &piece, hints, whole)
             };
-            let written = image.bounded_io("write", at, len as u64, write)?;
+            let written = image.bounded_io(Kind::Write, at, len as u64, write)?;
             done += written;
             if written < len {
                 break;
             }
-        }
-        if done == 0 && !data.is_empty() {
-            image.check_range("write", offset, data.len() as u64)?;
         }
         Ok(done)
     }
@@ -103,10 +111,7 @@ impl Hinted<'_> {
     /// Writes as [`Image::write_all_at`] does. Blocks.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
         let len = data.len() as u64;
-        self.image.check_range("write", offset, len)?;
-        match self.write_at(data, offset)? {
-            written if written == data.len() => Ok(()),
-            _ => self.image.check_range("write", offset, len),
-        }
+        self.image.check_range(Kind::Write, offset, len)?;
+        self.write(data, offset, true).map(drop)
     }
 }

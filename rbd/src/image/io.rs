@@ -4,33 +4,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Image;
-use super::check::{COMPARE, explain_compare, on_range};
 use crate::cluster::forked;
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::hints::AccessHints;
-use crate::raw::RawResult;
 use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::Fault;
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
-pub use crate::raw::image::io::Compare;
+pub use crate::raw::op::request::Compare;
 
 /// The most bytes that one call moves: it has a copy of them, in case it is given up.
 pub(super) const PIECE: usize = 16 << 20;
 
 /// Why a call has no result.
-enum Lost {
-    Failed(Errno),
+enum Lost<E> {
+    Failed(E),
     GivenUp(Duration),
 }
 
-impl Lost {
-    fn error(self, error: impl FnOnce(Errno) -> Error, changes: bool) -> Error {
+impl<E: From<Errno>> Lost<E> {
+    fn error(self, error: impl FnOnce(E) -> Error, changes: bool) -> Error {
         match self {
             Lost::Failed(errno) => error(errno),
-            Lost::GivenUp(timeout) => error(Errno::ETIMEDOUT).timed_out(timeout, changes),
+            Lost::GivenUp(timeout) => error(Errno::ETIMEDOUT.into()).timed_out(timeout, changes),
         }
     }
 }
@@ -66,8 +66,8 @@ impl Image {
     /// Implements: `rbd_discard`.
     #[doc(alias = "rbd_discard")]
     pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.check_range("discard", offset, len)?;
-        self.in_pieces("discard", offset, len, MOST as u64, |raw, at, len| raw.discard(at, len))
+        self.check_range(Kind::Discard, offset, len)?;
+        self.in_pieces(Kind::Discard, offset, len, MOST as u64, |raw, at, len| raw.discard(at, len))
     }
 
     /// Makes a range read as zeros; objects are given back where that is possible.
@@ -92,10 +92,10 @@ impl Image {
     pub fn write_same(&self, offset: u64, len: u64, pattern: &[u8]) -> Result<()> {
         let unit = pattern.len() as u64;
         self.check_pattern(unit, len)?;
-        self.check_range("write a pattern of", offset, len)?;
+        self.check_range(Kind::WriteSame, offset, len)?;
         let most = MOST as u64 / unit * unit;
         let pattern: Arc<[u8]> = pattern.into();
-        self.in_pieces("write a pattern of", offset, len, most, move |raw, at, len| {
+        self.in_pieces(Kind::WriteSame, offset, len, most, move |raw, at, len| {
             raw.write_same(at, len as usize, &pattern)
         })
     }
@@ -108,14 +108,15 @@ impl Image {
     pub fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> Result<Compare> {
         let len = data.len() as u64;
         self.check_same_length(expected.len() as u64, len)?;
-        self.check_range(COMPARE, offset, len)?;
+        self.check_range(Kind::CompareAndWrite, offset, len)?;
         if data.is_empty() {
             // librbd 16.2 aborts the process on an empty request.
             return Ok(Compare::Written);
         }
         let (expected, data) = (expected.to_vec(), data.to_vec());
-        self.bounded_io(COMPARE, offset, len, move |raw| raw.compare_and_write(offset, &expected, &data))
-            .map_err(explain_compare)
+        self.bounded_io(Kind::CompareAndWrite, offset, len, move |raw| {
+            raw.compare_and_write(offset, &expected, &data)
+        })
     }
 
     /// Waits until everything written so far is on the OSDs. Blocks. An error says that a write since the last flush
@@ -139,8 +140,8 @@ impl Image {
     }
 
     fn zero(&self, offset: u64, len: u64, thick: bool) -> Result<()> {
-        self.check_range("write zeroes", offset, len)?;
-        self.in_pieces("write zeroes", offset, len, MOST as u64, move |raw, at, len| {
+        self.check_range(Kind::WriteZeroes, offset, len)?;
+        self.in_pieces(Kind::WriteZeroes, offset, len, MOST as u64, move |raw, at, len| {
             raw.write_zeroes(at, len as usize, thick)
         })
     }
@@ -148,39 +149,20 @@ impl Image {
     /// librbd takes at most 2 GiB at once.
     fn in_pieces(
         &self,
-        operation: &'static str,
+        kind: Kind,
         offset: u64,
         len: u64,
         most: u64,
-        call: impl Fn(&RawImage, u64, u64) -> RawResult<()> + Clone + Send + 'static,
+        call: impl Fn(&RawImage, u64, u64) -> Result<(), Fault> + Clone + Send + 'static,
     ) -> Result<()> {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(most);
             let (at, call) = (offset + done, call.clone());
-            self.bounded_io(operation, at, piece, move |raw| call(raw, at, piece))?;
+            self.bounded_io(kind, at, piece, move |raw| call(raw, at, piece))?;
             done += piece;
         }
         Ok(())
-    }
-
-    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL.
-    pub(crate) fn check_range(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        self.check_against(self.size_for_io()?, operation, offset, len)
-    }
-
-    /// [`check_range`](Self::check_range) for those that must not wait for the cluster: a change of the size by another client
-    /// may be seen a moment late. Only a range beyond the size before the change waits for the size after it.
-    pub(crate) fn check_range_now(&self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        self.check_against(self.size_now(offset.saturating_add(len))?, operation, offset, len)
-    }
-
-    fn check_against(&self, size: u64, operation: &'static str, offset: u64, len: u64) -> Result<()> {
-        if offset.checked_add(len).is_some_and(|end| end <= size) {
-            return Ok(());
-        }
-        let error = self.failed(operation, offset, len, Errno::EINVAL);
-        Err(error.with_kind(ErrorKind::OutOfRange { offset, len, size }))
     }
 
     /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
@@ -189,53 +171,41 @@ impl Image {
             return Err(forked("use", self.object()));
         }
         let size = self.in_time(RawImage::size);
-        size.map_err(|lost| lost.error(|errno| Error::new("read the size of", self.object(), errno), false))
+        size.map_err(|lost| {
+            lost.error(|errno: Errno| Error::new("read the size of", self.object(), errno), false)
+        })
     }
 
     /// Makes a call that moves data; it is given up after the call timeout.
     pub(super) fn bounded_io<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        kind: Kind,
         offset: u64,
         len: u64,
-        call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
+        call: impl FnOnce(&RawImage) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
-        let error = |errno| self.failed(operation, offset, len, errno);
-        self.in_time(call).map_err(|lost| lost.error(error, operation != "read"))
+        let error = |fault| self.explain_failure(kind, offset, len, fault);
+        self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
+    }
+
+    /// The other client that keeps the exclusive lock, if that can be found out. Blocks.
+    pub(super) fn keeper(&self) -> Option<String> {
+        self.in_time(|raw| Ok::<_, Errno>(raw.keeper())).ok().flatten()
     }
 
     /// Makes a call, or gives it up after the call timeout. Does not look at the log.
-    fn in_time<T: Send + 'static>(
+    fn in_time<T: Send + 'static, E: From<Errno> + Send + 'static>(
         &self,
-        call: impl FnOnce(&RawImage) -> RawResult<T> + Send + 'static,
-    ) -> Result<T, Lost> {
+        call: impl FnOnce(&RawImage) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Lost<E>> {
         if must_not_call() {
-            return Err(Lost::Failed(Errno::EDEADLK));
+            return Err(Lost::Failed(Errno::EDEADLK.into()));
         }
         let Some(timeout) = self.ioctx.cluster().raw().call_timeout() else {
             return call(&self.raw).map_err(Lost::Failed);
         };
         let raw = self.raw.share();
-        let started = start(move || call(&raw)).map_err(Lost::Failed)?;
+        let started = start(move || call(&raw)).map_err(|errno| Lost::Failed(errno.into()))?;
         started.wait(Some(timeout)).ok_or(Lost::GivenUp(timeout))?.map_err(Lost::Failed)
-    }
-
-    /// A size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
-    pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
-        self.raw.size_for(end).map_err(|errno| {
-            let error = Error::new("read the size of", self.object(), errno);
-            match errno {
-                Errno::EDEADLK => error.with_detail(
-                    "another client has changed it, and a callback or wake on a thread of librbd's cannot wait for the news: \
-                     submit it on another thread, or a moment later",
-                ),
-                _ => error,
-            }
-        })
-    }
-
-    /// I/O errors carry no log lines: none are written for them, and looking would cost a system call for each operation.
-    pub(crate) fn failed(&self, operation: &str, offset: u64, len: u64, errno: Errno) -> Error {
-        Error::new(on_range(operation, offset, len), self.object(), errno)
     }
 }

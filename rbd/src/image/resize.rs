@@ -19,7 +19,15 @@ pub struct Resize<'a> {
 }
 
 impl Image {
-    /// Gives it another size in bytes. Shrinking destroys the data behind the new end and must be allowed.
+    /// Resizes an image to a size in bytes. Shrinking destroys the data behind the new end and must
+    /// be allowed.
+    ///
+    /// A shrink waits for the I/O in flight on every handle that this process has of the image; of a
+    /// [`Queue`](crate::Queue) some may still meet the shrink, so let it run empty before. I/O
+    /// that comes meanwhile begins after the shrink, so a progress callback must not wait for it. A
+    /// shrink that another process asks for waits for nothing: if this process has the exclusive
+    /// lock, librbd carries it out here. librbd 16.2 may then end this process over a request beyond
+    /// the new end. So stop the I/O behind the new end before another process shrinks the image.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -38,7 +46,7 @@ impl Image {
 }
 
 impl<'a> Resize<'a> {
-    /// Whether the image may become smaller.
+    /// Allows the image to become smaller.
     pub fn allow_shrink(mut self, allow: bool) -> Self {
         self.allow_shrink = allow;
         self
@@ -51,7 +59,7 @@ impl<'a> Resize<'a> {
         self
     }
 
-    /// Resizes it. Blocks; shrinking for as long as there are objects to delete.
+    /// Resizes the image. Blocks; a shrink for as long as I/O is in flight and objects are deleted.
     pub fn run(self) -> Result<()> {
         let Resize { image, size, allow_shrink, progress } = self;
         check_size("resize", || image.object(), size)?;

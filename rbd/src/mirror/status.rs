@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, RawSiteStatus};
+use crate::raw::image::mirrored::RawMirrorInfo;
+use crate::raw::mirror::image::{RawMirrorStatus, RawSiteStatus};
 
 /// By what an image is mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,8 +13,8 @@ use crate::raw::thread::mark::{in_callback, must_not_block};
 pub(super) struct Drained(Option<(Arc<Image>, Entries)>);
 
 impl Drained {
-    pub(super) fn new(image: Arc<Image>, places: Entries) -> Drained {
-        Drained(Some((image, places)))
+    pub(super) fn new(image: Arc<Image>, entries: Entries) -> Drained {
+        Drained(Some((image, entries)))
     }
 
     pub(super) fn parts(&self) -> &(Arc<Image>, Entries) {
@@ -51,19 +51,19 @@ impl Drop for Drained {
 }
 
 /// Closes the image, too, unless somebody else still has it.
-fn end((image, mut places): (Arc<Image>, Entries)) -> Result<()> {
-    drain(&image, &mut places);
-    drop(places);
+fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
+    drain(&mut entries);
+    drop(entries);
     Arc::into_inner(image).map_or(Ok(()), Image::close)
 }
 
-fn drain(image: &Image, places: &mut Entries) {
-    while !places.is_idle() {
+fn drain(entries: &mut Entries) {
+    while !entries.is_idle() {
         // A buffer's owner is foreign code: its panic must not free the buffers that librbd still has.
-        while catch_panic(|| places.reap(image.raw()).map(drop)) != Some(None) {}
-        if !places.is_idle() {
+        while catch_panic(|| entries.reap().map(drop)) != Some(None) {}
+        if !entries.is_idle() {
             // An interruption only makes it look again.
-            let _ = places.wait_for_librbd(None);
+            let _ = entries.wait_for_librbd(None);
         }
     }
 }

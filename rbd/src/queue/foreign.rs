@@ -2,8 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use super::{Queue, Refused};
-use crate::raw::queue::Request;
+use super::{Buffer, Queue, Refused};
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::Request;
 
 impl Queue {
     /// Reads consecutive bytes into memory of the caller's, for instance that of a virtual machine or of a ublk device: each part
@@ -23,7 +24,8 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_readv`.
     pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<(), Refused> {
-        self.submit_foreign(Request::Read, token, offset, parts)
+        // SAFETY: the caller's promise.
+        unsafe { self.submit_on_memory(Kind::Read, token, offset, parts) }
     }
 
     /// Writes the bytes of parts of the caller's memory one behind the other. As for [`read_raw`](Queue::read_raw), there is no
@@ -40,8 +42,31 @@ impl Queue {
         offset: u64,
         parts: &[*const [u8]],
     ) -> Result<(), Refused> {
-        // SAFETY: pointers to the same, of which librbd only reads.
-        let parts = unsafe { &*(std::ptr::from_ref(parts) as *const [*mut [u8]]) };
-        self.submit_foreign(Request::Write, token, offset, parts)
+        // SAFETY: pointers to the same, of which librbd only reads. What else is needed is the caller's promise.
+        unsafe {
+            let parts = &*(std::ptr::from_ref(parts) as *const [*mut [u8]]);
+            self.submit_on_memory(Kind::Write, token, offset, parts)
+        }
+    }
+
+    /// # Safety
+    /// As for [`read_raw`](Queue::read_raw); each part must be valid for reads only, if it is a write.
+    unsafe fn submit_on_memory(
+        &mut self,
+        kind: Kind,
+        token: u64,
+        offset: u64,
+        parts: &[*mut [u8]],
+    ) -> Result<(), Refused> {
+        let len = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.len() as u64));
+        let request = Request::new(kind, offset, len, self.hints, Buffer::None);
+        self.check_room(kind)
+            .and_then(|()| self.image().check_count(kind, parts.len()))
+            .and_then(|()| self.image().check(&request))
+            .map_err(|error| Refused { error, buffer: Buffer::None })?;
+        self.submit_checked(kind, (offset, len), |entries| {
+            // SAFETY: the caller's promise.
+            unsafe { entries.submit_on_memory(token, request, parts) }
+        })
     }
 }

@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::image::check::{COMPARE, explain_compare};
+use crate::hints::AccessHints;
+use crate::image::check::failure;
 use crate::image::{Compare, Image};
-use crate::raw;
-use crate::raw::queue::{End, Entries, Reaped, Request};
+use crate::raw::op::kind::Kind;
+use crate::raw::queue::{End, Entries, Reaped};
 use crate::raw::thread::mark::in_callback;
 
 pub use crate::raw::buffer::Buffer;
@@ -85,6 +86,7 @@ use drain::Drained;
 /// ```
 pub struct Queue {
     inner: Drained,
+    hints: AccessHints,
 }
 
 /// An operation that has ended.
@@ -149,7 +151,7 @@ impl Queue {
             return refuse(format!("a depth of {depth}: it must be from 1 to 65536"));
         };
         match Entries::new(image.raw(), depth) {
-            Ok(places) => Ok(Queue { inner: Drained::new(image, places) }),
+            Ok(entries) => Ok(Queue { inner: Drained::new(image, entries), hints: AccessHints::empty() }),
             Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
                 "it has, or had, a queue already, and can have no other: open the image again".to_owned(),
             ),
@@ -202,7 +204,14 @@ impl Queue {
     ///
     /// Without a timeout no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
     pub fn set_timeout(&mut self, after: impl Into<Option<Duration>>) {
-        self.inner.parts_mut().1.set_deadline(after.into());
+        self.inner.parts_mut().1.set_timeout(after.into());
+    }
+
+    /// Tells the OSDs how the data of the operations that are submitted from now on is going to be used. None at first.
+    ///
+    /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
+    pub fn set_hints(&mut self, hints: AccessHints) {
+        self.hints = hints;
     }
 
     /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the latest, for a loop that waits
@@ -221,22 +230,23 @@ impl Queue {
     #[doc(alias = "rbd_poll_io_events")]
     #[doc(alias = "rbd_aio_get_return_value")]
     pub fn reap(&mut self) -> Option<Completion> {
-        let (image, places) = self.inner.parts_mut();
-        let Reaped { token, request, offset, len, buffer, end } = places.reap(image.raw())?;
-        let ended = match end {
-            End::Ended(result) => {
+        let (image, entries) = self.inner.parts_mut();
+        let Reaped { token, kind, offset, len, end } = entries.reap()?;
+        let explain = |fault| failure(image.label(), kind, (offset, len), fault);
+        let (buffer, outcome) = match end {
+            End::Ended((buffer, outcome)) => {
                 #[cfg(feature = "tracing")]
-                crate::events::ended(subject(image, request, (offset, len)), result.as_ref().err());
-                result.map_err(|errno| failed(image, request, (offset, len), errno))
+                crate::events::ended(subject(image, kind, (offset, len)), outcome.as_ref().err());
+                (buffer, outcome.map_err(explain))
             }
             End::GivenUp(after) => {
                 #[cfg(feature = "tracing")]
-                crate::events::left(subject(image, request, (offset, len)));
-                let error = failed(image, request, (offset, len), Errno::ETIMEDOUT);
-                Err(error.timed_out(after, !matches!(request, Request::Read | Request::Flush)))
+                crate::events::left(subject(image, kind, (offset, len)));
+                let error = explain(Errno::ETIMEDOUT.into()).timed_out(after, kind.changes_data());
+                (Buffer::None, Err(error))
             }
         };
-        let (result, compare) = match ended {
+        let (result, compare) = match outcome {
             Ok(compare) => (Ok(()), compare),
             Err(error) => (Err(error), None),
         };
@@ -250,8 +260,8 @@ impl Queue {
     ///
     /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would wait for that thread.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        let (image, places) = self.inner.parts_mut();
-        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { places.wait(timeout) };
+        let (image, entries) = self.inner.parts_mut();
+        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout) };
         match outcome {
             Err(Errno::EINTR) => Ok(false),
             other => other.map_err(|errno| {
@@ -276,37 +286,10 @@ impl Queue {
     }
 }
 
-fn failed(image: &Image, request: Request, (offset, len): (u64, u64), errno: Errno) -> Error {
-    if request == Request::Flush {
-        return Error::new("flush", image.object(), errno);
-    }
-    let error = image.failed(name(request), offset, len, errno);
-    match request {
-        Request::CompareAndWrite => explain_compare(error),
-        Request::Read if errno == raw::image::aio::SHORT => {
-            error.with_detail("the image became shorter than that meanwhile")
-        }
-        _ => error,
-    }
-}
-
 /// What events are about.
 #[cfg(feature = "tracing")]
-fn subject(image: &Image, request: Request, range: (u64, u64)) -> crate::events::Subject<'_> {
-    (name(request), image.spec(), (request != Request::Flush).then_some(range))
-}
-
-/// What it is called in errors.
-fn name(request: Request) -> &'static str {
-    match request {
-        Request::Read => "read",
-        Request::Write => "write",
-        Request::Discard => "discard",
-        Request::WriteZeroes | Request::WriteZeroesThick => "write zeroes to",
-        Request::WriteSame => "write a pattern to",
-        Request::CompareAndWrite => COMPARE,
-        Request::Flush => "flush",
-    }
+fn subject(image: &Image, kind: Kind, range: (u64, u64)) -> crate::events::Subject<'_> {
+    (kind.name(), image.spec(), (kind != Kind::Flush).then_some(range))
 }
 
 /// Readable when there may be something to [`reap`](Queue::reap). Do not read from it.

@@ -2,13 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Buffer, Queue, Refused, failed, name};
+use super::{Buffer, Queue, Refused};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::check::failure;
 use crate::raw::ffi::iovec::total;
-use crate::raw::ffi::weak::{Failure, library_of};
-use crate::raw::queue::{Entries, Memory, Request};
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::{Fault, Request};
+use crate::raw::queue::Entries;
 
 impl Queue {
     /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them nothing is allocated.
@@ -16,7 +17,7 @@ impl Queue {
     /// Implements: `rbd_aio_read`.
     #[doc(alias = "rbd_aio_read")]
     pub fn read(&mut self, token: u64, offset: u64, len: usize, buffer: BytesMut) -> Result<(), Refused> {
-        self.submit(Request::Read, token, (offset, len as u64), buffer.into())
+        self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
 
     /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity). The list comes back
@@ -25,7 +26,7 @@ impl Queue {
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
     pub fn read_vectored(&mut self, token: u64, offset: u64, buffers: Vec<BytesMut>) -> Result<(), Refused> {
-        self.submit(Request::Read, token, (offset, total(&buffers)), buffers.into())
+        self.submit(Kind::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
     /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With librbd's cache it can end before an
@@ -36,8 +37,8 @@ impl Queue {
     pub fn write(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<(), Refused> {
         let data = data.into();
         match data.one() {
-            Some(bytes) => self.submit(Request::Write, token, (offset, bytes.len() as u64), data),
-            None => Err(self.misfit(Request::Write, "one `Bytes` or `BytesMut`", data)),
+            Some(bytes) => self.submit(Kind::Write, token, (offset, bytes.len() as u64), data),
+            None => Err(self.misfit(Kind::Write, "one `Bytes` or `BytesMut`", data)),
         }
     }
 
@@ -54,34 +55,34 @@ impl Queue {
     ) -> Result<(), Refused> {
         let data = data.into();
         match data.several() {
-            Some((len, _)) => self.submit(Request::Write, token, (offset, len), data),
-            None => Err(self.misfit(Request::Write, "a `Vec` of `Bytes` or of `BytesMut`", data)),
+            Some((len, _)) => self.submit(Kind::Write, token, (offset, len), data),
+            None => Err(self.misfit(Kind::Write, "a `Vec` of `Bytes` or of `BytesMut`", data)),
         }
     }
 
-    /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is not split: see
-    /// [`Aio::discard`](crate::aio::Aio::discard).
+    /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is split: see
+    /// [`Aio::discard`](crate::Aio::discard). A further part begins when the end of the one before is reaped.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
     pub fn discard(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
-        self.submit(Request::Discard, token, (offset, len), Buffer::None)
+        self.submit(Kind::Discard, token, (offset, len), Buffer::None)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. A long range is not split: see
-    /// [`Aio::discard`](crate::aio::Aio::discard).
+    /// Makes a range read as zeros; objects are given back where that is possible. A long range is split: see
+    /// [`Aio::discard`](crate::Aio::discard). A further part begins when the end of the one before is reaped.
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
     pub fn write_zeroes(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
-        self.submit(Request::WriteZeroes, token, (offset, len), Buffer::None)
+        self.submit(Kind::WriteZeroes, token, (offset, len), Buffer::None)
     }
 
     /// Makes a range read as zeros and keeps space allocated for it.
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
-        self.submit(Request::WriteZeroesThick, token, (offset, len), Buffer::None)
+        self.submit(Kind::WriteZeroesThick, token, (offset, len), Buffer::None)
     }
 
     /// Fills a range, of 1 GiB at most, with repetitions of a pattern: one `Bytes` or `BytesMut`, whose length must divide that
@@ -98,12 +99,12 @@ impl Queue {
     ) -> Result<(), Refused> {
         let pattern = pattern.into();
         match pattern.one() {
-            Some(_) => self.submit(Request::WriteSame, token, (offset, len), pattern),
-            None => Err(self.misfit(Request::WriteSame, "one `Bytes` or `BytesMut`", pattern)),
+            Some(_) => self.submit(Kind::WriteSame, token, (offset, len), pattern),
+            None => Err(self.misfit(Kind::WriteSame, "one `Bytes` or `BytesMut`", pattern)),
         }
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, in one step that nobody comes between.
+    /// Writes `data` if the image holds `expected` there, both of the same length, atomically.
     /// What was found is told by [`Completion::compare`](super::Completion::compare); both come back as [`Buffer::Compare`].
     /// Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within one object (within one
     /// stripe unit of a striped image).
@@ -118,7 +119,7 @@ impl Queue {
         data: Bytes,
     ) -> Result<(), Refused> {
         let range = (offset, data.len() as u64);
-        self.submit(Request::CompareAndWrite, token, range, Buffer::Compare { expected, data })
+        self.submit(Kind::CompareAndWrite, token, range, Buffer::Compare { expected, data })
     }
 
     /// [`compare_and_write`](Queue::compare_and_write) with what is expected and what is written in several buffers each;
@@ -136,7 +137,7 @@ impl Queue {
         data: Vec<Bytes>,
     ) -> Result<(), Refused> {
         let range = (offset, total(&data));
-        self.submit(Request::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
+        self.submit(Kind::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
 
     /// Makes safe what was written and has ended before. Worth doing once before writing: see [`Image::flush`].
@@ -144,113 +145,59 @@ impl Queue {
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
     pub fn flush(&mut self, token: u64) -> Result<(), Refused> {
-        self.submit(Request::Flush, token, (0, 0), Buffer::None)
+        self.submit(Kind::Flush, token, (0, 0), Buffer::None)
     }
 
     fn submit(
         &mut self,
-        request: Request,
+        kind: Kind,
         token: u64,
-        range: (u64, u64),
+        (offset, len): (u64, u64),
         buffer: Buffer,
     ) -> Result<(), Refused> {
-        let (image, places) = self.inner.parts();
-        if let Err(error) = check(image, places, request, range, &buffer) {
-            return Err(Refused { error, buffer });
+        let request = Request::new(kind, offset, len, self.hints, buffer);
+        let checked = self.check_room(kind).and_then(|()| self.image().check(&request));
+        if let Err(error) = checked {
+            return Err(Refused { error, buffer: request.buffer });
         }
-        self.submit_checked(request, token, range, Memory::Owned(buffer))
+        self.submit_checked(kind, (offset, len), |entries| entries.submit(token, request))
     }
 
-    /// On memory of the caller's, which has promised to keep it.
-    pub(super) fn submit_foreign(
+    pub(super) fn submit_checked(
         &mut self,
-        request: Request,
-        token: u64,
-        offset: u64,
-        memory: &[*mut [u8]],
-    ) -> Result<(), Refused> {
-        let (image, places) = self.inner.parts();
-        let len = memory.iter().fold(0_u64, |sum, part| sum.saturating_add(part.len() as u64));
-        check_room(image, places, request)
-            .and_then(|()| image.check_count(name(request), memory.len()))
-            .and_then(|()| image.check_data(name(request), offset, len))
-            .map_err(|error| Refused { error, buffer: Buffer::None })?;
-        self.submit_checked(request, token, (offset, len), Memory::Foreign(memory))
-    }
-
-    fn submit_checked(
-        &mut self,
-        request: Request,
-        token: u64,
+        kind: Kind,
         range: (u64, u64),
-        memory: Memory<'_>,
+        submit: impl FnOnce(&mut Entries) -> Result<(), (Fault, Buffer)>,
     ) -> Result<(), Refused> {
-        let (image, places) = self.inner.parts_mut();
+        let (image, entries) = self.inner.parts_mut();
         #[cfg(feature = "tracing")]
-        crate::events::submitted(super::subject(image, request, range));
-        places.submit(image.raw(), request, token, range, memory).map_err(|(failure, buffer)| {
+        crate::events::submitted(super::subject(image, kind, range));
+        submit(entries).map_err(|(fault, buffer)| {
             #[cfg(feature = "tracing")]
-            crate::events::ended(super::subject(image, request, range), Some(&failure));
-            let error = match failure {
-                Failure::Errno(errno) => failed(image, request, range, errno),
-                Failure::Missing { symbol, needs } => {
-                    Error::unsupported(name(request), image.object(), symbol, needs, library_of(symbol))
-                }
-            };
-            Refused { error, buffer }
+            crate::events::ended(super::subject(image, kind, range), Some(&fault));
+            Refused { error: failure(image.label(), kind, range, fault), buffer }
         })
     }
 
     /// A buffer of a kind that the operation does not take.
-    fn misfit(&self, request: Request, takes: &str, buffer: Buffer) -> Refused {
-        let error = self.image().refuse(name(request), format!("it takes {takes}, no other kind of buffer"));
+    fn misfit(&self, kind: Kind, takes: &str, buffer: Buffer) -> Refused {
+        let error = self.image().refuse(kind.name(), format!("it takes {takes}, no other kind of buffer"));
         Refused { error, buffer }
     }
-}
 
-fn check(
-    image: &Image,
-    places: &Entries,
-    request: Request,
-    (offset, len): (u64, u64),
-    buffer: &Buffer,
-) -> Result<()> {
-    check_room(image, places, request)?;
-    let operation = name(request);
-    match (request, buffer) {
-        (Request::Flush, _) => return Ok(()),
-        (Request::Discard | Request::WriteZeroes | Request::WriteZeroesThick, _) => {
-            return image.check_range_now(operation, offset, len);
+    pub(super) fn check_room(&self, kind: Kind) -> Result<()> {
+        let (image, entries) = self.inner.parts();
+        if entries.room() > 0 {
+            return Ok(());
         }
-        (Request::WriteSame, pattern) => {
-            image.check_pattern(pattern.one().map_or(0, |bytes| bytes.len() as u64), len)?;
-        }
-        (_, Buffer::Compare { expected, .. }) => image.check_same_length(expected.len() as u64, len)?,
-        (_, Buffer::CompareVec { expected, data }) => {
-            image.check_count(operation, expected.len())?;
-            image.check_count(operation, data.len())?;
-            image.check_same_length(total(expected), len)?;
-        }
-        (_, buffers) => {
-            if let Some((_, count)) = buffers.several() {
-                image.check_count(operation, count)?;
-            }
-        }
+        let why = match entries.given_up() {
+            0 => format!("all {} operations of the queue are in flight: reap first", entries.depth()),
+            count => format!(
+                "{} operations are in flight, and {count} were given up on after their timeout, which librbd still has: check \
+                 that monitors and OSDs are up, then wait and reap, which makes room when librbd lets go of one",
+                entries.in_flight()
+            ),
+        };
+        Err(Error::new(kind.name(), image.object(), Errno::EAGAIN).with_detail(why))
     }
-    image.check_data(operation, offset, len)
-}
-
-fn check_room(image: &Image, places: &Entries, request: Request) -> Result<()> {
-    if places.room() > 0 {
-        return Ok(());
-    }
-    let why = match places.given_up() {
-        0 => format!("all {} operations of the queue are in flight: reap first", places.depth()),
-        count => format!(
-            "{} operations are in flight, and {count} were given up on at their deadline, which librbd still has: check that \
-             monitors and OSDs are up, then wait and reap, which makes room when librbd lets go of one",
-            places.in_flight()
-        ),
-    };
-    Err(Error::new(name(request), image.object(), Errno::EAGAIN).with_detail(why))
 }

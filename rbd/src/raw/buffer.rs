@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::raw::ffi::iovec::{iovec, total};
+use crate::raw::ffi::iovec::total;
 
 /// The memory of an operation, which comes back when it has ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -77,28 +77,6 @@ impl Buffer {
             _ => None,
         }
     }
-
-    /// Appends addresses and lengths of lists to an array for C, what is expected before what is written. Gives how many of
-    /// them come first.
-    ///
-    /// The addresses stay good when this is moved, but not when a buffer of it is changed.
-    pub(in crate::raw) fn list(&mut self, array: &mut Vec<libc::iovec>) -> usize {
-        match self {
-            Buffer::BytesVec(buffers) => {
-                array.extend(buffers.iter().map(|one| iovec(one.as_ptr(), one.len())));
-            }
-            // Addresses that may be written to: from an exclusive reference.
-            Buffer::BytesMutVec(buffers) => {
-                array.extend(buffers.iter_mut().map(|one| iovec(one.as_mut_ptr(), one.len())));
-            }
-            Buffer::CompareVec { expected, data } => {
-                array.extend(expected.iter().chain(data.iter()).map(|one| iovec(one.as_ptr(), one.len())));
-                return expected.len();
-            }
-            _ => {}
-        }
-        array.len()
-    }
 }
 
 #[cfg(test)]
@@ -116,17 +94,5 @@ mod tests {
         for neither in [Buffer::None, compare] {
             assert_eq!((neither.one(), neither.several()), (None, None));
         }
-    }
-
-    #[test]
-    fn the_array_has_both_lists() {
-        let part = |len: usize| Bytes::from(vec![0; len]);
-        let (expected, data) = (vec![part(4), part(2)], vec![part(1), part(2), part(3)]);
-        let addresses: Vec<_> = expected.iter().chain(&data).map(|one| (one.as_ptr(), one.len())).collect();
-        let mut array = Vec::new();
-        assert_eq!(Buffer::CompareVec { expected, data }.list(&mut array), 2);
-        let listed: Vec<_> =
-            array.iter().map(|one| (one.iov_base.cast_const().cast(), one.iov_len)).collect();
-        assert_eq!(listed, addresses);
     }
 }

@@ -173,56 +173,26 @@ fn nothing_waits_for_a_new_size_inside_a_wake() {
     let (watch, other) = grown_by_another(&freezer, &image);
     let frozen = freezer.freeze();
     let (sender, said) = channel();
+    let (told, ended) = channel();
     let inside = Arc::clone(&image);
     let task = async move {
         let stuck = inside.aio().read(0, 4096).timeout(Duration::from_secs(1));
         assert!(stuck.await.unwrap_err().is_timed_out());
         // This is the wake of the timer.
-        let outcomes = (inside.aio().read(8 << 20, 4096).await, inside.aio().read(16 << 20, 1).await);
-        sender.send(outcomes).unwrap();
+        let (grown, beyond) = (inside.aio().read(8 << 20, 4096), inside.aio().read(16 << 20, 1));
+        sender.send(()).unwrap();
+        told.send((grown.await, beyond.await)).unwrap();
     };
     // Not from this thread, which would wait if it took so long to poll once that this is no wake.
     std::thread::spawn(|| InPlace::spawn(task));
-    let said = said.recv_timeout(Duration::from_secs(10));
+    let submitted = said.recv_timeout(Duration::from_secs(10));
+    let early = ended.try_recv();
     drop(frozen);
-    let (grown, beyond) = said.expect("it does not wait");
-    for error in [grown.unwrap_err(), beyond.unwrap_err()] {
-        assert!(error.to_string().contains("another client has changed it"), "{error}");
-    }
-    drop(watch);
-    let read = image.aio().read(8 << 20, 4096);
-    assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0; 4096][..]);
-    other.close().unwrap();
-    within(LIMIT, || drop(image));
-}
-
-/// What cannot be waited for there is asked for in the background.
-#[test]
-fn a_new_size_is_known_inside_wakes_a_moment_later() {
-    let freezer = Freezer::get();
-    let image = Arc::new(freezer.image());
-    let (watch, other) = grown_by_another(&freezer, &image);
-    let frozen = freezer.freeze();
-    let (sender, refusals) = channel();
-    let inside = Arc::clone(&image);
-    std::thread::spawn(|| {
-        InPlace::spawn(async move {
-            // From its end on this runs inside wakes.
-            inside.aio().read(0, 4096).await.unwrap();
-            let mut refusals = 0;
-            while let Err(error) = inside.aio().read(8 << 20, 4096).await {
-                assert!(error.to_string().contains("another client has changed it"), "{error}");
-                refusals += 1;
-                inside.aio().read(0, 512).await.unwrap();
-            }
-            sender.send(refusals).unwrap();
-        });
-    })
-    .join()
-    .unwrap();
-    drop(frozen);
-    let refusals: u32 = refusals.recv_timeout(LIMIT).expect("it is known some time");
-    assert!(refusals > 0, "these were no wakes");
+    submitted.expect("it does not wait");
+    assert!(early.is_err(), "nobody knows the size: {early:?}");
+    let (grown, beyond) = ended.recv_timeout(LIMIT).expect("the size is known some time");
+    assert_eq!(grown.unwrap(), [0; 4096][..]);
+    assert_eq!(refused(beyond.map(drop)), 16 << 20);
     drop(watch);
     other.close().unwrap();
     within(LIMIT, || drop(image));

@@ -22,8 +22,10 @@ impl std::fmt::Debug for Iovecs {
     }
 }
 
+const NOTHING: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+
 /// One of an array.
-pub(in crate::raw) fn iovec(start: *const u8, len: usize) -> libc::iovec {
+fn iovec(start: *const u8, len: usize) -> libc::iovec {
     libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len }
 }
 
@@ -33,17 +35,32 @@ pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
 }
 
 impl Iovecs {
-    pub(crate) fn new(buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) -> Iovecs {
-        let count = buffers.len();
-        let iovecs = buffers.map(|(start, len)| iovec(start, len));
-        let mut inline = [iovec(std::ptr::null(), 0); INLINE];
-        let mut spilled = Vec::new();
-        if count > INLINE {
-            spilled.extend(iovecs);
-        } else {
-            inline.iter_mut().zip(iovecs).for_each(|(place, iovec)| *place = iovec);
+    pub(crate) const fn new() -> Iovecs {
+        Iovecs { inline: [NOTHING; INLINE], count: 0, spilled: Vec::new() }
+    }
+
+    /// Takes over the memory of another array, whose content is lost.
+    pub(crate) fn reuse(&mut self, other: &mut Iovecs) {
+        if self.spilled.capacity() < other.spilled.capacity() {
+            other.spilled.clear();
+            other.spilled.append(&mut self.spilled);
+            std::mem::swap(&mut self.spilled, &mut other.spilled);
         }
-        Iovecs { inline, count, spilled }
+    }
+
+    /// Appends addresses and lengths.
+    pub(crate) fn extend(&mut self, buffers: impl ExactSizeIterator<Item = (*const u8, usize)>) {
+        let before = self.count;
+        self.count += buffers.len();
+        let iovecs = buffers.map(|(start, len)| iovec(start, len));
+        if self.count <= INLINE {
+            self.inline[before..].iter_mut().zip(iovecs).for_each(|(place, iovec)| *place = iovec);
+            return;
+        }
+        if before <= INLINE {
+            self.spilled.extend_from_slice(&self.inline[..before]);
+        }
+        self.spilled.extend(iovecs);
     }
 
     /// Address and count for C. The address is good for as long as `self` stays where it is.
@@ -63,7 +80,11 @@ mod tests {
     fn few_stand_inside_and_many_outside() {
         for count in [0, 1, INLINE, INLINE + 1, 100] {
             let bytes = vec![0_u8; count];
-            let iovecs = Iovecs::new(bytes.iter().enumerate().map(|(at, byte)| (&raw const *byte, at)));
+            let list: Vec<_> = bytes.iter().enumerate().map(|(at, byte)| (&raw const *byte, at)).collect();
+            let mut iovecs = Iovecs::new();
+            let (one, other) = list.split_at(count / 2);
+            iovecs.extend(one.iter().copied());
+            iovecs.extend(other.iter().copied());
             let (start, len) = iovecs.as_raw();
             assert_eq!(len as usize, count);
             for (at, byte) in bytes.iter().enumerate() {

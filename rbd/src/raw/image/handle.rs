@@ -9,11 +9,10 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, check_len};
 use crate::raw::image::closing::{self, CloseFailure};
-use crate::raw::image::shared::Shared;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
-use crate::raw::op::in_flight::InFlight;
 use crate::raw::op::operation::{Operation, Payload};
+use crate::raw::op::target::Target;
 use crate::raw::thread::background::{outside_callback, run_in_background};
 use crate::raw::thread::exit::Pending;
 use crate::raw::thread::pool as threads;
@@ -23,7 +22,7 @@ use crate::raw::thread::pool as threads;
 pub(crate) struct Handle {
     handle: sys::rbd_image_t,
     ioctx: Arc<IoCtx>,
-    shared: Arc<Shared>,
+    shared: Arc<Target>,
     watch: Option<Watch>,
 }
 
@@ -45,7 +44,7 @@ impl Handle {
     pub(crate) fn new(
         handle: sys::rbd_image_t,
         ioctx: Arc<IoCtx>,
-        shared: Arc<Shared>,
+        shared: Arc<Target>,
         watch: Option<Watch>,
     ) -> Handle {
         Handle { handle, ioctx, shared, watch }
@@ -67,7 +66,7 @@ impl Handle {
         let (sender, receiver) = mpsc::channel();
         // SAFETY: nobody enters any more, and the count lives until we have heard from its last user.
         unsafe {
-            InFlight::close(&raw const self.shared.target.in_flight, move || {
+            Target::close(Arc::as_ptr(&self.shared), move || {
                 let _ = sender.send(());
             });
         }
@@ -104,7 +103,7 @@ impl Handle {
         unsafe {
             Operation::submit(None, payload, move |_, completion| {
                 let completion = Address(completion);
-                InFlight::close(&raw const shared.target.in_flight, move || {
+                Target::close(Arc::as_ptr(&shared), move || {
                     let close = move |last: RawResult<()>| {
                         let (close, completion) = (close, completion);
                         // Nobody else sets it.
@@ -148,7 +147,7 @@ unsafe impl Send for Address {}
 #[derive(Debug)]
 struct ClosePayload {
     /// Never read: the operations in flight point to it.
-    _shared: Arc<Shared>,
+    _shared: Arc<Target>,
     ioctx: Option<Arc<IoCtx>>,
     pending: Option<Pending>,
     /// How the last flush went, and the release of the lock.

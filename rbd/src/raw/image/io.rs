@@ -7,66 +7,87 @@ use crate::hints::AccessHints;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, check_len};
 use crate::raw::image::Image;
+use crate::raw::op::hold::Passage;
+use crate::raw::op::io;
+use crate::raw::op::operation::Operation;
+use crate::raw::op::request::{Compare, Fault, Request, differs_at};
 
 /// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in places.
 pub(crate) const MOST: usize = 1 << 30;
 
-/// What a [compare-and-write](crate::Image::compare_and_write) found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "it tells whether anything was written"]
-pub enum Compare {
-    /// The image held what was expected, and now holds the new data.
-    Written,
-    /// Nothing was written: the image differs from this offset on, in bytes from its start.
-    Differs(u64),
-}
-
-/// The offset in the image at which a compare-and-write at `offset` differs, from what librbd reports.
-///
-/// librbd adds the position within the request to the image offset at which the *object* begins, not the request
-/// (seen on 16.2). A request lies within one stripe unit, and objects begin at multiples of it.
-pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
-    offset + reported % stripe_unit.max(1)
-}
-
 impl Image {
-    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8], hints: AccessHints) -> RawResult<usize> {
-        let (data, len, flags) = (buffer.as_mut_ptr().cast(), buffer.len(), hints.bits() as i32);
+    /// Reads what lies within the image. With `whole` a shorter read is a failure.
+    pub(crate) fn read(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        hints: AccessHints,
+        whole: bool,
+    ) -> Result<usize, Fault> {
+        let asked = buffer.len() as u64;
+        let (_passage, len) = self.pass(offset, asked, whole)?;
+        let (data, len, flags) = (buffer.as_mut_ptr().cast(), len as usize, hints.bits() as i32);
+        if len == 0 {
+            return Ok(0);
+        }
         // SAFETY: the image is open; the buffer has that many bytes and is written by no more.
-        check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) })
+        let read = check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) })?;
+        self.check_count(offset, asked, read, whole)
     }
 
-    pub(crate) fn write(&self, offset: u64, data: &[u8], hints: AccessHints) -> RawResult<usize> {
-        let (data, len, flags) = (data.as_ptr().cast(), data.len(), hints.bits() as i32);
+    /// Writes what lies within the image. With `whole` a shorter write is a failure.
+    pub(crate) fn write(
+        &self,
+        offset: u64,
+        data: &[u8],
+        hints: AccessHints,
+        whole: bool,
+    ) -> Result<usize, Fault> {
+        let asked = data.len() as u64;
+        let (_passage, len) = self.pass(offset, asked, whole)?;
+        let (data, len, flags) = (data.as_ptr().cast(), len as usize, hints.bits() as i32);
+        if len == 0 {
+            return Ok(0);
+        }
         // SAFETY: the image is open; the data has that many bytes.
-        check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) })
+        let written = check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) })?;
+        self.check_count(offset, asked, written, whole)
     }
 
-    pub(crate) fn discard(&self, offset: u64, len: u64) -> RawResult<()> {
+    pub(crate) fn discard(&self, offset: u64, len: u64) -> Result<(), Fault> {
+        let _passage = self.pass(offset, len, true)?;
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_discard(self.as_ptr(), offset, len) })?;
         Ok(())
     }
 
-    pub(crate) fn write_zeroes(&self, offset: u64, len: usize, thick: bool) -> RawResult<()> {
+    pub(crate) fn write_zeroes(&self, offset: u64, len: usize, thick: bool) -> Result<(), Fault> {
         let flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as i32 } else { 0 };
+        let _passage = self.pass(offset, len as u64, true)?;
         // SAFETY: the image is open.
         check_len(unsafe { sys::rbd_write_zeroes(self.as_ptr(), offset, len, flags, 0) })?;
         Ok(())
     }
 
-    pub(crate) fn write_same(&self, offset: u64, len: usize, pattern: &[u8]) -> RawResult<()> {
+    pub(crate) fn write_same(&self, offset: u64, len: usize, pattern: &[u8]) -> Result<(), Fault> {
         let (data, data_len) = (pattern.as_ptr().cast(), pattern.len());
+        let _passage = self.pass(offset, len as u64, true)?;
         // SAFETY: the image is open; the pattern has that many bytes.
         check_len(unsafe { sys::rbd_writesame(self.as_ptr(), offset, len, data, data_len, 0) })?;
         Ok(())
     }
 
     /// `expected` and `data` must have the same length.
-    pub(crate) fn compare_and_write(&self, offset: u64, expected: &[u8], data: &[u8]) -> RawResult<Compare> {
+    pub(crate) fn compare_and_write(
+        &self,
+        offset: u64,
+        expected: &[u8],
+        data: &[u8],
+    ) -> Result<Compare, Fault> {
         if expected.len() != data.len() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
+        let _passage = self.pass(offset, data.len() as u64, true)?;
         let mut differs = 0;
         // SAFETY: the image is open; both buffers have the length that is passed.
         let code = unsafe {
@@ -83,8 +104,34 @@ impl Image {
         match check_len(code) {
             Ok(_) => Ok(Compare::Written),
             Err(Errno::EILSEQ) => Ok(Compare::Differs(differs_at(offset, differs, self.stripe_unit()?))),
-            Err(errno) => Err(errno),
+            Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Begins a blocking call: waits while the image is held, and asks for the size if it may have changed. Returns how much of the
+    /// range lies within the image: librbd 16.2 ends the process over what lies beyond the end of its object map. A range that
+    /// must be `whole` is refused with the size, which may be another one a moment later.
+    fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
+        let passage = self.shared().pass()?;
+        let size = self.fresh_size().map_or_else(|| self.ask_size(), Ok)?;
+        let within = len.min(size.saturating_sub(offset));
+        if whole && within < len { Err(Fault::Cut(size)) } else { Ok((passage, within)) }
+    }
+
+    /// Judges how much librbd has done: it cuts a range without a word where another client has shrunk the image.
+    fn check_count(&self, offset: u64, asked: u64, done: usize, whole: bool) -> Result<usize, Fault> {
+        if !whole || done as u64 == asked {
+            return Ok(done);
+        }
+        let size = self.ask_size()?;
+        // Where the image has grown again, the size explains nothing.
+        Err(if offset.saturating_add(asked) > size { Fault::Cut(size) } else { Errno::ENODATA.into() })
+    }
+
+    /// Submits a request that was checked. While the image is held it is kept, and submitted later.
+    pub(crate) fn submit_request(&self, request: Request) -> Result<Operation<io::Outcome>, Fault> {
+        // SAFETY: the image is open, and is not closed before all operations have left.
+        unsafe { io::submit(self.shared(), request) }
     }
 
     pub(crate) fn flush(&self) -> RawResult<()> {

@@ -4,10 +4,10 @@ use std::ffi::{CStr, c_char, c_int};
 
 use librbd_sys as sys;
 
-use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::{check, copy_string, grow, split};
+use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
+use crate::raw::image::keeper::{keeper_of, owners_of};
 use crate::raw::ioctx::IoCtx;
 
 /// The holders of the advisory locks of an image.
@@ -41,23 +41,14 @@ impl Image {
 
     /// The owners: addresses of clients. Empty when nobody has the lock.
     pub(crate) fn exclusive_lock_owners(&self) -> RawResult<Vec<String>> {
-        let fetch = |buffer: *mut *mut c_char, mut len: usize| {
-            let mut mode = sys::RBD_LOCK_MODE_EXCLUSIVE;
-            // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
-            let code =
-                unsafe { sys::rbd_lock_get_owners(self.as_ptr(), &raw mut mode, buffer, &raw mut len) };
-            (code, len)
-        };
-        // SAFETY: null is a valid pointer; `fetch` writes at most the number it is given.
-        let mut owners = match unsafe { grow(4, fetch) } {
-            Err(Errno::ENOENT) => return Ok(Vec::new()),
-            owners => owners?,
-        };
-        // SAFETY: on success each is a C string.
-        let copies = owners.iter().map(|owner| unsafe { copy_string(*owner) }).collect();
-        // SAFETY: the strings are the library's; they are not used after this.
-        unsafe { sys::rbd_lock_get_owners_cleanup(owners.as_mut_ptr(), owners.len()) };
-        Ok(copies)
+        // SAFETY: the image is open.
+        unsafe { owners_of(self.as_ptr()) }
+    }
+
+    /// The address of another client that keeps the exclusive lock, so that nobody else can write.
+    pub(crate) fn keeper(&self) -> Option<String> {
+        // SAFETY: the image is open.
+        unsafe { keeper_of(self.as_ptr()) }
     }
 
     pub(crate) fn break_exclusive_lock(&self, owner: &CStr) -> RawResult<()> {

@@ -1,6 +1,5 @@
 //! A `rbd_image_t`: an open image, and what can be asked of it.
 
-pub(crate) mod aio;
 pub(crate) mod closing;
 pub(crate) mod copy;
 pub(crate) mod diff;
@@ -9,15 +8,15 @@ pub(crate) mod encryption;
 pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod io;
-pub(crate) mod known_size;
+pub(crate) mod keeper;
 mod left_lock;
 pub(crate) mod lineage;
 pub(crate) mod locks;
 pub(crate) mod metadata;
+pub(crate) mod mirrored;
 pub(crate) mod open;
 pub(crate) mod quiesce;
 pub(crate) mod share;
-pub(crate) mod shared;
 pub(crate) mod size;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_namespace;
@@ -32,10 +31,11 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::image::closing::CloseFailure;
 use crate::raw::image::handle::Handle;
-use crate::raw::image::shared::Shared;
+use crate::raw::image::keeper::keeper_of;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::operation::Operation;
+use crate::raw::op::target::Target;
 use crate::raw::thread::exit::settle_at_exit_of;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
@@ -47,7 +47,8 @@ pub(crate) struct Image {
     handle: sys::rbd_image_t,
     /// Goes with the handle: the connection may end with it, which is not for the thread that drops this.
     ioctx: Option<Arc<IoCtx>>,
-    shared: Arc<Shared>,
+    /// The operations in flight point to it. It is freed after they have left.
+    shared: Arc<Target>,
     /// Counts changes of the header. `None` until the size was learnt.
     header_watch: Option<Watch>,
     /// Dropping it does not wait for the closing.
@@ -62,7 +63,7 @@ unsafe impl Sync for Image {}
 impl Drop for Image {
     fn drop(&mut self) {
         // A call that was given up may never end, and closing waits for it.
-        let background = self.background || must_not_block() || self.shared.target.in_flight.has_calls();
+        let background = self.background || must_not_block() || self.shared.has_calls();
         if self.is_forked() {
             std::mem::forget(self.take());
             return;
@@ -92,7 +93,7 @@ impl Drop for Image {
 impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(in crate::raw) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Target::new(handle, keeper_of));
         settle_at_exit_of(&shared);
         Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false }
     }
@@ -101,7 +102,7 @@ impl Image {
         self.handle
     }
 
-    pub(in crate::raw) fn shared(&self) -> &Shared {
+    pub(in crate::raw) fn shared(&self) -> &Arc<Target> {
         &self.shared
     }
 
@@ -125,7 +126,7 @@ impl Image {
 
     /// Whether its completions go to a queue, so that no others may be submitted.
     pub(crate) fn is_queued(&self) -> bool {
-        self.shared.target.in_flight.is_queued()
+        self.shared.is_queued()
     }
 
     /// Leaves an empty shell behind, whose drop does nothing.

@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::raw::image::Image;
-use crate::raw::op::in_flight::InFlight;
+use crate::raw::op::target::Target;
 
 /// An open image for a call on another thread. Closing waits until it is dropped.
 #[derive(Debug)]
@@ -27,14 +27,14 @@ impl Drop for Share {
         self.image.handle = ptr::null_mut();
         self.image.ioctx = None;
         // SAFETY: entered by `share`, and our reference keeps the count valid.
-        unsafe { InFlight::leave_call(&raw const self.image.shared.target.in_flight) };
+        unsafe { Target::leave_call(Arc::as_ptr(&self.image.shared)) };
     }
 }
 
 impl Image {
     /// The same handle, for a call that may be given up.
     pub(crate) fn share(&self) -> Share {
-        self.shared.target.in_flight.enter_call();
+        self.shared.enter_call();
         let (handle, ioctx, shared) = (self.handle, self.ioctx.clone(), Arc::clone(&self.shared));
         let image = Image { handle, ioctx, shared, header_watch: None, background: true };
         Share { image }

@@ -1,19 +1,17 @@
 //! The size of an open image, and changing it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
-use crate::raw::image::handle::Address;
-use crate::raw::image::known_size::SizeCheck;
-use crate::raw::image::shared::Shared;
-use crate::raw::op::in_flight::InFlight;
-use crate::raw::thread::background::try_spawn_detached;
+pub(crate) use crate::raw::op::ask::positive;
+use crate::raw::op::hold::Hold;
+use crate::raw::op::target::{Identity, Target};
 use crate::raw::thread::mark::in_callback;
 use crate::raw::thread::progress::with_progress;
 
@@ -30,64 +28,60 @@ impl Image {
     pub(in crate::raw) fn learn_size(&mut self) -> RawResult<()> {
         let shared = Arc::clone(&self.shared);
         // First, so that no change comes in between.
-        self.header_watch = Some(self.watch_updates(move || shared.target.header.changed())?);
+        self.header_watch = Some(self.watch_updates(move || shared.size().changed())?);
+        let (pool, id, stripe_unit) = (self.data_pool_id()?, self.id()?, self.stripe_unit()?);
+        self.shared.identify(Identity { pool, id, stripe_unit });
+        register(&self.shared);
         self.ask_size().map(drop)
     }
 
     /// Returns a size against which a range with this end can be checked. Blocks only for an end beyond the known size, if there
-    /// may be a newer one: see [`crate::raw::image::known_size`].
+    /// may be a newer one: see [`crate::raw::op::known_size`].
     pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
-        match self.shared.size.for_end(end, &self.shared.target.header) {
-            SizeCheck::Current(size) => Ok(size),
-            SizeCheck::Stale(size) => {
-                self.ask_size_in_background();
-                Ok(size)
-            }
+        match self.shared().size().for_end(end) {
+            Some(size) => Ok(size),
             // librbd would read the header with the threads that call back here.
-            SizeCheck::Unknown if in_callback() => {
-                self.ask_size_in_background();
+            None if in_callback() => {
+                self.shared().refresh_size();
                 Err(Errno::EDEADLK)
             }
-            SizeCheck::Unknown => self.ask_size(),
+            None => self.ask_size(),
         }
+    }
+
+    /// Returns the size, unless the header was changed and nobody has asked for the size since.
+    pub(crate) fn fresh_size(&self) -> Option<u64> {
+        self.shared().size().fresh()
+    }
+
+    /// Waits until nothing is in flight on any handle that this process has of the image, and keeps what comes. A shrink needs
+    /// that: librbd 16.2 ends the process when the object map becomes smaller below a request.
+    pub(in crate::raw) fn hold(&self) -> RawResult<Vec<Hold>> {
+        if in_callback() {
+            return Err(Errno::EDEADLK);
+        }
+        let holds: Vec<_> = handles_of(self.shared()).into_iter().filter_map(Target::hold).collect();
+        while !holds.iter().all(Hold::is_drained) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(holds)
     }
 
     /// Refreshes the known size after a call that may have changed it.
     pub(in crate::raw) fn size_changed(&self) {
         // An answer that is under way may be that of before.
-        self.shared.target.header.changed();
+        self.shared.size().changed();
         // Without an answer it is asked for later.
         let _ = self.ask_size();
     }
 
-    fn ask_size(&self) -> RawResult<u64> {
-        // SAFETY: the image is open.
-        unsafe { ask_size(self.as_ptr(), &self.shared) }
-    }
-
-    /// Asks for the size in the background. Without a thread for that, the next caller tries again.
-    fn ask_size_in_background(&self) {
-        // Closing waits for the answer.
-        if !self.shared.target.in_flight.hold() {
-            return;
-        }
-        let (handle, shared) = (Address(self.as_ptr()), Arc::clone(&self.shared));
-        let begun = try_spawn_detached(move || {
-            let handle = handle;
-            // SAFETY: the image stays open until the hold is released.
-            unsafe {
-                // Without an answer the next caller tries again, too.
-                let _ = ask_size(handle.0, &shared);
-                InFlight::release(&raw const shared.target.in_flight);
-            }
-        });
-        if !begun {
-            // SAFETY: held above, and valid, since the image is open.
-            unsafe { InFlight::release(&raw const self.shared.target.in_flight) };
-        }
+    /// Asks for the size and keeps it. Blocks.
+    pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
+        self.shared().ask_size()
     }
 
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
+        let _alone = if allow_shrink { self.hold()? } else { Vec::new() };
         // SAFETY: the image is open; the progress state lives through the call.
         let resized = with_progress(progress, |report, arg| unsafe {
             sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
@@ -97,22 +91,20 @@ impl Image {
     }
 }
 
-/// Asks for the size and keeps it. `shared` must be that of the image.
-///
-/// # Safety
-/// The image must be open.
-unsafe fn ask_size(image: sys::rbd_image_t, shared: &Shared) -> RawResult<u64> {
-    let changes = shared.target.header.heard();
-    let mut size = 0;
-    // SAFETY: the image is open, the out pointer lives through the call.
-    check(unsafe { sys::rbd_get_size(image, &raw mut size) })?;
-    let size = positive(size);
-    shared.size.learn(size, changes);
-    Ok(size)
+/// The images that are open, and some that were.
+static OPEN: Mutex<Vec<Weak<Target>>> = Mutex::new(Vec::new());
+
+fn register(target: &Arc<Target>) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|one| one.strong_count() > 0);
+    open.push(Arc::downgrade(target));
 }
 
-/// Returns 0 for a negative size. librbd subtracts the encryption header: if the image was cut below that, nothing is left,
-/// and I/O would abort the process.
-pub(crate) fn positive(size: u64) -> u64 {
-    if i64::try_from(size).is_ok() { size } else { 0 }
+/// The handles that this process has of one image, this one among them.
+fn handles_of(target: &Arc<Target>) -> Vec<Arc<Target>> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = open.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, target));
+    let mut handles: Vec<_> = others.filter(|other| other.is_of_same_image(target)).collect();
+    handles.push(Arc::clone(target));
+    handles
 }

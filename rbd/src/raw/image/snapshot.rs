@@ -170,6 +170,7 @@ impl Image {
     }
 
     pub(crate) fn snapshot_rollback(&self, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
+        let _alone = self.hold()?;
         // SAFETY: the image is open; name and progress state live through the call.
         let rolled_back = with_progress(progress, |report, arg| unsafe {
             sys::rbd_snap_rollback_with_progress(self.as_ptr(), name.as_ptr(), Some(report), arg)

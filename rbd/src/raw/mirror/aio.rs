@@ -1,14 +1,16 @@
 //! Asynchronous calls about the mirroring of one image.
 
 use std::cell::UnsafeCell;
+use std::ffi::c_int;
 
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check_len;
 use crate::raw::image::Image;
+use crate::raw::image::mirrored::{RawMirrorInfo, copy_info};
 use crate::raw::image::snapshot::RawQuiesce;
-use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, copy_info, copy_status};
+use crate::raw::mirror::image::{RawMirrorStatus, copy_status};
 use crate::raw::op::operation::{Operation, Payload};
 
 /// Nothing but the completion is passed.
@@ -16,7 +18,6 @@ struct Nothing;
 
 impl Payload for Nothing {
     type Output = ();
-    const READS_HEADER: bool = false;
 
     fn finish(self, result: isize) -> RawResult<()> {
         check_len(result).map(drop)
@@ -31,7 +32,6 @@ struct Number<N, T> {
 
 impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
     type Output = T;
-    const READS_HEADER: bool = false;
 
     fn finish(self, result: isize) -> RawResult<T> {
         check_len(result).map(|_| (self.convert)(self.out.into_inner()))
@@ -73,7 +73,6 @@ impl<C, R, T> Drop for Filled<C, R, T> {
 
 impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
     type Output = T;
-    const READS_HEADER: bool = false;
 
     fn finish(mut self, result: isize) -> RawResult<T> {
         check_len(result)?;
@@ -84,10 +83,23 @@ impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
 }
 
 impl Image {
+    /// Submits a call that this image counts as in flight.
+    ///
+    /// # Safety
+    /// As for [`Operation::submit`]; the call must be on this image.
+    unsafe fn submit_call<P: Payload>(
+        &self,
+        payload: P,
+        call: impl FnOnce(*mut P, sys::rbd_completion_t) -> c_int,
+    ) -> RawResult<Operation<P::Output>> {
+        // SAFETY: the image waits for its operations before it is closed and the target freed.
+        unsafe { Operation::submit(Some(self.shared()), payload, call) }
+    }
+
     pub(crate) fn aio_mirror_promote(&self, force: bool) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
-            self.submit(Nothing, |_, completion| {
+            self.submit_call(Nothing, |_, completion| {
                 sys::rbd_aio_mirror_image_promote(self.as_ptr(), force, completion)
             })
         }
@@ -96,7 +108,9 @@ impl Image {
     pub(crate) fn aio_mirror_demote(&self) -> RawResult<Operation<()>> {
         // SAFETY: no memory but the completion is passed.
         unsafe {
-            self.submit(Nothing, |_, completion| sys::rbd_aio_mirror_image_demote(self.as_ptr(), completion))
+            self.submit_call(Nothing, |_, completion| {
+                sys::rbd_aio_mirror_image_demote(self.as_ptr(), completion)
+            })
         }
     }
 
@@ -106,7 +120,7 @@ impl Image {
         // SAFETY: the operation owns the place for the id until the completion has run.
         unsafe {
             let id = Number { out: UnsafeCell::new(0), convert: |id| id };
-            self.submit(id, |id, completion| {
+            self.submit_call(id, |id, completion| {
                 sys::rbd_aio_mirror_image_create_snapshot(self.as_ptr(), flags, (*id).out.get(), completion)
             })
         }
@@ -121,7 +135,7 @@ impl Image {
         // the completion has run; librbd is told its size.
         unsafe {
             let info = Filled::new(copy_info, convert, sys::rbd_mirror_image_get_info_cleanup);
-            self.submit(info, |info, completion| {
+            self.submit_call(info, |info, completion| {
                 sys::rbd_aio_mirror_image_get_info(self.as_ptr(), (*info).out.get(), SIZE, completion)
             })
         }
@@ -132,7 +146,7 @@ impl Image {
         let mode = Number { out: UnsafeCell::new(0_u32), convert };
         // SAFETY: the operation owns the place for the mode until the completion has run.
         unsafe {
-            self.submit(mode, |mode, completion| {
+            self.submit_call(mode, |mode, completion| {
                 sys::rbd_aio_mirror_image_get_mode(self.as_ptr(), (*mode).out.get().cast(), completion)
             })
         }
@@ -146,7 +160,7 @@ impl Image {
         // SAFETY: as in `aio_mirror_info`; of no sites none is freed.
         unsafe {
             let status = Filled::new(copy_status, convert, sys::rbd_mirror_image_global_status_cleanup);
-            self.submit(status, |status, completion| {
+            self.submit_call(status, |status, completion| {
                 let out = (*status).out.get();
                 sys::rbd_aio_mirror_image_get_global_status(self.as_ptr(), out, SIZE, completion)
             })

@@ -7,15 +7,8 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string};
 use crate::raw::image::Image;
+use crate::raw::image::mirrored::{RawMirrorInfo, copy_info, info_of};
 use crate::raw::image::snapshot::RawQuiesce;
-
-/// What mirroring knows of an image.
-#[derive(Debug)]
-pub(crate) struct RawMirrorInfo {
-    pub(crate) global_id: String,
-    pub(crate) state: u32,
-    pub(crate) primary: bool,
-}
 
 /// How an image stands on all sites.
 #[derive(Debug)]
@@ -33,14 +26,6 @@ pub(crate) struct RawSiteStatus {
     pub(crate) description: String,
     pub(crate) last_update: i64,
     pub(crate) up: bool,
-}
-
-/// # Safety
-/// The string must be null or a C string.
-pub(in crate::raw) unsafe fn copy_info(info: &sys::rbd_mirror_image_info_t) -> RawMirrorInfo {
-    // SAFETY: the caller's promise.
-    let global_id = unsafe { copy_string(info.global_id) };
-    RawMirrorInfo { global_id, state: info.state.0, primary: info.primary }
 }
 
 /// # Safety
@@ -107,17 +92,8 @@ impl Image {
     }
 
     pub(crate) fn mirror_info(&self) -> RawResult<RawMirrorInfo> {
-        const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid.
-        let mut info: sys::rbd_mirror_image_info_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the image is open; librbd is told the size of the struct.
-        check(unsafe { sys::rbd_mirror_image_get_info(self.as_ptr(), &raw mut info, SIZE) })?;
-        // SAFETY: on success the string is set; it is the library's, and not used after the cleanup.
-        unsafe {
-            let copied = copy_info(&info);
-            sys::rbd_mirror_image_get_info_cleanup(&raw mut info);
-            Ok(copied)
-        }
+        // SAFETY: the image is open.
+        unsafe { info_of(self.as_ptr()) }
     }
 
     pub(crate) fn mirror_mode(&self) -> RawResult<u32> {

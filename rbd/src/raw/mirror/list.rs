@@ -7,8 +7,9 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string};
+use crate::raw::image::mirrored::{RawMirrorInfo, copy_info};
 use crate::raw::ioctx::IoCtx;
-use crate::raw::mirror::image::{RawMirrorInfo, RawMirrorStatus, copy_info, copy_status};
+use crate::raw::mirror::image::{RawMirrorStatus, copy_status};
 
 /// How many images are asked for at once.
 const PAGE: usize = 256;

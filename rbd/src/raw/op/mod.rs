@@ -1,10 +1,16 @@
 //! Asynchronous operations: what is shared between the future and the completion.
 
+pub(crate) mod answer;
+pub(crate) mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
-pub(crate) mod header;
-pub(crate) mod in_flight;
+pub(crate) mod hold;
+pub(crate) mod io;
+pub(crate) mod kept;
+pub(crate) mod kind;
+pub(crate) mod known_size;
 pub(crate) mod operation;
+pub(crate) mod request;
 pub(crate) mod slot;
 pub(crate) mod sync;
 pub(crate) mod target;

@@ -10,7 +10,6 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::op::in_flight::InFlight;
 use crate::raw::op::slot::{Left, Slot};
 use crate::raw::op::target::Target;
 use crate::raw::thread::background::try_spawn_detached;
@@ -20,9 +19,6 @@ use crate::raw::thread::mark::CallbackMark;
 /// What an operation owns until librbd is done with it: buffers, and where results are written to.
 pub(crate) trait Payload: Send + 'static {
     type Output: 'static;
-
-    /// Whether librbd reads a changed header before it does this.
-    const READS_HEADER: bool = true;
 
     /// Whether [`on_end`](Payload::on_end) may wait for the cluster.
     const END_MAY_BLOCK: bool = false;
@@ -40,8 +36,6 @@ struct Node<P> {
     slot: Slot,
     /// Null for operations that are not counted. Not an Arc: the last reference must not die on a thread of librbd's.
     target: *const Target,
-    /// How many changes of the image's header were known of before; none where it does not matter.
-    changes: usize,
     payload: UnsafeCell<P>,
 }
 
@@ -55,13 +49,14 @@ pub(crate) struct Operation<T: 'static> {
 }
 
 /// Takes the result, or leaves a waker.
-type PollCall<T> = unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>;
+pub(in crate::raw) type PollCall<T> =
+    unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>;
 
 /// What can be done with a node of some payload by an address without its type. All demand our share of it. That of `poll` is
 /// taken out when it is used up, before any foreign code runs, whose panic must not leave it behind.
-struct Calls<T> {
-    poll: PollCall<T>,
-    detach: unsafe fn(NonNull<c_void>),
+pub(in crate::raw) struct Calls<T: 'static> {
+    pub(in crate::raw) poll: PollCall<T>,
+    pub(in crate::raw) detach: unsafe fn(NonNull<c_void>),
 }
 
 // SAFETY: only payloads that are Send are put into nodes, and the slot orders the hand-over. What comes out is made from the
@@ -77,6 +72,12 @@ impl<T> std::fmt::Debug for Operation<T> {
 }
 
 impl<T> Operation<T> {
+    /// # Safety
+    /// The future's share of a node that takes these calls. What is in the node is Send.
+    pub(in crate::raw) unsafe fn from_share(node: NonNull<c_void>, calls: &'static Calls<T>) -> Operation<T> {
+        Operation { node: Some(node), calls }
+    }
+
     /// Submits an operation: `call` gets the payload at its final address, and the completion to pass on.
     ///
     /// The completion may run before this returns.
@@ -106,7 +107,6 @@ impl<T> Operation<T> {
         let node = Box::new(Node {
             slot: Slot::new(),
             target: target.map_or(ptr::null(), ptr::from_ref),
-            changes: target.filter(|_| P::READS_HEADER).map_or(0, |target| target.header.heard()),
             payload: UnsafeCell::new(payload),
         });
         let node = NonNull::from(Box::leak(node));
@@ -120,7 +120,7 @@ impl<T> Operation<T> {
             drop(unsafe { Box::from_raw(node.as_ptr()) });
             return Err(errno);
         }
-        let callable = target.is_none_or(|target| target.in_flight.enter());
+        let callable = target.is_none_or(|target| target.enter());
         // SAFETY: the node lives, since our own share of it does.
         let payload = unsafe { (*node.as_ptr()).payload.get() };
         let called = if callable { check(call(payload, completion)) } else { Err(Errno::EBUSY) };
@@ -129,7 +129,7 @@ impl<T> Operation<T> {
             unsafe {
                 K::release_completion(completion);
                 if let Some(target) = target {
-                    InFlight::leave(&raw const target.in_flight);
+                    Target::leave(target);
                 }
                 drop(Box::from_raw(node.as_ptr()));
             }
@@ -280,15 +280,10 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
         result
     };
     // SAFETY: the completion's share keeps the node alive until `complete`.
-    let (target, changes) = unsafe { ((*node).target, (*node).changes) };
+    let target = unsafe { (*node).target };
     if !target.is_null() {
         // SAFETY: entered by `submit`, which was promised that the target is valid until everybody has left.
-        unsafe {
-            if result >= 0 {
-                (*target).header.was_read(changes);
-            }
-            InFlight::leave(&raw const (*target).in_flight);
-        }
+        unsafe { Target::leave(target) };
     }
     let share = Share(node);
     let notify = move || {

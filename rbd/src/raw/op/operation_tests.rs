@@ -108,12 +108,12 @@ fn a_completion_inside_of_the_submission() {
 #[test]
 fn a_refused_submission_frees_everything_and_calls_nobody() {
     let owned = Arc::new(());
-    let target = Target::new();
+    let target = Target::new(ptr::null_mut(), |_| None);
     // SAFETY: the call does not take the completion.
     let refused =
         unsafe { Operation::submit_to::<Owner, Stub>(Some(&target), Owner(Arc::clone(&owned)), |_, _| -22) };
     assert_eq!(refused.unwrap_err(), Errno::EINVAL);
-    assert!(target.in_flight.is_empty());
+    assert!(target.is_empty());
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
@@ -214,40 +214,6 @@ fn a_panic_while_the_result_is_made() {
     assert!(format!("{op:?}").contains("taken: true"), "{op:?}");
     drop(op);
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
-}
-
-/// Only what makes librbd read a changed header tells that it has been read.
-#[test]
-fn not_every_operation_reads_the_header() {
-    struct Blind;
-    impl Payload for Blind {
-        type Output = ();
-        const READS_HEADER: bool = false;
-
-        fn finish(self, _: isize) -> RawResult<()> {
-            Ok(())
-        }
-    }
-    let target = Target::new();
-    target.header.changed();
-    let ends = |completion| {
-        end(completion, 0);
-        0
-    };
-    // SAFETY: the calls end the completion once, and use no payload; the target outlives them.
-    unsafe {
-        drop(
-            Operation::submit_to::<Blind, Stub>(Some(&target), Blind, |_, completion| ends(completion))
-                .unwrap(),
-        );
-        assert!(!target.header.is_read(1));
-        let seeing = Owner(Arc::new(()));
-        drop(
-            Operation::submit_to::<Owner, Stub>(Some(&target), seeing, |_, completion| ends(completion))
-                .unwrap(),
-        );
-    }
-    assert!(target.header.is_read(1));
 }
 
 /// What may wait for the cluster does so on no thread of the library's; a failure has nothing to wait for.

@@ -139,6 +139,11 @@ impl Slot {
         if before & DONE == 0 { Left::First(None) } else { Left::Last }
     }
 
+    /// Whether the future has left.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
     fn result(&self) -> isize {
         // SAFETY: DONE was seen, after which nobody writes it.
         self.result.with(|cell| unsafe { *cell })

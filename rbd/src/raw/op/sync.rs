@@ -1,12 +1,17 @@
-//! The atomics and cells of the completion path: the system's, or loom's in its tests (`--cfg loom`).
+//! The atomics, locks and cells of the completion path: the system's, or loom's in its tests (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{Condvar, Mutex, MutexGuard},
 };
+pub(crate) use std::sync::PoisonError;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use std::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 /// [`std::cell::UnsafeCell`] with loom's interface.
 #[cfg(not(loom))]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use librbd_sys as sys;
 
-use crate::raw::op::in_flight::InFlight;
+use crate::raw::op::target::Target;
 use crate::raw::thread::exit::Busy;
 use crate::raw::thread::mark::CallbackMark;
 
@@ -31,7 +31,7 @@ struct Link {
     /// The one that has ended before.
     next: AtomicU32,
     completions: *const CallbackCompletions,
-    in_flight: *const InFlight,
+    target: *const Target,
 }
 
 // SAFETY: the addresses are used by callbacks only, as `on_completion` argues, and lead to what is Sync.
@@ -41,10 +41,10 @@ unsafe impl Sync for Link {}
 
 impl CallbackCompletions {
     /// For so many entries of the image whose count it is, announced by the descriptor.
-    pub(super) fn new(in_flight: &InFlight, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
+    pub(super) fn new(target: &Target, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
         Arc::new_cyclic(|this| {
-            let (completions, in_flight) = (this.as_ptr(), std::ptr::from_ref(in_flight));
-            let link = |number| Link { number, next: AtomicU32::new(NONE), completions, in_flight };
+            let (completions, target) = (this.as_ptr(), std::ptr::from_ref(target));
+            let link = |number| Link { number, next: AtomicU32::new(NONE), completions, target };
             CallbackCompletions {
                 top: AtomicU32::new(NONE),
                 links: (0..depth).map(link).collect(),
@@ -59,18 +59,38 @@ impl CallbackCompletions {
         &self.event
     }
 
-    /// Only the queue's owner submits.
+    /// Before the submission: then a hold on the image is seen by it, or sees it.
     pub(super) fn count_submission(&self) {
-        self.submitted.store(self.submitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.submitted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It came to nothing.
+    pub(super) fn uncount_submission(&self) {
+        self.submitted.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Takes back what the descriptor announced. What ends from now on is announced again.
     pub(super) fn acknowledge(&self) {
+        self.announced.fetch_add(self.take_count(), Ordering::SeqCst);
+    }
+
+    fn take_count(&self) -> u64 {
         let mut count = 0_u64;
         let room = (&raw mut count).cast();
         // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is nothing to read is fine.
         unsafe { libc::read(self.event.as_raw_fd(), room, size_of::<u64>()) };
-        self.announced.fetch_add(count, Ordering::Relaxed);
+        count
+    }
+
+    fn announce(&self, count: u64) {
+        // SAFETY: the descriptor is open, and `count` has eight bytes. A counter that is full is readable, too.
+        unsafe { libc::write(self.event.as_raw_fd(), (&raw const count).cast(), size_of::<u64>()) };
+    }
+
+    /// Gives an entry back, whose end was found out in the background.
+    pub(super) fn report(&self, number: u32) {
+        self.push(&self.links[number as usize]);
+        self.announce(1);
     }
 
     /// What [`on_completion`] is to be given for the operation of an entry.
@@ -99,8 +119,15 @@ impl CallbackCompletions {
 impl Busy for CallbackCompletions {
     /// Whether librbd is at work on operations: each is announced when it ends.
     fn is_busy(&self) -> bool {
-        self.acknowledge();
-        self.announced.load(Ordering::Relaxed) < self.submitted.load(Ordering::Relaxed)
+        // In this order, so that no end is counted twice: what the one who reaps takes back from
+        // here on is missing from `announced`, and the answer is yes for a moment too long.
+        let announced = self.announced.load(Ordering::SeqCst);
+        // Nothing is taken from the one who waits for announcements.
+        let count = self.take_count();
+        if count > 0 {
+            self.announce(count);
+        }
+        announced + count < self.submitted.load(Ordering::SeqCst)
     }
 }
 
@@ -142,13 +169,11 @@ pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t
         let link = &*arg.cast::<Link>();
         (link, &*link.completions)
     };
-    let in_flight = link.in_flight;
+    let target = link.target;
     completions.push(link);
-    let one = 1_u64;
-    // SAFETY: the descriptor is open, as above, and `one` has eight bytes. A counter that is full is readable, too.
-    unsafe { libc::write(completions.event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    completions.announce(1);
     // SAFETY: entered for this operation; nothing is used after it.
-    unsafe { InFlight::leave(in_flight) };
+    unsafe { Target::leave(target) };
 }
 
 #[cfg(test)]
@@ -167,7 +192,7 @@ mod tests {
         // SAFETY: a new descriptor, which is nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         let mut announced = std::fs::File::from(event.try_clone().unwrap());
-        let in_flight = InFlight::new();
+        let in_flight = Target::new(std::ptr::null_mut(), |_| None);
         let completions = CallbackCompletions::new(&in_flight, event, THREADS * 2);
         let mut free = [true; THREADS as usize * 2];
         let mut count = 0;

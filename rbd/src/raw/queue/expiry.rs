@@ -55,6 +55,11 @@ impl Expiry {
         self.earliest = Some(self.earliest.map_or(end, |earliest| earliest.min(end)));
     }
 
+    /// Whether the operation was given up on.
+    pub(super) fn is_left(&self, place: usize) -> bool {
+        self.limits[place] == Limit::Left
+    }
+
     /// librbd has given an operation back. Whether it had been given up on.
     pub(super) fn end(&mut self, entry: usize) -> bool {
         let left = std::mem::replace(&mut self.limits[entry], Limit::None) == Limit::Left;

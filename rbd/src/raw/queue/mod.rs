@@ -1,8 +1,8 @@
 //! Completions reaped in batches from librbd's queue, which a file descriptor announces.
 //!
 //! Once an image reports to such a queue, completions on it go there, those with callbacks too. One that its callback has
-//! released would be handed out freed: so an image is either queued or has callbacks, never both. The exception, which never
-//! goes there and therefore needs a callback, is in the module `callback_completions`.
+//! released would be handed out freed: so an image is either queued or has callbacks, never both. The exceptions, which never
+//! go there and therefore need a callback or another thread, are in the module `callback_completions`.
 
 mod callback_completions;
 mod entry;
@@ -22,53 +22,52 @@ use rustix::event::EventfdFlags;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::buffer::Buffer;
-use crate::raw::ffi::conversion::{check, check_len, system_errno};
-use crate::raw::ffi::iovec::iovec;
-use crate::raw::ffi::weak::Failure;
+use crate::raw::ffi::conversion::{check, system_errno};
 use crate::raw::image::Image;
-use crate::raw::image::io::{Compare, differs_at};
+use crate::raw::op::io::Outcome;
+use crate::raw::op::kind::Kind;
+use crate::raw::op::request::{Fault, Next, Request};
+use crate::raw::op::target::Target;
 use callback_completions::Drained;
-use entry::{Entry, call, finish};
+use entry::{Entry, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
 
-pub(crate) use callback_completions::CallbackCompletions;
-pub(crate) use entry::{Memory, Request};
+use callback_completions::CallbackCompletions;
 
 /// How many completions are asked for at once: librbd puts an array of as many onto the stack.
 const MOST: usize = 512;
 
-/// An operation that has ended, or is given up on.
+/// A request that has ended, or is given up on.
 #[derive(Debug)]
 pub(crate) struct Reaped {
     pub(crate) token: u64,
-    pub(crate) request: Request,
+    pub(crate) kind: Kind,
     pub(crate) offset: u64,
     pub(crate) len: u64,
-    /// None of one that is given up on.
-    pub(crate) buffer: Buffer,
     pub(crate) end: End,
 }
 
 #[derive(Debug)]
 pub(crate) enum End {
-    /// What was found, of a compare-and-write.
-    Ended(RawResult<Option<Compare>>),
+    /// The buffer, and what became of the request.
+    Ended(Outcome),
     /// After this long. librbd still has it.
     GivenUp(Duration),
 }
 
-/// The entries of the operations, and the completions that were reaped but not handed out yet.
+/// The requests of a queue, and the completions that were reaped but not handed out yet. The image is not closed before this is
+/// dropped.
 pub(crate) struct Entries {
     /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor shrunk, since librbd has
-    /// pointers into those with an operation in flight. So no exclusive reference is made to the whole, and of such an entry
-    /// none but by the one who reaps it.
-    entries: Vec<UnsafeCell<Entry>>,
+    /// pointers into those in flight. So no exclusive reference is made to the whole, and of such an entry none but by the one who
+    /// reaps it.
+    entries: Box<[UnsafeCell<Entry>]>,
     depth: usize,
     /// The numbers of the entries that are free.
     free: Vec<u32>,
     /// After how long what is submitted is given up on.
-    deadline: Option<Duration>,
+    timeout: Option<Duration>,
     expiry: Expiry,
     batch: Box<[sys::rbd_completion_t]>,
     /// What is left of the batch.
@@ -84,47 +83,61 @@ pub(crate) struct Entries {
     /// What is left of those taken.
     drained: Drained,
     waiter: EventWaiter,
+    target: Arc<Target>,
 }
 
-// SAFETY: completions may be used from any thread, and buffers are Send; the arrays point to those.
+// SAFETY: completions may be used from any thread, and entries are Send.
 unsafe impl Send for Entries {}
 // SAFETY: nothing is changed by a shared reference, and no entry is looked at.
 unsafe impl Sync for Entries {}
 
+impl Drop for Entries {
+    fn drop(&mut self) {
+        if self.is_idle() {
+            Arc::clone(&self.target).detach_queue();
+        } else {
+            // librbd has some of them. The image stays open, too.
+            std::mem::forget(std::mem::take(&mut self.entries));
+        }
+    }
+}
+
 impl Entries {
-    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in flight, or where it has reported
-    /// to others before.
+    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in flight, or where it has
+    /// reported to others before.
     pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Entries> {
-        if !image.shared().target.in_flight.begin_queue() {
+        let target = image.shared();
+        if !target.begin_queue() {
             return Err(Errno::EBUSY);
         }
-        Entries::begin(image, depth).inspect_err(|_| image.shared().target.in_flight.cancel_queue())
+        Entries::begin(Arc::clone(target), depth).inspect_err(|_| target.cancel_queue())
     }
 
-    fn begin(image: &Image, depth: u32) -> RawResult<Entries> {
+    fn begin(target: Arc<Target>, depth: u32) -> RawResult<Entries> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let event = rustix::event::eventfd(0, flags).map_err(system_errno)?;
         let waiter = EventWaiter::of(event.as_fd())?;
         let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
-        // SAFETY: the image is open. librbd does not take over the descriptor: what the image shares keeps it until the image is closed.
-        check(unsafe { sys::rbd_set_image_notification(image.as_ptr(), descriptor, kind) })?;
+        // SAFETY: the image is open. librbd does not take over the descriptor: the target keeps it until the image is closed.
+        check(unsafe { sys::rbd_set_image_notification(target.image(), descriptor, kind) })?;
         let count = depth * 2;
-        let completions = CallbackCompletions::new(&image.shared().target.in_flight, event, count);
-        image.shared().keep(Arc::clone(&completions) as _);
+        let callbacks = CallbackCompletions::new(&target, event, count);
+        target.keep(callbacks.clone());
         Ok(Entries {
             entries: (0..count).map(|_| UnsafeCell::new(Entry::free())).collect(),
             depth: depth as usize,
             free: (0..count).rev().collect(),
-            deadline: None,
+            timeout: None,
             expiry: Expiry::new(count as usize),
             batch: vec![ptr::null_mut(); MOST.min(count as usize)].into(),
             listed: 0..0,
             more: false,
             again: false,
             heard: false,
-            callbacks: completions,
+            callbacks,
             drained: Drained::none(),
             waiter,
+            target,
         })
     }
 
@@ -132,7 +145,7 @@ impl Entries {
         self.depth
     }
 
-    /// How many operations librbd has that somebody waits for.
+    /// How many requests librbd has that somebody waits for.
     pub(crate) fn in_flight(&self) -> usize {
         self.entries.len() - self.free.len() - self.expiry.left()
     }
@@ -145,63 +158,68 @@ impl Entries {
         self.free.len().min(self.depth - self.in_flight())
     }
 
-    /// librbd has no operation.
+    /// librbd has no request.
     pub(crate) fn is_idle(&self) -> bool {
         self.free.len() == self.entries.len()
     }
 
-    pub(crate) fn set_deadline(&mut self, after: Option<Duration>) {
-        self.deadline = after;
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.expiry.earliest().filter(|_| self.in_flight() > 0)
     }
 
-    /// Submits an operation. The buffer comes back when it is refused. One on foreign memory is never given up on.
+    fn submission(&self, number: u32) -> Submission {
+        let (callbacks, target) = (Arc::clone(&self.callbacks), Arc::clone(&self.target));
+        Submission { entry: self.entries[number as usize].get(), number, callbacks, target }
+    }
+
+    /// Submits a request whose range was checked. The buffer comes back when it is refused. There must be room.
+    pub(crate) fn submit(&mut self, token: u64, request: Request) -> Result<(), (Fault, Buffer)> {
+        // SAFETY: no memory of the caller's.
+        unsafe { self.submit_on_memory(token, request, &[]) }
+    }
+
+    /// [`submit`](Entries::submit) for a read or write, without a buffer, on memory of the caller's. It is never given up on.
     ///
-    /// The image must be the one this was made for. A read into a `BytesMut` appends `len` bytes to it; of all others with
-    /// data `len` is what the buffers have in sum, but that of a `WriteSame`. Both sides of a compare-and-write have that
-    /// length. There must be room.
-    pub(crate) fn submit(
+    /// # Safety
+    /// Each part must be valid until the request has ended: for writes if it is a read, else for reads.
+    pub(crate) unsafe fn submit_on_memory(
         &mut self,
-        image: &Image,
-        request: Request,
         token: u64,
-        (offset, len): (u64, u64),
-        memory: Memory<'_>,
-    ) -> Result<(), (Failure, Buffer)> {
-        let (buffer, foreign) = match memory {
-            Memory::Owned(buffer) => (buffer, None),
-            Memory::Foreign(list) => (Buffer::None, Some(list)),
-        };
-        let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), buffer)) };
-        let entry = self.entries[number as usize].get();
+        mut request: Request,
+        parts: &[*mut [u8]],
+    ) -> Result<(), (Fault, Buffer)> {
+        let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), request.buffer)) };
         // SAFETY: the entry is free, so neither librbd nor a reference has it.
-        let entry = unsafe { &mut *entry };
-        entry.iovecs.clear();
-        for part in foreign.into_iter().flatten() {
-            entry.iovecs.push(iovec(part.cast::<u8>().cast_const(), part.len()));
+        let entry = unsafe { &mut *self.entries[number as usize].get() };
+        if let Err(failure) = request.prepare(&mut entry.request, parts) {
+            return Err((failure.into(), request.buffer));
         }
-        entry.changes = image.shared().target.header.heard();
-        (entry.buffer, entry.token, entry.request, entry.offset, entry.len) =
-            (buffer, token, request, offset, len);
-        match call(image, &self.callbacks, entry, number) {
+        let timeout = self.timeout.filter(|_| parts.is_empty());
+        *entry = Entry { token, request, completion: ptr::null_mut(), answered: None };
+        // SAFETY: the entry is at its place, which it keeps while it is not free. The image is open while this lives, and
+        // afterwards if not all are free.
+        match unsafe { self.submission(number).start() } {
             Ok(()) => {
                 self.free.pop();
-                self.callbacks.count_submission();
-                self.expiry.begin(number as usize, self.deadline.filter(|_| foreign.is_none()));
+                self.expiry.begin(number as usize, timeout);
                 Ok(())
             }
-            Err(failure) => Err((failure, std::mem::take(&mut entry.buffer))),
+            Err(errno) => {
+                // SAFETY: it is free again.
+                let entry = unsafe { &mut *self.entries[number as usize].get() };
+                Err((errno.into(), std::mem::take(&mut entry.request.buffer)))
+            }
         }
     }
 
-    /// The next operation that has ended or whose time is over, if there is one. Blocks for none.
-    pub(crate) fn reap(&mut self, image: &Image) -> Option<Reaped> {
-        while let Some((number, completion)) = self.next_ended(image) {
-            let (reaped, wanted) = self.take(image, number, completion);
-            if wanted {
+    /// The next request that has ended or whose time is over, if there is one. Blocks for none.
+    pub(crate) fn reap(&mut self) -> Option<Reaped> {
+        while let Some((number, completion)) = self.next_ended() {
+            if let Some(reaped) = self.take(number, completion) {
                 return Some(reaped);
             }
         }
@@ -209,13 +227,15 @@ impl Entries {
         let (number, after) = self.expiry.next()?;
         let entry = self.entries[number].get();
         // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it has.
-        let (token, request, offset, len) =
-            unsafe { ((*entry).token, (*entry).request, (*entry).offset, (*entry).len) };
-        Some(Reaped { token, request, offset, len, buffer: Buffer::None, end: End::GivenUp(after) })
+        let (token, kind, offset, len) = unsafe {
+            let request = &raw const (*entry).request;
+            ((*entry).token, (*request).kind, (*request).offset, (*request).len)
+        };
+        Some(Reaped { token, kind, offset, len, end: End::GivenUp(after) })
     }
 
-    /// The entry of an operation that has ended, and its completion, which is not released yet.
-    fn next_ended(&mut self, image: &Image) -> Option<(usize, sys::rbd_completion_t)> {
+    /// The entry whose call has ended, and the completion, which is not released yet. Null for a report of ours.
+    fn next_ended(&mut self) -> Option<(usize, sys::rbd_completion_t)> {
         let mut looked = false;
         loop {
             for next in self.listed.by_ref() {
@@ -228,22 +248,28 @@ impl Entries {
                 }
             }
             if self.more {
-                self.ask(image);
+                self.ask();
                 continue;
             }
             if let Some(number) = self.drained.pop(&self.callbacks) {
-                // SAFETY: its operation has ended, so nobody has the entry.
-                return Some((number as usize, unsafe { (*self.entries[number as usize].get()).completion }));
+                return Some((number as usize, self.completion_of(number)));
             }
-            if looked || !self.look(image) {
+            if looked || !self.look() {
                 return None;
             }
             looked = true;
         }
     }
 
+    /// The completion of a call whose end a callback has reported; null where the report is ours.
+    fn completion_of(&self, number: u32) -> sys::rbd_completion_t {
+        // SAFETY: it was reported, so nobody else has the entry.
+        let entry = unsafe { &*self.entries[number as usize].get() };
+        if entry.answered.is_some() { ptr::null_mut() } else { entry.completion }
+    }
+
     /// Looks for what has ended. False if nothing can have.
-    fn look(&mut self, image: &Image) -> bool {
+    fn look(&mut self) -> bool {
         // Looking again after a batch, without the system call: what has been announced meanwhile stays announced, and is
         // taken back by a later look. So after a wait of ours, which hears each announcement once whether it is taken back or
         // not. Not when all are reaped: nothing would ever follow.
@@ -256,55 +282,70 @@ impl Entries {
         }
         self.drained = self.callbacks.take();
         for number in self.drained.numbers(&self.callbacks) {
-            // Over in a moment. A release that does put these into its queue has done so by then, and they are skipped
-            // when they are listed; afterwards it would be too late, since they are released when they are handed out.
-            // SAFETY: its callback has run, so nobody has the entry, and the completion is not released yet.
-            unsafe { sys::rbd_aio_wait_for_complete((*self.entries[number as usize].get()).completion) };
+            let completion = self.completion_of(number);
+            if !completion.is_null() {
+                // Over in a moment. A release that does put these into its queue has done so by then, and they are skipped
+                // when they are listed; afterwards it would be too late, since they are released when they are handed out.
+                // SAFETY: its callback has run, and the completion is not released yet.
+                unsafe { sys::rbd_aio_wait_for_complete(completion) };
+            }
         }
-        self.ask(image);
+        self.ask();
         self.again = !self.listed.is_empty() || !self.drained.is_empty();
         true
     }
 
     /// Asks librbd for a batch.
-    fn ask(&mut self, image: &Image) {
+    fn ask(&mut self) {
         let most = self.batch.len() as c_int;
-        // SAFETY: the image is open and reports to us; the array has room for `most`.
-        let count = unsafe { sys::rbd_poll_io_events(image.as_ptr(), self.batch.as_mut_ptr(), most) };
+        // SAFETY: the image is open, since this keeps it so, and reports to us; the array has room for `most`.
+        let count = unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr(), most) };
         self.listed = 0..usize::try_from(count).unwrap_or(0);
         self.more = self.listed.len() == self.batch.len();
     }
 
-    /// Takes an operation out of its entry, and whether somebody still wants to hear of it.
-    fn take(&mut self, image: &Image, number: usize, completion: sys::rbd_completion_t) -> (Reaped, bool) {
-        // SAFETY: we created it, its operation has ended, and it is released once, here.
-        let result = unsafe {
-            let result = sys::rbd_aio_get_return_value(completion);
-            if result < 0 {
-                // Closing waits for none that librbd refused by itself, and its thread may still be at our descriptor.
-                sys::rbd_aio_wait_for_complete(completion);
-            }
-            sys::rbd_aio_release(completion);
-            result
+    /// Takes a request whose call has ended out of its entry, unless it goes on, or nobody wants to hear of it any more.
+    fn take(&mut self, number: usize, completion: sys::rbd_completion_t) -> Option<Reaped> {
+        // SAFETY: its call has ended, so librbd has left the entry, and no other reference is made.
+        let entry = unsafe { &mut *self.entries[number].get() };
+        let wanted = !self.expiry.is_left(number);
+        let next = if let Some(next) = entry.answered.take() {
+            next
+        } else {
+            // SAFETY: we created it, its call has ended, and it is released once, here.
+            let result = unsafe {
+                let result = sys::rbd_aio_get_return_value(completion);
+                if result < 0 {
+                    // Closing waits for none that librbd refused by itself, and its thread may still be at our descriptor.
+                    sys::rbd_aio_wait_for_complete(completion);
+                }
+                sys::rbd_aio_release(completion);
+                result
+            };
+            entry.request.settle(&self.target, result, wanted)
         };
-        // SAFETY: its operation has ended, so librbd has left the entry, and no other reference is made.
+        match next {
+            Next::Ended => {}
+            // SAFETY: as in `submit`.
+            Next::Part => match unsafe { self.submission(number as u32).start() } {
+                Ok(()) => return None,
+                // SAFETY: librbd did not take it.
+                Err(errno) => unsafe { (*self.entries[number].get()).request.fail(errno) },
+            },
+            Next::Ask { owner } => {
+                // SAFETY: as in `submit`.
+                unsafe { self.submission(number as u32).ask(owner, wanted) };
+                return None;
+            }
+        }
+        // SAFETY: nobody else has it.
         let entry = unsafe { &mut *self.entries[number].get() };
         self.free.push(number as u32);
         let wanted = !self.expiry.end(number);
-        if result >= 0 {
-            image.shared().target.header.was_read(entry.changes);
-        }
-        let result = check_len(result).and_then(|count| finish(entry, count));
-        let result = match result {
-            Err(Errno::EILSEQ) if entry.request == Request::CompareAndWrite => {
-                let differs = |unit| Some(Compare::Differs(differs_at(entry.offset, entry.differs, unit)));
-                image.stripe_unit().map(differs)
-            }
-            other => other,
-        };
-        let Entry { token, request, offset, len, .. } = *entry;
-        let buffer = std::mem::take(&mut entry.buffer);
-        (Reaped { token, request, offset, len, buffer, end: End::Ended(result) }, wanted)
+        let (token, request) = (entry.token, &mut entry.request);
+        let (kind, offset, len) = (request.kind, request.offset, request.len);
+        let outcome = request.finish(self.target.stripe_unit());
+        wanted.then_some(Reaped { token, kind, offset, len, end: End::Ended(outcome) })
     }
 
     /// Waits until there may be something to reap, or room again. Blocks, at most for the timeout if there is one; not if nothing

@@ -1,0 +1,114 @@
+//! Asking the cluster about an image in the background: its size, and who keeps its exclusive lock.
+//!
+//! A completion runs on a thread of librbd's, which must not wait for librbd, and a result may mean
+//! nothing before the answer. One thread for each image asks for all operations that wait.
+
+use librbd_sys as sys;
+
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
+use crate::raw::op::answer::Answer;
+use crate::raw::op::sync::PoisonError;
+use crate::raw::op::target::Target;
+use crate::raw::thread::background::try_spawn_detached;
+
+impl Target {
+    /// Has the cluster asked, and runs `then` on a thread that may wait. Where no thread can be
+    /// had, there is an empty answer at once.
+    ///
+    /// # Safety
+    /// The image must be open, and stay open until `then` runs.
+    pub(in crate::raw) unsafe fn ask(&self, owner: bool, then: impl FnOnce(&Answer) + Send + 'static) {
+        let mut asking = self.asking().lock().unwrap_or_else(PoisonError::into_inner);
+        asking.waiting.push(Box::new(then));
+        asking.owner |= owner;
+        if asking.running {
+            return;
+        }
+        asking.running = true;
+        drop(asking);
+        self.start_asking();
+    }
+
+    /// Learns the size in the background, if it is not known.
+    pub(in crate::raw) fn refresh_size(&self) {
+        if self.size().fresh().is_some() {
+            return;
+        }
+        let mut asking = self.asking().lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut asking.running, true) {
+            return;
+        }
+        drop(asking);
+        self.start_asking();
+    }
+
+    fn start_asking(&self) {
+        // The thread counts as an operation, so that the image stays open for it.
+        let _ = self.enter();
+        let target = TargetPtr(self);
+        let started = try_spawn_detached(move || {
+            let target = target;
+            // SAFETY: entered above, and left here.
+            unsafe {
+                (*target.0).answer_all(|owner| (*target.0).look(owner));
+                Target::leave(target.0);
+            }
+        });
+        if !started {
+            self.answer_all(|_| Answer::default());
+            // SAFETY: entered above. Those who wait were in flight themselves, but the caller still
+            // has the target.
+            unsafe { Target::leave(self) };
+        }
+    }
+
+    /// Asks for the size, and keeps it. Blocks.
+    pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
+        let changes = self.size().changes();
+        let mut size = 0;
+        // SAFETY: the image is open, as the caller makes sure; the out pointer lives through the
+        // call.
+        check(unsafe { sys::rbd_get_size(self.image(), &raw mut size) })?;
+        let size = positive(size);
+        self.size().learn(size, changes);
+        Ok(size)
+    }
+
+    fn look(&self, owner: bool) -> Answer {
+        let size = self.ask_size().ok();
+        // SAFETY: as for `ask_size`.
+        let owner = if owner { unsafe { self.keeper() } } else { None };
+        Answer { size, owner }
+    }
+
+    fn answer_all(&self, look: impl Fn(bool) -> Answer) {
+        let lock = || self.asking().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = lock();
+        loop {
+            let (waiting, owner) = (std::mem::take(&mut asking.waiting), std::mem::take(&mut asking.owner));
+            drop(asking);
+            let answer = look(owner);
+            for then in waiting {
+                then(&answer);
+            }
+            asking = lock();
+            if asking.waiting.is_empty() {
+                asking.running = false;
+                return;
+            }
+        }
+    }
+}
+
+/// On its way to the thread that asks.
+struct TargetPtr(*const Target);
+
+// SAFETY: a target is Sync, and whoever sends its address keeps it valid.
+unsafe impl Send for TargetPtr {}
+
+/// Returns 0 for a negative size. librbd subtracts the encryption header: if the image was cut
+/// below that, nothing is left, and I/O would abort the process.
+pub(crate) fn positive(size: u64) -> u64 {
+    if i64::try_from(size).is_ok() { size } else { 0 }
+}

@@ -1,0 +1,135 @@
+//! Holding an image: what is in flight ends, and what comes is kept until the hold is over.
+//!
+//! A shrink needs that. An operation adds itself to a count and then looks for a hold; a hold is
+//! set and then looks at the counts. So one of the two always sees the other.
+
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::op::kept::Later;
+use crate::raw::op::sync::{Ordering, PoisonError};
+use crate::raw::op::target::{CALL, CLOSING, HELD, ONE, QUEUED, Target};
+use crate::raw::thread::mark::in_callback;
+
+/// Whether an operation may be submitted.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::raw) enum Entered {
+    /// Now. It must leave.
+    Now,
+    /// It is kept, and submitted later.
+    Later,
+    /// Its completion would go to a queue.
+    Queued,
+}
+
+/// A blocking call on the image.
+#[derive(Debug)]
+pub(in crate::raw) struct Passage<'a>(&'a Target);
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        self.0.blocking.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Operations are kept while it lives. The image is not closed before it ends.
+#[derive(Debug)]
+pub(in crate::raw) struct Hold(Arc<Target>);
+
+impl Hold {
+    /// Whether what came before has ended.
+    pub(in crate::raw) fn is_drained(&self) -> bool {
+        let target = &*self.0;
+        target.state.load(Ordering::SeqCst) % CALL < ONE
+            && target.blocking.load(Ordering::SeqCst) == 0
+            && target.queue.get().is_none_or(|queue| !queue.is_busy())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let target = &*self.0;
+        let mut kept = target.holds.kept();
+        kept.holds -= 1;
+        if kept.holds > 0 {
+            return;
+        }
+        // What comes now asks for the size first, which makes librbd read the header.
+        target.size().changed();
+        // The hold becomes an operation that keeps the image open until those that were kept have
+        // begun.
+        target.state.fetch_add(ONE - HELD, Ordering::SeqCst);
+        let operations = std::mem::take(&mut kept.operations);
+        drop(kept);
+        target.holds.released.notify_all();
+        for submit in operations {
+            submit();
+        }
+        // SAFETY: entered above; the Arc keeps it valid.
+        unsafe { Target::leave(target) };
+    }
+}
+
+impl Target {
+    /// An operation with a callback begins, or is kept as what `later` gives. Not after
+    /// [`close`](Target::close).
+    pub(in crate::raw) fn begin(&self, later: impl FnOnce() -> Later) -> Entered {
+        let before = self.state.fetch_add(ONE, Ordering::SeqCst);
+        let entered = if before & QUEUED != 0 {
+            Entered::Queued
+        } else if before & HELD != 0 && self.keep_for_later(later) {
+            Entered::Later
+        } else {
+            return Entered::Now;
+        };
+        // SAFETY: entered above. The image is not closed by this: its owner submits, or an
+        // operation of it is in flight.
+        unsafe { Target::leave(self) };
+        entered
+    }
+
+    /// Keeps an operation if the image is held.
+    pub(in crate::raw) fn keep_for_later(&self, later: impl FnOnce() -> Later) -> bool {
+        if self.state.load(Ordering::SeqCst) & HELD == 0 {
+            return false;
+        }
+        let mut kept = self.holds.kept();
+        let held = kept.holds > 0;
+        if held {
+            kept.operations.push(later());
+        }
+        held
+    }
+
+    /// A blocking call begins. Waits while the image is held; on a thread of librbd's, which must
+    /// not wait, it fails.
+    pub(in crate::raw) fn pass(&self) -> RawResult<Passage<'_>> {
+        loop {
+            self.blocking.fetch_add(1, Ordering::SeqCst);
+            let passage = Passage(self);
+            if self.state.load(Ordering::SeqCst) & HELD == 0 {
+                return Ok(passage);
+            }
+            drop(passage);
+            if in_callback() {
+                return Err(Errno::EDEADLK);
+            }
+            let mut kept = self.holds.kept();
+            while kept.holds > 0 {
+                kept = self.holds.released.wait(kept).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Keeps operations that begin from now on. `None` once the image is closed, or is about to be
+    /// with nothing in flight.
+    pub(in crate::raw) fn hold(self: Arc<Self>) -> Option<Hold> {
+        let mut kept = self.holds.kept();
+        let open = |state: usize| (state & !QUEUED != CLOSING).then_some(state | HELD);
+        self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, open).ok()?;
+        kept.holds += 1;
+        drop(kept);
+        Some(Hold(self))
+    }
+}

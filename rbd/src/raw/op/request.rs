@@ -1,0 +1,332 @@
+//! One request to an image: made once, checked once, submitted once, by futures and queues alike.
+//!
+//! Hints, limits and what librbd must be kept from stand here. Ranges are checked by the caller.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use librbd_sys as sys;
+
+use crate::errno::Errno;
+use crate::hints::AccessHints;
+use crate::raw::buffer::Buffer;
+use crate::raw::ffi::conversion::check_len;
+use crate::raw::ffi::iovec::Iovecs;
+use crate::raw::ffi::weak::{Failure, need};
+use crate::raw::op::answer::Answer;
+use crate::raw::op::kind::Kind;
+use crate::raw::op::target::Target;
+
+/// What a [compare-and-write](crate::Image::compare_and_write) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it tells whether anything was written"]
+pub enum Compare {
+    /// The image held what was expected, and now holds the new data.
+    Written,
+    /// Nothing was written: the image differs from this offset on, in bytes from its start.
+    Differs(u64),
+}
+
+/// The offset in the image at which a compare-and-write at `offset` differs, from what librbd
+/// reports.
+///
+/// librbd adds the position within the request to the image offset at which the *object* begins,
+/// not the request (seen on 16.2). A request lies within one stripe unit, and objects begin at
+/// multiples of it.
+pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
+    offset + reported % stripe_unit.max(1)
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// librbd said so, or the loaded library lacks a function.
+    Failed(Failure),
+    /// The image has this size, and the range does not lie within it.
+    Cut(u64),
+    /// Another client keeps the exclusive lock: its address.
+    Kept(String),
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Failed(errno.into())
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Fault {
+        Fault::Failed(failure)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Failed(failure) => failure.fmt(f),
+            Fault::Cut(size) => write!(f, "the image has {size} bytes"),
+            Fault::Kept(owner) => write!(f, "the client at {owner} keeps the exclusive lock"),
+        }
+    }
+}
+
+/// A request. librbd reads and writes its buffers, and the two fields that say so, from the call to
+/// the completion.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) hints: AccessHints,
+    pub(crate) buffer: Buffer,
+    /// Where the buffers of a list are. librbd reads it.
+    iovecs: Iovecs,
+    /// How many of them hold what a compare-and-write expects.
+    expected: usize,
+    /// Where librbd writes at which byte the image differs.
+    differs: u64,
+    /// How much of the range is done. Long ranges are split.
+    done: u64,
+    /// How librbd ended the last call, and what was found out about that.
+    result: isize,
+    fault: Option<Fault>,
+}
+
+/// What follows after librbd has ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::raw) enum Next {
+    /// The request has ended.
+    Ended,
+    /// The next part of the range is to be submitted.
+    Part,
+    /// The result means nothing before the size of the image is known, or who has its exclusive
+    /// lock.
+    Ask { owner: bool },
+}
+
+impl Request {
+    pub(crate) fn new(kind: Kind, offset: u64, len: u64, hints: AccessHints, buffer: Buffer) -> Request {
+        Request {
+            kind,
+            offset,
+            len,
+            hints,
+            buffer,
+            iovecs: Iovecs::new(),
+            expected: 0,
+            differs: 0,
+            done: 0,
+            result: 0,
+            fault: None,
+        }
+    }
+
+    /// Nothing to do.
+    pub(in crate::raw) fn empty() -> Request {
+        Request::new(Kind::Flush, 0, 0, AccessHints::empty(), Buffer::None)
+    }
+
+    /// Does all that can fail before librbd hears of it. The array of addresses takes its memory
+    /// from another request's, and begins with these parts of memory of the caller's.
+    pub(in crate::raw) fn prepare(
+        &mut self,
+        spare: &mut Request,
+        parts: &[*mut [u8]],
+    ) -> Result<(), Failure> {
+        if let Buffer::Compare { expected, data } = &self.buffer {
+            if [expected.len() as u64, data.len() as u64] != [self.len; 2] {
+                return Err(Errno::EINVAL.into());
+            }
+        }
+        if matches!(self.buffer, Buffer::CompareVec { .. } if self.len > 0) {
+            need(&sys::late::rbd_aio_compare_and_writev)?;
+        }
+        self.iovecs.reuse(&mut spare.iovecs);
+        self.iovecs.extend(parts.iter().map(|part| (part.cast::<u8>().cast_const(), part.len())));
+        match &mut self.buffer {
+            Buffer::BytesMut(target) if self.kind == Kind::Read => target.reserve(self.len as usize),
+            Buffer::BytesVec(list) => self.iovecs.extend(list.iter().map(|one| (one.as_ptr(), one.len()))),
+            // Addresses that may be written to: from an exclusive reference.
+            Buffer::BytesMutVec(list) => {
+                self.iovecs.extend(list.iter_mut().map(|one| (one.as_mut_ptr().cast_const(), one.len())));
+            }
+            Buffer::CompareVec { expected, data } => {
+                self.expected = expected.len();
+                self.iovecs.extend(expected.iter().map(|one| (one.as_ptr(), one.len())));
+                self.iovecs.extend(data.iter().map(|one| (one.as_ptr(), one.len())));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the call for what is left of the range, or for the first part of that. librbd has
+    /// taken the completion unless this is negative.
+    ///
+    /// # Safety
+    /// The image of the target must be open. `this` was [prepared](Request::prepare), and nobody
+    /// touches it or moves it from here on until the completion has run. Memory of the caller's
+    /// stays valid until then: for writes if it is a read, else for reads.
+    pub(in crate::raw) unsafe fn call(
+        this: *mut Request,
+        target: &Target,
+        completion: sys::rbd_completion_t,
+    ) -> c_int {
+        // SAFETY: valid, and librbd does not have it yet.
+        let Request { kind, offset, len, hints, buffer, iovecs, expected, differs, done, .. } =
+            unsafe { &mut *this };
+        let (image, kind, flags) = (target.image(), *kind, hints.bits() as c_int);
+        let (offset, len) = (*offset + *done, target.part(kind, *offset + *done, *len - *done));
+        let size = len as usize;
+        let (array, count) = iovecs.as_raw();
+        let zero_flags = match kind {
+            Kind::WriteZeroesThick => sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as c_int,
+            _ => 0,
+        };
+        // SAFETY: the image is open, by the contract. Buffers, array and the place for the
+        // difference have the lengths that are passed, belong to the request and stay where they
+        // are. For memory of the caller's the contract says that.
+        unsafe {
+            match (kind, buffer) {
+                (Kind::Read, Buffer::BytesMut(target)) => {
+                    let start = target.spare_capacity_mut().as_mut_ptr().cast();
+                    sys::rbd_aio_read2(image, offset, size, start, completion, flags)
+                }
+                (Kind::Read, _) => sys::rbd_aio_readv(image, array, count, offset, completion),
+                (Kind::Discard, _) => sys::rbd_aio_discard(image, offset, len, completion),
+                (Kind::WriteZeroes | Kind::WriteZeroesThick, _) => {
+                    sys::rbd_aio_write_zeroes(image, offset, size, completion, zero_flags, flags)
+                }
+                (Kind::Flush, _) => sys::rbd_aio_flush(image, completion),
+                // librbd 16.2 aborts the process on an empty compare-and-write. Nothing is always
+                // as expected; a read of nothing says so.
+                (Kind::CompareAndWrite, _) if len == 0 => {
+                    sys::rbd_aio_read(image, offset, 0, ptr::dangling_mut(), completion)
+                }
+                (Kind::CompareAndWrite, Buffer::Compare { expected, data }) => {
+                    let (expected, data) = (expected.as_ptr().cast(), data.as_ptr().cast());
+                    let differs = &raw mut *differs;
+                    sys::rbd_aio_compare_and_write(
+                        image, offset, size, expected, data, completion, differs, flags,
+                    ) as c_int
+                }
+                (Kind::CompareAndWrite, _) => match sys::late::rbd_aio_compare_and_writev.get() {
+                    Some(call) => {
+                        let (second, rest) = (array.add(*expected), count - *expected as c_int);
+                        let (expected, differs) = (*expected as c_int, &raw mut *differs);
+                        call(image, offset, array, expected, second, rest, completion, differs, flags)
+                            as c_int
+                    }
+                    None => -libc::ENOSYS,
+                },
+                (Kind::Write | Kind::WriteSame, buffer) => match (kind, buffer.one()) {
+                    (Kind::WriteSame, Some(pattern)) => {
+                        let (pattern, unit) = (pattern.as_ptr().cast(), pattern.len());
+                        sys::rbd_aio_writesame(image, offset, size, pattern, unit, completion, flags)
+                    }
+                    (_, Some(data)) => {
+                        let (data, size) = (data.as_ptr().cast(), data.len());
+                        sys::rbd_aio_write2(image, offset, size, data, completion, flags)
+                    }
+                    // Without a buffer of ours the array leads to memory of the caller's.
+                    (_, None) => sys::rbd_aio_writev(image, array, count, offset, completion),
+                },
+            }
+        }
+    }
+
+    /// librbd has ended a call. Says what follows; where nobody wants to hear of the end no further
+    /// part does.
+    pub(in crate::raw) fn settle(&mut self, target: &Target, result: isize, wanted: bool) -> Next {
+        self.result = result;
+        let whole = result == self.len as isize;
+        match (self.kind, i32::try_from(result)) {
+            // Another client may keep the exclusive lock.
+            (_, Ok(code)) if code == -libc::EROFS => return Next::Ask { owner: true },
+            (Kind::Flush, _) => {}
+            // The range was cut off.
+            (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { owner: false },
+            (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { owner: false },
+            (_, _) if result >= 0 => match target.size().fresh() {
+                // So does librbd.
+                None => return Next::Ask { owner: false },
+                Some(size) => self.judge(size),
+            },
+            _ => {}
+        }
+        self.next(target, wanted)
+    }
+
+    /// Takes in what was asked.
+    pub(in crate::raw) fn answered(&mut self, target: &Target, answer: &Answer, wanted: bool) -> Next {
+        match (answer, self.result) {
+            (Answer { owner: Some(owner), .. }, result) if result == -libc::EROFS as isize => {
+                self.fault = Some(Fault::Kept(owner.clone()));
+            }
+            (Answer { size: Some(size), .. }, _) => self.judge(*size),
+            // What cannot be known is not told as done.
+            (_, 0..) if self.kind.changes_data() => self.fault = Some(Errno::EAGAIN.into()),
+            _ => {}
+        }
+        self.next(target, wanted)
+    }
+
+    /// Whether the size is to be asked for before librbd gets the request. After another client has
+    /// shrunk the image, librbd 16.2 ends the process over a write beyond the end of its object
+    /// map.
+    pub(in crate::raw) fn is_to_be_judged(&self, target: &Target) -> bool {
+        self.kind != Kind::Flush && target.size().fresh().is_none()
+    }
+
+    /// Judges the range by a size that was asked for. Without one librbd is to say why.
+    pub(in crate::raw) fn is_within(&mut self, answer: &Answer) -> bool {
+        if let Some(size) = answer.size {
+            self.judge(size);
+        }
+        self.fault.is_none()
+    }
+
+    fn judge(&mut self, size: u64) {
+        if self.kind != Kind::Flush && self.offset + self.len > size {
+            self.fault = Some(Fault::Cut(size));
+        }
+    }
+
+    fn next(&mut self, target: &Target, wanted: bool) -> Next {
+        if self.fault.is_some() || self.result < 0 || self.kind.moves_data() || self.kind == Kind::Flush {
+            return Next::Ended;
+        }
+        self.done += target.part(self.kind, self.offset + self.done, self.len - self.done);
+        if self.done < self.len && wanted { Next::Part } else { Next::Ended }
+    }
+
+    /// It came to nothing, for this reason if no other is known.
+    pub(in crate::raw) fn fail(&mut self, errno: Errno) {
+        self.fault.get_or_insert(errno.into());
+    }
+
+    /// What the ended request amounts to, and its buffer. The request is not used any more.
+    pub(in crate::raw) fn finish(&mut self, stripe_unit: u64) -> (Buffer, Result<Option<Compare>, Fault>) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = match (self.fault.take(), check_len(self.result)) {
+            (Some(fault), _) => Err(fault),
+            (None, Err(Errno::EILSEQ)) if self.kind == Kind::CompareAndWrite => {
+                Ok(Some(Compare::Differs(differs_at(self.offset, self.differs, stripe_unit))))
+            }
+            (None, Err(errno)) => Err(errno.into()),
+            (None, Ok(count)) => match (self.kind, &mut buffer) {
+                (Kind::Read, _) if count as u64 != self.len => Err(Errno::ENODATA.into()),
+                (Kind::Read, Buffer::BytesMut(target)) => {
+                    let filled = target.len() + count;
+                    // SAFETY: librbd has written all that was asked for behind the old length,
+                    // where room was reserved.
+                    unsafe { target.set_len(filled) };
+                    Ok(None)
+                }
+                (Kind::CompareAndWrite, _) => Ok(Some(Compare::Written)),
+                _ => Ok(None),
+            },
+        };
+        (buffer, outcome)
+    }
+}
