@@ -183,7 +183,7 @@ impl Round {
         }
         let going = self.weather.begin(&["OutOfRange"], &self.sites[at].name());
         let half = BLOCKS / 2;
-        self.sites[at].oracle.lock().unwrap().cut(half);
+        self.sites[at].oracle.lock().unwrap().begin_cut(half);
         let handle = self.handle(at);
         let size = handle.as_ref().map_or(0, |image| image.size().unwrap_or(0));
         let cut = handle.and_then(|image| image.resize(half * BLOCK).allow_shrink(true).run());

@@ -73,6 +73,8 @@ pub(crate) struct Oracle {
     pub(crate) done: u64,
     pub(crate) failed: HashMap<String, u64>,
     pub(crate) slowest: Duration,
+    /// While another client shrinks the image and grows it again: from which block on nothing is owed.
+    unsure_from: Option<u64>,
     /// The kind of an error after which the client ends.
     pub(crate) fatal: Option<String>,
     pub(crate) closed: bool,
@@ -93,6 +95,7 @@ impl Oracle {
             done: 0,
             failed: HashMap::new(),
             slowest: Duration::ZERO,
+            unsure_from: None,
             fatal: None,
             closed: false,
             wrong: Vec::new(),
@@ -177,7 +180,8 @@ impl Oracle {
 
     /// What was acknowledged before that line is there from now on.
     fn durable(&mut self, order: u64, by: &'static str) {
-        for block in &mut self.blocks {
+        let sure_until = self.unsure_from.unwrap_or(u64::MAX);
+        for (_, block) in (0..sure_until).zip(&mut self.blocks) {
             let sure = |write: &Written| matches!(write.state, State::Acked(at) if at < order);
             if let Some(last) = block.since.iter().rposition(sure) {
                 block.base = Content::Of(block.since[last].content);
@@ -201,8 +205,15 @@ impl Oracle {
         }
     }
 
+    /// The blocks from this one on may hold anything, until `cut` is called.
+    pub(crate) fn begin_cut(&mut self, from: u64) {
+        self.cut(from);
+        self.unsure_from = Some(from);
+    }
+
     /// Whatever the blocks from this one on hold, until something is written again and flushed.
     pub(crate) fn cut(&mut self, from: u64) {
+        self.unsure_from = None;
         for block in &mut self.blocks[from as usize..] {
             block.any = true;
             block.since.clear();
