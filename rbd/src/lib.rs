@@ -95,8 +95,6 @@ mod raw;
 mod spec;
 mod unblock;
 mod version;
-#[cfg(feature = "krbd")]
-pub mod volume;
 
 /// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
 pub use bytes;

@@ -1,6 +1,8 @@
-//! What the tests of mapping run inside the virtual machine: one call of `rbd::krbd` a command, its outcome in words.
+//! What the tests of mapping run inside the virtual machine: each command is a call of `rbd::krbd`
+//! or `rbd_volume`, and prints its outcome.
 //!
-//! An error ends it with status 1, the kind of the error as the first line on stderr and its text after that.
+//! After an error the status is 1. The first line on stderr is the kind of the error, then comes
+//! its text.
 #![allow(missing_docs, clippy::pedantic)]
 
 use std::path::PathBuf;
@@ -9,8 +11,8 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use rbd::ImageSpec;
 use rbd::krbd::{self, Credentials, Device, Map};
-use rbd::volume::{self, Volume};
 use rbd::{Cluster, Error, IoCtx, cluster::Key};
+use rbd_volume::Volume;
 
 #[derive(Parser)]
 enum Command {
@@ -38,6 +40,13 @@ enum Command {
         path: PathBuf,
         stage: PathBuf,
         target: PathBuf,
+        /// The second mount is read-only
+        #[arg(long)]
+        read_only: bool,
+        #[arg(long)]
+        allow_suid: bool,
+        #[arg(long)]
+        allow_devices: bool,
     },
     /// Takes both mounts away
     EndVolume {
@@ -83,12 +92,15 @@ struct MapArgs {
 
 fn main() {
     if let Err(error) = run(Command::parse()) {
-        eprintln!("{:?}\n{error:#}", error.kind());
+        match error.downcast_ref::<Error>() {
+            Some(error) => eprintln!("{:?}\n{error:#}", error.kind()),
+            None => eprintln!("{error:?}\n{error}"),
+        }
         std::process::exit(1);
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
+fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Map(args) => {
             let device = map(&args)?.run()?;
@@ -119,14 +131,15 @@ fn run(command: Command) -> Result<(), Error> {
                 println!("{holder}");
             }
         }
-        Command::Volume { path, stage, target } => {
+        Command::Volume { path, stage, target, read_only, allow_suid, allow_devices } => {
             let device = krbd::device(path)?;
-            println!("{:?}", Volume::new(&device).stage(&stage)?);
-            volume::publish(stage, target, false)?;
+            let volume = Volume::new(&device).allow_suid(allow_suid).allow_devices(allow_devices);
+            println!("{:?}", volume.stage(&stage)?);
+            rbd_volume::publish(stage, target, read_only)?;
         }
         Command::EndVolume { stage, target } => {
-            volume::unmount(target)?;
-            volume::unmount(stage)?;
+            rbd_volume::unmount(target)?;
+            rbd_volume::unmount(stage)?;
         }
         Command::Support => println!("{:?}", krbd::supported_features()?),
         Command::LoadModule => krbd::load_module()?,

@@ -38,6 +38,10 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(device.starts_with(&format!("/dev/rbd0 {spec} {} rw {}", 128 << 20, shared_fsid())), "{device}");
     let volume = ["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/1/volume"];
     assert_eq!(first.ok(&volume), r#"Staged { file_system: "ext4", formatted: true }"#);
+    // The content is a container's: it must not give anybody rights on the node.
+    for mount in mount_flags(&first) {
+        assert!(mount.starts_with("rw,nosuid,nodev,"), "{mount}");
+    }
     first.sh("echo hello ceph > /pods/1/volume/file");
     first.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/1/volume"]);
     first.ok(&["unmap", "/dev/rbd0"]);
@@ -54,13 +58,36 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(kind.contains("/plugins/rbd-image-foo") && kind.contains("/pods/2/volume"), "{text}");
     second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
 
+    // Read-only in the second place, which must not cost the other flags; and flags taken off.
+    second.ok(&[&volume[..], &["--read-only"]].concat());
+    let mounts = mount_flags(&second);
+    assert!(mounts[0].starts_with("rw,nosuid,nodev,"), "{mounts:?}");
+    assert!(mounts[1].starts_with("ro,nosuid,nodev,"), "{mounts:?}");
+    second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
+    for (switch, missing, left) in
+        [("--allow-suid", "nosuid", "nodev"), ("--allow-devices", "nodev", "nosuid")]
+    {
+        second.ok(&[&volume[..], &[switch]].concat());
+        for mount in mount_flags(&second) {
+            assert!(!mount.contains(missing) && mount.contains(left), "{switch}: {mount}");
+        }
+        second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
+    }
+
     // What is there is never formatted, known or not.
     second.sh("dd if=/dev/zero of=/dev/rbd0 bs=1M count=2 conv=fsync 2>/dev/null");
     second.sh("echo data | dd of=/dev/rbd0 conv=fsync 2>/dev/null");
     let (kind, text) = second.fails(&["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/2/volume"]);
-    assert!(kind == "InvalidInput" && text.contains("it was not formatted"), "{text}");
+    assert!(kind.starts_with("NoFileSystem {") && text.contains("it was not formatted"), "{kind} {text}");
     assert_eq!(second.sh("head -c 4 /dev/rbd0"), "data");
     second.ok(&["unmap", &spec]);
+}
+
+/// The flags of the mounts of the device, in the order in which they were mounted.
+fn mount_flags(guest: &Guest) -> [String; 2] {
+    let mounts = guest.sh("grep ^/dev/rbd0 /proc/self/mounts | cut -d' ' -f4");
+    let lines: Vec<_> = mounts.lines().map(|line| format!("{line},")).collect();
+    lines.try_into().expect("two mounts")
 }
 
 fn shared_fsid() -> String {

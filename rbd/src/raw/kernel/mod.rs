@@ -1,4 +1,3 @@
 //! What is asked of Linux, not of Ceph.
 
 pub(crate) mod krbd;
-pub(crate) mod mount;

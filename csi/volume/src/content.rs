@@ -1,5 +1,6 @@
 //! What a block device holds, by the marks that file systems and other formats leave.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,16 +14,27 @@ pub enum Content {
     Empty,
     /// A file system that can be mounted, by the kernel's name for it.
     FileSystem(&'static str),
-    /// Something else that is known: a partition table, an encrypted volume …
+    /// Another known format: a partition table, an encrypted volume …
     Other(&'static str),
-    /// Something, for it is not all zeroes, but not what.
+    /// Data of no known format.
     Unknown,
 }
 
-/// A mark: what it says, where it stands, and its bytes.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Empty => f.write_str("nothing"),
+            Content::FileSystem(kind) => write!(f, "a file system ({kind})"),
+            Content::Other(what) => write!(f, "{what}, which is no file system"),
+            Content::Unknown => f.write_str("data that is no known file system"),
+        }
+    }
+}
+
+/// A mark: what it stands for, its offset, and its bytes.
 type Mark = (Content, usize, &'static [u8]);
 
-/// A partition table comes last: file systems are found in front of its mark.
+/// Partition tables come last: the boot sector of a file system may carry their mark too.
 const MARKS: [Mark; 13] = [
     (Content::FileSystem("xfs"), 0, b"XFSB"),
     (Content::FileSystem("btrfs"), 0x10040, b"_BHRfS_M"),
@@ -39,11 +51,12 @@ const MARKS: [Mark; 13] = [
     (Content::Other("a partition table (MBR), or a boot sector"), 0x1fe, &[0x55, 0xaa]),
 ];
 
-/// How much of the beginning and of the end is looked at.
+/// How many bytes of the beginning and of the end are read.
 const LOOK: u64 = 1 << 20;
 
 impl Content {
-    /// Reads the first and the last MiB of a device or file and says what it holds. Blocks while the device does.
+    /// Reads the first and the last MiB of a device or file and says what it holds. Blocks while
+    /// the device does.
     pub fn of(path: impl AsRef<Path>) -> io::Result<Content> {
         let file = File::open(path)?;
         let size = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
@@ -71,10 +84,10 @@ impl Content {
 
 /// A feature of ext3.
 const HAS_JOURNAL: u32 = 0x4;
-/// Extents, 64bit, flex_bg and what came later.
+/// Extents, 64bit, flex_bg and later features.
 const ONLY_EXT4: u32 = !0x1f;
 
-/// All three have one mark; they differ in the features of the superblock at 1024.
+/// ext2, ext3 and ext4 have one mark. They differ in the features of the superblock at 1024.
 fn ext_version(start: &[u8]) -> &'static str {
     let word = |offset: usize| {
         start
