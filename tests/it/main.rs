@@ -4,7 +4,6 @@
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod aio;
-mod bounds;
 mod causes;
 mod cli;
 mod clones;

@@ -49,12 +49,12 @@ impl Image {
         self.bounded("read the size of", move |raw| raw.size())
     }
 
-    /// The name it has now.
+    /// Returns the name that the image has now. Blocks: it asks the pool.
     ///
     /// Implements: `rbd_get_name`.
     #[doc(alias = "rbd_get_name")]
     pub fn name(&self) -> Result<String> {
-        self.call("read the name of", |raw| raw.name())
+        self.bounded("read the name of", |raw| raw.name())
     }
 
     /// The id, which a rename does not change.

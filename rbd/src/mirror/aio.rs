@@ -10,7 +10,10 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 
 impl ImageMirroring<'_> {
-    /// Begins to [demote](Self::demote) the image, and returns at once.
+    /// Begins to [demote](Self::demote) the image.
+    ///
+    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and neither
+    /// the call timeout nor [`Op::timeout`] bounds that.
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
@@ -48,7 +51,10 @@ impl ImageMirroring<'_> {
 }
 
 impl Promote<'_> {
-    /// Begins to promote the image, and returns at once.
+    /// Begins to promote the image.
+    ///
+    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and neither
+    /// the call timeout nor [`Op::timeout`] bounds that.
     ///
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]

@@ -1,7 +1,8 @@
 //! The end of a queue: what is in flight comes first, then the image, then the memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::errno::Errno;
 use crate::error::Result;
 use crate::image::Image;
 use crate::raw::queue::Entries;
@@ -30,7 +31,7 @@ impl Drained {
         if in_callback() {
             return Ok(());
         }
-        self.0.take().map_or(Ok(()), end)
+        self.0.take().map_or(Ok(()), end_bounded)
     }
 }
 
@@ -42,11 +43,28 @@ impl Drop for Drained {
                 return std::mem::forget(parts);
             }
             let background = parts.0.raw().closes_in_background() || must_not_block();
-            let end = move || {
-                let _ = end(parts);
-            };
-            if background { spawn_detached(end) } else { end() }
+            // A drop cannot tell how the closing went; `close` does.
+            if background {
+                spawn_detached(move || drop(end(parts)));
+            } else {
+                drop(end_bounded(parts));
+            }
         }
+    }
+}
+
+/// [`end`] on a thread that is given up after the call timeout. The thread then goes on by itself.
+fn end_bounded(parts: (Arc<Image>, Entries)) -> Result<()> {
+    let (cluster, label) = (parts.0.ioctx().cluster().clone(), Arc::clone(parts.0.label()));
+    let slot = Arc::new(Mutex::new(Some(parts)));
+    let job = Arc::clone(&slot);
+    let take = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let run = move || Ok::<_, Errno>(take(&job).map_or(Ok(()), end));
+    match cluster.bounded_call("close", || label.object(), run) {
+        Ok(closed) => closed,
+        Err(error) if error.is_timed_out() => Err(error),
+        // There was no thread for it.
+        Err(_) => take(&slot).map_or(Ok(()), end),
     }
 }
 
@@ -59,7 +77,8 @@ fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
 
 fn drain(entries: &mut Entries) {
     while !entries.is_idle() {
-        // A buffer's owner is foreign code: its panic must not free the buffers that librbd still has.
+        // A buffer's owner is foreign code: its panic must not free the buffers that librbd still
+        // has.
         while catch_panic(|| entries.reap().map(drop)) != Some(None) {}
         if !entries.is_idle() {
             // An interruption only makes it look again.
