@@ -23,7 +23,11 @@ const LOCAL: &[&str] = &[
     // librbd waits for OSDs while it begins these (seen with 16.2). Their documentation says so.
     "mirror::ImageMirroring::start_demote",
     "mirror::Promote::start",
+    // They run the user's closure, whose calls are bounded each.
     "unblock",
+    "cluster::Cluster::unblock",
+    "image::Image::unblock",
+    "ioctx::IoCtx::unblock",
     // Submitting to a queue waits for nobody.
     "queue::Queue::compare_and_write",
     "queue::Queue::discard",
