@@ -1,4 +1,5 @@
-//! Compiles what the benchmarks have in C: the twin that is linked into them, and the counter of allocations.
+//! Compiles what the benchmarks have in C: the twin that is linked into them, and the counter of
+//! allocations.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,10 @@
-//! `cargo bench --bench overhead`: what the completions of this library add to an operation, without a
-//! cluster: the memory that future and librbd share, the wake, the poll; not the checks of a request, nor its buffers.
+//! `cargo bench --bench overhead`: what the completions of this library add to an operation,
+//! without a cluster: the memory that future and librbd share, the wake, the poll; not the checks
+//! of a request, nor its buffers.
 //!
-//! Completions are stubs: no librbd, no network. Subtract `stub` from what happens on one thread, and `stub-cross-thread` from
-//! `cross-thread`, where another thread ends the operation and its wake unparks this one, as it is with librbd.
+//! Completions are stubs: no librbd, no network. Subtract `stub` from what happens on one thread,
+//! and `stub-cross-thread` from `cross-thread`, where another thread ends the operation and its
+//! wake unparks this one, as it is with librbd.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 

@@ -1,9 +1,11 @@
-//! Asynchronous I/O, twice: how much of an image is zeros, by futures on tokio and by a queue on an event loop of one's own.
+//! Asynchronous I/O, twice: how much of an image is zeros, by futures on tokio and by a queue on an
+//! event loop of one's own.
 //!
 //!     cargo run --example aio -- foo
 //!
-//! Both keep several reads in flight. Futures are the simple way, on any executor; a [`Queue`] costs no allocation and no wake
-//! per operation, for those who have a loop around poll, epoll or `io_uring` anyway.
+//! Both keep several reads in flight. Futures are the simple way, on any executor; a [`Queue`]
+//! costs no allocation and no wake per operation, for those who have a loop around poll, epoll or
+//! `io_uring` anyway.
 
 mod common;
 
@@ -50,7 +52,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     print(&format!("queue: {} of zeros\n", iec(found)))
 }
 
-/// Reads in tasks. Neither opening nor closing blocks the runtime, and dropping the image would not, either.
+/// Reads in tasks. Neither opening nor closing blocks the runtime, and dropping the image would
+/// not, either.
 async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
     let image = pool.open(name).read_only(true).start().timeout(PATIENCE).await?;
     let mut zeros = 0;
@@ -60,7 +63,8 @@ async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
         if reads.len() == DEPTH {
             zeros += reads.join_next().await.map_or(Ok(0), |ended| ended.expect("no task panics"))?;
         }
-        // It is submitted here and now. At the deadline we give up on it; its buffer lives until Ceph has let go of it.
+        // It is submitted here and now. At the deadline we give up on it; its buffer lives until
+        // Ceph has let go of it.
         let read = image.aio().read(offset, len).timeout(PATIENCE);
         reads.spawn(async { Ok::<u64, rbd::Error>(count(&read.await?)) });
     }
@@ -71,7 +75,8 @@ async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
     Ok(zeros)
 }
 
-/// Reads by a queue: the loop watches its descriptor, among its others, and takes what has ended when it comes round.
+/// Reads by a queue: the loop watches its descriptor, among its others, and takes what has ended
+/// when it comes round.
 fn by_queue(image: Image) -> rbd::Result<u64> {
     let mut blocks = blocks(image.size()?).peekable();
     let mut queue = Queue::new(image, DEPTH)?;

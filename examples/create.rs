@@ -2,8 +2,9 @@
 //!
 //!     cargo run --example create -- --size 1G foo
 //!
-//! Unlike the `rbd` command it refuses what librbd changes in silence: fast-diff without object-map, which would be dropped,
-//! and sizes of objects that are no power of two, which would be rounded.
+//! Unlike the `rbd` command it refuses what librbd changes in silence: fast-diff without
+//! object-map, which would be dropped, and sizes of objects that are no power of two, which would
+//! be rounded.
 
 mod common;
 

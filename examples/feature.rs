@@ -2,8 +2,9 @@
 //!
 //!     cargo run --example feature -- disable foo exclusive-lock,object-map,fast-diff
 //!
-//! The library checks the rules before it touches the image, and does not change what was not named: the `rbd` command
-//! drops fast-diff in silence when object-map is disabled, and enables object-map unasked when fast-diff is enabled.
+//! The library checks the rules before it touches the image, and does not change what was not
+//! named: the `rbd` command drops fast-diff in silence when object-map is disabled, and enables
+//! object-map unasked when fast-diff is enabled.
 
 mod common;
 

@@ -2,7 +2,8 @@
 //!
 //!     sudo cargo run --example map -- foo
 //!
-//! Beyond the `rbd` command: `--timeout`, and `--fix-features`, which disables what this kernel does not support.
+//! Beyond the `rbd` command: `--timeout`, and `--fix-features`, which disables what this kernel
+//! does not support.
 
 mod common;
 

@@ -36,7 +36,8 @@ impl Counters {
     }
 }
 
-/// The difference between a run of many operations and one of a few: starting and the first use of things are in both.
+/// The difference between a run of many operations and one of a few: starting and the first use of
+/// things are in both.
 pub fn per_operation(mut engine: Engine, few: usize, many: usize) -> Counts {
     engine.count_allocations();
     engine.run(many);

@@ -1,4 +1,5 @@
-//! Whatever can do the work: this very program as a child, or a program of others. Each run starts it anew.
+//! Whatever can do the work: this very program as a child, or a program of others. Each run starts
+//! it anew.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

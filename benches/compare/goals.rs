@@ -1,4 +1,5 @@
-//! What was promised of random reads of 4 KiB, and what came out. Against C it was promised at depth 32.
+//! What was promised of random reads of 4 KiB, and what came out. Against C it was promised at
+//! depth 32.
 
 use std::fmt::Write as _;
 

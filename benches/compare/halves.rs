@@ -2,7 +2,8 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// What this thread starts stays where it was when it started it: threads, and processes with all of theirs.
+/// What this thread starts stays where it was when it started it: threads, and processes with all
+/// of theirs.
 pub struct Halves(CpuSet, CpuSet);
 
 impl Halves {

@@ -1,12 +1,15 @@
-//! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`, paired.
+//! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`,
+//! paired.
 //!
-//! Engines take turns for many rounds, so that what disturbs the machine for a while disturbs all of them. For each turn an
-//! engine is a new process with a new connection, and all open the same image: what a process or a connection has by chance,
-//! such as the thread of the OSD that serves it, or an image, such as the placement of its objects, is no engine's own.
-//! A figure is the median over the rounds; a ratio is the median of the rounds' ratios. Allocations are counted afterwards.
+//! Engines take turns for many rounds, so that what disturbs the machine for a while disturbs all
+//! of them. For each turn an engine is a new process with a new connection, and all open the same
+//! image: what a process or a connection has by chance, such as the thread of the OSD that serves
+//! it, or an image, such as the placement of its objects, is no engine's own. A figure is the
+//! median over the rounds; a ratio is the median of the rounds' ratios. Allocations are counted
+//! afterwards.
 //!
-//! An embedded cluster has one half of the processors and the clients have the other: where the scheduler moves whom is most
-//! of the noise otherwise.
+//! An embedded cluster has one half of the processors and the clients have the other: where the
+//! scheduler moves whom is most of the noise otherwise.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -87,7 +90,8 @@ struct Args {
     role: Option<Role>,
 }
 
-/// What this program does as a child of itself, so that the parent stays small and each engine is measured alone.
+/// What this program does as a child of itself, so that the parent stays small and each engine is
+/// measured alone.
 #[derive(Subcommand)]
 #[command(hide = true)]
 enum Role {

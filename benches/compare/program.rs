@@ -33,8 +33,8 @@ impl Program {
         Program { command, iops, startup: None }
     }
 
-    /// Its processor time is that of the operations: what it takes for next to none is subtracted. `run` gives what it printed,
-    /// its processor time in microseconds, and the most memory it had.
+    /// Its processor time is that of the operations: what it takes for next to none is subtracted.
+    /// `run` gives what it printed, its processor time in microseconds, and the most memory it had.
     pub fn sample(
         &mut self,
         task: &Task,

@@ -8,8 +8,8 @@ pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     [at(0.25), at(0.5), at(0.75)]
 }
 
-/// Where the median of all rounds that there could be lies, with 95 % certainty, and that of these in the middle: by the ranks of
-/// their values, whatever their distribution.
+/// Where the median of all rounds that there could be lies, with 95 % certainty, and that of these
+/// in the middle: by the ranks of their values, whatever their distribution.
 pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -27,7 +27,8 @@ mod tests {
         assert_eq!(super::quartiles([2.0].into_iter()), [2.0; 3]);
     }
 
-    /// Those of the sign test: of 15 the 4th and the 12th (96.5 %), of 201 the 87th and the 115th (95.2 %).
+    /// Those of the sign test: of 15 the 4th and the 12th (96.5 %), of 201 the 87th and the 115th
+    /// (95.2 %).
     #[test]
     fn the_interval_has_the_ranks_of_the_sign_test() {
         let downwards = |count: u32| (1..=count).rev().map(f64::from);

@@ -17,7 +17,8 @@ pub enum Way {
     CCallbacks,
     CQueue,
     CBlocking,
-    /// With the timeout for operations of the OSDs that this library sets, and Ceph by itself does not.
+    /// With the timeout for operations of the OSDs that this library sets, and Ceph by itself does
+    /// not.
     CCallbacksTimed,
     CQueueTimed,
     Futures,
@@ -102,7 +103,8 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
     }
 }
 
-/// After some that do not count: the first ones connect to the OSDs, and the first write gets the lock.
+/// After some that do not count: the first ones connect to the OSDs, and the first write gets the
+/// lock.
 fn measure(job: &Job, count: usize, mut run: impl FnMut(&Arc<Work>)) {
     let work = |count| Arc::new(job.work(count));
     run(&work(warm_up(job)));

@@ -1,8 +1,10 @@
-//! `cargo bench --bench io`: reads and writes on a real cluster, by the ways of this library and those of C, in one process.
+//! `cargo bench --bench io`: reads and writes on a real cluster, by the ways of this library and
+//! those of C, in one process.
 //!
-//! The cluster is an embedded one, or that of `CEPH_CONF`. A name is `read-random/4KiB/depth-32/futures`; a regular
-//! expression behind `--` selects. For figures that can be held against each other use the bench `compare`, which takes
-//! turns: here one engine runs after the other.
+//! The cluster is an embedded one, or that of `CEPH_CONF`. A name is
+//! `read-random/4KiB/depth-32/futures`; a regular expression behind `--` selects. For figures that
+//! can be held against each other use the bench `compare`, which takes turns: here one engine runs
+//! after the other.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -53,7 +55,8 @@ const SMALL: (usize, &str) = (4 << 10, "4KiB");
 const MEDIUM: (usize, &str) = (64 << 10, "64KiB");
 const LARGE: (usize, &str) = (4 << 20, "4MiB");
 
-/// Deep queues of large blocks would measure memory only; at random, 4 MiB are whole objects as in sequence.
+/// Deep queues of large blocks would measure memory only; at random, 4 MiB are whole objects as in
+/// sequence.
 const RUNS: &[Run] = &[
     run(ALL, false, SMALL, &[1, 32]),
     run(BOTH, false, MEDIUM, &[32]),
@@ -150,8 +153,8 @@ fn main() {
                 group.bench_function(*name, |bencher| {
                     let mut rig = rig.borrow_mut();
                     let rig = rig.get_or_insert_with(Rig::new);
-                    // An iteration is one operation. At least so many are run that filling and draining the queue are
-                    // a small part of it.
+                    // An iteration is one operation. At least so many are run that filling and
+                    // draining the queue are a small part of it.
                     bencher.iter_custom(|count| {
                         let ran = count.max(4 * depth as u64);
                         let work = Arc::new(Work::new(kind, random, SIZE, block, depth, ran as usize));

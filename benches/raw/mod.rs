@@ -42,8 +42,8 @@ unsafe extern "C" {
 pub struct Twin(NonNull<RawTwin>);
 
 impl Twin {
-    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds as Ceph reads it, or as Ceph
-    /// has it by itself: without.
+    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds as
+    /// Ceph reads it, or as Ceph has it by itself: without.
     pub fn open(conf: &Path, pool: &str, image: &str, queued: bool, osd_timeout: Option<&str>) -> Twin {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let (conf, pool, image) = (text(conf.to_str().expect("UTF-8")), text(pool), text(image));
@@ -76,7 +76,8 @@ impl Twin {
             depth: work.depth as u32,
         };
         assert_eq!(work.offsets.len(), work.writes.len());
-        // SAFETY: the twin is open; the arrays have `count` elements, of which a bool is a byte of 0 or 1.
+        // SAFETY: the twin is open; the arrays have `count` elements, of which a bool is a byte of
+        // 0 or 1.
         let code = unsafe { run(self.0.as_ptr(), &raw const raw) };
         assert_eq!(code, 0, "the C twin failed");
     }
@@ -99,8 +100,8 @@ pub fn peak_memory() -> u64 {
     peak_of(&usage())
 }
 
-/// Waits for the end of a child: whether it was one with success, its processor time, and the most memory it had in bytes,
-/// each with that of its own children.
+/// Waits for the end of a child: whether it was one with success, its processor time, and the most
+/// memory it had in bytes, each with that of its own children.
 pub fn wait(child: Child) -> (bool, Duration, u64) {
     let (mut status, mut usage) = (0, zeroed());
     // SAFETY: out pointers live through the call. The child is taken, so nobody else waits for it.

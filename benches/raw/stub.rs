@@ -1,6 +1,7 @@
 //! Completions in the place of librbd's, and operations that end when they are told to.
 //!
-//! The functions below have the names of librbd's, and the program's own come first when it is linked.
+//! The functions below have the names of librbd's, and the program's own come first when it is
+//! linked.
 
 #![allow(unsafe_code)]
 
@@ -51,7 +52,8 @@ impl Pending {
     /// The operation ends, on this thread.
     pub fn end(self, result: isize) {
         let completion = self.0.cast::<Completion>();
-        // SAFETY: whoever has it is the only one to end it, and it lives until the callback releases it.
+        // SAFETY: whoever has it is the only one to end it, and it lives until the callback
+        // releases it.
         unsafe {
             (*completion).result = result;
             if let Some(callback) = (*completion).callback {

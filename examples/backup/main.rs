@@ -1,14 +1,16 @@
-//! A backup tool in small: a full copy of an image, copies of what changed since, and an image made of them again.
+//! A backup tool in small: a full copy of an image, copies of what changed since, and an image made
+//! of them again.
 //!
 //!     cargo run --example backup -- save foo monday.diff --snap monday
 //!     cargo run --example backup -- save foo tuesday.diff --snap tuesday --since monday
 //!     cargo run --example backup -- restore bar monday.diff tuesday.diff
 //!
-//! Only what is allocated, or changed, is read, with several reads in flight. The files are those of `rbd export-diff`: `rbd
-//! import-diff` and `rbd merge-diff` read them, and `restore` reads theirs.
+//! Only what is allocated, or changed, is read, with several reads in flight. The files are those
+//! of `rbd export-diff`: `rbd import-diff` and `rbd merge-diff` read them, and `restore` reads
+//! theirs.
 //!
-//! Killed by a signal it cannot clean up: a save leaves its snapshot and a file `.tmp…` beside the one it was to make, a restore
-//! the new image, not complete. Remove them before the next attempt.
+//! Killed by a signal it cannot clean up: a save leaves its snapshot and a file `.tmp…` beside the
+//! one it was to make, a restore the new image, not complete. Remove them before the next attempt.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -52,7 +54,8 @@ enum Command {
         #[arg(long)]
         since: Option<String>,
     },
-    /// Make a new image of a full save and what was saved since, in that order, and compare it with them.
+    /// Make a new image of a full save and what was saved since, in that order, and compare it with
+    /// them.
     Restore {
         /// specification of the new image: [<pool-name>/[<namespace>/]]<image-name>
         image_spec: String,
@@ -105,7 +108,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// An error that came of a file or of the image; both become [`io::Error`]s by `?`. One with words of ours has a kind only.
+/// An error that came of a file or of the image; both become [`io::Error`]s by `?`. One with words
+/// of ours has a kind only.
 fn io_failed(what: &str, error: &io::Error) -> Failure {
     let errno = Errno::of(error).unwrap_or(match error.kind() {
         io::ErrorKind::NotFound => Errno::ENOENT,
@@ -118,7 +122,8 @@ fn io_failed(what: &str, error: &io::Error) -> Failure {
     Failure::errno(errno.code(), what).because(error)
 }
 
-/// Writes what a snapshot holds, or how it differs from an earlier one, to a new file, which is there whole or not at all.
+/// Writes what a snapshot holds, or how it differs from an earlier one, to a new file, which is
+/// there whole or not at all.
 fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder)?;
@@ -151,7 +156,8 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     Ok(image.close()?)
 }
 
-/// Applies a file to an image, makes the snapshot that it leads to, and reads that again to compare the two.
+/// Applies a file to an image, makes the snapshot that it leads to, and reads that again to compare
+/// the two.
 fn restore(image: &Image, path: &Path) -> io::Result<()> {
     let reader = Reader::open(path)?;
     let Header { to, size, .. } = reader.header().clone();
@@ -178,8 +184,9 @@ fn restore(image: &Image, path: &Path) -> io::Result<()> {
     })
 }
 
-/// Submits an operation for each request, keeps up to `DEPTH` of them in flight, and hands over what comes out, in the order of
-/// the requests. At the first error it returns; what is in flight then goes on, and closing the image waits for it.
+/// Submits an operation for each request, keeps up to `DEPTH` of them in flight, and hands over
+/// what comes out, in the order of the requests. At the first error it returns; what is in flight
+/// then goes on, and closing the image waits for it.
 fn in_flight<R, T: 'static>(
     requests: impl IntoIterator<Item = io::Result<R>>,
     submit: impl Fn(&R) -> Op<T>,

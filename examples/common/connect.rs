@@ -9,7 +9,8 @@ use rbd_testcluster::TestCluster;
 use super::failure::{Failure, failed, status};
 use super::spec::Place;
 
-/// Flags that say which cluster, and as whom. Without them: CEPH_CONF, CEPH_ARGS and `/etc/ceph/ceph.conf`, as ever.
+/// Flags that say which cluster, and as whom. Without them: CEPH_CONF, CEPH_ARGS and
+/// `/etc/ceph/ceph.conf`, as ever.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterFlags {
@@ -37,7 +38,8 @@ pub struct ClusterFlags {
     /// secret key; others on this machine can read it, so better use --keyfile
     #[arg(long)]
     key: Option<String>,
-    /// start a Ceph cluster on loopback for this run (an example's own flag, `rbd` has no such thing)
+    /// start a Ceph cluster on loopback for this run (an example's own flag, `rbd` has no such
+    /// thing)
     #[arg(long, conflicts_with_all = ["conf", "mon_host"])]
     embedded: bool,
 }

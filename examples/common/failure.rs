@@ -75,7 +75,8 @@ impl Failure {
 
 /// Turns an error of the library into `rbd: <what>: (2) No such file or directory`, for `map_err`.
 ///
-/// The library's own text comes before it: it names object and reason, and carries what librbd logged.
+/// The library's own text comes before it: it names object and reason, and carries what librbd
+/// logged.
 pub fn failed(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
     move |error| Failure::errno(status(&error), what).because(error)
 }

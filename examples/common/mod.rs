@@ -1,7 +1,8 @@
-//! What all example commands share: the flags of the `rbd` command, its way of naming images, its output and its errors.
+//! What all example commands share: the flags of the `rbd` command, its way of naming images, its
+//! output and its errors.
 //!
-//! The commands themselves are one file each beside this folder, and show the API; this shows how little a command-line
-//! program needs around it.
+//! The commands themselves are one file each beside this folder, and show the API; this shows how
+//! little a command-line program needs around it.
 
 // Each example compiles this for itself, as a module, and uses a part of it.
 #![allow(dead_code, unused_imports, unreachable_pub)]
@@ -28,8 +29,8 @@ pub use size::{bytes, iec, size};
 pub use spec::{ImageSpec, Place};
 pub use table::{Align, Table};
 
-/// Parses the command line, runs the command, and reports as the `rbd` command does: the exit status is the errno of the
-/// failure, or 1 for a command line that makes no sense.
+/// Parses the command line, runs the command, and reports as the `rbd` command does: the exit
+/// status is the errno of the failure, or 1 for a command line that makes no sense.
 pub fn main<A: clap::Parser>(run: impl FnOnce(&A) -> Result<(), Failure>) -> ExitCode {
     let args = A::try_parse().map_err(|error| failure::of_command_line(&error));
     match args.and_then(|args| run(&args)) {

@@ -61,7 +61,8 @@ impl OutputFlags {
     }
 }
 
-/// Writes to standard output. Unlike `print!` it does not panic when nobody reads any more, as in `ls | head -1`.
+/// Writes to standard output. Unlike `print!` it does not panic when nobody reads any more, as in
+/// `ls | head -1`.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {

@@ -1,6 +1,7 @@
 //! Sizes, as the `rbd` command reads and writes them.
 
-/// Reads an image size: `1024` and `1024M` are 1 GiB, as is `1G`; `B`, `K`, `M`, `G`, `T`, `P`, `E`.
+/// Reads an image size: `1024` and `1024M` are 1 GiB, as is `1G`; `B`, `K`, `M`, `G`, `T`, `P`,
+/// `E`.
 pub fn size(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(mebibytes) => scaled(mebibytes, 20, text),

@@ -32,7 +32,8 @@ impl Place {
         Place { pool, namespace: namespace.to_owned() }
     }
 
-    /// Fills in what is not named. A named pool comes with its own default namespace only if no other is named.
+    /// Fills in what is not named. A named pool comes with its own default namespace only if no
+    /// other is named.
     pub(super) fn or(self, pool: Option<&str>, namespace: Option<&str>) -> Place {
         let namespace = match self.namespace.as_str() {
             "" => namespace.unwrap_or_default().to_owned(),

@@ -1,10 +1,10 @@
-//! The library at work on a real cluster: create an image, list it, inspect it, disable features, write, read back,
-//! verify, remove.
+//! The library at work on a real cluster: create an image, list it, inspect it, disable features,
+//! write, read back, verify, remove.
 //!
 //!     cargo run --example walkthrough -- --embedded
 //!
-//! brings up a Ceph cluster of its own for that; without `--embedded` it works on the cluster that the `rbd` command would
-//! use, on an image that must not exist yet.
+//! brings up a Ceph cluster of its own for that; without `--embedded` it works on the cluster that
+//! the `rbd` command would use, on an image that must not exist yet.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -142,7 +142,8 @@ fn inspect(pool: &IoCtx, name: &str) -> rbd::Result<()> {
     Ok(())
 }
 
-/// Where the chunks lie: spread over the whole image, the first one at its start, the last one at its end, some across two objects.
+/// Where the chunks lie: spread over the whole image, the first one at its start, the last one at
+/// its end, some across two objects.
 fn offsets() -> impl Iterator<Item = u64> {
     let chunks = WRITTEN / CHUNK as u64;
     let last = SIZE - CHUNK as u64;

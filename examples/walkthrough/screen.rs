@@ -1,4 +1,5 @@
-//! What the walkthrough shows: colours, a bar and a spinner where a person watches, plain lines otherwise.
+//! What the walkthrough shows: colours, a bar and a spinner where a person watches, plain lines
+//! otherwise.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};

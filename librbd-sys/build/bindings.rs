@@ -1,5 +1,5 @@
-//! How the C headers become Rust: the one bindgen configuration, used by `cargo xtask bindgen` for the checked-in
-//! bindings and by the build script under the feature `bindgen`.
+//! How the C headers become Rust: the one bindgen configuration, used by `cargo xtask bindgen` for
+//! the checked-in bindings and by the build script under the feature `bindgen`.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,10 +11,12 @@ use bindgen::callbacks::{
 /// The headers that are bound whole.
 pub(crate) const HEADERS: [&str; 3] = ["rados/librados.h", "rbd/librbd.h", "rbd/features.h"];
 
-/// Types of the C library, which the crate `libc` has. The types that they are made of need no declaration of their own.
+/// Types of the C library, which the crate `libc` has. The types that they are made of need no
+/// declaration of their own.
 const LIBC: &str = "iovec|timespec|timeval|time_t|ssize_t|off_t";
 
-/// Generates the bindings from the headers in `include`, without the items and enum values named in `hidden`.
+/// Generates the bindings from the headers in `include`, without the items and enum values named in
+/// `hidden`.
 pub(crate) fn generate(include: &Path, hidden: &[&str]) -> Result<String, Box<dyn Error>> {
     let includes = HEADERS.map(|header| format!("#include <{header}>\n")).concat();
     let mut builder = bindgen::Builder::default()
@@ -42,8 +44,8 @@ pub(crate) fn generate(include: &Path, hidden: &[&str]) -> Result<String, Box<dy
     Ok(name_anonymous_enums(&builder.generate()?.to_string()))
 }
 
-/// The values of a C enum without a name are flags and plain numbers: gives them their integer type in place of the
-/// alias that bindgen numbers by its position in all of the headers.
+/// The values of a C enum without a name are flags and plain numbers: gives them their integer type
+/// in place of the alias that bindgen numbers by its position in all of the headers.
 fn name_anonymous_enums(bindings: &str) -> String {
     let lines = bindings.lines().filter(|line| !line.starts_with("pub type _bindgen_ty_"));
     let lines = lines.map(|line| {

@@ -22,7 +22,8 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    /// The libraries in `dir`: of the development packages, else of the runtime packages, linked by file name.
+    /// The libraries in `dir`: of the development packages, else of the runtime packages, linked by
+    /// file name.
     fn in_dir(dir: &Path) -> Option<Self> {
         let all = |names: [String; 2]| names.iter().all(|name| dir.join(name).exists());
         let links = if all(LIBRARIES.map(|(name, _)| format!("lib{name}.so"))) {
@@ -118,8 +119,8 @@ fn directory(variable: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// Where the linker looks by itself: what the compiler that rustc links with tells. Without a configured linker we
-/// know only the one of the machine we build on.
+/// Where the linker looks by itself: what the compiler that rustc links with tells. Without a
+/// configured linker we know only the one of the machine we build on.
 fn linker_directories() -> Vec<PathBuf> {
     let linker = env::var_os("RUSTC_LINKER").or_else(|| native().then(|| "cc".into()));
     let output = linker.and_then(|linker| Command::new(linker).arg("-print-search-dirs").output().ok());
@@ -141,8 +142,9 @@ fn native() -> bool {
     env::var_os("TARGET") == env::var_os("HOST")
 }
 
-/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora lib64. Those of the
-/// machine we build on say nothing about another one that we build for, but for /usr/include, which serves all.
+/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora
+/// lib64. Those of the machine we build on say nothing about another one that we build for, but for
+/// /usr/include, which serves all.
 fn usual_directories(kind: &str) -> Vec<PathBuf> {
     let target = env::var("TARGET").unwrap_or_default();
     // x86_64-unknown-linux-gnu is x86_64-linux-gnu in Debian, riscv64gc-… riscv64-….

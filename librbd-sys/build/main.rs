@@ -1,4 +1,5 @@
-//! Finds the library and its headers, says how to link, and passes the version on to the crates that depend on us.
+//! Finds the library and its headers, says how to link, and passes the version on to the crates
+//! that depend on us.
 
 #[cfg(feature = "bindgen")]
 mod bindings;
@@ -7,7 +8,8 @@ mod find;
 use std::env;
 use std::path::Path;
 
-/// The releases of librbd that add functions, as values of the cfg `librbd`: all up to the header's are set.
+/// The releases of librbd that add functions, as values of the cfg `librbd`: all up to the header's
+/// are set.
 const MINORS: std::ops::RangeInclusive<u32> = 16..=20;
 
 /// What to do about a missing package.

@@ -1,6 +1,8 @@
-//! What is newer than Ceph 16.2: functions that are looked up at run time, with the types and constants they brought.
+//! What is newer than Ceph 16.2: functions that are looked up at run time, with the types and
+//! constants they brought.
 //!
-//! A program that merely contains a call of such a function still links and starts with an older library.
+//! A program that merely contains a call of such a function still links and starts with an older
+//! library.
 
 use std::ffi::{CStr, c_void};
 use std::fmt;
@@ -38,22 +40,25 @@ pub struct Late<F> {
 }
 
 impl<F: Copy> Late<F> {
-    /// Declares a function of librbd or librados, one newer than these bindings for instance. `needs` says in words
-    /// what has it, as in `Ceph 20.2`.
+    /// Declares a function of librbd or librados, one newer than these bindings for instance.
+    /// `needs` says in words what has it, as in `Ceph 20.2`.
     ///
     /// # Safety
     ///
-    /// `F` must be the type of an `unsafe extern "C"` function pointer that agrees with the C declaration of `symbol`.
+    /// `F` must be the type of an `unsafe extern "C"` function pointer that agrees with the C
+    /// declaration of `symbol`.
     pub const unsafe fn new(symbol: &'static CStr, needs: &'static str) -> Self {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>(), "not a function pointer") };
         Self { symbol, needs, found: OnceLock::new() }
     }
 
-    /// The function, if the loaded library has it. The first call looks it up, the others are as cheap as a load.
+    /// The function, if the loaded library has it. The first call looks it up, the others are as
+    /// cheap as a load.
     pub fn get(&self) -> Option<F> {
         *self.found.get_or_init(|| {
             let address = resolve(self.symbol);
-            // SAFETY: F is the type of a pointer to this function by the contract of `new`, which also checked the size.
+            // SAFETY: F is the type of a pointer to this function by the contract of `new`, which
+            // also checked the size.
             (!address.is_null()).then(|| unsafe { mem::transmute_copy(&address) })
         })
     }
@@ -63,8 +68,8 @@ impl<F: Copy> Late<F> {
         self.symbol.to_str().unwrap_or("not a C identifier")
     }
 
-    /// What has the function: the first Ceph release known to, as in `Ceph 20.2`. Point releases of an older one may
-    /// have it too, so ask [`Late::get`], not the version.
+    /// What has the function: the first Ceph release known to, as in `Ceph 20.2`. Point releases of
+    /// an older one may have it too, so ask [`Late::get`], not the version.
     pub fn needs(&self) -> &'static str {
         self.needs
     }
@@ -82,7 +87,8 @@ impl<F: Copy> fmt::Debug for Late<F> {
 
 /// The address of a symbol as the dynamic linker sees it from here, null if there is none.
 fn resolve(symbol: &CStr) -> *mut c_void {
-    // Linkers drop a library that nothing refers to; what is only looked up here does not count as a reference.
+    // Linkers drop a library that nothing refers to; what is only looked up here does not count as
+    // a reference.
     std::hint::black_box(crate::rbd_version as *const ());
     // SAFETY: the name ends in a NUL byte; dlsym has no other demands.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) }

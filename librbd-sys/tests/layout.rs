@@ -115,7 +115,8 @@ fn constants_have_the_values_of_c() {
         }
         match value {
             Value::Number(value) => {
-                // Sign and value: C's own type of a macro is wider or narrower than the parameter it is passed as.
+                // Sign and value: C's own type of a macro is wider or narrower than the parameter
+                // it is passed as.
                 writeln!(body, r#"printf("{name} %d %llu\n", {name} < 0, (unsigned long long) {name});"#)
                     .unwrap();
                 writeln!(expected, "{name} {} {}", u8::from(*value < 0), *value as u64).unwrap();

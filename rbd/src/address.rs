@@ -56,7 +56,8 @@ impl FromStr for ClientAddress {
             Some((place, nonce)) => (place, Some(nonce)),
             None => (address.plain(), None),
         };
-        // `10.0.0.0/24` would be one client with the nonce 24: it looks like a range, and fences nobody.
+        // `10.0.0.0/24` would be one client with the nonce 24: it looks like a range, and fences
+        // nobody.
         let is_address =
             place.parse::<SocketAddr>().is_ok() || (nonce.is_none() && place.parse::<IpAddr>().is_ok());
         if is_address && nonce.is_none_or(|nonce| nonce.parse::<u32>().is_ok()) {

@@ -1,7 +1,8 @@
 //! Hints on how data will be used.
 
 bitflags::bitflags! {
-    /// What the OSDs may expect of the data that an operation reads or writes. It changes speed only, never results.
+    /// What the OSDs may expect of the data that an operation reads or writes. It changes speed
+    /// only, never results.
     ///
     /// The names and meanings are those of `posix_fadvise`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

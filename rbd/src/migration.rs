@@ -89,7 +89,8 @@ pub enum MigrationState {
     Error,
     /// The destination is being made.
     Preparing,
-    /// Clients can use the destination; data is still read from the source where it is not yet copied.
+    /// Clients can use the destination; data is still read from the source where it is not yet
+    /// copied.
     Prepared,
     /// Data is being copied.
     Executing,
@@ -102,10 +103,12 @@ pub enum MigrationState {
 }
 
 impl IoCtx {
-    /// Begins to move an image from here to a name in any pool or namespace, and into another layout where that is set.
+    /// Begins to move an image from here to a name in any pool or namespace, and into another
+    /// layout where that is set.
     ///
-    /// Nobody may have it open. From then on only the destination can be opened; it shows all data, though none is copied
-    /// yet. Then [execute](Migration::execute) and [commit](Migration::commit), or [abort](Migration::abort).
+    /// Nobody may have it open. From then on only the destination can be opened; it shows all data,
+    /// though none is copied yet. Then [execute](Migration::execute) and
+    /// [commit](Migration::commit), or [abort](Migration::abort).
     ///
     /// ```no_run
     /// # let cluster = rbd::Cluster::connect()?;
@@ -129,8 +132,9 @@ impl IoCtx {
         PrepareMigration { from: self, image, ioctx: to, name, new: NewImage::default() }
     }
 
-    /// Begins to import an image from outside into one here, that can be used at once. `source` is the JSON that Ceph's live
-    /// migration documents: a `raw`, `qcow` or `native` format over a `file`, `http` or `s3` stream.
+    /// Begins to import an image from outside into one here, that can be used at once. `source` is
+    /// the JSON that Ceph's live migration documents: a `raw`, `qcow` or `native` format over a
+    /// `file`, `http` or `s3` stream.
     ///
     /// Implements: `rbd_migration_prepare_import`.
     #[doc(alias = "rbd_migration_prepare_import")]
@@ -209,8 +213,9 @@ impl<'a> PrepareImport<'a> {
     }
 }
 
-/// Refuses what is no JSON object: librbd parses it with a function that calls itself for each level of nesting. The parser here
-/// gives up beyond 128 levels. The text is not shown, for it may hold the secret key of an S3 store.
+/// Refuses what is no JSON object: librbd parses it with a function that calls itself for each
+/// level of nesting. The parser here gives up beyond 128 levels. The text is not shown, for it may
+/// hold the secret key of an S3 store.
 pub(crate) fn check_source(source: &str) -> Result<(), String> {
     match serde_json::from_str(source) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
@@ -238,7 +243,8 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Copies the data. Clients may use the destination meanwhile. A break of the progress callback only ends the reports.
+    /// Copies the data. Clients may use the destination meanwhile. A break of the progress callback
+    /// only ends the reports.
     ///
     /// Implements: `rbd_migration_execute_with_progress`.
     #[doc(alias = "rbd_migration_execute")]
@@ -255,7 +261,8 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Removes the source, after all data is copied. Nobody may have the destination open by an older handle.
+    /// Removes the source, after all data is copied. Nobody may have the destination open by an
+    /// older handle.
     ///
     /// Implements: `rbd_migration_commit_with_progress`.
     #[doc(alias = "rbd_migration_commit")]
@@ -272,8 +279,8 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Undoes it: removes the destination and gives the source back. What was written to the destination is copied back as
-    /// far as it can be; nobody may have it open.
+    /// Undoes it: removes the destination and gives the source back. What was written to the
+    /// destination is copied back as far as it can be; nobody may have it open.
     ///
     /// Implements: `rbd_migration_abort_with_progress`.
     #[doc(alias = "rbd_migration_abort")]
@@ -292,8 +299,8 @@ impl<'a> Migration<'a> {
 }
 
 impl Image {
-    /// Where an image in migration gets its data from: the JSON that [`IoCtx::prepare_import`] takes. Fails where it is in no
-    /// migration.
+    /// Where an image in migration gets its data from: the JSON that [`IoCtx::prepare_import`]
+    /// takes. Fails where it is in no migration.
     ///
     /// Implements: `rbd_get_migration_source_spec`.
     #[doc(alias = "rbd_get_migration_source_spec")]

@@ -48,7 +48,8 @@ pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
     })
 }
 
-/// The name of something new: not empty, and free of the characters that separate the parts of a spec.
+/// The name of something new: not empty, and free of the characters that separate the parts of a
+/// spec.
 pub(crate) fn new_name(operation: &'static str, object: impl Fn() -> Object, text: &str) -> Result<CString> {
     let name = existing_name(operation, &object, text)?;
     if let Some(bad) = text.chars().find(|c| matches!(c, '/' | '@')) {

@@ -72,9 +72,10 @@ impl<'a> LongOperation<'a> {
         LongOperation { work: Box::new(work), progress: Progress::default() }
     }
 
-    /// Calls back with the steps done so far and their total, from any thread but from one at a time. A break ends the
-    /// operation with [`ErrorKind::Stopped`](crate::ErrorKind::Stopped), at the next step; what is done stays done. (Where
-    /// librbd does not listen, as in copies and migrations, a break only ends the reports, and the operation succeeds.)
+    /// Calls back with the steps done so far and their total, from any thread but from one at a
+    /// time. A break ends the operation with [`ErrorKind::Stopped`](crate::ErrorKind::Stopped), at
+    /// the next step; what is done stays done. (Where librbd does not listen, as in copies and
+    /// migrations, a break only ends the reports, and the operation succeeds.)
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self

@@ -7,8 +7,8 @@ use crate::error::{Error, Object, ObjectKind, Result};
 
 /// Names an image or a snapshot: pool, namespace, image and snapshot.
 ///
-/// It parses and prints the form of the `rbd` command: `[pool/[namespace/]]image[@snapshot]`, the pool `rbd` being the
-/// default.
+/// It parses and prints the form of the `rbd` command: `[pool/[namespace/]]image[@snapshot]`, the
+/// pool `rbd` being the default.
 ///
 /// ```
 /// use rbd::ImageSpec;

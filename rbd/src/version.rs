@@ -7,7 +7,8 @@ use std::fmt;
 pub struct Version {
     /// First number.
     pub major: i32,
-    /// Second number: it counts Ceph's releases for librbd (16 for Pacific, 18 for Reef, 20 for Tentacle).
+    /// Second number: it counts Ceph's releases for librbd (16 for Pacific, 18 for Reef, 20 for
+    /// Tentacle).
     pub minor: i32,
     /// Third number.
     pub extra: i32,

@@ -1,5 +1,5 @@
-//! Allocations per operation, counted over all threads of the process. C++ does not allocate through Rust's allocator, so
-//! these are ours alone. And calls of librbd per batch of a queue.
+//! Allocations per operation, counted over all threads of the process. C++ does not allocate
+//! through Rust's allocator, so these are ours alone. And calls of librbd per batch of a queue.
 
 #![allow(missing_docs, clippy::pedantic)]
 
@@ -179,7 +179,8 @@ fn one_for_a_future_and_none_for_the_queue() {
             Buffer::BytesMut(buffer) => buffers.push(buffer),
             other => panic!("{other:?}"),
         });
-        // In the order of the tokens a buffer would always be read into or always be written: mix them.
+        // In the order of the tokens a buffer would always be read into or always be written: mix
+        // them.
         buffers.rotate_left(1);
     });
     assert_eq!((count, bytes), (0, 0));
@@ -223,8 +224,8 @@ fn one_for_a_future_and_none_for_the_queue() {
     });
     assert_eq!((count, bytes), (0, 0));
 
-    // What has ended is fetched at once, not one by one. An announcement of those before may come late and be taken for one of
-    // these: that happens once, not always.
+    // What has ended is fetched at once, not one by one. An announcement of those before may come
+    // late and be taken for one of these: that happens once, not always.
     let calls_for_16 = || {
         thread::sleep(Duration::from_millis(200));
         assert!(queue.reap().is_none());

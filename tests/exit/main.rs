@@ -1,4 +1,5 @@
-//! The process ends, whatever is in flight: each way to end it, in a child, while the OSD is frozen.
+//! The process ends, whatever is in flight: each way to end it, in a child, while the OSD is
+//! frozen.
 //!
 //! Without a harness: the child ends by leaving `main`, which a test in a harness cannot.
 
@@ -108,8 +109,8 @@ fn main() {
 /// Tells a child that it is one, and the cluster.
 const CONF: &str = "RBD_EXIT_CONF";
 
-/// Nothing is frozen for these. The last reference to the connection has just been handed to another thread, which closes it;
-/// or to an image whose closing has just begun.
+/// Nothing is frozen for these. The last reference to the connection has just been handed to
+/// another thread, which closes it; or to an image whose closing has just begun.
 const LIVE: &[&str] = &[
     "returns_while_the_connection_is_closed",
     "returns_while_an_image_is_closed",
@@ -117,8 +118,9 @@ const LIVE: &[&str] = &[
     "returns_while_a_call_is_awaited",
 ];
 
-/// A limit, of so many a second, holds up writes of a certain byte. A process that ends meanwhile waits for them: librbd's threads
-/// crash when they are at work while its statics are taken away. On a thread of librbd's it does not wait for as long.
+/// A limit, of so many a second, holds up writes of a certain byte. A process that ends meanwhile
+/// waits for them: librbd's threads crash when they are at work while its statics are taken away.
+/// On a thread of librbd's it does not wait for as long.
 const SLOW: &[(&str, u8, u32)] = &[
     ("exits_with_futures_under_way", 3, 40),
     ("exits_with_a_queue_under_way", 4, 40),
@@ -126,8 +128,8 @@ const SLOW: &[(&str, u8, u32)] = &[
 ];
 const SLOW_WRITES: u64 = 20;
 
-/// Nothing is frozen for these either: operations are in flight, and librbd first has to take the lock of a client that is gone.
-/// Without waiting for them, one child of about ten crashes in that.
+/// Nothing is frozen for these either: operations are in flight, and librbd first has to take the
+/// lock of a client that is gone. Without waiting for them, one child of about ten crashes in that.
 const BUSY: &[(&str, i32)] = &[
     ("busy_futures_and_exit", 7),
     ("busy_futures_and_return", 0),
@@ -138,7 +140,8 @@ const BUSY: &[(&str, i32)] = &[
     ("busy_waker_and_exit", 7),
 ];
 
-/// A new image, whose exclusive lock was left behind by a client that has not even a watch any more.
+/// A new image, whose exclusive lock was left behind by a client that has not even a watch any
+/// more.
 fn locked(pool: &IoCtx, conf: &Path, name: &str) -> String {
     pool.create(name, 4 << 20).run().unwrap();
     let header = format!("rbd_header.{}", pool.open(name).read_only(true).run().unwrap().id().unwrap());
@@ -282,7 +285,8 @@ fn child(way: &str, conf: &Path) {
     for n in 0..4 {
         queue.read(n, n * 4096, 4096, BytesMut::new()).unwrap();
     }
-    // What waits for its operations when it is dropped is forgotten: here the process shall end, not wait.
+    // What waits for its operations when it is dropped is forgotten: here the process shall end,
+    // not wait.
     match way {
         "returns_with_futures_in_flight" => {
             std::mem::forget(queue);

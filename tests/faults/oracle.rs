@@ -73,7 +73,8 @@ pub(crate) struct Oracle {
     pub(crate) done: u64,
     pub(crate) failed: HashMap<String, u64>,
     pub(crate) slowest: Duration,
-    /// While another client shrinks the image and grows it again: from which block on nothing is owed.
+    /// While another client shrinks the image and grows it again: from which block on nothing is
+    /// owed.
     unsure_from: Option<u64>,
     /// The kind of an error after which the client ends.
     pub(crate) fatal: Option<String>,

@@ -1,9 +1,10 @@
-//! The other client of `tests/it/mixed.rs`: a process that works on the same images, with libraries of its own.
+//! The other client of `tests/it/mixed.rs`: a process that works on the same images, with libraries
+//! of its own.
 //!
 //!     peer SOCKET          (CEPH_CONF names the cluster)
 //!
-//! It listens on a Unix socket until its standard input ends. Each connection is a client of its own: one line is one call,
-//! answered by one line, `ok RESULT` or `error TEXT`.
+//! It listens on a Unix socket until its standard input ends. Each connection is a client of its
+//! own: one line is one call, answered by one line, `ok RESULT` or `error TEXT`.
 #![allow(missing_docs, clippy::pedantic)]
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Blocking I/O: what was written is read, ranges are kept, and the stream traits behave as for files.
+//! Blocking I/O: what was written is read, ranges are kept, and the stream traits behave as for
+//! files.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The features of the images that the tests of capabilities create, so that the whole suite runs under several.
+//! The features of the images that the tests of capabilities create, so that the whole suite runs
+//! under several.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,9 @@
-//! Two clients on the same images: this process and another one, whose libraries may be of another release.
+//! Two clients on the same images: this process and another one, whose libraries may be of another
+//! release.
 //!
-//! `cargo xtask matrix` runs this with the cluster and the other client of one release and this client of another, both ways
-//! round. Then `RBD_TEST_PEER` is the socket at which the other one listens. Without it, it is started here.
+//! `cargo xtask matrix` runs this with the cluster and the other client of one release and this
+//! client of another, both ways round. Then `RBD_TEST_PEER` is the socket at which the other one
+//! listens. Without it, it is started here.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -124,8 +126,8 @@ fn what_one_writes_the_other_reads_and_the_lock_goes_to_and_fro() {
     assert!(peer.call(&["lock", "foo"]).is_err());
     image.exclusive_lock().release().unwrap();
 
-    // The owner of the lock does what the other one asks for, and both know. Who has asked for the lock by itself gets it by
-    // itself no more, so both are opened again.
+    // The owner of the lock does what the other one asks for, and both know. Who has asked for the
+    // lock by itself gets it by itself no more, so both are opened again.
     drop(image);
     let image = space.open("foo").run().unwrap();
     peer.ok(&["open", "foo"]);
@@ -181,7 +183,8 @@ fn snapshots_clones_and_differences_are_the_same_for_both() {
     assert_eq!(peer.ok(&["read", "ours", "0", "4096"]), "1");
     assert_eq!(peer.ok(&["read", "ours", "4194304", "4096"]), "0");
 
-    // A snapshot that has clones goes to the trash, whichever of the two removes it, and the clones read on.
+    // A snapshot that has clones goes to the trash, whichever of the two removes it, and the clones
+    // read on.
     peer.ok(&["remove-snapshot", "foo", "theirs"]);
     image.snapshots().remove("ours").run().unwrap();
     let left = image.snapshots().list().unwrap();

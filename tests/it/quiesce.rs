@@ -205,7 +205,8 @@ fn dropped_between_freeze_and_thaw_the_snapshot_is_taken_and_the_next_works() {
     dropped(late);
 }
 
-/// librbd 16.2 aborts the process where the first watch of a handle begins in the middle of a snapshot.
+/// librbd 16.2 aborts the process where the first watch of a handle begins in the middle of a
+/// snapshot.
 #[test]
 fn a_watch_may_begin_in_the_middle_of_a_snapshot() {
     let mut scene = Scene::new();

@@ -11,8 +11,9 @@ pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(rbd_testcluster::shared().conf())
 }
 
-/// One connection for all tests that run at the same time. It is closed when nobody has it: one that lives on while the
-/// process exits can crash in OpenSSL, which has cleaned up by then, and hides what LeakSanitizer has to say.
+/// One connection for all tests that run at the same time. It is closed when nobody has it: one
+/// that lives on while the process exits can crash in OpenSSL, which has cleaned up by then, and
+/// hides what LeakSanitizer has to say.
 pub(crate) fn cluster() -> Arc<Cluster> {
     static CLUSTER: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,8 +96,8 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     ioctx.remove(name).run()
 }
 
-/// Runs the test of this name in a process of its own, which may die without harm to others. Returns true there. Returns false
-/// here, once it has passed.
+/// Runs the test of this name in a process of its own, which may die without harm to others.
+/// Returns true there. Returns false here, once it has passed.
 pub(crate) fn alone(test: &str) -> bool {
     const ALONE: &str = "RBD_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {

@@ -1,4 +1,5 @@
-//! Dead and frozen daemons: an error within the time set, never a hang. These clusters are the tests' own.
+//! Dead and frozen daemons: an error within the time set, never a hang. These clusters are the
+//! tests' own.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
 }
 
-/// Runs it, and asserts that it ended within `limit`: the point of these tests is that nothing hangs.
+/// Runs it, and asserts that it ended within `limit`: the point of these tests is that nothing
+/// hangs.
 fn within<T: Send>(limit: Duration, what: impl FnOnce() -> T + Send) -> T {
     let start = Instant::now();
     let result = what();

@@ -1,5 +1,6 @@
-//! `cargo xtask api`: the list of all public items of `rbd`, checked in, so that a change of the interface shows in review.
-//! `cargo xtask features`: the crate builds without warnings with each of its features alone, and with none.
+//! `cargo xtask api`: the list of all public items of `rbd`, checked in, so that a change of the
+//! interface shows in review. `cargo xtask features`: the crate builds without warnings with each
+//! of its features alone, and with none.
 
 use std::fs;
 
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn items() -> Result<String> {
     let mut command = cmd::cargo(["rustdoc", "--quiet", "--package", "rbd", "--all-features", "--lib"]);
     command.args(["--", "-Z", "unstable-options", "--output-format", "json"]);
-    // A directory of its own: another environment would make cargo build everything anew, here and there.
+    // A directory of its own: another environment would make cargo build everything anew, here and
+    // there.
     let target = cmd::root().join("target/api");
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", &target).env("DOCS_RS", "1");
     if !command.status().context("cannot start cargo")?.success() {

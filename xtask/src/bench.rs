@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a report. `--smoke` only tries
-//! that all benches run.
+//! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a
+//! report. `--smoke` only tries that all benches run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -41,7 +41,8 @@ struct Run {
     /// Operations a round.
     operations: u32,
     rounds: u32,
-    /// Without programs of others. Rounds can be short then, so that what takes turns meets the same moment of the machine.
+    /// Without programs of others. Rounds can be short then, so that what takes turns meets the
+    /// same moment of the machine.
     own: bool,
     /// Clients and cluster share all processors.
     shared: bool,
@@ -136,7 +137,8 @@ fn smoke(real: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what was done before to be over, some minutes at most: a figure of a busy machine tells nothing.
+/// Waits for what was done before to be over, some minutes at most: a figure of a busy machine
+/// tells nothing.
 fn calm_down() -> Result<()> {
     let busy = || -> Result<bool> {
         let load = read(Path::new("/proc/loadavg"))?;

@@ -1,4 +1,5 @@
-//! `cargo xtask bindgen`: a program of its own does it, so that nobody else waits for bindgen to compile.
+//! `cargo xtask bindgen`: a program of its own does it, so that nobody else waits for bindgen to
+//! compile.
 
 use anyhow::Result;
 

@@ -32,8 +32,8 @@ pub(crate) enum Plan {
     Skip(String),
 }
 
-/// Quick ones first; the tests last, so that their result is the last thing said. The tests run with the release of Ceph that
-/// is installed, and in the matrix with the others.
+/// Quick ones first; the tests last, so that their result is the last thing said. The tests run
+/// with the release of Ceph that is installed, and in the matrix with the others.
 const STEPS: &[Step] = &[
     Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },

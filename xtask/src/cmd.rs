@@ -64,7 +64,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it and returns what it printed on standard output; anything but success is an error with its standard error.
+/// Runs it and returns what it printed on standard output; anything but success is an error with
+/// its standard error.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))?;
@@ -83,10 +84,11 @@ pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<E
     })
 }
 
-/// Runs it and hands every line that it prints to `line` at once. Lines of standard output and of standard error come in the
-/// order in which they were read.
+/// Runs it and hands every line that it prints to `line` at once. Lines of standard output and of
+/// standard error come in the order in which they were read.
 ///
-/// It returns soon after the command itself has ended, even if something that the command started keeps its output open.
+/// It returns soon after the command itself has ended, even if something that the command started
+/// keeps its output open.
 pub(crate) fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
     const LAST_WORDS: Duration = Duration::from_secs(1);
     const FLOOD: Duration = Duration::from_secs(30);

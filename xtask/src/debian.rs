@@ -1,7 +1,8 @@
-//! A Rust compiler of a Debian release, for a machine that has no rustup or cannot reach its server.
+//! A Rust compiler of a Debian release, for a machine that has no rustup or cannot reach its
+//! server.
 //!
-//! apt works here with lists, sources and cache of its own, and nothing is installed: the packages are unpacked, with the C
-//! library that they want beside them.
+//! apt works here with lists, sources and cache of its own, and nothing is installed: the packages
+//! are unpacked, with the C library that they want beside them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,8 +18,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What rustc depends on for linking: that is done by what this machine has.
 const HERE: [&str; 3] = ["gcc", "libc-dev", "binutils"];
 
-/// Starts the compiler with the dynamic linker and libraries of its release. In bash, since other shells drop variables with
-/// a dash in their names, such as CARGO_BIN_EXE_rbd-testvm.
+/// Starts the compiler with the dynamic linker and libraries of its release. In bash, since other
+/// shells drop variables with a dash in their names, such as CARGO_BIN_EXE_rbd-testvm.
 const START: &str = r#"#!/bin/bash
 usr=$(dirname "$(realpath "$0")")/root/usr
 exec "$usr/lib64/ld-linux-x86-64.so.2" --library-path "$usr/lib/x86_64-linux-gnu" "$usr/bin/rustc" "$@"

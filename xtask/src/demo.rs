@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: from a clean clone to a verified read-back on a real cluster; with `--map`, through a real kernel, too.
+//! `cargo xtask demo`: from a clean clone to a verified read-back on a real cluster; with `--map`,
+//! through a real kernel, too.
 
 use std::time::Instant;
 

@@ -5,7 +5,8 @@ use anyhow::Result;
 use crate::ci::Plan;
 use crate::{cmd, ui};
 
-/// Built once when it is not installed: 100 s on two cores, unoptimised, which for this graph is fast enough.
+/// Built once when it is not installed: 100 s on two cores, unoptimised, which for this graph is
+/// fast enough.
 const VERSION: &str = "0.20.2";
 
 /// `cargo deny check`, with the one installed, else with one of our own in `target/tools`.

@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: the fuzz targets of rbd's parsers, each for a while.
 //!
-//! The stable compiler can instrument for libFuzzer, only without sanitizers: those parsers are safe code, where what is to be
-//! found is panics. So this needs neither cargo-fuzz nor nightly; with both, `cargo fuzz` runs the same targets.
+//! The stable compiler can instrument for libFuzzer, only without sanitizers: those parsers are
+//! safe code, where what is to be found is panics. So this needs neither cargo-fuzz nor nightly;
+//! with both, `cargo fuzz` runs the same targets.
 
 use anyhow::Result;
 
@@ -39,7 +40,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut build =
         cmd::cargo(["build", "--quiet", "--manifest-path", "rbd/fuzz/Cargo.toml", "--target", TRIPLE]);
     cmd::run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", INSTRUMENTED))?;
-    // libFuzzer ends the process without any drop, and so what a target has in a static stays behind.
+    // libFuzzer ends the process without any drop, and so what a target has in a static stays
+    // behind.
     let home = Scratch::new("rbd-fuzz")?;
     for name in
         TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name))

@@ -1,7 +1,7 @@
 //! Project automation: `cargo xtask --help`.
 //!
-//! It is compiled before anything else on a fresh machine and installs what the rest needs, so it depends on none of
-//! the workspace's crates: it runs them through cargo.
+//! It is compiled before anything else on a fresh machine and installs what the rest needs, so it
+//! depends on none of the workspace's crates: it runs them through cargo.
 
 mod api;
 mod bench;

@@ -1,4 +1,5 @@
-//! The oldest supported Rust: a toolchain of rustup's if it is installed, else Debian's compiler of this version.
+//! The oldest supported Rust: a toolchain of rustup's if it is installed, else Debian's compiler of
+//! this version.
 
 use std::process::Command;
 
@@ -28,7 +29,8 @@ pub(crate) fn plan() -> Result<Plan> {
         cargo.env("RUSTC", rustc);
         cargo
     };
-    // A target directory of its own: sharing it would rebuild everything at each change of the toolchain.
+    // A target directory of its own: sharing it would rebuild everything at each change of the
+    // toolchain.
     check.args(["check", "--workspace", "--all-targets", "--target-dir", "target/msrv"]);
     // Set by the cargo that runs us, for its own toolchain.
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {

@@ -1,7 +1,8 @@
 //! `cargo xtask package`: what a user of the published crates gets.
 //!
-//! Packs every crate that is published, which also builds it from its own tarball. Then it builds the README's example
-//! as a crate outside the tree, on nothing but the unpacked tarballs, and runs it on a real cluster.
+//! Packs every crate that is published, which also builds it from its own tarball. Then it builds
+//! the README's example as a crate outside the tree, on nothing but the unpacked tarballs, and runs
+//! it on a real cluster.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -109,7 +110,8 @@ fn write_downstream(at: &Path, program: &str, published: &[Published]) -> Result
     Ok(())
 }
 
-/// Fails if a package of the downstream build lies in the tree, or if one of ours came from a registry.
+/// Fails if a package of the downstream build lies in the tree, or if one of ours came from a
+/// registry.
 fn stays_outside(downstream: &Path) -> Result<()> {
     let mut metadata = cmd::cargo(["metadata", "--format-version", "1"]);
     let metadata = cmd::read(metadata.current_dir(downstream))?;

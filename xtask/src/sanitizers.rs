@@ -1,9 +1,11 @@
-//! `cargo xtask sanitizers`: the unsafe code under AddressSanitizer and its leak detector, and the completion slot under loom.
+//! `cargo xtask sanitizers`: the unsafe code under AddressSanitizer and its leak detector, and the
+//! completion slot under loom.
 //!
-//! A sanitizer that sees nothing is silent, too. So first a canary must be caught: freed memory that is read, memory that is
-//! lost, an image that is forgotten. Nothing is suppressed.
+//! A sanitizer that sees nothing is silent, too. So first a canary must be caught: freed memory
+//! that is read, memory that is lost, an image that is forgotten. Nothing is suppressed.
 //!
-//! The stable compiler ships the sanitizer's runtime, and takes the unstable flag where `RUSTC_BOOTSTRAP` is set.
+//! The stable compiler ships the sanitizer's runtime, and takes the unstable flag where
+//! `RUSTC_BOOTSTRAP` is set.
 
 use std::process::Command;
 
@@ -19,7 +21,8 @@ pub(crate) struct Args {
     /// Only the loom models, which need no cluster
     #[arg(long)]
     loom: bool,
-    /// Only the canaries, the unit tests, and those integration tests that use handles in the most ways
+    /// Only the canaries, the unit tests, and those integration tests that use handles in the most
+    /// ways
     #[arg(long, conflicts_with = "loom")]
     quick: bool,
     /// Seconds for the test in which threads call all getters of an image at once
@@ -27,11 +30,13 @@ pub(crate) struct Args {
     race_seconds: u32,
 }
 
-/// The sanitizer needs the compiler's unstable flags, and a target that is named even if it is this machine.
+/// The sanitizer needs the compiler's unstable flags, and a target that is named even if it is this
+/// machine.
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
-/// All that goes through `unsafe` code or a callback and needs no second cluster, virtual machine or other program.
+/// All that goes through `unsafe` code or a callback and needs no second cluster, virtual machine
+/// or other program.
 const MODULES: &[&str] = &[
     "aio::",
     "clones::",
@@ -61,12 +66,15 @@ const LIB: &[&str] = &["--package", "rbd", "--lib"];
 const IT: &[&str] = &["--test", "it"];
 const LEAK: &str = "Direct leak of ";
 
-/// The unit test of a panic that panics again while it is dropped: that one is forgotten, by design.
+/// The unit test of a panic that panics again while it is dropped: that one is forgotten, by
+/// design.
 const FORGETS_ON_PURPOSE: &str = "a_panic_whose_own_drop_panics";
-/// Leaks an image on purpose: the canary among the integration tests, which shows that leaks through librbd are seen.
+/// Leaks an image on purpose: the canary among the integration tests, which shows that leaks
+/// through librbd are seen.
 const FORGETFUL: &str = "ownership::a_forgotten_image_leaks_and_nothing_else";
 
-/// What must be caught: its test, and a report with this heading whose stack has all these functions in it.
+/// What must be caught: its test, and a report with this heading whose stack has all these
+/// functions in it.
 struct Canary {
     tests: &'static [&'static str],
     name: &'static str,
@@ -103,7 +111,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ui::step("AddressSanitizer catches the canaries");
     for canary in CANARIES {
         let mut command = sanitized(&[canary.tests, &["--", "--exact", canary.name]].concat());
-        // The exact unwinder: the quick one, which all other tests have, passes over functions without frame pointer.
+        // The exact unwinder: the quick one, which all other tests have, passes over functions
+        // without frame pointer.
         command.env("ASAN_OPTIONS", "fast_unwind_on_malloc=0");
         let output = command.output().with_context(|| format!("cannot start `{}`", cmd::line(&command)))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -132,7 +141,8 @@ fn models() -> Result<()> {
     run_some(&mut loom)
 }
 
-/// Whether one report has this heading and all these functions in its stack. Reports have a blank line between them.
+/// Whether one report has this heading and all these functions in its stack. Reports have a blank
+/// line between them.
 fn reports(said: &str, heading: &str, stack: &[&str]) -> bool {
     said.split("\n\n").filter(|report| report.contains(heading)).any(|report| {
         let frames: Vec<_> = report.lines().filter(|line| line.trim_start().starts_with('#')).collect();

@@ -11,10 +11,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::cmd;
 
-/// Processes that carry this variable with the directory's path for its value are of the directory, and go with it.
+/// Processes that carry this variable with the directory's path for its value are of the directory,
+/// and go with it.
 pub(crate) const MARK: &str = "RBD_XTASK_RUN";
 
-/// A temporary directory. A shell in a process group of its own, which Ctrl-C does not reach, makes it and removes it.
+/// A temporary directory. A shell in a process group of its own, which Ctrl-C does not reach, makes
+/// it and removes it.
 pub(crate) struct Scratch {
     path: PathBuf,
     keeper: Child,

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: the system packages that the other tasks need.
 //!
-//! It says which packages are missing, asks only where a person can answer, and touches nothing when all are there.
+//! It says which packages are missing, asks only where a person can answer, and touches nothing
+//! when all are there.
 
 use std::io::{BufRead as _, Write as _};
 
@@ -117,8 +118,8 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
     install(&missing)
 }
 
-/// Those of `wanted` that dpkg does not have installed. dpkg-query fails when it does not know one of the names,
-/// which is no failure here.
+/// Those of `wanted` that dpkg does not have installed. dpkg-query fails when it does not know one
+/// of the names, which is no failure here.
 fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     let output = cmd::command("dpkg-query", ["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
         .args(wanted)

@@ -85,7 +85,8 @@ fn run_once(cargo_test: &[String], mask: Option<&str>) -> Result<()> {
     ui::step("running the tests on one cluster");
     let started = Instant::now();
     let home = Scratch::new("rbd-test")?;
-    // Every process of the run carries it, so that one that outlives the run can be told from anybody else's.
+    // Every process of the run carries it, so that one that outlives the run can be told from
+    // anybody else's.
     let mark = home.path().display().to_string();
     let mut tests = cmd::cargo(["run", "--quiet", "--package", "rbd-testcluster", "--", "run"]);
     if mask == Some(DATA_POOL) {
@@ -141,8 +142,8 @@ fn leftovers(mark: &str, home: &Path) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Living processes whose environment carries the mark, by process id. A process that ended meanwhile, or that is
-/// somebody else's, cannot be read and is not ours.
+/// Living processes whose environment carries the mark, by process id. A process that ended
+/// meanwhile, or that is somebody else's, cannot be read and is not ours.
 fn marked(mark: &str) -> Result<BTreeMap<u32, String>> {
     let wanted = format!("{MARK}={mark}");
     let mut found = BTreeMap::new();

@@ -9,7 +9,8 @@ use crate::setup::{self, Consent, Purpose};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// The kernel's Debian package, by name or pattern, and its suite [default: Debian 12's cloud kernel]
+    /// The kernel's Debian package, by name or pattern, and its suite [default: Debian 12's cloud
+    /// kernel]
     #[arg(long, value_name = "PACKAGE[@SUITE]")]
     kernel: Option<String>,
     /// One more program of the host to put in, with its libraries

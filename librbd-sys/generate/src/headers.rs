@@ -32,7 +32,8 @@ impl Headers {
         format!("{}.{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     }
 
-    /// Gets the headers of `suite`: of the `wanted` version if it can still be had, else of the one it carries now.
+    /// Gets the headers of `suite`: of the `wanted` version if it can still be had, else of the one
+    /// it carries now.
     pub(crate) fn fetch(suite: &str, wanted: Option<&str>) -> Result<Self> {
         let cache = cache_dir()?;
         if let Some(version) = wanted {
@@ -76,8 +77,8 @@ fn mirror() -> Result<String> {
     mirror.map(str::to_owned).context("apt knows no mirror of Debian; run `apt-get update`, on Debian")
 }
 
-/// apt with lists, sources and cache of its own, thrown away afterwards: of the system's it reads the keyring and the
-/// configuration (proxies), and writes nothing.
+/// apt with lists, sources and cache of its own, thrown away afterwards: of the system's it reads
+/// the keyring and the configuration (proxies), and writes nothing.
 struct Apt {
     dir: TempDir,
 }

@@ -11,7 +11,8 @@ use syn::{ForeignItem, ForeignItemFn, Item};
 /// Constants that tell the version of the header itself.
 pub(crate) const VERSION_CONSTANTS: [&str; 1] = ["LIBRBD_VER_MINOR"];
 
-/// Macros without a value of their own, or with one that bindgen cannot express: src/lib.rs has the latter.
+/// Macros without a value of their own, or with one that bindgen cannot express: src/lib.rs has the
+/// latter.
 const MACROS_BY_HAND: [&str; 12] = [
     "CEPH_LIBRBD_H",
     "CEPH_LIBRADOS_H",
@@ -87,7 +88,8 @@ impl Items {
         consts.chain(types).chain(functions).collect()
     }
 
-    /// Fails if the header text has an API function or a constant macro that did not become an item.
+    /// Fails if the header text has an API function or a constant macro that did not become an
+    /// item.
     pub(crate) fn check_complete(&self, include: &Path) -> Result<()> {
         let bound: BTreeSet<_> = self.names().collect();
         for header in ["rados/librados.h", "rados/rados_types.h", "rbd/librbd.h", "rbd/features.h"] {
@@ -164,8 +166,8 @@ impl Split {
     }
 }
 
-/// Takes the releases from the oldest to the newest. Fails if one disagrees with the newest: then one declaration
-/// cannot serve both.
+/// Takes the releases from the oldest to the newest. Fails if one disagrees with the newest: then
+/// one declaration cannot serve both.
 pub(crate) fn split(mut releases: Vec<(String, Items)>) -> Result<Split> {
     let (newest_release, newest) = releases.pop().context("no release")?;
     let mut since: BTreeMap<String, String> = BTreeMap::new();

@@ -1,11 +1,13 @@
 //! Writes the checked-in bindings of librbd-sys: `cargo xtask bindgen [--check]`.
 //!
-//! What the oldest supported release has becomes plain `extern` declarations, what came later becomes statics that are
-//! resolved at run time. Both take their text from the newest release; that the older ones agree with it is checked.
+//! What the oldest supported release has becomes plain `extern` declarations, what came later
+//! becomes statics that are resolved at run time. Both take their text from the newest release;
+//! that the older ones agree with it is checked.
 //!
-//! Debian replaces packages. The versions that the bindings were made from are recorded, and `--check` gets those headers if
-//! they can be had. Otherwise it takes those that came in their place, without what is new in them: declarations that Ceph
-//! adds are no drift, but one that it changes or drops is, and so is a change of the bindings or of this program.
+//! Debian replaces packages. The versions that the bindings were made from are recorded, and
+//! `--check` gets those headers if they can be had. Otherwise it takes those that came in their
+//! place, without what is new in them: declarations that Ceph adds are no drift, but one that it
+//! changes or drops is, and so is a change of the bindings or of this program.
 
 #[path = "../../build/bindings.rs"]
 mod bindings;
@@ -84,7 +86,8 @@ fn generate(releases: &[Headers], hidden: &[&str]) -> Result<Vec<(&'static str, 
     let split = items::split(items)?;
     let late: Vec<&str> = split.late().chain(hidden.iter().copied()).collect();
     for headers in releases {
-        // The feature `bindgen` binds one release's headers and must give what the checked-in bindings give.
+        // The feature `bindgen` binds one release's headers and must give what the checked-in
+        // bindings give.
         split.check_baseline(&bind(headers, &late)?).with_context(|| {
             format!("the feature `bindgen` on the headers of {} {}", headers.suite, headers.version)
         })?;
@@ -166,7 +169,8 @@ fn news(releases: &[Headers], present: &[String]) -> Result<Vec<String>> {
     Ok(news.difference(&known).cloned().collect())
 }
 
-/// The lines to compare: beside headers that stand in for others, without those that tell the headers' own version.
+/// The lines to compare: beside headers that stand in for others, without those that tell the
+/// headers' own version.
 fn comparable<'a>(text: &'a str, newcomers: &[&Headers]) -> Vec<&'a str> {
     let version = |line: &&str| VERSION_CONSTANTS.iter().any(|name| line.contains(name));
     text.lines().filter(|line| newcomers.is_empty() || !version(line)).collect()

@@ -41,7 +41,8 @@ fn bindings(split: &Split) -> TokenStream {
     quote! { #(#uses)* #(#consts)* #(#types)* unsafe extern "C" { #(#functions)* } }
 }
 
-/// What came later: types and constants as they are, functions as statics that are resolved at run time.
+/// What came later: types and constants as they are, functions as statics that are resolved at run
+/// time.
 fn late(split: &Split) -> TokenStream {
     let items = &split.newest;
     let uses = &items.uses;

@@ -17,18 +17,19 @@ use crate::raw::op::request::Request;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
-/// Each method submits one operation and returns at once. All ranges must lie within the image; what does not is refused
-/// before anything is submitted, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an
-/// image that is open read-only, comes at the end of the operation. Both come out of the future. Offsets and lengths are in
-/// bytes.
+/// Each method submits one operation and returns at once. All ranges must lie within the image;
+/// what does not is refused before anything is submitted, and so is more than 1 GiB of data at
+/// once. What only librbd can tell, such as a write to an image that is open read-only, comes at
+/// the end of the operation. Both come out of the future. Offsets and lengths are in bytes.
 ///
-/// After another client has changed the image, ranges are judged by the old size until a moment after the end of an operation
-/// that was submitted after the change. The exception to returning at once: a range beyond the old size makes the call wait
-/// until librbd has read the new one; in a wake on a thread of librbd's, which must not wait, it fails with `EDEADLK` until that
-/// was read in the background. An image that is open read-only keeps the size it had when it was opened.
+/// After another client has changed the image, ranges are judged by the old size until a moment
+/// after the end of an operation that was submitted after the change. The exception to returning at
+/// once: a range beyond the old size makes the call wait until librbd has read the new one; in a
+/// wake on a thread of librbd's, which must not wait, it fails with `EDEADLK` until that was read
+/// in the background. An image that is open read-only keeps the size it had when it was opened.
 ///
-/// An operation costs one allocation of ours, to hold what is shared with librbd, besides the buffer of [`read`](Aio::read).
-/// Data is not copied on our side of librbd.
+/// An operation costs one allocation of ours, to hold what is shared with librbd, besides the
+/// buffer of [`read`](Aio::read). Data is not copied on our side of librbd.
 #[derive(Debug, Clone, Copy)]
 pub struct Aio<'a> {
     image: &'a Image,
@@ -36,8 +37,8 @@ pub struct Aio<'a> {
 }
 
 impl Image {
-    /// Asynchronous I/O on this image. The operations live by themselves: they neither borrow the image nor keep it open,
-    /// and closing it waits for them.
+    /// Asynchronous I/O on this image. The operations live by themselves: they neither borrow the
+    /// image nor keep it open, and closing it waits for them.
     ///
     /// ```no_run
     /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
@@ -64,8 +65,9 @@ impl Image {
 }
 
 impl Aio<'_> {
-    /// The same, telling the OSDs how the data of these operations is going to be used: a backup, for one, says
-    /// `image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED)` and reads with that.
+    /// The same, telling the OSDs how the data of these operations is going to be used: a backup,
+    /// for one, says `image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED)` and
+    /// reads with that.
     ///
     /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
     pub fn hints(self, hints: AccessHints) -> Self {
@@ -85,8 +87,8 @@ impl Aio<'_> {
         })
     }
 
-    /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has room for them nothing is
-    /// allocated for the data. When the read fails, the buffer is dropped.
+    /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has
+    /// room for them nothing is allocated for the data. When the read fails, the buffer is dropped.
     ///
     /// Implements: `rbd_aio_read2`.
     pub fn read_into(self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
@@ -97,7 +99,8 @@ impl Aio<'_> {
         })
     }
 
-    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity).
+    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its
+    /// capacity).
     ///
     /// More than eight buffers cost a second allocation.
     ///
@@ -112,8 +115,9 @@ impl Aio<'_> {
         })
     }
 
-    /// Writes all of the data. It is not copied: the operation keeps it until it ends. With librbd's cache that can be before an
-    /// OSD has it, and while none answers: [`flush`](Aio::flush) makes it safe.
+    /// Writes all of the data. It is not copied: the operation keeps it until it ends. With
+    /// librbd's cache that can be before an OSD has it, and while none answers:
+    /// [`flush`](Aio::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
@@ -136,8 +140,8 @@ impl Aio<'_> {
 
     /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
     ///
-    /// A long range is done part by part, each up to 1 GiB and up to 4096 stripe units. When the future is dropped, or given up on, no
-    /// further part begins.
+    /// A long range is done part by part, each up to 1 GiB and up to 4096 stripe units. When the
+    /// future is dropped, or given up on, no further part begins.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -145,7 +149,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::Discard, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. Long ranges are split as by [`discard`](Aio::discard).
+    /// Makes a range read as zeros; objects are given back where that is possible. Long ranges are
+    /// split as by [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
@@ -153,7 +158,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteZeroes, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it. Long ranges are split as by [`discard`](Aio::discard).
+    /// Makes a range read as zeros and keeps space allocated for it. Long ranges are split as by
+    /// [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(self, offset: u64, len: u64) -> Op<()> {
@@ -168,9 +174,9 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteSame, offset, len, Buffer::Bytes(pattern)), nothing)
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, atomically.
-    /// Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within one object (within one
-    /// stripe unit of a striped image).
+    /// Writes `data` if the image holds `expected` there, both of the same length, atomically. Up
+    /// to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within
+    /// one object (within one stripe unit of a striped image).
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
@@ -180,8 +186,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
-    /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in several buffers each;
-    /// only the sums of their lengths must be equal.
+    /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in
+    /// several buffers each; only the sums of their lengths must be equal.
     ///
     /// Needs Ceph 18.2.
     ///
@@ -198,8 +204,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
-    /// Waits until everything that was written and has ended before is safe. Worth doing once before writing: see
-    /// [`Image::flush`].
+    /// Waits until everything that was written and has ended before is safe. Worth doing once
+    /// before writing: see [`Image::flush`].
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]

@@ -9,8 +9,9 @@
 //! # }
 //! ```
 
-/// An event of an operation, opening and closing among them, for the feature `tracing`: its submission, or its end with the error if there is one. Without
-/// the feature nothing is left of it.
+/// An event of an operation, opening and closing among them, for the feature `tracing`: its
+/// submission, or its end with the error if there is one. Without the feature nothing is left of
+/// it.
 macro_rules! event {
     ($about:expr) => {
         #[cfg(feature = "tracing")]

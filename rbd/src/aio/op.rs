@@ -20,17 +20,20 @@ use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Fault;
 
-/// An asynchronous operation on an image: a future that any executor can poll, and that a thread can [`wait`](Op::wait) for.
+/// An asynchronous operation on an image: a future that any executor can poll, and that a thread
+/// can [`wait`](Op::wait) for.
 ///
-/// The operation has been submitted when this exists; nothing needs to be polled for it to go on. Several can be in flight
-/// at once, on one image as well, and end in any order. What was wrong with the request comes out of the future, too.
+/// The operation has been submitted when this exists; nothing needs to be polled for it to go on.
+/// Several can be in flight at once, on one image as well, and end in any order. What was wrong
+/// with the request comes out of the future, too.
 ///
-/// **Dropping it does not cancel the operation**, since Ceph cannot. It goes on without its future: a write takes effect or
-/// does not, and the buffers are freed when it ends.
+/// **Dropping it does not cancel the operation**, since Ceph cannot. It goes on without its future:
+/// a write takes effect or does not, and the buffers are freed when it ends.
 ///
-/// The future is woken on a thread of librbd's. An executor that polls right there, inside the wake, must not block in it: all
-/// completions of the image wait for that. The connection has few such threads for all its images, `librados_thread_count`, 2
-/// unless configured: with as many wakes that block, nothing of the whole connection ends any more.
+/// The future is woken on a thread of librbd's. An executor that polls right there, inside the
+/// wake, must not block in it: all completions of the image wait for that. The connection has few
+/// such threads for all its images, `librados_thread_count`, 2 unless configured: with as many
+/// wakes that block, nothing of the whole connection ends any more.
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Op<T: 'static> {
@@ -124,13 +127,15 @@ impl<T: 'static> Op<T> {
 
     /// Waits for the end of the operation on this thread. Blocks.
     ///
-    /// Inside a callback or a wake on a thread of librbd's it fails, unless the operation has ended: it would wait for itself.
+    /// Inside a callback or a wake on a thread of librbd's it fails, unless the operation has
+    /// ended: it would wait for itself.
     pub fn wait(self) -> Result<T> {
         let about = self.about.clone();
         wait::wait(self, &about)
     }
 
-    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See [`Timeout`].
+    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See
+    /// [`Timeout`].
     pub fn timeout(self, after: Duration) -> Timeout<Op<T>> {
         let about = self.about.clone();
         Timeout::new(self, about, after)

@@ -17,16 +17,18 @@ use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
-/// A failure is looked into before it is told, without blocking either: whether the image is missing or only the snapshot,
-/// or the namespace of both.
+/// A failure is looked into before it is told, without blocking either: whether the image is
+/// missing or only the snapshot, or the namespace of both.
 ///
-/// Dropping it does not stop the opening; an image that is opened after that is closed again at once, in the background.
+/// Dropping it does not stop the opening; an image that is opened after that is closed again at
+/// once, in the background.
 #[must_use = "the image is closed again when nobody takes it"]
 #[derive(Debug)]
 pub struct Opening {
     state: State,
     about: OperationContext,
-    /// `None` for what was refused. After the state, so that it has the last reference to the connection.
+    /// `None` for what was refused. After the state, so that it has the last reference to the
+    /// connection.
     reasons: Option<Reasons>,
 }
 
@@ -70,9 +72,11 @@ impl State {
 impl OpenImage<'_> {
     /// Begins to open it, and returns at once. `ioctx.open("foo").await` is short for it.
     ///
-    /// Dropping the image does not block, either: it is [closed in the background](Image::close_in_background). Unlike
-    /// [`run`](Self::run) it does not find out whether the removal of an image that is not found was interrupted: that blocks.
-    /// A thread of its own ends the opening, for a moment as a rule; where none can be started it fails with `EAGAIN`.
+    /// Dropping the image does not block, either: it is [closed in the
+    /// background](Image::close_in_background). Unlike [`run`](Self::run) it does not find out
+    /// whether the removal of an image that is not found was interrupted: that blocks. A thread of
+    /// its own ends the opening, for a moment as a rule; where none can be started it fails with
+    /// `EAGAIN`.
     ///
     /// ```no_run
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -84,7 +88,8 @@ impl OpenImage<'_> {
     /// # }
     /// ```
     ///
-    /// Implements: `rbd_aio_open`, `rbd_aio_open_read_only`, `rbd_aio_open_by_id`, `rbd_aio_open_by_id_read_only`.
+    /// Implements: `rbd_aio_open`, `rbd_aio_open_read_only`, `rbd_aio_open_by_id`,
+    /// `rbd_aio_open_by_id_read_only`.
     #[doc(alias = "rbd_aio_open")]
     #[doc(alias = "rbd_aio_open_read_only")]
     #[doc(alias = "rbd_aio_open_by_id")]

@@ -11,7 +11,8 @@ use crate::raw::thread::background::run_in_background;
 /// The log of an operation's connection since the operation began.
 #[derive(Debug)]
 pub(super) struct Reasons {
-    /// Ending the connection blocks, so what may be the last reference to it is not dropped where a future is.
+    /// Ending the connection blocks, so what may be the last reference to it is not dropped where a
+    /// future is.
     ioctx: Option<IoCtx>,
     mark: u64,
     /// Until when lines may follow, once they were asked for.

@@ -18,22 +18,27 @@ use crate::raw::op::kind::Kind;
 
 /// A position in an image, for code that wants tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 ///
-/// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its traits.
+/// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its
+/// traits.
 ///
-/// Reading keeps several chunks in flight ahead of the position, and writing several behind it. A failed write is reported
-/// once, by a later write, read or flush: **flush (or shut down) before dropping it**, or what is not written yet is lost
-/// without a word. Reads see what was written before through the same stream, and of two writes to one place the later one
-/// stays; what others write meanwhile reads may miss, as far as it was read ahead.
+/// Reading keeps several chunks in flight ahead of the position, and writing several behind it. A
+/// failed write is reported once, by a later write, read or flush: **flush (or shut down) before
+/// dropping it**, or what is not written yet is lost without a word. Reads see what was written
+/// before through the same stream, and of two writes to one place the later one stays; what others
+/// write meanwhile reads may miss, as far as it was read ahead.
 ///
-/// Nothing here blocks, but for the exception at [`Aio`](crate::aio::Aio): reading at the old end of an image, or seeking from its
-/// end, may wait for the new size after another client has resized it.
+/// Nothing here blocks, but for the exception at [`Aio`](crate::aio::Aio): reading at the old end
+/// of an image, or seeking from its end, may wait for the new size after another client has resized
+/// it.
 ///
-/// There is no deadline here: wrap it in `tokio::time::timeout`; what is in flight goes on by itself.
+/// There is no deadline here: wrap it in `tokio::time::timeout`; what is in flight goes on by
+/// itself.
 ///
-/// Each seek to another place starts to read ahead anew, in whole chunks: for access at random, [`Image::aio`] is the way.
+/// Each seek to another place starts to read ahead anew, in whole chunks: for access at random,
+/// [`Image::aio`] is the way.
 ///
-/// It has one position, for reading and writing, and wakes one task: rather than splitting it into halves for two tasks, give
-/// each a cursor of its own on the same image.
+/// It has one position, for reading and writing, and wakes one task: rather than splitting it into
+/// halves for two tasks, give each a cursor of its own on the same image.
 ///
 /// ```no_run
 /// # async fn example(image: rbd::Image, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
@@ -91,7 +96,8 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         }
     }
 
-    /// How many chunks may be in flight: at least 1 (0 is taken for it), which means no reading ahead.
+    /// How many chunks may be in flight: at least 1 (0 is taken for it), which means no reading
+    /// ahead.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth.max(1);
         self
@@ -311,7 +317,8 @@ mod tests {
         assert_eq!(room(8, 4, |_| Ok(10), failed).unwrap(), 2);
         assert!(room(10, 4, |_| Ok(10), failed).is_err());
         assert!(room(u64::MAX, 4, |_| Ok(10), failed).is_err());
-        // Another client made it larger, and we learn of it in between: `write_all` would take 0 for the end of all writing.
+        // Another client made it larger, and we learn of it in between: `write_all` would take 0
+        // for the end of all writing.
         assert_eq!(room(10, 4, |_| Ok(10), || Ok(())).unwrap(), 4);
     }
 }

@@ -11,16 +11,18 @@ use super::wait;
 use crate::errno::Errno;
 use crate::error::Result;
 
-/// An operation that is given up on after a while: `image.aio().read(0, 4096).timeout(Duration::from_secs(5))`.
+/// An operation that is given up on after a while: `image.aio().read(0,
+/// 4096).timeout(Duration::from_secs(5))`.
 ///
-/// The time runs from the call of `timeout`. A completed operation wins, even with a zero timeout. When the time is over, the
-/// future fails with [`TimedOut`](crate::ErrorKind::TimedOut)
-/// and the operation goes on by itself: a write may still take effect, an image still opened is closed again. Its buffers
-/// are freed when it ends; that is all a stuck operation costs. With librbd's cache a write can end in time while no OSD answers:
-/// give the flush a timeout, too. Closing the image still waits for it, so do that in the
-/// background, as images do that were opened by `await`. One thread of this crate's, started at the first use, keeps
-/// the times of all that are awaited; an executor that polls inside the wake must not block on it, no more than on librbd's threads:
-/// see [`Op`](super::Op).
+/// The time runs from the call of `timeout`. A completed operation wins, even with a zero timeout.
+/// When the time is over, the future fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the
+/// operation goes on by itself: a write may still take effect, an image still opened is closed
+/// again. Its buffers are freed when it ends; that is all a stuck operation costs. With librbd's
+/// cache a write can end in time while no OSD answers: give the flush a timeout, too. Closing the
+/// image still waits for it, so do that in the background, as images do that were opened by
+/// `await`. One thread of this crate's, started at the first use, keeps the times of all that are
+/// awaited; an executor that polls inside the wake must not block on it, no more than on librbd's
+/// threads: see [`Op`](super::Op).
 #[must_use = "the operation goes on without it, but nobody will hear how it ends"]
 #[derive(Debug)]
 pub struct Timeout<F> {

@@ -79,8 +79,9 @@ impl Drop for Alarm {
     }
 }
 
-/// Wakes, which may run or drop a whole task here. Closing an image waits for what is stuck on it, and with it would all
-/// other alarms: so this is one of the threads on which nothing of ours blocks.
+/// Wakes, which may run or drop a whole task here. Closing an image waits for what is stuck on it,
+/// and with it would all other alarms: so this is one of the threads on which nothing of ours
+/// blocks.
 fn ring(waker: Waker) {
     let _mark = CallbackMark::set();
     catch_panic(|| waker.wake());
@@ -148,7 +149,8 @@ mod tests {
         if !alone(concat!(module_path!(), "::rings_in_a_fork_as_well")) {
             return;
         }
-        // A channel for each: the timer's thread may be about to leave the first one, which has locks.
+        // A channel for each: the timer's thread may be about to leave the first one, which has
+        // locks.
         let rings = || {
             let (sender, rings) = channel();
             let _alarm = Alarm::new(Instant::now(), Waker::from(Arc::new(Ring(sender, 1)))).unwrap();

@@ -71,8 +71,8 @@ pub(super) fn wait_until<T>(
     outcome.expect("taken once")
 }
 
-/// Foreign code inside of another poll on this thread may have waited here, and with the flag have taken its wake: at the end, be it
-/// a panic, it gets one.
+/// Foreign code inside of another poll on this thread may have waited here, and with the flag have
+/// taken its wake: at the end, be it a panic, it gets one.
 struct GiveBack<'a>(&'a Parker);
 
 impl Drop for GiveBack<'_> {

@@ -13,7 +13,8 @@ use crate::names::c_string;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlocklistEntry {
-    /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24` (Ceph 17).
+    /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24`
+    /// (Ceph 17).
     pub address: ClientAddress,
     /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
     pub until: String,
@@ -33,7 +34,8 @@ pub struct AddToBlocklist<'a> {
 }
 
 impl Cluster {
-    /// Adds clients to the blocklist, lists and removes them. The cluster refuses all requests of a client on the blocklist.
+    /// Adds clients to the blocklist, lists and removes them. The cluster refuses all requests of a
+    /// client on the blocklist.
     pub fn blocklist(&self) -> Blocklist<'_> {
         Blocklist(self)
     }
@@ -52,9 +54,10 @@ impl<'a> Blocklist<'a> {
 
     /// Removes a client. Succeeds if it was not on the blocklist.
     ///
-    /// **A client that was stopped when it was fenced does not learn of that if it is removed before it goes on: it writes over
-    /// the data of the new owner of its lock.** Remove a client only after its process has ended or its machine was
-    /// restarted. An entry expires by itself, too.
+    /// **A client that was stopped when it was fenced does not learn of that if it is removed
+    /// before it goes on: it writes over the data of the new owner of its lock.** Remove a client
+    /// only after its process has ended or its machine was restarted. An entry expires by itself,
+    /// too.
     ///
     /// Implements: `ceph osd blocklist rm`.
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {
@@ -91,7 +94,8 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets for how long the client stays on the blocklist. Default: what the cluster is configured for, an hour.
+    /// Sets for how long the client stays on the blocklist. Default: what the cluster is configured
+    /// for, an hour.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self

@@ -22,9 +22,9 @@ const CONNECT: &str = "connect to";
 
 /// Builds a connection to a cluster: see [`Cluster::builder`].
 ///
-/// Configuration is read in the order in which the `rbd` command reads it, later ones win: the configuration file (the one
-/// named here, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the default search path), CEPH_ARGS, and what is set
-/// on this builder.
+/// Configuration is read in the order in which the `rbd` command reads it, later ones win: the
+/// configuration file (the one named here, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the
+/// default search path), CEPH_ARGS, and what is set on this builder.
 #[derive(Clone, Default)]
 #[must_use = "nothing happens until `connect`"]
 pub struct ClusterBuilder {
@@ -34,7 +34,8 @@ pub struct ClusterBuilder {
     ignore_environment: bool,
     key: Option<Key>,
     pub(super) options: Vec<(String, String)>,
-    /// In the order of [`TIMEOUTS`](super::timeouts); the outer `None` leaves it as configured, the inner one means no timeout.
+    /// In the order of [`TIMEOUTS`](super::timeouts); the outer `None` leaves it as configured, the
+    /// inner one means no timeout.
     pub(super) timeouts: [Option<Option<Duration>>; 3],
     /// The outer `None` is the default, the inner one means no timeout.
     pub(super) call_timeout: Option<Option<Duration>>,
@@ -53,7 +54,8 @@ impl ClusterBuilder {
         ClusterBuilder::default()
     }
 
-    /// The user to authenticate as, with or without its type: `admin` or `client.admin`. Default `client.admin`.
+    /// The user to authenticate as, with or without its type: `admin` or `client.admin`. Default
+    /// `client.admin`.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
@@ -71,14 +73,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets whether to read no configuration file at all: give [`monitors`](Self::monitors) and a key here. Default: off.
+    /// Sets whether to read no configuration file at all: give [`monitors`](Self::monitors) and a
+    /// key here. Default: off.
     pub fn no_conf_file(mut self, none: bool) -> Self {
         self.conf_file = if none { ConfFile::None } else { ConfFile::Search };
         self
     }
 
-    /// Sets whether to ignore CEPH_CONF and CEPH_ARGS. The default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`)
-    /// still counts. Default: off.
+    /// Sets whether to ignore CEPH_CONF and CEPH_ARGS. The default search path
+    /// (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still counts. Default: off.
     pub fn ignore_environment(mut self, ignore: bool) -> Self {
         self.ignore_environment = ignore;
         self
@@ -94,8 +97,8 @@ impl ClusterBuilder {
         self.option("keyring", path.as_ref().to_string_lossy())
     }
 
-    /// The user's key itself, in base64 as `ceph auth get-key` prints it. White space around it, such as the newline at
-    /// the end of a Kubernetes Secret, does not matter.
+    /// The user's key itself, in base64 as `ceph auth get-key` prints it. White space around it,
+    /// such as the newline at the end of a Kubernetes Secret, does not matter.
     pub fn key(mut self, key: impl Into<Key>) -> Self {
         self.key = Some(key.into());
         self
@@ -114,8 +117,8 @@ impl ClusterBuilder {
 
     /// Connects. Blocks until the cluster answered, or for the connect timeout.
     ///
-    /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`, `rados_conf_set`, `rados_connect`,
-    /// `rados_cluster_fsid`.
+    /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`,
+    /// `rados_conf_set`, `rados_connect`, `rados_cluster_fsid`.
     #[doc(alias = "rados_connect")]
     #[doc(alias = "rados_create2")]
     #[doc(alias = "rados_conf_read_file")]

@@ -11,11 +11,13 @@ use crate::raw::cluster::{Cluster as RawCluster, Target};
 const SEND: &str = "send a command to";
 
 impl Cluster {
-    /// Sends a command to the monitors: what the `ceph` command sends. Blocks up to the mon timeout.
+    /// Sends a command to the monitors: what the `ceph` command sends. Blocks up to the mon
+    /// timeout.
     ///
-    /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`; `input` is what the `ceph` command
-    /// takes by `-i`. The answer is the command's output. Where the cluster refuses, its own words are in the error; a command
-    /// that it does not know or understand is [`ErrorKind::InvalidInput`].
+    /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`; `input` is
+    /// what the `ceph` command takes by `-i`. The answer is the command's output. Where the cluster
+    /// refuses, its own words are in the error; a command that it does not know or understand is
+    /// [`ErrorKind::InvalidInput`].
     ///
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
@@ -23,7 +25,8 @@ impl Cluster {
         self.command(Target::Monitors, "send a command to the monitors of", || self.object(), command, input)
     }
 
-    /// Sends a command to the active manager. Blocks up to the mon timeout; without a manager it fails after that.
+    /// Sends a command to the active manager. Blocks up to the mon timeout; without a manager it
+    /// fails after that.
     ///
     /// Implements: `rados_mgr_command`.
     #[doc(alias = "rados_mgr_command")]
@@ -31,7 +34,8 @@ impl Cluster {
         self.command(Target::Manager, "send a command to the manager of", || self.object(), command, input)
     }
 
-    /// Sends a command to one monitor by its name, `a` for `mon.a`: what is asked of itself, such as `mon_status`.
+    /// Sends a command to one monitor by its name, `a` for `mon.a`: what is asked of itself, such
+    /// as `mon_status`.
     ///
     /// Implements: `rados_mon_command_target`.
     #[doc(alias = "rados_mon_command_target")]
@@ -51,7 +55,8 @@ impl Cluster {
         self.command(Target::NamedManager(name), SEND, object, command, input)
     }
 
-    /// Sends a command to an OSD by its number, such as `{"prefix": "version"}`. Blocks up to the OSD timeout.
+    /// Sends a command to an OSD by its number, such as `{"prefix": "version"}`. Blocks up to the
+    /// OSD timeout.
     ///
     /// Implements: `rados_osd_command`.
     #[doc(alias = "rados_osd_command")]
@@ -63,8 +68,8 @@ impl Cluster {
         self.command(Target::Osd(number), SEND, object, command, input)
     }
 
-    /// Sends a command about a placement group, `1.3f` for instance, to the OSD that is responsible for it:
-    /// `{"prefix": "query", "pgid": "1.3f"}`. Blocks up to the OSD timeout.
+    /// Sends a command about a placement group, `1.3f` for instance, to the OSD that is responsible
+    /// for it: `{"prefix": "query", "pgid": "1.3f"}`. Blocks up to the OSD timeout.
     ///
     /// Implements: `rados_pg_command`.
     #[doc(alias = "rados_pg_command")]
@@ -105,7 +110,8 @@ impl Cluster {
         self.bounded(operation, &object, send).map_err(|error| {
             let errno = error.errno().unwrap_or(Errno::EIO);
             let Ok(said) = words.try_recv() else { return error };
-            // A daemon that does not know or understand the command says this before it does anything.
+            // A daemon that does not know or understand the command says this before it does
+            // anything.
             let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }
         })

@@ -27,8 +27,8 @@ impl ClusterConfig<'_> {
         self.0.call("read", object, || self.0.raw().conf_get(&name))
     }
 
-    /// Sets a configuration option of this client. Many options are read only while connecting, or while an image is
-    /// opened: give them to the [builder](crate::ClusterBuilder::option) instead.
+    /// Sets a configuration option of this client. Many options are read only while connecting, or
+    /// while an image is opened: give them to the [builder](crate::ClusterBuilder::option) instead.
     ///
     /// Implements: `rados_conf_set`.
     #[doc(alias = "rados_conf_set")]

@@ -1,4 +1,5 @@
-//! The options in CEPH_ARGS that must be known before a client exists: who it is, and where its configuration lies.
+//! The options in CEPH_ARGS that must be known before a client exists: who it is, and where its
+//! configuration lies.
 //!
 //! The others are read by librados itself.
 

@@ -50,11 +50,12 @@ pub struct LogWatch {
 }
 
 impl Cluster {
-    /// Calls back with each new line of the cluster's log that is as grave as `level`. A connection can have one such watch at a
-    /// time; a second one is [busy](ErrorKind::Busy).
+    /// Calls back with each new line of the cluster's log that is as grave as `level`. A connection
+    /// can have one such watch at a time; a second one is [busy](ErrorKind::Busy).
     ///
-    /// The callback runs on a thread of librados's while that holds a lock: it should only pass the line on, and must not use
-    /// this connection. A panic in it is swallowed. The watch may be dropped inside it.
+    /// The callback runs on a thread of librados's while that holds a lock: it should only pass the
+    /// line on, and must not use this connection. A panic in it is swallowed. The watch may be
+    /// dropped inside it.
     ///
     /// Implements: `rados_monitor_log2`.
     #[doc(alias = "rados_monitor_log")]

@@ -47,16 +47,18 @@ pub use usage::{ClusterUsage, PoolUsage};
 
 /// A client of a Ceph cluster.
 ///
-/// Cheap to clone: the clones share one connection, which ends when the last of them, and of everything opened from
-/// them, is dropped. All methods block the calling thread while they talk to the cluster, within the timeouts set
-/// by the [builder](Cluster::builder).
+/// Cheap to clone: the clones share one connection, which ends when the last of them, and of
+/// everything opened from them, is dropped. All methods block the calling thread while they talk to
+/// the cluster, within the timeouts set by the [builder](Cluster::builder).
 ///
 /// A forked process must connect anew: what it inherited fails, and is leaked when it is dropped.
 ///
-/// Drop the last one before `main` returns, and do not keep one in a static: the connection has threads of its own, which a
-/// process that is exiting pulls libraries away from (a crash in OpenSSL at exit was seen). `std::process::exit` drops nothing;
-/// a process that ends so waits for the asynchronous operations that are in flight, 2 s at most (250 ms on a thread of librbd's),
-/// since librbd's threads crash when they are at work meanwhile. What other threads still submit, and calls that block there, are not waited for.
+/// Drop the last one before `main` returns, and do not keep one in a static: the connection has
+/// threads of its own, which a process that is exiting pulls libraries away from (a crash in
+/// OpenSSL at exit was seen). `std::process::exit` drops nothing; a process that ends so waits for
+/// the asynchronous operations that are in flight, 2 s at most (250 ms on a thread of librbd's),
+/// since librbd's threads crash when they are at work meanwhile. What other threads still submit,
+/// and calls that block there, are not waited for.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;
@@ -81,8 +83,8 @@ impl Cluster {
         ClusterBuilder::new()
     }
 
-    /// Connects as the `rbd` command would without options: `client.admin` unless CEPH_ARGS says otherwise, configured by
-    /// CEPH_CONF or the default search path.
+    /// Connects as the `rbd` command would without options: `client.admin` unless CEPH_ARGS says
+    /// otherwise, configured by CEPH_CONF or the default search path.
     pub fn connect() -> Result<Cluster> {
         Cluster::builder().connect()
     }
@@ -98,7 +100,8 @@ impl Cluster {
         Ok(self.0.fsid.clone())
     }
 
-    /// The global id of this client, as it stands in watchers and lock owners: 4123 for `client.4123`. Does not block.
+    /// The global id of this client, as it stands in watchers and lock owners: 4123 for
+    /// `client.4123`. Does not block.
     ///
     /// Implements: `rados_get_instance_id`.
     #[doc(alias = "rados_get_instance_id")]
@@ -125,7 +128,8 @@ impl Cluster {
         })
     }
 
-    /// Returns the features that a new image gets if none are named: the option `rbd_default_features`.
+    /// Returns the features that a new image gets if none are named: the option
+    /// `rbd_default_features`.
     pub fn default_features(&self) -> Result<crate::features::Features> {
         let option = "rbd_default_features";
         let value = self.config().get(option)?;
@@ -134,7 +138,8 @@ impl Cluster {
         })
     }
 
-    /// The version of the loaded librbd; it tells the Ceph release: 1.16 is Pacific (16), 1.20 Tentacle (20).
+    /// The version of the loaded librbd; it tells the Ceph release: 1.16 is Pacific (16), 1.20
+    /// Tentacle (20).
     ///
     /// Implements: `rbd_version`.
     #[doc(alias = "rbd_version")]
@@ -150,7 +155,8 @@ impl Cluster {
         raw::ffi::version::librados_version()
     }
 
-    /// Waits until this client knows the newest OSD map, and with it new blocklist entries and pools.
+    /// Waits until this client knows the newest OSD map, and with it new blocklist entries and
+    /// pools.
     ///
     /// Implements: `rados_wait_for_latest_osdmap`.
     #[doc(alias = "rados_wait_for_latest_osdmap")]
@@ -170,7 +176,8 @@ impl Cluster {
         Object::new(ObjectKind::Cluster, &*self.0.fsid)
     }
 
-    /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what Ceph logged meanwhile.
+    /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what
+    /// Ceph logged meanwhile.
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,

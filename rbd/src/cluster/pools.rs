@@ -45,7 +45,8 @@ impl Pools<'_> {
         self.0.bounded("look up", || pool(&id.to_string()), move |raw| raw.pool_name(id))
     }
 
-    /// Creates a replicated pool with the cluster's defaults. Prepare it for images by [`IoCtx::init`](crate::IoCtx::init).
+    /// Creates a replicated pool with the cluster's defaults. Prepare it for images by
+    /// [`IoCtx::init`](crate::IoCtx::init).
     ///
     /// Implements: `rados_pool_create`.
     #[doc(alias = "rados_pool_create")]
@@ -54,7 +55,8 @@ impl Pools<'_> {
         self.0.bounded("create", || pool(name), move |raw| raw.pool_create(&c_name))
     }
 
-    /// Removes a pool **and everything in it**. The cluster refuses unless `mon_allow_pool_delete` is on.
+    /// Removes a pool **and everything in it**. The cluster refuses unless `mon_allow_pool_delete`
+    /// is on.
     ///
     /// Implements: `rados_pool_delete`.
     #[doc(alias = "rados_pool_delete")]

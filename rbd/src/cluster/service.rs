@@ -7,8 +7,9 @@ use crate::raw::cluster::Cluster as RawCluster;
 use crate::raw::cluster::service::Dict;
 
 impl Cluster {
-    /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with what others may want to know of it. The
-    /// cluster shows it for as long as this connection lives, and tells who is missing. A connection can do it once.
+    /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with what others
+    /// may want to know of it. The cluster shows it for as long as this connection lives, and tells
+    /// who is missing. A connection can do it once.
     ///
     /// Needs a manager, which passes it on within seconds.
     ///
@@ -32,7 +33,8 @@ impl Cluster {
         })
     }
 
-    /// Tells the cluster how this [registered](Self::register_service) client stands, in place of what it told before.
+    /// Tells the cluster how this [registered](Self::register_service) client stands, in place of
+    /// what it told before.
     ///
     /// Implements: `rados_service_update_status`.
     #[doc(alias = "rados_service_update_status")]

@@ -43,16 +43,16 @@ impl ClusterBuilder {
     /// nothing is lost.
     ///
     /// Most programs need no such timeout: [`call_timeout`](Self::call_timeout) bounds what blocks,
-    /// and [timeouts](crate::aio::Timeout) bound asynchronous operations. With one, an operation ends
-    /// with an error while the OSD is away:
+    /// and [timeouts](crate::aio::Timeout) bound asynchronous operations. With one, an operation
+    /// ends with an error while the OSD is away:
     ///
     /// - A write that timed out may still take effect later, also after a newer write to the same
     ///   place.
     /// - The connection turns librbd's cache off, so that each acknowledgement comes from the OSDs.
     ///   An image is not opened for writing if its configuration, or that of its pool, turns the
     ///   cache on again (`conf_rbd_cache`).
-    /// - An image with the feature journaling may not answer any more after an operation of its journal
-    ///   has timed out, until it is opened on another connection.
+    /// - An image with the feature journaling may not answer any more after an operation of its
+    ///   journal has timed out, until it is opened on another connection.
     /// - librados keeps a timer for each operation, which costs 3 to 4 % of the processor time of
     ///   small reads.
     ///

@@ -11,7 +11,8 @@ use crate::holder::Holder;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Something is not there: `what` says which kind of thing, so that a missing snapshot is not taken for a missing image.
+    /// Something is not there: `what` says which kind of thing, so that a missing snapshot is not
+    /// taken for a missing image.
     NotFound {
         /// The kind of the missing thing.
         what: ObjectKind,
@@ -31,7 +32,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The cluster refused this user: wrong key, or capabilities that do not suffice.
     PermissionDenied,
-    /// This client was fenced off by the cluster. Nothing on this connection will work again: connect anew.
+    /// This client was fenced off by the cluster. Nothing on this connection will work again:
+    /// connect anew.
     Blocklisted,
     /// No answer came within the time set for it.
     TimedOut,
@@ -57,14 +59,16 @@ pub enum ErrorKind {
     },
     /// This kernel cannot map an image with these features.
     FeaturesUnsupportedByKernel {
-        /// What to disable, in which order, so that it can; or which features stand in the way and cannot be disabled.
+        /// What to disable, in which order, so that it can; or which features stand in the way and
+        /// cannot be disabled.
         plan: Result<Plan, ImmutableFeatures>,
     },
     /// The request is not valid; it was refused before anything was touched.
     InvalidInput,
     /// A progress or iteration callback asked to stop.
     Stopped,
-    /// The other side is there but does not do this (a feature that is off, a kernel without the module …).
+    /// The other side is there but does not do this (a feature that is off, a kernel without the
+    /// module …).
     NotSupported,
     /// The image, or its pool or namespace, is not mirrored.
     MirroringDisabled,

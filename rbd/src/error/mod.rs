@@ -1,4 +1,5 @@
-//! Tells what failed, by one error type: what was tried, on which object, why it failed, what to do next.
+//! Tells what failed, by one error type: what was tried, on which object, why it failed, what to do
+//! next.
 //!
 //! ```no_run
 //! use rbd::ErrorKind;
@@ -35,9 +36,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on a cluster, pool, image, snapshot or device failed.
 ///
-/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text is one line, fit for a log: the operation,
-/// the object, the reason and what to do next. `{:#}` adds what librbd [logged](Error::log) about this call, each on a line of its
-/// own that begins with `ceph: `, and `{:?}` is the same, for a `main` that returns it; `{:#?}` shows its parts.
+/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text is one line,
+/// fit for a log: the operation, the object, the reason and what to do next. `{:#}` adds what
+/// librbd [logged](Error::log) about this call, each on a line of its own that begins with `ceph:
+/// `, and `{:?}` is the same, for a `main` that returns it; `{:#?}` shows its parts.
 pub struct Error(Box<Context>);
 
 #[derive(Debug)]
@@ -51,7 +53,8 @@ struct Context {
 }
 
 impl Error {
-    /// A failure that the library reported as an errno; its kind follows from the number and the object.
+    /// A failure that the library reported as an errno; its kind follows from the number and the
+    /// object.
     pub(crate) fn new(operation: impl Into<Cow<'static, str>>, object: Object, errno: Errno) -> Error {
         let kind = ErrorKind::from_errno(errno, object.kind);
         Error(Box::new(Context {
@@ -73,7 +76,8 @@ impl Error {
         Error::new(operation, object, Errno::EINVAL).with_kind(ErrorKind::InvalidInput).with_detail(detail)
     }
 
-    /// The loaded library `found` lacks a function that is newer than the oldest one that we support.
+    /// The loaded library `found` lacks a function that is newer than the oldest one that we
+    /// support.
     pub(crate) fn unsupported(
         operation: impl Into<Cow<'static, str>>,
         object: Object,
@@ -130,7 +134,8 @@ impl Error {
         self.0.object.kind
     }
 
-    /// The name of that object: `rbd/ns/foo@snap` for a snapshot, `rbd` for a pool, `/dev/rbd0` for a device.
+    /// The name of that object: `rbd/ns/foo@snap` for a snapshot, `rbd` for a pool, `/dev/rbd0` for
+    /// a device.
     pub fn object_name(&self) -> &str {
         &self.0.object.name
     }
@@ -140,10 +145,12 @@ impl Error {
         self.0.errno
     }
 
-    /// The lines that librbd and librados logged while this call failed. Ceph gives many of its reasons nowhere else.
+    /// The lines that librbd and librados logged while this call failed. Ceph gives many of its
+    /// reasons nowhere else.
     ///
-    /// Lines of other calls that failed in the same moment on the same connection may be among them. Empty where the
-    /// configuration sends the client's log elsewhere (`log_file`, `log_to_stderr`).
+    /// Lines of other calls that failed in the same moment on the same connection may be among
+    /// them. Empty where the configuration sends the client's log elsewhere (`log_file`,
+    /// `log_to_stderr`).
     pub fn log(&self) -> &[String] {
         &self.0.log
     }

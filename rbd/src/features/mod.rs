@@ -1,4 +1,5 @@
-//! Names, checks and plans image features: the bits, their names, their rules, and plans that change them.
+//! Names, checks and plans image features: the bits, their names, their rules, and plans that
+//! change them.
 //!
 //! ```
 //! use rbd::Features;
@@ -106,7 +107,8 @@ impl Features {
         (0..u64::BITS).map(|bit| Features::from_bits_retain(1 << bit)).filter(move |bit| self.contains(*bit))
     }
 
-    /// The names of the set bits as the `rbd` command prints them. Bits without a name are left out: see [`Self::unknown`].
+    /// The names of the set bits as the `rbd` command prints them. Bits without a name are left
+    /// out: see [`Self::unknown`].
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.each()
             .filter_map(|bit| rules::RULES.iter().find(|rule| rule.feature == bit))
@@ -118,8 +120,8 @@ impl Features {
         self & Features::from_bits_retain(!rules::RULES.iter().fold(0, |all, rule| all | rule.feature.bits()))
     }
 
-    /// Returns those of the features that a creation can be given: `operations` and other bits that librbd or mirroring
-    /// manages are left out, and so are bits without a name.
+    /// Returns those of the features that a creation can be given: `operations` and other bits that
+    /// librbd or mirroring manages are left out, and so are bits without a name.
     ///
     /// ```
     /// use rbd::Features;

@@ -1,4 +1,5 @@
-//! A plan: which features to disable, in which order, so that a client with fewer features can use an image.
+//! A plan: which features to disable, in which order, so that a client with fewer features can use
+//! an image.
 
 use std::fmt;
 
@@ -34,10 +35,11 @@ pub struct ImmutableFeatures {
 }
 
 impl Plan {
-    /// Plans what to disable on an image with the features `image` so that all the rest is in `supported`.
+    /// Plans what to disable on an image with the features `image` so that all the rest is in
+    /// `supported`.
     ///
-    /// Features that depend on one that must go, go too, supported or not. Fails if a feature that must go cannot be
-    /// disabled.
+    /// Features that depend on one that must go, go too, supported or not. Fails if a feature that
+    /// must go cannot be disabled.
     pub fn to_support(image: Features, supported: Features) -> Result<Plan> {
         Plan::supporting(image, supported)
             .map_err(|immutable| Error::invalid("reduce", image.object(), immutable.to_string()))
@@ -61,8 +63,8 @@ impl Plan {
         }
     }
 
-    /// Plans how to disable `change` on an image with the features `image`. Fails if the rules forbid it. Features that are
-    /// off are no step.
+    /// Plans how to disable `change` on an image with the features `image`. Fails if the rules
+    /// forbid it. Features that are off are no step.
     pub fn to_disable(image: Features, change: Features) -> Result<Plan> {
         Plan::disabling(image, change).map_err(|conflict| conflict.error("disable", change))
     }
@@ -81,7 +83,8 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// The features to disable, in the order that the rules demand. Those that only go together are one step.
+    /// The features to disable, in the order that the rules demand. Those that only go together are
+    /// one step.
     pub fn steps(&self) -> &[Features] {
         &self.steps
     }

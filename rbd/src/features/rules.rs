@@ -113,8 +113,8 @@ impl Rule {
 impl Features {
     /// Checks that a new image can be created with exactly these features.
     ///
-    /// librbd refuses some of the impossible sets and silently drops a bit of others (fast-diff without object-map):
-    /// this refuses them all.
+    /// librbd refuses some of the impossible sets and silently drops a bit of others (fast-diff
+    /// without object-map): this refuses them all.
     pub fn check_create(self) -> Result<()> {
         self.may_create().map_err(|conflict| conflict.error("create an image with", self))
     }

@@ -164,7 +164,8 @@ impl<'a> GroupSnapshots<'a> {
 }
 
 impl CreateGroupSnapshot<'_> {
-    /// Sets whether to leave out the [quiesce watches](crate::Image::watch_quiesce) of the images. Default: off.
+    /// Sets whether to leave out the [quiesce watches](crate::Image::watch_quiesce) of the images.
+    /// Default: off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
         self
@@ -193,8 +194,8 @@ impl<'a> RollbackGroup<'a> {
         self
     }
 
-    /// Brings them back, and rebuilds their object maps, which would not tell what that has changed.
-    /// Blocks.
+    /// Brings them back, and rebuilds their object maps, which would not tell what that has
+    /// changed. Blocks.
     pub fn run(self) -> Result<()> {
         let RollbackGroup { group, name, progress } = self;
         let object = || group.snapshot_object(name);

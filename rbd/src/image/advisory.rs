@@ -1,4 +1,5 @@
-//! Advisory locks: names on an image that cooperating programs agree to respect. They keep nobody from writing.
+//! Advisory locks: names on an image that cooperating programs agree to respect. They keep nobody
+//! from writing.
 
 use super::Image;
 use crate::address::ClientAddress;
@@ -36,14 +37,16 @@ pub struct Locker {
 pub struct AdvisoryLocks<'a>(&'a Image);
 
 impl Image {
-    /// Acquires, releases and lists advisory locks. They keep nobody from writing: programs agree to respect them.
+    /// Acquires, releases and lists advisory locks. They keep nobody from writing: programs agree
+    /// to respect them.
     pub fn advisory_locks(&self) -> AdvisoryLocks<'_> {
         AdvisoryLocks(self)
     }
 }
 
 impl AdvisoryLocks<'_> {
-    /// Acquires the exclusive advisory lock. The cookie is the caller's choice and tells apart several locks of one client.
+    /// Acquires the exclusive advisory lock. The cookie is the caller's choice and tells apart
+    /// several locks of one client.
     ///
     /// Implements: `rbd_lock_exclusive`.
     #[doc(alias = "rbd_lock_exclusive")]
@@ -80,7 +83,8 @@ impl AdvisoryLocks<'_> {
         })
     }
 
-    /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie `auto …`.
+    /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie
+    /// `auto …`.
     ///
     /// Asks the cluster. librbd's own list is that of the time when the image was opened.
     ///
@@ -98,8 +102,8 @@ impl AdvisoryLocks<'_> {
         })
     }
 
-    /// Takes a lock away from another client. Blocklists that client, unless the option `rbd_blocklist_on_break_lock` is
-    /// off.
+    /// Takes a lock away from another client. Blocklists that client, unless the option
+    /// `rbd_blocklist_on_break_lock` is off.
     ///
     /// Implements: `rbd_break_lock`.
     #[doc(alias = "rbd_break_lock")]

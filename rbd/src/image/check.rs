@@ -1,5 +1,5 @@
-//! What is refused before librbd hears of it, and what a failure of librbd's means, in whichever way a request is submitted:
-//! blocking, as a future, by a queue.
+//! What is refused before librbd hears of it, and what a failure of librbd's means, in whichever
+//! way a request is submitted: blocking, as a future, by a queue.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,8 @@ pub(crate) fn on_range(operation: &str, offset: u64, len: u64) -> String {
 }
 
 impl Image {
-    /// Checks an asynchronous request. Its range is judged by the size that is known: see [`check_range_now`](Self::check_range_now).
+    /// Checks an asynchronous request. Its range is judged by the size that is known: see
+    /// [`check_range_now`](Self::check_range_now).
     pub(crate) fn check(&self, request: &Request) -> Result<()> {
         let (kind, len) = (request.kind, request.len);
         match &request.buffer {
@@ -81,13 +82,14 @@ impl Image {
         Err(self.refuse(Kind::CompareAndWrite.name(), why))
     }
 
-    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL. Asks librbd for the size. Blocks.
+    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL. Asks
+    /// librbd for the size. Blocks.
     pub(crate) fn check_range(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
         self.check_against(self.size_for_io()?, kind, offset, len)
     }
 
-    /// [`check_range`](Self::check_range) for those that must not wait for the cluster. After a change by another client the range is
-    /// checked later, when the size is known.
+    /// [`check_range`](Self::check_range) for those that must not wait for the cluster. After a
+    /// change by another client the range is checked later, when the size is known.
     pub(crate) fn check_range_now(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
         match self.raw().fresh_size() {
             Some(size) => self.check_against(size, kind, offset, len),
@@ -102,7 +104,8 @@ impl Image {
         Err(failure(self.label(), kind, (offset, len), Fault::Cut(size)))
     }
 
-    /// Returns a size by which a range with this end can be judged: see [`check_range_now`](Self::check_range_now).
+    /// Returns a size by which a range with this end can be judged: see
+    /// [`check_range_now`](Self::check_range_now).
     pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
         self.raw().size_for(end).map_err(|errno| {
             let error = Error::new("read the size of", self.object(), errno);
@@ -132,8 +135,8 @@ impl Image {
     }
 }
 
-/// What is said of a request that failed. I/O errors carry no log lines: none are written for them, and looking would cost a system
-/// call for each operation.
+/// What is said of a request that failed. I/O errors carry no log lines: none are written for them,
+/// and looking would cost a system call for each operation.
 pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), fault: Fault) -> Error {
     let operation = match kind {
         Kind::Flush => Cow::Borrowed(kind.name()),

@@ -15,8 +15,8 @@ use crate::names::{c_string, new_name};
 pub enum CloneFormat {
     /// The snapshot must be protected, and cannot be removed while there are clones.
     V1,
-    /// No protection is needed, and the snapshot may be removed; it lives on in the trash for the clones. Clients must be of
-    /// Ceph Mimic (13) or newer.
+    /// No protection is needed, and the snapshot may be removed; it lives on in the trash for the
+    /// clones. Clients must be of Ceph Mimic (13) or newer.
     V2,
 }
 
@@ -42,9 +42,11 @@ pub struct CloneImage<'a> {
 }
 
 impl IoCtx {
-    /// Makes a new image from a snapshot of one here: it shows the snapshot's data, and shares it until it is written to.
+    /// Makes a new image from a snapshot of one here: it shows the snapshot's data, and shares it
+    /// until it is written to.
     ///
-    /// The snapshot is given by its name, or by its id (which needs Ceph 20.2). What is not set follows the parent.
+    /// The snapshot is given by its name, or by its id (which needs Ceph 20.2). What is not set
+    /// follows the parent.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -84,8 +86,8 @@ impl<'a> CloneImage<'a> {
         self
     }
 
-    /// The format. Default: the option `rbd_default_clone_format`, which leaves it to the oldest client that the cluster
-    /// admits.
+    /// The format. Default: the option `rbd_default_clone_format`, which leaves it to the oldest
+    /// client that the cluster admits.
     pub fn format(mut self, format: CloneFormat) -> Self {
         self.new.clone_format = Some(format.number());
         self
@@ -118,7 +120,8 @@ impl<'a> CloneImage<'a> {
         self.snapshot.object(&self.parent_ioctx.spec(self.parent))
     }
 
-    /// ENOENT and EINVAL may be about the new image, its pool, the parent, or the parent's snapshot.
+    /// ENOENT and EINVAL may be about the new image, its pool, the parent, or the parent's
+    /// snapshot.
     fn explain(&self, error: Error) -> Error {
         let open = || self.parent_ioctx.open(self.parent).read_only(true);
         match error.errno() {

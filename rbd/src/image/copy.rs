@@ -44,8 +44,8 @@ const COPY_STORED: &str =
 const SPARSE_SIZE: u64 = 4096;
 
 impl Image {
-    /// Copies what it shows, at the snapshot that it is opened at, into a new image in any pool or namespace. Snapshots are
-    /// not copied; a clone's data is, so that the copy is no clone.
+    /// Copies what it shows, at the snapshot that it is opened at, into a new image in any pool or
+    /// namespace. Snapshots are not copied; a clone's data is, so that the copy is no clone.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -70,11 +70,13 @@ impl Image {
         }
     }
 
-    /// Copies what it shows over another open image, which must not be smaller. What lies behind is left as it is. The image itself is
-    /// no target, by whichever handle, but it is one for what it was at a snapshot.
+    /// Copies what it shows over another open image, which must not be smaller. What lies behind is
+    /// left as it is. The image itself is no target, by whichever handle, but it is one for what it
+    /// was at a snapshot.
     ///
-    /// librbd writes no zeros, so that other data would show through where this image has none; the range is therefore
-    /// zeroed first. A break of the progress callback ends only the reports: librbd copies on.
+    /// librbd writes no zeros, so that other data would show through where this image has none; the
+    /// range is therefore zeroed first. A break of the progress callback ends only the reports:
+    /// librbd copies on.
     ///
     /// Implements: `rbd_copy_with_progress2`.
     #[doc(alias = "rbd_copy2")]
@@ -115,8 +117,9 @@ impl Image {
         Ok(place(self)? == place(other)?)
     }
 
-    /// Copies it with its snapshots into a new image in any pool or namespace. The copy of a clone is a clone too, unless it
-    /// is [flattened](DeepCopyImage::flatten). Opened at a snapshot, that one and the older ones are copied.
+    /// Copies it with its snapshots into a new image in any pool or namespace. The copy of a clone
+    /// is a clone too, unless it is [flattened](DeepCopyImage::flatten). Opened at a snapshot, that
+    /// one and the older ones are copied.
     ///
     /// Implements: `rbd_deep_copy_with_progress`.
     #[doc(alias = "rbd_deep_copy")]
@@ -130,14 +133,15 @@ impl Image {
 impl<'a> CopyImage<'a> {
     new_image_setters!();
 
-    /// Runs of zeros of this many bytes are not written. A power of two from 4 KiB to the object size; 0 writes all zeros.
-    /// Default 4 KiB.
+    /// Runs of zeros of this many bytes are not written. A power of two from 4 KiB to the object
+    /// size; 0 writes all zeros. Default 4 KiB.
     pub fn sparse_size(mut self, bytes: u64) -> Self {
         self.sparse_size = bytes;
         self
     }
 
-    /// Calls back with the bytes copied so far and their total. A break ends only the reports: librbd copies on.
+    /// Calls back with the bytes copied so far and their total. A break ends only the reports:
+    /// librbd copies on.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -176,7 +180,8 @@ impl<'a> DeepCopyImage<'a> {
         self
     }
 
-    /// Calls back with the objects copied so far and their total. A break ends only the reports: librbd copies on.
+    /// Calls back with the objects copied so far and their total. A break ends only the reports:
+    /// librbd copies on.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -195,7 +200,8 @@ impl<'a> DeepCopyImage<'a> {
                 .check_same_cluster("deep-copy into", object, ioctx)
                 .map_err(|error| error.and("flatten the copy"))?;
         }
-        // Left to itself librbd takes the configured format, and fails where that needs a protected snapshot.
+        // Left to itself librbd takes the configured format, and fails where that needs a protected
+        // snapshot.
         if !new.flatten
             && new.clone_format.is_none()
             && image.op_features()?.contains(OpFeatures::CLONE_CHILD)

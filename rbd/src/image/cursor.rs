@@ -7,8 +7,9 @@ use super::Image;
 
 /// A position in an image, for code that wants [`Read`], [`Write`] and [`Seek`].
 ///
-/// Holds the image itself, a reference, or an `Arc` of it; several cursors may share one image. Unbuffered: each call is
-/// one blocking operation of librbd, so wrap it in [`std::io::BufReader`] or [`std::io::BufWriter`] for small pieces.
+/// Holds the image itself, a reference, or an `Arc` of it; several cursors may share one image.
+/// Unbuffered: each call is one blocking operation of librbd, so wrap it in [`std::io::BufReader`]
+/// or [`std::io::BufWriter`] for small pieces.
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -51,8 +52,9 @@ impl<I: Borrow<Image>> Read for Cursor<I> {
     }
 }
 
-/// Writing at the end of the image fails with [`io::ErrorKind::InvalidInput`]: an image does not grow by itself. A `write_all`
-/// across the end writes what fits before it fails; compare sizes first.
+/// Writing at the end of the image fails with [`io::ErrorKind::InvalidInput`]: an image does not
+/// grow by itself. A `write_all` across the end writes what fits before it fails; compare sizes
+/// first.
 impl<I: Borrow<Image>> Write for Cursor<I> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let written = self.image().write_at(data, self.position)?;

@@ -39,7 +39,8 @@ pub enum Cipher {
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// Takes the bytes over as they are; a newline at the end of a file with a passphrase belongs to it.
+    /// Takes the bytes over as they are; a newline at the end of a file with a passphrase belongs
+    /// to it.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Passphrase {
         Passphrase(Zeroizing::new(bytes.into()))
     }
@@ -63,15 +64,17 @@ impl Image {
 }
 
 impl Encryption<'_> {
-    /// Writes an encryption header: **what the image held is lost**, and some megabytes of its size go to the header.
+    /// Writes an encryption header: **what the image held is lost**, and some megabytes of its size
+    /// go to the header.
     ///
-    /// The header of LUKS1 takes 4 MiB of an image with objects of 4 MiB, that of LUKS2 16 MiB. Needs the right to write, and the
-    /// exclusive lock if the image has that feature. This handle has the encryption loaded afterwards. Refused for images that
-    /// are too small, for images with the feature journaling, and for a handle that has encryption loaded; for clones, too, by
-    /// libraries older than Ceph 18.2. A clone with a header of its own reads what it does not have from its parent, whatever
-    /// that is encrypted with: open it again, and give the passphrases of both to [`load_chain`](Self::load_chain).
-    /// What was never written reads as anything afterwards, not as zeros, as with other encryption of disks. Blocks, about a
-    /// second.
+    /// The header of LUKS1 takes 4 MiB of an image with objects of 4 MiB, that of LUKS2 16 MiB.
+    /// Needs the right to write, and the exclusive lock if the image has that feature. This handle
+    /// has the encryption loaded afterwards. Refused for images that are too small, for images with
+    /// the feature journaling, and for a handle that has encryption loaded; for clones, too, by
+    /// libraries older than Ceph 18.2. A clone with a header of its own reads what it does not have
+    /// from its parent, whatever that is encrypted with: open it again, and give the passphrases of
+    /// both to [`load_chain`](Self::load_chain). What was never written reads as anything
+    /// afterwards, not as zeros, as with other encryption of disks. Blocks, about a second.
     ///
     /// Implements: `rbd_encryption_format`.
     #[doc(alias = "rbd_encryption_format")]
@@ -103,9 +106,11 @@ impl Encryption<'_> {
 
     /// Makes this handle decrypt and encrypt from now on. Other handles are not affected.
     ///
-    /// Offsets count from behind the header, and sizes are what is left beside it: those of the image, of its snapshots and of
-    /// the overlap with a parent, and the size that [`Image::resize`] takes. What would copy clear data into an image that is not
-    /// encrypted is refused, and so is [`Image::at_snapshot`]; each error says which handle to use. Blocks, about a second.
+    /// Offsets count from behind the header, and sizes are what is left beside it: those of the
+    /// image, of its snapshots and of the overlap with a parent, and the size that
+    /// [`Image::resize`] takes. What would copy clear data into an image that is not encrypted is
+    /// refused, and so is [`Image::at_snapshot`]; each error says which handle to use. Blocks,
+    /// about a second.
     ///
     /// Implements: `rbd_encryption_load`.
     #[doc(alias = "rbd_encryption_load")]
@@ -122,8 +127,8 @@ impl Encryption<'_> {
 
     /// Loads the encryption of a clone whose ancestors are encrypted with passphrases of their own.
     ///
-    /// The chain holds the passphrase of the image first, then that of its parent, and so on. The format is found out where it
-    /// is `None`. For the rest see [`load`](Self::load).
+    /// The chain holds the passphrase of the image first, then that of its parent, and so on. The
+    /// format is found out where it is `None`. For the rest see [`load`](Self::load).
     ///
     /// Implements: `rbd_encryption_load2`. Needs Ceph 18.2.
     #[doc(alias = "rbd_encryption_load2")]
@@ -161,7 +166,8 @@ impl Image {
         self.encrypted.load(Ordering::Acquire)
     }
 
-    /// Refuses what librbd would do with the stored bytes, or with the clear ones, where the user expects the other.
+    /// Refuses what librbd would do with the stored bytes, or with the clear ones, where the user
+    /// expects the other.
     pub(crate) fn refuse_encrypted(&self, operation: &'static str, instead: &str) -> Result<()> {
         if !self.is_encrypted() {
             return Ok(());
@@ -185,7 +191,8 @@ impl Image {
         }
     }
 
-    /// How many bytes at the start of the image the encryption header takes; 0 where no encryption is loaded.
+    /// How many bytes at the start of the image the encryption header takes; 0 where no encryption
+    /// is loaded.
     pub(super) fn header_size(&self) -> Result<u64> {
         if !self.is_encrypted() {
             return Ok(0);

@@ -5,9 +5,11 @@ use crate::error::{Error, Result};
 use crate::features::{FeatureConflict, Features, Plan};
 
 impl Image {
-    /// Enables features. Those that are on already are left alone; what the rules forbid is refused before anything is touched.
+    /// Enables features. Those that are on already are left alone; what the rules forbid is refused
+    /// before anything is touched.
     ///
-    /// object-map and fast-diff can only be enabled together. librbd builds neither map: see the image's flags.
+    /// object-map and fast-diff can only be enabled together. librbd builds neither map: see the
+    /// image's flags.
     ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]
@@ -26,8 +28,9 @@ impl Image {
         self.bounded(format!("enable {change} of"), move |raw| raw.update_features(change.bits(), true))
     }
 
-    /// Disables features. Those that are off already are left alone; what the rules forbid is refused before anything is
-    /// touched: disabling exclusive-lock while object-map stays on, for one.
+    /// Disables features. Those that are off already are left alone; what the rules forbid is
+    /// refused before anything is touched: disabling exclusive-lock while object-map stays on, for
+    /// one.
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {

@@ -1,4 +1,5 @@
-//! What can be asked of an open image. None of it blocks for long: librbd keeps the answers, except for the watchers.
+//! What can be asked of an open image. None of it blocks for long: librbd keeps the answers, except
+//! for the watchers.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,8 +41,8 @@ impl Image {
         })
     }
 
-    /// The size in bytes; of the snapshot, when it is opened at one. Blocks where the image has been changed by another client,
-    /// while librbd reads it again.
+    /// The size in bytes; of the snapshot, when it is opened at one. Blocks where the image has
+    /// been changed by another client, while librbd reads it again.
     ///
     /// Implements: `rbd_get_size`.
     #[doc(alias = "rbd_get_size")]
@@ -123,7 +124,8 @@ impl Image {
         self.call("read the stripe count of", |raw| raw.stripe_count())
     }
 
-    /// The id of the pool that holds its data; the image's own pool, unless it was created with a data pool.
+    /// The id of the pool that holds its data; the image's own pool, unless it was created with a
+    /// data pool.
     ///
     /// Implements: `rbd_get_data_pool_id`.
     #[doc(alias = "rbd_get_data_pool_id")]
@@ -131,8 +133,8 @@ impl Image {
         self.call("read the data pool of", |raw| raw.data_pool_id())
     }
 
-    /// How many bytes from the start may still come from the parent, for a clone; else 0. With encryption loaded they are counted
-    /// from behind the header.
+    /// How many bytes from the start may still come from the parent, for a clone; else 0. With
+    /// encryption loaded they are counted from behind the header.
     ///
     /// Implements: `rbd_get_overlap`.
     #[doc(alias = "rbd_get_overlap")]
@@ -153,7 +155,8 @@ impl Image {
         self.time(When::Create)
     }
 
-    /// When it was last read, roughly: the time is written at most once in a while (`rbd_atime_update_interval`).
+    /// When it was last read, roughly: the time is written at most once in a while
+    /// (`rbd_atime_update_interval`).
     ///
     /// Implements: `rbd_get_access_timestamp`.
     #[doc(alias = "rbd_get_access_timestamp")]

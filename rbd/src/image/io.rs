@@ -36,32 +36,37 @@ impl<E: From<Errno>> Lost<E> {
 }
 
 impl Image {
-    /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at the end of the image, 0
-    /// behind it. Blocks.
+    /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at
+    /// the end of the image, 0 behind it. Blocks.
     #[doc(alias = "rbd_read")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.hints(AccessHints::empty()).read_at(buffer, offset)
     }
 
-    /// Fills the whole buffer, or fails; a range that does not lie within the image is refused. Blocks.
+    /// Fills the whole buffer, or fails; a range that does not lie within the image is refused.
+    /// Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         self.hints(AccessHints::empty()).read_exact_at(buffer, offset)
     }
 
-    /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at the end of the image.
-    /// An offset at or behind the end is refused. Blocks until the data is where a [`flush`](Self::flush) would find it.
+    /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at
+    /// the end of the image. An offset at or behind the end is refused. Blocks until the data is
+    /// where a [`flush`](Self::flush) would find it.
     #[doc(alias = "rbd_write")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
         self.hints(AccessHints::empty()).write_at(data, offset)
     }
 
-    /// Writes all of the data, or fails; a range that does not lie within the image is refused before anything is written.
+    /// Writes all of the data, or fails; a range that does not lie within the image is refused
+    /// before anything is written.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.hints(AccessHints::empty()).write_all_at(data, offset)
     }
 
-    /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges smaller than
-    /// `rbd_discard_granularity_bytes`, 64 KiB, are skipped unless `rbd_skip_partial_discard` is off). For zeros that are certain see [`write_zeroes`](Self::write_zeroes).
+    /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges
+    /// smaller than `rbd_discard_granularity_bytes`, 64 KiB, are skipped unless
+    /// `rbd_skip_partial_discard` is off). For zeros that are certain see
+    /// [`write_zeroes`](Self::write_zeroes).
     ///
     /// Implements: `rbd_discard`.
     #[doc(alias = "rbd_discard")]
@@ -100,8 +105,9 @@ impl Image {
         })
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length. Up to Ceph 16.2 the range must lie within
-    /// one sector of 512 bytes, with newer releases within one object (within one stripe unit of a striped image).
+    /// Writes `data` if the image holds `expected` there, both of the same length. Up to Ceph 16.2
+    /// the range must lie within one sector of 512 bytes, with newer releases within one object
+    /// (within one stripe unit of a striped image).
     ///
     /// Implements: `rbd_compare_and_write`.
     #[doc(alias = "rbd_compare_and_write")]
@@ -119,11 +125,13 @@ impl Image {
         })
     }
 
-    /// Waits until everything written so far is on the OSDs. Blocks. An error says that a write since the last flush
-    /// failed, also one that was acknowledged: see [`guide::durability`](crate::guide::durability).
+    /// Waits until everything written so far is on the OSDs. Blocks. An error says that a write
+    /// since the last flush failed, also one that was acknowledged: see
+    /// [`guide::durability`](crate::guide::durability).
     ///
-    /// Until the first flush after opening librbd's cache writes through (`rbd_cache_writethrough_until_flush`): whoever is
-    /// going to write much flushes once at the start.
+    /// Until the first flush after opening librbd's cache writes through
+    /// (`rbd_cache_writethrough_until_flush`): whoever is going to write much flushes once at the
+    /// start.
     ///
     /// Implements: `rbd_flush`.
     #[doc(alias = "rbd_flush")]
@@ -165,7 +173,8 @@ impl Image {
         Ok(())
     }
 
-    /// [`size`](Image::size) without a look at the log, which would cost each operation a system call.
+    /// [`size`](Image::size) without a look at the log, which would cost each operation a system
+    /// call.
     pub(crate) fn size_for_io(&self) -> Result<u64> {
         if self.raw.is_forked() {
             return Err(forked("use", self.object()));

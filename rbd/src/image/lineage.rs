@@ -36,7 +36,8 @@ pub struct Parent {
     pub snapshot_id: u64,
     /// The name of the snapshot.
     pub snapshot: String,
-    /// The kind of the snapshot: in the trash, for one, when it was removed while this clone needed it.
+    /// The kind of the snapshot: in the trash, for one, when it was removed while this clone needed
+    /// it.
     pub snapshot_kind: SnapshotKind,
     /// How many bytes from the start may still come from the parent.
     pub overlap: u64,
@@ -91,8 +92,9 @@ impl Image {
         }))
     }
 
-    /// The clones made of it, and not flattened since: of all its snapshots, or of the one that it is opened at. Those in the
-    /// trash are among them. Asks all pools of the cluster for clones of format 1.
+    /// The clones made of it, and not flattened since: of all its snapshots, or of the one that it
+    /// is opened at. Those in the trash are among them. Asks all pools of the cluster for clones of
+    /// format 1.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -118,8 +120,9 @@ impl Image {
         Ok(sorted(self.bounded("list the descendants of", move |raw| raw.descendants())?))
     }
 
-    /// The parent, its parent, and so on. Their number is the depth of the chain: every read of data that is not the clone's
-    /// own goes down it, so that long chains cost. Opens each of them for reading.
+    /// The parent, its parent, and so on. Their number is the depth of the chain: every read of
+    /// data that is not the clone's own goes down it, so that long chains cost. Opens each of them
+    /// for reading.
     pub fn ancestors(&self) -> Result<Vec<Parent>> {
         let mut ancestors = Vec::new();
         let mut next = self.parent()?;
@@ -140,15 +143,17 @@ impl Image {
         Ok(image)
     }
 
-    /// Copies into the clone all that still comes from its parent, and parts it from that. Its snapshots too, where it has
-    /// the feature deep-flatten. Refused where it is no clone, and with encryption loaded.
+    /// Copies into the clone all that still comes from its parent, and parts it from that. Its
+    /// snapshots too, where it has the feature deep-flatten. Refused where it is no clone, and with
+    /// encryption loaded.
     ///
     /// Implements: `rbd_flatten_with_progress`.
     #[doc(alias = "rbd_flatten")]
     #[doc(alias = "rbd_flatten_with_progress")]
     pub fn flatten(&self) -> LongOperation<'_> {
         LongOperation::new(|progress| {
-            // librbd 16.2 would leave the parent's encryption header behind, and no passphrase would open the clone again.
+            // librbd 16.2 would leave the parent's encryption header behind, and no passphrase
+            // would open the clone again.
             self.refuse_encrypted("flatten", "open the image again without, and flatten that handle")?;
             if self.parent()?.is_none() {
                 return Err(self.refuse("flatten", "it is no clone, or was flattened before"));
@@ -157,7 +162,8 @@ impl Image {
         })
     }
 
-    /// The error of something that clones prevent, with their names; as it was, where there are none.
+    /// The error of something that clones prevent, with their names; as it was, where there are
+    /// none.
     pub(crate) fn with_clones(&self, error: Error, snapshot: Option<&str>) -> Error {
         let clones = match snapshot {
             Some(snapshot) => self.at_snapshot(snapshot).and_then(|image| image.children()),

@@ -35,9 +35,9 @@ const INTERNAL_TAG: &str = "internal";
 impl ExclusiveLock<'_> {
     /// Acquires the exclusive lock and keeps it: no other client gets it until it is released here.
     ///
-    /// Without this, librbd takes the lock at the first write and hands it over whenever another client asks. Waits until
-    /// the present owner releases it. An owner that keeps it, as this call does, is an error that names the owner. Needs
-    /// the feature exclusive-lock.
+    /// Without this, librbd takes the lock at the first write and hands it over whenever another
+    /// client asks. Waits until the present owner releases it. An owner that keeps it, as this call
+    /// does, is an error that names the owner. Needs the feature exclusive-lock.
     ///
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
@@ -86,8 +86,8 @@ impl ExclusiveLock<'_> {
         Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }
 
-    /// Takes the exclusive lock away from an owner that is gone. Blocklists that client, so that it cannot write any
-    /// more, unless the option `rbd_blocklist_on_break_lock` is off.
+    /// Takes the exclusive lock away from an owner that is gone. Blocklists that client, so that it
+    /// cannot write any more, unless the option `rbd_blocklist_on_break_lock` is off.
     ///
     /// Implements: `rbd_lock_break`.
     #[doc(alias = "rbd_lock_break")]

@@ -38,7 +38,8 @@ impl ImageMetadata<'_> {
         Ok(self.0.bounded("list the metadata of", move |raw| raw.metadata())?.into_iter().collect())
     }
 
-    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
+    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound)
+    /// if it is not set.
     ///
     /// Implements: `rbd_metadata_get`.
     #[doc(alias = "rbd_metadata_get")]
@@ -58,7 +59,8 @@ impl ImageMetadata<'_> {
         self.0.bounded_on("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 
-    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
+    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not
+    /// set.
     ///
     /// Implements: `rbd_metadata_remove`.
     #[doc(alias = "rbd_metadata_remove")]
@@ -70,7 +72,8 @@ impl ImageMetadata<'_> {
 }
 
 impl ImageConfig<'_> {
-    /// Lists the options that an image can override, with the values in force for this one and where they are set.
+    /// Lists the options that an image can override, with the values in force for this one and
+    /// where they are set.
     ///
     /// Implements: `rbd_config_image_list`.
     #[doc(alias = "rbd_config_image_list")]
@@ -78,7 +81,8 @@ impl ImageConfig<'_> {
         Ok(config::options(self.0.bounded("list the options of", move |raw| raw.config_options())?))
     }
 
-    /// Overrides an option for this image, for all clients. It holds from when the image is next opened.
+    /// Overrides an option for this image, for all clients. It holds from when the image is next
+    /// opened.
     ///
     /// An option that images cannot override, or a value that it cannot have, is refused.
     ///
@@ -94,8 +98,8 @@ impl ImageConfig<'_> {
         ImageMetadata::set(&self.0.metadata(), &config::key(option), value)
     }
 
-    /// Removes the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the image
-    /// does not override it.
+    /// Removes the override of an option. Fails with
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the image does not override it.
     ///
     /// Implements: `rbd_metadata_remove`.
     pub fn remove(&self, option: &str) -> Result<()> {

@@ -64,15 +64,18 @@ pub use watch::UpdateWatch;
 
 use snapshot::SnapshotRef;
 
-/// An open image: a block device of a fixed size, that can be read and written at any offset from any thread.
+/// An open image: a block device of a fixed size, that can be read and written at any offset from
+/// any thread.
 ///
-/// It keeps its pool and cluster connected. [`close`](Image::close) tells how closing went; dropping it closes too, after
-/// all I/O in flight, and blocks for that, unless it was opened [asynchronously](OpenImage::start) or is told to
-/// [close in the background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
+/// It keeps its pool and cluster connected. [`close`](Image::close) tells how closing went;
+/// dropping it closes too, after all I/O in flight, and blocks for that, unless it was opened
+/// [asynchronously](OpenImage::start) or is told to [close in the
+/// background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
 ///
-/// **One that writes is enough**, shared by all threads of a process. Where the image has the feature `exclusive-lock`, as is usual,
-/// each opened image is a client of its own, in the same process too: of two that write, each takes the lock from the other, again
-/// and again, and every write waits for that. Any number may be open [for reading](OpenImage::read_only).
+/// **One that writes is enough**, shared by all threads of a process. Where the image has the
+/// feature `exclusive-lock`, as is usual, each opened image is a client of its own, in the same
+/// process too: of two that write, each takes the lock from the other, again and again, and every
+/// write waits for that. Any number may be open [for reading](OpenImage::read_only).
 pub struct Image {
     /// Dropped before the raw image, which keeps the connection for as long as its closing takes.
     ioctx: IoCtx,
@@ -117,14 +120,16 @@ impl Image {
         self.read_only || self.label.snapshot.is_some()
     }
 
-    /// Closes the image after all I/O in flight. Blocks, for the [call timeout](crate::ClusterBuilder::call_timeout) at
-    /// most: after that it goes on in the background.
+    /// Closes the image after all I/O in flight. Blocks, for the [call
+    /// timeout](crate::ClusterBuilder::call_timeout) at most: after that it goes on in the
+    /// background.
     ///
-    /// Flushes first, and releases the exclusive lock. An error says what failed of this; the image is closed all the
-    /// same. After an error of the flush, what was written since the last flush that succeeded may be lost. See
-    /// [`guide::durability`](crate::guide::durability).
+    /// Flushes first, and releases the exclusive lock. An error says what failed of this; the image
+    /// is closed all the same. After an error of the flush, what was written since the last flush
+    /// that succeeded may be lost. See [`guide::durability`](crate::guide::durability).
     ///
-    /// Inside a callback of librbd's this does the work on another thread and returns at once, as nothing else can end well.
+    /// Inside a callback of librbd's this does the work on another thread and returns at once, as
+    /// nothing else can end well.
     ///
     /// Implements: `rbd_close`.
     #[doc(alias = "rbd_close")]
@@ -149,9 +154,10 @@ impl Image {
 
     /// Whether dropping it leaves the closing to the background instead of waiting for it.
     ///
-    /// For images in asynchronous code, where a drop must not block the executor; what is opened asynchronously is set so
-    /// already. A process that ends meanwhile waits for the closing, 2 s at most; one that takes longer leaves a watcher behind
-    /// for 30 s: see [`start_close`](Image::start_close).
+    /// For images in asynchronous code, where a drop must not block the executor; what is opened
+    /// asynchronously is set so already. A process that ends meanwhile waits for the closing, 2 s
+    /// at most; one that takes longer leaves a watcher behind for 30 s: see
+    /// [`start_close`](Image::start_close).
     pub fn close_in_background(&mut self, background: bool) {
         self.raw.close_in_background(background);
     }
@@ -186,7 +192,8 @@ impl Image {
         self.label.object()
     }
 
-    /// Makes a call on the image that may wait for the cluster: see [`Cluster::bounded`](crate::Cluster::bounded).
+    /// Makes a call on the image that may wait for the cluster: see
+    /// [`Cluster::bounded`](crate::Cluster::bounded).
     pub(crate) fn bounded<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,

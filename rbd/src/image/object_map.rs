@@ -14,8 +14,8 @@ use crate::progress::LongOperation;
 pub struct ObjectMapFault {
     /// The number of the object, as in its name.
     pub object: u64,
-    /// Whether it is there. If so, the map has it not, and librbd reads zeros where there is data; otherwise the map costs
-    /// a look-up in vain.
+    /// Whether it is there. If so, the map has it not, and librbd reads zeros where there is data;
+    /// otherwise the map costs a look-up in vain.
     pub exists: bool,
 }
 
@@ -31,11 +31,12 @@ impl Image {
 }
 
 impl<'a> ObjectMap<'a> {
-    /// Looks at every object, writes a new object map, and clears the [flags](Image::flags) of an invalid map.
+    /// Looks at every object, writes a new object map, and clears the [flags](Image::flags) of an
+    /// invalid map.
     ///
-    /// In the map of the image itself an object that is gone stays, as somebody might just be writing it; that costs little.
-    /// Each snapshot has a map of its own: for that, open the image at the snapshot, not read-only. Refused where the feature
-    /// object-map is off.
+    /// In the map of the image itself an object that is gone stays, as somebody might just be
+    /// writing it; that costs little. Each snapshot has a map of its own: for that, open the image
+    /// at the snapshot, not read-only. Refused where the feature object-map is off.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -62,12 +63,12 @@ impl<'a> ObjectMap<'a> {
         })
     }
 
-    /// Compares the object map with the objects, of the image or of the snapshot that it is opened at. Empty, where the map
-    /// is right. Asks for every object, so it takes long.
+    /// Compares the object map with the objects, of the image or of the snapshot that it is opened
+    /// at. Empty, where the map is right. Asks for every object, so it takes long.
     ///
-    /// The C interface has no such check; this one compares the answer of fast-diff with that of a diff that asks the OSDs.
-    /// Where somebody writes meanwhile, it can find faults that are none. Refused where fast-diff
-    /// [cannot be used](crate::diff::Diff::fast_diff).
+    /// The C interface has no such check; this one compares the answer of fast-diff with that of a
+    /// diff that asks the OSDs. Where somebody writes meanwhile, it can find faults that are none.
+    /// Refused where fast-diff [cannot be used](crate::diff::Diff::fast_diff).
     pub fn check(self) -> Result<Vec<ObjectMapFault>> {
         let stored;
         let image = if self.0.is_encrypted() {

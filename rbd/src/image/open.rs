@@ -84,7 +84,8 @@ impl Cluster {
 
 impl IoCtx {
     /// Opens an image by its name, which is that of the image alone: [`ImageSpec`] parses
-    /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see [`OpenImage::start`].
+    /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see
+    /// [`OpenImage::start`].
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -111,8 +112,9 @@ impl IoCtx {
 }
 
 impl<'a> OpenImage<'a> {
-    /// Sets whether to open the image for reading only. Such a handle registers no watch, so it keeps nobody from removing the
-    /// image, and a user with read capabilities suffices. Use it for inspection. Default: off.
+    /// Sets whether to open the image for reading only. Such a handle registers no watch, so it
+    /// keeps nobody from removing the image, and a user with read capabilities suffices. Use it for
+    /// inspection. Default: off.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -159,7 +161,8 @@ impl<'a> OpenImage<'a> {
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
     }
 
-    /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's id: librbd opens by name.
+    /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's
+    /// id: librbd opens by name.
     pub(crate) fn check(&self) -> Result<Parts> {
         let object = || self.object();
         let name = existing_name("open", object, self.name)?;
@@ -194,8 +197,8 @@ impl<'a> OpenImage<'a> {
 impl Image {
     /// Opens the same image once more, for reading, at a snapshot given by its name or its id.
     ///
-    /// A handle never changes what it shows: a reader of this one is not disturbed, and both can be used. Refused for a handle
-    /// with encryption loaded: the passphrase is not kept.
+    /// A handle never changes what it shows: a reader of this one is not disturbed, and both can be
+    /// used. Refused for a handle with encryption loaded: the passphrase is not kept.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -17,7 +17,8 @@ use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
-/// Freezes and thaws a user of the image around snapshots until it is dropped: see [`Image::watch_quiesce`].
+/// Freezes and thaws a user of the image around snapshots until it is dropped: see
+/// [`Image::watch_quiesce`].
 #[must_use = "dropping it ends the watch"]
 pub struct QuiesceWatch {
     image: Arc<Image>,
@@ -29,8 +30,8 @@ pub struct QuiesceWatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Quiesce {
-    /// A snapshot is about to be taken: stop writing and flush. It is taken when the callback has returned `Ok`, and fails
-    /// with the errno otherwise.
+    /// A snapshot is about to be taken: stop writing and flush. It is taken when the callback has
+    /// returned `Ok`, and fails with the errno otherwise.
     Freeze,
     /// The snapshot is taken, or given up: go on. What is returned does not matter.
     Thaw,
@@ -39,23 +40,26 @@ pub enum Quiesce {
 const WATCH: &str = "watch for snapshots";
 
 impl Image {
-    /// Takes part in the taking of snapshots, by whichever client: the callback freezes what uses the image, a mounted
-    /// file system for one, so that the snapshot is consistent. An image that is open read-only is not told of any, and refused.
+    /// Takes part in the taking of snapshots, by whichever client: the callback freezes what uses
+    /// the image, a mounted file system for one, so that the snapshot is consistent. An image that
+    /// is open read-only is not told of any, and refused.
     ///
-    /// The callback runs on a thread of its own and may block: the one who takes the snapshot waits (unless told not to by
-    /// its flags). A panic in it counts as an error.
+    /// The callback runs on a thread of its own and may block: the one who takes the snapshot waits
+    /// (unless told not to by its flags). A panic in it counts as an error.
     ///
-    /// Dropping the watch ends it, without waiting for a callback that is running, and may be done by that. A freeze that is not
-    /// answered by then fails with `ECANCELED`, and with it the snapshot. After a freeze that was answered no thaw comes any more:
-    /// whoever drops the watch thaws.
+    /// Dropping the watch ends it, without waiting for a callback that is running, and may be done
+    /// by that. A freeze that is not answered by then fails with `ECANCELED`, and with it the
+    /// snapshot. After a freeze that was answered no thaw comes any more: whoever drops the watch
+    /// thaws.
     ///
-    /// Each watch opens the image once more, so that others see one more watcher of it: where the watches of an opened image change
-    /// while a snapshot is taken, librbd hangs or aborts the process (seen with 16.2). A few milliseconds of this are left: if a
-    /// snapshot begins just while `watch_quiesce` runs, the process may be aborted when that snapshot is done. Whoever takes one
-    /// snapshot after another should not do so while others begin to watch.
+    /// Each watch opens the image once more, so that others see one more watcher of it: where the
+    /// watches of an opened image change while a snapshot is taken, librbd hangs or aborts the
+    /// process (seen with 16.2). A few milliseconds of this are left: if a snapshot begins just
+    /// while `watch_quiesce` runs, the process may be aborted when that snapshot is done. Whoever
+    /// takes one snapshot after another should not do so while others begin to watch.
     ///
-    /// Beginning and dropping a watch block as opening and closing do; the drop does not where the image
-    /// [closes in the background](Image::close_in_background), or on a thread of librbd's.
+    /// Beginning and dropping a watch block as opening and closing do; the drop does not where the
+    /// image [closes in the background](Image::close_in_background), or on a thread of librbd's.
     ///
     /// Implements: `rbd_quiesce_watch`, `rbd_quiesce_complete`, `rbd_quiesce_unwatch`.
     #[doc(alias = "rbd_quiesce_watch")]

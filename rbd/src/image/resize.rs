@@ -22,12 +22,13 @@ impl Image {
     /// Resizes an image to a size in bytes. Shrinking destroys the data behind the new end and must
     /// be allowed.
     ///
-    /// A shrink waits for the I/O in flight on every handle that this process has of the image; of a
-    /// [`Queue`](crate::Queue) some may still meet the shrink, so let it run empty before. I/O
+    /// A shrink waits for the I/O in flight on every handle that this process has of the image; of
+    /// a [`Queue`](crate::Queue) some may still meet the shrink, so let it run empty before. I/O
     /// that comes meanwhile begins after the shrink, so a progress callback must not wait for it. A
     /// shrink that another process asks for waits for nothing: if this process has the exclusive
-    /// lock, librbd carries it out here. librbd 16.2 may then end this process over a request beyond
-    /// the new end. So stop the I/O behind the new end before another process shrinks the image.
+    /// lock, librbd carries it out here. librbd 16.2 may then end this process over a request
+    /// beyond the new end. So stop the I/O behind the new end before another process shrinks the
+    /// image.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -81,7 +82,8 @@ impl<'a> Resize<'a> {
             progress,
             move |raw, progress| raw.resize(stored, allow_shrink, progress),
         )?;
-        // librbd 16.2 takes the size of what is stored. A release that takes the effective one has made it bigger by the header.
+        // librbd 16.2 takes the size of what is stored. A release that takes the effective one has
+        // made it bigger by the header.
         if header > 0 && librbd_version().minor > 16 && image.size()? == stored {
             image.bounded("resize", move |raw| raw.resize(size, true, Progress::default()))?;
         }

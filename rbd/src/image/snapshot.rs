@@ -25,7 +25,8 @@ use crate::raw::image::snapshot::RawSnapshot;
 pub enum SnapshotRef<'a> {
     /// A snapshot made by a user, by its name.
     Name(&'a str),
-    /// Any snapshot, by its id; those of groups, of the trash and of mirroring can be named so only.
+    /// Any snapshot, by its id; those of groups, of the trash and of mirroring can be named so
+    /// only.
     Id(u64),
 }
 
@@ -68,7 +69,8 @@ pub struct Snapshot {
     pub id: u64,
     /// Its name. Those that are not a user's have names made up by Ceph.
     pub name: String,
-    /// The size of the image at that time, in bytes; without the header, for a handle with encryption loaded.
+    /// The size of the image at that time, in bytes; without the header, for a handle with
+    /// encryption loaded.
     pub size: u64,
     /// When it was taken.
     pub created: SystemTime,
@@ -179,7 +181,8 @@ impl Image {
 impl Snapshots<'_> {
     /// Lists the snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
     ///
-    /// Opens the image once more for it. A read-only handle lists the snapshots that existed when it was opened.
+    /// Opens the image once more for it. A read-only handle lists the snapshots that existed when
+    /// it was opened.
     ///
     /// Implements: `rbd_snap_list`.
     #[doc(alias = "rbd_snap_list")]
@@ -241,7 +244,8 @@ impl Snapshots<'_> {
         self.0.by_snapshot_id("look up", id, move |raw| raw.snapshot_name(id))
     }
 
-    /// Returns when a snapshot was taken. Opens the image once more for it, unless the handle is read-only.
+    /// Returns when a snapshot was taken. Opens the image once more for it, unless the handle is
+    /// read-only.
     ///
     /// Implements: `rbd_snap_get_timestamp`.
     #[doc(alias = "rbd_snap_get_timestamp")]
@@ -262,8 +266,8 @@ impl Image {
         kind.is_err_and(|error| error.errno() == Some(Errno::ENOENT))
     }
 
-    /// Another handle whose list of snapshots does not change, unless this one is such a handle: those that are read-only
-    /// are, as nobody tells them of changes.
+    /// Another handle whose list of snapshots does not change, unless this one is such a handle:
+    /// those that are read-only are, as nobody tells them of changes.
     fn settled(&self) -> Result<Option<Image>> {
         if self.read_only { Ok(None) } else { self.open_again().map(Some) }
     }

@@ -52,8 +52,8 @@ impl<'a> Snapshots<'a> {
         CreateSnapshot { image: self.0, name, quiesce: RawQuiesce::default(), progress: Progress::default() }
     }
 
-    /// Removes a user's snapshot. One that clones of format 2 still need goes to the image's trash, and vanishes with the
-    /// last of them. A protected one is refused, as [`ErrorKind::Busy`].
+    /// Removes a user's snapshot. One that clones of format 2 still need goes to the image's trash,
+    /// and vanishes with the last of them. A protected one is refused, as [`ErrorKind::Busy`].
     ///
     /// Implements: `rbd_snap_remove2`.
     #[doc(alias = "rbd_snap_remove")]
@@ -92,7 +92,8 @@ impl<'a> Snapshots<'a> {
         )
     }
 
-    /// Protects a user's snapshot from removal. Clones of format 1 need that; those of format 2 do not.
+    /// Protects a user's snapshot from removal. Clones of format 1 need that; those of format 2 do
+    /// not.
     ///
     /// Implements: `rbd_snap_protect`.
     #[doc(alias = "rbd_snap_protect")]
@@ -105,7 +106,8 @@ impl<'a> Snapshots<'a> {
         })
     }
 
-    /// Removes the protection. Fails with [`ErrorKind::HasClones`] while there are clones of it; the text names them.
+    /// Removes the protection. Fails with [`ErrorKind::HasClones`] while there are clones of it;
+    /// the text names them.
     ///
     /// Implements: `rbd_snap_unprotect`.
     #[doc(alias = "rbd_snap_unprotect")]
@@ -127,7 +129,8 @@ impl<'a> Snapshots<'a> {
         self.0.snapshot_call("look up", name, move |raw, name| raw.snapshot_is_protected(name))
     }
 
-    /// Returns how many snapshots the image may have; `None` if that is not limited. Asks the cluster.
+    /// Returns how many snapshots the image may have; `None` if that is not limited. Asks the
+    /// cluster.
     ///
     /// Implements: `rbd_snap_get_limit`.
     #[doc(alias = "rbd_snap_get_limit")]
@@ -136,7 +139,8 @@ impl<'a> Snapshots<'a> {
         Ok((limit != u64::MAX).then_some(limit))
     }
 
-    /// Limits the number of snapshots, or ends the limit. Fails if the image has more snapshots than that.
+    /// Limits the number of snapshots, or ends the limit. Fails if the image has more snapshots
+    /// than that.
     ///
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
@@ -154,11 +158,12 @@ impl<'a> Snapshots<'a> {
 
     /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.
     ///
-    /// The object map is rebuilt afterwards, since the snapshot's own map does not tell what the rollback changed. Refused with
-    /// encryption loaded where the snapshot has another encryption header.
+    /// The object map is rebuilt afterwards, since the snapshot's own map does not tell what the
+    /// rollback changed. Refused with encryption loaded where the snapshot has another encryption
+    /// header.
     ///
-    /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by its progress callback or
-    /// failed, it leaves the image a mixture: roll back again.
+    /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by
+    /// its progress callback or failed, it leaves the image a mixture: roll back again.
     ///
     /// Implements: `rbd_snap_rollback_with_progress`.
     #[doc(alias = "rbd_snap_rollback")]
@@ -202,7 +207,8 @@ impl Image {
 }
 
 impl<'a> CreateSnapshot<'a> {
-    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
+    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default:
+    /// off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
         self
@@ -214,7 +220,8 @@ impl<'a> CreateSnapshot<'a> {
         self
     }
 
-    /// Calls back while clients pause their writes, with the attempts made so far and their greatest number.
+    /// Calls back while clients pause their writes, with the attempts made so far and their
+    /// greatest number.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -251,7 +258,8 @@ impl<'a> RemoveSnapshot<'a> {
         self
     }
 
-    /// Calls back with the objects flattened so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    /// Calls back with the objects flattened so far and their total; a break ends it with
+    /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -280,7 +288,8 @@ impl Image {
         }
     }
 
-    /// The error of a removal that snapshots prevent: their names, or those of the clones that keep them.
+    /// The error of a removal that snapshots prevent: their names, or those of the clones that keep
+    /// them.
     pub(crate) fn with_snapshots(&self, error: Error) -> Error {
         let Ok(snapshots) = self.snapshots().list() else { return error };
         let kept = |snapshot: &&Snapshot| snapshot.namespace.kind() != SnapshotKind::Trash;

@@ -7,8 +7,9 @@ use crate::raw::ffi::weak::Failure;
 impl Snapshots<'_> {
     /// Returns what a snapshot belongs to. Asks the cluster, except for those of users.
     ///
-    /// Implements: `rbd_snap_get_namespace_type`, `rbd_snap_get_group_namespace`, `rbd_snap_get_trash_namespace`,
-    /// `rbd_snap_get_trash_namespace2` (Ceph 20.2), `rbd_snap_get_mirror_namespace`.
+    /// Implements: `rbd_snap_get_namespace_type`, `rbd_snap_get_group_namespace`,
+    /// `rbd_snap_get_trash_namespace`, `rbd_snap_get_trash_namespace2` (Ceph 20.2),
+    /// `rbd_snap_get_mirror_namespace`.
     #[doc(alias = "rbd_snap_get_namespace_type")]
     #[doc(alias = "rbd_snap_get_group_namespace")]
     #[doc(alias = "rbd_snap_get_trash_namespace")]

@@ -15,10 +15,11 @@ use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
-/// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps the image open.
+/// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps
+/// the image open.
 ///
-/// Dropping it joins the thread of the callback, and so waits for a callback that is running, however long that takes; not where the
-/// callback itself drops it, nor on a thread of librbd's.
+/// Dropping it joins the thread of the callback, and so waits for a callback that is running,
+/// however long that takes; not where the callback itself drops it, nor on a thread of librbd's.
 #[must_use = "dropping it ends the watch"]
 pub struct UpdateWatch {
     image: Arc<Image>,
@@ -27,11 +28,12 @@ pub struct UpdateWatch {
 }
 
 impl Image {
-    /// Calls back after changes of the image by anybody: size, snapshots, features, metadata. Those that follow each other
-    /// quickly may be told as one.
+    /// Calls back after changes of the image by anybody: size, snapshots, features, metadata. Those
+    /// that follow each other quickly may be told as one.
     ///
-    /// The callback runs on a thread of its own and may block. A panic in it ends there. Dropping the watch waits for a
-    /// callback that is running, unless it is dropped by that, or on a thread of librbd's.
+    /// The callback runs on a thread of its own and may block. A panic in it ends there. Dropping
+    /// the watch waits for a callback that is running, unless it is dropped by that, or on a thread
+    /// of librbd's.
     ///
     /// Implements: `rbd_update_watch`, `rbd_update_unwatch`.
     #[doc(alias = "rbd_update_watch")]
@@ -40,7 +42,8 @@ impl Image {
         self: &Arc<Self>,
         callback: impl Fn() + Send + Sync + 'static,
     ) -> Result<UpdateWatch> {
-        // Not on librbd's thread: it does all watches of a connection, and closing any image waits for it.
+        // Not on librbd's thread: it does all watches of a connection, and closing any image waits
+        // for it.
         let (sender, receiver) = sync_channel::<()>(1);
         let ended = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::clone(&ended);

@@ -29,7 +29,8 @@ pub struct EnableApplication<'a> {
 }
 
 impl IoCtx {
-    /// Lists and enables the applications of the pool, and reads and changes what they keep about it.
+    /// Lists and enables the applications of the pool, and reads and changes what they keep about
+    /// it.
     pub fn applications(&self) -> Applications<'_> {
         Applications(self)
     }
@@ -44,7 +45,8 @@ impl<'a> Applications<'a> {
         self.0.bounded("list the applications of", || self.0.pool_object(), move |raw| raw.applications())
     }
 
-    /// Tags the pool for an application. Refused if it is tagged for another one, unless [forced](EnableApplication::force).
+    /// Tags the pool for an application. Refused if it is tagged for another one, unless
+    /// [forced](EnableApplication::force).
     ///
     /// Implements: `rados_application_enable`.
     #[doc(alias = "rados_application_enable")]
@@ -52,8 +54,8 @@ impl<'a> Applications<'a> {
         EnableApplication { ioctx: self.0, application, force: false }
     }
 
-    /// Reads and changes what an application keeps about the pool, in the monitors. librbd keeps [`IoCtx::metadata`] in the
-    /// pool itself.
+    /// Reads and changes what an application keeps about the pool, in the monitors. librbd keeps
+    /// [`IoCtx::metadata`] in the pool itself.
     pub fn metadata(self, application: &'a str) -> ApplicationMetadata<'a> {
         ApplicationMetadata { ioctx: self.0, application }
     }
@@ -80,7 +82,8 @@ impl EnableApplication<'_> {
 }
 
 impl ApplicationMetadata<'_> {
-    /// Lists all keys with their values. Fails with [`ErrorKind::NotFound`] if the pool is not tagged for the application.
+    /// Lists all keys with their values. Fails with [`ErrorKind::NotFound`] if the pool is not
+    /// tagged for the application.
     ///
     /// Implements: `rados_application_metadata_list`.
     #[doc(alias = "rados_application_metadata_get")]

@@ -14,7 +14,8 @@ use crate::raw;
 const PARENT_POOL: std::ops::Range<usize> = 6..14;
 
 impl IoCtx {
-    /// Refuses a call on handles of two clusters: librbd would take the ids of one for ids of the other.
+    /// Refuses a call on handles of two clusters: librbd would take the ids of one for ids of the
+    /// other.
     pub(crate) fn check_same_cluster(
         &self,
         operation: &'static str,
@@ -47,7 +48,8 @@ impl IoCtx {
 
     /// A pool that was deleted makes everything in it missing.
     pub(crate) fn explain_pool(&self, error: Error) -> Error {
-        // Not only ENOENT: a lock that cannot be had any more is EROFS. What timed out is not asked about again.
+        // Not only ENOENT: a lock that cannot be had any more is EROFS. What timed out is not asked
+        // about again.
         if matches!(error.errno(), None | Some(Errno::ETIMEDOUT)) || !self.is_pool_missing() {
             return error;
         }
@@ -59,7 +61,8 @@ impl IoCtx {
         self.cluster.pools().name(self.pool_id).is_err_and(|error| error.is_not_found())
     }
 
-    /// An empty list, or a missing image, may mean that the pool or the namespace does not exist: librbd does not say so.
+    /// An empty list, or a missing image, may mean that the pool or the namespace does not exist:
+    /// librbd does not say so.
     pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
         match &*self.namespace {
             "" if self.is_pool_missing() => {
@@ -76,9 +79,9 @@ impl IoCtx {
         Error::new(operation, object, Errno::ENOENT)
     }
 
-    /// Says why an image was not found: its pool, its namespace or its parent is missing, the name is more than a name, or its
-    /// removal was interrupted. Other errors stay as they are.
-    /// `image` is its name, where that is what it was looked for by.
+    /// Says why an image was not found: its pool, its namespace or its parent is missing, the name
+    /// is more than a name, or its removal was interrupted. Other errors stay as they are. `image`
+    /// is its name, where that is what it was looked for by.
     pub(crate) fn explain_missing(
         &self,
         operation: &'static str,

@@ -51,7 +51,8 @@ pub(crate) fn options(raw: Vec<RawConfigOption>) -> Vec<ConfigOption> {
     options
 }
 
-/// Refuses an override that clients would later ignore: of an option that is not among `known`, or with a bad value.
+/// Refuses an override that clients would later ignore: of an option that is not among `known`, or
+/// with a bad value.
 pub(crate) fn check(
     operation: &'static str,
     place: impl FnOnce() -> Object,

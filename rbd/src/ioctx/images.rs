@@ -65,7 +65,8 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image with its data. It must have no snapshots, and nobody may have it open. Works on a full cluster.
+    /// Removes an image with its data. It must have no snapshots, and nobody may have it open.
+    /// Works on a full cluster.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]
@@ -77,8 +78,8 @@ impl IoCtx {
 
 impl<'a> RemoveImage<'a> {
     /// Calls back with the objects removed so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be done is to end the removal, by
-    /// its id: [`Trash::remove`](super::trash::Trash::remove).
+    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be
+    /// done is to end the removal, by its id: [`Trash::remove`](super::trash::Trash::remove).
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self

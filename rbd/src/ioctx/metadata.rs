@@ -43,7 +43,8 @@ impl PoolMetadata<'_> {
             .collect())
     }
 
-    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
+    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound)
+    /// if it is not set.
     ///
     /// Implements: `rbd_pool_metadata_get`.
     #[doc(alias = "rbd_pool_metadata_get")]
@@ -63,7 +64,8 @@ impl PoolMetadata<'_> {
         self.0.bounded("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 
-    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
+    /// Removes a key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not
+    /// set.
     ///
     /// Implements: `rbd_pool_metadata_remove`.
     #[doc(alias = "rbd_pool_metadata_remove")]
@@ -75,7 +77,8 @@ impl PoolMetadata<'_> {
 }
 
 impl PoolConfig<'_> {
-    /// The options that a pool can override for its images, with the values in force here and where they stand.
+    /// The options that a pool can override for its images, with the values in force here and where
+    /// they stand.
     ///
     /// Implements: `rbd_config_pool_list`.
     #[doc(alias = "rbd_config_pool_list")]
@@ -84,7 +87,8 @@ impl PoolConfig<'_> {
         Ok(config::options(self.0.bounded("list the options of", || self.0.pool_object(), list)?))
     }
 
-    /// Overrides an option for the images here, for all clients. It holds for images opened from now on.
+    /// Overrides an option for the images here, for all clients. It holds for images opened from
+    /// now on.
     ///
     /// An option that pools cannot override, or a value that it cannot have, is refused.
     ///
@@ -95,8 +99,8 @@ impl PoolConfig<'_> {
         PoolMetadata::set(&self.0.metadata(), &config::key(option), value)
     }
 
-    /// Removes the override of an option. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the pool
-    /// overrides it not.
+    /// Removes the override of an option. Fails with
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the pool overrides it not.
     ///
     /// Implements: `rbd_pool_metadata_remove`.
     pub fn remove(&self, option: &str) -> Result<()> {

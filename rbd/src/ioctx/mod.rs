@@ -41,7 +41,8 @@ pub use stats::{ImageCounts, PoolStats};
 
 /// A pool, with a namespace of it: images are created, listed and opened here.
 ///
-/// Cheap to clone. The namespace is part of the value: [`with_namespace`](IoCtx::with_namespace) gives another one.
+/// Cheap to clone. The namespace is part of the value: [`with_namespace`](IoCtx::with_namespace)
+/// gives another one.
 #[derive(Clone)]
 pub struct IoCtx {
     raw: Arc<raw::ioctx::IoCtx>,
@@ -60,8 +61,8 @@ pub struct InitPool<'a> {
 }
 
 impl Cluster {
-    /// A pool by its name, with the default namespace. The name is the pool's alone: [`ImageSpec`](crate::ImageSpec)
-    /// parses `pool/namespace/image`.
+    /// A pool by its name, with the default namespace. The name is the pool's alone:
+    /// [`ImageSpec`](crate::ImageSpec) parses `pool/namespace/image`.
     ///
     /// Implements: `rados_ioctx_create2`.
     #[doc(alias = "rados_ioctx_create")]
@@ -104,8 +105,8 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// The same pool with another namespace; empty for the default one. Whether it exists is not checked: see
-    /// [`Namespaces::exists`].
+    /// The same pool with another namespace; empty for the default one. Whether it exists is not
+    /// checked: see [`Namespaces::exists`].
     ///
     /// Implements: `rados_ioctx_set_namespace`.
     #[doc(alias = "rados_ioctx_set_namespace")]

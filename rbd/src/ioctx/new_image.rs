@@ -1,4 +1,5 @@
-//! What can be said about an image that is yet to be made, whether it is created, cloned, copied or migrated.
+//! What can be said about an image that is yet to be made, whether it is created, cloned, copied or
+//! migrated.
 
 use super::IoCtx;
 use crate::errno::Errno;
@@ -13,11 +14,12 @@ const ORDERS: std::ops::RangeInclusive<u32> = 12..=25;
 
 const MOST_OBJECT_SIZE: u64 = 32 << 20;
 
-/// librbd keeps this in 8 bits, and the count of a stripe's objects in 32: it would cut larger numbers off, to 0 for instance, by
-/// which it then divides.
+/// librbd keeps this in 8 bits, and the count of a stripe's objects in 32: it would cut larger
+/// numbers off, to 0 for instance, by which it then divides.
 const SPLAY_WIDTHS: std::ops::RangeInclusive<u64> = 1..=255;
 
-/// Options of a new image. What is not set follows the configuration, or the image that it is made from.
+/// Options of a new image. What is not set follows the configuration, or the image that it is made
+/// from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewImage<'a> {
     pub(crate) features: Option<Features>,
@@ -34,8 +36,8 @@ pub(crate) struct NewImage<'a> {
 /// The setters of a builder that has a field `new: NewImage<'a>`.
 macro_rules! new_image_setters {
     () => {
-        /// Exactly these features; those of [`striping`](Self::striping) and [`data_pool`](Self::data_pool) are added by
-        /// themselves.
+        /// Exactly these features; those of [`striping`](Self::striping) and
+        /// [`data_pool`](Self::data_pool) are added by themselves.
         pub fn features(mut self, features: $crate::features::Features) -> Self {
             self.new.features = Some(features);
             self
@@ -47,7 +49,8 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// Stripes over `count` objects in units of `unit` bytes, which must divide the object size.
+        /// Stripes over `count` objects in units of `unit` bytes, which must divide the object
+        /// size.
         pub fn striping(mut self, unit: u64, count: u64) -> Self {
             self.new.striping = Some((unit, count));
             self
@@ -59,13 +62,15 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// The size of the journal's objects in bytes: a power of two from 4 KiB to 64 MiB. For images with journaling.
+        /// The size of the journal's objects in bytes: a power of two from 4 KiB to 64 MiB. For
+        /// images with journaling.
         pub fn journal_object_size(mut self, bytes: u64) -> Self {
             self.new.journal_object_size = Some(bytes);
             self
         }
 
-        /// The number of objects that the journal is written to at a time. For images with journaling.
+        /// The number of objects that the journal is written to at a time. For images with
+        /// journaling.
         pub fn journal_splay_width(mut self, objects: u64) -> Self {
             self.new.journal_splay_width = Some(objects);
             self
@@ -80,8 +85,8 @@ macro_rules! new_image_setters {
 }
 pub(crate) use new_image_setters;
 
-/// The most bytes an image can have: offsets are signed in kernels and in librbd's own arithmetic, which overflows behind
-/// this and then aborts the process (seen on 16.2).
+/// The most bytes an image can have: offsets are signed in kernels and in librbd's own arithmetic,
+/// which overflows behind this and then aborts the process (seen on 16.2).
 pub(crate) const MOST_BYTES: u64 = i64::MAX as u64;
 
 /// Refuses a size that no image can have.
@@ -97,7 +102,8 @@ pub(crate) fn check_size(operation: &'static str, object: impl FnOnce() -> Objec
 }
 
 impl NewImage<'_> {
-    /// Refuses before anything is touched what librbd would refuse late, or change in silence; else gives its options.
+    /// Refuses before anything is touched what librbd would refuse late, or change in silence; else
+    /// gives its options.
     pub(crate) fn options(
         &self,
         operation: &'static str,
@@ -136,7 +142,8 @@ impl NewImage<'_> {
         Ok(options)
     }
 
-    /// An image made from nothing has no parent to take the parameters of its features from: librbd would drop the features.
+    /// An image made from nothing has no parent to take the parameters of its features from: librbd
+    /// would drop the features.
     pub(crate) fn check_parameters(&self) -> Result<(), &'static str> {
         let features = self.features.unwrap_or(Features::empty());
         if features.contains(Features::STRIPING) && self.striping.is_none() {

@@ -31,8 +31,8 @@ pub struct ImageCounts {
 impl IoCtx {
     /// Counts the images here. Opens every one of them: takes long in a big pool.
     ///
-    /// Implements: `rbd_pool_stats_create`, `rbd_pool_stats_option_add_uint64`, `rbd_pool_stats_get`,
-    /// `rbd_pool_stats_destroy`.
+    /// Implements: `rbd_pool_stats_create`, `rbd_pool_stats_option_add_uint64`,
+    /// `rbd_pool_stats_get`, `rbd_pool_stats_destroy`.
     #[doc(alias = "rbd_pool_stats_get")]
     pub fn stats(&self) -> Result<PoolStats> {
         let (images, trash) =

@@ -131,7 +131,8 @@ impl<'a> Trash<'a> {
         self.0.bounded("look up", || self.0.trashed(id), move |raw| raw.trash_get(&c_id)).map(entry)
     }
 
-    /// Takes an image out of the trash, under its old name unless a [new one](RestoreTrashed::name) is given.
+    /// Takes an image out of the trash, under its old name unless a [new one](RestoreTrashed::name)
+    /// is given.
     ///
     /// Implements: `rbd_trash_restore`.
     #[doc(alias = "rbd_trash_restore")]
@@ -159,8 +160,8 @@ impl<'a> Trash<'a> {
 }
 
 impl AddToTrash<'_> {
-    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0. Ceph keeps times until the
-    /// year 2106: a longer delay ends then.
+    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0.
+    /// Ceph keeps times until the year 2106: a longer delay ends then.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -205,7 +206,8 @@ impl<'a> RemoveTrashed<'a> {
         self
     }
 
-    /// Calls back with the objects removed so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    /// Calls back with the objects removed so far and their total; a break ends it with
+    /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -233,7 +235,8 @@ impl<'a> RemoveTrashed<'a> {
     }
 }
 
-/// Names what keeps an image in the trash: who has it open, its snapshots, its clones, or its group.
+/// Names what keeps an image in the trash: who has it open, its snapshots, its clones, or its
+/// group.
 fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
     // Read-only: opened for writing we should be among the watchers ourselves.
     let Ok(image) = ioctx.open_by_id(id).read_only(true).run() else { return error };
@@ -251,13 +254,15 @@ impl<'a> PurgeTrash<'a> {
         self
     }
 
-    /// Removes only as much, oldest first, as brings the pool's usage below this part of its capacity (0 to 1).
+    /// Removes only as much, oldest first, as brings the pool's usage below this part of its
+    /// capacity (0 to 1).
     pub fn until_usage_below(mut self, part: f32) -> Self {
         self.threshold = Some(part);
         self
     }
 
-    /// Calls back with the images done so far and their total; a break ends it with [`ErrorKind::Stopped`].
+    /// Calls back with the images done so far and their total; a break ends it with
+    /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -328,7 +333,8 @@ fn entry(raw: RawTrashed) -> TrashEntry {
     }
 }
 
-/// A time in seconds since 1970; what this system cannot hold is the year 9999, as far as anybody will wait.
+/// A time in seconds since 1970; what this system cannot hold is the year 9999, as far as anybody
+/// will wait.
 fn time(seconds: i64) -> SystemTime {
     const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
     let since = Duration::from_secs(seconds.max(0).unsigned_abs()).min(YEAR_9999);

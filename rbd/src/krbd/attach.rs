@@ -1,5 +1,5 @@
-//! Adding a mapping to the kernel: one line written, the device found again, its node waited for, and all of it undone if
-//! anything fails.
+//! Adding a mapping to the kernel: one line written, the device found again, its node waited for,
+//! and all of it undone if anything fails.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -38,8 +38,8 @@ pub(crate) struct Attach {
 const ROLLBACK: Duration = Duration::from_secs(10);
 /// How often sysfs and the device directory are looked at while no announcement comes.
 const POLL: Duration = Duration::from_millis(100);
-/// How long udev may work on a device whose node is there and right. It may run where its announcements do not reach us: in
-/// another network namespace.
+/// How long udev may work on a device whose node is there and right. It may run where its
+/// announcements do not reach us: in another network namespace.
 const UDEV_GRACE: Duration = Duration::from_secs(10);
 
 impl Attach {
@@ -146,8 +146,8 @@ impl Attach {
         }
     }
 
-    /// Until the node is there and is the device, and udev is through with it. What is looked at is the state, an
-    /// announcement only says when.
+    /// Until the node is there and is the device, and udev is through with it. What is looked at is
+    /// the state, an announcement only says when.
     fn wait(
         &self,
         device: &Device,
@@ -218,7 +218,8 @@ impl Attach {
     }
 }
 
-/// The device of our line. Kernels that keep no copy of the line (before 4.9) leave only the name to go by.
+/// The device of our line. Kernels that keep no copy of the line (before 4.9) leave only the name
+/// to go by.
 fn find(host: &Host, spec: &ImageSpec, tag: &str, before: &HashSet<u32>) -> Option<Device> {
     let devices = host.devices().ok()?;
     if let Some(device) = devices.iter().find(|device| device.tag() == Some(tag)) {
@@ -265,7 +266,8 @@ mod tests {
         let error = attach(&fake).run(Deadline::after(Duration::from_secs(31))).unwrap_err();
         assert!(error.to_string().contains("no such device is found"), "{error}");
         let line = fs::read_to_string(fake.host().bus().join("add_single_major")).unwrap();
-        // This machine's kernel may have no key rings, or none for Ceph: then the key itself is the only way.
+        // This machine's kernel may have no key rings, or none for Ceph: then the key itself is the
+        // only way.
         let line = line.replace(&format!("secret={KEY}"), "key=client.node");
         let (line, tag) = line.rsplit_once(' ').unwrap();
         assert_eq!(

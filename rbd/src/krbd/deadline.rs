@@ -29,19 +29,21 @@ impl Deadline {
         thread::sleep(self.left().min(time));
     }
 
-    /// Runs a call that may block for ever on a thread of its own. `ETIMEDOUT` at the deadline: then the call goes on, and
-    /// when it ends `too_late` is given its result, on that thread. Another error: it was not started.
+    /// Runs a call that may block for ever on a thread of its own. `ETIMEDOUT` at the deadline:
+    /// then the call goes on, and when it ends `too_late` is given its result, on that thread.
+    /// Another error: it was not started.
     ///
-    /// There is no way to take a write to sysfs back once the kernel has it: its thread lives as long as the kernel keeps it.
-    /// A map ends with its process. An unmap waits for the requests under way without heeding signals: the process cannot end
-    /// before.
+    /// There is no way to take a write to sysfs back once the kernel has it: its thread lives as
+    /// long as the kernel keeps it. A map ends with its process. An unmap waits for the requests
+    /// under way without heeding signals: the process cannot end before.
     pub(crate) fn run<T: Send + 'static>(
         self,
         name: &str,
         call: impl FnOnce() -> T + Send + 'static,
         too_late: impl FnOnce(T) + Send + 'static,
     ) -> io::Result<T> {
-        // Of capacity 0: a result is either taken, or handed back to its thread, never lost in between.
+        // Of capacity 0: a result is either taken, or handed back to its thread, never lost in
+        // between.
         let (give, take) = mpsc::sync_channel(0);
         let body = move || {
             if let Err(mpsc::SendError(result)) = give.send(call()) {

@@ -16,9 +16,9 @@ use crate::spec::ImageSpec;
 
 /// An image or snapshot that the kernel shows as a block device.
 ///
-/// A mapping outlives the process that made it. So this is a description, taken when it was mapped, found or refreshed;
-/// dropping it does nothing. To undo the mapping call [`unmap`](Device::unmap); to have it undone on drop, opt in by
-/// [`scoped`](Device::scoped).
+/// A mapping outlives the process that made it. So this is a description, taken when it was mapped,
+/// found or refreshed; dropping it does nothing. To undo the mapping call [`unmap`](Device::unmap);
+/// to have it undone on drop, opt in by [`scoped`](Device::scoped).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     host: Host,
@@ -39,7 +39,8 @@ pub struct Device {
     disabled: Features,
 }
 
-/// What makes a mapping's line in the kernel ours: a last word that the kernel keeps but does not read.
+/// What makes a mapping's line in the kernel ours: a last word that the kernel keeps but does not
+/// read.
 pub(crate) const TAG: &str = "rbd-rs:";
 
 impl Device {
@@ -161,8 +162,8 @@ impl Device {
         self.cluster_fsid.as_deref()
     }
 
-    /// Returns the address of the kernel's client, if the kernel tells it (since 4.9). Add this address to the blocklist to
-    /// fence the mapping. The image's watchers have the same address.
+    /// Returns the address of the kernel's client, if the kernel tells it (since 4.9). Add this
+    /// address to the blocklist to fence the mapping. The image's watchers have the same address.
     pub fn client_address(&self) -> Option<ClientAddress> {
         self.client_addr.clone().map(ClientAddress::from_ceph)
     }
@@ -188,9 +189,11 @@ impl Device {
         ScopedDevice::new(self)
     }
 
-    /// Lets the kernel look at the image's header again, and takes over what it then says: a new size.
+    /// Lets the kernel look at the image's header again, and takes over what it then says: a new
+    /// size.
     ///
-    /// The kernel notices a resize by itself through its watch; this does not wait for that. Blocks for at most 30 s.
+    /// The kernel notices a resize by itself through its watch; this does not wait for that. Blocks
+    /// for at most 30 s.
     pub fn refresh(&mut self) -> Result<()> {
         self.check_same()?;
         let path = self.host.on_bus(self.id).join("refresh");
@@ -224,7 +227,8 @@ impl Device {
         Device { disabled, ..self }
     }
 
-    /// Refuses where the number now belongs to another mapping: this one was unmapped and the number given anew.
+    /// Refuses where the number now belongs to another mapping: this one was unmapped and the
+    /// number given anew.
     pub(crate) fn check_same(&self) -> Result<()> {
         let now = Device::read(&self.host, self.id)?;
         let same = now.spec == self.spec

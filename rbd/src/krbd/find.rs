@@ -47,7 +47,8 @@ impl Host {
         Ok(devices)
     }
 
-    /// The one mapping of an image or snapshot. More than one is an error that names them all: nothing is guessed.
+    /// The one mapping of an image or snapshot. More than one is an error that names them all:
+    /// nothing is guessed.
     pub fn device_by_spec(&self, spec: &ImageSpec) -> Result<Device> {
         let mut devices = self.devices_of(spec)?;
         match (devices.pop(), devices.len()) {
@@ -75,7 +76,8 @@ impl Host {
         }
     }
 
-    /// The mapping behind a device node: of the whole disk, or of one of its partitions; symbolic links are followed.
+    /// The mapping behind a device node: of the whole disk, or of one of its partitions; symbolic
+    /// links are followed.
     pub fn device(&self, path: impl AsRef<Path>) -> Result<Device> {
         let (major, minor) = node::block_number(path.as_ref())?;
         let id =

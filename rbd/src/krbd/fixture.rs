@@ -84,7 +84,8 @@ impl FakeHost {
         self.link(&format!("sys/dev/block/252:{minor}"), &format!("../../block/rbd{id}/rbd{id}p{number}"));
     }
 
-    /// A node in the device directory, as far as one can be had without privileges: a link to a device of the machine.
+    /// A node in the device directory, as far as one can be had without privileges: a link to a
+    /// device of the machine.
     pub(crate) fn node(&self, name: &str, target: &str) {
         self.link(&format!("dev/{name}"), target);
     }

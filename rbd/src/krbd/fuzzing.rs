@@ -1,4 +1,5 @@
-//! Doors to the private parsers, for the fuzzers and their stand-ins among the tests. Each must never panic.
+//! Doors to the private parsers, for the fuzzers and their stand-ins among the tests. Each must
+//! never panic.
 #![allow(missing_docs)]
 
 use crate::krbd::host::{Host, number};

@@ -14,17 +14,18 @@ use crate::krbd::host::{Host, read};
 use crate::krbd::node::{numbers, parse_number};
 
 impl Device {
-    /// Who keeps this device, or a partition of it, in use: devices stacked on it, mounts in every mount namespace that
-    /// can be read, swap, and processes that have it open.
+    /// Who keeps this device, or a partition of it, in use: devices stacked on it, mounts in every
+    /// mount namespace that can be read, swap, and processes that have it open.
     ///
-    /// Processes of other users are seen only by root, those of other pid namespaces only through the host's procfs. Looks for
-    /// 5 s at most, and returns what it has found by then.
+    /// Processes of other users are seen only by root, those of other pid namespaces only through
+    /// the host's procfs. Looks for 5 s at most, and returns what it has found by then.
     pub fn holders(&self) -> Vec<Holder> {
         find(self, Deadline::after(std::time::Duration::from_secs(5)))
     }
 }
 
-/// Looks until the deadline: a look at a dead network file system through a process's descriptor may hang.
+/// Looks until the deadline: a look at a dead network file system through a process's descriptor
+/// may hang.
 pub(crate) fn find(device: &Device, deadline: Deadline) -> Vec<Holder> {
     let (found, holders) = mpsc::channel();
     let search = Search {
@@ -109,7 +110,8 @@ impl Search {
         let Ok(text) = read(&process.join("mountinfo")) else { return Vec::new() };
         text.lines()
             .filter_map(Mount::parse)
-            // A file system over several devices has a number of its own: then its source names the device.
+            // A file system over several devices has a number of its own: then its source names the
+            // device.
             .filter(|mount| self.numbers.contains(&mount.number) || self.is_node(Path::new(&mount.source)))
             .map(|mount| mount.path)
             .collect()

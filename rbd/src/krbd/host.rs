@@ -1,4 +1,5 @@
-//! Where the kernel shows itself: the directories that everything in this module is read from and written to.
+//! Where the kernel shows itself: the directories that everything in this module is read from and
+//! written to.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +9,11 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::support::KernelVersion;
 
-/// The mount points through which a kernel is spoken to: sysfs, procfs, the device directory, and udev's run directory.
+/// The mount points through which a kernel is spoken to: sysfs, procfs, the device directory, and
+/// udev's run directory.
 ///
-/// [`Host::default`] is this machine as seen by this process. A container that has the host's directories mounted
-/// elsewhere names them: `Host::default().dev_dir("/host/dev")`.
+/// [`Host::default`] is this machine as seen by this process. A container that has the host's
+/// directories mounted elsewhere names them: `Host::default().dev_dir("/host/dev")`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
     sys: PathBuf,
@@ -27,7 +29,8 @@ impl Default for Host {
 }
 
 impl Host {
-    /// Returns the host whose root directory is mounted at `root`: its sysfs is `root/sys`, and so on.
+    /// Returns the host whose root directory is mounted at `root`: its sysfs is `root/sys`, and so
+    /// on.
     pub fn at(root: impl AsRef<Path>) -> Host {
         let root = root.as_ref();
         Host { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev"), run: root.join("run") }
@@ -39,7 +42,8 @@ impl Host {
         Host { sys: path.into(), ..self }
     }
 
-    /// Sets where procfs is mounted. It must show all processes of the machine if holders are to be found.
+    /// Sets where procfs is mounted. It must show all processes of the machine if holders are to be
+    /// found.
     #[must_use]
     pub fn proc_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { proc: path.into(), ..self }
@@ -107,7 +111,8 @@ impl Host {
         })
     }
 
-    /// `add` or `remove` of the bus: a kernel that puts all images under one major number refuses the plain name.
+    /// `add` or `remove` of the bus: a kernel that puts all images under one major number refuses
+    /// the plain name.
     pub(crate) fn control(&self, verb: &str) -> PathBuf {
         let single = self.bus().join(format!("{verb}_single_major"));
         if single.exists() { single } else { self.bus().join(verb) }

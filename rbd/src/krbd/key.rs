@@ -34,7 +34,8 @@ impl Secret {
         u16::from_le_bytes([self.binary[0], self.binary[1]])
     }
 
-    /// What to say of a refused key: newer clusters make keys of a type that older kernels do not know.
+    /// What to say of a refused key: newer clusters make keys of a type that older kernels do not
+    /// know.
     pub(crate) fn hint(&self) -> &'static str {
         if self.kind() == AES {
             ""
@@ -44,8 +45,8 @@ impl Secret {
         }
     }
 
-    /// Gives it to the kernel for as long as the calling thread lives, under the name `client.USER`. `false` where the kernel
-    /// has no key rings.
+    /// Gives it to the kernel for as long as the calling thread lives, under the name
+    /// `client.USER`. `false` where the kernel has no key rings.
     pub(crate) fn add(&self, user: &str) -> Result<bool, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
         match raw::kernel::krbd::add_thread_key(c"ceph", &name, &self.binary) {
@@ -67,8 +68,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where the monitors are and as whom to log in: all that a mapping needs where no [`Cluster`](crate::Cluster) is
-/// connected, as on a node that is only told by an orchestrator what to map.
+/// Where the monitors are and as whom to log in: all that a mapping needs where no
+/// [`Cluster`](crate::Cluster) is connected, as on a node that is only told by an orchestrator what
+/// to map.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub(crate) monitors: Vec<String>,
@@ -77,8 +79,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Monitors as `host:port`, the user without `client.`, its key as `ceph auth get-key` prints it; white space around
-    /// the key is dropped.
+    /// Monitors as `host:port`, the user without `client.`, its key as `ceph auth get-key` prints
+    /// it; white space around the key is dropped.
     pub fn new(
         monitors: impl IntoIterator<Item = impl Into<String>>,
         user: impl Into<String>,

@@ -20,7 +20,8 @@ impl Kmsg {
         Kmsg(file.ok())
     }
 
-    /// The lines of rbd and its client since then. Those of other mappings made in the same moment may be among them.
+    /// The lines of rbd and its client since then. Those of other mappings made in the same moment
+    /// may be among them.
     pub(crate) fn lines(self) -> Vec<String> {
         let Some(mut file) = self.0 else { return Vec::new() };
         let mut lines = Vec::new();
@@ -30,7 +31,8 @@ impl Kmsg {
             match file.read(&mut record) {
                 Ok(0) => break,
                 Ok(len) => lines.extend(parse(&record[..len])),
-                // EPIPE: records were overwritten before we read them; the next read goes on after them.
+                // EPIPE: records were overwritten before we read them; the next read goes on after
+                // them.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(_) => break,
             }

@@ -58,11 +58,11 @@ impl Line {
         self.head.len() + self.tail.len() + key.max(",key=client.".len() + self.user.len())
     }
 
-    /// Puts the key into the calling thread's key ring and writes the line that refers to it; into the line itself only
-    /// where the kernel has no key rings.
+    /// Puts the key into the calling thread's key ring and writes the line that refers to it; into
+    /// the line itself only where the kernel has no key rings.
     ///
-    /// The thread's ring, because no other process can then use the key, nothing is left behind, and clusters that have a
-    /// user of the same name cannot be mixed up.
+    /// The thread's ring, because no other process can then use the key, nothing is left behind,
+    /// and clusters that have a user of the same name cannot be mixed up.
     pub(super) fn with_identity(&self, write: impl FnOnce(&[u8]) -> io::Result<()>) -> Result<(), Refused> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.len()));
         bytes.extend_from_slice(self.head.as_bytes());

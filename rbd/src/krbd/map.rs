@@ -77,8 +77,8 @@ impl Map {
         self
     }
 
-    /// Take the image's exclusive lock and keep it while it is mapped. Refused where somebody else has the image open for
-    /// writing, or mapped.
+    /// Take the image's exclusive lock and keep it while it is mapped. Refused where somebody else
+    /// has the image open for writing, or mapped.
     pub fn exclusive(mut self, on: bool) -> Map {
         self.options = self.options.exclusive(on);
         self
@@ -102,8 +102,8 @@ impl Map {
         self
     }
 
-    /// The longest time that the kernel and the wait for the device node may take together (60 s by default). The
-    /// looks at the cluster before that have the timeouts of its connection.
+    /// The longest time that the kernel and the wait for the device node may take together (60 s by
+    /// default). The looks at the cluster before that have the timeouts of its connection.
     pub fn timeout(mut self, time: Duration) -> Map {
         self.timeout = time;
         self
@@ -115,8 +115,8 @@ impl Map {
         self
     }
 
-    /// Look at the image before the kernel is asked (on by default). Without it, the kernel's refusal is explained
-    /// afterwards as far as it can be.
+    /// Look at the image before the kernel is asked (on by default). Without it, the kernel's
+    /// refusal is explained afterwards as far as it can be.
     pub fn preflight(mut self, on: bool) -> Map {
         self.preflight = on;
         self
@@ -128,9 +128,10 @@ impl Map {
         self
     }
 
-    /// Disable what this kernel does not support, for good and for everybody (off by default). What was disabled is said by
-    /// [`Device::disabled_features`]. Features that cannot be disabled are an error, and nothing is changed then. Where the
-    /// kernel refuses the image all the same, what was disabled stays so; the error says it.
+    /// Disable what this kernel does not support, for good and for everybody (off by default). What
+    /// was disabled is said by [`Device::disabled_features`]. Features that cannot be disabled are
+    /// an error, and nothing is changed then. Where the kernel refuses the image all the same, what
+    /// was disabled stays so; the error says it.
     pub fn fix_features(mut self, on: bool) -> Map {
         self.fix_features = on;
         self
@@ -144,12 +145,13 @@ impl Map {
 
     /// Maps it. Blocks until the device's node is there and has been verified to be the device.
     ///
-    /// Where anything fails after the kernel has made the device, the device is removed again; the error says so, and also if
-    /// that failed. Refused before anything is touched: names and options that the kernel cannot be told
-    /// ([`ErrorKind::InvalidInput`]), features that it does not support ([`ErrorKind::FeaturesUnsupportedByKernel`], with the
-    /// plan), an image that is mapped already ([`ErrorKind::Exists`]), or with [`exclusive`](Map::exclusive) is in use
-    /// elsewhere ([`ErrorKind::Busy`]). At the deadline: [`ErrorKind::TimedOut`]; should the kernel succeed after that, the
-    /// device is removed at once, as long as this process lives.
+    /// Where anything fails after the kernel has made the device, the device is removed again; the
+    /// error says so, and also if that failed. Refused before anything is touched: names and
+    /// options that the kernel cannot be told ([`ErrorKind::InvalidInput`]), features that it does
+    /// not support ([`ErrorKind::FeaturesUnsupportedByKernel`], with the plan), an image that is
+    /// mapped already ([`ErrorKind::Exists`]), or with [`exclusive`](Map::exclusive) is in use
+    /// elsewhere ([`ErrorKind::Busy`]). At the deadline: [`ErrorKind::TimedOut`]; should the kernel
+    /// succeed after that, the device is removed at once, as long as this process lives.
     pub fn run(mut self) -> Result<Device> {
         if let Source::Live(ioctx) = &self.source {
             let configured: MapOptions = ioctx.cluster().config().get("rbd_default_map_options")?.parse()?;

@@ -1,5 +1,5 @@
-//! Maps images as block devices of this machine, through the kernel's own client: no `rbd` binary, no
-//! udev library.
+//! Maps images as block devices of this machine, through the kernel's own client: no `rbd` binary,
+//! no udev library.
 //!
 //! ```no_run
 //! use rbd::{Cluster, krbd};
@@ -11,19 +11,23 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 //!
-//! Before the kernel is asked the image is looked at: whether it exists, whether this kernel supports its features, whether
-//! it is mapped already. An image with features that the kernel lacks is refused with
-//! [`ErrorKind::FeaturesUnsupportedByKernel`](crate::ErrorKind::FeaturesUnsupportedByKernel), which holds the plan:
-//! what to disable, in which order, or what stands in the way. [`Map::fix_features`] carries it out. [`create_mappable`]
-//! makes an image that this kernel maps.
+//! Before the kernel is asked the image is looked at: whether it exists, whether this kernel
+//! supports its features, whether it is mapped already. An image with features that the kernel
+//! lacks is refused with
+//! [`ErrorKind::FeaturesUnsupportedByKernel`](crate::ErrorKind::FeaturesUnsupportedByKernel), which
+//! holds the plan: what to disable, in which order, or what stands in the way.
+//! [`Map::fix_features`] carries it out. [`create_mappable`] makes an image that this kernel maps.
 //!
-//! A mapping outlives the process that made it, and a [`Device`] undoes nothing when it is dropped; a [`ScopedDevice`] does.
+//! A mapping outlives the process that made it, and a [`Device`] undoes nothing when it is dropped;
+//! a [`ScopedDevice`] does.
 //!
-//! Where no cluster is connected, on a node that is only told what to map, [`map_with`] takes monitors, user and key. The
-//! key is handed to the kernel by its key rings (add_key(2)) and is gone from there when the mapping is made.
+//! Where no cluster is connected, on a node that is only told what to map, [`map_with`] takes
+//! monitors, user and key. The key is handed to the kernel by its key rings (add_key(2)) and is
+//! gone from there when the mapping is made.
 //!
-//! Mapping and unmapping take root (`CAP_SYS_ADMIN`). They block, within the time set by their `timeout`; the looks at the image
-//! before that within the timeouts of the connection. In a container name the host's directories by [`Host`].
+//! Mapping and unmapping take root (`CAP_SYS_ADMIN`). They block, within the time set by their
+//! `timeout`; the looks at the image before that within the timeouts of the connection. In a
+//! container name the host's directories by [`Host`].
 
 mod attach;
 mod deadline;
@@ -73,8 +77,8 @@ pub fn map(ioctx: &IoCtx, image: &str) -> Map {
     Map::live(ioctx, image)
 }
 
-/// Maps an image or snapshot where no cluster is connected. There is no look at the image beforehand, and refusals are
-/// explained less well.
+/// Maps an image or snapshot where no cluster is connected. There is no look at the image
+/// beforehand, and refusals are explained less well.
 ///
 /// ```no_run
 /// use rbd::ImageSpec;
@@ -94,7 +98,8 @@ pub fn devices() -> Result<Vec<Device>> {
     Host::default().devices()
 }
 
-/// The mapping behind a device node such as `/dev/rbd0`, or a partition's, or a symbolic link to one.
+/// The mapping behind a device node such as `/dev/rbd0`, or a partition's, or a symbolic link to
+/// one.
 pub fn device(path: impl AsRef<Path>) -> Result<Device> {
     Host::default().device(path)
 }
@@ -119,8 +124,8 @@ pub fn load_module() -> Result<()> {
     Host::default().load_module()
 }
 
-/// Creates an image that this machine's kernel can map: with the cluster's default features, less those that the kernel
-/// lacks. It is made by `run()` of what this returns.
+/// Creates an image that this machine's kernel can map: with the cluster's default features, less
+/// those that the kernel lacks. It is made by `run()` of what this returns.
 ///
 /// ```no_run
 /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -47,8 +47,8 @@ impl Monmap {
         Ok(Monmap { addresses })
     }
 
-    /// The addresses for a mode; without one, the mode that fits the cluster: the first protocol wherever a monitor listens
-    /// for it, since every kernel knows it.
+    /// The addresses for a mode; without one, the mode that fits the cluster: the first protocol
+    /// wherever a monitor listens for it, since every kernel knows it.
     pub(crate) fn choose(&self, wanted: Option<MsMode>) -> Result<(MsMode, Vec<String>)> {
         let mode = wanted.unwrap_or_else(|| {
             if self.of(MsMode::Legacy).next().is_some() { MsMode::Legacy } else { MsMode::PreferCrc }

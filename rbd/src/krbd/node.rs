@@ -1,4 +1,5 @@
-//! Device nodes and device numbers: which mapping a node belongs to, and whether a node is the device it claims to be.
+//! Device nodes and device numbers: which mapping a node belongs to, and whether a node is the
+//! device it claims to be.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -66,7 +67,8 @@ pub(crate) fn parse_number(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Whether the node of a mapping is there and is that very device. `Ok(false)`: it is not there yet.
+/// Whether the node of a mapping is there and is that very device. `Ok(false)`: it is not there
+/// yet.
 ///
 /// A node of another number is an error at once: writing to it would destroy somebody else's data.
 pub(crate) fn verify(device: &Device) -> Result<bool> {

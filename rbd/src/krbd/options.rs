@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 use crate::krbd::option_table::{CompressionHint, MsMode, ReadFromReplica};
 use crate::krbd::option_table::{RESERVED, bad, check_value, invalid, known};
 
-/// Options of a mapping: those of the manual page rbd(8) with a type, others by [`MapOptions::raw`].
+/// Options of a mapping: those of the manual page rbd(8) with a type, others by
+/// [`MapOptions::raw`].
 ///
-/// A later setting replaces an earlier one of the same name, or of its opposite. It parses from the form of
-/// `rbd map -o`: `exclusive,queue_depth=64`.
+/// A later setting replaces an earlier one of the same name, or of its opposite. It parses from the
+/// form of `rbd map -o`: `exclusive,queue_depth=64`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MapOptions {
     list: Vec<(String, Option<String>)>,
@@ -41,7 +42,8 @@ impl MapOptions {
         self.flag("lock_on_read", on)
     }
 
-    /// How long the kernel waits for the exclusive lock while mapping: whole seconds, none being for ever.
+    /// How long the kernel waits for the exclusive lock while mapping: whole seconds, none being
+    /// for ever.
     #[must_use]
     pub fn lock_timeout(self, time: Duration) -> MapOptions {
         self.set("lock_timeout", seconds(time))
@@ -89,13 +91,15 @@ impl MapOptions {
         self.set("compression_hint", hint.to_string())
     }
 
-    /// Protocol and encryption. Unset: the first protocol where a monitor listens for it, else [`MsMode::PreferCrc`].
+    /// Protocol and encryption. Unset: the first protocol where a monitor listens for it, else
+    /// [`MsMode::PreferCrc`].
     #[must_use]
     pub fn ms_mode(self, mode: MsMode) -> MapOptions {
         self.set("ms_mode", mode.to_string())
     }
 
-    /// Receive into bounce buffers: for file systems that change pages while they are being written.
+    /// Receive into bounce buffers: for file systems that change pages while they are being
+    /// written.
     #[must_use]
     pub fn rxbounce(self, on: bool) -> MapOptions {
         self.flag("rxbounce", on)
@@ -119,14 +123,15 @@ impl MapOptions {
         self.flag(if on { "tcp_nodelay" } else { "notcp_nodelay" }, true)
     }
 
-    /// How long the kernel waits for the cluster while mapping, in whole seconds. Unset: what is left of the whole
-    /// operation's time.
+    /// How long the kernel waits for the cluster while mapping, in whole seconds. Unset: what is
+    /// left of the whole operation's time.
     #[must_use]
     pub fn mount_timeout(self, time: Duration) -> MapOptions {
         self.set("mount_timeout", seconds(time))
     }
 
-    /// After how long without an answer the kernel opens a new connection to an OSD, in whole seconds.
+    /// After how long without an answer the kernel opens a new connection to an OSD, in whole
+    /// seconds.
     #[must_use]
     pub fn osd_keepalive(self, time: Duration) -> MapOptions {
         self.set("osdkeepalive", seconds(time))
@@ -138,15 +143,18 @@ impl MapOptions {
         self.set("osd_idle_ttl", seconds(time))
     }
 
-    /// After how long without an answer a request to an OSD fails, in whole seconds; unset, it never does.
+    /// After how long without an answer a request to an OSD fails, in whole seconds; unset, it
+    /// never does.
     ///
-    /// It holds for all input and output of the device's life: a write fails where it would have waited.
+    /// It holds for all input and output of the device's life: a write fails where it would have
+    /// waited.
     #[must_use]
     pub fn osd_request_timeout(self, time: Duration) -> MapOptions {
         self.set("osd_request_timeout", seconds(time))
     }
 
-    /// Any option that the kernel knows, as `name` or `name=value`. It is checked when the mapping is made.
+    /// Any option that the kernel knows, as `name` or `name=value`. It is checked when the mapping
+    /// is made.
     #[must_use]
     pub fn raw(mut self, option: impl AsRef<str>) -> MapOptions {
         let (name, value) = split(option.as_ref());
@@ -256,7 +264,8 @@ fn seconds(time: Duration) -> String {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).to_string()
 }
 
-/// The form of `rbd map -o`: separated by commas. Names that are not known are refused, to catch typing errors.
+/// The form of `rbd map -o`: separated by commas. Names that are not known are refused, to catch
+/// typing errors.
 impl FromStr for MapOptions {
     type Err = Error;
 

@@ -37,7 +37,8 @@ impl Preflight<'_> {
         Ok(image)
     }
 
-    /// What must be disabled so that this kernel maps the image: an empty plan where it can as it is.
+    /// What must be disabled so that this kernel maps the image: an empty plan where it can as it
+    /// is.
     pub(crate) fn plan(&self, image: &Image) -> Result<Result<Plan, ImmutableFeatures>> {
         let supported = self.host.supported_features()?.features();
         let needed = self.needed(image.features()?)?;
@@ -81,8 +82,8 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// The kernel reads an image's ancestors too, so it must know their layout; and it takes only so many of them, and of
-    /// snapshots.
+    /// The kernel reads an image's ancestors too, so it must know their layout; and it takes only
+    /// so many of them, and of snapshots.
     pub(crate) fn check_family(&self, image: &Image) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
         let snapshots = image.snapshots().list()?.len();
@@ -139,7 +140,8 @@ impl Preflight<'_> {
         }
     }
 
-    /// Whoever asks for an exclusive mapping gets it or an error, not a fight for the lock with somebody else's.
+    /// Whoever asks for an exclusive mapping gets it or an error, not a fight for the lock with
+    /// somebody else's.
     pub(crate) fn check_exclusive(&self, image: &Image) -> Result<()> {
         if !self.options.is_exclusive() {
             return Ok(());
@@ -162,7 +164,8 @@ impl Preflight<'_> {
     }
 }
 
-/// Other clients that have the image open for writing, or mapped, and the one that has its exclusive lock.
+/// Other clients that have the image open for writing, or mapped, and the one that has its
+/// exclusive lock.
 pub(crate) fn holders(image: &Image) -> Vec<Holder> {
     let watchers = image.other_watchers().unwrap_or_default();
     let owner = image.exclusive_lock().owner().ok().flatten();

@@ -7,8 +7,9 @@ use crate::krbd::device::Device;
 
 /// A mapping that is undone when this is dropped. It comes from [`Device::scoped`].
 ///
-/// Dropping blocks as [`Unmap::run`](crate::krbd::Unmap::run) does, and has nobody to tell of a failure: where that
-/// matters, call [`unmap`](ScopedDevice::unmap). A process that is killed drops nothing.
+/// Dropping blocks as [`Unmap::run`](crate::krbd::Unmap::run) does, and has nobody to tell of a
+/// failure: where that matters, call [`unmap`](ScopedDevice::unmap). A process that is killed drops
+/// nothing.
 #[derive(Debug)]
 pub struct ScopedDevice {
     device: Device,
@@ -20,8 +21,8 @@ impl ScopedDevice {
         ScopedDevice { device, mapped: true }
     }
 
-    /// Undoes the mapping now. After a failure it is still mapped and still tied to this value: try again, or
-    /// [`keep`](ScopedDevice::keep) it.
+    /// Undoes the mapping now. After a failure it is still mapped and still tied to this value: try
+    /// again, or [`keep`](ScopedDevice::keep) it.
     pub fn unmap(&mut self) -> Result<()> {
         if self.mapped {
             self.device.unmap().run()?;

@@ -7,8 +7,8 @@ use crate::spec::ImageSpec;
 pub(crate) const LINE_LIMIT: usize = 4095;
 
 impl ImageSpec {
-    /// Refuses names that cannot be told to the kernel: its parser splits at white space, and the namespace, which goes
-    /// among the options, at commas.
+    /// Refuses names that cannot be told to the kernel: its parser splits at white space, and the
+    /// namespace, which goes among the options, at commas.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
         let names = [

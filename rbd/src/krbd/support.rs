@@ -29,7 +29,8 @@ pub enum KernelFeatures {
         /// From the table of versions.
         expected: Features,
     },
-    /// The module is loaded but does not say (before 4.11); by its version it should have these features.
+    /// The module is loaded but does not say (before 4.11); by its version it should have these
+    /// features.
     KernelTooOld {
         /// From the table of versions.
         expected: Features,
@@ -42,8 +43,8 @@ impl KernelVersion {
         KernelVersion { major, minor }
     }
 
-    /// The features that a kernel of this version maps. Vendors backport: where a kernel names its features
-    /// ([`KernelFeatures::Known`]), believe it and not this table.
+    /// The features that a kernel of this version maps. Vendors backport: where a kernel names its
+    /// features ([`KernelFeatures::Known`]), believe it and not this table.
     pub fn features(self) -> Features {
         const SINCE: [(KernelVersion, Features); 6] = [
             (KernelVersion::new(3, 10), Features::LAYERING.union(Features::STRIPING)),
@@ -119,7 +120,8 @@ impl Host {
         }
     }
 
-    /// Loads the kernel's rbd module with `modprobe`, all images under one major number. Nothing is done if it is loaded.
+    /// Loads the kernel's rbd module with `modprobe`, all images under one major number. Nothing is
+    /// done if it is loaded.
     ///
     /// Blocks until `modprobe` ends; needs the capability `CAP_SYS_MODULE`.
     pub fn load_module(&self) -> Result<()> {

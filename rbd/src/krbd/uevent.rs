@@ -14,7 +14,8 @@ pub(crate) struct Uevent {
     properties: Vec<(String, String)>,
 }
 
-/// udev's messages start with this, a magic number in network order, and a header of offsets in host order.
+/// udev's messages start with this, a magic number in network order, and a header of offsets in
+/// host order.
 const UDEV_PREFIX: &[u8] = b"libudev\0";
 const UDEV_MAGIC: u32 = 0xfeed_cafe;
 

@@ -27,8 +27,8 @@ impl Unmap {
         Unmap { device, force: false, timeout: Duration::from_secs(30), retry_busy: Duration::from_secs(5) }
     }
 
-    /// Unmap it even though it is open or mounted: what is written from then on fails. The kernel still waits for what is
-    /// on its way to the OSDs.
+    /// Unmap it even though it is open or mounted: what is written from then on fails. The kernel
+    /// still waits for what is on its way to the OSDs.
     pub fn force(mut self, on: bool) -> Unmap {
         self.force = on;
         self
@@ -40,19 +40,22 @@ impl Unmap {
         self
     }
 
-    /// How long to try again while a process has the device open (5 s by default), as udev does for a moment. A mount, swap
-    /// or a device on top does not end by itself and is reported at once.
+    /// How long to try again while a process has the device open (5 s by default), as udev does for
+    /// a moment. A mount, swap or a device on top does not end by itself and is reported at once.
     pub fn retry_busy(mut self, time: Duration) -> Unmap {
         self.retry_busy = time;
         self
     }
 
-    /// Unmaps. Blocks while the kernel takes leave of the cluster, at most for the [`timeout`](Unmap::timeout).
+    /// Unmaps. Blocks while the kernel takes leave of the cluster, at most for the
+    /// [`timeout`](Unmap::timeout).
     ///
-    /// Fails with [`ErrorKind::Busy`] and the holders where the device is in use; with [`ErrorKind::NotFound`] where it is not
-    /// mapped any more, or its number belongs to another mapping now; with [`ErrorKind::TimedOut`] where the kernel waits for
-    /// the cluster: then it goes on with it, and the device disappears when the cluster answers. The kernel heeds no signal in
-    /// that wait, so until then a thread of this process stays there, and the process can be left, but not end.
+    /// Fails with [`ErrorKind::Busy`] and the holders where the device is in use; with
+    /// [`ErrorKind::NotFound`] where it is not mapped any more, or its number belongs to another
+    /// mapping now; with [`ErrorKind::TimedOut`] where the kernel waits for the cluster: then it
+    /// goes on with it, and the device disappears when the cluster answers. The kernel heeds no
+    /// signal in that wait, so until then a thread of this process stays there, and the process can
+    /// be left, but not end.
     pub fn run(self) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let retry = Deadline::after(self.retry_busy.min(self.timeout));

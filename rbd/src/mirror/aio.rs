@@ -1,7 +1,7 @@
 //! The same without waiting: operations as futures.
 //!
-//! librbd's EINVAL means that the image is not mirrored, or not in the role that it must have. Which of them, the calls that block
-//! find out by asking; these name both.
+//! librbd's EINVAL means that the image is not mirrored, or not in the role that it must have.
+//! Which of them, the calls that block find out by asking; these name both.
 
 use super::image::STILL_PRIMARY;
 use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind};
 impl ImageMirroring<'_> {
     /// Begins to [demote](Self::demote) the image.
     ///
-    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and neither
-    /// the call timeout nor [`Op::timeout`] bounds that.
+    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and
+    /// neither the call timeout nor [`Op::timeout`] bounds that.
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
@@ -53,8 +53,8 @@ impl ImageMirroring<'_> {
 impl Promote<'_> {
     /// Begins to promote the image.
     ///
-    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and neither
-    /// the call timeout nor [`Op::timeout`] bounds that.
+    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and
+    /// neither the call timeout nor [`Op::timeout`] bounds that.
     ///
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]

@@ -46,8 +46,8 @@ impl Image {
 impl<'a> ImageMirroring<'a> {
     /// Enables mirroring of the image, which becomes primary here.
     ///
-    /// The pool (or namespace) must be in [`Mode::Image`]; in [`Mode::Pool`] the feature journaling decides, and this is refused
-    /// for [`ImageMode::Snapshot`].
+    /// The pool (or namespace) must be in [`Mode::Image`]; in [`Mode::Pool`] the feature journaling
+    /// decides, and this is refused for [`ImageMode::Snapshot`].
     ///
     /// Implements: `rbd_mirror_image_enable2`.
     #[doc(alias = "rbd_mirror_image_enable")]
@@ -67,7 +67,8 @@ impl<'a> ImageMirroring<'a> {
 
     /// Disables mirroring of the image. The peer removes its copy.
     ///
-    /// A copy that is not primary is refused unless [forced](Disable::force). The copy here stays as an ordinary image.
+    /// A copy that is not primary is refused unless [forced](Disable::force). The copy here stays
+    /// as an ordinary image.
     ///
     /// Implements: `rbd_mirror_image_disable`.
     #[doc(alias = "rbd_mirror_image_disable")]
@@ -75,11 +76,12 @@ impl<'a> ImageMirroring<'a> {
         Disable { image: self.image, force: false }
     }
 
-    /// Promotes this copy to the primary one, which can be written. The other one must have been demoted and that replicated to
-    /// here; otherwise the image is [busy](ErrorKind::Busy).
+    /// Promotes this copy to the primary one, which can be written. The other one must have been
+    /// demoted and that replicated to here; otherwise the image is [busy](ErrorKind::Busy).
     ///
-    /// Until the mirroring daemon here has seen the change, it keeps the exclusive lock and refuses to give it away: for some
-    /// seconds this, and the first writes after it, can fail as [read-only](ErrorKind::ReadOnly). Try again then.
+    /// Until the mirroring daemon here has seen the change, it keeps the exclusive lock and refuses
+    /// to give it away: for some seconds this, and the first writes after it, can fail as
+    /// [read-only](ErrorKind::ReadOnly). Try again then.
     ///
     /// Implements: `rbd_mirror_image_promote`.
     #[doc(alias = "rbd_mirror_image_promote")]
@@ -96,9 +98,11 @@ impl<'a> ImageMirroring<'a> {
         result.map_err(|error| self.explain(error, Role::Primary))
     }
 
-    /// Has the daemon throw this copy away and make it anew from the primary one. **What only this copy holds is lost.**
+    /// Has the daemon throw this copy away and make it anew from the primary one. **What only this
+    /// copy holds is lost.**
     ///
-    /// Returns at once; the image vanishes and comes back under the same name later. Keep no handle of it open.
+    /// Returns at once; the image vanishes and comes back under the same name later. Keep no handle
+    /// of it open.
     ///
     /// Implements: `rbd_mirror_image_resync`.
     #[doc(alias = "rbd_mirror_image_resync")]
@@ -107,8 +111,8 @@ impl<'a> ImageMirroring<'a> {
         result.map_err(|error| self.explain(error, Role::Secondary))
     }
 
-    /// Makes a snapshot for mirroring, whose differences from the one before are then copied to the peer. For a primary
-    /// image that is mirrored by [snapshots](ImageMode::Snapshot).
+    /// Makes a snapshot for mirroring, whose differences from the one before are then copied to the
+    /// peer. For a primary image that is mirrored by [snapshots](ImageMode::Snapshot).
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -153,7 +157,8 @@ impl<'a> ImageMirroring<'a> {
         Ok(self.image.bounded("read the mirroring status of", move |raw| raw.mirror_status())?.into())
     }
 
-    /// The instance id of the daemon that replicates it: 4123 for `client.4123`. `None` where none does.
+    /// The instance id of the daemon that replicates it: 4123 for `client.4123`. `None` where none
+    /// does.
     ///
     /// Implements: `rbd_mirror_image_get_instance_id`.
     #[doc(alias = "rbd_mirror_image_get_instance_id")]
@@ -184,7 +189,8 @@ impl<'a> ImageMirroring<'a> {
         }
     }
 
-    /// librbd says EINVAL of an image that is not mirrored, and of one that is not in the role it should be in.
+    /// librbd says EINVAL of an image that is not mirrored, and of one that is not in the role it
+    /// should be in.
     fn explain(self, error: Error, role: Role) -> Error {
         if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
             return match error.kind() {
@@ -243,8 +249,9 @@ impl Disable<'_> {
 }
 
 impl Promote<'_> {
-    /// Sets whether to promote without asking the other copy, for when its cluster is lost. When that cluster comes back, both
-    /// copies are primary, and one must be demoted and [resynced](ImageMirroring::resync). Default: off.
+    /// Sets whether to promote without asking the other copy, for when its cluster is lost. When
+    /// that cluster comes back, both copies are primary, and one must be demoted and
+    /// [resynced](ImageMirroring::resync). Default: off.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
@@ -259,7 +266,8 @@ impl Promote<'_> {
 }
 
 impl CreateSnapshot<'_> {
-    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
+    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default:
+    /// off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
         self

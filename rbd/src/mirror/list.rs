@@ -19,7 +19,8 @@ pub struct MirroredImage {
 }
 
 impl PoolMirroring<'_> {
-    /// The images for which mirroring is enabled, or those of one mode. Looks into each, so it takes long for many.
+    /// The images for which mirroring is enabled, or those of one mode. Looks into each, so it
+    /// takes long for many.
     ///
     /// Implements: `rbd_mirror_image_info_list`.
     #[doc(alias = "rbd_mirror_image_info_list")]
@@ -59,7 +60,8 @@ impl PoolMirroring<'_> {
         Ok(counts.into_iter().map(|(state, count)| (State::from_raw(state), count)).collect())
     }
 
-    /// Which daemon replicates each image: the instance id (4123 for `client.4123`) by the id of the image.
+    /// Which daemon replicates each image: the instance id (4123 for `client.4123`) by the id of
+    /// the image.
     ///
     /// Implements: `rbd_mirror_image_instance_id_list`.
     #[doc(alias = "rbd_mirror_image_instance_id_list")]

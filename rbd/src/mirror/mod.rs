@@ -1,8 +1,9 @@
 //! Replicates images to another cluster; one copy of each image is primary.
 //!
-//! A pool (or a namespace of it) is set to a [`Mode`]; its [`Peer`] is the same pool on another cluster, made known by a
-//! [`BootstrapToken`]. The daemon `rbd-mirror` on the receiving side does the work. Each image has a primary copy, the only
-//! one that can be written; [`demote`](ImageMirroring::demote) and [`promote`](ImageMirroring::promote) move that role.
+//! A pool (or a namespace of it) is set to a [`Mode`]; its [`Peer`] is the same pool on another
+//! cluster, made known by a [`BootstrapToken`]. The daemon `rbd-mirror` on the receiving side does
+//! the work. Each image has a primary copy, the only one that can be written;
+//! [`demote`](ImageMirroring::demote) and [`promote`](ImageMirroring::promote) move that role.
 //!
 //! ```no_run
 //! use rbd::mirror::{Direction, ImageMode, Mode};

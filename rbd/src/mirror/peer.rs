@@ -38,7 +38,8 @@ pub struct Peer {
     pub direction: Direction,
     /// The name of its cluster.
     pub site_name: String,
-    /// The [uuid](PoolMirroring::uuid) of its pool, which stands in the status of images. Empty until a daemon found it out.
+    /// The [uuid](PoolMirroring::uuid) of its pool, which stands in the status of images. Empty
+    /// until a daemon found it out.
     pub mirror_uuid: String,
     /// The user as whom the daemon here connects to it: `client.rbd-mirror-peer`.
     pub client_name: String,
@@ -91,8 +92,9 @@ impl<'a> Peers<'a> {
         Ok(peers.into_iter().map(Peer::from).collect())
     }
 
-    /// Adds a peer by hand: the name of its site and the user as whom the daemon connects to it, `client.rbd-mirror-peer`
-    /// for instance. A [token](PoolMirroring::import_bootstrap_token) does this and more.
+    /// Adds a peer by hand: the name of its site and the user as whom the daemon connects to it,
+    /// `client.rbd-mirror-peer` for instance. A [token](PoolMirroring::import_bootstrap_token) does
+    /// this and more.
     ///
     /// Implements: `rbd_mirror_peer_site_add`.
     #[doc(alias = "rbd_mirror_peer_add")]
@@ -148,7 +150,8 @@ impl<'a> Peers<'a> {
         self.peer_call(operation, uuid, set)
     }
 
-    /// Returns how the daemon reaches a peer. Asks the monitors, with a right that not every client has.
+    /// Returns how the daemon reaches a peer. Asks the monitors, with a right that not every client
+    /// has.
     ///
     /// Implements: `rbd_mirror_peer_site_get_attributes`.
     #[doc(alias = "rbd_mirror_peer_get_attributes")]
@@ -224,7 +227,8 @@ impl<'a> Peers<'a> {
 }
 
 impl AddPeer<'_> {
-    /// Which way images are replicated: [`Direction::RxOnly`] or, without this, [`Direction::RxTx`].
+    /// Which way images are replicated: [`Direction::RxOnly`] or, without this,
+    /// [`Direction::RxTx`].
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self

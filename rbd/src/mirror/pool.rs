@@ -33,7 +33,8 @@ pub struct PoolMirroring<'a> {
 }
 
 impl Cluster {
-    /// The name by which this cluster goes among those that mirror each other; its fsid, until one is set.
+    /// The name by which this cluster goes among those that mirror each other; its fsid, until one
+    /// is set.
     ///
     /// Implements: `rbd_mirror_site_name_get`.
     #[doc(alias = "rbd_mirror_site_name_get")]
@@ -41,7 +42,8 @@ impl Cluster {
         self.bounded("read the mirroring site name of", || self.object(), move |raw| raw.mirror_site_name())
     }
 
-    /// Sets the name by which this cluster goes among those that mirror each other. An empty name stands for its fsid.
+    /// Sets the name by which this cluster goes among those that mirror each other. An empty name
+    /// stands for its fsid.
     ///
     /// Implements: `rbd_mirror_site_name_set`.
     #[doc(alias = "rbd_mirror_site_name_set")]
@@ -72,8 +74,9 @@ impl PoolMirroring<'_> {
 
     /// Sets which images are mirrored. Peers must be removed before it is disabled.
     ///
-    /// Disabling ends the mirroring of the images that are mirrored by journals. That of those mirrored by snapshots must be
-    /// disabled before: until then the pool is [busy](ErrorKind::Busy).
+    /// Disabling ends the mirroring of the images that are mirrored by journals. That of those
+    /// mirrored by snapshots must be disabled before: until then the pool is
+    /// [busy](ErrorKind::Busy).
     ///
     /// Implements: `rbd_mirror_mode_set`.
     #[doc(alias = "rbd_mirror_mode_set")]
@@ -112,7 +115,8 @@ impl PoolMirroring<'_> {
         self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_remote_namespace())
     }
 
-    /// Sets the namespace of the peer to which this one is mirrored. Possible while mirroring is disabled here.
+    /// Sets the namespace of the peer to which this one is mirrored. Possible while mirroring is
+    /// disabled here.
     ///
     /// Implements: `rbd_mirror_remote_namespace_set`. Needs Ceph 20.2.
     #[doc(alias = "rbd_mirror_remote_namespace_set")]
@@ -123,8 +127,8 @@ impl PoolMirroring<'_> {
         self.ioctx.bounded(operation, || self.object(), set)
     }
 
-    /// Makes a token by which another cluster can become a peer of this pool. Creates the user `client.rbd-mirror-peer`,
-    /// whose key the token holds: keep it as secret as a key.
+    /// Makes a token by which another cluster can become a peer of this pool. Creates the user
+    /// `client.rbd-mirror-peer`, whose key the token holds: keep it as secret as a key.
     ///
     /// Implements: `rbd_mirror_peer_bootstrap_create`.
     #[doc(alias = "rbd_mirror_peer_bootstrap_create")]
@@ -134,7 +138,8 @@ impl PoolMirroring<'_> {
         Ok(BootstrapToken::from_raw(token))
     }
 
-    /// Makes the pool of the same name in the cluster that the token comes from a peer of this one. Talks to that cluster.
+    /// Makes the pool of the same name in the cluster that the token comes from a peer of this one.
+    /// Talks to that cluster.
     ///
     /// Unless the direction is [`Direction::RxOnly`], this pool becomes a peer of that one, too.
     ///

@@ -10,7 +10,8 @@ use crate::raw::mirror::image::{RawMirrorStatus, RawSiteStatus};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageMode {
-    /// A journal of all writes, which the peer replays. Needs the feature journaling; enabling it adds that.
+    /// A journal of all writes, which the peer replays. Needs the feature journaling; enabling it
+    /// adds that.
     Journal,
     /// Snapshots for mirroring, whose differences are copied.
     Snapshot,
@@ -28,7 +29,8 @@ pub enum ImageState {
     Enabled,
     /// No.
     Disabled,
-    /// Not yet: mirroring is being enabled, or the image is being created by a daemon. Told by Ceph 17 and newer.
+    /// Not yet: mirroring is being enabled, or the image is being created by a daemon. Told by Ceph
+    /// 17 and newer.
     Creating,
     /// One that this crate does not know.
     Unknown(u32),
@@ -78,7 +80,8 @@ pub struct Status {
     pub global_id: String,
     /// Whether it is mirrored.
     pub state: ImageState,
-    /// Whether the copy here is the primary one. `None` in a [list](super::PoolMirroring::statuses), where librbd does not tell.
+    /// Whether the copy here is the primary one. `None` in a
+    /// [list](super::PoolMirroring::statuses), where librbd does not tell.
     pub primary: Option<bool>,
     /// What the daemons of each site tell of it, this site included.
     pub sites: Vec<SiteStatus>,
@@ -219,7 +222,8 @@ impl fmt::Display for ImageState {
     }
 }
 
-/// In the words of the `rbd` command: `replaying`, `stopped` …; `unknown` for what no daemon has told.
+/// In the words of the `rbd` command: `replaying`, `stopped` …; `unknown` for what no daemon has
+/// told.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

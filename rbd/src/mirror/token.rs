@@ -10,13 +10,14 @@ use zeroize::Zeroizing;
 
 use crate::cluster::Key;
 
-/// How to reach a cluster as a mirroring peer: its monitors, a user and that user's key, in base64. Never printed, wiped from
-/// memory when it is dropped.
+/// How to reach a cluster as a mirroring peer: its monitors, a user and that user's key, in base64.
+/// Never printed, wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BootstrapToken(Zeroizing<String>);
 
 impl BootstrapToken {
-    /// A token made elsewhere, for instance by `rbd mirror pool peer bootstrap create`. White space around it is dropped.
+    /// A token made elsewhere, for instance by `rbd mirror pool peer bootstrap create`. White space
+    /// around it is dropped.
     pub fn new(text: &str) -> BootstrapToken {
         BootstrapToken(Zeroizing::new(text.trim().to_owned()))
     }
@@ -30,8 +31,8 @@ impl BootstrapToken {
         BootstrapToken(text)
     }
 
-    /// Says why this is no token. librbd parses it with a function that calls itself for each level of nesting, and prints a key that
-    /// it cannot read.
+    /// Says why this is no token. librbd parses it with a function that calls itself for each level
+    /// of nesting, and prints a key that it cannot read.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let text: Zeroizing<String> = Zeroizing::new(self.0.split_ascii_whitespace().collect());
         let json = STANDARD.decode(text.as_str()).map(Zeroizing::new).map_err(|_| "it is not base64")?;

@@ -32,34 +32,40 @@ use crate::raw::thread::mark::in_callback;
 pub use crate::raw::buffer::Buffer;
 use drain::Drained;
 
-/// Asynchronous I/O on an image for an event loop: a fixed number of operations in flight, reaped in batches, announced by a
-/// file descriptor (an eventfd) that fits epoll, `io_uring` and the like.
+/// Asynchronous I/O on an image for an event loop: a fixed number of operations in flight, reaped
+/// in batches, announced by a file descriptor (an eventfd) that fits epoll, `io_uring` and the
+/// like.
 ///
-/// Compared with the futures of [`Image::aio`] there is no allocation per operation, and no wake from thread to thread: the
-/// loop finds the ends of operations when it comes round. Buffers are handed in and come back, to be used again. Only a list of
-/// buffers longer than all before it in its place of the queue makes that place grow, which keeps the room for the next one.
+/// Compared with the futures of [`Image::aio`] there is no allocation per operation, and no wake
+/// from thread to thread: the loop finds the ends of operations when it comes round. Buffers are
+/// handed in and come back, to be used again. Only a list of buffers longer than all before it in
+/// its place of the queue makes that place grow, which keeps the room for the next one.
 ///
-/// A hypervisor or a ublk server has its data in memory that no buffer owns: [`read_raw`](Queue::read_raw) and
-/// [`write_raw`](Queue::write_raw) move it without a copy.
+/// A hypervisor or a ublk server has its data in memory that no buffer owns:
+/// [`read_raw`](Queue::read_raw) and [`write_raw`](Queue::write_raw) move it without a copy.
 ///
-/// Submitting does not block. All ranges must lie within the image; what does not is [refused](Refused) before librbd hears of
-/// it, with its buffers, and so is more than 1 GiB of data at once. What only librbd can tell, such as a write to an image that
-/// is open read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes. When
-/// another client changes the size, all is as at [`Aio`](crate::aio::Aio), with the one exception there.
+/// Submitting does not block. All ranges must lie within the image; what does not is
+/// [refused](Refused) before librbd hears of it, with its buffers, and so is more than 1 GiB of
+/// data at once. What only librbd can tell, such as a write to an image that is open read-only, is
+/// in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes.
+/// When another client changes the size, all is as at [`Aio`](crate::aio::Aio), with the one
+/// exception there.
 ///
-/// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered epoll, `io_uring`'s poll,
-/// tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). It is the same one, and open, for as long as the queue
-/// lives, which is what `AsyncFd::register` wants to be promised. Deadlines it does not tell of: race `readable()` with a sleep until
-/// [`next_deadline`](Queue::next_deadline), and reap after either.
+/// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered
+/// epoll, `io_uring`'s poll, tokio's `AsyncFd` (clear its readiness, then reap until nothing is
+/// left). It is the same one, and open, for as long as the queue lives, which is what
+/// `AsyncFd::register` wants to be promised. Deadlines it does not tell of: race `readable()` with
+/// a sleep until [`next_deadline`](Queue::next_deadline), and reap after either.
 ///
-/// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one too many is
-/// [refused](Refused) with its buffer.
+/// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one
+/// too many is [refused](Refused) with its buffer.
 ///
-/// The queue has its image, alone or with others, whose management calls, blocking I/O and watches (of a new size, for instance)
-/// are at [`image`](Queue::image). Dropping the queue waits for what is in flight, and closes the image if nobody else has
-/// it. A thread of its own does both where the drop must not block: if the image was to be
-/// [closed in the background](Image::close_in_background), as those are that were opened by `await`, and in a callback of
-/// librbd's.
+/// The queue has its image, alone or with others, whose management calls, blocking I/O and watches
+/// (of a new size, for instance) are at [`image`](Queue::image). Dropping the queue waits for what
+/// is in flight, and closes the image if nobody else has it. A thread of its own does both where
+/// the drop must not block: if the image was to be [closed in the
+/// background](Image::close_in_background), as those are that were opened by `await`, and in a
+/// callback of librbd's.
 ///
 /// An operation can be given up on after a while: see [`set_timeout`](Queue::set_timeout).
 ///
@@ -98,9 +104,11 @@ pub struct Completion {
     /// How it ended. That a compare-and-write found a difference is no failure.
     pub result: Result<()>,
     /// Its buffer. After a [`read`](Queue::read) the data has been appended; after a failed
-    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a timeout: librbd still has it.
+    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a
+    /// timeout: librbd still has it.
     pub buffer: Buffer,
-    /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it wrote. `None` for all else.
+    /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it
+    /// wrote. `None` for all else.
     pub compare: Option<Compare>,
 }
 
@@ -114,7 +122,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Nothing is wrong with the request but the moment: [`wait`](Queue::wait) and [`reap`](Queue::reap) first.
+    /// Nothing is wrong with the request but the moment: [`wait`](Queue::wait) and
+    /// [`reap`](Queue::reap) first.
     pub fn is_full(&self) -> bool {
         self.error.errno() == Some(Errno::EAGAIN)
     }
@@ -133,14 +142,17 @@ impl std::error::Error for Refused {
 }
 
 impl Queue {
-    /// Makes the image report the ends of operations here, with room for `depth` of them in flight: from 1 to 65536.
+    /// Makes the image report the ends of operations here, with room for `depth` of them in flight:
+    /// from 1 to 65536.
     ///
-    /// Who keeps an `Arc` of the image has its management calls, blocking I/O and watches on other threads meanwhile. Its asynchronous
-    /// I/O is here from now on, for as long as it is open: [`Image::aio`] is refused, and so is a second queue.
+    /// Who keeps an `Arc` of the image has its management calls, blocking I/O and watches on other
+    /// threads meanwhile. Its asynchronous I/O is here from now on, for as long as it is open:
+    /// [`Image::aio`] is refused, and so is a second queue.
     ///
-    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too whose future was dropped or
-    /// given up on. An image that was given away whole is closed then, as by its drop, which may wait for them: keep an `Arc` of it,
-    /// or open it again. Else it does not block.
+    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too
+    /// whose future was dropped or given up on. An image that was given away whole is closed then,
+    /// as by its drop, which may wait for them: keep an `Arc` of it, or open it again. Else it does
+    /// not block.
     ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]
@@ -163,7 +175,8 @@ impl Queue {
         }
     }
 
-    /// The image: its management calls and blocking I/O can be used meanwhile. Its asynchronous I/O is here, not there.
+    /// The image: its management calls and blocking I/O can be used meanwhile. Its asynchronous I/O
+    /// is here, not there.
     pub fn image(&self) -> &Arc<Image> {
         &self.inner.parts().0
     }
@@ -173,58 +186,69 @@ impl Queue {
         self.inner.parts().1.depth()
     }
 
-    /// How many more operations fit: as many as the queue is deep, less those [in flight](Queue::in_flight); and still less once
-    /// more were [given up on](Queue::given_up) than the queue is deep.
+    /// How many more operations fit: as many as the queue is deep, less those [in
+    /// flight](Queue::in_flight); and still less once more were [given up on](Queue::given_up) than
+    /// the queue is deep.
     pub fn room(&self) -> usize {
         self.inner.parts().1.room()
     }
 
-    /// How many operations are in flight, or have ended and wait to be reaped. Not those that were given up on.
+    /// How many operations are in flight, or have ended and wait to be reaped. Not those that were
+    /// given up on.
     pub fn in_flight(&self) -> usize {
         self.inner.parts().1.in_flight()
     }
 
-    /// How many operations were given up on, after their [timeout](Queue::set_timeout), and have not ended yet: librbd has them and
-    /// their buffers. At most twice the depth.
+    /// How many operations were given up on, after their [timeout](Queue::set_timeout), and have
+    /// not ended yet: librbd has them and their buffers. At most twice the depth.
     pub fn given_up(&self) -> usize {
         self.inner.parts().1.given_up()
     }
 
-    /// Gives up on the operations that are submitted from now on when they take longer than this; `None`, as at first, for never.
+    /// Gives up on the operations that are submitted from now on when they take longer than this;
+    /// `None`, as at first, for never.
     ///
-    /// The time runs from the submission. When it is over, [`reap`](Queue::reap) hands the operation out as failed with
-    /// [`TimedOut`](crate::ErrorKind::TimedOut), once; one that has ended by then wins, be the time zero. There is no cancel in
-    /// librbd: the operation goes on by itself, a write may still take effect, and its buffer is freed when it ends: who uses
+    /// The time runs from the submission. When it is over, [`reap`](Queue::reap) hands the
+    /// operation out as failed with [`TimedOut`](crate::ErrorKind::TimedOut), once; one that has
+    /// ended by then wins, be the time zero. There is no cancel in librbd: the operation goes on by
+    /// itself, a write may still take effect, and its buffer is freed when it ends: who uses
     /// buffers again needs a new one. Closing and dropping the queue still wait for it.
     ///
-    /// Up to as many as the queue is deep may be given up on without a cost in [`room`](Queue::room). Each one more takes a place,
-    /// and at twice the depth nothing can be submitted until librbd lets go of one: [`wait`](Queue::wait) waits for that.
+    /// Up to as many as the queue is deep may be given up on without a cost in
+    /// [`room`](Queue::room). Each one more takes a place, and at twice the depth nothing can be
+    /// submitted until librbd lets go of one: [`wait`](Queue::wait) waits for that.
     ///
-    /// With librbd's cache a write can end in time while no OSD answers: let the [`flush`](Queue::flush) have a timeout, too.
+    /// With librbd's cache a write can end in time while no OSD answers: let the
+    /// [`flush`](Queue::flush) have a timeout, too.
     ///
-    /// Without a timeout no clock is looked at. With one, submitting looks at it, and reaping when nothing else is to be reaped.
+    /// Without a timeout no clock is looked at. With one, submitting looks at it, and reaping when
+    /// nothing else is to be reaped.
     pub fn set_timeout(&mut self, after: impl Into<Option<Duration>>) {
         self.inner.parts_mut().1.set_timeout(after.into());
     }
 
-    /// Tells the OSDs how the data of the operations that are submitted from now on is going to be used. None at first.
+    /// Tells the OSDs how the data of the operations that are submitted from now on is going to be
+    /// used. None at first.
     ///
     /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
     pub fn set_hints(&mut self, hints: AccessHints) {
         self.hints = hints;
     }
 
-    /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the latest, for a loop that waits
-    /// by other means than [`wait`](Queue::wait), of whose descriptor it does not make anything readable. `None` when no operation
-    /// in flight has a deadline. It may still be that of an operation that has ended, and reaping, which finds nothing then, moves
-    /// it on. A wait in milliseconds is to be rounded up.
+    /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the
+    /// latest, for a loop that waits by other means than [`wait`](Queue::wait), of whose descriptor
+    /// it does not make anything readable. `None` when no operation in flight has a deadline. It
+    /// may still be that of an operation that has ended, and reaping, which finds nothing then,
+    /// moves it on. A wait in milliseconds is to be rounded up.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.parts().1.next_deadline()
     }
 
-    /// The next operation that has ended, or was given up on, in no particular order; `None` when there is none. Does not block.
+    /// The next operation that has ended, or was given up on, in no particular order; `None` when
+    /// there is none. Does not block.
     ///
-    /// After the descriptor became readable, call it until it gives `None`: what ends after that is announced again.
+    /// After the descriptor became readable, call it until it gives `None`: what ends after that is
+    /// announced again.
     ///
     /// Implements: `rbd_poll_io_events`.
     #[doc(alias = "rbd_poll_io_events")]
@@ -253,12 +277,14 @@ impl Queue {
         Some(Completion { token, result, buffer, compare })
     }
 
-    /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one. Gives `false` when nothing
-    /// is in flight, when the time is over, and when a signal came; the end of a [timeout](Queue::set_timeout) is something
-    /// to reap. Where so many were given up on that there is no [room](Queue::room), it waits for librbd to let go of one, which
+    /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one.
+    /// Gives `false` when nothing is in flight, when the time is over, and when a signal came; the
+    /// end of a [timeout](Queue::set_timeout) is something to reap. Where so many were given up on
+    /// that there is no [room](Queue::room), it waits for librbd to let go of one, which
     /// [`reap`](Queue::reap) then takes without a word.
     ///
-    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would wait for that thread.
+    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would
+    /// wait for that thread.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let (image, entries) = self.inner.parts_mut();
         let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout) };
@@ -276,8 +302,9 @@ impl Queue {
         }
     }
 
-    /// Waits for what is in flight, dropping what comes of it, and closes the image, unless somebody else has it. Blocks, but not
-    /// inside a callback or a wake on a thread of librbd's: there both happen elsewhere, and this succeeds at once.
+    /// Waits for what is in flight, dropping what comes of it, and closes the image, unless
+    /// somebody else has it. Blocks, but not inside a callback or a wake on a thread of librbd's:
+    /// there both happen elsewhere, and this succeeds at once.
     ///
     /// In asynchronous code: `rbd::unblock(move || queue.close()).await`; or drop the queue, if its
     /// image was opened by `await`.

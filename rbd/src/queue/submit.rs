@@ -12,7 +12,8 @@ use crate::raw::op::request::{Fault, Request};
 use crate::raw::queue::Entries;
 
 impl Queue {
-    /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them nothing is allocated.
+    /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them
+    /// nothing is allocated.
     ///
     /// Implements: `rbd_aio_read`.
     #[doc(alias = "rbd_aio_read")]
@@ -20,8 +21,8 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
 
-    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its capacity). The list comes back
-    /// as [`Buffer::BytesMutVec`].
+    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its
+    /// capacity). The list comes back as [`Buffer::BytesMutVec`].
     ///
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
@@ -29,8 +30,8 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
-    /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With librbd's cache it can end before an
-    /// OSD has the data: [`flush`](Queue::flush) makes it safe.
+    /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With
+    /// librbd's cache it can end before an OSD has the data: [`flush`](Queue::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write`.
     #[doc(alias = "rbd_aio_write")]
@@ -42,8 +43,8 @@ impl Queue {
         }
     }
 
-    /// Writes the data of several buffers one behind the other: a `Vec` of `Bytes` or of `BytesMut`, which comes back as
-    /// [`Buffer::BytesVec`] or [`Buffer::BytesMutVec`].
+    /// Writes the data of several buffers one behind the other: a `Vec` of `Bytes` or of
+    /// `BytesMut`, which comes back as [`Buffer::BytesVec`] or [`Buffer::BytesMutVec`].
     ///
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
@@ -60,8 +61,10 @@ impl Queue {
         }
     }
 
-    /// Gives a range back, as far as librbd discards it: see [`Image::discard`]. A long range is split: see
-    /// [`Aio::discard`](crate::Aio::discard). A further part begins when the end of the one before is reaped.
+    /// Gives a range back, as far as librbd discards it: see
+    /// [`Image::discard`](crate::Image::discard). A long range is split: see
+    /// [`Aio::discard`](crate::aio::Aio::discard). A further part begins when the end of the one
+    /// before is reaped.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -69,8 +72,9 @@ impl Queue {
         self.submit(Kind::Discard, token, (offset, len), Buffer::None)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. A long range is split: see
-    /// [`Aio::discard`](crate::Aio::discard). A further part begins when the end of the one before is reaped.
+    /// Makes a range read as zeros; objects are given back where that is possible. A long range is
+    /// split: see [`Aio::discard`](crate::aio::Aio::discard). A further part begins when the end of
+    /// the one before is reaped.
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
@@ -85,8 +89,8 @@ impl Queue {
         self.submit(Kind::WriteZeroesThick, token, (offset, len), Buffer::None)
     }
 
-    /// Fills a range, of 1 GiB at most, with repetitions of a pattern: one `Bytes` or `BytesMut`, whose length must divide that
-    /// of the range.
+    /// Fills a range, of 1 GiB at most, with repetitions of a pattern: one `Bytes` or `BytesMut`,
+    /// whose length must divide that of the range.
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
@@ -104,10 +108,10 @@ impl Queue {
         }
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, atomically.
-    /// What was found is told by [`Completion::compare`](super::Completion::compare); both come back as [`Buffer::Compare`].
-    /// Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within one object (within one
-    /// stripe unit of a striped image).
+    /// Writes `data` if the image holds `expected` there, both of the same length, atomically. What
+    /// was found is told by [`Completion::compare`](super::Completion::compare); both come back as
+    /// [`Buffer::Compare`]. Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with
+    /// newer releases within one object (within one stripe unit of a striped image).
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
@@ -122,8 +126,9 @@ impl Queue {
         self.submit(Kind::CompareAndWrite, token, range, Buffer::Compare { expected, data })
     }
 
-    /// [`compare_and_write`](Queue::compare_and_write) with what is expected and what is written in several buffers each;
-    /// only the sums of their lengths must be equal. Both come back as [`Buffer::CompareVec`].
+    /// [`compare_and_write`](Queue::compare_and_write) with what is expected and what is written in
+    /// several buffers each; only the sums of their lengths must be equal. Both come back as
+    /// [`Buffer::CompareVec`].
     ///
     /// Needs Ceph 18.2.
     ///
@@ -140,7 +145,8 @@ impl Queue {
         self.submit(Kind::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
 
-    /// Makes safe what was written and has ended before. Worth doing once before writing: see [`Image::flush`].
+    /// Makes safe what was written and has ended before. Worth doing once before writing: see
+    /// [`Image::flush`](crate::Image::flush).
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]

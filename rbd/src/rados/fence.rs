@@ -8,7 +8,8 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 
-/// Calls back when this client is fenced off, until it is dropped: see [`IoCtx::watch_blocklisting`].
+/// Calls back when this client is fenced off, until it is dropped: see
+/// [`IoCtx::watch_blocklisting`].
 #[must_use = "dropping it ends the watch"]
 pub struct BlocklistWatch {
     /// Its end ends the thread.
@@ -16,9 +17,11 @@ pub struct BlocklistWatch {
 }
 
 impl IoCtx {
-    /// Whether this client is fenced off: asks an OSD of the pool, which is who refuses. Blocks up to the OSD timeout.
+    /// Whether this client is fenced off: asks an OSD of the pool, which is who refuses. Blocks up
+    /// to the OSD timeout.
     ///
-    /// A client whose fence was lifted may talk again, but what it had open then is not to be trusted: connect anew.
+    /// A client whose fence was lifted may talk again, but what it had open then is not to be
+    /// trusted: connect anew.
     ///
     /// Implements: `rados_stat`.
     pub fn is_blocklisted(&self) -> Result<bool> {
@@ -30,8 +33,9 @@ impl IoCtx {
         }
     }
 
-    /// Asks every `interval` whether this client is [fenced off](Self::is_blocklisted), on a thread of its own, and calls back
-    /// there once when it is. While no answer is to be had it goes on asking.
+    /// Asks every `interval` whether this client is [fenced off](Self::is_blocklisted), on a thread
+    /// of its own, and calls back there once when it is. While no answer is to be had it goes on
+    /// asking.
     pub fn watch_blocklisting(
         &self,
         interval: Duration,

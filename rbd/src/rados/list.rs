@@ -26,8 +26,9 @@ pub struct ObjectList {
 }
 
 impl Objects<'_> {
-    /// The names of all objects of the pool and namespace, asked for as the iterator goes on. Objects that come or go
-    /// meanwhile may be in it or not. Pools hold very many: this is for small ones, and for patience.
+    /// The names of all objects of the pool and namespace, asked for as the iterator goes on.
+    /// Objects that come or go meanwhile may be in it or not. Pools hold very many: this is for
+    /// small ones, and for patience.
     ///
     /// Implements: `rados_nobjects_list_open`.
     #[doc(alias = "rados_nobjects_list_open")]

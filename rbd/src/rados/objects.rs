@@ -27,10 +27,11 @@ pub struct ObjectStat {
 }
 
 impl IoCtx {
-    /// The RADOS objects that images consist of: `rbd_directory`, `rbd_header.ID`, `rbd_data.ID.NUMBER` and the like.
+    /// The RADOS objects that images consist of: `rbd_directory`, `rbd_header.ID`,
+    /// `rbd_data.ID.NUMBER` and the like.
     ///
-    /// For inspection: **who changes them behind librbd's back destroys images.** Objects of your own, under other names, are
-    /// yours.
+    /// For inspection: **who changes them behind librbd's back destroys images.** Objects of your
+    /// own, under other names, are yours.
     ///
     /// ```no_run
     /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -59,7 +60,8 @@ impl Objects<'_> {
         Ok(ObjectStat { size, modified })
     }
 
-    /// Reads from an object. Returns how many bytes were read: fewer than asked for at its end, none behind it.
+    /// Reads from an object. Returns how many bytes were read: fewer than asked for at its end,
+    /// none behind it.
     ///
     /// Implements: `rados_read`.
     #[doc(alias = "rados_read")]
@@ -76,7 +78,8 @@ impl Objects<'_> {
         Ok(data.len())
     }
 
-    /// Writes to an object, which is made where there is none. The cluster bounds its size (128 MiB by default).
+    /// Writes to an object, which is made where there is none. The cluster bounds its size (128 MiB
+    /// by default).
     ///
     /// Implements: `rados_write`.
     #[doc(alias = "rados_write")]

@@ -97,13 +97,15 @@ impl IoCtx {
     pub(crate) fn group_members(&self, group: &CStr) -> RawResult<Vec<RawMember>> {
         const ITEM: usize = size_of::<sys::rbd_group_image_info_t>();
         let fetch = |buffer: *mut sys::rbd_group_image_info_t, mut len: usize| {
-            // SAFETY: the buffer has `len` elements of the size that is passed; the number comes back in `len`.
+            // SAFETY: the buffer has `len` elements of the size that is passed; the number comes
+            // back in `len`.
             let code = unsafe {
                 sys::rbd_group_image_list(self.as_ptr(), group.as_ptr(), buffer, ITEM, &raw mut len)
             };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
         let member = |info: &sys::rbd_group_image_info_t| RawMember {
             pool_id: info.pool,
@@ -146,13 +148,15 @@ impl IoCtx {
     pub(crate) fn group_snapshots(&self, group: &CStr) -> RawResult<Vec<RawGroupSnapshot>> {
         const ITEM: usize = size_of::<sys::rbd_group_snap_info_t>();
         let fetch = |buffer: *mut sys::rbd_group_snap_info_t, mut len: usize| {
-            // SAFETY: the buffer has `len` elements of the size that is passed; the number comes back in `len`.
+            // SAFETY: the buffer has `len` elements of the size that is passed; the number comes
+            // back in `len`.
             let code = unsafe {
                 sys::rbd_group_snap_list(self.as_ptr(), group.as_ptr(), buffer, ITEM, &raw mut len)
             };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and an integer, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of a pointer and an integer, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
         let snapshot = |info: &sys::rbd_group_snap_info_t| RawGroupSnapshot {
             // SAFETY: on success the name is set.
@@ -172,7 +176,8 @@ impl IoCtx {
         let mut info: sys::late::rbd_group_snap_info2_t = unsafe { std::mem::zeroed() };
         // SAFETY: the handle is valid, names and out pointer live through the call.
         check(unsafe { get_info(self.as_ptr(), group.as_ptr(), name.as_ptr(), &raw mut info) })?;
-        // SAFETY: on success the strings and the array are set; they are the library's, and not used after the cleanup.
+        // SAFETY: on success the strings and the array are set; they are the library's, and not
+        // used after the cleanup.
         unsafe {
             let copied = copy_info(&info);
             cleanup(&raw mut info);
@@ -189,9 +194,11 @@ impl IoCtx {
             let code = unsafe { list(self.as_ptr(), group.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
-        // SAFETY: on success the strings and arrays are set; they are the library's, and not used after the cleanup.
+        // SAFETY: on success the strings and arrays are set; they are the library's, and not used
+        // after the cleanup.
         unsafe {
             let copied = infos.iter().map(|info| copy_info(info)).collect();
             cleanup(infos.as_mut_ptr(), infos.len());
@@ -217,7 +224,8 @@ impl Image {
         let mut info: sys::rbd_group_info_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_get_group(self.as_ptr(), &raw mut info, ITEM) })?;
-        // SAFETY: on success the name is null or a C string of the library's, which is not used after the cleanup.
+        // SAFETY: on success the name is null or a C string of the library's, which is not used
+        // after the cleanup.
         unsafe {
             let group = (info.pool, copy_string(info.name));
             sys::rbd_group_info_cleanup(&raw mut info, ITEM);

@@ -88,7 +88,8 @@ impl IoCtx {
         // SAFETY: a struct of integers and pointers, of which zeros are valid.
         let mut raw: sys::rbd_image_migration_status_t = unsafe { std::mem::zeroed() };
         let size = size_of_val(&raw);
-        // SAFETY: the pool handle is valid, the name lives through the call; librbd is told the size of the struct.
+        // SAFETY: the pool handle is valid, the name lives through the call; librbd is told the
+        // size of the struct.
         check(unsafe { sys::rbd_migration_status(self.as_ptr(), image.as_ptr(), &raw mut raw, size) })?;
         // SAFETY: on success all strings are set.
         let status = unsafe {

@@ -1,6 +1,7 @@
 //! All unsafe code of this crate: Ceph's handles and calls behind safe, still C-shaped methods.
 //!
-//! Everything here answers with a bare [`Errno`]; the layers above say on which object, and what to do about it.
+//! Everything here answers with a bare [`Errno`]; the layers above say on which object, and what to
+//! do about it.
 #![allow(unsafe_code)]
 
 pub(crate) mod buffer;
@@ -25,7 +26,8 @@ use crate::errno::Errno;
 /// What a C call gave: its value, or the errno.
 pub(crate) type RawResult<T> = Result<T, Errno>;
 
-/// What the sanitizer must catch, or its silence about the rest means nothing. Compiled by `cargo xtask sanitizers` only.
+/// What the sanitizer must catch, or its silence about the rest means nothing. Compiled by `cargo
+/// xtask sanitizers` only.
 #[cfg(all(test, sanitizer_canary))]
 mod canary {
     #[test]

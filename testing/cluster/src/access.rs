@@ -1,4 +1,5 @@
-//! How to reach a running cluster, whoever started it: its configuration file and a connection to its monitors.
+//! How to reach a running cluster, whoever started it: its configuration file and a connection to
+//! its monitors.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +10,8 @@ use crate::raw::Rados;
 use crate::status::{OsdTree, Status};
 use crate::{Error, Result};
 
-/// The seconds after which an operation of this crate's own connection gives up. Ceph's defaults are 300 s for a dead
-/// monitor and for ever for a dead OSD.
+/// The seconds after which an operation of this crate's own connection gives up. Ceph's defaults
+/// are 300 s for a dead monitor and for ever for a dead OSD.
 const TIMEOUTS: [(&str, &str); 3] =
     [("client_mount_timeout", "30"), ("rados_mon_op_timeout", "30"), ("rados_osd_op_timeout", "60")];
 
@@ -25,8 +26,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// The cluster that the configuration file `conf` describes. Nothing is contacted yet; commands are sent as
-    /// `client.admin`, whose keyring the file must name.
+    /// The cluster that the configuration file `conf` describes. Nothing is contacted yet; commands
+    /// are sent as `client.admin`, whose keyring the file must name.
     pub fn new(conf: impl Into<PathBuf>) -> Self {
         Self { conf: conf.into(), connection: Mutex::new(None) }
     }
@@ -38,7 +39,8 @@ impl Access {
 
     /// Sends a command to the monitors and returns what they answer.
     ///
-    /// `command` is the JSON form of what the `ceph` program takes: `{"prefix": "osd pool ls", "format": "json"}`.
+    /// `command` is the JSON form of what the `ceph` program takes: `{"prefix": "osd pool ls",
+    /// "format": "json"}`.
     pub fn mon_command(&self, command: &Value, input: &[u8]) -> Result<Vec<u8>> {
         self.connection()?.mon_command(&command.to_string(), input).map_err(|(errno, message)| {
             Error::MonCommand {
@@ -49,7 +51,8 @@ impl Access {
         })
     }
 
-    /// Sends the command `prefix` with `arguments`, a JSON object, and returns the JSON that the monitors answer.
+    /// Sends the command `prefix` with `arguments`, a JSON object, and returns the JSON that the
+    /// monitors answer.
     pub fn mon_query(&self, prefix: &str, arguments: Value) -> Result<Value> {
         let mut command = match arguments {
             Value::Object(arguments) => arguments,
@@ -75,7 +78,8 @@ impl Access {
         self.typed("osd tree")
     }
 
-    /// Creates a pool and prepares it for RBD. It is usable when this returns, provided that its OSDs are up.
+    /// Creates a pool and prepares it for RBD. It is usable when this returns, provided that its
+    /// OSDs are up.
     pub fn create_pool(&self, name: &str) -> Result<()> {
         self.mon_query("osd pool create", serde_json::json!({ "pool": name }))?;
         self.connection()?.init_pool(name)

@@ -1,7 +1,7 @@
 //! Asking a daemon of ours directly, over its admin socket.
 //!
-//! librados could send the same command, but loses it when the OSD has just been restarted, and crashes some time after
-//! the command timed out (seen with 16.2.15).
+//! librados could send the same command, but loses it when the OSD has just been restarted, and
+//! crashes some time after the command timed out (seen with 16.2.15).
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -23,7 +23,8 @@ pub(crate) struct Pg {
     pub(crate) state: String,
 }
 
-/// Asks the OSD number `osd`, whose socket is in `directory`, about the placement group `pg` that it leads.
+/// Asks the OSD number `osd`, whose socket is in `directory`, about the placement group `pg` that
+/// it leads.
 pub(crate) fn pg(directory: &Path, osd: u32, pg: &str) -> io::Result<Pg> {
     let command = json!({ "prefix": "pg", "pgid": pg, "cmd": "query", "format": "json" });
     ask(directory, Daemon::Osd(osd), &command)

@@ -1,7 +1,7 @@
 //! From nothing to a ready cluster.
 //!
-//! All keys are made first and given to the monitor at its creation; so the data directories of monitor and OSDs are made
-//! side by side, and every daemon starts as soon as the monitor answers.
+//! All keys are made first and given to the monitor at its creation; so the data directories of
+//! monitor and OSDs are made side by side, and every daemon starts as soon as the monitor answers.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +20,8 @@ use crate::ports::Port;
 use crate::program::{self, Tool};
 use crate::{Access, Error, Result, keyring, monmap, ports, ready, settings};
 
-/// Starts the wanted cluster. Another program may take a port between its choice and the monitor's start: then with
-/// others, some times over.
+/// Starts the wanted cluster. Another program may take a port between its choice and the monitor's
+/// start: then with others, some times over.
 pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
     for program in ["ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool"] {
         program::find(program)?;
@@ -94,7 +94,8 @@ fn run_up(
         "who": "mgr", "name": "mgr/devicehealth/enable_monitoring", "value": "false", "force": true,
     });
     access.mon_query("config set", unwanted)?;
-    // The manager of Ceph 18.2 in Debian 13 loads none of its modules: Python refuses a library of theirs. Images need none.
+    // The manager of Ceph 18.2 in Debian 13 loads none of its modules: Python refuses a library of
+    // theirs. Images need none.
     access.mon_query("health mute", json!({ "code": "MGR_MODULE_DEPENDENCY", "sticky": true }))?;
     if let Some(mgr) = mgr {
         daemons.start(mgr)?;

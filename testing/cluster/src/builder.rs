@@ -16,7 +16,8 @@ pub enum ObjectStore {
     /// [`start_osd`](TestCluster::start_osd), and loses it when killed.
     #[default]
     Memstore,
-    /// A sparse file per OSD in the cluster's directory: what production clusters run. Data survives a kill.
+    /// A sparse file per OSD in the cluster's directory: what production clusters run. Data
+    /// survives a kill.
     Bluestore,
 }
 
@@ -81,7 +82,8 @@ impl Builder {
         self
     }
 
-    /// On how many OSDs each object is stored. Writes go on as long as one of them runs. Default: 1.
+    /// On how many OSDs each object is stored. Writes go on as long as one of them runs. Default:
+    /// 1.
     pub fn replicas(mut self, count: u32) -> Self {
         self.replicas = count;
         self
@@ -93,8 +95,9 @@ impl Builder {
         self
     }
 
-    /// Whether a manager runs. Default: yes. Images can be used without; `ceph -s` then knows no placement groups, and
-    /// pool statistics and background tasks are not to be had. It takes 300 MB of memory and half of the starting time.
+    /// Whether a manager runs. Default: yes. Images can be used without; `ceph -s` then knows no
+    /// placement groups, and pool statistics and background tasks are not to be had. It takes 300
+    /// MB of memory and half of the starting time.
     pub fn mgr(mut self, wanted: bool) -> Self {
         self.mgr = wanted;
         self
@@ -111,29 +114,32 @@ impl Builder {
         self
     }
 
-    /// The type of the first keys. Default: `aes`, which every release and kernel knows; Ceph 20 also has `aes256k`.
+    /// The type of the first keys. Default: `aes`, which every release and kernel knows; Ceph 20
+    /// also has `aes256k`.
     pub fn key_type(mut self, key_type: impl Into<String>) -> Self {
         self.key_type = key_type.into();
         self
     }
 
-    /// Puts the cluster's files (configuration, keys, logs, data) into `path`, which must be empty or not exist, and
-    /// leaves them there when the cluster ends. Default: a temporary directory that is removed in any case.
+    /// Puts the cluster's files (configuration, keys, logs, data) into `path`, which must be empty
+    /// or not exist, and leaves them there when the cluster ends. Default: a temporary directory
+    /// that is removed in any case.
     pub fn keep_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.keep = Some(path.into());
         self
     }
 
-    /// The ports of 127.0.0.1 among which two are chosen for the monitor. Keep out of 6800-7300, where the other daemons
-    /// listen. Default: 21000-28999.
+    /// The ports of 127.0.0.1 among which two are chosen for the monitor. Keep out of 6800-7300,
+    /// where the other daemons listen. Default: 21000-28999.
     pub fn monitor_ports(mut self, range: RangeInclusive<u16>) -> Self {
         self.monitor_ports = range;
         self
     }
 
-    /// Starts the cluster and returns when it is ready: every OSD up, every placement group `active+clean`, the pools
-    /// usable for RBD, the manager available, the health `HEALTH_OK` (options may prevent the latter; then the start
-    /// succeeds some seconds later). Takes about 5 s.
+    /// Starts the cluster and returns when it is ready: every OSD up, every placement group
+    /// `active+clean`, the pools usable for RBD, the manager available, the health `HEALTH_OK`
+    /// (options may prevent the latter; then the start succeeds some seconds later). Takes about 5
+    /// s.
     pub fn start(self) -> Result<TestCluster> {
         self.check()?;
         boot::boot(self)

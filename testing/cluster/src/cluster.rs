@@ -24,8 +24,8 @@ const NOTICE: Duration = Duration::from_secs(60);
 /// What clients need is in [`Access`], to which this dereferences.
 #[derive(Debug)]
 pub struct TestCluster {
-    // The order matters: they are dropped in it. Our own client goes while the monitor is there; the daemons go before
-    // their directory; the ports are free again last.
+    // The order matters: they are dropped in it. Our own client goes while the monitor is there;
+    // the daemons go before their directory; the ports are free again last.
     access: Access,
     daemons: Mutex<Daemons>,
     directory: Directory,
@@ -108,7 +108,8 @@ impl TestCluster {
         self.daemons().check()
     }
 
-    /// Ends a daemon in order (SIGTERM) and waits for its end; for an OSD also until the cluster knows.
+    /// Ends a daemon in order (SIGTERM) and waits for its end; for an OSD also until the cluster
+    /// knows.
     pub fn stop_daemon(&self, daemon: Daemon) -> Result<()> {
         let mut daemons = self.daemons();
         daemons.terminate(daemon)?;
@@ -123,16 +124,18 @@ impl TestCluster {
         }
     }
 
-    /// Kills a daemon (SIGKILL). The cluster is not told: with one OSD the monitor takes it for alive for many minutes,
-    /// with several the others report it after about 20 s.
+    /// Kills a daemon (SIGKILL). The cluster is not told: with one OSD the monitor takes it for
+    /// alive for many minutes, with several the others report it after about 20 s.
     pub fn kill_daemon(&self, daemon: Daemon) -> Result<()> {
         self.daemons().kill(daemon)
     }
 
-    /// Starts a daemon that was stopped or killed, and waits until it serves: an OSD is up and every placement group
-    /// active, and clean if all OSDs run; the monitor has a quorum; the manager is available.
+    /// Starts a daemon that was stopped or killed, and waits until it serves: an OSD is up and
+    /// every placement group active, and clean if all OSDs run; the monitor has a quorum; the
+    /// manager is available.
     ///
-    /// Fails after 60 s, for instance if a memstore OSD was killed and had the only copy of its data.
+    /// Fails after 60 s, for instance if a memstore OSD was killed and had the only copy of its
+    /// data.
     pub fn start_daemon(&self, daemon: Daemon) -> Result<()> {
         let mut daemons = self.daemons();
         match daemon {
@@ -174,9 +177,9 @@ impl TestCluster {
         }
     }
 
-    /// Starts the daemon that mirrors images from another cluster to this one; [`start_daemon`](Self::start_daemon) with
-    /// [`Daemon::RbdMirror`]. It needs a manager and the program `rbd-mirror`, a package of its own. The peers of a pool
-    /// are for the caller to set.
+    /// Starts the daemon that mirrors images from another cluster to this one;
+    /// [`start_daemon`](Self::start_daemon) with [`Daemon::RbdMirror`]. It needs a manager and the
+    /// program `rbd-mirror`, a package of its own. The peers of a pool are for the caller to set.
     pub fn start_rbd_mirror(&self) -> Result<()> {
         self.start_daemon(Daemon::RbdMirror)
     }
@@ -206,8 +209,9 @@ impl TestCluster {
         self.kill_daemon(Daemon::Osd(number))
     }
 
-    /// Ends the cluster and removes its directory. If the directory is kept, the daemons end in order and save their
-    /// data; otherwise they are killed. What [`Drop`] does too, but failures are told.
+    /// Ends the cluster and removes its directory. If the directory is kept, the daemons end in
+    /// order and save their data; otherwise they are killed. What [`Drop`] does too, but failures
+    /// are told.
     pub fn stop(self) -> Result<()> {
         let Self { access, daemons, directory, _ports, wanted, .. } = self;
         drop(access);

@@ -12,7 +12,8 @@ pub(crate) struct Conf {
 }
 
 impl Conf {
-    /// Sets `key` in `section`. Ceph takes `a b`, `a-b` and `a_b` for the same key, and so does this.
+    /// Sets `key` in `section`. Ceph takes `a b`, `a-b` and `a_b` for the same key, and so does
+    /// this.
     pub(crate) fn set(&mut self, section: &str, key: &str, value: impl fmt::Display) -> &mut Self {
         let key = key.trim().replace([' ', '-'], "_");
         self.sections.entry(section.trim().to_owned()).or_default().insert(key, value.to_string());

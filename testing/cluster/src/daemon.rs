@@ -121,7 +121,8 @@ impl Process {
     pub(crate) fn set_paused(&mut self, paused: bool) -> Result<()> {
         self.signal(if paused { Signal::STOP } else { Signal::CONT })?;
         self.paused = paused;
-        // A signal is on its way for a while, and longer on a busy machine: until every thread stands still.
+        // A signal is on its way for a while, and longer on a busy machine: until every thread
+        // stands still.
         let end = Instant::now() + Duration::from_secs(5);
         while paused && self.ended().is_none() && !self.stands_still() && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
@@ -154,7 +155,8 @@ impl Process {
         Ok(false)
     }
 
-    /// The child is waited for in `ended` only, which keeps the status: a pid of another process is never hit.
+    /// The child is waited for in `ended` only, which keeps the status: a pid of another process is
+    /// never hit.
     fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended().is_some() {
             return Ok(());

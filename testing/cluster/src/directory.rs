@@ -1,4 +1,5 @@
-//! The cluster's directory: a temporary one that goes with the cluster, or one that the caller wants to keep.
+//! The cluster's directory: a temporary one that goes with the cluster, or one that the caller
+//! wants to keep.
 
 use std::fs;
 use std::io;
@@ -32,7 +33,8 @@ impl Directory {
         Ok(this)
     }
 
-    /// Refuses a path in which the daemons could not make their sockets, or which the configuration file cannot hold.
+    /// Refuses a path in which the daemons could not make their sockets, or which the configuration
+    /// file cannot hold.
     fn check(&self) -> Result<()> {
         const LONGEST: usize = 107 - "/run/rbd-mirror.a.asok".len();
         let refuse = |reason: &str| {
@@ -81,7 +83,8 @@ impl Directory {
     }
 }
 
-/// Makes sure that the directory `path` exists and is empty. Returns its absolute path, for the daemons run elsewhere.
+/// Makes sure that the directory `path` exists and is empty. Returns its absolute path, for the
+/// daemons run elsewhere.
 fn create_empty(path: &Path) -> Result<PathBuf> {
     fs::create_dir_all(path).context("creating", path)?;
     let path = path.canonicalize().context("resolving", path)?;

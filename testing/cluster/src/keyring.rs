@@ -1,7 +1,7 @@
 //! Keys and keyring files.
 //!
-//! All first keys are made here and handed to the monitor when it is created, so that every daemon can be started at
-//! once, without a round of `auth get-or-create` each.
+//! All first keys are made here and handed to the monitor when it is created, so that every daemon
+//! can be started at once, without a round of `auth get-or-create` each.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -40,8 +40,8 @@ pub(crate) fn key_only(entity: &str, key: &str) -> String {
     format!("[{entity}]\n\tkey = {key}\n")
 }
 
-/// Writes the keyrings of a new cluster: one with everything for the monitor's creation, one for every other daemon,
-/// one for `client.admin`.
+/// Writes the keyrings of a new cluster: one with everything for the monitor's creation, one for
+/// every other daemon, one for `client.admin`.
 pub(crate) fn create(directory: &Path, osds: u32, with_mgr: bool, key_type: &str) -> Result<()> {
     let mut wanted = vec![("mon.".to_owned(), &[("mon", "allow *")][..])];
     wanted.push(("client.admin".to_owned(), ADMIN));
@@ -73,7 +73,8 @@ pub(crate) fn create(directory: &Path, osds: u32, with_mgr: bool, key_type: &str
 /// Makes `count` keys, all at once: each takes a run of a program.
 fn generate(count: usize, key_type: &str) -> Result<Vec<String>> {
     const TOOL: &str = "ceph-authtool";
-    // Ceph 20 has several types and makes one the default that older clients and kernels do not know.
+    // Ceph 20 has several types and makes one the default that older clients and kernels do not
+    // know.
     let knows_types = program::knows(TOOL, "--key-type")?;
     if !knows_types && key_type != "aes" {
         let reason = format!("the installed {TOOL} makes keys of type aes only, not {key_type}");

@@ -1,8 +1,9 @@
 //! A real Ceph cluster on loopback, for the tests of programs that talk to RADOS or RBD.
 //!
-//! [`TestCluster`] starts a monitor, a manager and OSDs as ordinary processes, with cephx authentication, in a temporary
-//! directory, in about five seconds and without privileges. It ends them and removes the directory when it is dropped
-//! and also when its process dies, be it by SIGKILL. Any number of clusters can run at once.
+//! [`TestCluster`] starts a monitor, a manager and OSDs as ordinary processes, with cephx
+//! authentication, in a temporary directory, in about five seconds and without privileges. It ends
+//! them and removes the directory when it is dropped and also when its process dies, be it by
+//! SIGKILL. Any number of clusters can run at once.
 //!
 //! ```no_run
 //! # fn main() -> rbd_testcluster::Result<()> {
@@ -26,13 +27,15 @@
 //! # }
 //! ```
 //!
-//! Tests that only need *a* cluster take [`shared()`]: one per process, or one per test run if `RBD_TEST_CONF` names it.
+//! Tests that only need *a* cluster take [`shared()`]: one per process, or one per test run if
+//! `RBD_TEST_CONF` names it.
 //!
-//! The program `rbd-testcluster` does the same on the command line: `rbd-testcluster run -- cargo test`.
+//! The program `rbd-testcluster` does the same on the command line: `rbd-testcluster run -- cargo
+//! test`.
 //!
 //! # What it needs
-//! The daemons; on Debian: `apt-get install --no-install-recommends ceph-mon ceph-osd ceph-mgr ceph-common`.
-//! Linux, and a `/bin/sh`.
+//! The daemons; on Debian: `apt-get install --no-install-recommends ceph-mon ceph-osd ceph-mgr
+//! ceph-common`. Linux, and a `/bin/sh`.
 
 #![deny(unsafe_code)]
 

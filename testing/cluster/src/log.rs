@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-/// A crashing daemon dumps its recent events after this line: thousands of lines that hide the reason above them.
+/// A crashing daemon dumps its recent events after this line: thousands of lines that hide the
+/// reason above them.
 const DUMP: &str = "--- begin dump of recent events ---";
 
 /// How many lines tell why a daemon died: a crash on a signal takes up to 14 of them for its stack.

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::daemon::Daemon;
 use crate::{Access, Result, program};
 
-/// Whether the cluster works with a cipher that its release calls insecure: Ceph 20 has a new one, which older clients
-/// and kernels do not know.
+/// Whether the cluster works with a cipher that its release calls insecure: Ceph 20 has a new one,
+/// which older clients and kernels do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ciphers {
     Approved,

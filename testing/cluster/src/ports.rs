@@ -1,8 +1,8 @@
 //! Ports for the monitor that no other test cluster of this host has or gets.
 //!
-//! A port is reserved twice: an abstract unix socket named after it keeps every other test cluster away (of any process
-//! and user; the kernel frees it with its owner, no lock file stays behind), and a trial bind shows that no foreign
-//! program listens there.
+//! A port is reserved twice: an abstract unix socket named after it keeps every other test cluster
+//! away (of any process and user; the kernel frees it with its owner, no lock file stays behind),
+//! and a trial bind shows that no foreign program listens there.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Error, Result};
 
-/// Outside 6800-7300 (where OSDs and managers bind as they come) and below the kernel's range for outgoing connections.
+/// Outside 6800-7300 (where OSDs and managers bind as they come) and below the kernel's range for
+/// outgoing connections.
 pub(crate) const MONITOR_PORTS: RangeInclusive<u16> = 21000..=28999;
 
 /// A port of 127.0.0.1 that is ours until this is dropped.
@@ -63,7 +64,8 @@ mod tests {
         assert_eq!(numbers, [20900, 20902]);
         assert!(matches!(reserve_pair(&range), Err(Error::NoFreePort { .. })));
         drop((first, listening));
-        // A process that another test starts at this moment has the listener until it becomes its program.
+        // A process that another test starts at this moment has the listener until it becomes its
+        // program.
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while reserve_pair(&range).is_err() {
             assert!(std::time::Instant::now() < end, "the ports stay taken");

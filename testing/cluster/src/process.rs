@@ -32,7 +32,8 @@ impl ProcessId {
     }
 }
 
-/// State and start time out of `/proc/PID/stat`. The name in parentheses may itself hold spaces and parentheses.
+/// State and start time out of `/proc/PID/stat`. The name in parentheses may itself hold spaces and
+/// parentheses.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

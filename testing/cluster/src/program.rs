@@ -10,7 +10,8 @@ use crate::error::IoContext as _;
 use crate::log::last_lines;
 use crate::{Error, Result, supervisor};
 
-/// Where distributions put them, searched after PATH: a user's PATH often lacks the sbin directories.
+/// Where distributions put them, searched after PATH: a user's PATH often lacks the sbin
+/// directories.
 const DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin"];
 
 /// A command that runs `program`, undisturbed by the Ceph settings of the caller's environment.
@@ -59,7 +60,8 @@ impl Tool {
         Err(Error::ToolFailed { command: line, status: status.to_string(), output })
     }
 
-    /// Waits for its end. Returns how it ended and what it printed on standard output and standard error.
+    /// Waits for its end. Returns how it ended and what it printed on standard output and standard
+    /// error.
     fn wait(mut self) -> Result<(ExitStatus, String, String)> {
         // Two pipes: a thread empties one, lest the tool wait for us while we wait for it.
         let stderr = self.child.stderr.take();

@@ -8,7 +8,8 @@ use crate::{Access, Daemon, Error, Result, admin_socket, log};
 
 const POLL: Duration = Duration::from_millis(30);
 
-/// Calls `probe` until it yields a value. It says what it sees; a daemon that dies meanwhile ends the waiting.
+/// Calls `probe` until it yields a value. It says what it sees; a daemon that dies meanwhile ends
+/// the waiting.
 pub(crate) fn wait<T>(
     daemons: &mut Daemons,
     waiting_for: &str,
@@ -38,7 +39,8 @@ pub(crate) enum Probe<T = ()> {
     NotYet(String),
 }
 
-/// Until the monitor leads its quorum of one. It is asked over its admin socket: a foreign program may listen on its port.
+/// Until the monitor leads its quorum of one. It is asked over its admin socket: a foreign program
+/// may listen on its port.
 pub(crate) fn wait_for_monitor(daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let sockets = daemons.directory().join("run");
     let logs = daemons.directory().join("log");
@@ -69,11 +71,11 @@ pub(crate) fn wait_for_osds(
     })
 }
 
-/// Until every placement group has taken the present OSD map into account and serves: is active, and clean too if all
-/// OSDs are up.
+/// Until every placement group has taken the present OSD map into account and serves: is active,
+/// and clean too if all OSDs are up.
 ///
-/// Asked are the groups themselves, for what the monitors know of them is seconds old: right after an OSD came back they
-/// still call groups clean that have not begun to recover.
+/// Asked are the groups themselves, for what the monitors know of them is seconds old: right after
+/// an OSD came back they still call groups clean that have not begun to recover.
 pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let map = access.osd_map()?;
     let wanted = if map.osds.iter().all(|osd| osd.up) { "active+clean" } else { "active" };
@@ -98,7 +100,8 @@ pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Dur
     })
 }
 
-/// Until a manager is available and what it tells of the placement groups is that all are active and clean.
+/// Until a manager is available and what it tells of the placement groups is that all are active
+/// and clean.
 pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let pgs = access.osd_map()?.pgs().count() as u64;
     wait(daemons, "the manager to know all placement groups", patience, || {
@@ -109,7 +112,8 @@ pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Dur
     })
 }
 
-/// Until the cluster is healthy. Options of the caller may make that impossible: after a while it is taken as it is.
+/// Until the cluster is healthy. Options of the caller may make that impossible: after a while it
+/// is taken as it is.
 pub(crate) fn wait_for_health(access: &Access, daemons: &mut Daemons) -> Result<()> {
     let waited = wait(daemons, "HEALTH_OK", Duration::from_secs(10), || {
         let status = access.status()?;

@@ -45,7 +45,8 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         // A taken port is taken; by default it tries for 15 s.
         ("ms bind retry count", "1"),
         ("ms bind retry delay", "0"),
-        // How long the monitor gathers changes before it commits them: 1 s by default, per command that changes a map.
+        // How long the monitor gathers changes before it commits them: 1 s by default, per command
+        // that changes a map.
         ("paxos propose interval", "0.05"),
         ("paxos min wait", "0.02"),
     ] {

@@ -4,13 +4,15 @@ use std::sync::OnceLock;
 
 use crate::{Access, TestCluster};
 
-/// The variable that names the configuration file of a cluster which is to be used instead of an own one.
+/// The variable that names the configuration file of a cluster which is to be used instead of an
+/// own one.
 pub const SHARED_CONF: &str = "RBD_TEST_CONF";
 
 /// A cluster that all tests of this process share.
 ///
-/// It is the one whose configuration file the variable `RBD_TEST_CONF` names, such as a test runner sets it; otherwise a
-/// cluster with the default settings that the first call starts (in about 5 s) and that ends with the process.
+/// It is the one whose configuration file the variable `RBD_TEST_CONF` names, such as a test runner
+/// sets it; otherwise a cluster with the default settings that the first call starts (in about 5 s)
+/// and that ends with the process.
 ///
 /// # Panics
 /// If it cannot be started: no test that needs it can pass then.

@@ -1,6 +1,7 @@
 //! What `ceph -s` and `ceph osd tree` tell, as values.
 //!
-//! Only what is of use in tests is read; everything has a default, for releases differ in what they send.
+//! Only what is of use in tests is read; everything has a default, for releases differ in what they
+//! send.
 
 use std::collections::BTreeMap;
 

@@ -2,11 +2,13 @@
 //!
 //! Two mechanisms, each sufficient for the processes:
 //!
-//! - Every process is started with the parent-death signal set to SIGKILL. The kernel sends it when the *thread* that
-//!   started the process ends, hence one thread that lives as long as this process starts all of them.
-//! - A watchdog, a small shell script in a session of its own, makes the cluster's directory and reads a pipe whose other
-//!   end only the owner holds. At the end of input it kills what is still alive (pids are compared by start time, so no
-//!   foreign process is ever hit) and removes the directory.
+//! - Every process is started with the parent-death signal set to SIGKILL. The kernel sends it when
+//!   the *thread* that started the process ends, hence one thread that lives as long as this
+//!   process starts all of them.
+//! - A watchdog, a small shell script in a session of its own, makes the cluster's directory and
+//!   reads a pipe whose other end only the owner holds. At the end of input it kills what is still
+//!   alive (pids are compared by start time, so no foreign process is ever hit) and removes the
+//!   directory.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -57,15 +59,17 @@ fn start_spawner() -> io::Result<Sender<Job>> {
     Ok(jobs)
 }
 
-/// The process that makes a cluster's directory, and clears away in the end or after a killed owner.
+/// The process that makes a cluster's directory, and clears away in the end or after a killed
+/// owner.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Starts a watchdog. If `parent` is given, it makes a directory in there, which is returned and goes with it: made
-    /// by the one who removes it, there is no moment at which the owner's death could leave it behind.
+    /// Starts a watchdog. If `parent` is given, it makes a directory in there, which is returned
+    /// and goes with it: made by the one who removes it, there is no moment at which the owner's
+    /// death could leave it behind.
     pub(crate) fn start(parent: Option<&Path>) -> io::Result<(Self, PathBuf)> {
         let mut command = Command::new("/bin/sh");
         command

@@ -15,15 +15,17 @@ pub struct User {
     pub id: String,
     /// Its secret, in base64.
     pub key: String,
-    /// The file with the secret. The cluster's configuration file names it, so the id is enough to connect.
+    /// The file with the secret. The cluster's configuration file names it, so the id is enough to
+    /// connect.
     pub keyring: PathBuf,
 }
 
 impl Access {
-    /// Creates the user `client.NAME`, or changes its capabilities if it exists, and writes its keyring file beside the
-    /// configuration file.
+    /// Creates the user `client.NAME`, or changes its capabilities if it exists, and writes its
+    /// keyring file beside the configuration file.
     ///
-    /// `caps` are pairs of service and capability: `[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]`.
+    /// `caps` are pairs of service and capability: `[("mon", "profile rbd"), ("osd", "profile
+    /// rbd-read-only")]`.
     pub fn user(&self, name: &str, caps: &[(&str, &str)]) -> Result<User> {
         let id = name.strip_prefix("client.").unwrap_or(name);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -1,7 +1,8 @@
-//! The agent in the guest: runs the commands that the host sends over a virtio-serial port and passes on what they say.
+//! The agent in the guest: runs the commands that the host sends over a virtio-serial port and
+//! passes on what they say.
 //!
-//! `/init` starts it with the port's device as the only argument and powers the machine off when it ends. It ends when the
-//! host says so or goes away. What it says itself goes to the console.
+//! `/init` starts it with the port's device as the only argument and powers the machine off when it
+//! ends. It ends when the host says so or goes away. What it says itself goes to the console.
 
 #[path = "../src/protocol.rs"]
 mod protocol;
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use protocol::{Message, Request};
 
-/// How long after a command's end its output is still awaited, when a process that it left behind keeps it open.
+/// How long after a command's end its output is still awaited, when a process that it left behind
+/// keeps it open.
 const GRACE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -131,7 +133,8 @@ impl Host {
         });
     }
 
-    /// The whole process group, by busybox: the standard library sends signals to single children only.
+    /// The whole process group, by busybox: the standard library sends signals to single children
+    /// only.
     fn kill(&self, id: u32) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = running.get(&id) {

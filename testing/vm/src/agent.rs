@@ -1,4 +1,5 @@
-//! The host's end of the agent's port: sends commands, and hands what comes back to whoever waits for it.
+//! The host's end of the agent's port: sends commands, and hands what comes back to whoever waits
+//! for it.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,7 +22,8 @@ pub(crate) struct Agent {
     routes: Arc<Mutex<Routes>>,
 }
 
-/// Where the messages of each command go; number 0 is the agent itself. `None` when the guest is gone.
+/// Where the messages of each command go; number 0 is the agent itself. `None` when the guest is
+/// gone.
 #[derive(Debug)]
 struct Routes {
     to: Option<HashMap<u32, Sender<Message>>>,

@@ -1,4 +1,5 @@
-//! Debian's packages, of the host's suite or of another one, without any change to the host's package sources.
+//! Debian's packages, of the host's suite or of another one, without any change to the host's
+//! package sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// The host's own sources, or one suite; another suite's lists are fetched here and kept under `cache`.
+    /// The host's own sources, or one suite; another suite's lists are fetched here and kept under
+    /// `cache`.
     pub(crate) fn open(suite: Option<&str>, cache: &Path) -> Result<Self> {
         let Some(suite) = suite else { return Ok(Self { config: None }) };
         let mirrors = Mirrors::of_host()?;
@@ -33,7 +35,8 @@ impl Apt {
         write(home.join("status"), String::new())?;
         write(config.clone(), configuration(&home.display().to_string()))?;
         let apt = Self { config: Some(config) };
-        // A suite may lack its security archive, which is an error for apt and none for us: what counts is the names.
+        // A suite may lack its security archive, which is an error for apt and none for us: what
+        // counts is the names.
         let update = host::finish(apt.command("apt-get").arg("update"))?;
         if apt.names_with("linux-image-")?.is_empty() {
             return Err(Error::NoKernel {
@@ -141,7 +144,8 @@ impl Mirrors {
     }
 
     fn sources(&self, suite: &str) -> String {
-        // Packages are verified with the archive's keys; those of newer suites come with the package of the keys.
+        // Packages are verified with the archive's keys; those of newer suites come with the
+        // package of the keys.
         let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let main = format!("deb [signed-by={keys}] {} {suite} main\n", self.main);
         // Backports and the like have no security archive.

@@ -54,7 +54,8 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let mut env = BTreeMap::new();
-        // Programs built by cargo find their libraries by it, on the host and at the same places in the guest.
+        // Programs built by cargo find their libraries by it, on the host and at the same places in
+        // the guest.
         for name in ["LD_LIBRARY_PATH", "RUST_BACKTRACE"] {
             if let Ok(value) = env::var(name) {
                 env.insert(name.to_owned(), value);
@@ -116,18 +117,21 @@ impl Builder {
         self
     }
 
-    /// Whether systemd-udevd runs in the guest, with Debian's rules for block devices and Ceph's for rbd; by default it
-    /// does not, and device nodes come from the kernel (devtmpfs). Needs the package `udev` on the host.
+    /// Whether systemd-udevd runs in the guest, with Debian's rules for block devices and Ceph's
+    /// for rbd; by default it does not, and device nodes come from the kernel (devtmpfs). Needs the
+    /// package `udev` on the host.
     pub fn udev(mut self, udev: bool) -> Self {
         self.udev = udev;
         self
     }
 
-    /// Puts a program of the host in, with the libraries that it needs. A name without `/` is looked for in `PATH`.
+    /// Puts a program of the host in, with the libraries that it needs. A name without `/` is
+    /// looked for in `PATH`.
     ///
-    /// A program under `/usr`, `/bin` or `/sbin` keeps its path; another one, as cargo builds them, goes to
-    /// `/usr/local/bin`, so that its file name is enough to run it. Libraries keep their paths. A shared object that is
-    /// loaded at run time goes in the same way, with its own libraries.
+    /// A program under `/usr`, `/bin` or `/sbin` keeps its path; another one, as cargo builds them,
+    /// goes to `/usr/local/bin`, so that its file name is enough to run it. Libraries keep their
+    /// paths. A shared object that is loaded at run time goes in the same way, with its own
+    /// libraries.
     pub fn program(mut self, host: impl Into<PathBuf>) -> Self {
         self.programs.push(Program { host: host.into(), guest: None });
         self
@@ -157,10 +161,11 @@ impl Builder {
         self
     }
 
-    /// Lets the guest's clients find the cluster of this configuration file, which listens on the host's loopback.
+    /// Lets the guest's clients find the cluster of this configuration file, which listens on the
+    /// host's loopback.
     ///
-    /// The file and the keyrings that it names keep their paths; the file is also where clients look by themselves,
-    /// `/etc/ceph/ceph.conf`. The cluster's addresses hold unchanged.
+    /// The file and the keyrings that it names keep their paths; the file is also where clients
+    /// look by themselves, `/etc/ceph/ceph.conf`. The cluster's addresses hold unchanged.
     pub fn cluster(mut self, configuration: impl Into<PathBuf>) -> Self {
         self.cluster = Some(configuration.into());
         self.env("CEPH_CONF", cluster::CONFIGURATION)
@@ -178,14 +183,16 @@ impl Builder {
         self
     }
 
-    /// Boots the machine, which then waits for commands. Blocks until it is up, or the boot deadline has passed.
+    /// Boots the machine, which then waits for commands. Blocks until it is up, or the boot
+    /// deadline has passed.
     ///
     /// The first use of a kernel downloads it, which the deadline does not count.
     pub fn boot(self) -> Result<TestVm> {
         host::require_all()?;
         let kernel = self.kernel.fetch()?;
         let (initramfs, length) = initramfs::write(&self, &kernel)?;
-        // While it boots, the archive and what was unpacked from it are there; the root file system may take half.
+        // While it boots, the archive and what was unpacked from it are there; the root file system
+        // may take half.
         let memory_mib = self.memory_mib.unwrap_or(MEMORY + 3 * length.div_ceil(1 << 20));
         let hardware = Hardware { memory_mib, cpus: self.cpus, kernel_arguments: self.kernel_arguments };
         TestVm::start(&hardware, &kernel, &initramfs, self.env, self.boot_deadline)
@@ -204,7 +211,8 @@ impl Builder {
         Ok(Finished { status: output.status, stdout: output.stdout, stderr: output.stderr, console })
     }
 
-    /// Puts in what a cargo test needs to run itself inside: the running executable, as `/usr/local/bin/self`.
+    /// Puts in what a cargo test needs to run itself inside: the running executable, as
+    /// `/usr/local/bin/self`.
     pub fn current_program(self) -> Result<Self> {
         let path = env::current_exe().and_then(fs::canonicalize);
         Ok(self.program_as(

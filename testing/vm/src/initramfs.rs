@@ -1,4 +1,5 @@
-//! What stands in the guest's root: busybox, the kernel's modules, the agent, and what the user wants.
+//! What stands in the guest's root: busybox, the kernel's modules, the agent, and what the user
+//! wants.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -19,8 +20,8 @@ const AGENT: &[u8] = include_bytes!(env!("RBD_TESTVM_GUEST"));
 /// Loaded at boot in every guest.
 const LOADED: &[&str] = &["virtio_pci", "virtio_console", "virtio_net"];
 
-/// There to be loaded by the kernel or by commands, as far as the kernel has them as modules: ciphers of Ceph's wire
-/// protocol, file systems, and what people stack on block devices.
+/// There to be loaded by the kernel or by commands, as far as the kernel has them as modules:
+/// ciphers of Ceph's wire protocol, file systems, and what people stack on block devices.
 const SHIPPED: &[&str] = &[
     "aes_generic",
     "aesni_intel",
@@ -48,7 +49,8 @@ const SHIPPED: &[&str] = &[
 const UDEV_RULES: &[&str] =
     &["50-rbd.rules", "50-udev-default.rules", "60-block.rules", "60-persistent-storage.rules"];
 
-/// Writes the initramfs into a file without a name; it is gone with its last user, however that one ends.
+/// Writes the initramfs into a file without a name; it is gone with its last user, however that one
+/// ends.
 pub(crate) fn write(wanted: &Builder, kernel: &KernelImage) -> Result<(File, u64)> {
     let mut tree = Tree::default();
     for directory in
@@ -152,7 +154,8 @@ fn modules(tree: &mut Tree, wanted: &Builder, kernel: &KernelImage) -> Result<()
     for path in known.closure(loaded.iter().copied().chain(shipped), kernel)? {
         tree.copy(home.join(&path), kernel.modules.join(&path), 0o644);
     }
-    // The whole indices: they are small, and a module that is not there fails to load, as it should.
+    // The whole indices: they are small, and a module that is not there fails to load, as it
+    // should.
     let listing = || format!("cannot list {}", kernel.modules.display());
     for entry in fs::read_dir(&kernel.modules).context(listing)? {
         let entry = entry.context(listing)?;

@@ -41,12 +41,14 @@ impl Default for Kernel {
 }
 
 impl Kernel {
-    /// The newest package with this name, in which `*` stands for anything, from the host's own package sources.
+    /// The newest package with this name, in which `*` stands for anything, from the host's own
+    /// package sources.
     pub fn package(pattern: impl Into<String>) -> Self {
         Self { pattern: pattern.into(), suite: None }
     }
 
-    /// Takes it from this Debian suite (`trixie`, `bookworm-backports`), which need not be the host's.
+    /// Takes it from this Debian suite (`trixie`, `bookworm-backports`), which need not be the
+    /// host's.
     #[must_use]
     pub fn suite(mut self, suite: impl Into<String>) -> Self {
         self.suite = Some(suite.into());
@@ -60,7 +62,8 @@ impl Kernel {
         }
     }
 
-    /// Downloads and unpacks the kernel unless the cache has it. Safe to call from several processes at once.
+    /// Downloads and unpacks the kernel unless the cache has it. Safe to call from several
+    /// processes at once.
     pub(crate) fn fetch(&self) -> Result<KernelImage> {
         self.validate()?;
         let cache = cache_directory()?;
@@ -183,7 +186,8 @@ fn cached(kernels: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Downloads a kernel into the cache; the caller holds the cache's lock. What an interrupted call left behind is wiped.
+/// Downloads a kernel into the cache; the caller holds the cache's lock. What an interrupted call
+/// left behind is wiped.
 fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
     let bad = |reason: &str| Error::BadKernel { package: package.to_owned(), reason: reason.to_owned() };
     let work = cache.join("unpacking");
@@ -195,7 +199,8 @@ fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
     fs::create_dir_all(&root).context(making)?;
     apt.unpack(package, &root)?;
     if modules_of(&root).is_none_or(|modules| find_rbd(&modules).is_none()) {
-        // Newer packages leave the modules, or even the kernel itself, to packages that they depend on.
+        // Newer packages leave the modules, or even the kernel itself, to packages that they depend
+        // on.
         for part in apt.depends(package)?.iter().filter(|part| is_part(part)) {
             apt.unpack(part, &root)?;
         }

@@ -1,8 +1,9 @@
 //! Virtual machines with a real kernel that has the rbd module, for tests that must run on one.
 //!
-//! [`TestVm`] fetches a Debian kernel package (kept in a cache outside the source tree), packs an initramfs with the
-//! programs of the host that a test needs and their libraries, and boots it in QEMU by emulation: no KVM, no privileges,
-//! 4 s. The guest reaches a cluster on the host's loopback at its unchanged addresses.
+//! [`TestVm`] fetches a Debian kernel package (kept in a cache outside the source tree), packs an
+//! initramfs with the programs of the host that a test needs and their libraries, and boots it in
+//! QEMU by emulation: no KVM, no privileges, 4 s. The guest reaches a cluster on the host's
+//! loopback at its unchanged addresses.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,11 +23,11 @@
 //! # }
 //! ```
 //!
-//! Nothing outlives its owner: QEMU is killed when the [`TestVm`] is dropped or the process ends in whatever way, and no
-//! file is left but the cache.
+//! Nothing outlives its owner: QEMU is killed when the [`TestVm`] is dropped or the process ends in
+//! whatever way, and no file is left but the cache.
 //!
-//! Environment: `RBD_TESTVM_KERNEL` (`PACKAGE[@SUITE]`, the default kernel), `RBD_TESTVM_CACHE` (a directory),
-//! `RBD_TESTVM_ACCEL` (QEMU's accelerator instead of `tcg`).
+//! Environment: `RBD_TESTVM_KERNEL` (`PACKAGE[@SUITE]`, the default kernel), `RBD_TESTVM_CACHE` (a
+//! directory), `RBD_TESTVM_ACCEL` (QEMU's accelerator instead of `tcg`).
 
 mod agent;
 mod apt;

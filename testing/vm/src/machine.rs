@@ -54,8 +54,8 @@ impl Machine {
         let (kill, killed) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let (start, started) = mpsc::channel();
-        // The kernel sends the parent-death signal when the *thread* that started a process ends: this thread lives as
-        // long as QEMU does, whichever threads its owner has.
+        // The kernel sends the parent-death signal when the *thread* that started a process ends:
+        // this thread lives as long as QEMU does, whichever threads its owner has.
         thread::Builder::new()
             .name("rbd-testvm".into())
             .spawn(move || {
@@ -153,16 +153,17 @@ fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command 
     let accelerator = env::var("RBD_TESTVM_ACCEL").unwrap_or_else(|_| "tcg".into());
     let mut command = host::command("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-    // Without cmpxchg16b: kernels that find it use it in the allocator, and under QEMU 7.2 4 of 12 boots of a 6.12 kernel
-    // died, mostly right behind it with garbage in the flags register; none of 36 without it. The cause is not known.
+    // Without cmpxchg16b: kernels that find it use it in the allocator, and under QEMU 7.2 4 of 12
+    // boots of a 6.12 kernel died, mostly right behind it with garbage in the flags register; none
+    // of 36 without it. The cause is not known.
     command.args(["-accel", &accelerator, "-machine", "q35", "-cpu", "max,-cx16"]);
     command.args(["-smp", &hardware.cpus.to_string(), "-m", &format!("{}M", hardware.memory_mib)]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.arg("-kernel").arg(&kernel.vmlinuz);
     // The file has no name; it is reached through the descriptor of this process.
     command.arg("-initrd").arg(format!("/proc/{}/fd/{}", std::process::id(), initramfs.as_raw_fd()));
-    // A panic ends QEMU at once, because of -no-reboot. Mitigations cost time and protect nothing here. Boot messages go
-    // to the console: when a boot fails they are all there is.
+    // A panic ends QEMU at once, because of -no-reboot. Mitigations cost time and protect nothing
+    // here. Boot messages go to the console: when a boot fails they are all there is.
     command
         .arg("-append")
         .arg(format!("console=ttyS0 panic=-1 mitigations=off {}", hardware.kernel_arguments));

@@ -15,14 +15,16 @@ use crate::tree::Tree;
 pub(crate) struct Program {
     /// A path, or a name to look for as the shell does.
     pub(crate) host: PathBuf,
-    /// Where it goes; by itself it keeps its path if that is the system's, and goes to `/usr/local/bin` if not.
+    /// Where it goes; by itself it keeps its path if that is the system's, and goes to
+    /// `/usr/local/bin` if not.
     pub(crate) guest: Option<PathBuf>,
 }
 
-/// Puts the programs in, and every library that the dynamic loader would load for them, at the host's paths.
+/// Puts the programs in, and every library that the dynamic loader would load for them, at the
+/// host's paths.
 ///
-/// Libraries that a program loads at run time are not seen. The clients of Ceph 16.2 load none for images (traced, in crc
-/// and secure mode).
+/// Libraries that a program loads at run time are not seen. The clients of Ceph 16.2 load none for
+/// images (traced, in crc and secure mode).
 pub(crate) fn add(tree: &mut Tree, programs: &[Program]) -> Result<()> {
     let mut found = Vec::new();
     for program in programs {
@@ -34,7 +36,8 @@ pub(crate) fn add(tree: &mut Tree, programs: &[Program]) -> Result<()> {
         found.push(path);
     }
     for library in libraries(&found)? {
-        // The loader finds a library by the name it was linked with, which on the host is often a link.
+        // The loader finds a library by the name it was linked with, which on the host is often a
+        // link.
         tree.copy(&library, &library, 0o755);
     }
     Ok(())
@@ -61,7 +64,8 @@ fn libraries(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     if programs.is_empty() {
         return Ok(BTreeSet::new());
     }
-    // The exit status is that of the last kind of file seen: static programs and scripts have no libraries.
+    // The exit status is that of the last kind of file seen: static programs and scripts have no
+    // libraries.
     let output = host::finish(host::command("ldd").args(programs))?;
     parse(&String::from_utf8_lossy(&output.stdout), &programs[0])
 }
@@ -81,7 +85,8 @@ fn parse(answer: &str, first: &Path) -> Result<BTreeSet<PathBuf>> {
                 reason: format!("its library {name} is not found"),
             });
         }
-        // `name => path (address)`, or `path (address)` for the loader itself; the kernel's vdso has no path.
+        // `name => path (address)`, or `path (address)` for the loader itself; the kernel's vdso
+        // has no path.
         let file = line.split_once(" => ").map_or(line, |(_, path)| path).trim();
         if let Some((path, _)) = file.split_once(" (0x").filter(|(path, _)| path.starts_with('/')) {
             libraries.insert(path.into());

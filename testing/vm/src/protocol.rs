@@ -1,8 +1,10 @@
-//! What the host and the agent in the guest say to each other: frames over one byte stream (a virtio-serial port).
+//! What the host and the agent in the guest say to each other: frames over one byte stream (a
+//! virtio-serial port).
 //!
-//! This file is compiled into the library and, by `#[path]`, into the agent; it uses the standard library only.
-//! A frame is the message's kind (1 byte), the command's number (4 bytes), the payload's length (4 bytes), both little
-//! endian, and the payload. Numbers are chosen by the host; any number of commands may run at once.
+//! This file is compiled into the library and, by `#[path]`, into the agent; it uses the standard
+//! library only. A frame is the message's kind (1 byte), the command's number (4 bytes), the
+//! payload's length (4 bytes), both little endian, and the payload. Numbers are chosen by the host;
+//! any number of commands may run at once.
 
 use std::io::{self, Read, Write};
 

@@ -16,7 +16,8 @@ enum Node {
     Bytes(Vec<u8>, u32),
 }
 
-/// Absolute paths in the guest; what is put in last wins. `/bin`, `/sbin`, `/lib` and `/lib64` are links into `/usr`.
+/// Absolute paths in the guest; what is put in last wins. `/bin`, `/sbin`, `/lib` and `/lib64` are
+/// links into `/usr`.
 #[derive(Default)]
 pub(crate) struct Tree(BTreeMap<PathBuf, Node>);
 
@@ -112,7 +113,8 @@ impl<W: Write> Archive<W> {
         let file = File::open(from).context(reading)?;
         let length = file.metadata().context(reading)?.len();
         self.head(path, mode, u32::try_from(length).map_err(|_| too_long(from))?).context(writing)?;
-        // The header has its length: a file that grows meanwhile is cut there, one that shrinks is an error.
+        // The header has its length: a file that grows meanwhile is cut there, one that shrinks is
+        // an error.
         let copied = io::copy(&mut file.take(length), &mut self.out).context(reading)?;
         if copied != length {
             return Err(Error::Unpackable {

@@ -24,8 +24,8 @@ const FUNERAL: Duration = Duration::from_secs(5);
 
 /// A virtual machine that is up; commands run in it, several at once if need be.
 ///
-/// Dropping it, or the end of its process in whatever way, ends it at once, like a power cut; [`shutdown`](Self::shutdown)
-/// powers it off.
+/// Dropping it, or the end of its process in whatever way, ends it at once, like a power cut;
+/// [`shutdown`](Self::shutdown) powers it off.
 #[derive(Debug)]
 pub struct TestVm {
     agent: Agent,
@@ -94,14 +94,17 @@ impl TestVm {
         self.machine().console()
     }
 
-    /// Runs a command to its end. Blocks for at most `limit`; a command that has not ended by then is killed.
+    /// Runs a command to its end. Blocks for at most `limit`; a command that has not ended by then
+    /// is killed.
     ///
-    /// A command that fails is no error here. Output of processes that it leaves behind is not waited for.
+    /// A command that fails is no error here. Output of processes that it leaves behind is not
+    /// waited for.
     pub fn exec(&self, command: impl Into<Command>, limit: Duration) -> Result<Output> {
         self.spawn(command)?.wait(limit)
     }
 
-    /// Runs a command that must succeed, and returns its standard output. Blocks for at most `limit`.
+    /// Runs a command that must succeed, and returns its standard output. Blocks for at most
+    /// `limit`.
     pub fn check(&self, command: impl Into<Command>, limit: Duration) -> Result<String> {
         let command = command.into();
         let line = command.to_string();
@@ -125,7 +128,8 @@ impl TestVm {
         }
     }
 
-    /// Powers the machine off and returns what its console said. Blocks for at most 30 s, then it is an error.
+    /// Powers the machine off and returns what its console said. Blocks for at most 30 s, then it
+    /// is an error.
     pub fn shutdown(self) -> Result<String> {
         let asked = self.agent.send(0, &Message::Shutdown);
         let limit = if asked.is_ok() { POWER_OFF } else { FUNERAL };
@@ -160,7 +164,8 @@ pub struct Running<'vm> {
 }
 
 impl Running<'_> {
-    /// Waits for its end. Blocks for at most `limit`; a command that has not ended by then is killed.
+    /// Waits for its end. Blocks for at most `limit`; a command that has not ended by then is
+    /// killed.
     pub fn wait(self, limit: Duration) -> Result<Output> {
         self.watch(limit, |_, _| ())
     }

@@ -15,8 +15,8 @@ fn machines_of(owner: u32) -> Vec<String> {
     commands.filter(|command| command.contains("qemu-system") && command.contains(&mark)).collect()
 }
 
-/// A process that owns a machine, whose command has begun. The agent is stopped, so that the guest does not notice the
-/// owner's end and power off by itself.
+/// A process that owns a machine, whose command has begun. The agent is stopped, so that the guest
+/// does not notice the owner's end and power off by itself.
 fn owner(temporary: &std::path::Path) -> Child {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_rbd-testvm"))
         .args(["--", "sh", "-c", "echo up; sleep 1; kill -STOP $PPID; sleep 1000"])

@@ -1,4 +1,5 @@
-//! Real machines: what a command says and how it ends comes through, and a hang never does more than cost its deadline.
+//! Real machines: what a command says and how it ends comes through, and a hang never does more
+//! than cost its deadline.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};

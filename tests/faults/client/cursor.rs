@@ -70,7 +70,8 @@ async fn step(
     Ok(None)
 }
 
-/// Says how it failed: by an error of this library, or by std's at the end of an image that is shorter now.
+/// Says how it failed: by an error of this library, or by std's at the end of an image that is
+/// shorter now.
 fn end(work: &Work<'_>, id: u64, error: io::Error) {
     let ends = matches!(error.kind(), io::ErrorKind::WriteZero | io::ErrorKind::UnexpectedEof);
     match error.downcast::<rbd::Error>() {

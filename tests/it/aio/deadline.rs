@@ -122,8 +122,8 @@ fn ended<T>(submit: impl Fn() -> Op<T>) -> Op<T> {
     }
 }
 
-/// The task of an executor that polls inside the wake ends on the timer's thread, and its image is closed there, which waits
-/// for the stuck read.
+/// The task of an executor that polls inside the wake ends on the timer's thread, and its image is
+/// closed there, which waits for the stuck read.
 #[test]
 fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
     let freezer = Freezer::get();

@@ -146,7 +146,8 @@ fn in_the_background_a_drop_blocks_nobody() {
     eventually("the buffer is freed", || tracked.is_freed());
 }
 
-/// The last reference to an image goes with its watch, in a wake. Where that has to wait, the next one does not wait with it.
+/// The last reference to an image goes with its watch, in a wake. Where that has to wait, the next
+/// one does not wait with it.
 #[test]
 fn a_stuck_image_dropped_in_a_wake_holds_up_no_other() {
     let freezer = Freezer::get();

@@ -54,8 +54,9 @@ impl Subscriber for Listener {
 
 /// What is told on this thread while something runs.
 ///
-/// Two more listeners live on, to whom nothing is told. Where tracing knows of a single one, it asks only that of the thread
-/// which comes to an event first. That may be another test's, which has none: then the event is off for all threads.
+/// Two more listeners live on, to whom nothing is told. Where tracing knows of a single one, it
+/// asks only that of the thread which comes to an event first. That may be another test's, which
+/// has none: then the event is off for all threads.
 pub(crate) fn during(run: impl FnOnce()) -> Vec<String> {
     static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
     OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Listener::default())));
@@ -113,8 +114,8 @@ fn a_submission_that_fails_is_an_end_too() {
     assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
 }
 
-/// The thread of another test, where nobody listens, may be the first that comes to an event. In a process of its own, since
-/// it is the first only once.
+/// The thread of another test, where nobody listens, may be the first that comes to an event. In a
+/// process of its own, since it is the first only once.
 #[test]
 fn an_event_is_heard_though_another_thread_came_to_it_first() {
     let name = "aio::events::an_event_is_heard_though_another_thread_came_to_it_first";

@@ -8,7 +8,8 @@ use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
 
-/// What a test does with an object of 4 MiB: each of the operations that take hints, and some that do not.
+/// What a test does with an object of 4 MiB: each of the operations that take hints, and some that
+/// do not.
 fn use_object(aio: Aio<'_>, object: u64) {
     let at = object * 4 * MIB;
     aio.write(at, Bytes::from(vec![1; 4096])).wait().unwrap();

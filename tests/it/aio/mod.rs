@@ -1,4 +1,5 @@
-//! Asynchronous operations: what they do, and that they survive everything that kills those of other bindings.
+//! Asynchronous operations: what they do, and that they survive everything that kills those of
+//! other bindings.
 
 mod close;
 mod deadline;

@@ -114,12 +114,13 @@ fn no_poll_sleeps_while_a_failure_is_looked_into() {
         assert!(error.is_not_found(), "{error}");
         slept
     });
-    // The fewest of several rounds: a lock that somebody else has now and then is not what is looked for.
+    // The fewest of several rounds: a lock that somebody else has now and then is not what is
+    // looked for.
     assert_eq!(fewest.min(), Some(0));
 }
 
-/// A change of the header makes librbd read it again before it tells the size: whoever takes the image must not wait for that,
-/// nor whoever uses it.
+/// A change of the header makes librbd read it again before it tells the size: whoever takes the
+/// image must not wait for that, nor whoever uses it.
 #[test]
 fn an_opening_that_has_ended_gives_the_image_at_once() {
     let freezer = Freezer::get();

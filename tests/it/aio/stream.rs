@@ -155,7 +155,8 @@ fn submitted(operation: &str, run: impl FnOnce()) -> Vec<u64> {
     events::during(run).iter().map(number).collect()
 }
 
-/// Uses a stream of each depth while nothing ends: as many operations must be submitted as it is deep.
+/// Uses a stream of each depth while nothing ends: as many operations must be submitted as it is
+/// deep.
 fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &mut Context<'_>)) {
     let freezer = Freezer::get();
     let image = freezer.image();
@@ -215,7 +216,8 @@ fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
         stream.write_all(&[2; 512]).await.unwrap();
         drop(frozen);
         held_up.await.unwrap();
-        // The old flush can end now. The new one comes after the new write, so with that stuck it is, too.
+        // The old flush can end now. The new one comes after the new write, so with that stuck it
+        // is, too.
         stream.read_exact(&mut [0; 1]).await.unwrap();
         let frozen = freezer.freeze();
         let held_up = image.aio().write(1 << 20, vec![9; 512].into());

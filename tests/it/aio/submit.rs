@@ -16,7 +16,8 @@ use crate::support::Space;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A change of the header by another client makes librbd read it again at the next call, which is not ours to wait for.
+/// A change of the header by another client makes librbd read it again at the next call, which is
+/// not ours to wait for.
 #[test]
 fn a_changed_header_holds_up_no_submission() {
     let freezer = Freezer::get();
@@ -93,8 +94,8 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
 /// As many as [`of_each_kind`] uses.
 const BLOCKS: usize = 8;
 
-/// Submits one operation of each kind, that changes something each on a block of its own, which holds ones. What comes back
-/// waits for the ends and looks at them.
+/// Submits one operation of each kind, that changes something each on a block of its own, which
+/// holds ones. What comes back waits for the ends and looks at them.
 fn of_each_kind(
     image: &Image,
     submit: &dyn Fn(&'static str, &mut dyn FnMut()),
@@ -152,7 +153,8 @@ fn queue_each_kind(queue: &mut Queue, submit: &dyn Fn(&'static str, &mut dyn FnM
     }
 }
 
-/// Another client has the image grow to 16 MiB, of which librbd has told this one; it has not read the new size yet.
+/// Another client has the image grow to 16 MiB, of which librbd has told this one; it has not read
+/// the new size yet.
 fn grown_by_another(freezer: &Freezer, image: &Arc<Image>) -> (UpdateWatch, Image) {
     let other = freezer.connect().ioctx("rbd").unwrap().open(&image.name().unwrap()).run().unwrap();
     let (sender, news) = channel();
@@ -164,7 +166,8 @@ fn grown_by_another(freezer: &Freezer, image: &Arc<Image>) -> (UpdateWatch, Imag
     (watch, other)
 }
 
-/// librbd reads the header with the threads that wakes run on: waiting for it there might be for ever.
+/// librbd reads the header with the threads that wakes run on: waiting for it there might be for
+/// ever.
 #[test]
 fn nothing_waits_for_a_new_size_inside_a_wake() {
     let freezer = Freezer::get();

@@ -44,8 +44,8 @@ fn own_image(space: &Space) -> Image {
     cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap()
 }
 
-/// The waker has the last reference to the image, and by it to the connection. Closing either on librbd's thread would hang
-/// for ever.
+/// The waker has the last reference to the image, and by it to the connection. Closing either on
+/// librbd's thread would hang for ever.
 #[test]
 fn the_last_reference_dropped_in_a_wake() {
     let freezer = Freezer::get();
@@ -172,7 +172,8 @@ impl Drop for Bad {
     }
 }
 
-/// A panic in the owner of a buffer that is dropped where the future is ready: it is the caller's, once.
+/// A panic in the owner of a buffer that is dropped where the future is ready: it is the caller's,
+/// once.
 #[test]
 fn a_buffer_that_panics_where_the_result_is_taken() {
     let space = Space::new();
@@ -187,7 +188,8 @@ fn a_buffer_that_panics_where_the_result_is_taken() {
     image.close().unwrap();
 }
 
-/// A panic in the owner of a buffer, dropped on librbd's thread because the future was dropped before.
+/// A panic in the owner of a buffer, dropped on librbd's thread because the future was dropped
+/// before.
 #[test]
 fn a_buffer_that_panics_harms_nobody() {
     let freezer = Freezer::get();

@@ -1,4 +1,5 @@
-//! Handles of two clusters in one process: calls that cannot work are refused before anything is touched.
+//! Handles of two clusters in one process: calls that cannot work are refused before anything is
+//! touched.
 
 use rbd::image::CloneFormat;
 use rbd::{Cluster, ErrorKind, Image, IoCtx, Result};

@@ -1,4 +1,5 @@
-//! The examples that are no command of `rbd`. `backup`: its files against those of `rbd export-diff`, and images restored from them against the originals.
+//! The examples that are no command of `rbd`. `backup`: its files against those of `rbd
+//! export-diff`, and images restored from them against the originals.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! How commands fail: the message, the exit status, and what is refused that the `rbd` command does in silence.
+//! How commands fail: the message, the exit status, and what is refused that the `rbd` command does
+//! in silence.
 
 use rbd::Features;
 
@@ -219,7 +220,8 @@ fn feature() {
     }
 }
 
-/// The `rbd` command's defects that the examples do not copy: each changes something else than was asked for.
+/// The `rbd` command's defects that the examples do not copy: each changes something else than was
+/// asked for.
 #[test]
 fn what_the_rbd_command_does_in_silence_is_refused() {
     let pool = Pool::new();

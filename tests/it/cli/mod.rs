@@ -1,7 +1,8 @@
 //! The examples against the `rbd` command: same output, same messages, same exit status.
 //!
-//! Before its message an example gives the reason in lines that begin with `why: `; the `rbd` command writes log lines
-//! instead, at any time and into the midst of others, so here it is told to write none. Both are no part of the comparison.
+//! Before its message an example gives the reason in lines that begin with `why: `; the `rbd`
+//! command writes log lines instead, at any time and into the midst of others, so here it is told
+//! to write none. Both are no part of the comparison.
 
 mod agree;
 mod backup;
@@ -121,8 +122,9 @@ fn said(output: &Output) -> Said {
     }
 }
 
-/// The program of an example, which cargo builds into `target/<profile>/examples` together with this test, in
-/// `target/<profile>/deps`. A test run for this binary alone does not build it: then this says so.
+/// The program of an example, which cargo builds into `target/<profile>/examples` together with
+/// this test, in `target/<profile>/deps`. A test run for this binary alone does not build it: then
+/// this says so.
 pub(crate) fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let program = this.ancestors().nth(2).unwrap().join("examples").join(name);

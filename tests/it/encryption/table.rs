@@ -1,5 +1,5 @@
-//! Every public call of an image with encryption loaded: it works on what the user sees, or it is refused before anything is
-//! touched.
+//! Every public call of an image with encryption loaded: it works on what the user sees, or it is
+//! refused before anything is touched.
 
 use std::collections::BTreeSet;
 use std::path::Path;

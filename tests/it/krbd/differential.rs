@@ -16,8 +16,9 @@ struct Said {
     messages: String,
 }
 
-/// Ceph's log lines and our reasons, which both come before the messages, are no part of the comparison. Neither is that a
-/// write to sysfs failed: where the outcome is known beforehand, we write nothing.
+/// Ceph's log lines and our reasons, which both come before the messages, are no part of the
+/// comparison. Neither is that a write to sysfs failed: where the outcome is known beforehand, we
+/// write nothing.
 fn said(output: &Output) -> Said {
     let messages = String::from_utf8_lossy(&output.stderr);
     let is_message = |line: &&str| line.starts_with("rbd: ") && *line != "rbd: sysfs write failed";

@@ -11,7 +11,8 @@ use rbd_testvm::{Builder, TestVm};
 /// No command takes so long, unless the machine is busy with other things.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// Builds what runs inside, once for this process, so that nothing stale is tested; says where it is.
+/// Builds what runs inside, once for this process, so that nothing stale is tested; says where it
+/// is.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(|| {

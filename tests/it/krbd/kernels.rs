@@ -22,7 +22,8 @@ fn udev_is_waited_for_and_the_module_is_loaded_on_request() {
     assert!(text.contains("the kernel's rbd module is not loaded"), "{text}");
 
     guest.ok(&["map", &spec, "--load-module"]);
-    // udev's rules for this device are through, so its record is there, and nobody but us looks at the device.
+    // udev's rules for this device are through, so its record is there, and nobody but us looks at
+    // the device.
     guest.sh("[ -e /run/udev/data/b$(cat /sys/block/rbd0/dev) ]");
     for _ in 0..5 {
         guest.ok(&["unmap", "/dev/rbd0"]);
@@ -33,7 +34,8 @@ fn udev_is_waited_for_and_the_module_is_loaded_on_request() {
     guest.ok(&["map", &spec, "-o", "noudev"]);
     guest.ok(&["unmap", "/dev/rbd0"]);
 
-    // The old way to number devices: a major number for each image, and control files of other names.
+    // The old way to number devices: a major number for each image, and control files of other
+    // names.
     guest.sh("modprobe -r rbd; modprobe rbd single_major=N; [ ! -e /sys/bus/rbd/add_single_major ]");
     let first = guest.ok(&["map", &spec]);
     assert!(first.starts_with(&format!("/dev/rbd0 {spec}")), "{first}");

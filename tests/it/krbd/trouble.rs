@@ -1,4 +1,5 @@
-//! Dead and frozen daemons under a mapping: every wait ends, and nothing half mapped is left. The cluster is the test's own.
+//! Dead and frozen daemons under a mapping: every wait ends, and nothing half mapped is left. The
+//! cluster is the test's own.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     pool.create("foo", 64 << 20).run().unwrap();
     let guest = Guest::boot(cluster.conf());
 
-    // Removed by force while writes are under way to an OSD that does not answer. The kernel waits for them: we do not.
+    // Removed by force while writes are under way to an OSD that does not answer. The kernel waits
+    // for them: we do not.
     guest.ok(&["map", "rbd/foo"]);
     let writer =
         guest.0.spawn(["sh", "-c", "exec dd if=/dev/zero of=/dev/rbd0 bs=1M count=32 conv=fsync"]).unwrap();
@@ -34,7 +36,8 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     assert_eq!(unmapping.wait(SOON).unwrap().status.code(), Some(1));
     writer.wait(SOON).unwrap();
 
-    // Mapped while the OSD does not answer: without the preflight, which would wait for it in librbd.
+    // Mapped while the OSD does not answer: without the preflight, which would wait for it in
+    // librbd.
     cluster.pause(Daemon::Osd(0)).unwrap();
     let start = Instant::now();
     let (kind, text) = guest.fails(&["map", "rbd/foo", "--no-preflight", "--timeout", "5"]);

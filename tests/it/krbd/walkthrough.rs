@@ -6,7 +6,8 @@ use rbd_testcluster::shared;
 use super::guest::Guest;
 use crate::support::Space;
 
-/// The image does not map; the plan says what to do; it is done; then two machines, one after the other, use the volume.
+/// The image does not map; the plan says what to do; it is done; then two machines, one after the
+/// other, use the volume.
 #[test]
 fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     let space = Space::new();
@@ -23,7 +24,8 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(text.contains("does not support its features journaling; disable journaling"), "{text}");
     assert_eq!(first.ok(&["devices"]), "");
 
-    // The original failure: the kernel's own refusal, made out to be the same error; its log says which bit.
+    // The original failure: the kernel's own refusal, made out to be the same error; its log says
+    // which bit.
     let (kernels_kind, text) = first.fails(&["map", &spec, "--no-preflight"]);
     assert_eq!(kernels_kind, kind);
     assert!(text.contains("disable journaling"), "{text}");

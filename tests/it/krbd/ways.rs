@@ -274,7 +274,8 @@ impl Ways {
             [(&first, "legacy"), (&address("v2"), "prefer-crc"), (&address("v2"), "secure")]
         {
             self.guest.ok(&words(&given(monitor, &key, &["-o", &format!("ms_mode={mode}")])));
-            // The key is nowhere to be found afterwards: not in the line that the kernel keeps, not among its keys.
+            // The key is nowhere to be found afterwards: not in the line that the kernel keeps, not
+            // among its keys.
             let kept = self.guest.sh("cat /sys/bus/rbd/devices/0/config_info /proc/keys");
             assert!(kept.contains("key=client.admin") && !kept.contains(key.trim()), "{kept}");
             assert!(!kept.lines().any(|line| line.contains(" ceph ")), "{kept}");

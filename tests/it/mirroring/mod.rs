@@ -1,11 +1,13 @@
-//! Mirroring: what one cluster can tell of it, and images that go from one cluster to another and back.
+//! Mirroring: what one cluster can tell of it, and images that go from one cluster to another and
+//! back.
 
 mod alone;
 mod pair;
 
 use rbd::{Cluster, IoCtx};
 
-/// A pool of its own, prepared for images, deleted when it is dropped: peers and modes belong to pools.
+/// A pool of its own, prepared for images, deleted when it is dropped: peers and modes belong to
+/// pools.
 struct Pool {
     cluster: std::sync::Arc<Cluster>,
     ioctx: IoCtx,

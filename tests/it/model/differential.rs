@@ -1,5 +1,5 @@
-//! Differential test: the same random script by this crate and by python3-rbd; all that can be seen of the two images
-//! afterwards must be the same.
+//! Differential test: the same random script by this crate and by python3-rbd; all that can be seen
+//! of the two images afterwards must be the same.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -30,7 +30,8 @@ struct Task<'a> {
 }
 
 fn by_python(task: &Task<'_>) -> Value {
-    // Debian's own interpreter: python3-rbd is a module of it, not of another that may come first in PATH.
+    // Debian's own interpreter: python3-rbd is a module of it, not of another that may come first
+    // in PATH.
     let mut python = Command::new("/usr/bin/python3")
         .args(["-c", PROGRAM])
         .stdin(Stdio::piped())

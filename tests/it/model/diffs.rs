@@ -1,4 +1,5 @@
-//! Property: a diff between any two versions of an image covers every byte that differs, whatever happened in between.
+//! Property: a diff between any two versions of an image covers every byte that differs, whatever
+//! happened in between.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Model test: random scripts run on a real image and on bytes in memory, which must agree at every step.
+//! Model test: random scripts run on a real image and on bytes in memory, which must agree at every
+//! step.
 //!
 //! Failures that were ever found stand in `regressions.txt` and run first. A long run:
 //! `RBD_MODEL_OPS=1000000 RBD_MODEL_SEED=7 cargo test --test it model -- --nocapture`.

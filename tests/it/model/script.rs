@@ -1,7 +1,7 @@
 //! Random scripts of operations on one image.
 //!
-//! Numbers in a script are raw material: the runner folds them into the image's range, so that every script is valid for
-//! every size, and shrinking finds small ones.
+//! Numbers in a script are raw material: the runner folds them into the image's range, so that
+//! every script is valid for every size, and shrinking finds small ones.
 
 use proptest::prelude::*;
 use serde::Serialize;

@@ -82,8 +82,9 @@ fn in_the_background_a_drop_waits_for_nothing() {
     });
 }
 
-/// Whoever hears of each announcement only once, by edge-triggered epoll, gets all ends by asking then. An announcement may come
-/// for nothing (an end was reaped before its own: seen with librbd 1.18), but an end never without one.
+/// Whoever hears of each announcement only once, by edge-triggered epoll, gets all ends by asking
+/// then. An announcement may come for nothing (an end was reaped before its own: seen with librbd
+/// 1.18), but an end never without one.
 #[test]
 fn an_end_is_there_when_it_was_announced() {
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -133,7 +134,8 @@ fn whoever_waits_twice_waits_once() {
     assert_eq!(finish(&mut queue).len(), 1);
 }
 
-/// librbd puts an operation into its queue first and announces it then: it may have been reaped in between.
+/// librbd puts an operation into its queue first and announces it then: it may have been reaped in
+/// between.
 #[test]
 fn a_late_announcement_does_not_keep_the_loop_busy() {
     let space = Space::new();

@@ -9,7 +9,8 @@ use super::{LIMIT, data, finish, queue};
 use crate::aio::Freezer;
 use crate::support::Space;
 
-/// As a guest's: it lives until the queue is closed, and nobody looks at it while an operation has it.
+/// As a guest's: it lives until the queue is closed, and nobody looks at it while an operation has
+/// it.
 struct Guest(Vec<u8>);
 
 impl Guest {
@@ -24,7 +25,8 @@ fn data_moves_between_memory_and_image() {
     let mut guest = Guest((0..64 << 10).map(|n| (n / 512) as u8).collect());
     let mut queue = queue(&space, 4);
     let parts = [(512, 512), (8192, 1024), (0, 512)].map(|(start, len)| guest.part(start, len).cast_const());
-    // SAFETY: the memory lives until the queue is closed, and is not touched before the end was reaped.
+    // SAFETY: the memory lives until the queue is closed, and is not touched before the end was
+    // reaped.
     unsafe { queue.write_raw(1, 4096, &parts) }.unwrap();
     let end = finish(&mut queue).remove(0);
     assert_eq!((end.token, end.buffer, end.result.is_ok()), (1, Buffer::None, true));

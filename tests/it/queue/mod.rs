@@ -134,7 +134,8 @@ fn a_flush_ends_after_the_writes_before_it() {
     assert!(early.into_iter().all(|end| end.result.is_ok()));
 }
 
-/// Those too whose future was dropped. Their ends would come to the queue, which does not know of them.
+/// Those too whose future was dropped. Their ends would come to the queue, which does not know of
+/// them.
 #[test]
 fn an_image_with_operations_in_flight_is_refused() {
     let freezer = Freezer::get();
@@ -143,7 +144,8 @@ fn an_image_with_operations_in_flight_is_refused() {
         let (sender, made) = channel();
         let frozen = freezer.freeze();
         let read = Some(image.aio().read(0, 4096)).filter(|_| kept);
-        // It closes the image, which waits for the read. A queue, where there should be none, is never closed.
+        // It closes the image, which waits for the read. A queue, where there should be none, is
+        // never closed.
         let maker = std::thread::spawn(move || {
             sender.send(None).unwrap();
             sender.send(Some(Queue::new(image, 4).map(std::mem::forget))).unwrap();
@@ -235,7 +237,8 @@ fn what_librbd_refuses_comes_back_with_the_buffer() {
     assert_eq!((end.token, end.buffer), (7, Buffer::Bytes(Bytes::from_static(b"no"))));
 }
 
-/// As an event loop would: the descriptor becomes readable, and is not any more when all was reaped.
+/// As an event loop would: the descriptor becomes readable, and is not any more when all was
+/// reaped.
 #[test]
 fn the_descriptor_announces_ends() {
     let freezer = Freezer::get();

@@ -6,7 +6,8 @@ use tokio::runtime::Builder;
 
 use super::*;
 
-/// Submits as many as find room, and reaps as the documentation says: after the readiness was cleared, until nothing is left.
+/// Submits as many as find room, and reaps as the documentation says: after the readiness was
+/// cleared, until nothing is left.
 async fn read_blocks(queue: &mut AsyncFd<Queue>, blocks: u64) -> Vec<u64> {
     let (mut next, mut seen) = (0, Vec::new());
     while (seen.len() as u64) < blocks {
@@ -40,7 +41,8 @@ fn tokio_watches_the_descriptor() {
             let image = space.open("foo").run().unwrap();
             let runtime = builder.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                // Deprecated for the sake of types whose descriptor may change: a queue's never does.
+                // Deprecated for the sake of types whose descriptor may change: a queue's never
+                // does.
                 #[allow(deprecated)]
                 let mut queue =
                     AsyncFd::with_interest(Queue::new(image, 8).unwrap(), Interest::READABLE).unwrap();

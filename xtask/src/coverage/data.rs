@@ -6,13 +6,15 @@ pub(super) struct Superseded {
     pub(super) by: &'static str,
 }
 
-/// Functions without a wrapper; names may end in `*`. Where one of them is called after all, that counts.
+/// Functions without a wrapper; names may end in `*`. Where one of them is called after all, that
+/// counts.
 pub(super) struct LeftOut {
     pub(super) symbols: &'static [&'static str],
     pub(super) why: &'static str,
 }
 
-/// What so much leads to that a search for the nearest public function tells nothing. Each is called: that is checked.
+/// What so much leads to that a search for the nearest public function tells nothing. Each is
+/// called: that is checked.
 pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     ("rbd_aio_create_completion", "every asynchronous operation on an image"),
     ("rbd_aio_get_return_value", "every asynchronous operation on an image"),

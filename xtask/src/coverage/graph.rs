@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{Call, Function, Receiver, Source, by_name};
 
-/// Methods of the standard library that functions of ours share their names with. On a receiver that is not known to be one
-/// of ours they lead nowhere.
+/// Methods of the standard library that functions of ours share their names with. On a receiver
+/// that is not known to be one of ours they lead nowhere.
 const STANDARD: &[&str] = &[
     "as_ptr", "clone", "cloned", "close", "collect", "copy", "count", "drop", "extend", "filter", "find",
     "first", "flatten", "flush", "from", "get", "insert", "into", "is_empty", "iter", "join", "last", "len",
@@ -105,9 +105,11 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Whether a call may be one of this function, as far as names, types and numbers of arguments tell.
+/// Whether a call may be one of this function, as far as names, types and numbers of arguments
+/// tell.
 ///
-/// `above` are the types that have functions outside of `raw`: of others only the raw one can be meant.
+/// `above` are the types that have functions outside of `raw`: of others only the raw one can be
+/// meant.
 fn meets(caller: &Function, call: &Call, callee: &Function, above: &BTreeSet<&str>) -> bool {
     let with_self = callee.arity + 1;
     if call.arity.is_some_and(|arity| arity != callee.arity && arity != with_self) {

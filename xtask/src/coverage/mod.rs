@@ -1,8 +1,10 @@
-//! `cargo xtask coverage`: which C function is called by what of `rbd`, and why not where it is not.
+//! `cargo xtask coverage`: which C function is called by what of `rbd`, and why not where it is
+//! not.
 //!
-//! Nothing is believed: ``Implements: `rbd_x` `` on a public item must be borne out by a chain of calls down to code that
-//! names the function. The chain is found by names, receivers and numbers of arguments, not by a type checker: it can take
-//! one method for another of the same name, but it cannot overlook that nothing calls a function.
+//! Nothing is believed: ``Implements: `rbd_x` `` on a public item must be borne out by a chain of
+//! calls down to code that names the function. The chain is found by names, receivers and numbers
+//! of arguments, not by a type checker: it can take one method for another of the same name, but it
+//! cannot overlook that nothing calls a function.
 
 mod data;
 mod graph;

@@ -1,4 +1,5 @@
-//! The functions of `rbd` as far as coverage needs them: what they name, what they call, what they claim.
+//! The functions of `rbd` as far as coverage needs them: what they name, what they call, what they
+//! claim.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -166,7 +167,8 @@ fn is_test(attrs: &[Attribute]) -> bool {
     })
 }
 
-/// The functions that ``Implements: `a`, `b` `` in a documentation comment names, up to the end of the paragraph.
+/// The functions that ``Implements: `a`, `b` `` in a documentation comment names, up to the end of
+/// the paragraph.
 fn claims(attrs: &[Attribute]) -> Vec<String> {
     let mut claims = Vec::new();
     let mut within = false;

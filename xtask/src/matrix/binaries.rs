@@ -23,8 +23,9 @@ impl Binary {
     }
 }
 
-/// Package, name of the test target (of the library for its unit tests), and arguments. Not run in roots are: tests of virtual
-/// machines, which run on the host; of what is done at build time; of xtask itself; and of documentation.
+/// Package, name of the test target (of the library for its unit tests), and arguments. Not run in
+/// roots are: tests of virtual machines, which run on the host; of what is done at build time; of
+/// xtask itself; and of documentation.
 const WANTED: &[(&str, &str, &[&str])] = &[
     ("rbd", "rbd", &[]),
     ("rbd-suite", "it", &["--skip", "krbd::"]),
@@ -33,7 +34,8 @@ const WANTED: &[(&str, &str, &[&str])] = &[
     ("rbd-testcluster", "embedded", &[]),
 ];
 
-/// Builds the tests and examples, as `cargo xtask test` builds them, and returns the programs to run in roots.
+/// Builds the tests and examples, as `cargo xtask test` builds them, and returns the programs to
+/// run in roots.
 pub(crate) fn build() -> Result<Vec<Binary>> {
     let mut build = cmd::cargo(["test", "--no-run", "--workspace"]);
     build.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
@@ -53,8 +55,8 @@ pub(crate) fn build() -> Result<Vec<Binary>> {
         .collect()
 }
 
-/// Whether this is the artifact of a test. Its package's id ends in `/DIRECTORY#NAME@VERSION`, or without the name if the
-/// directory has it.
+/// Whether this is the artifact of a test. Its package's id ends in `/DIRECTORY#NAME@VERSION`, or
+/// without the name if the directory has it.
 fn is(artifact: &Value, package: &str, target: &str) -> bool {
     let id = artifact["package_id"].as_str().unwrap_or_default();
     let owner = match id.rsplit_once('#') {

@@ -1,4 +1,5 @@
-//! What passed in which release, for the summary: a column for each release, a row for each test program.
+//! What passed in which release, for the summary: a column for each release, a row for each test
+//! program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +9,8 @@ use crate::tally::Tally;
 /// Separates the release from what its test program printed.
 const MARK: &str = " | ";
 
-/// A line of a test program with its release: `20.2 | test result: ok. …`, or `16.2@20.2 | …` for a client of 16.2 on a cluster
-/// of 20.2.
+/// A line of a test program with its release: `20.2 | test result: ok. …`, or `16.2@20.2 | …` for a
+/// client of 16.2 on a cluster of 20.2.
 pub(super) fn marked(release: &str, line: &str) -> String {
     format!("{release}{MARK}{line}")
 }
@@ -54,8 +55,8 @@ fn is_release(text: &str) -> bool {
     text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '@'))
 }
 
-/// The name of a test program that is being started: cargo's lines `Running tests/it/main.rs (target/debug/deps/it-0a1b…)`
-/// and `Doc-tests rbd`.
+/// The name of a test program that is being started: cargo's lines `Running tests/it/main.rs
+/// (target/debug/deps/it-0a1b…)` and `Doc-tests rbd`.
 fn started(text: &str) -> Option<&str> {
     let text = text.trim_start();
     if text.starts_with("Doc-tests ") {

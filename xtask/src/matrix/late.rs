@@ -1,7 +1,8 @@
 //! Which of the functions that only newer releases have were really called.
 //!
-//! A library that is loaded before all others has functions of these names: each calls the real one, and writes its name into
-//! a file when that succeeded. So a function that the tests only ever saw refused is found out.
+//! A library that is loaded before all others has functions of these names: each calls the real
+//! one, and writes its name into a file when that succeeded. So a function that the tests only ever
+//! saw refused is found out.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -86,7 +87,8 @@ fn returns(late: &Type) -> bool {
     )
 }
 
-/// All arguments are numbers and pointers, and no function has more than nine: so all are passed on as nine numbers.
+/// All arguments are numbers and pointers, and no function has more than nine: so all are passed on
+/// as nine numbers.
 fn c(functions: &[(String, bool)], calls: &Path) -> String {
     let mut text = format!(
         r#"#define _GNU_SOURCE

@@ -9,7 +9,8 @@ use super::{Counts, say};
 use crate::cmd;
 use crate::scratch::Scratch;
 
-/// What both releases take part in. `tests/it/mixed.rs` has two clients; the others one, of another release than the daemons.
+/// What both releases take part in. `tests/it/mixed.rs` has two clients; the others one, of another
+/// release than the daemons.
 const TESTS: &[&str] = &[
     "mixed::",
     "images::",

@@ -1,4 +1,5 @@
-//! `cargo xtask matrix`: the tests, built once, run with the daemons and libraries of every release.
+//! `cargo xtask matrix`: the tests, built once, run with the daemons and libraries of every
+//! release.
 
 mod binaries;
 mod columns;
@@ -32,11 +33,12 @@ pub(crate) struct Args {
     /// Make the roots anew, with the newest packages of their suites
     #[arg(long)]
     fresh: bool,
-    /// Map images from kernels old and new on clusters old and new instead, and print the table of docs/releases.md; takes half
-    /// an hour
+    /// Map images from kernels old and new on clusters old and new instead, and print the table of
+    /// docs/releases.md; takes half an hour
     #[arg(long)]
     kernels: bool,
-    /// Arguments for the integration tests, which then are all that runs: `cargo xtask matrix 20.2 -- groups::`
+    /// Arguments for the integration tests, which then are all that runs: `cargo xtask matrix 20.2
+    /// -- groups::`
     #[arg(last = true)]
     filter: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! The roots of the releases: runtime packages of a Debian suite in a directory of the user's cache.
+//! The roots of the releases: runtime packages of a Debian suite in a directory of the user's
+//! cache.
 
 use std::env;
 use std::fs;
@@ -11,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::scratch::{MARK, Scratch};
 use crate::{cmd, debian, ui};
 
-/// What the tests start: daemons, the official tools and the bindings that they are compared with. No compiler, no headers.
+/// What the tests start: daemons, the official tools and the bindings that they are compared with.
+/// No compiler, no headers.
 const PACKAGES: &str =
     "ceph-common,ceph-mgr,ceph-mon,ceph-osd,librados2,librbd1,python3-rados,python3-rbd,rbd-mirror";
 
@@ -107,8 +109,8 @@ impl Root {
             .with_context(|| format!("cannot move the root to {}", self.directory.display()))
     }
 
-    /// A command that runs inside, with no environment but its own. It may write to the scratch directory, and read the
-    /// workspace. It is killed after half an hour: no test takes so long.
+    /// A command that runs inside, with no environment but its own. It may write to the scratch
+    /// directory, and read the workspace. It is killed after half an hour: no test takes so long.
     pub(crate) fn command(&self, scratch: &Scratch) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "1800", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);

@@ -1,4 +1,5 @@
-//! A cluster of one release for clients of another: daemons in a root, reached over the host's loopback.
+//! A cluster of one release for clients of another: daemons in a root, reached over the host's
+//! loopback.
 
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -11,14 +12,16 @@ use super::binaries::Binary;
 use super::root::Root;
 use crate::scratch::Scratch;
 
-/// A running cluster, with a client of its own release that listens for `tests/it/mixed.rs`. It ends when it is dropped.
+/// A running cluster, with a client of its own release that listens for `tests/it/mixed.rs`. It
+/// ends when it is dropped.
 pub(crate) struct Served {
     child: Child,
     home: PathBuf,
 }
 
 impl Served {
-    /// Starts the cluster, with these arguments of `rbd-testcluster run`, and waits until it is ready.
+    /// Starts the cluster, with these arguments of `rbd-testcluster run`, and waits until it is
+    /// ready.
     pub(crate) fn start(
         root: &Root,
         scratch: &Scratch,

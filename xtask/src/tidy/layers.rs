@@ -10,7 +10,8 @@ use proc_macro2::TokenTree;
 use super::{parse, paths};
 use crate::cmd;
 
-/// Modules that lie side by side. They may use the layers below; whether they may use each other is said.
+/// Modules that lie side by side. They may use the layers below; whether they may use each other is
+/// said.
 struct Layer {
     name: &'static str,
     modules: &'static [&'static str],
@@ -19,7 +20,8 @@ struct Layer {
     sys: bool,
 }
 
-/// Bottom to top. A module that is not listed is a fault: whoever adds one decides here where it lies.
+/// Bottom to top. A module that is not listed is a fault: whoever adds one decides here where it
+/// lies.
 const LAYERS: &[Layer] = &[
     // Plain values: no handle, no call into C.
     Layer {
@@ -66,7 +68,8 @@ const RAW: &[Layer] = &[
     },
 ];
 
-/// Checks these files of the crate, named relative to its `src`; `facade` is the text of its `lib.rs`.
+/// Checks these files of the crate, named relative to its `src`; `facade` is the text of its
+/// `lib.rs`.
 pub(super) fn check<'a>(facade: &str, files: impl Iterator<Item = &'a Path>) -> Result<Vec<String>> {
     let exports = exports(facade)?;
     let mut faults = Vec::new();

@@ -10,8 +10,9 @@ pub(super) struct Named {
     pub(super) path: Vec<String>,
 }
 
-/// Returns the paths into the crate in `tokens`, the content of the module `module`: those behind `crate::` and `super::`, and
-/// those of a `use` that begins with a word, which may be a child of the module.
+/// Returns the paths into the crate in `tokens`, the content of the module `module`: those behind
+/// `crate::` and `super::`, and those of a `use` that begins with a word, which may be a child of
+/// the module.
 pub(super) fn from_root(tokens: TokenStream, module: &[String]) -> Vec<Named> {
     let mut found = Vec::new();
     scan(&tokens.into_iter().collect::<Vec<_>>(), module, &mut found);
@@ -91,8 +92,8 @@ fn behind_colons(tokens: &[TokenTree]) -> Option<&TokenTree> {
     }
 }
 
-/// Notes the path at the start of the tokens, which continues `base`, or one path for each member of its braces. Returns how many
-/// tokens it has.
+/// Notes the path at the start of the tokens, which continues `base`, or one path for each member
+/// of its braces. Returns how many tokens it has.
 fn follow(tokens: &[TokenTree], base: &[String], found: &mut Vec<Named>) -> usize {
     let with = |word: String| [base, &[word]].concat();
     match tokens {

@@ -22,8 +22,8 @@ pub struct DiffExtents<'a> {
 }
 
 impl<'a> Diff<'a> {
-    /// The extents, in order of offset, fetched in batches of bounded ranges as they are taken. No thread is involved;
-    /// `next` blocks when a batch is used up. After an error it ends.
+    /// The extents, in order of offset, fetched in batches of bounded ranges as they are taken. No
+    /// thread is involved; `next` blocks when a batch is used up. After an error it ends.
     ///
     /// Fit for big images, and for stopping early: just stop taking.
     pub fn extents(self) -> Result<DiffExtents<'a>> {

@@ -14,22 +14,27 @@ pub enum FastDiff {
     Usable,
     /// It is not: only diffs of [whole objects](Diff::whole_object) are.
     NotWholeObject,
-    /// It is not: the image (or the parent, where the parent is included) has the feature fast-diff turned off.
+    /// It is not: the image (or the parent, where the parent is included) has the feature fast-diff
+    /// turned off.
     FeatureOff {
         /// `rbd/foo`.
         image: String,
     },
-    /// It is not: the handle has encryption loaded, and the maps count the objects of what is stored.
+    /// It is not: the handle has encryption loaded, and the maps count the objects of what is
+    /// stored.
     Encrypted {
         /// `rbd/foo`.
         image: String,
     },
-    /// It is not: the image was smaller at a snapshot in between, and librbd forgets what it lost then.
+    /// It is not: the image was smaller at a snapshot in between, and librbd forgets what it lost
+    /// then.
     Shrunk {
-        /// The snapshot at which it was smaller: `rbd/foo@snap`; or the image, where that is smaller now.
+        /// The snapshot at which it was smaller: `rbd/foo@snap`; or the image, where that is
+        /// smaller now.
         version: String,
     },
-    /// It is not: a map between the two versions cannot be trusted and must be [rebuilt](crate::image::ObjectMap::rebuild).
+    /// It is not: a map between the two versions cannot be trusted and must be
+    /// [rebuilt](crate::image::ObjectMap::rebuild).
     Invalid {
         /// The version with that map: `rbd/foo`, or `rbd/foo@snap`.
         version: String,
@@ -44,11 +49,13 @@ impl FastDiff {
 }
 
 impl Diff<'_> {
-    /// Whether this diff can be answered from the object maps. librbd never says: where it cannot use them it falls back to
-    /// asking for every object, in silence, and takes minutes instead of milliseconds.
+    /// Whether this diff can be answered from the object maps. librbd never says: where it cannot
+    /// use them it falls back to asking for every object, in silence, and takes minutes instead of
+    /// milliseconds.
     ///
-    /// The features and flags of the image are looked at, and those of every snapshot in between; of the parent too, as far
-    /// as the diff includes it. It holds for the moment: a flag may be set at any time.
+    /// The features and flags of the image are looked at, and those of every snapshot in between;
+    /// of the parent too, as far as the diff includes it. It holds for the moment: a flag may be
+    /// set at any time.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -95,8 +102,9 @@ impl Diff<'_> {
 
     /// The first version after the older snapshot that is smaller than the one before it.
     ///
-    /// librbd goes through the maps of all versions, and cuts what it has found out to the size of each: what is beyond it, and
-    /// is a hole in a later version that is bigger again, is not reported.
+    /// librbd goes through the maps of all versions, and cuts what it has found out to the size of
+    /// each: what is beyond it, and is a hole in a later version that is bigger again, is not
+    /// reported.
     pub(super) fn shrunk(&self) -> Result<Option<String>> {
         let (Some(from), image) = (self.older_id()?, self.image) else { return Ok(None) };
         let mut snapshots = image.bounded("list the snapshots of", move |raw| raw.snapshots())?;

@@ -14,8 +14,8 @@ use crate::raw::image::diff::{DiffSpec, From};
 pub use extents::DiffExtents;
 pub use fast::FastDiff;
 
-/// A range of an image that may have changed: it can cover unchanged bytes and holes, as the OSDs keep track of extents or, with
-/// [`Diff::whole_object`], of objects; it never misses a change.
+/// A range of an image that may have changed: it can cover unchanged bytes and holes, as the OSDs
+/// keep track of extents or, with [`Diff::whole_object`], of objects; it never misses a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Extent {
@@ -47,11 +47,12 @@ pub struct Diff<'a> {
 }
 
 impl Image {
-    /// What changed between an older snapshot and what this handle shows: the image as it is, or the snapshot that it is
-    /// opened at. Without an older snapshot: where it holds data.
+    /// What changed between an older snapshot and what this handle shows: the image as it is, or
+    /// the snapshot that it is opened at. Without an older snapshot: where it holds data.
     ///
-    /// Bytes behind the end of what this handle shows are not reported: where the image was bigger at the older snapshot,
-    /// compare the sizes. While an image is being written, a diff of it is a mixture; one at a snapshot is exact.
+    /// Bytes behind the end of what this handle shows are not reported: where the image was bigger
+    /// at the older snapshot, compare the sizes. While an image is being written, a diff of it is a
+    /// mixture; one at a snapshot is exact.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -79,36 +80,42 @@ impl<'a> Diff<'a> {
         self
     }
 
-    /// Only within this range of bytes; what of it lies behind the end of the image is cut off. Default: everything.
+    /// Only within this range of bytes; what of it lies behind the end of the image is cut off.
+    /// Default: everything.
     pub fn range(mut self, offset: u64, len: u64) -> Self {
         (self.offset, self.len) = (offset, len);
         self
     }
 
-    /// Sets whether an extent may tell that something in its object changed, and not what. Default: off.
+    /// Sets whether an extent may tell that something in its object changed, and not what. Default:
+    /// off.
     ///
-    /// That is what fast-diff can answer without looking at the objects: see [`fast_diff`](Self::fast_diff). Where fast-diff would
-    /// miss changes, as with encryption loaded or after a shrink, the objects are asked, and extents are exact.
+    /// That is what fast-diff can answer without looking at the objects: see
+    /// [`fast_diff`](Self::fast_diff). Where fast-diff would miss changes, as with encryption
+    /// loaded or after a shrink, the objects are asked, and extents are exact.
     ///
-    /// **After a rollback by another program** the object map does not tell what the rollback changed, and nothing shows it:
-    /// [rebuild](crate::image::ObjectMap::rebuild) the map of the image before the next snapshot.
-    /// [`Snapshots::rollback`](crate::image::Snapshots::rollback) does that by itself.
+    /// **After a rollback by another program** the object map does not tell what the rollback
+    /// changed, and nothing shows it: [rebuild](crate::image::ObjectMap::rebuild) the map of the
+    /// image before the next snapshot.
+    /// [`Snapshots::rollback`](crate::snapshot::Snapshots::rollback) does that by itself.
     pub fn whole_object(mut self, whole: bool) -> Self {
         self.whole_object = whole;
         self
     }
 
-    /// Without an older snapshot: whether a clone's data that still comes from its parent is reported too. Default: on, as
-    /// all that can be read.
+    /// Without an older snapshot: whether a clone's data that still comes from its parent is
+    /// reported too. Default: on, as all that can be read.
     pub fn include_parent(mut self, include: bool) -> Self {
         self.include_parent = include;
         self
     }
 
-    /// Calls back with each extent, in order of offset. A break ends it with [`ErrorKind::Stopped`]. Blocks; without fast-diff
-    /// for as long as it takes to ask for every object.
+    /// Calls back with each extent, in order of offset. A break ends it with
+    /// [`ErrorKind::Stopped`]. Blocks; without fast-diff for as long as it takes to ask for every
+    /// object.
     ///
-    /// The callback may run on a thread of Ceph's: it must not wait for other operations on this image.
+    /// The callback may run on a thread of Ceph's: it must not wait for other operations on this
+    /// image.
     pub fn for_each(self, mut callback: impl FnMut(Extent) -> ControlFlow<()> + Send) -> Result<()> {
         let range = self.clamped()?;
         self.iterate(range, &mut callback)
@@ -124,7 +131,8 @@ impl<'a> Diff<'a> {
         Ok(extents)
     }
 
-    /// The range, as far as it lies within what the handle shows. librbd would refuse or overrun it.
+    /// The range, as far as it lies within what the handle shows. librbd would refuse or overrun
+    /// it.
     fn clamped(&self) -> Result<Range<u64>> {
         let size = self.image.size()?;
         Ok(self.offset.min(size)..self.offset.saturating_add(self.len).min(size))

@@ -1,8 +1,9 @@
 //! The client's log, so that errors can carry librbd's own reasons.
 //!
-//! Ceph writes its log to a file named by an option. Here it is an anonymous file in memory: it has no name in a file system, and is
-//! gone with the process. It is read only when a call failed. Only the end of it is kept: a thread, one for all connections, gives the
-//! memory of the rest back, for asynchronous I/O makes no call that could.
+//! Ceph writes its log to a file named by an option. Here it is an anonymous file in memory: it has
+//! no name in a file system, and is gone with the process. It is read only when a call failed. Only
+//! the end of it is kept: a thread, one for all connections, gives the memory of the rest back, for
+//! asynchronous I/O makes no call that could.
 
 use std::fs::File;
 use std::io;
@@ -18,20 +19,24 @@ use crate::raw::ffi::conversion::system_errno;
 
 /// So many bytes at the end of the log are kept, and read at most.
 const KEEP: u64 = 256 * 1024;
-/// What is not kept goes on counting in the file's size. It is emptied at this size, before any limit on sizes of files is met.
+/// What is not kept goes on counting in the file's size. It is emptied at this size, before any
+/// limit on sizes of files is met.
 const MOST_BYTES: u64 = 1 << 30;
-/// How long the thread sleeps: after a look at a log that has grown by more than it keeps, and after any other.
+/// How long the thread sleeps: after a look at a log that has grown by more than it keeps, and
+/// after any other.
 const NAPS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// No error carries more lines than this.
 const MOST_LINES: usize = 16;
-/// How long a failing call waits for the log thread to write: lines follow within microseconds, as a rule.
+/// How long a failing call waits for the log thread to write: lines follow within microseconds, as
+/// a rule.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A log in memory.
 #[derive(Debug)]
 pub(crate) struct Log(Arc<File>);
 
-/// The process that has the thread, since a fork of it has not, and the logs that the thread keeps short.
+/// The process that has the thread, since a fork of it has not, and the logs that the thread keeps
+/// short.
 static KEPT: Mutex<(u32, Vec<Weak<File>>)> = Mutex::new((0, Vec::new()));
 
 impl Log {
@@ -96,7 +101,8 @@ impl Log {
     }
 }
 
-/// Has the thread look after a log until the log is dropped. Where no thread can be had, the log is as long as it gets.
+/// Has the thread look after a log until the log is dropped. Where no thread can be had, the log is
+/// as long as it gets.
 fn keep_short(log: &Arc<File>) {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
@@ -150,7 +156,8 @@ fn shorten(log: &File) -> bool {
     true
 }
 
-/// The messages of log lines such as `2026-11-23T20:14:31.712+0000 7f1e52f55040 -1 librbd: why`, each once.
+/// The messages of log lines such as `2026-11-23T20:14:31.712+0000 7f1e52f55040 -1 librbd: why`,
+/// each once.
 fn messages(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -173,7 +180,8 @@ fn messages(text: &str) -> Vec<String> {
     lines
 }
 
-/// Ceph shows a key that it does not understand, which may be a good one of a newer type: as `val=KEY`, or as `key 'KEY'`.
+/// Ceph shows a key that it does not understand, which may be a good one of a newer type: as
+/// `val=KEY`, or as `key 'KEY'`.
 fn without_keys(message: &str) -> String {
     let mut before = "";
     let word = |word| {

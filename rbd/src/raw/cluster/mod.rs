@@ -32,7 +32,8 @@ pub(crate) struct Cluster {
     call_timeout: Option<Duration>,
 }
 
-// SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any thread.
+// SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any
+// thread.
 unsafe impl Send for Cluster {}
 // SAFETY: as above.
 unsafe impl Sync for Cluster {}
@@ -49,8 +50,8 @@ impl Drop for Cluster {
         let handle = Handle(self.handle);
         outside_callback(move || {
             let handle = handle;
-            // SAFETY: we own the handle, and everything made from it held a reference to this value and is gone. Works on
-            // a handle that was never connected too.
+            // SAFETY: we own the handle, and everything made from it held a reference to this value
+            // and is gone. Works on a handle that was never connected too.
             unsafe { sys::rados_shutdown(handle.0) }
         });
     }
@@ -96,8 +97,8 @@ impl Cluster {
         &self.writers
     }
 
-    /// Whether this process is a fork of the one that connected. What it inherited is leaked, and cannot be used: ending or using it
-    /// would wait for threads that are not here.
+    /// Whether this process is a fork of the one that connected. What it inherited is leaked, and
+    /// cannot be used: ending or using it would wait for threads that are not here.
     pub(crate) fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }
@@ -121,7 +122,8 @@ impl Cluster {
         })
     }
 
-    /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search path.
+    /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search
+    /// path.
     pub(crate) fn conf_read_file(&self, path: Option<&CStr>) -> RawResult<()> {
         // SAFETY: the handle is valid, the path is null or a C string.
         check(unsafe { sys::rados_conf_read_file(self.handle, path.map_or(ptr::null(), CStr::as_ptr)) })?;
@@ -186,7 +188,8 @@ impl Cluster {
         }
     }
 
-    /// Sends a command. Returns its output and what the cluster said of it; on failure the errno and what it said.
+    /// Sends a command. Returns its output and what the cluster said of it; on failure the errno
+    /// and what it said.
     pub(crate) fn command(&self, to: &Target, json: &CStr, input: &[u8]) -> Result<Vec<u8>, (Errno, String)> {
         let mut argv = [json.as_ptr()];
         let (mut out, mut out_len) = (ptr::null_mut::<c_char>(), 0_usize);
@@ -197,7 +200,8 @@ impl Cluster {
             (&raw mut out, &raw mut out_len, &raw mut said, &raw mut said_len);
         macro_rules! send {
             ($call:path $(, $target:expr)?) => {
-                // SAFETY: all pointers live through the call; the outputs are the library's buffers or stay null.
+                // SAFETY: all pointers live through the call; the outputs are the library's buffers
+                // or stay null.
                 unsafe {
                     $call(
                         self.handle, $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
@@ -223,7 +227,8 @@ impl Cluster {
 
     pub(crate) fn pools(&self) -> RawResult<Vec<String>> {
         let fetch = |buffer: *mut c_char, len: usize| {
-            // SAFETY: the buffer has `len` bytes. The call returns the length it needs, and ends the list with an empty name.
+            // SAFETY: the buffer has `len` bytes. The call returns the length it needs, and ends
+            // the list with an empty name.
             let needed = unsafe { sys::rados_pool_list(self.handle, buffer, len) };
             match usize::try_from(needed) {
                 Ok(needed) if needed > len => (-libc::ERANGE, needed),
@@ -271,7 +276,8 @@ impl Cluster {
 
     /// Fences a client off. 0 seconds stand for the cluster's default (an hour).
     pub(crate) fn blocklist_add(&self, address: &CStr, seconds: u32) -> RawResult<()> {
-        // SAFETY: the handle is valid. The C function takes a mutable string, which librados only reads: it copies it.
+        // SAFETY: the handle is valid. The C function takes a mutable string, which librados only
+        // reads: it copies it.
         check(unsafe { sys::rados_blocklist_add(self.handle, address.as_ptr().cast_mut(), seconds) })?;
         Ok(())
     }

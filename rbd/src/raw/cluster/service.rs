@@ -56,7 +56,8 @@ impl Drop for RawLogWatch {
             // Whole, for the fields alone cannot be sent.
             let end = end;
             let End(cluster, callback) = end;
-            // SAFETY: the handle is connected; null ends the watch, and librados calls back under the lock it takes for that.
+            // SAFETY: the handle is connected; null ends the watch, and librados calls back under
+            // the lock it takes for that.
             if unsafe { sys::rados_monitor_log2(cluster.as_ptr(), c"".as_ptr(), None, ptr::null_mut()) } < 0 {
                 // It may still be called, and must stay.
                 return;
@@ -69,7 +70,8 @@ impl Drop for RawLogWatch {
 }
 
 impl RawLogWatch {
-    /// `level` is one of the words of Ceph. There can be one at a time on a connection: a second one is EBUSY.
+    /// `level` is one of the words of Ceph. There can be one at a time on a connection: a second
+    /// one is EBUSY.
     pub(crate) fn start(
         cluster: &Arc<Cluster>,
         level: &CStr,
@@ -80,7 +82,8 @@ impl RawLogWatch {
             return Err(Errno::EBUSY);
         }
         let callback: *mut Box<Callback> = Box::into_raw(Box::new(Box::new(callback)));
-        // SAFETY: the handle is connected; the callback stays where it is until the watch has ended, or for ever.
+        // SAFETY: the handle is connected; the callback stays where it is until the watch has
+        // ended, or for ever.
         let code = unsafe {
             sys::rados_monitor_log2(cluster.as_ptr(), level.as_ptr(), Some(on_line), callback.cast())
         };
@@ -128,7 +131,8 @@ impl Cluster {
     /// `metadata` are keys and values by turns, each ended by a NUL, and a NUL at the end.
     pub(crate) fn service_register(&self, service: &CStr, daemon: &CStr, metadata: &Dict) -> RawResult<()> {
         let (service, daemon) = (service.as_ptr(), daemon.as_ptr());
-        // SAFETY: the handle is connected, all strings live through the call, and the last one is ended by an empty one.
+        // SAFETY: the handle is connected, all strings live through the call, and the last one is
+        // ended by an empty one.
         check(unsafe { sys::rados_service_register(self.as_ptr(), service, daemon, metadata.as_ptr()) })?;
         Ok(())
     }

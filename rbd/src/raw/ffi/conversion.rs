@@ -1,4 +1,5 @@
-//! The patterns of Ceph's C interface: negative errno, buffers to be grown, strings to be copied out.
+//! The patterns of Ceph's C interface: negative errno, buffers to be grown, strings to be copied
+//! out.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::MaybeUninit;
@@ -6,7 +7,8 @@ use std::mem::MaybeUninit;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 
-/// The largest buffer that is offered to a call, in elements: a library that asks for more is broken.
+/// The largest buffer that is offered to a call, in elements: a library that asks for more is
+/// broken.
 const LIMIT: usize = 1 << 26;
 
 /// A call that returns 0 or a count, or a negative errno.
@@ -21,8 +23,8 @@ pub(crate) fn check_len(code: isize) -> RawResult<usize> {
 
 /// Calls `fetch` with a buffer that grows until the answer fits.
 ///
-/// `fetch` gets the buffer and its capacity; it returns the C result and the length that the library reported: the length
-/// used on success, the one needed on `-ERANGE`.
+/// `fetch` gets the buffer and its capacity; it returns the C result and the length that the
+/// library reported: the length used on success, the one needed on `-ERANGE`.
 ///
 /// # Safety
 /// All zeros must be a valid `T`, and `fetch` must write at most `capacity` elements.
@@ -53,7 +55,8 @@ pub(crate) unsafe fn grow_string(
     first: usize,
     fetch: impl FnMut(*mut c_char, usize) -> (c_int, usize),
 ) -> RawResult<String> {
-    // The length that is reported on success counts the NUL in some calls and not in others: it is not used.
+    // The length that is reported on success counts the NUL in some calls and not in others: it is
+    // not used.
     let mut fetch = fetch;
     // SAFETY: zero is a valid c_char; the caller vouches for `fetch`.
     let bytes = unsafe {

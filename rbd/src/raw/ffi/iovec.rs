@@ -29,7 +29,8 @@ fn iovec(start: *const u8, len: usize) -> libc::iovec {
     libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len }
 }
 
-/// How many bytes there are in all buffers together. The same memory may be listed often enough to go beyond all numbers.
+/// How many bytes there are in all buffers together. The same memory may be listed often enough to
+/// go beyond all numbers.
 pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
     buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
 }
@@ -95,13 +96,15 @@ mod tests {
         }
     }
 
-    /// The same memory in a list again and again: a sum that wrapped round would pass for a short request.
+    /// The same memory in a list again and again: a sum that wrapped round would pass for a short
+    /// request.
     #[test]
     fn a_sum_beyond_all_numbers_is_not_a_small_one() {
         let (len, none) = (1_usize << 45, ptr::null_mut());
         let (access, flags) =
             (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-        // SAFETY: a new mapping. It cannot be read, and is not; it is left to the end of the process.
+        // SAFETY: a new mapping. It cannot be read, and is not; it is left to the end of the
+        // process.
         let huge = unsafe {
             let start = libc::mmap(none, len, access, flags, -1, 0);
             assert_ne!(start, libc::MAP_FAILED);

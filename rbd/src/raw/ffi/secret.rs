@@ -1,4 +1,5 @@
-//! Secrets on their way out of C: no copy of them stays in memory behind the one that is given away.
+//! Secrets on their way out of C: no copy of them stays in memory behind the one that is given
+//! away.
 
 use std::ffi::{c_char, c_int};
 

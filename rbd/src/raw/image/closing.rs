@@ -72,8 +72,8 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
     check(unsafe { sys::rbd_lock_release(image) }).map(drop)
 }
 
-/// Returns the id of the image. It never changes; librbd reads the name without a lock, while a rename
-/// may replace it, and asking the cluster for it could block.
+/// Returns the id of the image. It never changes; librbd reads the name without a lock, while a
+/// rename may replace it, and asking the cluster for it could block.
 ///
 /// # Safety
 /// The image must be open.

@@ -12,7 +12,8 @@ use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
 
 impl Image {
-    /// Copies what the handle shows into a new image. Runs of zeros of `sparse_size` bytes are not written; 0 writes them.
+    /// Copies what the handle shows into a new image. Runs of zeros of `sparse_size` bytes are not
+    /// written; 0 writes them.
     pub(crate) fn copy(
         &self,
         to: &IoCtx,

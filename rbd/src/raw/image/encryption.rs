@@ -57,8 +57,8 @@ impl Image {
         let mut options = options(aes128, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         let _one = self.shared().encryption();
-        // SAFETY: the image is open, and nobody else is at its encryption; options and passphrase live through the call, have the
-        // layout of the format, and are only read.
+        // SAFETY: the image is open, and nobody else is at its encryption; options and passphrase
+        // live through the call, have the layout of the format, and are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
         self.size_changed();
         Ok(())
@@ -98,8 +98,8 @@ impl Image {
             })
             .collect();
         let _one = self.shared().encryption();
-        // SAFETY: the image is open, and nobody else is at its encryption; specs, options and passphrases live through the call, have the layouts of their
-        // formats, and are only read.
+        // SAFETY: the image is open, and nobody else is at its encryption; specs, options and
+        // passphrases live through the call, have the layouts of their formats, and are only read.
         check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
         self.size_changed();
         Ok(())

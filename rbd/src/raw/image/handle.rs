@@ -64,7 +64,8 @@ impl Handle {
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
     pub(crate) fn close(self) -> Result<(), CloseFailure> {
         let (sender, receiver) = mpsc::channel();
-        // SAFETY: nobody enters any more, and the count lives until we have heard from its last user.
+        // SAFETY: nobody enters any more, and the count lives until we have heard from its last
+        // user.
         unsafe {
             Target::close(Arc::as_ptr(&self.shared), move || {
                 let _ = sender.send(());
@@ -73,7 +74,8 @@ impl Handle {
         let _ = receiver.recv();
         // SAFETY: the image is open, and its pool is this.
         let finished = unsafe { closing::finish(self.handle, &self.ioctx) };
-        // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it returns.
+        // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it
+        // returns.
         let closed = check(unsafe {
             end(self.watch, self.handle);
             sys::rbd_close(self.handle)
@@ -81,7 +83,8 @@ impl Handle {
         finished.and(closed.map(drop).map_err(CloseFailure::Close))
     }
 
-    /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether somebody hears how it ends.
+    /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether
+    /// somebody hears how it ends.
     pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<()>> {
         #[cfg(feature = "tracing")]
         let unheard = (!heard).then(|| self.id());
@@ -98,8 +101,9 @@ impl Handle {
         };
         #[cfg(not(feature = "tracing"))]
         let _ = heard;
-        // SAFETY: librbd takes the completion once nothing is in flight; the operation keeps the count and the pool alive until
-        // then and beyond. The handle is ours, and librbd frees it in any case; `rbd_aio_close` cannot fail at once.
+        // SAFETY: librbd takes the completion once nothing is in flight; the operation keeps the
+        // count and the pool alive until then and beyond. The handle is ours, and librbd frees it
+        // in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
             Operation::submit(None, payload, move |_, completion| {
                 let completion = Address(completion);
@@ -114,7 +118,8 @@ impl Handle {
                         end(watch, close.0);
                         sys::rbd_aio_close(close.0, completion.0);
                     };
-                    // A flush blocks, and the last operation may end on a thread that still works for this image.
+                    // A flush blocks, and the last operation may end on a thread that still works
+                    // for this image.
                     let close = Arc::new(Mutex::new(Some(close)));
                     let job = Arc::clone(&close);
                     let take = |close: &Mutex<Option<_>>| {

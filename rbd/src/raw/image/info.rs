@@ -104,8 +104,8 @@ impl Image {
         Ok(time)
     }
 
-    /// librbd reads the name that the handle has without a lock, while a rename, which the owner of the exclusive lock carries out,
-    /// replaces it. So it is asked of the pool.
+    /// librbd reads the name that the handle has without a lock, while a rename, which the owner of
+    /// the exclusive lock carries out, replaces it. So it is asked of the pool.
     pub(crate) fn name(&self) -> RawResult<String> {
         let (id, ioctx) = (self.id()?, self.pool());
         if id.is_empty() {
@@ -118,7 +118,8 @@ impl Image {
         }
     }
 
-    /// Images of the old format have no exclusive lock, and so their handles carry out no renames of others.
+    /// Images of the old format have no exclusive lock, and so their handles carry out no renames
+    /// of others.
     fn name_of_old_format(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
@@ -158,7 +159,8 @@ impl Image {
             let code = unsafe { sys::rbd_watchers_list(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut raw = unsafe { grow(16, fetch) }?;
         let watchers = raw
             .iter()

@@ -1,4 +1,5 @@
-//! Blocking I/O on an open image. Ranges are checked by librbd; lengths above [`MOST`] are the caller's to split.
+//! Blocking I/O on an open image. Ranges are checked by librbd; lengths above [`MOST`] are the
+//! caller's to split.
 
 use librbd_sys as sys;
 
@@ -12,7 +13,8 @@ use crate::raw::op::io;
 use crate::raw::op::operation::Operation;
 use crate::raw::op::request::{Compare, Fault, Request, differs_at};
 
-/// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in places.
+/// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in
+/// places.
 pub(crate) const MOST: usize = 1 << 30;
 
 impl Image {
@@ -108,9 +110,10 @@ impl Image {
         }
     }
 
-    /// Begins a blocking call: waits while the image is held, and asks for the size if it may have changed. Returns how much of the
-    /// range lies within the image: librbd 16.2 ends the process over what lies beyond the end of its object map. A range that
-    /// must be `whole` is refused with the size, which may be another one a moment later.
+    /// Begins a blocking call: waits while the image is held, and asks for the size if it may have
+    /// changed. Returns how much of the range lies within the image: librbd 16.2 ends the process
+    /// over what lies beyond the end of its object map. A range that must be `whole` is refused
+    /// with the size, which may be another one a moment later.
     fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
         let passage = self.shared().pass()?;
         let size = self.fresh_size().map_or_else(|| self.ask_size(), Ok)?;
@@ -118,7 +121,8 @@ impl Image {
         if whole && within < len { Err(Fault::Cut(size)) } else { Ok((passage, within)) }
     }
 
-    /// Judges how much librbd has done: it cuts a range without a word where another client has shrunk the image.
+    /// Judges how much librbd has done: it cuts a range without a word where another client has
+    /// shrunk the image.
     fn check_count(&self, offset: u64, asked: u64, done: usize, whole: bool) -> Result<usize, Fault> {
         if !whole || done as u64 == asked {
             return Ok(done);

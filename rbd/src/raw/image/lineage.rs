@@ -137,7 +137,8 @@ impl Image {
             let code = unsafe { call(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of integers and pointers, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of integers and pointers, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut raw = unsafe { grow(32, fetch) }?;
         // SAFETY: on success all strings are set.
         let images = raw.iter().map(|spec| unsafe { copy_linked(spec) }).collect();

@@ -85,7 +85,8 @@ impl Image {
 impl IoCtx {
     /// The locks of librbd's and of users on the header of an image.
     pub(crate) fn lockers(&self, header: &CStr) -> RawResult<RawLockers> {
-        // SAFETY: the pool is open, both names live through the call; `lockers` vouches for the buffers.
+        // SAFETY: the pool is open, both names live through the call; `lockers` vouches for the
+        // buffers.
         let list = |exclusive, [tag, clients, cookies, addresses]: Buffers| unsafe {
             sys::rados_list_lockers(
                 self.as_ptr(),
@@ -131,7 +132,8 @@ impl Image {
 /// Start and length of each: the tag, the clients, their cookies, their addresses.
 type Buffers = [(*mut c_char, *mut usize); 4];
 
-/// Lists with buffers that grow. Each has the length that is passed with it; the length that is needed comes back in the same place.
+/// Lists with buffers that grow. Each has the length that is passed with it; the length that is
+/// needed comes back in the same place.
 fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers> {
     let mut lens = [64, 256, 256, 256];
     loop {
@@ -147,7 +149,8 @@ fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers>
         ];
         let count = i32::try_from(list(&raw mut exclusive, places)).unwrap_or(-libc::EIO);
         if count == -libc::ERANGE {
-            // What fits keeps its length, what does not asks for more: doubled, lest two lists race for ever.
+            // What fits keeps its length, what does not asks for more: doubled, lest two lists race
+            // for ever.
             for (len, buffer) in lens.iter_mut().zip(&buffers) {
                 *len = (*len).max(buffer.len()) * 2;
             }

@@ -1,4 +1,5 @@
-//! Metadata of images and pools: pairs of key and value; and the options of the configuration that they override.
+//! Metadata of images and pools: pairs of key and value; and the options of the configuration that
+//! they override.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -61,7 +62,8 @@ unsafe fn page(list: List, handle: *mut std::ffi::c_void, start: &CStr) -> RawRe
     let (mut keys_len, mut values_len) = (4096, 16384);
     loop {
         let (mut keys, mut values) = (vec![0u8; keys_len], vec![0u8; values_len]);
-        // SAFETY: both buffers have the lengths that are passed; the lengths needed or used come back in the same place.
+        // SAFETY: both buffers have the lengths that are passed; the lengths needed or used come
+        // back in the same place.
         let code = unsafe {
             list(
                 handle,
@@ -96,7 +98,8 @@ fn terminated(buffer: &[u8], len: usize) -> Vec<std::ffi::CString> {
 /// Options and their cleanup: the C functions differ only in their handle.
 ///
 /// # Safety
-/// `list` must fill at most as many elements as its second argument says, and `cleanup` must belong to it.
+/// `list` must fill at most as many elements as its second argument says, and `cleanup` must belong
+/// to it.
 unsafe fn options(
     list: impl Fn(*mut sys::rbd_config_option_t, *mut c_int) -> c_int,
     cleanup: unsafe extern "C" fn(*mut sys::rbd_config_option_t, c_int),
@@ -106,7 +109,8 @@ unsafe fn options(
         let code = list(buffer, &raw mut len);
         (code, usize::try_from(len).unwrap_or(0))
     };
-    // SAFETY: a struct of pointers and an integer, of which zeros are valid; `fetch` writes at most what it is given.
+    // SAFETY: a struct of pointers and an integer, of which zeros are valid; `fetch` writes at most
+    // what it is given.
     let mut raw = unsafe { grow(128, fetch) }?;
     let options = raw
         .iter()
@@ -152,7 +156,8 @@ impl Image {
     }
 
     pub(crate) fn config_options(&self) -> RawResult<Vec<RawConfigOption>> {
-        // SAFETY: the image is open; the buffer has `len` elements, the number needed or used comes back there.
+        // SAFETY: the image is open; the buffer has `len` elements, the number needed or used comes
+        // back there.
         let list = |buffer, len| unsafe { sys::rbd_config_image_list(self.as_ptr(), buffer, len) };
         // SAFETY: the two belong together.
         unsafe { options(list, sys::rbd_config_image_list_cleanup) }
@@ -189,7 +194,8 @@ impl IoCtx {
     }
 
     pub(crate) fn config_options(&self) -> RawResult<Vec<RawConfigOption>> {
-        // SAFETY: the handle is valid; the buffer has `len` elements, the number needed or used comes back there.
+        // SAFETY: the handle is valid; the buffer has `len` elements, the number needed or used
+        // comes back there.
         let list = |buffer, len| unsafe { sys::rbd_config_pool_list(self.as_ptr(), buffer, len) };
         // SAFETY: the two belong together.
         unsafe { options(list, sys::rbd_config_pool_list_cleanup) }

@@ -45,7 +45,8 @@ use crate::raw::thread::worker::start;
 pub(crate) struct Image {
     /// Null once it was taken over by whoever closes it.
     handle: sys::rbd_image_t,
-    /// Goes with the handle: the connection may end with it, which is not for the thread that drops this.
+    /// Goes with the handle: the connection may end with it, which is not for the thread that drops
+    /// this.
     ioctx: Option<Arc<IoCtx>>,
     /// The operations in flight point to it. It is freed after they have left.
     shared: Arc<Target>,
@@ -137,7 +138,8 @@ impl Image {
         (!handle.is_null()).then(|| Handle::new(handle, ioctx, Arc::clone(&self.shared), watch))
     }
 
-    /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see [`crate::raw::thread::mark`].
+    /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see
+    /// [`crate::raw::thread::mark`].
     pub(crate) fn close(mut self) -> Result<(), CloseFailure> {
         self.take().map_or(Ok(()), Handle::close)
     }

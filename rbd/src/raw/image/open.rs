@@ -78,7 +78,8 @@ impl OpenPayload {
 
 impl Drop for OpenPayload {
     fn drop(&mut self) {
-        // Closed in the background, as `take` says, and so is the one that nobody took: this may be a thread of librbd's.
+        // Closed in the background, as `take` says, and so is the one that nobody took: this may be
+        // a thread of librbd's.
         drop(self.take());
     }
 }
@@ -129,7 +130,8 @@ impl Image {
         let handle = UnsafeCell::new(ptr::null_mut());
         let writes = !read_only && snapshot.is_null();
         let payload = OpenPayload { ioctx, handle, image: None, writes, _pending: Pending::new() };
-        // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd copies the strings.
+        // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd
+        // copies the strings.
         unsafe {
             Operation::submit(None, payload, |payload, completion| {
                 call(pool, name.as_ptr(), (*payload).handle.get(), snapshot, completion)

@@ -1,14 +1,16 @@
 //! Taking part when snapshots are taken, by librbd's threads.
 //!
-//! librbd loses count of a snapshot under way when the watches of a handle change meanwhile (seen with 16.2.15):
+//! librbd loses count of a snapshot under way when the watches of a handle change meanwhile (seen
+//! with 16.2.15):
 //!
-//! - Ending one waits for the thaw, which is told to the watches that are left. With the last one gone it waits for ever, and the
-//!   handle hears of no later snapshot. There is no time to do it in: a snapshot may begin at that very moment.
+//! - Ending one waits for the thaw, which is told to the watches that are left. With the last one
+//!   gone it waits for ever, and the handle hears of no later snapshot. There is no time to do it
+//!   in: a snapshot may begin at that very moment.
 //! - Where the first one begins between freeze and thaw, librbd aborts the process at the thaw.
 //!
-//! So each watch has a handle of its own, which is opened for it and knows nothing of what began before. It is closed with the watch
-//! still on: librbd brings what is under way to its end then, and nobody waits for a thaw. What is left is the moment between the
-//! opening and the watch.
+//! So each watch has a handle of its own, which is opened for it and knows nothing of what began
+//! before. It is closed with the watch still on: librbd brings what is under way to its end then,
+//! and nobody waits for a thaw. What is left is the moment between the opening and the watch.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,8 +75,8 @@ impl Party {
             return;
         }
         match round.handle {
-            // SAFETY: one is owed, so librbd has called and waits, for which the image is open. It is not closed before the
-            // lock of the round is free and nothing is owed.
+            // SAFETY: one is owed, so librbd has called and waits, for which the image is open. It
+            // is not closed before the lock of the round is free and nothing is owed.
             Some(handle) => unsafe { sys::rbd_quiesce_complete(self.image, handle, code) },
             None => round.early = Some(code),
         }
@@ -82,7 +84,8 @@ impl Party {
 }
 
 impl Answer {
-    /// Zero lets the snapshot go on, a negative errno has it fail. Does nothing where the watch has ended meanwhile.
+    /// Zero lets the snapshot go on, a negative errno has it fail. Does nothing where the watch has
+    /// ended meanwhile.
     pub(crate) fn give(self, code: i32) {
         self.0.answer(&mut self.0.round(), code);
     }
@@ -96,7 +99,8 @@ impl Drop for Answer {
 }
 
 impl QuiesceWatch {
-    /// Has `tell` called around snapshots, on a thread of librbd's. The image must have been opened just now, for this.
+    /// Has `tell` called around snapshots, on a thread of librbd's. The image must have been opened
+    /// just now, for this.
     pub(crate) fn begin(
         image: Image,
         tell: impl Fn(Told) + Send + Sync + 'static,
@@ -131,16 +135,19 @@ impl QuiesceWatch {
         self.party.answer(&mut round, -libc::ECANCELED);
     }
 
-    /// Ends it and closes its image. `other` must be open; which one does not matter. Blocks; must not run on a thread of Ceph's.
+    /// Ends it and closes its image. `other` must be open; which one does not matter. Blocks; must
+    /// not run on a thread of Ceph's.
     pub(crate) fn close(self, other: &Image) -> RawResult<()> {
         self.end();
         let QuiesceWatch { image, handle, party } = self;
         let closed = image.close();
-        // SAFETY: nothing is called any more; librbd frees the image whatever `close` gives. This is the count that it had.
+        // SAFETY: nothing is called any more; librbd frees the image whatever `close` gives. This
+        // is the count that it had.
         unsafe { Arc::decrement_strong_count(Arc::as_ptr(&party)) };
-        // What librbd made for the watch is freed by this alone. It is in no list any more, least of all in that of an image that
-        // never had such a watch: that it is unknown there is all that comes back, and there is nothing to wait for.
-        // SAFETY: the image is open. The handle is the address of an object that nobody but us knows of any more.
+        // What librbd made for the watch is freed by this alone. It is in no list any more, least
+        // of all in that of an image that never had such a watch: that it is unknown there is all
+        // that comes back, and there is nothing to wait for. SAFETY: the image is open. The handle
+        // is the address of an object that nobody but us knows of any more.
         unsafe { sys::rbd_quiesce_unwatch(other.as_ptr(), handle) };
         closed.map_err(CloseFailure::errno)
     }
@@ -149,7 +156,8 @@ impl QuiesceWatch {
 unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let party = arg.cast::<Party>().cast_const();
-    // SAFETY: `begin` passed an Arc<Party> that lives for as long as this can be called; this makes one more.
+    // SAFETY: `begin` passed an Arc<Party> that lives for as long as this can be called; this makes
+    // one more.
     let party = unsafe {
         Arc::increment_strong_count(party);
         Arc::from_raw(party)

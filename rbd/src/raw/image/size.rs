@@ -24,7 +24,8 @@ impl Image {
         }
     }
 
-    /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the answer from here on.
+    /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the
+    /// answer from here on.
     pub(in crate::raw) fn learn_size(&mut self) -> RawResult<()> {
         let shared = Arc::clone(&self.shared);
         // First, so that no change comes in between.
@@ -35,8 +36,8 @@ impl Image {
         self.ask_size().map(drop)
     }
 
-    /// Returns a size against which a range with this end can be checked. Blocks only for an end beyond the known size, if there
-    /// may be a newer one: see [`crate::raw::op::known_size`].
+    /// Returns a size against which a range with this end can be checked. Blocks only for an end
+    /// beyond the known size, if there may be a newer one: see [`crate::raw::op::known_size`].
     pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
         match self.shared().size().for_end(end) {
             Some(size) => Ok(size),
@@ -54,8 +55,9 @@ impl Image {
         self.shared().size().fresh()
     }
 
-    /// Waits until nothing is in flight on any handle that this process has of the image, and keeps what comes. A shrink needs
-    /// that: librbd 16.2 ends the process when the object map becomes smaller below a request.
+    /// Waits until nothing is in flight on any handle that this process has of the image, and keeps
+    /// what comes. A shrink needs that: librbd 16.2 ends the process when the object map becomes
+    /// smaller below a request.
     pub(in crate::raw) fn hold(&self) -> RawResult<Vec<Hold>> {
         if in_callback() {
             return Err(Errno::EDEADLK);

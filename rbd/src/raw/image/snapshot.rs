@@ -18,7 +18,8 @@ pub(crate) struct RawSnapshot {
     pub(crate) name: String,
 }
 
-/// How a snapshot treats clients that watch for it: by default they pause their writes, and may refuse.
+/// How a snapshot treats clients that watch for it: by default they pause their writes, and may
+/// refuse.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RawQuiesce {
     pub(crate) skip: bool,
@@ -39,11 +40,13 @@ impl Image {
         let fetch = |buffer: *mut sys::rbd_snap_info_t, capacity: usize| {
             // One element is kept back: `rbd_snap_list_end` goes on until an element that is zero.
             let mut len = capacity as c_int - 1;
-            // SAFETY: the buffer has more than `len` elements; the number needed comes back in `len`.
+            // SAFETY: the buffer has more than `len` elements; the number needed comes back in
+            // `len`.
             let code = unsafe { sys::rbd_snap_list(self.as_ptr(), buffer, &raw mut len) };
             (code, if code < 0 { len as usize + 1 } else { code as usize + 1 })
         };
-        // SAFETY: a struct of integers and a pointer, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of integers and a pointer, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut raw = unsafe { grow(33, fetch) }?;
         let snapshots = raw[..raw.len() - 1]
             .iter()
@@ -79,8 +82,8 @@ impl Image {
         unsafe { grow_string(128, fetch) }
     }
 
-    /// librbd looks the id up without a lock, and **aborts the process** where it is unknown. So the handle must be one that
-    /// nothing refreshes: a read-only one, which registers no watch.
+    /// librbd looks the id up without a lock, and **aborts the process** where it is unknown. So
+    /// the handle must be one that nothing refreshes: a read-only one, which registers no watch.
     pub(crate) fn snapshot_time(&self, id: u64) -> RawResult<libc::timespec> {
         self.snapshot_namespace_type(id)?;
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -179,7 +182,8 @@ impl Image {
         rolled_back.map(drop)
     }
 
-    /// Turns the handle to a snapshot. It takes the handle exclusively: I/O of others on it would change its meaning.
+    /// Turns the handle to a snapshot. It takes the handle exclusively: I/O of others on it would
+    /// change its meaning.
     pub(crate) fn set_snapshot_id(&self, id: u64) -> RawResult<()> {
         // SAFETY: the image is open, and nobody else uses it.
         check(unsafe { sys::rbd_snap_set_by_id(self.as_ptr(), id) })?;

@@ -16,13 +16,15 @@ type UpdateCallback = dyn Fn() + Send + Sync;
 #[derive(Debug)]
 pub(crate) struct Watch {
     image: sys::rbd_image_t,
-    /// The address of what librbd made for it, which ending it frees. Images number their watches, each from zero: at the wrong
-    /// one this would end another watch, and free one that is still called.
+    /// The address of what librbd made for it, which ending it frees. Images number their watches,
+    /// each from zero: at the wrong one this would end another watch, and free one that is still
+    /// called.
     handle: u64,
     callback: *mut Box<UpdateCallback>,
 }
 
-// SAFETY: the callback is Send + Sync, and the pointer is the only owner. The image's handle is only compared.
+// SAFETY: the callback is Send + Sync, and the pointer is the only owner. The image's handle is
+// only compared.
 unsafe impl Send for Watch {}
 // SAFETY: as above; nothing is reachable by a shared reference.
 unsafe impl Sync for Watch {}
@@ -38,7 +40,8 @@ impl Watch {
     ) -> RawResult<Watch> {
         let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(callback)));
         let mut handle = 0;
-        // SAFETY: the image is open; the callback stays where it is until `end` has returned, or for ever.
+        // SAFETY: the image is open; the callback stays where it is until `end` has returned, or
+        // for ever.
         let code = unsafe { sys::rbd_update_watch(image, &raw mut handle, Some(on_update), callback.cast()) };
         if code < 0 {
             // SAFETY: it was not registered, so the pointer is ours alone.
@@ -48,8 +51,8 @@ impl Watch {
         Ok(Watch { image, handle, callback })
     }
 
-    /// Ends it. Waits for a callback that is running, so it must not be called by one. A watch of another image is refused, and
-    /// leaks.
+    /// Ends it. Waits for a callback that is running, so it must not be called by one. A watch of
+    /// another image is refused, and leaks.
     ///
     /// # Safety
     /// The image must be open.
@@ -59,8 +62,9 @@ impl Watch {
         if of != image {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: the image is open, and the handle was made for it. One made for an earlier image that had its address is still
-        // allocated, since only this frees it, and nobody calls it any more.
+        // SAFETY: the image is open, and the handle was made for it. One made for an earlier image
+        // that had its address is still allocated, since only this frees it, and nobody calls it
+        // any more.
         check(unsafe { sys::rbd_update_unwatch(image, handle) })?;
         // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
         drop(unsafe { Box::from_raw(callback) });

@@ -36,7 +36,8 @@ impl IoCtx {
         let (mut keys_len, mut values_len) = (1024, 4096);
         loop {
             let (mut keys, mut values) = (vec![0 as c_char; keys_len], vec![0 as c_char; values_len]);
-            // SAFETY: both buffers have the lengths that are passed; the lengths needed or used come back in the same place.
+            // SAFETY: both buffers have the lengths that are passed; the lengths needed or used
+            // come back in the same place.
             let code = unsafe {
                 sys::rados_application_metadata_list(
                     self.as_ptr(),

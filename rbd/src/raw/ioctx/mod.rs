@@ -19,7 +19,8 @@ use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_st
 use crate::raw::ffi::options::ImageOptions;
 use crate::raw::thread::progress::with_progress;
 
-/// A pool handle that keeps its cluster alive. Its namespace is set before it is shared and never changed.
+/// A pool handle that keeps its cluster alive. Its namespace is set before it is shared and never
+/// changed.
 #[derive(Debug)]
 pub(crate) struct IoCtx {
     handle: sys::rados_ioctx_t,
@@ -27,8 +28,8 @@ pub(crate) struct IoCtx {
     cluster: Arc<Cluster>,
 }
 
-// SAFETY: librados allows use of an ioctx from any thread; the calls that would change it (namespace, locator, snapshot) are
-// made only in the constructors.
+// SAFETY: librados allows use of an ioctx from any thread; the calls that would change it
+// (namespace, locator, snapshot) are made only in the constructors.
 unsafe impl Send for IoCtx {}
 // SAFETY: as above.
 unsafe impl Sync for IoCtx {}
@@ -38,8 +39,8 @@ impl Drop for IoCtx {
         if self.is_forked() {
             return;
         }
-        // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind; and this call only drops
-        // references, so it is harmless on Ceph's threads.
+        // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind;
+        // and this call only drops references, so it is harmless on Ceph's threads.
         unsafe { sys::rados_ioctx_destroy(self.handle) }
     }
 }
@@ -77,7 +78,8 @@ impl IoCtx {
         Ok(ioctx)
     }
 
-    /// As [`open`](IoCtx::open), for what frees space: its requests are carried out when the pool or the cluster is full.
+    /// As [`open`](IoCtx::open), for what frees space: its requests are carried out when the pool
+    /// or the cluster is full.
     pub(crate) fn open_when_full(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
         let ioctx = IoCtx::open(cluster, pool_id, namespace)?;
         // SAFETY: the handle is valid, and nobody else has it yet.
@@ -145,7 +147,8 @@ impl IoCtx {
             let code = unsafe { sys::rbd_list2(self.handle, buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the number it is given.
+        // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the
+        // number it is given.
         let mut specs = unsafe { grow(128, fetch) }?;
         // SAFETY: on success both strings of each are set.
         let images =
@@ -155,9 +158,11 @@ impl IoCtx {
         Ok(images)
     }
 
-    /// The name of an image that is not in the trash, by its id: from the directory, by the method that librbd asks for it.
+    /// The name of an image that is not in the trash, by its id: from the directory, by the method
+    /// that librbd asks for it.
     pub(crate) fn image_name(&self, id: &CStr) -> RawResult<String> {
-        // In C++'s encoding both are a length of 4 bytes and the text. No name is longer than librados lets a request be.
+        // In C++'s encoding both are a length of 4 bytes and the text. No name is longer than
+        // librados lets a request be.
         let id = id.to_bytes();
         let mut input = u32::try_from(id.len()).map_err(|_| Errno::EINVAL)?.to_le_bytes().to_vec();
         input.extend_from_slice(id);

@@ -32,8 +32,8 @@ impl IoCtx {
     /// Begins to look for the namespace: ENOENT if there is none. librbd's own call for it blocks.
     pub(crate) fn start_namespace_lookup(self: &Arc<IoCtx>) -> RawResult<Operation<()>> {
         let lookup = Lookup { _ioctx: Arc::clone(self), size: UnsafeCell::new(0), time: UnsafeCell::new(0) };
-        // SAFETY: the operation owns both places and keeps the pool alive until the completion has run; librados copies the
-        // name. Nothing is counted.
+        // SAFETY: the operation owns both places and keeps the pool alive until the completion has
+        // run; librados copies the name. Nothing is counted.
         unsafe {
             Operation::submit_to::<Lookup, RadosCompletions>(None, lookup, |lookup, completion| {
                 let (size, time) = ((*lookup).size.get(), (*lookup).time.get());

@@ -43,11 +43,12 @@ impl IoCtx {
             (sys::RBD_POOL_STAT_OPTION_TRASH_MAX_PROVISIONED_BYTES, &raw mut trash.max_provisioned),
             (sys::RBD_POOL_STAT_OPTION_TRASH_SNAPSHOTS, &raw mut trash.snapshots),
         ] {
-            // SAFETY: the request is valid; librbd keeps the pointer until the request is destroyed, and the counts
-            // live longer than the request.
+            // SAFETY: the request is valid; librbd keeps the pointer until the request is
+            // destroyed, and the counts live longer than the request.
             check(unsafe { sys::rbd_pool_stats_option_add_uint64(request.0, option.0 as i32, into) })?;
         }
-        // SAFETY: pool handle and request are valid; the counts that it writes are alive and not borrowed.
+        // SAFETY: pool handle and request are valid; the counts that it writes are alive and not
+        // borrowed.
         check(unsafe { sys::rbd_pool_stats_get(self.as_ptr(), request.0) })?;
         drop(request);
         Ok((images, trash))

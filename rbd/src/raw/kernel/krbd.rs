@@ -1,5 +1,5 @@
-//! System calls for mapping through the kernel that the standard library lacks: the kernel's key rings, and the socket on
-//! which devices are announced.
+//! System calls for mapping through the kernel that the standard library lacks: the kernel's key
+//! rings, and the socket on which devices are announced.
 
 use std::ffi::CStr;
 use std::io;
@@ -13,7 +13,8 @@ use crate::errno::Errno;
 pub(crate) fn add_thread_key(kind: &CStr, description: &CStr, payload: &[u8]) -> Result<(), Errno> {
     /// The special ring of `keyctl(2)`.
     const KEY_SPEC_THREAD_KEYRING: libc::c_long = -1;
-    // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel copies all three.
+    // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel copies
+    // all three.
     let serial = unsafe {
         libc::syscall(
             libc::SYS_add_key,
@@ -60,7 +61,8 @@ impl UeventSocket {
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         let size: libc::c_int = 1 << 20;
         for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
-            // SAFETY: the value is one int, as both options want. The second needs privileges; failing, the first stands.
+            // SAFETY: the value is one int, as both options want. The second needs privileges;
+            // failing, the first stands.
             unsafe {
                 libc::setsockopt(
                     fd,
@@ -92,7 +94,8 @@ impl UeventSocket {
         let mut buffer = vec![0_u8; 16 << 10];
         let mut sender = MaybeUninit::<libc::sockaddr_nl>::zeroed();
         let mut sender_len = socklen::<libc::sockaddr_nl>();
-        // SAFETY: the buffer is writable over its length, and so is the sender's address over `sender_len`.
+        // SAFETY: the buffer is writable over its length, and so is the sender's address over
+        // `sender_len`.
         let len = unsafe {
             libc::recvfrom(
                 fd,
@@ -106,7 +109,8 @@ impl UeventSocket {
         let Ok(len) = usize::try_from(len) else {
             return if Errno::last() == Errno::EAGAIN { Received::Nothing } else { Received::Unusable };
         };
-        // SAFETY: zeroed above, of which every field is valid; the kernel overwrote some or all of it.
+        // SAFETY: zeroed above, of which every field is valid; the kernel overwrote some or all of
+        // it.
         let sender = unsafe { sender.assume_init() };
         // Only the privileged may send to a group. What is sent to us alone may come from anybody.
         if sender.nl_groups == 0 {

@@ -38,8 +38,8 @@ impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
     }
 }
 
-/// Where librbd writes a struct with strings, all zeros until it does, and what becomes of it. The strings are given back
-/// when this is dropped.
+/// Where librbd writes a struct with strings, all zeros until it does, and what becomes of it. The
+/// strings are given back when this is dropped.
 struct Filled<C, R, T> {
     out: UnsafeCell<C>,
     copy: unsafe fn(&C) -> R,
@@ -52,7 +52,8 @@ unsafe impl<C, R, T> Send for Filled<C, R, T> {}
 
 impl<C, R, T> Filled<C, R, T> {
     /// # Safety
-    /// All zeros must be a valid `C`, which `cleanup` takes, too. `copy` must be safe to call once librbd has filled it.
+    /// All zeros must be a valid `C`, which `cleanup` takes, too. `copy` must be safe to call once
+    /// librbd has filled it.
     unsafe fn new(
         copy: unsafe fn(&C) -> R,
         convert: fn(R) -> T,
@@ -131,8 +132,8 @@ impl Image {
         convert: fn(RawMirrorInfo) -> T,
     ) -> RawResult<Operation<T>> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid and freed as null. The operation owns it until
-        // the completion has run; librbd is told its size.
+        // SAFETY: a struct of a pointer and integers, of which zeros are valid and freed as null.
+        // The operation owns it until the completion has run; librbd is told its size.
         unsafe {
             let info = Filled::new(copy_info, convert, sys::rbd_mirror_image_get_info_cleanup);
             self.submit_call(info, |info, completion| {

@@ -18,7 +18,8 @@ pub(crate) struct RawMirrorStatus {
     pub(crate) sites: Vec<RawSiteStatus>,
 }
 
-/// How an image stands on one site. The time is in seconds since 1970, 0 for never; the uuid is empty for this site.
+/// How an image stands on one site. The time is in seconds since 1970, 0 for never; the uuid is
+/// empty for this site.
 #[derive(Debug)]
 pub(crate) struct RawSiteStatus {
     pub(crate) mirror_uuid: String,
@@ -109,7 +110,8 @@ impl Image {
         let mut status: sys::rbd_mirror_image_global_status_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_mirror_image_get_global_status(self.as_ptr(), &raw mut status, SIZE) })?;
-        // SAFETY: on success strings and array are set; they are the library's, and not used after the cleanup.
+        // SAFETY: on success strings and array are set; they are the library's, and not used after
+        // the cleanup.
         unsafe {
             let copied = copy_status(&status);
             sys::rbd_mirror_image_global_status_cleanup(&raw mut status);

@@ -19,8 +19,8 @@ const STATES: usize = 64;
 /// Pairs of an image's id and something about it.
 type ById<T> = Vec<(String, T)>;
 
-/// Asks for pages, each from the last id of the one before, until there is an empty one: librbd may give fewer than
-/// are asked for although more follow.
+/// Asks for pages, each from the last id of the one before, until there is an empty one: librbd may
+/// give fewer than are asked for although more follow.
 fn pages<T>(mut page: impl FnMut(&CString) -> RawResult<ById<T>>) -> RawResult<ById<T>> {
     let mut all = Vec::new();
     let mut start = CString::default();
@@ -48,7 +48,8 @@ impl IoCtx {
             let mut statuses: Vec<sys::rbd_mirror_image_global_status_t> =
                 vec![unsafe { std::mem::zeroed() }; PAGE];
             let mut len = 0;
-            // SAFETY: both arrays have as many elements as is said; the number used comes back in `len`.
+            // SAFETY: both arrays have as many elements as is said; the number used comes back in
+            // `len`.
             check(unsafe {
                 sys::rbd_mirror_image_global_status_list(
                     self.as_ptr(),
@@ -60,7 +61,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after the cleanup.
+            // SAFETY: the first `len` elements are set; they are the library's, and not used after
+            // the cleanup.
             unsafe {
                 let copies = statuses[..len].iter().map(|status| copy_status(status));
                 let found = copy_ids(&ids[..len]).zip(copies).collect();
@@ -80,8 +82,8 @@ impl IoCtx {
             // SAFETY: a struct of a pointer and integers, of which zeros are valid.
             let mut infos: Vec<sys::rbd_mirror_image_info_t> = vec![unsafe { std::mem::zeroed() }; PAGE];
             let mut len = 0;
-            // SAFETY: the filter is null or a mode; all arrays have as many elements as is said; the number used comes back
-            // in `len`.
+            // SAFETY: the filter is null or a mode; all arrays have as many elements as is said;
+            // the number used comes back in `len`.
             check(unsafe {
                 sys::rbd_mirror_image_info_list(
                     self.as_ptr(),
@@ -95,7 +97,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after the cleanup.
+            // SAFETY: the first `len` elements are set; they are the library's, and not used after
+            // the cleanup.
             unsafe {
                 let copies = modes.iter().zip(&infos[..len]).map(|(mode, info)| (mode.0, copy_info(info)));
                 let found = copy_ids(&ids[..len]).zip(copies).collect();
@@ -110,7 +113,8 @@ impl IoCtx {
         pages(|start| {
             let (mut ids, mut instances) = ([ptr::null_mut(); PAGE], [ptr::null_mut(); PAGE]);
             let mut len = 0;
-            // SAFETY: both arrays have as many elements as is said; the number used comes back in `len`.
+            // SAFETY: both arrays have as many elements as is said; the number used comes back in
+            // `len`.
             check(unsafe {
                 sys::rbd_mirror_image_instance_id_list(
                     self.as_ptr(),
@@ -122,7 +126,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after the cleanup.
+            // SAFETY: the first `len` elements are set; they are the library's, and not used after
+            // the cleanup.
             unsafe {
                 let found = copy_ids(&ids[..len]).zip(copy_ids(&instances[..len])).collect();
                 let (ids, instances) = (ids.as_mut_ptr(), instances.as_mut_ptr());

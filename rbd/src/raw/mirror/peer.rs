@@ -37,7 +37,8 @@ impl IoCtx {
         // A uuid has 36 characters. It must fit: a failure here comes after the peer was added.
         let mut uuid = [0 as c_char; 128];
         let direction = sys::rbd_mirror_peer_direction_t(direction);
-        // SAFETY: the handle is valid, the strings live through the call, the buffer has the length that is passed.
+        // SAFETY: the handle is valid, the strings live through the call, the buffer has the length
+        // that is passed.
         check(unsafe {
             sys::rbd_mirror_peer_site_add(
                 self.as_ptr(),
@@ -84,7 +85,8 @@ impl IoCtx {
             let code = unsafe { sys::rbd_mirror_peer_site_list(self.as_ptr(), buffer, &raw mut len) };
             (code, usize::try_from(len).unwrap_or(0))
         };
-        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at most what it is given.
+        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at
+        // most what it is given.
         let mut raw = unsafe { grow(8, fetch) }?;
         // SAFETY: on success all strings are set.
         let copy = |peer: &sys::rbd_mirror_peer_site_t| unsafe {
@@ -110,7 +112,8 @@ impl IoCtx {
             let mut keys = Zeroizing::new(vec![0_u8; keys_len]);
             let mut values = Zeroizing::new(vec![0_u8; values_len]);
             let mut count = 0;
-            // SAFETY: both buffers have the lengths that are passed; the lengths needed come back in the same place.
+            // SAFETY: both buffers have the lengths that are passed; the lengths needed come back
+            // in the same place.
             let code = unsafe {
                 sys::rbd_mirror_peer_site_get_attributes(
                     self.as_ptr(),
@@ -123,7 +126,8 @@ impl IoCtx {
                 )
             };
             if code == -libc::ERANGE && keys_len.max(values_len) < LIMIT {
-                // What fits keeps its length, what does not asks for more: doubled, lest two lengths race for ever.
+                // What fits keeps its length, what does not asks for more: doubled, lest two
+                // lengths race for ever.
                 (keys_len, values_len) = (keys_len.max(keys.len()) * 2, values_len.max(values.len()) * 2);
                 continue;
             }
@@ -160,7 +164,8 @@ impl IoCtx {
                 count += 1;
             }
         }
-        // SAFETY: the handle is valid; the lists live through the call and hold `count` terminated strings each.
+        // SAFETY: the handle is valid; the lists live through the call and hold `count` terminated
+        // strings each.
         check(unsafe {
             sys::rbd_mirror_peer_site_set_attributes(
                 self.as_ptr(),

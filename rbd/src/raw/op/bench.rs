@@ -1,4 +1,5 @@
-//! The machinery of completions for the bench `overhead`, which puts stubs in the place of librbd's.
+//! The machinery of completions for the bench `overhead`, which puts stubs in the place of
+//! librbd's.
 
 use std::ffi::c_int;
 use std::future::Future;
@@ -22,7 +23,8 @@ impl Payload for Nothing {
     }
 }
 
-/// What counts the operations in flight on an image. It lives as long as the process, so it outlives them.
+/// What counts the operations in flight on an image. It lives as long as the process, so it
+/// outlives them.
 #[derive(Debug, Clone, Copy)]
 pub struct Counter(&'static Target);
 
@@ -42,8 +44,8 @@ impl Submitted {
     /// Submits one by `call`.
     ///
     /// # Safety
-    /// `call` must take the completion and return 0, or return a negative number and not take it. One that was taken must
-    /// end once.
+    /// `call` must take the completion and return 0, or return a negative number and not take it.
+    /// One that was taken must end once.
     pub unsafe fn new(
         counter: Counter,
         call: impl FnOnce(sys::rbd_completion_t) -> c_int,

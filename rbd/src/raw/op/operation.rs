@@ -1,4 +1,5 @@
-//! One asynchronous operation of librbd: a single block of memory that the future and the completion share.
+//! One asynchronous operation of librbd: a single block of memory that the future and the
+//! completion share.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -23,8 +24,9 @@ pub(crate) trait Payload: Send + 'static {
     /// Whether [`on_end`](Payload::on_end) may wait for the cluster.
     const END_MAY_BLOCK: bool = false;
 
-    /// Runs when the operation has ended, before the future hears of it: on the thread of the completion, or one of its own if
-    /// it may wait and the operation has ended well. Where no such thread can be had, it must not wait.
+    /// Runs when the operation has ended, before the future hears of it: on the thread of the
+    /// completion, or one of its own if it may wait and the operation has ended well. Where no such
+    /// thread can be had, it must not wait.
     fn on_end(&mut self) {}
 
     /// What librbd's result and the buffers amount to.
@@ -34,12 +36,14 @@ pub(crate) trait Payload: Send + 'static {
 /// The block. The payload belongs to librbd until the slot is complete.
 struct Node<P> {
     slot: Slot,
-    /// Null for operations that are not counted. Not an Arc: the last reference must not die on a thread of librbd's.
+    /// Null for operations that are not counted. Not an Arc: the last reference must not die on a
+    /// thread of librbd's.
     target: *const Target,
     payload: UnsafeCell<P>,
 }
 
-/// The future's share of an operation in flight. Dropping it leaves the operation to itself: there is no cancel in librbd.
+/// The future's share of an operation in flight. Dropping it leaves the operation to itself: there
+/// is no cancel in librbd.
 ///
 /// Typed by what comes out, not by what the operation owns.
 pub(crate) struct Operation<T: 'static> {
@@ -52,15 +56,16 @@ pub(crate) struct Operation<T: 'static> {
 pub(in crate::raw) type PollCall<T> =
     unsafe fn(&mut Option<NonNull<c_void>>, &mut Context<'_>) -> Poll<RawResult<T>>;
 
-/// What can be done with a node of some payload by an address without its type. All demand our share of it. That of `poll` is
-/// taken out when it is used up, before any foreign code runs, whose panic must not leave it behind.
+/// What can be done with a node of some payload by an address without its type. All demand our
+/// share of it. That of `poll` is taken out when it is used up, before any foreign code runs, whose
+/// panic must not leave it behind.
 pub(in crate::raw) struct Calls<T: 'static> {
     pub(in crate::raw) poll: PollCall<T>,
     pub(in crate::raw) detach: unsafe fn(NonNull<c_void>),
 }
 
-// SAFETY: only payloads that are Send are put into nodes, and the slot orders the hand-over. What comes out is made from the
-// payload on the thread that takes it.
+// SAFETY: only payloads that are Send are put into nodes, and the slot orders the hand-over. What
+// comes out is made from the payload on the thread that takes it.
 unsafe impl<T> Send for Operation<T> {}
 // SAFETY: a shared reference gives access to nothing.
 unsafe impl<T> Sync for Operation<T> {}
@@ -78,14 +83,16 @@ impl<T> Operation<T> {
         Operation { node: Some(node), calls }
     }
 
-    /// Submits an operation: `call` gets the payload at its final address, and the completion to pass on.
+    /// Submits an operation: `call` gets the payload at its final address, and the completion to
+    /// pass on.
     ///
     /// The completion may run before this returns.
     ///
     /// # Safety
-    /// `call` must make one librbd call that either takes the completion and returns 0, or returns a negative number and
-    /// does not take it. librbd may use of the payload only what stays valid until the completion has run. The target must
-    /// stay valid until all operations that entered it have left.
+    /// `call` must make one librbd call that either takes the completion and returns 0, or returns
+    /// a negative number and does not take it. librbd may use of the payload only what stays valid
+    /// until the completion has run. The target must stay valid until all operations that entered
+    /// it have left.
     pub(crate) unsafe fn submit<P: Payload<Output = T>>(
         target: Option<&Target>,
         payload: P,
@@ -111,7 +118,8 @@ impl<T> Operation<T> {
         });
         let node = NonNull::from(Box::leak(node));
         let mut completion = ptr::null_mut();
-        // SAFETY: the callback is made for this type of node; the out pointer lives through the call.
+        // SAFETY: the callback is made for this type of node; the out pointer lives through the
+        // call.
         let created = check(unsafe {
             K::create_completion(node.as_ptr().cast(), completed::<P, K>, &raw mut completion)
         });
@@ -125,7 +133,8 @@ impl<T> Operation<T> {
         let payload = unsafe { (*node.as_ptr()).payload.get() };
         let called = if callable { check(call(payload, completion)) } else { Err(Errno::EBUSY) };
         if let Err(errno) = called {
-            // SAFETY: librbd did not take the completion, so completion and node are ours alone; we entered.
+            // SAFETY: librbd did not take the completion, so completion and node are ours alone; we
+            // entered.
             unsafe {
                 K::release_completion(completion);
                 if let Some(target) = target {
@@ -173,7 +182,8 @@ impl<P: Payload> Node<P> {
         context: &mut Context<'_>,
     ) -> Poll<RawResult<P::Output>> {
         let node = share.expect("polled after it was ready").cast::<Node<P>>();
-        // SAFETY: our share keeps the node alive. Only the slot is borrowed: the payload may be librbd's.
+        // SAFETY: our share keeps the node alive. Only the slot is borrowed: the payload may be
+        // librbd's.
         match unsafe { &(*node.as_ptr()).slot }.poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
@@ -200,7 +210,8 @@ impl<P: Payload> Node<P> {
 /// The completions of a library. Those of librbd and librados are alike, but not the same.
 ///
 /// # Safety
-/// A completion that `create_completion` made and a call took must end in one call of `callback` with it and `arg`.
+/// A completion that `create_completion` made and a call took must end in one call of `callback`
+/// with it and `arg`.
 pub(in crate::raw) unsafe trait Completions {
     /// # Safety
     /// `out` must be valid, and `callback` good for `arg`.
@@ -269,7 +280,8 @@ unsafe impl Completions for RadosCompletions {
 /// What the library calls when an operation ends.
 ///
 /// # Safety
-/// `arg` must be the `Node<P>` that the completion was created with, whose completion did not run yet.
+/// `arg` must be the `Node<P>` that the completion was created with, whose completion did not run
+/// yet.
 unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_void, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let node: *mut Node<P> = arg.cast();
@@ -282,7 +294,8 @@ unsafe extern "C" fn completed<P: Payload, K: Completions>(completion: *mut c_vo
     // SAFETY: the completion's share keeps the node alive until `complete`.
     let target = unsafe { (*node).target };
     if !target.is_null() {
-        // SAFETY: entered by `submit`, which was promised that the target is valid until everybody has left.
+        // SAFETY: entered by `submit`, which was promised that the target is valid until everybody
+        // has left.
         unsafe { Target::leave(target) };
     }
     let share = Share(node);

@@ -186,7 +186,8 @@ fn dropped_by_a_panic() {
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
-/// The drop of a buffer's owner, while the result is taken: the future must not think that it still has a share.
+/// The drop of a buffer's owner, while the result is taken: the future must not think that it still
+/// has a share.
 #[test]
 fn a_panic_while_the_result_is_made() {
     struct Bad(Arc<()>);
@@ -216,7 +217,8 @@ fn a_panic_while_the_result_is_made() {
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
-/// What may wait for the cluster does so on no thread of the library's; a failure has nothing to wait for.
+/// What may wait for the cluster does so on no thread of the library's; a failure has nothing to
+/// wait for.
 #[test]
 fn an_end_that_may_wait_has_a_thread_of_its_own() {
     struct Waits(Option<bool>);

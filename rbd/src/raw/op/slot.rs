@@ -1,8 +1,9 @@
-//! The meeting point of one operation's future and its completion: a state word, the result, and the waker.
+//! The meeting point of one operation's future and its completion: a state word, the result, and
+//! the waker.
 //!
-//! Two parties hold a slot: the future, and librbd by the completion. Each gives up its claim exactly once, by
-//! [`Slot::detach`] and [`Slot::complete`], and the later one of the two is told that it owns what the slot is part of.
-//! No lock is taken; nobody waits for anybody.
+//! Two parties hold a slot: the future, and librbd by the completion. Each gives up its claim
+//! exactly once, by [`Slot::detach`] and [`Slot::complete`], and the later one of the two is told
+//! that it owns what the slot is part of. No lock is taken; nobody waits for anybody.
 //!
 //! The cell of the waker belongs to whoever moved the state word to say so:
 //!
@@ -37,7 +38,8 @@ pub(crate) struct Slot {
     result: UnsafeCell<isize>,
 }
 
-// SAFETY: the cells are handed over by the state word, as the table above says; what they hold is Send.
+// SAFETY: the cells are handed over by the state word, as the table above says; what they hold is
+// Send.
 unsafe impl Send for Slot {}
 // SAFETY: as above.
 unsafe impl Sync for Slot {}
@@ -45,7 +47,8 @@ unsafe impl Sync for Slot {}
 /// What a party learns when it leaves.
 #[derive(Debug)]
 pub(crate) enum Left {
-    /// The other party is still there and will clean up: touch nothing any more. For the completion: wake this.
+    /// The other party is still there and will clean up: touch nothing any more. For the
+    /// completion: wake this.
     First(Option<Waker>),
     /// The other party has left before: clean up.
     Last,
@@ -59,7 +62,8 @@ impl Slot {
     /// The completion leaves its result.
     ///
     /// # Safety
-    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may not be any more.
+    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may
+    /// not be any more.
     pub(crate) unsafe fn complete(this: *const Slot, result: isize) -> Left {
         // SAFETY: valid until the store of DONE below, after which `slot` is not used.
         let slot = unsafe { &*this };
@@ -70,7 +74,8 @@ impl Slot {
         }
         let mut waker = None;
         if slot.state.fetch_or(TAKING, Ordering::AcqRel) & (SET | LOCKED) == SET {
-            // SAFETY: the state said that a waker is stored and that the future is not at it; TAKING keeps it away.
+            // SAFETY: the state said that a waker is stored and that the future is not at it;
+            // TAKING keeps it away.
             waker = slot.waker.with_mut(|cell| unsafe { (*cell).take() });
         }
         if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 {
@@ -92,7 +97,8 @@ impl Slot {
                 return Poll::Ready(self.result());
             }
             if state & TAKING != 0 {
-                // The completion is between its two steps. It has the old waker, or none: come back at once.
+                // The completion is between its two steps. It has the old waker, or none: come back
+                // at once.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -126,7 +132,8 @@ impl Slot {
     /// The future leaves without the result, or after it.
     ///
     /// # Safety
-    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may not be any more.
+    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may
+    /// not be any more.
     pub(crate) unsafe fn detach(this: *const Slot) -> Left {
         // SAFETY: valid until the store of DETACHED below, after which `slot` is not used.
         let slot = unsafe { &*this };

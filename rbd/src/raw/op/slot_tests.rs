@@ -204,7 +204,8 @@ mod in_every_order {
         model(to_the_end);
     }
 
-    /// Polled with one waker and then, woken or not, with another: the newest is the one that counts.
+    /// Polled with one waker and then, woken or not, with another: the newest is the one that
+    /// counts.
     #[test]
     fn the_newest_waker_is_woken() {
         model(|slot| {

@@ -1,4 +1,5 @@
-//! The atomics, locks and cells of the completion path: the system's, or loom's in its tests (`--cfg loom`).
+//! The atomics, locks and cells of the completion path: the system's, or loom's in its tests
+//! (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{

@@ -1,7 +1,9 @@
-//! The operations in flight on one image, counted: closing waits for them, and so does shrinking. And whether they go to a queue.
+//! The operations in flight on one image, counted: closing waits for them, and so does shrinking.
+//! And whether they go to a queue.
 //!
-//! librbd waits by itself only for those that have reached its lowest layer. One that still stands in a queue of it (held
-//! up by a limit on I/O, or by an exclusive lock that another client has) would meet a freed image.
+//! librbd waits by itself only for those that have reached its lowest layer. One that still stands
+//! in a queue of it (held up by a limit on I/O, or by an exclusive lock that another client has)
+//! would meet a freed image.
 //!
 //! What a shrink does with them is in [`hold`](crate::raw::op::hold).
 
@@ -16,7 +18,8 @@ use crate::raw::op::known_size::KnownSize;
 use crate::raw::op::sync::{AtomicUsize, Mutex, Ordering, UnsafeCell};
 use crate::raw::thread::exit::Busy;
 
-/// Asks for the address of the client that keeps the exclusive lock of an image, which must be open.
+/// Asks for the address of the client that keeps the exclusive lock of an image, which must be
+/// open.
 pub(in crate::raw) type Keeper = unsafe fn(sys::rbd_image_t) -> Option<String>;
 
 type Closer = Box<dyn FnOnce() + Send>;
@@ -68,16 +71,19 @@ pub(crate) struct Target {
     size: KnownSize,
     asking: Mutex<Asking>,
     identity: OnceLock<Identity>,
-    /// The queue's descriptor, to which librbd may write until the image is closed, and what its callbacks use.
+    /// The queue's descriptor, to which librbd may write until the image is closed, and what its
+    /// callbacks use.
     pub(super) queue: OnceLock<Arc<dyn Busy>>,
-    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do (seen with 16.2).
+    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do
+    /// (seen with 16.2).
     encryption: std::sync::Mutex<()>,
 }
 
 /// What closes the image in the end.
 struct Closers(UnsafeCell<Option<Closer>>);
 
-// SAFETY: written before CLOSING is set, and taken by the one that sees it set with nothing in flight.
+// SAFETY: written before CLOSING is set, and taken by the one that sees it set with nothing in
+// flight.
 unsafe impl Send for Closers {}
 // SAFETY: as above.
 unsafe impl Sync for Closers {}
@@ -140,8 +146,9 @@ impl Target {
         self.identity.get().map_or(1, |identity| identity.stripe_unit)
     }
 
-    /// How much of a range librbd gets at once: what makes no more object requests than memory has room for. Parts end where
-    /// stripe units end, so that nothing that can be discarded as a whole is cut.
+    /// How much of a range librbd gets at once: what makes no more object requests than memory has
+    /// room for. Parts end where stripe units end, so that nothing that can be discarded as a whole
+    /// is cut.
     pub(in crate::raw) fn part(&self, kind: Kind, offset: u64, len: u64) -> u64 {
         if kind.moves_data() {
             return len;
@@ -156,14 +163,14 @@ impl Target {
         self.state.load(Ordering::Acquire) < ONE
     }
 
-    /// An operation begins. Not after [`close`](Target::close). False if its completion would go to a queue: one with a callback must
-    /// not be submitted then, only leave.
+    /// An operation begins. Not after [`close`](Target::close). False if its completion would go to
+    /// a queue: one with a callback must not be submitted then, only leave.
     pub(in crate::raw) fn enter(&self) -> bool {
         self.state.fetch_add(ONE, Ordering::SeqCst) & QUEUED == 0
     }
 
-    /// Counts a blocking call that begins, which closing waits for as it does for operations. Not after
-    /// [`close`](Target::close).
+    /// Counts a blocking call that begins, which closing waits for as it does for operations. Not
+    /// after [`close`](Target::close).
     pub(in crate::raw) fn enter_call(&self) {
         self.state.fetch_add(CALL, Ordering::Relaxed);
     }
@@ -182,7 +189,8 @@ impl Target {
         self.state.load(Ordering::Acquire) >= CALL
     }
 
-    /// A queue gets all completions from here on. False while operations are in flight, or where there was one before.
+    /// A queue gets all completions from here on. False while operations are in flight, or where
+    /// there was one before.
     pub(crate) fn begin_queue(&self) -> bool {
         let begun =
             |state: usize| (state & QUEUED == 0 && state % CALL < ONE).then_some(state | QUEUED | ATTACHED);
@@ -230,7 +238,8 @@ impl Target {
     }
 
     /// # Safety
-    /// `this` must be valid, and its state have `what` in it from us; afterwards it may not be valid any more.
+    /// `this` must be valid, and its state have `what` in it from us; afterwards it may not be
+    /// valid any more.
     unsafe fn sub(this: *const Target, what: usize) {
         // SAFETY: valid, by the contract.
         if unsafe { (*this).state.fetch_sub(what, Ordering::SeqCst) } & !QUEUED == what | CLOSING {
@@ -239,10 +248,12 @@ impl Target {
         }
     }
 
-    /// Runs `then` once nothing is in flight: at once, or on the thread where the last operation ends.
+    /// Runs `then` once nothing is in flight: at once, or on the thread where the last operation
+    /// ends.
     ///
     /// # Safety
-    /// Called at most once, when nobody enters any more. `this` must be valid until `then` runs, and may be freed by it.
+    /// Called at most once, when nobody enters any more. `this` must be valid until `then` runs,
+    /// and may be freed by it.
     pub(crate) unsafe fn close(this: *const Target, then: impl FnOnce() + Send + 'static) {
         // SAFETY: valid; nobody else is at the closer before CLOSING is set.
         unsafe { (*this).closer.0.with_mut(|cell| *cell = Some(Box::new(then))) };
@@ -256,7 +267,8 @@ impl Target {
     /// # Safety
     /// `this` is valid, and the caller is the only one left to use it.
     unsafe fn finish(this: *const Target) {
-        // SAFETY: by the contract; the closer is moved out before it runs, since it may free the target.
+        // SAFETY: by the contract; the closer is moved out before it runs, since it may free the
+        // target.
         let closer = unsafe { (*this).closer.0.with_mut(|cell| (*cell).take()) };
         if let Some(closer) = closer {
             closer();

@@ -1,5 +1,6 @@
-//! Ends that librbd keeps out of its queue of completions: those of compare-and-writes (seen with 16.2). They
-//! are reported by a callback, with the same descriptor and as little: no lock, no memory.
+//! Ends that librbd keeps out of its queue of completions: those of compare-and-writes (seen with
+//! 16.2). They are reported by a callback, with the same descriptor and as little: no lock, no
+//! memory.
 
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,7 +21,8 @@ pub(crate) struct CallbackCompletions {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
-    /// How many operations of the queue were submitted, and the ends of how many were announced and taken back.
+    /// How many operations of the queue were submitted, and the ends of how many were announced and
+    /// taken back.
     submitted: AtomicU64,
     announced: AtomicU64,
 }
@@ -34,7 +36,8 @@ struct Link {
     target: *const Target,
 }
 
-// SAFETY: the addresses are used by callbacks only, as `on_completion` argues, and lead to what is Sync.
+// SAFETY: the addresses are used by callbacks only, as `on_completion` argues, and lead to what is
+// Sync.
 unsafe impl Send for Link {}
 // SAFETY: as above.
 unsafe impl Sync for Link {}
@@ -77,13 +80,15 @@ impl CallbackCompletions {
     fn take_count(&self) -> u64 {
         let mut count = 0_u64;
         let room = (&raw mut count).cast();
-        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is nothing to read is fine.
+        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is
+        // nothing to read is fine.
         unsafe { libc::read(self.event.as_raw_fd(), room, size_of::<u64>()) };
         count
     }
 
     fn announce(&self, count: u64) {
-        // SAFETY: the descriptor is open, and `count` has eight bytes. A counter that is full is readable, too.
+        // SAFETY: the descriptor is open, and `count` has eight bytes. A counter that is full is
+        // readable, too.
         unsafe { libc::write(self.event.as_raw_fd(), (&raw const count).cast(), size_of::<u64>()) };
     }
 
@@ -160,8 +165,8 @@ impl Drained {
 /// What librbd calls when such an operation ends.
 ///
 /// # Safety
-/// `arg` must be from [`CallbackCompletions::arg`], whose image's count was entered for this, and be used once. The completions must not be
-/// freed before the count is zero.
+/// `arg` must be from [`CallbackCompletions::arg`], whose image's count was entered for this, and
+/// be used once. The completions must not be freed before the count is zero.
 pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: completions and links live until the count is zero.

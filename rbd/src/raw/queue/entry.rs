@@ -32,8 +32,8 @@ impl Entry {
     }
 }
 
-/// An entry on its way to librbd or another thread, with all that it needs there. Its queue keeps the entry where it is until a
-/// completion or a report gives it back.
+/// An entry on its way to librbd or another thread, with all that it needs there. Its queue keeps
+/// the entry where it is until a completion or a report gives it back.
 pub(super) struct Submission {
     pub(super) entry: *mut Entry,
     pub(super) number: u32,
@@ -48,8 +48,8 @@ impl Submission {
     /// Submits what is left of the request, or has it kept while the image is held.
     ///
     /// # Safety
-    /// The entry is valid and its request prepared, the image is open, and both stay so until the entry is given back. Nobody else uses
-    /// the entry until then; at once, if this fails.
+    /// The entry is valid and its request prepared, the image is open, and both stay so until the
+    /// entry is given back. Nobody else uses the entry until then; at once, if this fails.
     pub(super) unsafe fn start(self) -> RawResult<()> {
         self.callbacks.count_submission();
         let target = Arc::clone(&self.target);
@@ -119,8 +119,9 @@ impl Submission {
             (ptr::without_provenance_mut(self.number as usize), None)
         };
         let mut completion = ptr::null_mut();
-        // SAFETY: without a callback the argument is ours alone: the number of the entry. With it the callbacks are freed after the
-        // image was closed, and that waits for the target to be empty.
+        // SAFETY: without a callback the argument is ours alone: the number of the entry. With it
+        // the callbacks are freed after the image was closed, and that waits for the target to be
+        // empty.
         check(unsafe { sys::rbd_aio_create_completion(arg, callback, &raw mut completion) })?;
         entry.completion = completion;
         if reported {

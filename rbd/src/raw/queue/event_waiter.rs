@@ -1,6 +1,7 @@
 //! Waiting for what a queue's descriptor announces, in one system call.
 //!
-//! Edge-triggered: each announcement is reported once, so the descriptor does not have to be read before the next wait.
+//! Edge-triggered: each announcement is reported once, so the descriptor does not have to be read
+//! before the next wait.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};

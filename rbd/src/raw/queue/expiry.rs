@@ -15,7 +15,8 @@ enum Limit {
 #[derive(Debug)]
 pub(super) struct Expiry {
     limits: Box<[Limit]>,
-    /// No operation ends before it; `None` where none has an end. While a look goes on: of those seen so far.
+    /// No operation ends before it; `None` where none has an end. While a look goes on: of those
+    /// seen so far.
     earliest: Option<Instant>,
     look: Option<Look>,
     left: usize,
@@ -67,7 +68,8 @@ impl Expiry {
         left
     }
 
-    /// An operation whose time is over, and how long that was. It counts as given up on from here on.
+    /// An operation whose time is over, and how long that was. It counts as given up on from here
+    /// on.
     pub(super) fn next(&mut self) -> Option<(usize, Duration)> {
         let mut look = if let Some(look) = self.look.take() {
             look

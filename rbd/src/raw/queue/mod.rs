@@ -1,8 +1,9 @@
 //! Completions reaped in batches from librbd's queue, which a file descriptor announces.
 //!
-//! Once an image reports to such a queue, completions on it go there, those with callbacks too. One that its callback has
-//! released would be handed out freed: so an image is either queued or has callbacks, never both. The exceptions, which never
-//! go there and therefore need a callback or another thread, are in the module `callback_completions`.
+//! Once an image reports to such a queue, completions on it go there, those with callbacks too. One
+//! that its callback has released would be handed out freed: so an image is either queued or has
+//! callbacks, never both. The exceptions, which never go there and therefore need a callback or
+//! another thread, are in the module `callback_completions`.
 
 mod callback_completions;
 mod entry;
@@ -56,12 +57,12 @@ pub(crate) enum End {
     GivenUp(Duration),
 }
 
-/// The requests of a queue, and the completions that were reaped but not handed out yet. The image is not closed before this is
-/// dropped.
+/// The requests of a queue, and the completions that were reaped but not handed out yet. The image
+/// is not closed before this is dropped.
 pub(crate) struct Entries {
-    /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor shrunk, since librbd has
-    /// pointers into those in flight. So no exclusive reference is made to the whole, and of such an entry none but by the one who
-    /// reaps it.
+    /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor
+    /// shrunk, since librbd has pointers into those in flight. So no exclusive reference is made to
+    /// the whole, and of such an entry none but by the one who reaps it.
     entries: Box<[UnsafeCell<Entry>]>,
     depth: usize,
     /// The numbers of the entries that are free.
@@ -103,8 +104,8 @@ impl Drop for Entries {
 }
 
 impl Entries {
-    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in flight, or where it has
-    /// reported to others before.
+    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in
+    /// flight, or where it has reported to others before.
     pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Entries> {
         let target = image.shared();
         if !target.begin_queue() {
@@ -118,7 +119,8 @@ impl Entries {
         let event = rustix::event::eventfd(0, flags).map_err(system_errno)?;
         let waiter = EventWaiter::of(event.as_fd())?;
         let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
-        // SAFETY: the image is open. librbd does not take over the descriptor: the target keeps it until the image is closed.
+        // SAFETY: the image is open. librbd does not take over the descriptor: the target keeps it
+        // until the image is closed.
         check(unsafe { sys::rbd_set_image_notification(target.image(), descriptor, kind) })?;
         let count = depth * 2;
         let callbacks = CallbackCompletions::new(&target, event, count);
@@ -176,16 +178,19 @@ impl Entries {
         Submission { entry: self.entries[number as usize].get(), number, callbacks, target }
     }
 
-    /// Submits a request whose range was checked. The buffer comes back when it is refused. There must be room.
+    /// Submits a request whose range was checked. The buffer comes back when it is refused. There
+    /// must be room.
     pub(crate) fn submit(&mut self, token: u64, request: Request) -> Result<(), (Fault, Buffer)> {
         // SAFETY: no memory of the caller's.
         unsafe { self.submit_on_memory(token, request, &[]) }
     }
 
-    /// [`submit`](Entries::submit) for a read or write, without a buffer, on memory of the caller's. It is never given up on.
+    /// [`submit`](Entries::submit) for a read or write, without a buffer, on memory of the
+    /// caller's. It is never given up on.
     ///
     /// # Safety
-    /// Each part must be valid until the request has ended: for writes if it is a read, else for reads.
+    /// Each part must be valid until the request has ended: for writes if it is a read, else for
+    /// reads.
     pub(crate) unsafe fn submit_on_memory(
         &mut self,
         token: u64,
@@ -200,8 +205,8 @@ impl Entries {
         }
         let timeout = self.timeout.filter(|_| parts.is_empty());
         *entry = Entry { token, request, completion: ptr::null_mut(), answered: None };
-        // SAFETY: the entry is at its place, which it keeps while it is not free. The image is open while this lives, and
-        // afterwards if not all are free.
+        // SAFETY: the entry is at its place, which it keeps while it is not free. The image is open
+        // while this lives, and afterwards if not all are free.
         match unsafe { self.submission(number).start() } {
             Ok(()) => {
                 self.free.pop();
@@ -226,7 +231,8 @@ impl Entries {
         // What has ended wins.
         let (number, after) = self.expiry.next()?;
         let entry = self.entries[number].get();
-        // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it has.
+        // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it
+        // has.
         let (token, kind, offset, len) = unsafe {
             let request = &raw const (*entry).request;
             ((*entry).token, (*request).kind, (*request).offset, (*request).len)
@@ -234,7 +240,8 @@ impl Entries {
         Some(Reaped { token, kind, offset, len, end: End::GivenUp(after) })
     }
 
-    /// The entry whose call has ended, and the completion, which is not released yet. Null for a report of ours.
+    /// The entry whose call has ended, and the completion, which is not released yet. Null for a
+    /// report of ours.
     fn next_ended(&mut self) -> Option<(usize, sys::rbd_completion_t)> {
         let mut looked = false;
         loop {
@@ -270,9 +277,10 @@ impl Entries {
 
     /// Looks for what has ended. False if nothing can have.
     fn look(&mut self) -> bool {
-        // Looking again after a batch, without the system call: what has been announced meanwhile stays announced, and is
-        // taken back by a later look. So after a wait of ours, which hears each announcement once whether it is taken back or
-        // not. Not when all are reaped: nothing would ever follow.
+        // Looking again after a batch, without the system call: what has been announced meanwhile
+        // stays announced, and is taken back by a later look. So after a wait of ours, which hears
+        // each announcement once whether it is taken back or not. Not when all are reaped: nothing
+        // would ever follow.
         let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
         if !(again || heard) || self.is_idle() {
             self.callbacks.acknowledge();
@@ -284,9 +292,10 @@ impl Entries {
         for number in self.drained.numbers(&self.callbacks) {
             let completion = self.completion_of(number);
             if !completion.is_null() {
-                // Over in a moment. A release that does put these into its queue has done so by then, and they are skipped
-                // when they are listed; afterwards it would be too late, since they are released when they are handed out.
-                // SAFETY: its callback has run, and the completion is not released yet.
+                // Over in a moment. A release that does put these into its queue has done so by
+                // then, and they are skipped when they are listed; afterwards it would be too late,
+                // since they are released when they are handed out. SAFETY: its callback has run,
+                // and the completion is not released yet.
                 unsafe { sys::rbd_aio_wait_for_complete(completion) };
             }
         }
@@ -298,13 +307,15 @@ impl Entries {
     /// Asks librbd for a batch.
     fn ask(&mut self) {
         let most = self.batch.len() as c_int;
-        // SAFETY: the image is open, since this keeps it so, and reports to us; the array has room for `most`.
+        // SAFETY: the image is open, since this keeps it so, and reports to us; the array has room
+        // for `most`.
         let count = unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr(), most) };
         self.listed = 0..usize::try_from(count).unwrap_or(0);
         self.more = self.listed.len() == self.batch.len();
     }
 
-    /// Takes a request whose call has ended out of its entry, unless it goes on, or nobody wants to hear of it any more.
+    /// Takes a request whose call has ended out of its entry, unless it goes on, or nobody wants to
+    /// hear of it any more.
     fn take(&mut self, number: usize, completion: sys::rbd_completion_t) -> Option<Reaped> {
         // SAFETY: its call has ended, so librbd has left the entry, and no other reference is made.
         let entry = unsafe { &mut *self.entries[number].get() };
@@ -316,7 +327,8 @@ impl Entries {
             let result = unsafe {
                 let result = sys::rbd_aio_get_return_value(completion);
                 if result < 0 {
-                    // Closing waits for none that librbd refused by itself, and its thread may still be at our descriptor.
+                    // Closing waits for none that librbd refused by itself, and its thread may
+                    // still be at our descriptor.
                     sys::rbd_aio_wait_for_complete(completion);
                 }
                 sys::rbd_aio_release(completion);
@@ -348,8 +360,8 @@ impl Entries {
         wanted.then_some(Reaped { token, kind, offset, len, end: End::Ended(outcome) })
     }
 
-    /// Waits until there may be something to reap, or room again. Blocks, at most for the timeout if there is one; not if nothing
-    /// is in flight that somebody waits for and there is room.
+    /// Waits until there may be something to reap, or room again. Blocks, at most for the timeout
+    /// if there is one; not if nothing is in flight that somebody waits for and there is room.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if self.in_flight() == 0 {
             return if self.room() > 0 { Ok(self.has_taken()) } else { self.wait_for_librbd(timeout) };
@@ -363,7 +375,8 @@ impl Entries {
         }
     }
 
-    /// Waits until the descriptor announces something, for instance the end of what was given up on.
+    /// Waits until the descriptor announces something, for instance the end of what was given up
+    /// on.
     pub(crate) fn wait_for_librbd(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if !self.has_taken() && !self.heard {
             self.heard = self.waiter.wait(timeout)?;

@@ -87,7 +87,8 @@ pub(in crate::raw) unsafe fn bytes(start: *const c_char, len: usize) -> Vec<u8> 
 }
 
 impl IoCtx {
-    /// Size in bytes; seconds and nanoseconds since 1970 of the last change. Older libraries give whole seconds.
+    /// Size in bytes; seconds and nanoseconds since 1970 of the last change. Older libraries give
+    /// whole seconds.
     pub(crate) fn object_stat(&self, name: &CStr) -> RawResult<(u64, i64, i64)> {
         let mut size = 0;
         if let Some(stat2) = sys::late::rados_stat2.get() {

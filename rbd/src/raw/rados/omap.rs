@@ -80,7 +80,8 @@ impl IoCtx {
         let op = ReadOp(unsafe { sys::rados_create_read_op() });
         let mut iter = OmapIter(ptr::null_mut());
         let (mut more, mut result) = (0, 0);
-        // SAFETY: the strings and out pointers live until the operation has run below; librados makes the iterator at once.
+        // SAFETY: the strings and out pointers live until the operation has run below; librados
+        // makes the iterator at once.
         let code = unsafe {
             let (prefix, iter) = (ptr::null(), &raw mut iter.0);
             let (more, result) = (&raw mut more, &raw mut result);
@@ -120,7 +121,8 @@ impl IoCtx {
         let value_lens: Vec<usize> = pairs.iter().map(|(_, value)| value.len()).collect();
         // SAFETY: needs nothing.
         let op = WriteOp(unsafe { sys::rados_create_write_op() });
-        // SAFETY: all arrays have as many elements as is said, each with its length; librados copies them.
+        // SAFETY: all arrays have as many elements as is said, each with its length; librados
+        // copies them.
         unsafe {
             sys::rados_write_op_omap_set2(
                 op.0,
@@ -146,7 +148,8 @@ impl IoCtx {
     }
 
     fn operate(&self, op: &WriteOp, object: &CStr) -> RawResult<()> {
-        // SAFETY: the pool is open; the name lives through the call; null stands for the present time.
+        // SAFETY: the pool is open; the name lives through the call; null stands for the present
+        // time.
         check(unsafe {
             sys::rados_write_op_operate(op.0, self.as_ptr(), object.as_ptr(), ptr::null_mut(), 0)
         })?;

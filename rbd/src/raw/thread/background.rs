@@ -1,4 +1,5 @@
-//! Work that must not run on the thread that has it to do: on the background thread, or on a thread of its own.
+//! Work that must not run on the thread that has it to do: on the background thread, or on a thread
+//! of its own.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -36,15 +37,18 @@ pub(crate) fn run_in_background(work: impl FnOnce() + Send + 'static) {
             Err(refused) => job = refused.0,
         }
     }
-    // Where no thread is to be had, leaking the handle is all that is left: closing it here would hang.
+    // Where no thread is to be had, leaking the handle is all that is left: closing it here would
+    // hang.
     let started = start("rbd-background", job).map_err(|job| std::mem::forget(job.work)).ok();
     // What was left to a thread that is not here is left to it: its handles are another process's.
     std::mem::forget(std::mem::replace(&mut *background, started.map(|sender| (process, sender))));
 }
 
-/// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has to wait for it.
+/// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has
+/// to wait for it.
 pub(crate) fn spawn_detached(work: impl FnOnce() + Send + 'static) {
-    // The thread ends after the job, when there is no sender any more. For the leak see `run_in_background`.
+    // The thread ends after the job, when there is no sender any more. For the leak see
+    // `run_in_background`.
     let _ = start("rbd-detached", Job::new(work)).map_err(|job| std::mem::forget(job.work));
 }
 

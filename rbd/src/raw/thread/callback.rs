@@ -1,4 +1,5 @@
-//! Callbacks that C makes during a blocking call: a break becomes -ECANCELED, a panic is stored and resumed afterwards.
+//! Callbacks that C makes during a blocking call: a break becomes -ECANCELED, a panic is stored and
+//! resumed afterwards.
 
 use std::any::Any;
 use std::ffi::{c_int, c_void};
@@ -21,7 +22,8 @@ struct State<F> {
 pub(crate) struct Callback<F>(Mutex<State<F>>);
 
 impl<F: Send> Callback<F> {
-    /// Makes the C call: `call` gets the argument that the C function hands back to [`enter`](Self::enter).
+    /// Makes the C call: `call` gets the argument that the C function hands back to
+    /// [`enter`](Self::enter).
     ///
     /// The C function must not use the argument after it returned.
     pub(crate) fn during(callback: F, call: impl FnOnce(*mut c_void) -> c_int) -> RawResult<c_int> {
@@ -31,18 +33,20 @@ impl<F: Send> Callback<F> {
         if let Some(panic) = state.panic {
             resume_unwind(panic);
         }
-        // librbd turns our -ECANCELED into other numbers in places; what the caller asked for decides. Success stays
-        // success: a break that came too late stopped nothing.
+        // librbd turns our -ECANCELED into other numbers in places; what the caller asked for
+        // decides. Success stays success: a break that came too late stopped nothing.
         check(code).map_err(|errno| if state.stopped { Errno::ECANCELED } else { errno })
     }
 
     /// What the C callback does: runs `each` with the callback and tells C whether to go on.
     ///
     /// # Safety
-    /// `arg` must be the argument of a [`during`](Self::during) with the same `F` that is still going on.
+    /// `arg` must be the argument of a [`during`](Self::during) with the same `F` that is still
+    /// going on.
     pub(crate) unsafe fn enter(arg: *mut c_void, each: impl FnOnce(&mut F) -> ControlFlow<()>) -> c_int {
         let _mark = CallbackMark::set();
-        // SAFETY: the caller says that it is this type and alive. Only shared references are made of it.
+        // SAFETY: the caller says that it is this type and alive. Only shared references are made
+        // of it.
         let state = unsafe { &*arg.cast::<Callback<F>>() };
         let mut state = state.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped || state.panic.is_some() {

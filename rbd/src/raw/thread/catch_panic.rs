@@ -1,9 +1,10 @@
-//! Foreign code where nobody is left to resume its panic: wakers, callbacks, the drops of buffers' owners.
+//! Foreign code where nobody is left to resume its panic: wakers, callbacks, the drops of buffers'
+//! owners.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `foreign`. Returns `None` if it panics; the panic message has been printed by then. The payload is dropped, which
-/// runs foreign code again: if that panics, too, its payload is leaked.
+/// Runs `foreign`. Returns `None` if it panics; the panic message has been printed by then. The
+/// payload is dropped, which runs foreign code again: if that panics, too, its payload is leaked.
 pub(crate) fn catch_panic<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     let panic = match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => return Some(value),

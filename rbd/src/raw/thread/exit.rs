@@ -1,8 +1,9 @@
 //! What a process that ends waits for, for a moment.
 //!
-//! The end of a process takes the statics of Ceph's libraries away while the libraries' threads go on: one that is at work on
-//! an operation, or on closing a connection, crashes over that. So what is going on comes to its end first. One that is stuck, since
-//! the cluster does not answer, is no danger: it sleeps.
+//! The end of a process takes the statics of Ceph's libraries away while the libraries' threads go
+//! on: one that is at work on an operation, or on closing a connection, crashes over that. So what
+//! is going on comes to its end first. One that is stuck, since the cluster does not answer, is no
+//! danger: it sleeps.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError, Weak};
@@ -27,20 +28,23 @@ pub(crate) trait Busy: Send + Sync {
 /// What the process has open, and some of what it had.
 static OPEN: Mutex<Vec<Weak<dyn Busy>>> = Mutex::new(Vec::new());
 
-/// The process that all this is about. A fork of it has none of the threads, and may have been made while a lock was held.
+/// The process that all this is about. A fork of it has none of the threads, and may have been made
+/// while a lock was held.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 fn settle_at_exit() {
     static AT_EXIT: Once = Once::new();
     AT_EXIT.call_once(|| {
         PROCESS.store(std::process::id(), Ordering::Relaxed);
-        // SAFETY: a function that may run at any time after this. It comes before what the libraries registered when they
-        // were loaded, and when this process connected; not before what they might register later.
+        // SAFETY: a function that may run at any time after this. It comes before what the
+        // libraries registered when they were loaded, and when this process connected; not before
+        // what they might register later.
         let _ = unsafe { libc::atexit(settle) };
     });
 }
 
-/// While it lives, something of ours is going on in the background that a process that ends waits for.
+/// While it lives, something of ours is going on in the background that a process that ends waits
+/// for.
 #[derive(Debug)]
 pub(crate) struct Pending(());
 
@@ -76,7 +80,8 @@ extern "C" fn settle() {
     if std::process::id() != PROCESS.load(Ordering::Relaxed) {
         return;
     }
-    // Some of what is left may wait for this very thread, if it is one of Ceph's; the rest does not.
+    // Some of what is left may wait for this very thread, if it is one of Ceph's; the rest does
+    // not.
     let patience = if in_callback() { PATIENCE / 8 } else { PATIENCE };
     let end = Instant::now() + patience;
     let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! For tests of what a fork of the process has: its memory, but none of its threads.
 
-/// Runs the test of this name in a process of its own, without other threads at work, whose locks a fork would find locked for ever.
-/// True there; false here, when it has passed.
+/// Runs the test of this name in a process of its own, without other threads at work, whose locks a
+/// fork would find locked for ever. True there; false here, when it has passed.
 pub(crate) fn alone(test: &str) -> bool {
     const ALONE: &str = "RBD_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -18,9 +18,11 @@ pub(crate) fn alone(test: &str) -> bool {
     false
 }
 
-/// What `run` says in a fork of this process, within 10 s. It must wait for no lock that another thread may have.
+/// What `run` says in a fork of this process, within 10 s. It must wait for no lock that another
+/// thread may have.
 pub(crate) fn in_fork(run: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs what its caller promises to be fit for it, and ends without any cleaning up.
+    // SAFETY: the child runs what its caller promises to be fit for it, and ends without any
+    // cleaning up.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let code = i32::from(!crate::raw::thread::catch_panic::catch_panic(run).unwrap_or(false));

@@ -11,7 +11,8 @@ use crate::raw::RawResult;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::mark_ours;
 
-/// How many threads there are at most. Calls that are stuck keep theirs, so retrying for ever must not add up for ever.
+/// How many threads there are at most. Calls that are stuck keep theirs, so retrying for ever must
+/// not add up for ever.
 const MOST: usize = 1024;
 
 /// How long a thread waits for its next call.

@@ -12,7 +12,8 @@ pub(crate) type ProgressFn = unsafe extern "C" fn(u64, u64, *mut c_void) -> c_in
 
 /// Makes a C call that reports progress: `call` gets the function and the argument to pass on.
 ///
-/// The C call must not use them after it returned, which holds for all of librbd's `…_with_progress`: they block.
+/// The C call must not use them after it returned, which holds for all of librbd's
+/// `…_with_progress`: they block.
 pub(crate) fn with_progress(
     progress: Progress<'_>,
     call: impl FnOnce(ProgressFn, *mut c_void) -> c_int,

@@ -1,10 +1,11 @@
 //! Calls that block, on threads of our own, so that the thread that waits for one can stop waiting.
 //!
-//! librbd and librados cannot cancel a call. A call that was given up keeps its thread, and what it owns, until it returns.
+//! librbd and librados cannot cancel a call. A call that was given up keeps its thread, and what it
+//! owns, until it returns.
 //!
-//! [`start`] begins a call. The [`Started`] waits for it ([`Started::wait`]), or is a future of its result. A call can
-//! report to the thread that waits, by a [`Reporter`], and gets an answer from there: this is how the callbacks of a user
-//! run on the user's thread.
+//! [`start`] begins a call. The [`Started`] waits for it ([`Started::wait`]), or is a future of its
+//! result. A call can report to the thread that waits, by a [`Reporter`], and gets an answer from
+//! there: this is how the callbacks of a user run on the user's thread.
 
 use std::any::Any;
 use std::future::Future;
@@ -77,7 +78,8 @@ impl<T, M> Shared<T, M> {
         let state = self.lock();
         if matches!(*state, State::Left) {
             drop(state);
-            // What a call brings that nobody waits for is dropped here: an image closes itself in the background.
+            // What a call brings that nobody waits for is dropped here: an image closes itself in
+            // the background.
             return drop(result);
         }
         self.tell(state, State::Ended(result));
@@ -93,7 +95,8 @@ impl<T, M> Reporter<T, M> {
         self.0.signs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Hands over a report, and waits for its answer. Once the call was given up the answer is to go on.
+    /// Hands over a report, and waits for its answer. Once the call was given up the answer is to
+    /// go on.
     pub(crate) fn report(&self, report: M) -> ControlFlow<()> {
         let state = self.0.lock();
         if !matches!(*state, State::Working(_)) {
@@ -151,14 +154,16 @@ pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
 }
 
 impl<T> Started<T> {
-    /// Waits for the result. `None` when the call was given up after the timeout. A panic of the call goes on here.
+    /// Waits for the result. `None` when the call was given up after the timeout. A panic of the
+    /// call goes on here.
     pub(crate) fn wait(self, timeout: Option<Duration>) -> Option<T> {
         self.wait_answering(timeout, |()| ControlFlow::Continue(()))
     }
 }
 
 impl<T, M> Started<T, M> {
-    /// [`Started::wait`] for a call that reports. The timeout counts from the last report, or about the last sign of life, on.
+    /// [`Started::wait`] for a call that reports. The timeout counts from the last report, or about
+    /// the last sign of life, on.
     ///
     /// A panic of `answer` goes on when the call has ended, or was given up.
     pub(crate) fn wait_answering(

@@ -1,4 +1,5 @@
-//! All `unsafe` code of this crate: calls into librados and librbd, and what runs between fork and exec.
+//! All `unsafe` code of this crate: calls into librados and librbd, and what runs between fork and
+//! exec.
 
 mod rados;
 mod spawn;

@@ -15,13 +15,15 @@ pub(crate) struct Rados {
     handle: sys::rados_t,
 }
 
-// SAFETY: a rados_t may be used from any thread, also from several at once (librados.h says so of the cluster handle).
+// SAFETY: a rados_t may be used from any thread, also from several at once (librados.h says so of
+// the cluster handle).
 unsafe impl Send for Rados {}
 // SAFETY: as above.
 unsafe impl Sync for Rados {}
 
 impl Rados {
-    /// Connects as `entity` (`client.admin`) with the settings of the file `conf`, `options` replacing them.
+    /// Connects as `entity` (`client.admin`) with the settings of the file `conf`, `options`
+    /// replacing them.
     pub(crate) fn connect(conf: &Path, entity: &str, options: &[(&str, &str)]) -> Result<Self> {
         let target = conf.display().to_string();
         let failed = |operation| {
@@ -51,14 +53,15 @@ impl Rados {
         Ok(rados)
     }
 
-    /// Sends a command in JSON. The outer error is the transport's or the monitors' number with their message.
+    /// Sends a command in JSON. The outer error is the transport's or the monitors' number with
+    /// their message.
     pub(crate) fn mon_command(&self, json: &str, input: &[u8]) -> Result<Vec<u8>, (i32, String)> {
         let json = CString::new(json).map_err(|_| (22, "a NUL byte in the command".to_owned()))?;
         let mut commands = [json.as_ptr()];
         let (mut out, mut out_len) = (ptr::null_mut(), 0);
         let (mut message, mut message_len) = (ptr::null_mut(), 0);
-        // SAFETY: `handle` is connected; one NUL-terminated command; `input` is valid for its length; the four results
-        // outlive the call.
+        // SAFETY: `handle` is connected; one NUL-terminated command; `input` is valid for its
+        // length; the four results outlive the call.
         let code = unsafe {
             sys::rados_mon_command(
                 self.handle,
@@ -99,8 +102,9 @@ impl Rados {
 
 impl Drop for Rados {
     fn drop(&mut self) {
-        // SAFETY: `handle` is live and not used after this; ioctxs made from it are destroyed where they are made. This
-        // never runs on a thread of librados, which would wait for itself: this crate registers no callback.
+        // SAFETY: `handle` is live and not used after this; ioctxs made from it are destroyed where
+        // they are made. This never runs on a thread of librados, which would wait for itself: this
+        // crate registers no callback.
         unsafe { sys::rados_shutdown(self.handle) };
     }
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
-/// Has the kernel kill the child when the thread that starts it ends; and leads a session of its own, out of reach of
-/// the terminal's Ctrl-C.
+/// Has the kernel kill the child when the thread that starts it ends; and leads a session of its
+/// own, out of reach of the terminal's Ctrl-C.
 pub(crate) fn die_with_parent(command: &mut Command) {
     let owner = std::process::id();
     let in_child = move || {
@@ -17,8 +17,8 @@ pub(crate) fn die_with_parent(command: &mut Command) {
         let parent = getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
         if parent == Some(owner) { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
     };
-    // SAFETY: the closure makes three system calls, all async-signal-safe, and neither allocates nor takes a lock:
-    // the errors it returns are made of plain numbers.
+    // SAFETY: the closure makes three system calls, all async-signal-safe, and neither allocates
+    // nor takes a lock: the errors it returns are made of plain numbers.
     unsafe { command.pre_exec(in_child) };
 }
 

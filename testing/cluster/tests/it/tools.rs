@@ -9,7 +9,8 @@ use rbd_testcluster::{Access, TestCluster};
 /// The program of this crate.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rbd-testcluster");
 
-/// Runs Ceph's `rbd` on the cluster. It gives up after 30 s, where it would wait for ever by itself.
+/// Runs Ceph's `rbd` on the cluster. It gives up after 30 s, where it would wait for ever by
+/// itself.
 pub(crate) fn rbd(cluster: &Access, arguments: &[&str]) -> Output {
     Command::new("rbd")
         .args(arguments)

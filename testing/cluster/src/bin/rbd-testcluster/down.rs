@@ -32,7 +32,8 @@ pub(crate) fn down(conf: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The configuration file that is meant: the given one, or that of the only cluster this user has up.
+/// The configuration file that is meant: the given one, or that of the only cluster this user has
+/// up.
 pub(crate) fn find(conf: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(conf) = conf {
         let missing = || format!("there is no {}", conf.display()).into();

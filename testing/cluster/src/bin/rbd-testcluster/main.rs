@@ -23,7 +23,8 @@ struct Cli {
 enum Command {
     /// Start a cluster and keep it until `down` or Ctrl-C
     Up(#[command(flatten)] wanted::Wanted),
-    /// Run a command with a cluster: its CEPH_CONF is exported, its exit code returned, the cluster stopped
+    /// Run a command with a cluster: its CEPH_CONF is exported, its exit code returned, the cluster
+    /// stopped
     Run {
         #[command(flatten)]
         wanted: wanted::Wanted,

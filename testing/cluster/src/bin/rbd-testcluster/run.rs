@@ -14,8 +14,8 @@ use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use crate::Result;
 use crate::wanted::Wanted;
 
-/// Runs `command` with a cluster and returns its exit code, as a shell does: 128 more than the signal's number if a
-/// signal ended it.
+/// Runs `command` with a cluster and returns its exit code, as a shell does: 128 more than the
+/// signal's number if a signal ended it.
 pub(crate) fn run(wanted: Wanted, command: &[OsString]) -> Result<ExitCode> {
     // A signal before this line ends this process, and with it the daemons.
     let cluster = wanted.start()?;
@@ -33,7 +33,8 @@ pub(crate) fn run(wanted: Wanted, command: &[OsString]) -> Result<ExitCode> {
             break status;
         }
         for origin in signals.wait() {
-            // What the terminal sends (Ctrl-C), it sends to the child as well; a process sends it to us alone.
+            // What the terminal sends (Ctrl-C), it sends to the child as well; a process sends it
+            // to us alone.
             let forwarded = match origin.signal {
                 SIGINT => Signal::INT,
                 SIGTERM => Signal::TERM,

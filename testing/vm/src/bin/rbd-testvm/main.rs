@@ -9,11 +9,13 @@ use std::time::Duration;
 use clap::Parser;
 use rbd_testvm::{Builder, Command, Error, Kernel, RbdModule, Stream, TestVm};
 
-/// Boots a kernel that has the rbd module, runs one command in it, and ends with the command's exit code.
+/// Boots a kernel that has the rbd module, runs one command in it, and ends with the command's exit
+/// code.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// The kernel's Debian package, by name or pattern, and its suite [default: Debian 12's cloud kernel]
+    /// The kernel's Debian package, by name or pattern, and its suite [default: Debian 12's cloud
+    /// kernel]
     #[arg(long, value_name = "PACKAGE[@SUITE]")]
     kernel: Option<Kernel>,
     /// The configuration file of a cluster on this host's loopback, for the clients in the guest
