@@ -72,6 +72,7 @@ impl Errno {
     }
 
     /// The errno left by the last system call of this thread.
+    #[cfg_attr(not(feature = "krbd"), allow(dead_code))]
     pub(crate) fn last() -> Errno {
         Errno::new(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }

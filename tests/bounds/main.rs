@@ -3,6 +3,8 @@
 //! Each mode has its own cluster, and a child process that makes the calls. The child is killed
 //! after the last call: librbd cannot cancel a call, so those that were given up still wait.
 
+#![allow(missing_docs, clippy::pedantic)]
+
 mod calls;
 mod items;
 

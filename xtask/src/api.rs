@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let missing = |from: &str, other: &str, sign: char| {
         let other: std::collections::HashSet<&str> = other.lines().collect();
         let lines = from.lines().filter(|line| !other.contains(line));
-        lines.map(|line| format!("{sign} {line}\n")).collect::<String>()
+        lines.fold(String::new(), |all, line| all + &format!("{sign} {line}\n"))
     };
     let change = missing(&recorded, &list, '-') + &missing(&list, &recorded, '+');
     if change.is_empty() {

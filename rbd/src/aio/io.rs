@@ -214,6 +214,7 @@ impl Aio<'_> {
     }
 
     /// Submits a call on the image as a whole.
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
@@ -223,6 +224,7 @@ impl Aio<'_> {
     }
 
     /// The same for one whose errors mean something special.
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) fn explained<T: 'static>(
         self,
         operation: &'static str,

@@ -42,6 +42,7 @@ pub struct Op<T: 'static> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(not(feature = "mirror"), allow(dead_code))]
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
     /// A request for data, and what comes out of its end.
@@ -82,6 +83,7 @@ impl OperationContext {
         failure(&self.image, kind, self.range.unwrap_or_default(), fault)
     }
 
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn error_of(&self, failure: Failure) -> Error {
         match failure {
             Failure::Errno(errno) => self.error(errno),
@@ -108,6 +110,7 @@ impl OperationContext {
 }
 
 impl<T: 'static> Op<T> {
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn submitted(op: raw::op::operation::Operation<T>, about: OperationContext) -> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }

@@ -82,7 +82,8 @@ impl OpenImage<'_> {
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
     /// use std::time::Duration;
     ///
-    /// let image = ioctx.open("foo").read_only(true).start().timeout(Duration::from_secs(10)).await?;
+    /// let opening = ioctx.open("foo").read_only(true).start();
+    /// let image = opening.timeout(Duration::from_secs(10)).await?;
     /// let first = image.aio().read(0, 4096).await?;
     /// image.start_close().await
     /// # }

@@ -41,7 +41,8 @@ use crate::raw::op::kind::Kind;
 /// halves for two tasks, give each a cursor of its own on the same image.
 ///
 /// ```no_run
-/// # async fn example(image: rbd::Image, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
+/// # use tokio::io::AsyncRead;
+/// # async fn example(image: rbd::Image, mut file: impl AsyncRead + Unpin) -> std::io::Result<()> {
 /// use tokio::io::AsyncWriteExt;
 ///
 /// let mut stream = rbd::aio::AsyncCursor::new(&image).depth(8);

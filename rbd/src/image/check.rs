@@ -106,6 +106,7 @@ impl Image {
 
     /// Returns a size by which a range with this end can be judged: see
     /// [`check_range_now`](Self::check_range_now).
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
         self.raw().size_for(end).map_err(|errno| {
             let error = Error::new("read the size of", self.object(), errno);

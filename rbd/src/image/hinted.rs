@@ -52,7 +52,7 @@ impl Hinted<'_> {
                     Ok(read) => data.truncate(read),
                     // The image shrank meanwhile.
                     Err(fault) if !whole && fault == Errno::EINVAL.into() && raw.size()? <= at => {
-                        data.clear()
+                        data.clear();
                     }
                     Err(fault) => return Err(fault),
                 }

@@ -8,7 +8,8 @@
 //! ```no_run
 //! use rbd::mirror::{Direction, ImageMode, Mode};
 //!
-//! let (here, there) = (rbd::Cluster::connect()?, rbd::Cluster::builder().conf_file("/etc/ceph/there.conf").connect()?);
+//! let here = rbd::Cluster::connect()?;
+//! let there = rbd::Cluster::builder().conf_file("/etc/ceph/there.conf").connect()?;
 //! here.set_mirror_site_name("here")?;
 //! there.set_mirror_site_name("there")?;
 //! let (from, to) = (here.ioctx("rbd")?, there.ioctx("rbd")?);

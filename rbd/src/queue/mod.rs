@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::hints::AccessHints;
 use crate::image::check::failure;
 use crate::image::{Compare, Image};
+#[cfg(feature = "tracing")]
 use crate::raw::op::kind::Kind;
 use crate::raw::queue::{End, Entries, Reaped};
 use crate::raw::thread::mark::in_callback;

@@ -33,8 +33,9 @@ impl Queue {
     /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With
     /// librbd's cache it can end before an OSD has the data: [`flush`](Queue::flush) makes it safe.
     ///
-    /// Implements: `rbd_aio_write`.
+    /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
+    #[doc(alias = "rbd_aio_write2")]
     pub fn write(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<(), Refused> {
         let data = data.into();
         match data.one() {

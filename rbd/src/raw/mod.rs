@@ -17,7 +17,8 @@ pub(crate) mod migration;
 pub(crate) mod mirror;
 pub(crate) mod op;
 pub(crate) mod queue;
-#[cfg(feature = "rados")]
+// Without the feature only omaps are read, for the causes of errors.
+#[cfg_attr(not(feature = "rados"), allow(dead_code))]
 pub(crate) mod rados;
 pub(crate) mod thread;
 

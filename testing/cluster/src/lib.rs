@@ -14,7 +14,8 @@
 //! println!("CEPH_CONF={}", cluster.conf().display());
 //!
 //! // A user who may only read images, to see your program refused:
-//! let reader = cluster.user("reader", &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")])?;
+//! let caps = [("mon", "profile rbd"), ("osd", "profile rbd-read-only")];
+//! let reader = cluster.user("reader", &caps)?;
 //! println!("--id {} --keyring {}", reader.id, reader.keyring.display());
 //!
 //! // Trouble on request:

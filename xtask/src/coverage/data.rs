@@ -54,6 +54,7 @@ pub(super) const SUPERSEDED: &[Superseded] = superseded! {
     rbd_diff_iterate => rbd_diff_iterate2;
     rbd_read => rbd_read2;
     rbd_write => rbd_write2;
+    rbd_aio_write => rbd_aio_write2;
     rbd_group_snap_create => rbd_group_snap_create2;
     rbd_group_snap_rollback => rbd_group_snap_rollback_with_progress;
     rbd_mirror_peer_add => rbd_mirror_peer_site_add;

@@ -81,9 +81,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         parts => parts,
     };
     let started = Instant::now();
-    let needed = |release: &Release| match args.kernels {
-        true => kernels::RELEASES.contains(release),
-        false => parts.iter().any(|part| part.releases().contains(release)),
+    let needed = |release: &Release| {
+        if args.kernels {
+            kernels::RELEASES.contains(release)
+        } else {
+            parts.iter().any(|part| part.releases().contains(release))
+        }
     };
     let wanted = Release::ALL.into_iter().filter(needed);
     let (roots, binaries) = thread::scope(|scope| {

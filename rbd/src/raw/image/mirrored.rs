@@ -8,6 +8,7 @@ use crate::raw::ffi::conversion::{check, copy_string};
 /// What mirroring knows of an image.
 #[derive(Debug)]
 pub(crate) struct RawMirrorInfo {
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) global_id: String,
     pub(crate) state: u32,
     pub(crate) primary: bool,

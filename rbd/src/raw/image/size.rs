@@ -38,6 +38,7 @@ impl Image {
 
     /// Returns a size against which a range with this end can be checked. Blocks only for an end
     /// beyond the known size, if there may be a newer one: see [`crate::raw::op::known_size`].
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
         match self.shared().size().for_end(end) {
             Some(size) => Ok(size),

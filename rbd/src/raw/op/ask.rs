@@ -31,6 +31,7 @@ impl Target {
     }
 
     /// Learns the size in the background, if it is not known.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(in crate::raw) fn refresh_size(&self) {
         if self.size().fresh().is_some() {
             return;

@@ -35,6 +35,7 @@ struct Node {
 }
 
 /// The completion's share of a node, on its way to another thread.
+#[derive(Clone, Copy)]
 struct Share(*mut Node);
 
 // SAFETY: a request is Send, and the slot is Sync.

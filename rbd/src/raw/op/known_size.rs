@@ -64,6 +64,7 @@ impl KnownSize {
 
     /// A size by which a range with this end can be judged at its submission. Without one it is to
     /// be asked for: the image may have grown by enough.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn for_end(&self, end: u64) -> Option<u64> {
         self.last().filter(|(size, fresh)| *fresh || end <= *size).map(|(size, _)| size)
     }
