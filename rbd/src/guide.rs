@@ -6,6 +6,9 @@ pub mod durability {}
 #[doc = include_str!("../docs/features.md")]
 pub mod features {}
 
+#[doc = include_str!("../docs/locks.md")]
+pub mod locks {}
+
 #[doc = include_str!("../docs/threads.md")]
 pub mod threads {}
 
