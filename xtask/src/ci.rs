@@ -61,7 +61,6 @@ const STEPS: &[Step] = &[
     Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
-    Step { name: "campaign", make: || Ok(ourselves(&["campaign"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
     Step { name: "matrix", make: || Ok(ourselves(&["matrix", "18.2", "20.2", "mixed"])) },
