@@ -36,6 +36,12 @@ fn run(args: &Args) -> Result<(), Failure> {
 /// Says what to do, where the error tells.
 fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
     let advice = match error.kind() {
+        _ if error.errno() == Some(Errno::EMLINK) => &match group_of(pool, image) {
+            Ok(group) => format!(
+                "error: image belongs to a group {group}\nRemove the image from the group and try again."
+            ),
+            Err(_) => return failed("delete error")(error),
+        },
         ErrorKind::Busy { .. } => {
             "error: image still has watchers\n\
              This means the image is still open or the client using it crashed. Try again after closing/unmapping it or \
@@ -48,12 +54,6 @@ fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
             "image has snapshots with linked clones - these must be deleted or flattened before the image can be \
              removed."
         }
-        _ if error.errno() == Some(Errno::EMLINK) => &match group_of(pool, image) {
-            Ok(group) => format!(
-                "error: image belongs to a group {group}\nRemove the image from the group and try again."
-            ),
-            Err(_) => return failed("delete error")(error),
-        },
         _ => return failed("delete error")(error),
     };
     failed(advice)(error).instead(format_args!("rbd: {advice}"))

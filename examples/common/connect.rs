@@ -89,7 +89,7 @@ impl ClusterFlags {
         }
         let cluster = builder.connect().map_err(|error| match error.object_kind() {
             // Read before anything else; the `rbd` command gives it no errno.
-            ObjectKind::File => {
+            ObjectKind::File if self.names_conf(error.object_name()) => {
                 let message = format!(
                     "global_init: unable to open config file from search list {}",
                     error.object_name()
@@ -99,6 +99,14 @@ impl ClusterFlags {
             _ => Failure::new(status(&error), "couldn't connect to the cluster!").because(error),
         })?;
         Ok(Session { cluster, _embedded: embedded })
+    }
+}
+
+impl ClusterFlags {
+    /// Whether this is the configuration file that was named; else it is a keyring.
+    fn names_conf(&self, file: &str) -> bool {
+        let from_env = std::env::var_os("CEPH_CONF").map(PathBuf::from);
+        self.conf.clone().or(from_env).is_some_and(|path| path.as_os_str() == file)
     }
 }
 

@@ -133,6 +133,7 @@ const TABLE: &[(&str, Must, Call)] = &[
     ("Image::stat", Work, |at| at.image.stat().map(|stat| assert_eq!((stat.size, stat.objects), (SIZE, 15)))),
     ("Image::stripe_count", Work, |at| at.image.stripe_count().map(drop)),
     ("Image::stripe_unit", Work, |at| at.image.stripe_unit().map(drop)),
+    ("Image::unblock", Elsewhere, nothing),
     ("Image::watch_quiesce", Elsewhere, nothing),
     ("Image::watch_updates", Work, |at| at.image.watch_updates(|| ()).map(drop)),
     ("Image::watchers", Work, |at| at.image.watchers().map(drop)),
