@@ -63,11 +63,10 @@ const STEPS: &[Step] = &[
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
-    Step { name: "matrix", make: || Ok(ourselves(&["matrix", "18.2", "20.2", "mixed"])) },
 ];
 
 /// The steps whose tests are shown in columns, one for each release.
-const COLUMNS: [&str; 2] = ["test", "matrix"];
+const COLUMNS: [&str; 1] = ["test"];
 
 /// The release that the step `test` runs with: `16.2`.
 fn installed_release() -> Result<String> {
