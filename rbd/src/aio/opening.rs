@@ -11,14 +11,16 @@ use super::reasons::Reasons;
 use super::timeout::Timeout;
 use super::wait;
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, ObjectKind, Result};
+use crate::error::{Error, Result};
 use crate::image::{Image, OpenImage, Parts, explain_close_errno, explain_open};
+use crate::raw::thread::mark::ThreadOfUser;
+use crate::raw::thread::worker::{Started, start};
 use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
-/// A failure is looked into before it is told, without blocking either: whether the image is
-/// missing or only the snapshot, or the namespace of both.
+/// A failure says the same as that of [`OpenImage::run`]: what is missing is looked for on a thread
+/// of this crate.
 ///
 /// Dropping it does not stop the opening; an image that is opened after that is closed again at
 /// once, in the background.
@@ -38,45 +40,23 @@ enum State {
         op: raw::op::operation::Operation<raw::image::Image>,
         parts: Option<Parts>,
     },
-    /// A snapshot was not found, or its image: opening the image alone tells which.
-    ProbingImage {
-        op: raw::op::operation::Operation<raw::image::Image>,
-        parts: Parts,
-        error: Option<Error>,
+    /// It failed, and the log of the connection is read.
+    Failed {
+        errno: Errno,
+        parts: Option<Parts>,
     },
-    /// An image was not found, or its namespace.
-    ProbingNamespace {
-        op: raw::op::operation::Operation<()>,
-        parts: Parts,
-        error: Option<Error>,
-    },
-    Failed(Option<Error>),
-}
-
-impl State {
-    /// An image was not found.
-    fn probe_namespace(parts: Parts, error: Error) -> State {
-        let error = match parts.hint() {
-            Some(hint) => error.with_detail(hint),
-            None => error,
-        };
-        if !parts.ioctx.namespace().is_empty() {
-            if let Ok(op) = parts.ioctx.raw().start_namespace_lookup() {
-                return State::ProbingNamespace { op, parts, error: Some(error) };
-            }
-        }
-        State::Failed(Some(error))
-    }
+    /// What is missing is being looked for.
+    Explaining(Started<Error>),
+    /// Refused before librbd heard of it, and `None` after the outcome was told.
+    Refused(Option<Error>),
 }
 
 impl OpenImage<'_> {
     /// Begins to open it, and returns at once. `ioctx.open("foo").await` is short for it.
     ///
     /// Dropping the image does not block, either: it is [closed in the
-    /// background](Image::close_in_background). Unlike [`run`](Self::run) it does not find out
-    /// whether the removal of an image that is not found was interrupted: that blocks. A thread of
-    /// its own ends the opening, for a moment as a rule; where none can be started it fails with
-    /// `EAGAIN`.
+    /// background](Image::close_in_background). A thread of its own ends the opening, for a moment
+    /// as a rule; where none can be started it fails with `EAGAIN`.
     ///
     /// ```no_run
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -103,14 +83,14 @@ impl OpenImage<'_> {
             explain: explain_open,
         };
         let refused =
-            |error| Opening { state: State::Failed(Some(error)), about: about.clone(), reasons: None };
+            |error| Opening { state: State::Refused(Some(error)), about: about.clone(), reasons: None };
         let parts = match self.check() {
             Ok(parts) => parts,
             Err(error) => return refused(error),
         };
         let reasons = Some(Reasons::new(&parts.ioctx));
         event!(about);
-        match open(&parts, true) {
+        match open(&parts) {
             Ok(op) => Opening { state: State::Opening { op, parts: Some(parts) }, about, reasons },
             Err(errno) => {
                 event!(about, Some(&errno));
@@ -120,12 +100,22 @@ impl OpenImage<'_> {
     }
 }
 
-/// As asked for, or only to see whether the image without the snapshot exists.
-fn open(parts: &Parts, as_asked: bool) -> RawResult<raw::op::operation::Operation<raw::image::Image>> {
-    let snapshot = if as_asked { parts.snapshot.as_deref() } else { None };
-    let read_only = parts.read_only || !as_asked;
+fn open(parts: &Parts) -> RawResult<raw::op::operation::Operation<raw::image::Image>> {
     let ioctx = Arc::clone(parts.ioctx.raw());
-    raw::image::Image::start_open(ioctx, parts.by, &parts.name, snapshot, read_only)
+    raw::image::Image::start_open(ioctx, parts.by, &parts.name, parts.snapshot.as_deref(), parts.read_only)
+}
+
+/// Begins to look for what is missing. Where no thread can be had, the error stays as it is.
+fn explain(parts: Parts, about: &OperationContext, errno: Errno, log: Vec<String>) -> State {
+    let (thread_about, thread_log) = (about.clone(), log.clone());
+    let started = start(move || {
+        let _thread = ThreadOfUser::set();
+        parts.explain(thread_about.error(errno)).with_log(thread_log)
+    });
+    match started {
+        Ok(started) => State::Explaining(started),
+        Err(_) => State::Refused(Some(about.error(errno).with_log(log))),
+    }
 }
 
 impl IntoFuture for OpenImage<'_> {
@@ -156,9 +146,8 @@ impl Drop for Opening {
     fn drop(&mut self) {
         let left = match &self.state {
             State::Opening { parts, .. } => parts.is_some(),
-            State::ProbingImage { .. } | State::ProbingNamespace { .. } => true,
-            // One without reasons was refused.
-            State::Failed(error) => error.is_some() && self.reasons.is_some(),
+            State::Failed { .. } | State::Explaining(_) => true,
+            State::Refused(_) => false,
         };
         if left {
             crate::events::left(self.about.subject());
@@ -174,62 +163,46 @@ impl Future for Opening {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Image>> {
         let Opening { state, about, reasons } = &mut *self;
         loop {
-            *state = match state {
+            let error = match state {
                 State::Opening { op, parts } => {
                     let outcome = ready!(op.poll(context));
                     let parts = parts.take().expect("polled after it was ready");
-                    let errno = match outcome {
+                    match outcome {
                         Ok(raw) => {
                             event!(about, None::<&Errno>);
                             return Poll::Ready(Ok(parts.image(raw)));
                         }
-                        Err(errno) => errno,
-                    };
-                    let error = about.error(errno);
-                    let error = match errno {
-                        Errno::EAGAIN => error.with_detail(
-                            "no thread can be started that waits for its size: end others, or raise the limit",
-                        ),
-                        _ => error,
-                    };
-                    match (errno, &parts.snapshot) {
-                        (Errno::ENOENT, None) => State::probe_namespace(parts, error),
-                        (Errno::ENOENT, Some(_)) => match open(&parts, false) {
-                            Ok(op) => State::ProbingImage { op, parts, error: Some(error) },
-                            Err(_) => State::Failed(Some(error)),
-                        },
-                        _ => State::Failed(Some(error)),
+                        Err(errno) => {
+                            *state = State::Failed { errno, parts: Some(parts) };
+                            continue;
+                        }
                     }
                 }
-                State::ProbingImage { op, parts, error } => {
-                    let missing = ready!(op.poll(context)).is_err_and(|errno| errno == Errno::ENOENT);
-                    let error = error.take().expect("polled after it was ready");
-                    if missing {
-                        let image = ErrorKind::NotFound { what: ObjectKind::Image };
-                        State::probe_namespace(parts.clone(), error.with_kind(image))
-                    } else {
-                        State::Failed(Some(error))
-                    }
-                }
-                State::ProbingNamespace { op, parts, error } => {
-                    let missing = ready!(op.poll(context)).is_err_and(|errno| errno == Errno::ENOENT);
-                    if missing {
-                        *error = Some(parts.ioctx.missing_namespace("open an image in"));
-                    }
-                    State::Failed(error.take())
-                }
-                State::Failed(error) => {
+                State::Failed { errno, parts } => {
                     let log = match reasons {
                         Some(reasons) => ready!(reasons.poll(context)),
                         None => Vec::new(),
                     };
-                    let error = error.take().expect("polled after it was ready");
-                    if reasons.is_some() {
-                        event!(about, Some(&error.errno().unwrap_or(Errno::EIO)));
+                    let (errno, parts) = (*errno, parts.take().expect("polled after it was ready"));
+                    match errno {
+                        Errno::ENOENT => {
+                            *state = explain(parts, about, errno, log);
+                            continue;
+                        }
+                        Errno::EAGAIN => about.error(errno).with_log(log).with_detail(
+                            "no thread can be started that waits for its size: end others, or raise the limit",
+                        ),
+                        _ => about.error(errno).with_log(log),
                     }
-                    return Poll::Ready(Err(error.with_log(log)));
                 }
+                State::Explaining(started) => ready!(Pin::new(started).poll(context)),
+                State::Refused(error) => error.take().expect("polled after it was ready"),
             };
+            *state = State::Refused(None);
+            if reasons.is_some() {
+                event!(about, Some(&error.errno().unwrap_or(Errno::EIO)));
+            }
+            return Poll::Ready(Err(error));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
-use crate::names::{existing_name, spec_hint};
+use crate::names::existing_name;
 use crate::raw;
 use crate::raw::image::early_ack::CACHED;
 use crate::raw::image::open::By;
@@ -50,16 +50,28 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// What to say where the image is not found.
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self.by {
-            By::Name => spec_hint(ObjectKind::Image, &self.name.to_string_lossy()),
-            By::Id => None,
-        }
-    }
-
     pub(crate) fn image(self, raw: raw::image::Image) -> Image {
         Image::new(raw, self.ioctx, self.label, self.read_only)
+    }
+
+    fn open(&self, snapshot: Option<CString>, read_only: bool) -> Result<raw::image::Image> {
+        let (ioctx, by, name) = (Arc::clone(self.ioctx.raw()), self.by, self.name.clone());
+        let open = move || raw::image::Image::open(ioctx, by, &name, snapshot.as_deref(), read_only);
+        self.ioctx.cluster().bounded_call("open", || self.label.object(), open)
+    }
+
+    /// Says what is missing after a failed opening. Blocks.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        // librbd gives ENOENT for a missing image and a missing snapshot alike.
+        let image_is_missing = self.snapshot.is_some()
+            && error.errno() == Some(Errno::ENOENT)
+            && self.open(None, true).is_err_and(|error| error.errno() == Some(Errno::ENOENT));
+        let error = if image_is_missing {
+            error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
+        } else {
+            error
+        };
+        self.ioctx.explain_missing("open an image in", self.by, &self.name.to_string_lossy(), error)
     }
 }
 
@@ -136,27 +148,9 @@ impl<'a> OpenImage<'a> {
             self.snapshot = None;
         }
         let parts = self.check()?;
-        let open = |snapshot: Option<CString>, read_only| {
-            let (ioctx, by, name) = (Arc::clone(parts.ioctx.raw()), parts.by, parts.name.clone());
-            let open = move || raw::image::Image::open(ioctx, by, &name, snapshot.as_deref(), read_only);
-            parts.ioctx.cluster().bounded_call("open", || parts.label.object(), open)
-        };
-        let snapshot = &parts.snapshot;
-        let opened = open(snapshot.clone(), parts.read_only);
-        let raw = opened.map_err(|error| {
-            let error = explain_open(error);
-            // librbd gives ENOENT for a missing image and a missing snapshot alike.
-            let image_is_missing = snapshot.is_some()
-                && error.errno() == Some(Errno::ENOENT)
-                && open(None, true).is_err_and(|error| error.errno() == Some(Errno::ENOENT));
-            let error = if image_is_missing {
-                error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image })
-            } else {
-                error
-            };
-            let name = (parts.by == By::Name).then_some(self.name);
-            parts.ioctx.explain_missing("open an image in", name, error)
-        })?;
+        let raw = parts
+            .open(parts.snapshot.clone(), parts.read_only)
+            .map_err(|error| parts.explain(explain_open(error)))?;
         let image = parts.image(raw);
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
     }

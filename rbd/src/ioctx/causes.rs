@@ -9,9 +9,17 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, spec_hint};
 use crate::raw;
+use crate::raw::image::open::By;
 
 /// Where the pool's id stands in the encoded parent of a clone: behind two versions and a length.
 const PARENT_POOL: std::ops::Range<usize> = 6..14;
+
+/// Returns the name of an image from its encoded entry in the trash: behind two versions, a length
+/// and a source, a length of four bytes and the name.
+fn trashed_name(entry: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = entry.get(7..)?.split_first_chunk::<4>()?;
+    rest.get(..u32::from_le_bytes(*len) as usize)
+}
 
 impl IoCtx {
     /// Refuses a call on handles of two clusters: librbd would take the ids of one for ids of the
@@ -80,12 +88,13 @@ impl IoCtx {
     }
 
     /// Says why an image was not found: its pool, its namespace or its parent is missing, the name
-    /// is more than a name, or its removal was interrupted. Other errors stay as they are. `image`
-    /// is its name, where that is what it was looked for by.
+    /// is more than a name, or its removal was interrupted. Other errors stay as they are. Blocks,
+    /// but does not list the pool: one that holds many images would take long.
     pub(crate) fn explain_missing(
         &self,
         operation: &'static str,
-        image: Option<&str>,
+        by: By,
+        image: &str,
         error: Error,
     ) -> Error {
         if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
@@ -95,26 +104,52 @@ impl IoCtx {
             Err(missing) if missing.is_not_found() => return missing,
             _ => {}
         }
-        let Some(image) = image else { return error };
-        if let Some(hint) = spec_hint(ObjectKind::Image, image) {
-            return error.with_detail(hint);
-        }
-        let Ok(images) = self.raw.images() else { return error };
-        // It is listed, and yet it cannot be opened.
-        match images.into_iter().find(|(_, name)| name == image) {
-            Some((id, _)) => self.explain_broken(&id, error),
-            None => error,
-        }
-    }
-
-    fn explain_broken(&self, id: &str, error: Error) -> Error {
-        // librbd begins a removal by moving the image to the trash, and goes on listing it.
-        if self.trash().get(id).is_ok_and(|entry| entry.source == TrashSource::Removing) {
+        let id = match by {
+            By::Id => Some(image.to_owned()),
+            By::Name => {
+                if let Some(hint) = spec_hint(ObjectKind::Image, image) {
+                    return error.with_detail(hint);
+                }
+                self.image_id(image)
+            }
+        };
+        if let Some(id) = self.interrupted_removal(id.as_deref(), image) {
             return error.with_detail(format!(
                 "its removal was interrupted, and what is left cannot be used; end the removal by its id, \
                  `trash().remove(\"{id}\")`: the name may belong to a new image by then"
             ));
         }
+        match id {
+            Some(id) => self.explain_parent(&id, error),
+            None => error,
+        }
+    }
+
+    /// Returns the id that a name stands for, from the object that librbd has for each name.
+    fn image_id(&self, name: &str) -> Option<String> {
+        let object = CString::new(format!("rbd_id.{name}")).ok()?;
+        self.bounded("look up", || self.image_object(name), move |raw| raw.image_id(&object)).ok()
+    }
+
+    /// Returns the id of an image whose removal was interrupted. librbd begins a removal by moving
+    /// the image to the trash, where the name is kept.
+    fn interrupted_removal(&self, id: Option<&str>, name: &str) -> Option<String> {
+        let is_removed =
+            |id: &str| self.trash().get(id).is_ok_and(|entry| entry.source == TrashSource::Removing);
+        if let Some(id) = id {
+            return is_removed(id).then(|| id.to_owned());
+        }
+        // librbd's list of the trash leaves out what is being removed.
+        let read = |raw: &raw::ioctx::IoCtx| raw.omap(c"rbd_trash");
+        let pairs = self.bounded("look into the trash of", || self.pool_object(), read).ok()?;
+        let named = pairs.iter().filter(|(_, entry)| trashed_name(entry) == Some(name.as_bytes()));
+        let mut ids = named.filter_map(|(key, _)| std::str::from_utf8(key.strip_prefix(b"id_")?).ok());
+        ids.find(|id| is_removed(id)).map(str::to_owned)
+    }
+
+    /// Says that an image which is there cannot be opened, because it is a clone without its
+    /// parent.
+    fn explain_parent(&self, id: &str, error: Error) -> Error {
         match self.parent_pool(id) {
             Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => error
                 .with_kind(ErrorKind::NotFound { what: ObjectKind::Pool })
@@ -133,7 +168,8 @@ impl IoCtx {
     /// Returns the pool of a clone's parent, which librbd tells of an open image only.
     fn parent_pool(&self, id: &str) -> Option<i64> {
         let header = CString::new(format!("rbd_header.{id}")).ok()?;
-        let pairs = self.raw.omap(&header).ok()?;
+        let read = move |raw: &raw::ioctx::IoCtx| raw.omap(&header);
+        let pairs = self.bounded("look up the parent of", || self.image_object(id), read).ok()?;
         let (_, parent) = pairs.into_iter().find(|(key, _)| key == b"parent")?;
         let pool = i64::from_le_bytes(parent.get(PARENT_POOL)?.try_into().ok()?);
         (pool >= 0).then_some(pool)

@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
+use crate::raw::image::open::By;
 
 /// An image in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +61,7 @@ impl IoCtx {
                     let why = format!("an image '{}' exists already; choose another name", self.spec(to));
                     error.with_detail(why)
                 }
-                _ => self.explain_missing("rename an image in", Some(from), error),
+                _ => self.explain_missing("rename an image in", By::Name, from, error),
             }
         })
     }
@@ -101,7 +102,7 @@ impl<'a> RemoveImage<'a> {
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
-        Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", Some(name), error),
+        Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", By::Name, name, error),
         Some(Errno::EMLINK) => match ioctx.open(name).read_only(true).run() {
             Ok(image) => image.with_group(error),
             Err(_) => error,

@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, new_name};
 use crate::progress::Progress;
+use crate::raw::image::open::By;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::ioctx::trash::{self as raw, RawTrashed};
 
@@ -175,7 +176,7 @@ impl AddToTrash<'_> {
         ioctx
             .freeing("move to the trash an image in")?
             .bounded("move to the trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
-            .map_err(|error| ioctx.explain_missing("move to the trash an image in", Some(name), error))
+            .map_err(|error| ioctx.explain_missing("move to the trash an image in", By::Name, name, error))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which thing is missing, in the way, or not as it must be.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rbd::error::Holder;
 use rbd::image::CloneFormat;
 use rbd::{ErrorKind, Features, ObjectKind};
 
-use crate::support::{Space, cluster, unique};
+use crate::support::{Space, builder, cluster, unique};
 
 const MIB: u64 = 1 << 20;
 
@@ -135,4 +136,80 @@ fn bare_invalid_arguments_have_their_reason() {
     // 3 MiB do not divide the default object size.
     let error = space.create("striped", 8 * MIB).striping(3 * MIB, 2).run().unwrap_err();
     assert!(error.to_string().contains("does not divide the object size of 4194304"), "{error}");
+}
+
+/// Makes a clone, `orphan`, whose parent's pool is deleted.
+fn orphan(space: &Space) {
+    let cluster = cluster();
+    let pool = unique("parent");
+    cluster.pools().create(&pool).unwrap();
+    let parent = cluster.ioctx(&pool).unwrap();
+    parent.init().run().unwrap();
+    parent.create("golden", MIB).run().unwrap();
+    parent.open("golden").run().unwrap().snapshots().create("s").run().unwrap();
+    parent.clone_image("golden", "s", "orphan").format(CloneFormat::V2).into_ioctx(space).run().unwrap();
+    cluster.pools().remove(&pool).unwrap();
+    cluster.wait_for_latest_osdmap().unwrap();
+}
+
+#[test]
+fn opening_by_await_says_what_blocking_opening_says() {
+    let (space, cluster) = (Space::new(), cluster());
+    space.create("foo", MIB).run().unwrap();
+    space.create("removed", 64 * MIB).features(Features::LAYERING).run().unwrap();
+    let stopped = space.remove("removed").progress(|_, _| ControlFlow::Break(())).run();
+    assert_eq!(*stopped.unwrap_err().kind(), ErrorKind::Stopped);
+    orphan(&space);
+    let ids = space.list().unwrap();
+    let orphan_id = &ids.iter().find(|image| image.name == "orphan").unwrap().id;
+    let gone = unique("gone");
+    cluster.pools().create(&gone).unwrap();
+    let gone_pool = cluster.ioctx(&gone).unwrap();
+    cluster.pools().remove(&gone).unwrap();
+    cluster.wait_for_latest_osdmap().unwrap();
+    let nowhere = space.with_namespace("nowhere").unwrap();
+    let (image, pool) = (ObjectKind::Image, ObjectKind::Pool);
+    let cases = [
+        (space.open("nope"), image, "check the name"),
+        (space.open("nope").snapshot("s"), image, "check the name"),
+        (space.open("foo").snapshot("s"), ObjectKind::Snapshot, "foo@s"),
+        (space.open("rbd/foo"), image, "rbd::ImageSpec parses"),
+        (space.open_by_id("1234"), image, "check the name"),
+        (space.open("removed"), image, "removal was interrupted"),
+        (space.open("removed").read_only(true).snapshot("s"), image, "removal was interrupted"),
+        (space.open("orphan"), pool, "it is a clone, and the pool with its parent"),
+        (space.open_by_id(orphan_id).read_only(true), pool, "it is a clone, and the pool with its parent"),
+        (nowhere.open("foo"), ObjectKind::Namespace, "nowhere"),
+        (gone_pool.open("foo"), pool, &gone),
+        (gone_pool.open_by_id("1234"), pool, &gone),
+    ];
+    for (open, what, text) in cases {
+        let blocking = open.clone().run().unwrap_err();
+        assert_eq!(*blocking.kind(), ErrorKind::NotFound { what }, "{blocking}");
+        assert!(blocking.to_string().contains(text), "{blocking}");
+        let awaited = open.start().wait().unwrap_err();
+        assert_eq!(awaited.to_string(), blocking.to_string());
+        assert_eq!(awaited.kind(), blocking.kind());
+    }
+}
+
+/// A user who may not read the list of images: it can be long.
+#[test]
+fn what_is_missing_is_found_without_a_list_of_the_images() {
+    let space = Space::new();
+    space.create("foo", 64 * MIB).features(Features::LAYERING).run().unwrap();
+    let stopped = space.remove("foo").progress(|_, _| ControlFlow::Break(())).run();
+    assert_eq!(*stopped.unwrap_err().kind(), ErrorKind::Stopped);
+    let prefixes = ["rbd_id", "rbd_header", "rbd_trash", "rbd_data", "foo"]
+        .map(|prefix| format!("allow rwx pool=rbd namespace={} object_prefix {prefix}", space.namespace()));
+    let name = unique("listless");
+    let caps = [("mon", "profile rbd"), ("osd", &*prefixes.join(", "))];
+    let user = rbd_testcluster::shared().user(&name, &caps).unwrap();
+    let connection = builder().user(&name).keyring(&user.keyring).connect().unwrap();
+    let pool = connection.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    assert!(pool.list().unwrap_err().is_permission_denied());
+    for error in [pool.open("foo").run().unwrap_err(), pool.open("foo").start().wait().unwrap_err()] {
+        assert!(error.is_not_found() && error.to_string().contains("removal was interrupted"), "{error}");
+    }
+    space.remove("foo").run().unwrap();
 }

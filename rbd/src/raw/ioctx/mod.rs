@@ -1,7 +1,6 @@
 //! A `rados_ioctx_t`: a pool and a namespace in it.
 
 pub(crate) mod application;
-pub(crate) mod namespace;
 pub(crate) mod stats;
 pub(crate) mod trash;
 
@@ -161,19 +160,29 @@ impl IoCtx {
     /// The name of an image that is not in the trash, by its id: from the directory, by the method
     /// that librbd asks for it.
     pub(crate) fn image_name(&self, id: &CStr) -> RawResult<String> {
-        // In C++'s encoding both are a length of 4 bytes and the text. No name is longer than
+        // In C++'s encoding a text is its length of 4 bytes and the text. No name is longer than
         // librados lets a request be.
         let id = id.to_bytes();
         let mut input = u32::try_from(id.len()).map_err(|_| Errno::EINVAL)?.to_le_bytes().to_vec();
         input.extend_from_slice(id);
+        self.ask_rbd_class(c"rbd_directory", c"dir_get_name", &input)
+    }
+
+    /// The id that is in a name's object, `rbd_id.NAME`.
+    pub(crate) fn image_id(&self, object: &CStr) -> RawResult<String> {
+        self.ask_rbd_class(object, c"get_id", &[])
+    }
+
+    /// Calls a method of the class `rbd` of the OSDs, which answers with a text.
+    fn ask_rbd_class(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<String> {
         let fetch = |buffer: *mut u8, len: usize| {
             // SAFETY: the handle is valid; input and output have the lengths that are passed.
             let code = unsafe {
                 sys::rados_exec(
                     self.handle,
-                    c"rbd_directory".as_ptr(),
+                    object.as_ptr(),
                     c"rbd".as_ptr(),
-                    c"dir_get_name".as_ptr(),
+                    method.as_ptr(),
                     input.as_ptr().cast(),
                     input.len(),
                     buffer.cast(),
@@ -184,9 +193,9 @@ impl IoCtx {
         };
         // SAFETY: zero is a valid u8; `fetch` writes at most the length it is given.
         let output = unsafe { grow(512, fetch) }?;
-        let (len, name) = output.split_first_chunk::<4>().ok_or(Errno::EBADMSG)?;
-        let name = name.get(..u32::from_le_bytes(*len) as usize).ok_or(Errno::EBADMSG)?;
-        Ok(String::from_utf8_lossy(name).into_owned())
+        let (len, text) = output.split_first_chunk::<4>().ok_or(Errno::EBADMSG)?;
+        let text = text.get(..u32::from_le_bytes(*len) as usize).ok_or(Errno::EBADMSG)?;
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 
     pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {

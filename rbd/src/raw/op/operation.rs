@@ -102,10 +102,10 @@ impl<T> Operation<T> {
         unsafe { Operation::submit_to::<P, RbdCompletions>(target, payload, call) }
     }
 
-    /// [`submit`](Operation::submit) for a call of either library.
+    /// [`submit`](Operation::submit) with completions of `K`.
     ///
     /// # Safety
-    /// As for `submit`; the call must be one of the library that `K` stands for.
+    /// As for `submit`; the call must take the completions that `K` makes.
     pub(in crate::raw) unsafe fn submit_to<P: Payload<Output = T>, K: Completions>(
         target: Option<&Target>,
         payload: P,
@@ -207,7 +207,7 @@ impl<P: Payload> Node<P> {
     }
 }
 
-/// The completions of a library. Those of librbd and librados are alike, but not the same.
+/// Where completions come from: librbd, or a test.
 ///
 /// # Safety
 /// A completion that `create_completion` made and a call took must end in one call of `callback`
@@ -231,7 +231,6 @@ pub(in crate::raw) unsafe trait Completions {
 pub(in crate::raw) type CompletionCallback = unsafe extern "C" fn(*mut c_void, *mut c_void);
 
 pub(in crate::raw) struct RbdCompletions;
-pub(in crate::raw) struct RadosCompletions;
 
 // SAFETY: so librbd.h says.
 unsafe impl Completions for RbdCompletions {
@@ -252,28 +251,6 @@ unsafe impl Completions for RbdCompletions {
     unsafe fn release_completion(completion: *mut c_void) {
         // SAFETY: the caller's promise.
         unsafe { sys::rbd_aio_release(completion) }
-    }
-}
-
-// SAFETY: so librados.h says.
-unsafe impl Completions for RadosCompletions {
-    unsafe fn create_completion(
-        arg: *mut c_void,
-        callback: CompletionCallback,
-        out: *mut *mut c_void,
-    ) -> c_int {
-        // SAFETY: the caller's promise.
-        unsafe { sys::rados_aio_create_completion2(arg, Some(callback), out) }
-    }
-
-    unsafe fn result_of(completion: *mut c_void) -> isize {
-        // SAFETY: the caller's promise.
-        unsafe { sys::rados_aio_get_return_value(completion) as isize }
-    }
-
-    unsafe fn release_completion(completion: *mut c_void) {
-        // SAFETY: the caller's promise.
-        unsafe { sys::rados_aio_release(completion) }
     }
 }
 
