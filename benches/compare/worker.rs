@@ -41,8 +41,8 @@ pub fn prepare(conf: &Path, name: &str) {
     println!("{}", describe(&pool));
     pool.create(name, SIZE).run().unwrap();
     let image = pool.open(name).run().unwrap();
-    // Else librbd's cache writes through until the first flush, and not every program makes one.
-    image.config().set("rbd_cache_writethrough_until_flush", "false").unwrap();
+    // This library turns Ceph's default cache off, so the others must not have it either.
+    image.config().set("rbd_cache", "false").unwrap();
     // Reads of what was never written would not reach a disk.
     image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
     image.close().unwrap();

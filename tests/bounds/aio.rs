@@ -3,6 +3,8 @@
 use super::*;
 
 calls! {
+    "aio::Op::wait" => |c| c.image.aio().flush().wait(),
+    "aio::Opening::wait" => |c| c.pool.open("other").start().wait(),
     "aio::Timeout::wait" => |c| c.image.aio().flush().timeout(SHORT).wait(),
     "aio::Aio::compare_and_write" => |c| c.image.aio().compare_and_write(0, block(), block()).timeout(SHORT).wait(),
     "aio::Aio::compare_and_write_vectored" => |c| c.image.aio().compare_and_write_vectored(0, vec![block()], vec![block()]).timeout(SHORT).wait(),

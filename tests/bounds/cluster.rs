@@ -37,8 +37,8 @@ calls! {
     "cluster::Pools::remove" => |c| c.cluster.pools().remove("nope"),
     "config::ImageConfig::list" => |c| c.image.config().list(),
     "config::ImageConfig::remove" => |c| c.image.config().remove("rbd_cache"),
-    "config::ImageConfig::set" => |c| c.image.config().set("rbd_cache", "true"),
+    "config::ImageConfig::set" => |c| c.image.config().set("rbd_cache_size", "1048576"),
     "config::PoolConfig::list" => |c| c.pool.config().list(),
     "config::PoolConfig::remove" => |c| c.pool.config().remove("rbd_cache"),
-    "config::PoolConfig::set" => |c| c.pool.config().set("rbd_cache", "true"),
+    "config::PoolConfig::set" => |c| c.pool.config().set("rbd_cache_size", "1048576"),
 }

@@ -11,18 +11,11 @@ const LOCAL: &[&str] = &[
     "features::",
     // Builders, parsers and conversions.
     "mirror::BootstrapToken::",
-    // A future is polled, and its wait lasts as long as the operation: `timeout` bounds it.
-    "aio::Op::wait",
-    "aio::Opening::wait",
-    "aio::Closing::wait",
     "aio::Op::timeout",
     "aio::Opening::timeout",
     "aio::Closing::timeout",
     "aio::AsyncCursor::",
     "image::Image::aio",
-    // librbd waits for OSDs while it begins these (seen with 16.2). Their documentation says so.
-    "mirror::ImageMirroring::start_demote",
-    "mirror::Promote::start",
     // They run the user's closure, whose calls are bounded each.
     "unblock",
     "cluster::Cluster::unblock",

@@ -35,5 +35,7 @@ calls! {
     "mirror::PoolMirroring::statuses" => |c| c.pool.mirroring().statuses(),
     "mirror::PoolMirroring::summary" => |c| c.pool.mirroring().summary(),
     "mirror::PoolMirroring::uuid" => |c| c.pool.mirroring().uuid(),
+    "mirror::ImageMirroring::start_demote" => |c| c.image.mirroring().start_demote().wait(),
+    "mirror::Promote::start" => |c| c.image.mirroring().promote().start().timeout(SHORT).wait(),
     "mirror::Promote::run" => |c| c.image.mirroring().promote().run(),
 }

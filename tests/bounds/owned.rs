@@ -6,6 +6,7 @@ pub(super) const NAMES: &[&str] = &[
     "cluster::Cluster::connect",
     "image::Image::close",
     "image::Image::start_close",
+    "aio::Closing::wait",
     "queue::Queue::new",
     "queue::Queue::close",
     "queue::Queue::wait",
@@ -33,6 +34,8 @@ pub(super) fn prepare(context: &Arc<Context>, calls: &mut Vec<Call>) {
     add("image::Image::close", Box::new(move || drop(image.close())));
     let image = context.open();
     add("image::Image::start_close", Box::new(move || drop(image.start_close().timeout(SHORT).wait())));
+    let image = context.open();
+    add("aio::Closing::wait", Box::new(move || drop(image.start_close().wait())));
     let image = context.open();
     add("queue::Queue::new", Box::new(move || std::mem::forget(Queue::new(image, 4))));
     let mut queue = context.queue();

@@ -111,7 +111,69 @@ fn a_default_connection_has_no_osd_timeout() {
     let cluster = crate::support::builder().connect().unwrap();
     let seconds: f64 = cluster.config().get("rados_osd_op_timeout").unwrap().parse().unwrap();
     assert_eq!(seconds, 0.0);
-    assert_eq!(cluster.config().get("rbd_cache").unwrap(), "true");
+}
+
+/// A client is fenced, and what it writes fails behind the acknowledgement: the next flush tells,
+/// however long after that it begins, and so does closing.
+#[test]
+fn a_write_that_fails_behind_its_acknowledgement_is_told() {
+    let space = crate::support::Space::new();
+    for policy in ["default", "writearound", "writeback", "writethrough", "off"] {
+        for features in [rbd::Features::LAYERING, rbd::Features::DEFAULT] {
+            let builder = crate::support::builder();
+            let builder = match policy {
+                "default" => builder,
+                "off" => builder.option("rbd_cache", "false"),
+                policy => builder.option("rbd_cache", "true").option("rbd_cache_policy", policy),
+            };
+            let cluster = builder.connect().unwrap();
+            let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+            let name = crate::support::unique("told");
+            pool.create(&name, 8 << 20).features(features).run().unwrap();
+            let [first, second] = [(); 2].map(|()| pool.open(&name).run().unwrap());
+            let images = [first, second];
+            for image in &images {
+                image.write_all_at(&A, 0).unwrap();
+                image.flush().unwrap();
+            }
+            space.cluster().blocklist().add(&cluster.address().unwrap()).run().unwrap();
+            cluster.wait_for_latest_osdmap().unwrap();
+            let write = |image: &Image| {
+                let written = image.write_all_at(&B, 0).is_ok();
+                // Long enough for the OSD to refuse it before the flush begins.
+                sleep(Duration::from_millis(200));
+                written
+            };
+            for image in &images {
+                for _ in 0..2 {
+                    let (written, flushed) = (write(image), image.flush().is_ok());
+                    assert!(!written || !flushed, "{policy}, {features}: write and flush say Ok");
+                }
+            }
+            for (at, image) in images.into_iter().enumerate() {
+                let written = write(&image);
+                let closed = if at == 0 { image.close() } else { image.start_close().wait() };
+                assert!(!written || closed.is_err(), "{policy}, {features}: write and close say Ok");
+            }
+        }
+    }
+}
+
+/// The configuration of an image cannot bring the cache back that forgets.
+#[test]
+fn an_image_that_turns_the_forgetful_cache_on_is_not_opened() {
+    let space = crate::support::Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.config().set("rbd_cache", "true").unwrap();
+    let errors = [space.open("foo").run().unwrap_err(), space.open("foo").start().wait().unwrap_err()];
+    for error in errors {
+        assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("policy writearound, which forgets"), "{error}");
+    }
+    space.open("foo").read_only(true).run().unwrap();
+    image.config().set("rbd_cache_policy", "writeback").unwrap();
+    space.open("foo").run().unwrap().write_all_at(&A, 0).unwrap();
 }
 
 /// The configuration of an image or a pool stands above that of the connection.
@@ -126,7 +188,8 @@ fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
         assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput, "{error}");
     }
     let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
-    pool.open("foo").run().unwrap().config().set("rbd_cache", "true").unwrap();
+    let image = pool.open("foo").run().unwrap();
+    image.config().set("rbd_cache", "true").unwrap();
     let by_run = pool.open("foo").run().unwrap_err();
     let by_start = pool.open("foo").start().wait().unwrap_err();
     for error in [by_run, by_start] {
@@ -134,7 +197,8 @@ fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
         assert!(error.to_string().contains("turns librbd's cache on"), "{error}");
     }
     pool.open("foo").read_only(true).run().unwrap();
-    // Without the timeout nothing is in the way.
+    // Without the timeout a cache that does not forget is not in the way.
+    image.config().set("rbd_cache_policy", "writeback").unwrap();
     space.open("foo").run().unwrap();
 }
 

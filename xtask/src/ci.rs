@@ -61,6 +61,7 @@ const STEPS: &[Step] = &[
     Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
+    Step { name: "campaign", make: || Ok(ourselves(&["campaign"])) },
     Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     Step { name: "test", make: || Ok(ourselves(&["test"])) },
 ];

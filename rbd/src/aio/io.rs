@@ -14,6 +14,7 @@ use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::weak::LateResult;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Request;
+use crate::raw::thread::worker::start;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
@@ -247,13 +248,38 @@ impl Aio<'_> {
         }
     }
 
+    /// [`explained`](Self::explained) for one that librbd takes only after it has waited for OSDs:
+    /// a thread submits it.
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
+    pub(crate) fn explained_later<T: Send + 'static>(
+        self,
+        operation: &'static str,
+        explain: fn(Error) -> Error,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>> + Send + 'static,
+    ) -> Op<T> {
+        let about = self.about(operation, None, explain);
+        if let Err(error) = self.check_not_queued(operation) {
+            return Op::ended(Err(error), about);
+        }
+        event!(about);
+        let image = self.image.raw().share();
+        match start(move || submit(&image)) {
+            Ok(started) => Op::submitting(started, about),
+            Err(errno) => {
+                event!(about, Some(&errno));
+                Op::ended(Err(about.error(errno)), about)
+            }
+        }
+    }
+
     fn about(
         self,
         operation: &'static str,
         range: Option<(u64, u64)>,
         explain: fn(Error) -> Error,
     ) -> OperationContext {
-        OperationContext { image: Arc::clone(self.image.label()), operation, range, explain }
+        let patience = self.image.ioctx().cluster().raw().call_timeout();
+        OperationContext { image: Arc::clone(self.image.label()), operation, range, explain, patience }
     }
 
     fn request(self, kind: Kind, offset: u64, len: u64, buffer: Buffer) -> Request {
@@ -264,7 +290,12 @@ impl Aio<'_> {
     fn submit<T: 'static>(self, request: Request, finish: Finish<T>) -> Op<T> {
         let kind = request.kind;
         let range = (kind != Kind::Flush).then_some((request.offset, request.len));
-        let about = self.about(kind.name(), range, std::convert::identity);
+        let mut about = self.about(kind.name(), range, std::convert::identity);
+        if !kind.moves_data() {
+            // A long range is done part by part.
+            let parts = u32::try_from(request.len >> 30).unwrap_or(u32::MAX).saturating_add(1);
+            about.patience = about.patience.map(|patience| patience.saturating_mul(parts));
+        }
         if let Err(error) = self.check_not_queued(kind.name()).and_then(|()| self.image.check(&request)) {
             return Op::ended(Err(error), about);
         }

@@ -23,6 +23,7 @@ macro_rules! event {
     };
 }
 
+mod closing;
 mod io;
 mod op;
 mod opening;
@@ -33,9 +34,10 @@ mod timeout;
 mod timer;
 mod wait;
 
+pub use closing::Closing;
 pub use io::Aio;
 pub use op::Op;
-pub use opening::{Closing, Opening};
+pub use opening::Opening;
 #[cfg(feature = "tokio")]
 pub use stream::AsyncCursor;
 pub use timeout::Timeout;

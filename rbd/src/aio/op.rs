@@ -4,21 +4,21 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::timeout::Timeout;
-use super::wait;
+use super::timeout::{self, Timeout};
 use crate::errno::Errno;
 use crate::error::{Error, Result, goes_on};
 use crate::image::check::{failure, on_range};
 use crate::image::{Compare, Label};
 use crate::raw;
 use crate::raw::buffer::Buffer;
-use crate::raw::ffi::weak::{Failure, library_of};
+use crate::raw::ffi::weak::{Failure, LateResult, library_of};
 use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Fault;
+use crate::raw::thread::worker::Started;
 
 /// An asynchronous operation on an image: a future that any executor can poll, and that a thread
 /// can [`wait`](Op::wait) for.
@@ -45,6 +45,8 @@ pub struct Op<T: 'static> {
 #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
+    /// A thread submits it, since librbd waits for OSDs before it takes it.
+    Submitting(Started<LateResult<raw::op::operation::Operation<T>>>),
     /// A request for data, and what comes out of its end.
     Request(raw::op::operation::Operation<Outcome>, Kind, Finish<T>),
     /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
@@ -63,6 +65,8 @@ pub(super) struct OperationContext {
     pub(super) range: Option<(u64, u64)>,
     /// What is known of the operation's errors without asking anybody.
     pub(super) explain: fn(Error) -> Error,
+    /// How long a thread waits for it, unless it says otherwise.
+    pub(super) patience: Option<Duration>,
 }
 
 impl OperationContext {
@@ -115,6 +119,14 @@ impl<T: 'static> Op<T> {
         Op { flight: Flight::Submitted(op), about }
     }
 
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
+    pub(super) fn submitting(
+        started: Started<LateResult<raw::op::operation::Operation<T>>>,
+        about: OperationContext,
+    ) -> Op<T> {
+        Op { flight: Flight::Submitting(started), about }
+    }
+
     pub(super) fn of_request(
         op: raw::op::operation::Operation<Outcome>,
         kind: Kind,
@@ -128,13 +140,15 @@ impl<T: 'static> Op<T> {
         Op { flight: Flight::Ended(Some(outcome)), about }
     }
 
-    /// Waits for the end of the operation on this thread. Blocks.
+    /// Waits for the end of the operation on this thread. Blocks, for the [call
+    /// timeout](crate::ClusterBuilder::call_timeout) at most, counted from here; for a discard or
+    /// zeroes it is that long for each GiB. After that the operation goes on by itself.
     ///
     /// Inside a callback or a wake on a thread of librbd's it fails, unless the operation has
     /// ended: it would wait for itself.
     pub fn wait(self) -> Result<T> {
         let about = self.about.clone();
-        wait::wait(self, &about)
+        timeout::wait(self, about)
     }
 
     /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See
@@ -151,6 +165,7 @@ impl<T: 'static> Drop for Op<T> {
         let taken = match &self.flight {
             Flight::Submitted(op) => op.is_taken(),
             Flight::Request(op, ..) => op.is_taken(),
+            Flight::Submitting(_) => false,
             Flight::Ended(_) => true,
         };
         if !taken {
@@ -169,7 +184,17 @@ impl<T: 'static> Future for Op<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let Op { flight, about } = &mut *self;
+        if let Flight::Submitting(started) = flight {
+            *flight = match ready!(Pin::new(started).poll(context)) {
+                Ok(op) => Flight::Submitted(op),
+                Err(failure) => {
+                    event!(about, Some(&failure));
+                    Flight::Ended(Some(Err(about.error_of(failure))))
+                }
+            };
+        }
         match flight {
+            Flight::Submitting(_) => Poll::Pending,
             Flight::Submitted(op) => op.poll(context).map(|outcome| {
                 event!(about, outcome.as_ref().err());
                 outcome.map_err(|errno| about.error(errno))

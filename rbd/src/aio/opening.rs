@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use super::op::OperationContext;
 use super::reasons::Reasons;
-use super::timeout::Timeout;
-use super::wait;
+use super::timeout::{self, Timeout};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::image::{Image, OpenImage, Parts, explain_close_errno, explain_open};
+use crate::image::{Image, OpenImage, Parts, explain_open};
 use crate::raw::thread::mark::ThreadOfUser;
 use crate::raw::thread::worker::{Started, start};
 use crate::raw::{self, RawResult};
@@ -81,6 +80,7 @@ impl OpenImage<'_> {
             operation: "open",
             range: None,
             explain: explain_open,
+            patience: self.call_timeout(),
         };
         let refused =
             |error| Opening { state: State::Refused(Some(error)), about: about.clone(), reasons: None };
@@ -128,10 +128,12 @@ impl IntoFuture for OpenImage<'_> {
 }
 
 impl Opening {
-    /// Waits for the end of the opening on this thread. Blocks.
+    /// Waits for the end of the opening on this thread. Blocks, for the [call
+    /// timeout](crate::ClusterBuilder::call_timeout) at most: an image that is opened after that is
+    /// closed again.
     pub fn wait(self) -> Result<Image> {
         let about = self.about.clone();
-        wait::wait(self, &about)
+        timeout::wait(self, about)
     }
 
     /// Gives up on the opening after a while. See [`Timeout`].
@@ -204,80 +206,5 @@ impl Future for Opening {
             }
             return Poll::Ready(Err(error));
         }
-    }
-}
-
-/// An image that is being closed: see [`Image::start_close`].
-///
-/// Dropping it does not stop the closing.
-#[must_use = "the closing goes on without it, but nobody will hear how it ends"]
-#[derive(Debug)]
-pub struct Closing {
-    /// `None` once it was told how it ended.
-    op: Option<RawResult<raw::op::operation::Operation<()>>>,
-    about: OperationContext,
-    reasons: Reasons,
-}
-
-impl Image {
-    /// Begins to close it, and returns at once. It is closed after all I/O in flight.
-    ///
-    /// Implements: `rbd_aio_close`.
-    #[doc(alias = "rbd_aio_close")]
-    pub fn start_close(self) -> Closing {
-        let (raw, ioctx, image) = self.into_parts();
-        let reasons = Reasons::new(&ioctx);
-        let about = OperationContext { image, operation: "close", range: None, explain: explain_close_errno };
-        event!(about);
-        Closing { op: Some(raw.start_close()), about, reasons }
-    }
-}
-
-impl Closing {
-    /// Waits for the end of the closing on this thread. Blocks.
-    pub fn wait(self) -> Result<()> {
-        let about = self.about.clone();
-        wait::wait(self, &about)
-    }
-
-    /// Gives up waiting after a while. See [`Timeout`].
-    pub fn timeout(self, after: Duration) -> Timeout<Closing> {
-        let about = self.about.clone();
-        Timeout::new(self, about, after)
-    }
-}
-
-#[cfg(feature = "tracing")]
-impl Drop for Closing {
-    fn drop(&mut self) {
-        if self.op.is_some() {
-            crate::events::left(self.about.subject());
-        }
-    }
-}
-
-/// # Panics
-/// When it is polled again after it was ready.
-impl Future for Closing {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Closing { op, about, reasons } = &mut *self;
-        let errno = match op.as_mut().expect("polled after it was ready") {
-            Ok(closing) => match ready!(closing.poll(context)) {
-                Ok(()) => {
-                    *op = None;
-                    event!(about, None::<&Errno>);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(errno) => errno,
-            },
-            Err(errno) => *errno,
-        };
-        *op = Some(Err(errno));
-        let log = ready!(reasons.poll(context));
-        *op = None;
-        event!(about, Some(&errno));
-        Poll::Ready(Err(about.error(errno).with_log(log)))
     }
 }

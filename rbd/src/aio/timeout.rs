@@ -37,6 +37,14 @@ pub struct Timeout<F> {
     waits: bool,
 }
 
+/// Waits on this thread until it is ready, or gives up as long as blocking calls take.
+pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: OperationContext) -> Result<T> {
+    match about.patience {
+        Some(after) => Timeout::new(future, about, after).wait(),
+        None => wait::wait_until(future, &about, None),
+    }
+}
+
 impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
     pub(super) fn new(future: F, about: OperationContext, after: Duration) -> Timeout<F> {
         Timeout {

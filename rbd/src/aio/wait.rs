@@ -41,15 +41,8 @@ thread_local! {
     static PARKER: (Arc<Parker>, Waker) = parker();
 }
 
-/// Polls on this thread until it is ready.
-pub(super) fn wait<T>(
-    future: impl Future<Output = Result<T>> + Unpin,
-    about: &OperationContext,
-) -> Result<T> {
-    wait_until(future, about, None)
-}
-
-/// [`wait`] that polls once more at a time, if it has not ended before.
+/// Polls on this thread until it is ready. With an end it polls once more then, if it was not ready
+/// before.
 pub(super) fn wait_until<T>(
     mut future: impl Future<Output = Result<T>> + Unpin,
     about: &OperationContext,
@@ -114,11 +107,10 @@ mod tests {
     use crate::image::Label;
 
     fn wait_for<T>(future: impl Future<Output = Result<T>> + Unpin) -> Result<T> {
-        let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
-        wait(
-            future,
-            &OperationContext { image, operation: "read", range: None, explain: std::convert::identity },
-        )
+        let image = Arc::new(Label { spec: "rbd/foo".into(), pool: "rbd".into(), snapshot: None });
+        let explain = std::convert::identity;
+        let about = OperationContext { image, operation: "read", range: None, explain, patience: None };
+        wait_until(future, &about, None)
     }
 
     fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
@@ -175,10 +167,10 @@ mod tests {
                 polls += 1;
                 if Instant::now() < end { Poll::Pending } else { Poll::Ready(Ok(polls)) }
             });
-            let image = Arc::new(Label { spec: "rbd/foo".into(), snapshot: None });
+            let image = Arc::new(Label { spec: "rbd/foo".into(), pool: "rbd".into(), snapshot: None });
             let explain = std::convert::identity;
-            wait_until(late, &OperationContext { image, operation: "read", range: None, explain }, Some(end))
-                .unwrap()
+            let about = OperationContext { image, operation: "read", range: None, explain, patience: None };
+            wait_until(late, &about, Some(end)).unwrap()
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2), "not polled all the time either");
     }

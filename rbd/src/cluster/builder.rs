@@ -11,7 +11,7 @@ use super::environment::EarlyArgs;
 use super::files;
 use super::key::Key;
 use super::login;
-use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
+use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout, refuse_forgetful_cache};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -179,6 +179,7 @@ impl ClusterBuilder {
         })?;
         let osd_timeout = fix_osd_timeout(&raw)?;
         raw.set_osd_timeout(osd_timeout);
+        refuse_forgetful_cache(&raw)?;
         let fsid = raw.fsid().unwrap_or_default();
         Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid })))
     }

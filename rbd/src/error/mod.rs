@@ -15,6 +15,7 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 
+mod deleted;
 mod given_up;
 mod kind;
 mod object;

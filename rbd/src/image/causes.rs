@@ -1,10 +1,20 @@
-//! What keeps an image from being removed, for errors.
+//! What stands in the way of something that is done to an image, for errors.
 
 use super::Image;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
 
 impl Image {
+    /// Says so where its pool was deleted, or the one with its data.
+    pub(super) fn explain_pool(&self, error: Error) -> Error {
+        let data = self.raw().data_pool_id().unwrap_or(-1);
+        match self.ioctx.deleted_pool(&error, data) {
+            None => error,
+            Some(id) if id == self.ioctx.pool_id() => error.pool_deleted(self.ioctx.pool(), id),
+            Some(id) => error.data_pool_deleted(id),
+        }
+    }
+
     /// The error of something that those who have it open prevent, with who they are.
     pub(crate) fn with_watchers(&self, error: Error) -> Error {
         let Ok(watchers) = self.watchers() else { return error };

@@ -13,6 +13,7 @@ use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::version::librbd_version;
 use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::image::io::MOST;
+use crate::raw::op::answer::{Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Request};
 
@@ -129,10 +130,28 @@ impl Image {
                 }
                 fault
             }
-            Fault::Failed(Failure::Errno(Errno::EROFS)) => self.keeper().map_or(fault, Fault::Kept),
+            Fault::Failed(Failure::Errno(errno)) if needs_cause(errno) => {
+                match self.cause().filter(|cause| cause.explains(errno)) {
+                    Some(cause) => Fault::Caused(errno, cause),
+                    None => fault,
+                }
+            }
             fault => fault,
         };
         failure(self.label(), kind, (offset, len), fault)
+    }
+}
+
+/// What the cluster told of a failure.
+pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error {
+    match cause {
+        Cause::Kept(address) => {
+            let holder =
+                Holder::LockOwner { client: String::new(), address: ClientAddress::from_ceph(address) };
+            error.with_kind(ErrorKind::Busy { holders: vec![holder] })
+        }
+        Cause::PoolDeleted { id, data: true } => error.data_pool_deleted(id),
+        Cause::PoolDeleted { id, data: false } => error.pool_deleted(&label.pool, id),
     }
 }
 
@@ -146,10 +165,7 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
     let error = |errno| Error::new(operation, label.object(), errno);
     match fault {
         Fault::Cut(size) => error(Errno::EINVAL).with_kind(ErrorKind::OutOfRange { offset, len, size }),
-        Fault::Kept(address) => {
-            let holder = Holder::LockOwner { client: String::new(), address: ClientAddress::from_ceph(address) };
-            error(Errno::EROFS).with_kind(ErrorKind::Busy { holders: vec![holder] })
-        }
+        Fault::Caused(errno, cause) => explain_cause(label, error(errno), cause),
         Fault::Failed(Failure::Missing { symbol, needs }) => {
             Error::unsupported(kind.name(), label.object(), symbol, needs, library_of(symbol))
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::hints::AccessHints;
 use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
+use crate::raw::op::answer::Cause;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Fault;
 use crate::raw::thread::mark::must_not_call;
@@ -129,9 +130,8 @@ impl Image {
     /// since the last flush failed, also one that was acknowledged: see
     /// [`guide::durability`](crate::guide::durability).
     ///
-    /// Until the first flush after opening librbd's cache writes through
-    /// (`rbd_cache_writethrough_until_flush`): whoever is going to write much flushes once at the
-    /// start.
+    /// With the policy `writeback`, librbd's cache writes through until the first flush after
+    /// opening (`rbd_cache_writethrough_until_flush`): flush once at the start to use the cache.
     ///
     /// Implements: `rbd_flush`.
     #[doc(alias = "rbd_flush")]
@@ -181,7 +181,8 @@ impl Image {
         }
         let size = self.in_time(RawImage::size);
         size.map_err(|lost| {
-            lost.error(|errno: Errno| Error::new("read the size of", self.object(), errno), false)
+            let error = |errno: Errno| Error::new("read the size of", self.object(), errno);
+            self.explain_pool(lost.error(error, false))
         })
     }
 
@@ -197,9 +198,9 @@ impl Image {
         self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
     }
 
-    /// The other client that keeps the exclusive lock, if that can be found out. Blocks.
-    pub(super) fn keeper(&self) -> Option<String> {
-        self.in_time(|raw| Ok::<_, Errno>(raw.keeper())).ok().flatten()
+    /// Why the cluster refuses what is done to the image, if that can be found out. Blocks.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.in_time(|raw| Ok::<_, Errno>(raw.cause())).ok().flatten()
     }
 
     /// Makes a call, or gives it up after the call timeout. Does not look at the log.

@@ -44,7 +44,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::progress::Progress;
-use crate::raw::image::closing::CloseFailure;
+use crate::raw::image::closing::{CloseFailure, Step};
 use crate::raw::{self, ffi::weak::Failure};
 
 pub use crate::holder::Watcher;
@@ -92,6 +92,7 @@ pub struct Image {
 pub(crate) struct Label {
     /// `rbd/ns/foo`, without the snapshot.
     pub(crate) spec: String,
+    pub(crate) pool: String,
     pub(crate) snapshot: Option<String>,
 }
 
@@ -138,16 +139,13 @@ impl Image {
             return Ok(());
         }
         let Image { raw, ioctx, label, .. } = self;
-        let mut failed = None;
+        let mut failed: Option<CloseFailure> = None;
         let close = move || Ok::<_, Errno>(raw.close());
         let closed = ioctx.cluster().bounded_call("close", || label.object(), close)?;
-        let told = ioctx.call(
-            "close",
-            || label.object(),
-            || closed.map_err(|failure| failed.insert(failure).errno()),
-        );
+        let told =
+            ioctx.call("close", || label.object(), || closed.map_err(|failure| failed.insert(failure).errno));
         told.map_err(|error| match failed {
-            Some(failure) => explain_close(error, failure),
+            Some(failure) => explain_close(&label, error, failure),
             None => error,
         })
     }
@@ -219,7 +217,7 @@ impl Image {
     {
         let raw = self.raw.share();
         let result = self.ioctx.cluster().bounded_call(operation, object, move || call(&raw));
-        result.map_err(|error| self.ioctx.explain_pool(error))
+        result.map_err(|error| self.explain_pool(error))
     }
 
     /// [`bounded_on`](Self::bounded_on) for a call that tells how far it is.
@@ -239,7 +237,7 @@ impl Image {
             .ioctx
             .cluster()
             .bounded_long(operation, object, progress, move |progress| call(&raw, progress));
-        result.map_err(|error| self.ioctx.explain_pool(error))
+        result.map_err(|error| self.explain_pool(error))
     }
 
     /// A call that waits for nobody: its error carries what Ceph logged.
@@ -261,23 +259,20 @@ impl Image {
     }
 }
 
-/// [`explain_close`] where it is not known what failed.
-pub(crate) fn explain_close_errno(error: Error) -> Error {
-    error.and(
-        "the image is closed, but what was written since the last flush that succeeded may be lost, or its exclusive lock may have stayed",
-    )
-}
-
 /// What a failure to close means.
-fn explain_close(error: Error, failure: CloseFailure) -> Error {
-    error.and(match failure {
-        CloseFailure::Flush(_) => {
+pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) -> Error {
+    let error = match failure.cause {
+        Some(cause) => check::explain_cause(label, error, cause),
+        None => error,
+    };
+    error.and(match failure.step {
+        Step::Flush => {
             "the image is closed, and what was written since the last flush that succeeded may be lost"
         }
-        CloseFailure::Lock(_) => {
+        Step::Lock => {
             "the image is closed, and what was flushed is safe, but its exclusive lock may have stayed: other clients wait until this connection ends"
         }
-        CloseFailure::Close(_) => "the image is closed all the same",
+        Step::Close => "the image is closed all the same",
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::snapshot::SnapshotRef;
 use super::{Image, Label};
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::existing_name;
 use crate::raw;
-use crate::raw::image::early_ack::CACHED;
+use crate::raw::image::early_ack::{CACHED, FORGETS};
 use crate::raw::image::open::By;
 use crate::spec::ImageSpec;
 
@@ -28,6 +29,13 @@ pub struct OpenImage<'a> {
 
 /// What an error of opening means that needs no look at the cluster.
 pub(crate) fn explain_open(error: Error) -> Error {
+    if error.errno() == Some(FORGETS) {
+        return error.with_kind(ErrorKind::InvalidInput).with_detail(
+            "the configuration of the image or its pool turns librbd's cache on with the policy writearound, which forgets a \
+             write that fails after its acknowledgement; set rbd_cache_policy to writeback or writethrough there, or remove the \
+             override of rbd_cache",
+        );
+    }
     if error.errno() != Some(CACHED) {
         return error;
     }
@@ -62,6 +70,7 @@ impl Parts {
 
     /// Says what is missing after a failed opening. Blocks.
     pub(crate) fn explain(&self, error: Error) -> Error {
+        let error = self.ioctx.explain_pool(error);
         // librbd gives ENOENT for a missing image and a missing snapshot alike.
         let image_is_missing = self.snapshot.is_some()
             && error.errno() == Some(Errno::ENOENT)
@@ -180,11 +189,15 @@ impl<'a> OpenImage<'a> {
             Some(SnapshotRef::Name(name)) => Some(name.to_owned()),
             Some(SnapshotRef::Id(id)) => Some(format!("id {id}")),
         };
-        Label { spec: self.ioctx.spec(self.name), snapshot }
+        Label { spec: self.ioctx.spec(self.name), pool: self.ioctx.pool().to_owned(), snapshot }
     }
 
     fn object(&self) -> Object {
         self.label().object()
+    }
+
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.ioctx.cluster().raw().call_timeout()
     }
 }
 

@@ -56,24 +56,28 @@ impl IoCtx {
 
     /// A pool that was deleted makes everything in it missing.
     pub(crate) fn explain_pool(&self, error: Error) -> Error {
-        // Not only ENOENT: a lock that cannot be had any more is EROFS. What timed out is not asked
-        // about again.
-        if matches!(error.errno(), None | Some(Errno::ETIMEDOUT)) || !self.is_pool_missing() {
-            return error;
+        match self.deleted_pool(&error, -1) {
+            Some(id) => error.pool_deleted(&self.pool, id),
+            None => error,
         }
-        let why = format!("the pool '{}' (id {}) was deleted", self.pool, self.pool_id);
-        error.with_kind(ErrorKind::NotFound { what: ObjectKind::Pool }).with_detail(why)
     }
 
-    fn is_pool_missing(&self) -> bool {
-        self.cluster.pools().name(self.pool_id).is_err_and(|error| error.is_not_found())
+    /// Returns the pool whose deletion explains the error: this one, or the other one.
+    pub(crate) fn deleted_pool(&self, error: &Error, other: i64) -> Option<i64> {
+        match error.errno() {
+            // What timed out is not asked about again.
+            None | Some(Errno::ETIMEDOUT) => None,
+            // OSDs refuse so before this client knows of the deletion, and so does librbd where it
+            // cannot have the lock.
+            Some(errno) => self.raw.deleted_pool(other, matches!(errno, Errno::EPERM | Errno::EROFS)),
+        }
     }
 
     /// An empty list, or a missing image, may mean that the pool or the namespace does not exist:
     /// librbd does not say so.
     pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
         match &*self.namespace {
-            "" if self.is_pool_missing() => {
+            "" if self.raw.deleted_pool(-1, false).is_some() => {
                 Err(self.explain_pool(Error::new(operation, self.pool_object(), Errno::ENOENT)))
             }
             "" => Ok(()),

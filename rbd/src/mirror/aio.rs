@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorKind};
 impl ImageMirroring<'_> {
     /// Begins to [demote](Self::demote) the image.
     ///
-    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and
-    /// neither the call timeout nor [`Op::timeout`] bounds that.
+    /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
+    /// 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
     pub fn start_demote(self) -> Op<()> {
-        self.image.aio().explained("demote", not_primary, |raw| Ok(raw.aio_mirror_demote()?))
+        self.image.aio().explained_later("demote", not_primary, |raw| Ok(raw.aio_mirror_demote()?))
     }
 
     /// Begins to ask whether it is mirrored, and whether it is primary: see [`info`](Self::info).
@@ -53,14 +53,14 @@ impl ImageMirroring<'_> {
 impl Promote<'_> {
     /// Begins to promote the image.
     ///
-    /// librbd waits for OSDs before it returns (seen with 16.2), so this call can block, and
-    /// neither the call timeout nor [`Op::timeout`] bounds that.
+    /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
+    /// 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]
     pub fn start(self) -> Op<()> {
         let Promote { image, force } = self;
-        image.aio().explained("promote", not_secondary, |raw| Ok(raw.aio_mirror_promote(force)?))
+        image.aio().explained_later("promote", not_secondary, move |raw| Ok(raw.aio_mirror_promote(force)?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod configuration;
+mod deleted;
 mod full;
 mod locks;
 mod missing;

@@ -2,41 +2,49 @@
 
 use std::ffi::c_char;
 use std::fmt;
+use std::sync::Arc;
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, grow_string};
+use crate::raw::image::causes::Lookup;
 use crate::raw::ioctx::IoCtx;
+use crate::raw::op::answer::{Cause, Causes, needs_cause};
 
 /// What failed of a closing. The image is closed all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CloseFailure {
-    /// What was written since the last flush may be lost.
-    Flush(Errno),
-    /// The exclusive lock may have stayed.
-    Lock(Errno),
-    Close(Errno),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CloseFailure {
+    pub(crate) step: Step,
+    pub(crate) errno: Errno,
+    pub(crate) cause: Option<Cause>,
 }
 
-impl CloseFailure {
-    pub(crate) fn errno(self) -> Errno {
-        let (CloseFailure::Flush(errno) | CloseFailure::Lock(errno) | CloseFailure::Close(errno)) = self;
-        errno
+/// What closing consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Where it fails, what was written since the last flush may be lost.
+    Flush,
+    /// Where it fails, the exclusive lock may have stayed.
+    Lock,
+    Close,
+}
+
+impl Step {
+    pub(super) fn failed(self, errno: Errno) -> CloseFailure {
+        CloseFailure { step: self, errno, cause: None }
     }
 }
 
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            CloseFailure::Flush(_) => {
-                "the last flush failed, so what was written since the one before may be lost"
-            }
-            CloseFailure::Lock(_) => "the exclusive lock could not be released, and may have stayed",
-            CloseFailure::Close(_) => "closing failed",
+        let what = match self.step {
+            Step::Flush => "the last flush failed, so what was written since the one before may be lost",
+            Step::Lock => "the exclusive lock could not be released, and may have stayed",
+            Step::Close => "closing failed",
         };
-        write!(f, "{what} ({})", self.errno())
+        write!(f, "{what} ({})", self.errno)
     }
 }
 
@@ -45,9 +53,10 @@ impl fmt::Display for CloseFailure {
 ///
 /// # Safety
 /// The image must be open, in this pool. Not on a thread of Ceph's.
-pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &IoCtx) -> Result<(), CloseFailure> {
+pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &Arc<IoCtx>) -> Result<(), CloseFailure> {
     // SAFETY: the caller's promise.
-    let flushed = check(unsafe { sys::rbd_flush(image) }).map(drop).map_err(CloseFailure::Flush);
+    let flushed =
+        check(unsafe { sys::rbd_flush(image) }).map(drop).map_err(|errno| Step::Flush.failed(errno));
     // SAFETY: as above.
     let released = unsafe { release_lock(image) };
     if released.is_err() {
@@ -56,7 +65,11 @@ pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &IoCtx) -> Result<(),
             pool.cluster().writers().stayed((pool.id(), id));
         }
     }
-    flushed.and(released.map_err(CloseFailure::Lock))
+    flushed.and(released.map_err(|errno| Step::Lock.failed(errno))).map_err(|failure| {
+        // SAFETY: as above.
+        let cause = needs_cause(failure.errno).then(|| unsafe { Lookup::new(pool).look_up(image) }).flatten();
+        CloseFailure { cause: cause.filter(|cause| cause.explains(failure.errno)), ..failure }
+    })
 }
 
 /// # Safety

@@ -8,7 +8,7 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, check_len};
-use crate::raw::image::closing::{self, CloseFailure};
+use crate::raw::image::closing::{self, CloseFailure, Step};
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::operation::{Operation, Payload};
@@ -80,12 +80,12 @@ impl Handle {
             end(self.watch, self.handle);
             sys::rbd_close(self.handle)
         });
-        finished.and(closed.map(drop).map_err(CloseFailure::Close))
+        finished.and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
 
     /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether
     /// somebody hears how it ends.
-    pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<()>> {
+    pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<Result<(), CloseFailure>>> {
         #[cfg(feature = "tracing")]
         let unheard = (!heard).then(|| self.id());
         let Handle { handle, ioctx, shared, watch } = self;
@@ -112,7 +112,8 @@ impl Handle {
                         let (close, completion) = (close, completion);
                         // Nobody else sets it.
                         let _ = finished.set(
-                            last.map_err(CloseFailure::Flush).and_then(|()| closing::finish(close.0, &pool)),
+                            last.map_err(|errno| Step::Flush.failed(errno))
+                                .and_then(|()| closing::finish(close.0, &pool)),
                         );
                         drop(pool);
                         end(watch, close.0);
@@ -163,7 +164,7 @@ struct ClosePayload {
 }
 
 impl Payload for ClosePayload {
-    type Output = ();
+    type Output = Result<(), CloseFailure>;
 
     fn on_end(&mut self) {
         #[cfg(feature = "tracing")]
@@ -177,10 +178,10 @@ impl Payload for ClosePayload {
         self.pending = None;
     }
 
-    fn finish(self, result: isize) -> RawResult<()> {
+    fn finish(self, result: isize) -> RawResult<Result<(), CloseFailure>> {
         if let Some(Err(failure)) = self.finished.get() {
-            return Err(failure.errno());
+            return Ok(Err(failure.clone()));
         }
-        check_len(result).map(drop)
+        Ok(check_len(result).map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
 }

@@ -7,8 +7,9 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
-use crate::raw::image::keeper::{keeper_of, owners_of};
+use crate::raw::image::keeper::owners_of;
 use crate::raw::ioctx::IoCtx;
+use crate::raw::op::answer::Cause;
 
 /// The holders of the advisory locks of an image.
 #[derive(Debug, Default)]
@@ -45,10 +46,10 @@ impl Image {
         unsafe { owners_of(self.as_ptr()) }
     }
 
-    /// The address of another client that keeps the exclusive lock, so that nobody else can write.
-    pub(crate) fn keeper(&self) -> Option<String> {
+    /// Asks the cluster why requests fail. Blocks, for a while at most.
+    pub(crate) fn cause(&self) -> Option<Cause> {
         // SAFETY: the image is open.
-        unsafe { keeper_of(self.as_ptr()) }
+        unsafe { self.shared().cause() }
     }
 
     pub(crate) fn break_exclusive_lock(&self, owner: &CStr) -> RawResult<()> {

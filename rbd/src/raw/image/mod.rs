@@ -1,5 +1,6 @@
 //! A `rbd_image_t`: an open image, and what can be asked of it.
 
+mod causes;
 pub(crate) mod closing;
 pub(crate) mod copy;
 pub(crate) mod diff;
@@ -29,9 +30,9 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::image::causes::Lookup;
 use crate::raw::image::closing::CloseFailure;
 use crate::raw::image::handle::Handle;
-use crate::raw::image::keeper::keeper_of;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::operation::Operation;
@@ -94,7 +95,7 @@ impl Drop for Image {
 impl Image {
     /// Takes over a handle, which is open and nobody else's.
     pub(in crate::raw) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
-        let shared = Arc::new(Target::new(handle, keeper_of));
+        let shared = Arc::new(Target::new(handle, Lookup::new(&ioctx)));
         settle_at_exit_of(&shared);
         Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false }
     }
@@ -145,7 +146,7 @@ impl Image {
     }
 
     /// Closes it after all I/O in flight, without waiting for that.
-    pub(crate) fn start_close(mut self) -> RawResult<Operation<()>> {
+    pub(crate) fn start_close(mut self) -> RawResult<Operation<Result<(), CloseFailure>>> {
         self.take().map_or(Err(Errno::EBADF), |image| image.start_close(true))
     }
 

@@ -20,7 +20,6 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
-use crate::raw::image::closing::CloseFailure;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
 
@@ -149,7 +148,7 @@ impl QuiesceWatch {
         // that comes back, and there is nothing to wait for. SAFETY: the image is open. The handle
         // is the address of an object that nobody but us knows of any more.
         unsafe { sys::rbd_quiesce_unwatch(other.as_ptr(), handle) };
-        closed.map_err(CloseFailure::errno)
+        closed.map_err(|failure| failure.errno)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A `rados_ioctx_t`: a pool and a namespace in it.
 
 pub(crate) mod application;
+pub(crate) mod deleted;
 pub(crate) mod stats;
 pub(crate) mod trash;
 

@@ -1,4 +1,4 @@
-//! Asking the cluster about an image in the background: its size, and who keeps its exclusive lock.
+//! Asking the cluster about an image in the background: its size, and why requests fail.
 //!
 //! A completion runs on a thread of librbd's, which must not wait for librbd, and a result may mean
 //! nothing before the answer. One thread for each image asks for all operations that wait.
@@ -18,10 +18,10 @@ impl Target {
     ///
     /// # Safety
     /// The image must be open, and stay open until `then` runs.
-    pub(in crate::raw) unsafe fn ask(&self, owner: bool, then: impl FnOnce(&Answer) + Send + 'static) {
+    pub(in crate::raw) unsafe fn ask(&self, cause: bool, then: impl FnOnce(&Answer) + Send + 'static) {
         let mut asking = self.asking().lock().unwrap_or_else(PoisonError::into_inner);
         asking.waiting.push(Box::new(then));
-        asking.owner |= owner;
+        asking.cause |= cause;
         if asking.running {
             return;
         }
@@ -52,7 +52,7 @@ impl Target {
             let target = target;
             // SAFETY: entered above, and left here.
             unsafe {
-                (*target.0).answer_all(|owner| (*target.0).look(owner));
+                (*target.0).answer_all(|cause| (*target.0).look(cause));
                 Target::leave(target.0);
             }
         });
@@ -76,20 +76,20 @@ impl Target {
         Ok(size)
     }
 
-    fn look(&self, owner: bool) -> Answer {
+    fn look(&self, cause: bool) -> Answer {
         let size = self.ask_size().ok();
         // SAFETY: as for `ask_size`.
-        let owner = if owner { unsafe { self.keeper() } } else { None };
-        Answer { size, owner }
+        let cause = if cause || size.is_none() { unsafe { self.cause() } } else { None };
+        Answer { size, cause }
     }
 
     fn answer_all(&self, look: impl Fn(bool) -> Answer) {
         let lock = || self.asking().lock().unwrap_or_else(PoisonError::into_inner);
         let mut asking = lock();
         loop {
-            let (waiting, owner) = (std::mem::take(&mut asking.waiting), std::mem::take(&mut asking.owner));
+            let (waiting, cause) = (std::mem::take(&mut asking.waiting), std::mem::take(&mut asking.cause));
             drop(asking);
-            let answer = look(owner);
+            let answer = look(cause);
             for then in waiting {
                 then(&answer);
             }

@@ -32,7 +32,7 @@ impl Counter {
     /// Allocates one, for ever.
     #[allow(clippy::new_without_default)] // it leaks
     pub fn new() -> Counter {
-        Counter(Box::leak(Box::new(Target::new(std::ptr::null_mut(), |_| None))))
+        Counter(Box::leak(Box::new(Target::new(std::ptr::null_mut(), ()))))
     }
 }
 

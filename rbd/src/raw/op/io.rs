@@ -175,9 +175,9 @@ unsafe fn go_on(node: *mut Node, next: Next) {
                 // It has entered anew for the next part.
                 Target::leave(target);
             }
-            Next::Ask { owner } => {
+            Next::Ask { cause } => {
                 let share = Share(node);
-                (*target).ask(owner, move |answer| {
+                (*target).ask(cause, move |answer| {
                     let share = share;
                     let node = share.0;
                     let wanted = !(*node).slot.is_detached();

@@ -108,7 +108,7 @@ fn a_completion_inside_of_the_submission() {
 #[test]
 fn a_refused_submission_frees_everything_and_calls_nobody() {
     let owned = Arc::new(());
-    let target = Target::new(ptr::null_mut(), |_| None);
+    let target = Target::new(ptr::null_mut(), ());
     // SAFETY: the call does not take the completion.
     let refused =
         unsafe { Operation::submit_to::<Owner, Stub>(Some(&target), Owner(Arc::clone(&owned)), |_, _| -22) };

@@ -13,7 +13,7 @@ use crate::raw::buffer::Buffer;
 use crate::raw::ffi::conversion::check_len;
 use crate::raw::ffi::iovec::Iovecs;
 use crate::raw::ffi::weak::{Failure, need};
-use crate::raw::op::answer::Answer;
+use crate::raw::op::answer::{Answer, Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::target::Target;
 
@@ -44,8 +44,8 @@ pub(crate) enum Fault {
     Failed(Failure),
     /// The image has this size, and the range does not lie within it.
     Cut(u64),
-    /// Another client keeps the exclusive lock: its address.
-    Kept(String),
+    /// The cluster was asked, and there is a reason for what librbd said.
+    Caused(Errno, Cause),
 }
 
 impl From<Errno> for Fault {
@@ -65,7 +65,10 @@ impl std::fmt::Display for Fault {
         match self {
             Fault::Failed(failure) => failure.fmt(f),
             Fault::Cut(size) => write!(f, "the image has {size} bytes"),
-            Fault::Kept(owner) => write!(f, "the client at {owner} keeps the exclusive lock"),
+            Fault::Caused(_, Cause::Kept(owner)) => {
+                write!(f, "the client at {owner} keeps the exclusive lock")
+            }
+            Fault::Caused(_, Cause::PoolDeleted { id, .. }) => write!(f, "the pool {id} was deleted"),
         }
     }
 }
@@ -99,9 +102,8 @@ pub(in crate::raw) enum Next {
     Ended,
     /// The next part of the range is to be submitted.
     Part,
-    /// The result means nothing before the size of the image is known, or who has its exclusive
-    /// lock.
-    Ask { owner: bool },
+    /// The result means nothing before the size of the image is known, or the cause of a failure.
+    Ask { cause: bool },
 }
 
 impl Request {
@@ -241,15 +243,14 @@ impl Request {
         self.result = result;
         let whole = result == self.len as isize;
         match (self.kind, i32::try_from(result)) {
-            // Another client may keep the exclusive lock.
-            (_, Ok(code)) if code == -libc::EROFS => return Next::Ask { owner: true },
+            (_, Ok(code)) if needs_cause(Errno::new(-code)) => return Next::Ask { cause: true },
             (Kind::Flush, _) => {}
             // The range was cut off.
-            (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { owner: false },
-            (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { owner: false },
+            (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { cause: false },
+            (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { cause: false },
             (_, _) if result >= 0 => match target.size().fresh() {
                 // So does librbd.
-                None => return Next::Ask { owner: false },
+                None => return Next::Ask { cause: false },
                 Some(size) => self.judge(size),
             },
             _ => {}
@@ -259,13 +260,17 @@ impl Request {
 
     /// Takes in what was asked.
     pub(in crate::raw) fn answered(&mut self, target: &Target, answer: &Answer, wanted: bool) -> Next {
-        match (answer, self.result) {
-            (Answer { owner: Some(owner), .. }, result) if result == -libc::EROFS as isize => {
-                self.fault = Some(Fault::Kept(owner.clone()));
+        // What cannot be known is not told as done.
+        let errno = check_len(self.result).err().unwrap_or(Errno::EAGAIN);
+        match (&answer.cause, answer.size) {
+            (Some(cause), _) if self.result < 0 && cause.explains(errno) => {
+                self.fault = Some(Fault::Caused(errno, cause.clone()));
             }
-            (Answer { size: Some(size), .. }, _) => self.judge(*size),
-            // What cannot be known is not told as done.
-            (_, 0..) if self.kind.changes_data() => self.fault = Some(Errno::EAGAIN.into()),
+            (_, Some(size)) => self.judge(size),
+            (Some(cause @ Cause::PoolDeleted { .. }), None) => {
+                self.fault = Some(Fault::Caused(errno, cause.clone()));
+            }
+            (_, None) if self.result >= 0 && self.kind.changes_data() => self.fault = Some(errno.into()),
             _ => {}
         }
         self.next(target, wanted)

@@ -11,16 +11,12 @@ use std::sync::{Arc, OnceLock};
 
 use librbd_sys as sys;
 
-use crate::raw::op::answer::Asking;
+use crate::raw::op::answer::{Asking, Cause, Causes};
 use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::known_size::KnownSize;
 use crate::raw::op::sync::{AtomicUsize, Mutex, Ordering, UnsafeCell};
 use crate::raw::thread::exit::Busy;
-
-/// Asks for the address of the client that keeps the exclusive lock of an image, which must be
-/// open.
-pub(in crate::raw) type Keeper = unsafe fn(sys::rbd_image_t) -> Option<String>;
 
 type Closer = Box<dyn FnOnce() + Send>;
 
@@ -61,7 +57,7 @@ pub(in crate::raw) struct Identity {
 
 pub(crate) struct Target {
     image: ImagePtr,
-    keeper: Keeper,
+    causes: Box<dyn Causes>,
     pub(super) state: AtomicUsize,
     /// The blocking calls. Apart from the rest, since a queue may begin beside them.
     pub(super) blocking: AtomicUsize,
@@ -95,10 +91,10 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    pub(in crate::raw) fn new(image: sys::rbd_image_t, keeper: Keeper) -> Target {
+    pub(in crate::raw) fn new(image: sys::rbd_image_t, causes: impl Causes + 'static) -> Target {
         Target {
             image: ImagePtr(image),
-            keeper,
+            causes: Box::new(causes),
             state: AtomicUsize::new(0),
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
@@ -219,13 +215,13 @@ impl Target {
         let _ = self.queue.set(queue);
     }
 
-    /// The other client that keeps the exclusive lock. Blocks.
+    /// Asks why requests fail. Blocks, for a while at most.
     ///
     /// # Safety
     /// The image must be open.
-    pub(in crate::raw) unsafe fn keeper(&self) -> Option<String> {
+    pub(in crate::raw) unsafe fn cause(&self) -> Option<Cause> {
         // SAFETY: the caller's promise.
-        unsafe { (self.keeper)(self.image()) }
+        unsafe { self.causes.look_up(self.image()) }
     }
 
     /// An operation ends. The last one runs what `close` left.

@@ -5,7 +5,7 @@ use crate::errno::Errno;
 use crate::raw::op::hold::Entered;
 
 fn new() -> Target {
-    Target::new(std::ptr::null_mut(), |_| None)
+    Target::new(std::ptr::null_mut(), ())
 }
 
 #[cfg(not(loom))]

@@ -197,7 +197,7 @@ mod tests {
         // SAFETY: a new descriptor, which is nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         let mut announced = std::fs::File::from(event.try_clone().unwrap());
-        let in_flight = Target::new(std::ptr::null_mut(), |_| None);
+        let in_flight = Target::new(std::ptr::null_mut(), ());
         let completions = CallbackCompletions::new(&in_flight, event, THREADS * 2);
         let mut free = [true; THREADS as usize * 2];
         let mut count = 0;

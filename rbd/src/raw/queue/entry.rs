@@ -145,7 +145,7 @@ impl Submission {
     ///
     /// # Safety
     /// As for [`start`](Submission::start); librbd has ended the call.
-    pub(super) unsafe fn ask(self, owner: bool, wanted: bool) {
+    pub(super) unsafe fn ask(self, cause: bool, wanted: bool) {
         // It is announced once more.
         self.callbacks.count_submission();
         let _ = self.target.enter();
@@ -160,7 +160,7 @@ impl Submission {
             }
         };
         // SAFETY: entered above.
-        unsafe { target.ask(owner, then) };
+        unsafe { target.ask(cause, then) };
     }
 }
 

@@ -344,9 +344,9 @@ impl Entries {
                 // SAFETY: librbd did not take it.
                 Err(errno) => unsafe { (*self.entries[number].get()).request.fail(errno) },
             },
-            Next::Ask { owner } => {
+            Next::Ask { cause } => {
                 // SAFETY: as in `submit`.
-                unsafe { self.submission(number as u32).ask(owner, wanted) };
+                unsafe { self.submission(number as u32).ask(cause, wanted) };
                 return None;
             }
         }

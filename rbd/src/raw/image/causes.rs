@@ -1,0 +1,33 @@
+//! Why requests to an image fail: its pool was deleted, or another client keeps its exclusive lock.
+
+use std::sync::{Arc, Weak};
+
+use librbd_sys as sys;
+
+use crate::raw::image::keeper::keeper_of;
+use crate::raw::ioctx::IoCtx;
+use crate::raw::op::answer::{Cause, Causes};
+
+/// Asks about an image of this pool. Weak, since the last reference to a pool must not go where an
+/// operation ends.
+pub(super) struct Lookup(Weak<IoCtx>);
+
+impl Lookup {
+    pub(super) fn new(pool: &Arc<IoCtx>) -> Lookup {
+        Lookup(Arc::downgrade(pool))
+    }
+}
+
+impl Causes for Lookup {
+    unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause> {
+        // SAFETY: the caller's promise.
+        if let Some(keeper) = unsafe { keeper_of(image) } {
+            return Some(Cause::Kept(keeper));
+        }
+        // SAFETY: as above.
+        let data = unsafe { sys::rbd_get_data_pool_id(image) };
+        let pool = self.0.upgrade()?;
+        let id = pool.deleted_pool(data, true)?;
+        Some(Cause::PoolDeleted { id, data: id != pool.id() })
+    }
+}
