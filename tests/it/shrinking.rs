@@ -3,8 +3,8 @@
 //! librbd 16.2 ends the process (`ceph_assert(object_no < m_object_map.size())`) when the object
 //! map becomes smaller below a request. So each case runs in a process of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -154,6 +154,79 @@ fn futures_that_are_polled_on_one_thread() {
                 | writes.into_iter().fold(false, |some, write| succeeded(write.wait()) | some)
         };
         beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&many, &many]);
+    }
+}
+
+#[test]
+fn a_queue() {
+    if alone("shrinking::a_queue") {
+        let space = Space::new();
+        let image = create(&space);
+        let queue = Mutex::new(Queue::new(Arc::clone(&image), 8).unwrap());
+        let round = |numbers: &mut Numbers| {
+            let mut queue = queue.lock().unwrap();
+            let mut some = false;
+            while queue.room() > 0 {
+                let at = offset(numbers);
+                let submitted = match numbers.below(4) {
+                    0 => queue.write(0, at, Bytes::from_static(&[1; 4096])),
+                    1 => queue.discard(0, at, 256 << 10),
+                    2 => queue.compare_and_write(0, at, vec![0; 512].into(), vec![0; 512].into()),
+                    _ => queue.read(0, at, 4096, BytesMut::new()),
+                };
+                succeeded(submitted.map_err(|refused| refused.error));
+            }
+            queue.wait(None).unwrap();
+            while let Some(end) = queue.reap() {
+                some |= succeeded(end.result);
+            }
+            some
+        };
+        beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&round]);
+        // Blocking I/O of others shares the image with the queue.
+        beside(&[Arc::clone(&image)], false, &[&round, &reads(&image), &writes(&image)]);
+    }
+}
+
+/// The descriptor is the caller's, too: what is read from it there is missing from the queue's view.
+#[test]
+fn a_queue_whose_descriptor_is_read_by_others() {
+    if alone("shrinking::a_queue_whose_descriptor_is_read_by_others") {
+        let space = Space::new();
+        let mut queue = Queue::new(create(&space), 16).unwrap();
+        for block in 0..16 {
+            queue.read(block, block * 4096, 4096, BytesMut::new()).unwrap();
+        }
+        let mut ends = 0;
+        let end = Instant::now() + Duration::from_secs(60);
+        while ends < 16 && Instant::now() < end {
+            let mut count = [0; 8];
+            ends += rustix::io::read(&queue, &mut count).map_or(0, |_| u64::from_ne_bytes(count));
+        }
+        queue.image().resize(MIB).allow_shrink(true).run().unwrap();
+        let mut reaped = 0;
+        while queue.in_flight() > 0 {
+            queue.wait(None).unwrap();
+            reaped += std::iter::from_fn(|| queue.reap()).map(|end| end.result.unwrap()).count();
+        }
+        assert_eq!((ends, reaped), (16, 16));
+    }
+}
+
+/// Others open and close handles of the image, which a shrink holds as well.
+#[test]
+fn handles_are_closed() {
+    if alone("shrinking::handles_are_closed") {
+        let space = Space::new();
+        let image = create(&space);
+        let round = |numbers: &mut Numbers| {
+            let other = space.open("foo").run().unwrap();
+            let read = other.aio().read(offset(numbers), 4096);
+            let some = succeeded(other.read_exact_at(&mut [0; 4096], offset(numbers)));
+            other.close().unwrap();
+            succeeded(read.wait()) | some
+        };
+        beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&round, &round]);
     }
 }
 

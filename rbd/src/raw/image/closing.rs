@@ -74,15 +74,28 @@ pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &Arc<IoCtx>) -> Resul
 
 /// # Safety
 /// The image must be open.
-unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
+unsafe fn is_owner(image: sys::rbd_image_t) -> RawResult<bool> {
     let mut owner = 0;
     // SAFETY: the caller's promise; the out pointer lives through the call.
     check(unsafe { sys::rbd_is_exclusive_lock_owner(image, &raw mut owner) })?;
-    if owner == 0 {
+    Ok(owner != 0)
+}
+
+/// # Safety
+/// The image must be open.
+unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_owner(image) }? {
         return Ok(());
     }
     // SAFETY: the caller's promise.
-    check(unsafe { sys::rbd_lock_release(image) }).map(drop)
+    let released = check(unsafe { sys::rbd_lock_release(image) });
+    // SAFETY: as above.
+    match released {
+        // Another client has asked for it in between: it is released already.
+        Err(Errno::EINVAL) if !unsafe { is_owner(image) }? => Ok(()),
+        released => released.map(drop),
+    }
 }
 
 /// Returns the id of the image. It never changes; librbd reads the name without a lock, while a

@@ -87,10 +87,19 @@ unsafe fn start(node: *mut Node) -> RawResult<()> {
         Entered::Queued => return Err(Errno::EBUSY),
     }
     // SAFETY: the request is ours.
-    if unsafe { (*(*node).request.get()).is_to_be_judged(target) } {
+    let request = unsafe { &mut *(*node).request.get() };
+    if !request.is_judged(target) {
         let share = Share(node);
         // SAFETY: entered above.
         unsafe { target.ask(false, move |answer| start_judged(share, answer)) };
+        return Ok(());
+    }
+    if request.is_refused() {
+        // SAFETY: entered above, and the completion's share is ours.
+        unsafe {
+            Target::leave(target);
+            complete(node);
+        }
         return Ok(());
     }
     // SAFETY: entered above; what else is needed is this function's contract.

@@ -276,11 +276,23 @@ impl Request {
         self.next(target, wanted)
     }
 
-    /// Whether the size is to be asked for before librbd gets the request. After another client has
-    /// shrunk the image, librbd 16.2 ends the process over a write beyond the end of its object
-    /// map.
-    pub(in crate::raw) fn is_to_be_judged(&self, target: &Target) -> bool {
-        self.kind != Kind::Flush && target.size().fresh().is_none()
+    /// Judges the range by the known size before librbd gets the request, which librbd 16.2 ends
+    /// the process over when it lies beyond the end of the object map. The check at the submission
+    /// is not enough: the image may have been shrunk since. False where the size is to be asked for
+    /// first.
+    ///
+    /// The operation must be counted: then no shrink of this process comes between this and the
+    /// call.
+    pub(in crate::raw) fn is_judged(&mut self, target: &Target) -> bool {
+        if self.kind == Kind::Flush {
+            return true;
+        }
+        target.size().fresh().map(|size| self.judge(size)).is_some()
+    }
+
+    /// Whether it was found to lie beyond the end of the image, so that librbd must not get it.
+    pub(in crate::raw) fn is_refused(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// Judges the range by a size that was asked for. Without one librbd is to say why.

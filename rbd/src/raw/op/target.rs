@@ -273,7 +273,7 @@ impl Target {
 }
 
 impl Busy for Target {
-    /// Completions in an abandoned queue are counted through its descriptor.
+    /// Completions in an abandoned queue count until they were taken out of it.
     fn is_busy(&self) -> bool {
         self.state.load(Ordering::Acquire) >= ONE || self.queue.get().is_some_and(|queue| queue.is_busy())
     }

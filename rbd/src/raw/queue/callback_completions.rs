@@ -1,30 +1,39 @@
-//! Ends that librbd keeps out of its queue of completions: those of compare-and-writes (seen with
-//! 16.2). They are reported by a callback, with the same descriptor and as little: no lock, no
-//! memory.
+//! Ends that do not come to the one who reaps by way of librbd's queue of completions.
+//!
+//! librbd keeps compare-and-writes out of that queue (seen with 16.2). A callback reports their
+//! ends, with the same descriptor and as little: no lock, no memory. A shrink, which waits for the
+//! operations in flight while nobody may reap, takes ends out of librbd's queue and reports them in
+//! the same way. So what is in flight is counted exactly, whatever is read from the descriptor.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use librbd_sys as sys;
 
-use crate::raw::op::target::Target;
+use crate::raw::op::target::{ImagePtr, Target};
 use crate::raw::thread::exit::Busy;
 use crate::raw::thread::mark::CallbackMark;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
+/// How many completions are taken out of librbd's queue at once.
+const COLLECTED: usize = 64;
+
 /// The entries whose operations have ended so, as a stack.
 pub(crate) struct CallbackCompletions {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
-    /// How many operations of the queue were submitted, and the ends of how many were announced and
-    /// taken back.
+    /// How many operations of the queue were submitted.
     submitted: AtomicU64,
-    announced: AtomicU64,
+    /// How many of these librbd has ended, as far as its queue was looked at.
+    ended: AtomicU64,
+    /// The image, while librbd's queue may be looked at.
+    image: Mutex<Option<ImagePtr>>,
 }
 
 /// What the callback of one entry gets.
@@ -46,6 +55,7 @@ impl CallbackCompletions {
     /// For so many entries of the image whose count it is, announced by the descriptor.
     pub(super) fn new(target: &Target, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
         Arc::new_cyclic(|this| {
+            let image = target.image();
             let (completions, target) = (this.as_ptr(), std::ptr::from_ref(target));
             let link = |number| Link { number, next: AtomicU32::new(NONE), completions, target };
             CallbackCompletions {
@@ -53,7 +63,8 @@ impl CallbackCompletions {
                 links: (0..depth).map(link).collect(),
                 event,
                 submitted: AtomicU64::new(0),
-                announced: AtomicU64::new(0),
+                ended: AtomicU64::new(0),
+                image: Mutex::new(Some(ImagePtr(image))),
             }
         })
     }
@@ -72,18 +83,68 @@ impl CallbackCompletions {
         self.submitted.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes back what the descriptor announced. What ends from now on is announced again.
-    pub(super) fn acknowledge(&self) {
-        self.announced.fetch_add(self.take_count(), Ordering::SeqCst);
+    /// Counts operations that librbd has ended. Once for each: by the one who takes its completion
+    /// out of librbd's queue, or by the callback or the report that there is instead.
+    pub(super) fn count_ends(&self, ends: usize) {
+        self.ended.fetch_add(ends as u64, Ordering::SeqCst);
     }
 
-    fn take_count(&self) -> u64 {
+    /// Whether librbd has operations, as far as its queue was looked at.
+    fn is_counted_busy(&self) -> bool {
+        // In this order: an operation that is submitted in between counts.
+        let ended = self.ended.load(Ordering::SeqCst);
+        ended < self.submitted.load(Ordering::SeqCst)
+    }
+
+    /// Takes all ends out of librbd's queue, and reports them to the one who reaps.
+    fn collect(&self) {
+        let image = self.lock_image();
+        let Some(ImagePtr(image)) = *image else { return };
+        let mut batch = [ptr::null_mut(); COLLECTED];
+        loop {
+            // SAFETY: the image is open while its address stands here. librbd's queue may be
+            // emptied by several threads; the array has room for as many as are asked for.
+            let count = unsafe { sys::rbd_poll_io_events(image, batch.as_mut_ptr(), COLLECTED as c_int) };
+            let listed = &batch[..usize::try_from(count).unwrap_or(0)];
+            // SAFETY: librbd has handed them out, and those who reap do not release one before
+            // they have had this lock.
+            let numbers = listed.iter().map(|completion| unsafe { sys::rbd_aio_get_arg(*completion) }.addr());
+            let links: Vec<_> = numbers.filter_map(|number| self.links.get(number)).collect();
+            links.iter().for_each(|link| self.push(link));
+            self.count_ends(links.len());
+            if !links.is_empty() {
+                self.announce(links.len() as u64);
+            }
+            if listed.len() < COLLECTED {
+                return;
+            }
+        }
+    }
+
+    fn lock_image(&self) -> MutexGuard<'_, Option<ImagePtr>> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the one who takes ends out of librbd's queue, and who may still look at completions
+    /// whose callbacks have run.
+    pub(super) fn let_collector_end(&self, drained: &Drained) {
+        if !drained.is_empty() {
+            drop(self.lock_image());
+        }
+    }
+
+    /// Nobody takes ends out of librbd's queue from now on, so that the image may be closed.
+    pub(super) fn stop_collecting(&self) {
+        *self.lock_image() = None;
+    }
+
+    /// Takes back what the descriptor announced. What ends from now on is announced again.
+    pub(super) fn acknowledge(&self) {
         let mut count = 0_u64;
         let room = (&raw mut count).cast();
         // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is
         // nothing to read is fine.
         unsafe { libc::read(self.event.as_raw_fd(), room, size_of::<u64>()) };
-        count
     }
 
     fn announce(&self, count: u64) {
@@ -95,6 +156,7 @@ impl CallbackCompletions {
     /// Gives an entry back, whose end was found out in the background.
     pub(super) fn report(&self, number: u32) {
         self.push(&self.links[number as usize]);
+        self.count_ends(1);
         self.announce(1);
     }
 
@@ -122,17 +184,12 @@ impl CallbackCompletions {
 }
 
 impl Busy for CallbackCompletions {
-    /// Whether librbd is at work on operations: each is announced when it ends.
+    /// Whether librbd is at work on operations. Nobody needs to reap for that.
     fn is_busy(&self) -> bool {
-        // In this order, so that no end is counted twice: what the one who reaps takes back from
-        // here on is missing from `announced`, and the answer is yes for a moment too long.
-        let announced = self.announced.load(Ordering::SeqCst);
-        // Nothing is taken from the one who waits for announcements.
-        let count = self.take_count();
-        if count > 0 {
-            self.announce(count);
+        self.is_counted_busy() && {
+            self.collect();
+            self.is_counted_busy()
         }
-        announced + count < self.submitted.load(Ordering::SeqCst)
     }
 }
 
@@ -176,6 +233,7 @@ pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t
     };
     let target = link.target;
     completions.push(link);
+    completions.count_ends(1);
     completions.announce(1);
     // SAFETY: entered for this operation; nothing is used after it.
     unsafe { Target::leave(target) };

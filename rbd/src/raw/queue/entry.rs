@@ -64,10 +64,16 @@ impl Submission {
         let kept = target.keep_for_later(later);
         let Some(this) = this.filter(|_| !kept) else { return Ok(()) };
         // SAFETY: the entry is ours.
-        if unsafe { (*this.entry).request.is_to_be_judged(&target) } {
+        let request = unsafe { &mut (*this.entry).request };
+        if !request.is_judged(&target) {
             let _ = target.enter();
             // SAFETY: entered above.
             unsafe { target.ask(false, move |answer| this.start_judged(answer)) };
+            return Ok(());
+        }
+        if request.is_refused() {
+            // SAFETY: the entry is ours, and librbd does not get it.
+            unsafe { report(this.entry, this.number, &this.callbacks, Next::Ended) };
             return Ok(());
         }
         // SAFETY: by the contract.

@@ -29,12 +29,10 @@ use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::target::Target;
-use callback_completions::Drained;
+use callback_completions::{CallbackCompletions, Drained};
 use entry::{Entry, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
-
-use callback_completions::CallbackCompletions;
 
 /// How many completions are asked for at once: librbd puts an array of as many onto the stack.
 const MOST: usize = 512;
@@ -95,6 +93,7 @@ unsafe impl Sync for Entries {}
 impl Drop for Entries {
     fn drop(&mut self) {
         if self.is_idle() {
+            self.callbacks.stop_collecting();
             Arc::clone(&self.target).detach_queue();
         } else {
             // librbd has some of them. The image stays open, too.
@@ -299,6 +298,7 @@ impl Entries {
                 unsafe { sys::rbd_aio_wait_for_complete(completion) };
             }
         }
+        self.callbacks.let_collector_end(&self.drained);
         self.ask();
         self.again = !self.listed.is_empty() || !self.drained.is_empty();
         true
@@ -311,6 +311,10 @@ impl Entries {
         // for `most`.
         let count = unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr(), most) };
         self.listed = 0..usize::try_from(count).unwrap_or(0);
+        let listed = self.batch[self.listed.clone()].iter();
+        // SAFETY: librbd has handed them out, and they are not released yet.
+        let numbers = listed.map(|completion| unsafe { sys::rbd_aio_get_arg(*completion) }.addr());
+        self.callbacks.count_ends(numbers.filter(|number| *number < self.entries.len()).count());
         self.more = self.listed.len() == self.batch.len();
     }
 
@@ -323,7 +327,7 @@ impl Entries {
         let next = if let Some(next) = entry.answered.take() {
             next
         } else {
-            // SAFETY: we created it, its call has ended, and it is released once, here.
+            // SAFETY: we created it, its call has ended, and it is released here, once.
             let result = unsafe {
                 let result = sys::rbd_aio_get_return_value(completion);
                 if result < 0 {
