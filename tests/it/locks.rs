@@ -92,3 +92,22 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
     assert_eq!(image.advisory_locks().list().unwrap().lockers.len(), 1);
     crate::support::cluster().blocklist().remove(&locker.address).unwrap();
 }
+
+/// librbd acquires the lock for a flush, which closing makes.
+#[test]
+fn a_reader_that_leaves_does_not_take_the_lock() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let writer = space.open("foo").run().unwrap();
+    writer.write_all_at(&[1; 512], 0).unwrap();
+    for asynchronous in [false, true] {
+        let reader = space.open("foo").run().unwrap();
+        reader.read_exact_at(&mut [0; 512], 0).unwrap();
+        if asynchronous {
+            reader.start_close().wait().unwrap();
+        } else {
+            reader.close().unwrap();
+        }
+        assert!(writer.exclusive_lock().is_owner().unwrap());
+    }
+}

@@ -47,7 +47,8 @@ fn open(space: &Space) -> Arc<Image> {
     Arc::new(space.open("foo").run().unwrap())
 }
 
-/// Resizes the image on so many threads while `work` runs on others, and counts what both did.
+/// Resizes the image on so many threads while `work` runs on others, and counts what both did: for
+/// a while, and longer where the machine is slow.
 fn beside(resizers: &[Arc<Image>], odd: bool, work: &[&(dyn Fn(&mut Numbers) -> bool + Sync)]) {
     let over = &AtomicBool::new(false);
     let (done, resized) = (&AtomicU64::new(0), &AtomicU64::new(0));
@@ -72,6 +73,11 @@ fn beside(resizers: &[Arc<Image>], odd: bool, work: &[&(dyn Fn(&mut Numbers) -> 
             });
         }
         thread::sleep(FOR);
+        let end = Instant::now() + Duration::from_secs(60);
+        let enough = || done.load(Ordering::Relaxed) > 20 && resized.load(Ordering::Relaxed) > 5;
+        while !enough() && Instant::now() < end {
+            thread::sleep(FOR / 40);
+        }
         over.store(true, Ordering::Relaxed);
     });
     let (done, resized) = (done.load(Ordering::Relaxed), resized.load(Ordering::Relaxed));
@@ -188,7 +194,8 @@ fn a_queue() {
     }
 }
 
-/// The descriptor is the caller's, too: what is read from it there is missing from the queue's view.
+/// The descriptor is the caller's, too: what is read from it there is missing from the queue's
+/// view.
 #[test]
 fn a_queue_whose_descriptor_is_read_by_others() {
     if alone("shrinking::a_queue_whose_descriptor_is_read_by_others") {

@@ -22,10 +22,11 @@ impl Image {
     /// Resizes an image to a size in bytes. Shrinking destroys the data behind the new end and must
     /// be allowed.
     ///
-    /// A shrink waits for the I/O in flight on every handle that this process has of the image; of
-    /// a [`Queue`](crate::Queue) some may still meet the shrink, so let it run empty before. I/O
-    /// that comes meanwhile begins after the shrink, so a progress callback must not wait for it. A
-    /// shrink that another process asks for waits for nothing: if this process has the exclusive
+    /// A shrink waits for the I/O in flight on every handle that this process has of the image. I/O
+    /// that comes meanwhile begins after the shrink, so a progress callback must not wait for it.
+    /// Several resizings of one image in this process take turns.
+    ///
+    /// A shrink that another process asks for waits for nothing: if this process has the exclusive
     /// lock, librbd carries it out here. librbd 16.2 may then end this process over a request
     /// beyond the new end. So stop the I/O behind the new end before another process shrinks the
     /// image.

@@ -209,9 +209,11 @@ impl IoCtx {
     pub(crate) fn group_rollback(&self, group: &CStr, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
         let (group, name) = (group.as_ptr(), name.as_ptr());
         // SAFETY: handle, names and the progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_group_snap_rollback_with_progress(self.as_ptr(), group, name, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_group_snap_rollback_with_progress(self.as_ptr(), group, name, Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 }

@@ -62,25 +62,31 @@ impl IoCtx {
 
     pub(crate) fn migration_execute(&self, image: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the pool handle is valid; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_migration_execute_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_migration_execute_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
     pub(crate) fn migration_abort(&self, image: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: as above.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_migration_abort_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_migration_abort_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
     pub(crate) fn migration_commit(&self, image: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: as above.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_migration_commit_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_migration_commit_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 

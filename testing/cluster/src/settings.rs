@@ -64,6 +64,10 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
             // Without page sets small random writes get slower by the minute.
             conf.set("osd", "memstore page set", true);
             conf.set("osd", "memstore device bytes", wanted.osd_size);
+            // It counts what is used without a lock. Several threads lose some of it, and once it
+            // is below zero the OSD is full.
+            conf.set("osd", "osd op num shards", 1);
+            conf.set("osd", "osd op num threads per shard", 1);
             // The fast way out does not save what is in memory.
             conf.set("osd", "osd fast shutdown", false);
         }

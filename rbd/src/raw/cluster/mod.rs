@@ -4,7 +4,7 @@ pub(crate) mod log;
 pub(crate) mod service;
 pub(in crate::raw) mod writers;
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::cluster::writers::Writers;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
 
 /// A client handle, shut down when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    handle: sys::rados_t,
+    handle: Address<c_void>,
     /// The process that has librados's threads. A fork of it has the memory alone.
     process: u32,
     /// Whether somebody watches the cluster's log: librados has place for one.
@@ -32,27 +33,16 @@ pub(crate) struct Cluster {
     call_timeout: Option<Duration>,
 }
 
-// SAFETY: librados serialises access to a rados_t itself; its documentation allows use from any
-// thread.
-unsafe impl Send for Cluster {}
-// SAFETY: as above.
-unsafe impl Sync for Cluster {}
-
-struct Handle(sys::rados_t);
-// SAFETY: only moves the pointer to the thread that shuts it down.
-unsafe impl Send for Handle {}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.is_forked() {
             return;
         }
-        let handle = Handle(self.handle);
+        let handle = self.handle;
         outside_callback(move || {
-            let handle = handle;
             // SAFETY: we own the handle, and everything made from it held a reference to this value
             // and is gone. Works on a handle that was never connected too.
-            unsafe { sys::rados_shutdown(handle.0) }
+            unsafe { sys::rados_shutdown(handle.get()) }
         });
     }
 }
@@ -73,7 +63,7 @@ pub(crate) enum Target {
 
 impl Cluster {
     pub(crate) fn as_ptr(&self) -> sys::rados_t {
-        self.handle
+        self.handle.get()
     }
 
     pub(crate) fn call_timeout(&self) -> Option<Duration> {
@@ -113,7 +103,8 @@ impl Cluster {
         // SAFETY: the out pointer and both strings live through the call.
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
         Ok(Cluster {
-            handle,
+            // SAFETY: librados serialises access to it by itself: any thread may use it.
+            handle: unsafe { Address::new(handle) },
             process: std::process::id(),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
@@ -126,27 +117,27 @@ impl Cluster {
     /// path.
     pub(crate) fn conf_read_file(&self, path: Option<&CStr>) -> RawResult<()> {
         // SAFETY: the handle is valid, the path is null or a C string.
-        check(unsafe { sys::rados_conf_read_file(self.handle, path.map_or(ptr::null(), CStr::as_ptr)) })?;
+        check(unsafe { sys::rados_conf_read_file(self.as_ptr(), path.map_or(ptr::null(), CStr::as_ptr)) })?;
         Ok(())
     }
 
     /// Reads the options in CEPH_ARGS.
     pub(crate) fn conf_parse_env(&self) -> RawResult<()> {
         // SAFETY: the handle is valid; null stands for CEPH_ARGS.
-        check(unsafe { sys::rados_conf_parse_env(self.handle, ptr::null()) })?;
+        check(unsafe { sys::rados_conf_parse_env(self.as_ptr(), ptr::null()) })?;
         Ok(())
     }
 
     pub(crate) fn conf_set(&self, option: &CStr, value: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, both strings live through the call.
-        check(unsafe { sys::rados_conf_set(self.handle, option.as_ptr(), value.as_ptr()) })?;
+        check(unsafe { sys::rados_conf_set(self.as_ptr(), option.as_ptr(), value.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn conf_get(&self, option: &CStr) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            let code = unsafe { sys::rados_conf_get(self.handle, option.as_ptr(), buffer, len) };
+            let code = unsafe { sys::rados_conf_get(self.as_ptr(), option.as_ptr(), buffer, len) };
             // librados says that it did not fit by ENAMETOOLONG.
             (if code == -libc::ENAMETOOLONG { -libc::ERANGE } else { code }, 0)
         };
@@ -156,14 +147,14 @@ impl Cluster {
 
     pub(crate) fn connect(&self) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rados_connect(self.handle) })?;
+        check(unsafe { sys::rados_connect(self.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn fsid(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            (unsafe { sys::rados_cluster_fsid(self.handle, buffer, len) }.min(0), 0)
+            (unsafe { sys::rados_cluster_fsid(self.as_ptr(), buffer, len) }.min(0), 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
         unsafe { grow_string(64, fetch) }
@@ -172,14 +163,14 @@ impl Cluster {
     /// The global id of this client: the number in `client.4123`.
     pub(crate) fn instance_id(&self) -> u64 {
         // SAFETY: the handle is valid and connected.
-        unsafe { sys::rados_get_instance_id(self.handle) }
+        unsafe { sys::rados_get_instance_id(self.as_ptr()) }
     }
 
     /// The addresses of this client, as the blocklist takes them.
     pub(crate) fn addresses(&self) -> RawResult<String> {
         let mut addresses: *mut c_char = ptr::null_mut();
         // SAFETY: the out pointer lives through the call.
-        check(unsafe { sys::rados_getaddrs(self.handle, &raw mut addresses) })?;
+        check(unsafe { sys::rados_getaddrs(self.as_ptr(), &raw mut addresses) })?;
         // SAFETY: on success it is a C string of the library's, which we copy and give back.
         unsafe {
             let copy = copy_string(addresses);
@@ -204,7 +195,7 @@ impl Cluster {
                 // or stay null.
                 unsafe {
                     $call(
-                        self.handle, $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
+                        self.as_ptr(), $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
                     )
                 }
             };
@@ -229,7 +220,7 @@ impl Cluster {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes. The call returns the length it needs, and ends
             // the list with an empty name.
-            let needed = unsafe { sys::rados_pool_list(self.handle, buffer, len) };
+            let needed = unsafe { sys::rados_pool_list(self.as_ptr(), buffer, len) };
             match usize::try_from(needed) {
                 Ok(needed) if needed > len => (-libc::ERANGE, needed),
                 Ok(needed) => (0, needed),
@@ -242,14 +233,14 @@ impl Cluster {
 
     pub(crate) fn pool_lookup(&self, name: &CStr) -> RawResult<i64> {
         // SAFETY: the handle is valid, the name lives through the call.
-        let id = unsafe { sys::rados_pool_lookup(self.handle, name.as_ptr()) };
+        let id = unsafe { sys::rados_pool_lookup(self.as_ptr(), name.as_ptr()) };
         if id < 0 { Err(Errno::new(i32::try_from(id).unwrap_or(-libc::EIO))) } else { Ok(id) }
     }
 
     pub(crate) fn pool_name(&self, id: i64) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            (unsafe { sys::rados_pool_reverse_lookup(self.handle, id, buffer, len) }.min(0), 0)
+            (unsafe { sys::rados_pool_reverse_lookup(self.as_ptr(), id, buffer, len) }.min(0), 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
         unsafe { grow_string(128, fetch) }
@@ -257,20 +248,20 @@ impl Cluster {
 
     pub(crate) fn pool_create(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rados_pool_create(self.handle, name.as_ptr()) })?;
+        check(unsafe { sys::rados_pool_create(self.as_ptr(), name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn pool_delete(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rados_pool_delete(self.handle, name.as_ptr()) })?;
+        check(unsafe { sys::rados_pool_delete(self.as_ptr(), name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn stat(&self) -> RawResult<ClusterStat> {
         let mut stat = ClusterStat { kb: 0, kb_used: 0, kb_avail: 0, num_objects: 0 };
         // SAFETY: the out pointer lives through the call.
-        check(unsafe { sys::rados_cluster_stat(self.handle, &raw mut stat) })?;
+        check(unsafe { sys::rados_cluster_stat(self.as_ptr(), &raw mut stat) })?;
         Ok(stat)
     }
 
@@ -278,14 +269,14 @@ impl Cluster {
     pub(crate) fn blocklist_add(&self, address: &CStr, seconds: u32) -> RawResult<()> {
         // SAFETY: the handle is valid. The C function takes a mutable string, which librados only
         // reads: it copies it.
-        check(unsafe { sys::rados_blocklist_add(self.handle, address.as_ptr().cast_mut(), seconds) })?;
+        check(unsafe { sys::rados_blocklist_add(self.as_ptr(), address.as_ptr().cast_mut(), seconds) })?;
         Ok(())
     }
 
     /// Waits until this client knows the newest OSD map.
     pub(crate) fn wait_for_latest_osdmap(&self) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rados_wait_for_latest_osdmap(self.handle) })?;
+        check(unsafe { sys::rados_wait_for_latest_osdmap(self.as_ptr()) })?;
         Ok(())
     }
 }

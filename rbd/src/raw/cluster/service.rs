@@ -10,6 +10,7 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string};
 use crate::raw::thread::background::outside_callback;
 use crate::raw::thread::catch_panic::catch_panic;
@@ -32,30 +33,16 @@ type Callback = dyn Fn(RawLogEntry) + Send + Sync;
 /// Has a callback called for each line of the cluster's log, until it is dropped.
 pub(crate) struct RawLogWatch {
     cluster: Arc<Cluster>,
-    callback: *mut Box<Callback>,
+    callback: Address<Box<Callback>>,
 }
-
-// SAFETY: the callback is Send + Sync, and the pointer is the only owner.
-unsafe impl Send for RawLogWatch {}
-// SAFETY: nothing is reachable by a shared reference.
-unsafe impl Sync for RawLogWatch {}
-
-/// What to do on whichever thread the watch ends on.
-struct End(Arc<Cluster>, *mut Box<Callback>);
-
-// SAFETY: as of the watch that it comes from.
-unsafe impl Send for End {}
 
 impl Drop for RawLogWatch {
     fn drop(&mut self) {
         if self.cluster.is_forked() {
             return;
         }
-        let end = End(Arc::clone(&self.cluster), self.callback);
+        let (cluster, callback) = (Arc::clone(&self.cluster), self.callback);
         outside_callback(move || {
-            // Whole, for the fields alone cannot be sent.
-            let end = end;
-            let End(cluster, callback) = end;
             // SAFETY: the handle is connected; null ends the watch, and librados calls back under
             // the lock it takes for that.
             if unsafe { sys::rados_monitor_log2(cluster.as_ptr(), c"".as_ptr(), None, ptr::null_mut()) } < 0 {
@@ -63,7 +50,7 @@ impl Drop for RawLogWatch {
                 return;
             }
             // SAFETY: nobody calls it any more, and the watch was its owner.
-            drop(unsafe { Box::from_raw(callback) });
+            drop(unsafe { Box::from_raw(callback.get()) });
             cluster.log_watched().store(false, Ordering::Release);
         });
     }
@@ -93,6 +80,8 @@ impl RawLogWatch {
             watched.store(false, Ordering::Release);
         }
         check(code)?;
+        // SAFETY: the callback is Send and Sync.
+        let callback = unsafe { Address::new(callback) };
         Ok(RawLogWatch { cluster: Arc::clone(cluster), callback })
     }
 }

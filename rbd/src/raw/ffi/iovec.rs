@@ -7,14 +7,20 @@ const INLINE: usize = 8;
 
 /// An array of iovecs that an operation owns, since librbd reads it until the operation ends.
 pub(crate) struct Iovecs {
-    inline: [libc::iovec; INLINE],
+    inline: [Iovec; INLINE],
     count: usize,
     /// Used instead of `inline` for more than fit there.
-    spilled: Vec<libc::iovec>,
+    spilled: Vec<Iovec>,
 }
 
-// SAFETY: addresses of buffers that the operation owns and that are Send themselves.
-unsafe impl Send for Iovecs {}
+/// One of an array.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Iovec(libc::iovec);
+
+// SAFETY: the address of a buffer that the operation owns and that is Send itself; or of memory of
+// the caller's, who promised so.
+unsafe impl Send for Iovec {}
 
 impl std::fmt::Debug for Iovecs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,11 +28,10 @@ impl std::fmt::Debug for Iovecs {
     }
 }
 
-const NOTHING: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+const NOTHING: Iovec = iovec(std::ptr::null(), 0);
 
-/// One of an array.
-fn iovec(start: *const u8, len: usize) -> libc::iovec {
-    libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len }
+const fn iovec(start: *const u8, len: usize) -> Iovec {
+    Iovec(libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len })
 }
 
 /// How many bytes there are in all buffers together. The same memory may be listed often enough to
@@ -67,7 +72,7 @@ impl Iovecs {
     /// Address and count for C. The address is good for as long as `self` stays where it is.
     pub(crate) fn as_raw(&self) -> (*const libc::iovec, c_int) {
         let start = if self.spilled.is_empty() { self.inline.as_ptr() } else { self.spilled.as_ptr() };
-        (start, c_int::try_from(self.count).unwrap_or(c_int::MAX))
+        (start.cast(), c_int::try_from(self.count).unwrap_or(c_int::MAX))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Values on their way into C and back.
 
+pub(in crate::raw) mod address;
 pub(crate) mod conversion;
 pub(crate) mod iovec;
 pub(crate) mod options;

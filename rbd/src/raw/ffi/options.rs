@@ -1,11 +1,12 @@
 //! `rbd_image_options_t`: the options of a new image.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 
 /// Which option; the numbers are librbd's.
@@ -44,15 +45,12 @@ impl Opt {
 
 /// A set of options, freed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct ImageOptions(sys::rbd_image_options_t);
-
-// SAFETY: a set of options is plain data behind a pointer, tied to no thread; writing takes `&mut`.
-unsafe impl Send for ImageOptions {}
+pub(crate) struct ImageOptions(Address<c_void>);
 
 impl Drop for ImageOptions {
     fn drop(&mut self) {
         // SAFETY: we own the handle.
-        unsafe { sys::rbd_image_options_destroy(self.0) }
+        unsafe { sys::rbd_image_options_destroy(self.as_ptr()) }
     }
 }
 
@@ -61,22 +59,23 @@ impl ImageOptions {
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer lives through the call, which cannot fail.
         unsafe { sys::rbd_image_options_create(&raw mut handle) };
-        ImageOptions(handle)
+        // SAFETY: plain data, tied to no thread; writing takes `&mut`.
+        ImageOptions(unsafe { Address::new(handle) })
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_options_t {
-        self.0
+        self.0.get()
     }
 
     pub(crate) fn set_number(&mut self, option: Opt, value: u64) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rbd_image_options_set_uint64(self.0, option.number(), value) })?;
+        check(unsafe { sys::rbd_image_options_set_uint64(self.as_ptr(), option.number(), value) })?;
         Ok(())
     }
 
     pub(crate) fn set_text(&mut self, option: Opt, value: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the value is copied.
-        check(unsafe { sys::rbd_image_options_set_string(self.0, option.number(), value.as_ptr()) })?;
+        check(unsafe { sys::rbd_image_options_set_string(self.as_ptr(), option.number(), value.as_ptr()) })?;
         Ok(())
     }
 }

@@ -48,15 +48,22 @@ impl fmt::Display for CloseFailure {
     }
 }
 
-/// Flushes, and releases the exclusive lock. librbd's own closing does so, too, but does not tell
-/// of failures. Blocks.
+/// Flushes what was written, and releases the exclusive lock. librbd's own closing does so, too,
+/// but does not tell of failures. Blocks.
+///
+/// A handle through which nothing was written is not flushed: librbd acquires the exclusive lock
+/// for a flush, and so a reader that leaves would take it from the one who writes.
 ///
 /// # Safety
 /// The image must be open, in this pool. Not on a thread of Ceph's.
-pub(super) unsafe fn finish(image: sys::rbd_image_t, pool: &Arc<IoCtx>) -> Result<(), CloseFailure> {
+pub(super) unsafe fn finish(
+    image: sys::rbd_image_t,
+    written: bool,
+    pool: &Arc<IoCtx>,
+) -> Result<(), CloseFailure> {
     // SAFETY: the caller's promise.
-    let flushed =
-        check(unsafe { sys::rbd_flush(image) }).map(drop).map_err(|errno| Step::Flush.failed(errno));
+    let flushed = if written { check(unsafe { sys::rbd_flush(image) }).map(drop) } else { Ok(()) };
+    let flushed = flushed.map_err(|errno| Step::Flush.failed(errno));
     // SAFETY: as above.
     let released = unsafe { release_lock(image) };
     if released.is_err() {

@@ -24,26 +24,30 @@ impl Image {
     ) -> RawResult<()> {
         let (image, to) = (self.as_ptr(), to.as_ptr());
         // SAFETY: image, pool and options are valid; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_copy_with_progress4(
-                image,
-                to,
-                name.as_ptr(),
-                options.as_ptr(),
-                Some(report),
-                arg,
-                sparse_size,
-            )
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_copy_with_progress4(
+                    image,
+                    to,
+                    name.as_ptr(),
+                    options.as_ptr(),
+                    Some(report),
+                    arg,
+                    sparse_size,
+                )
+            })
+        }?;
         Ok(())
     }
 
     /// Copies what the handle shows over another open image.
     pub(crate) fn copy_over(&self, to: &Image, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: both images are open; the progress state lives through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_copy_with_progress2(self.as_ptr(), to.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_copy_with_progress2(self.as_ptr(), to.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
@@ -57,25 +61,38 @@ impl Image {
     ) -> RawResult<()> {
         let (image, to) = (self.as_ptr(), to.as_ptr());
         // SAFETY: image, pool and options are valid; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_deep_copy_with_progress(image, to, name.as_ptr(), options.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_deep_copy_with_progress(
+                    image,
+                    to,
+                    name.as_ptr(),
+                    options.as_ptr(),
+                    Some(report),
+                    arg,
+                )
+            })
+        }?;
         Ok(())
     }
 
     pub(crate) fn sparsify(&self, sparse_size: usize, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_sparsify_with_progress(self.as_ptr(), sparse_size, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_sparsify_with_progress(self.as_ptr(), sparse_size, Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
     pub(crate) fn rebuild_object_map(&self, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_rebuild_object_map(self.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_rebuild_object_map(self.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 }

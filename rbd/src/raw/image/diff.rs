@@ -41,9 +41,11 @@ impl Image {
         };
         let (parent, whole) = (u8::from(include_parent), u8::from(whole_object));
         // SAFETY: the image is open; the name and the callback's state live through the call.
-        Callback::during(each, |arg| unsafe {
-            sys::rbd_diff_iterate2(self.as_ptr(), from, offset, len, parent, whole, Some(extent), arg)
-        })?;
+        unsafe {
+            Callback::during(each, |arg| {
+                sys::rbd_diff_iterate2(self.as_ptr(), from, offset, len, parent, whole, Some(extent), arg)
+            })
+        }?;
         Ok(())
     }
 
@@ -57,9 +59,11 @@ impl Image {
             flags |= sys::late::RBD_DIFF_ITERATE_FLAG_WHOLE_OBJECT;
         }
         // SAFETY: the image is open; the callback's state lives through the call.
-        Callback::during(each, |arg| unsafe {
-            iterate(self.as_ptr(), from, spec.offset, spec.len, flags, Some(extent), arg)
-        })?;
+        unsafe {
+            Callback::during(each, |arg| {
+                iterate(self.as_ptr(), from, spec.offset, spec.len, flags, Some(extent), arg)
+            })
+        }?;
         Ok(())
     }
 }

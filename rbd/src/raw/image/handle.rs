@@ -7,6 +7,7 @@ use std::time::Duration;
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, check_len};
 use crate::raw::image::closing::{self, CloseFailure, Step};
 use crate::raw::image::watch::Watch;
@@ -20,14 +21,11 @@ use crate::raw::thread::pool as threads;
 /// What is needed to close an image.
 #[derive(Debug)]
 pub(crate) struct Handle {
-    handle: sys::rbd_image_t,
+    handle: Address<c_void>,
     ioctx: Arc<IoCtx>,
     shared: Arc<Target>,
     watch: Option<Watch>,
 }
-
-// SAFETY: an image handle may be used from any thread; the rest is Send.
-unsafe impl Send for Handle {}
 
 /// Ends a watch on an image that is about to be closed.
 ///
@@ -40,9 +38,11 @@ unsafe fn end(watch: Option<Watch>, image: sys::rbd_image_t) {
 }
 
 impl Handle {
-    /// The handle is open and nobody else's, and no operation is submitted to it any more.
-    pub(crate) fn new(
-        handle: sys::rbd_image_t,
+    /// # Safety
+    /// The handle must be open, in this pool, and nobody else's; no operation may be submitted to
+    /// it any more. The target must be its, and the watch, too.
+    pub(in crate::raw) unsafe fn new(
+        handle: Address<c_void>,
         ioctx: Arc<IoCtx>,
         shared: Arc<Target>,
         watch: Option<Watch>,
@@ -58,7 +58,7 @@ impl Handle {
     #[cfg(feature = "tracing")]
     pub(super) fn id(&self) -> String {
         // SAFETY: the image is open until this is consumed.
-        unsafe { closing::id(self.handle) }.unwrap_or_default()
+        unsafe { closing::id(self.handle.get()) }.unwrap_or_default()
     }
 
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
@@ -73,12 +73,12 @@ impl Handle {
         }
         let _ = receiver.recv();
         // SAFETY: the image is open, and its pool is this.
-        let finished = unsafe { closing::finish(self.handle, &self.ioctx) };
+        let finished = unsafe { closing::finish(self.handle.get(), self.shared.is_written(), &self.ioctx) };
         // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it
         // returns.
         let closed = check(unsafe {
-            end(self.watch, self.handle);
-            sys::rbd_close(self.handle)
+            end(self.watch, self.handle.get());
+            sys::rbd_close(self.handle.get())
         });
         finished.and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
@@ -89,7 +89,7 @@ impl Handle {
         #[cfg(feature = "tracing")]
         let unheard = (!heard).then(|| self.id());
         let Handle { handle, ioctx, shared, watch } = self;
-        let close = Address(handle);
+        let close = handle;
         let (finished, pool) = (Arc::new(OnceLock::new()), Arc::clone(&ioctx));
         let payload = ClosePayload {
             _shared: Arc::clone(&shared),
@@ -106,18 +106,19 @@ impl Handle {
         // in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
             Operation::submit(None, payload, move |_, completion| {
-                let completion = Address(completion);
-                Target::close(Arc::as_ptr(&shared), move || {
+                let completion = Address::new(completion);
+                let counted = Arc::as_ptr(&shared);
+                Target::close(counted, move || {
+                    let written = shared.is_written();
                     let close = move |last: RawResult<()>| {
-                        let (close, completion) = (close, completion);
                         // Nobody else sets it.
                         let _ = finished.set(
                             last.map_err(|errno| Step::Flush.failed(errno))
-                                .and_then(|()| closing::finish(close.0, &pool)),
+                                .and_then(|()| closing::finish(close.get(), written, &pool)),
                         );
                         drop(pool);
-                        end(watch, close.0);
-                        sys::rbd_aio_close(close.0, completion.0);
+                        end(watch, close.get());
+                        sys::rbd_aio_close(close.get(), completion.get());
                     };
                     // A flush blocks, and the last operation may end on a thread that still works
                     // for this image.
@@ -142,12 +143,6 @@ impl Handle {
         }
     }
 }
-
-/// A handle or completion on its way to another thread.
-pub(crate) struct Address(pub(crate) *mut c_void);
-
-// SAFETY: librbd's handles and completions may be used from any thread.
-unsafe impl Send for Address {}
 
 /// What an image that is being closed owns.
 #[derive(Debug)]

@@ -51,6 +51,7 @@ impl Image {
         if len == 0 {
             return Ok(0);
         }
+        self.shared().mark_written();
         // SAFETY: the image is open; the data has that many bytes.
         let written = check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) })?;
         self.check_count(offset, asked, written, whole)
@@ -58,6 +59,7 @@ impl Image {
 
     pub(crate) fn discard(&self, offset: u64, len: u64) -> Result<(), Fault> {
         let _passage = self.pass(offset, len, true)?;
+        self.shared().mark_written();
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_discard(self.as_ptr(), offset, len) })?;
         Ok(())
@@ -66,6 +68,7 @@ impl Image {
     pub(crate) fn write_zeroes(&self, offset: u64, len: usize, thick: bool) -> Result<(), Fault> {
         let flags = if thick { sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as i32 } else { 0 };
         let _passage = self.pass(offset, len as u64, true)?;
+        self.shared().mark_written();
         // SAFETY: the image is open.
         check_len(unsafe { sys::rbd_write_zeroes(self.as_ptr(), offset, len, flags, 0) })?;
         Ok(())
@@ -74,6 +77,7 @@ impl Image {
     pub(crate) fn write_same(&self, offset: u64, len: usize, pattern: &[u8]) -> Result<(), Fault> {
         let (data, data_len) = (pattern.as_ptr().cast(), pattern.len());
         let _passage = self.pass(offset, len as u64, true)?;
+        self.shared().mark_written();
         // SAFETY: the image is open; the pattern has that many bytes.
         check_len(unsafe { sys::rbd_writesame(self.as_ptr(), offset, len, data, data_len, 0) })?;
         Ok(())
@@ -90,6 +94,7 @@ impl Image {
             return Err(Errno::EINVAL.into());
         }
         let _passage = self.pass(offset, data.len() as u64, true)?;
+        self.shared().mark_written();
         let mut differs = 0;
         // SAFETY: the image is open; both buffers have the length that is passed.
         let code = unsafe {

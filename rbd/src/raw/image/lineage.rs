@@ -149,9 +149,11 @@ impl Image {
 
     pub(crate) fn flatten(&self, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_flatten_with_progress(self.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_flatten_with_progress(self.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 }

@@ -130,6 +130,9 @@ impl Image {
     }
 }
 
+/// The largest buffer that is offered: a library that asks for more is broken.
+const LIMIT: usize = 1 << 26;
+
 /// Start and length of each: the tag, the clients, their cookies, their addresses.
 type Buffers = [(*mut c_char, *mut usize); 4];
 
@@ -149,7 +152,7 @@ fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers>
             (addresses.as_mut_ptr(), addresses_len),
         ];
         let count = i32::try_from(list(&raw mut exclusive, places)).unwrap_or(-libc::EIO);
-        if count == -libc::ERANGE {
+        if count == -libc::ERANGE && lens.iter().max() < Some(&LIMIT) {
             // What fits keeps its length, what does not asks for more: doubled, lest two lists race
             // for ever.
             for (len, buffer) in lens.iter_mut().zip(&buffers) {

@@ -23,13 +23,14 @@ pub(crate) mod snapshot;
 pub(crate) mod snapshot_namespace;
 pub(crate) mod watch;
 
-use std::ptr;
+use std::ffi::c_void;
 use std::sync::Arc;
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::image::causes::Lookup;
 use crate::raw::image::closing::CloseFailure;
 use crate::raw::image::handle::Handle;
@@ -45,7 +46,7 @@ use crate::raw::thread::worker::start;
 #[derive(Debug)]
 pub(crate) struct Image {
     /// Null once it was taken over by whoever closes it.
-    handle: sys::rbd_image_t,
+    handle: Address<c_void>,
     /// Goes with the handle: the connection may end with it, which is not for the thread that drops
     /// this.
     ioctx: Option<Arc<IoCtx>>,
@@ -55,12 +56,9 @@ pub(crate) struct Image {
     header_watch: Option<Watch>,
     /// Dropping it does not wait for the closing.
     background: bool,
+    /// Nothing refreshes it: it was opened read-only, so nobody tells it of changes.
+    settled: bool,
 }
-
-// SAFETY: librbd's calls on an image may be made from any thread, at the same time.
-unsafe impl Send for Image {}
-// SAFETY: as above.
-unsafe impl Sync for Image {}
 
 impl Drop for Image {
     fn drop(&mut self) {
@@ -93,14 +91,42 @@ impl Drop for Image {
 }
 
 impl Image {
-    /// Takes over a handle, which is open and nobody else's.
-    pub(in crate::raw) fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
-        let shared = Arc::new(Target::new(handle, Lookup::new(&ioctx)));
+    /// Takes over a handle.
+    ///
+    /// # Safety
+    /// It must be open, in this pool, and nobody else's.
+    pub(in crate::raw) unsafe fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
+        // SAFETY: librbd's calls on an image may be made from any thread, at the same time. The
+        // exceptions (seen with 16.2) are kept apart by those who make them:
+        // - `rbd_get_name` reads the name without a lock: not called but for images of the old
+        //   format, which nobody renames beside (`info.rs`).
+        // - `rbd_get_group` reads the group's without one: called on handles of its own.
+        // - `rbd_snap_get_timestamp` aborts where the snapshot goes meanwhile: called on handles
+        //   that nothing refreshes (`snapshot.rs`).
+        // - `rbd_encryption_load` and `…_format` fail an assertion beside each other: under a lock
+        //   (`encryption.rs`).
+        // - What makes an image smaller fails an assertion beside I/O: the image is held meanwhile
+        //   (`op/hold.rs`).
+        // - `rbd_snap_set` changes the meaning of others' I/O: called before a handle is shared
+        //   (`open.rs`).
+        // - `rbd_quiesce_watch` and `…_unwatch` lose count beside a snapshot: one on a handle of
+        //   its own (`quiesce.rs`).
+        // - A completion with a callback must not run once the image reports to a queue
+        //   (`Target::begin_queue`).
+        // - `rbd_close` frees the handle beside calls: it comes after all of them
+        //   (`Target::close`).
+        let handle = unsafe { Address::new(handle) };
+        // SAFETY: as of this function; `Handle` closes it.
+        let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx)) });
         settle_at_exit_of(&shared);
-        Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false }
+        Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false, settled: false }
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rbd_image_t {
+        self.handle.get()
+    }
+
+    pub(in crate::raw) fn address(&self) -> Address<c_void> {
         self.handle
     }
 
@@ -133,10 +159,12 @@ impl Image {
 
     /// Leaves an empty shell behind, whose drop does nothing.
     fn take(&mut self) -> Option<Handle> {
-        let handle = std::mem::replace(&mut self.handle, ptr::null_mut());
+        let handle = std::mem::replace(&mut self.handle, Address::NULL);
         let watch = self.header_watch.take();
         let ioctx = self.ioctx.take()?;
-        (!handle.is_null()).then(|| Handle::new(handle, ioctx, Arc::clone(&self.shared), watch))
+        // SAFETY: this was the handle's owner, and nothing is submitted to a shell.
+        (handle != Address::NULL)
+            .then(|| unsafe { Handle::new(handle, ioctx, Arc::clone(&self.shared), watch) })
     }
 
     /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see

@@ -1,4 +1,4 @@
-//! OpenPayload images, with and without waiting for it.
+//! Opening images, with and without waiting for it.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -27,16 +27,21 @@ pub(crate) enum By {
 #[derive(Debug)]
 struct OpenPayload {
     ioctx: Arc<IoCtx>,
-    handle: UnsafeCell<sys::rbd_image_t>,
+    handle: Place,
     /// The image, once it has ended.
     image: Option<RawResult<Image>>,
     writes: bool,
+    read_only: bool,
     /// Until the image is taken, or its closing has begun, which is pending itself.
     _pending: Pending,
 }
 
-// SAFETY: an image handle may be used from any thread.
-unsafe impl Send for OpenPayload {}
+/// Where librbd writes the handle.
+#[derive(Debug)]
+struct Place(UnsafeCell<sys::rbd_image_t>);
+
+// SAFETY: an image's handle may be used from any thread.
+unsafe impl Send for Place {}
 
 impl Payload for OpenPayload {
     type Output = Image;
@@ -67,10 +72,12 @@ impl Payload for OpenPayload {
 impl OpenPayload {
     fn take(&self) -> Option<Image> {
         // SAFETY: librbd wrote it, if at all, before the completion ran; it is ours alone since.
-        let handle = unsafe { self.handle.get().replace(ptr::null_mut()) };
+        let handle = unsafe { self.handle.0.get().replace(ptr::null_mut()) };
         (!handle.is_null()).then(|| {
-            let mut image = Image::new(handle, Arc::clone(&self.ioctx));
+            // SAFETY: librbd has opened it for us, in this pool.
+            let mut image = unsafe { Image::new(handle, Arc::clone(&self.ioctx)) };
             image.close_in_background(true);
+            image.settled = self.read_only;
             image
         })
     }
@@ -103,7 +110,9 @@ impl Image {
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the pool handle is valid, strings and out pointer live through the call.
         check(unsafe { call(ioctx.as_ptr(), name.as_ptr(), &raw mut handle, snapshot) })?;
-        let mut image = Image::new(handle, ioctx);
+        // SAFETY: librbd has opened it for us, in this pool.
+        let mut image = unsafe { Image::new(handle, ioctx) };
+        image.settled = read_only;
         image.learn_size()?;
         if !read_only && snapshot.is_null() {
             image.prepare_to_write()?;
@@ -127,14 +136,14 @@ impl Image {
         };
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         let pool = ioctx.as_ptr();
-        let handle = UnsafeCell::new(ptr::null_mut());
+        let handle = Place(UnsafeCell::new(ptr::null_mut()));
         let writes = !read_only && snapshot.is_null();
-        let payload = OpenPayload { ioctx, handle, image: None, writes, _pending: Pending::new() };
+        let payload = OpenPayload { ioctx, handle, image: None, writes, read_only, _pending: Pending::new() };
         // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd
         // copies the strings.
         unsafe {
             Operation::submit(None, payload, |payload, completion| {
-                call(pool, name.as_ptr(), (*payload).handle.get(), snapshot, completion)
+                call(pool, name.as_ptr(), (*payload).handle.0.get(), snapshot, completion)
             })
         }
     }

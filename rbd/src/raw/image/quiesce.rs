@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
 use crate::raw::thread::catch_panic::catch_panic;
@@ -43,7 +44,7 @@ pub(crate) struct QuiesceWatch {
 }
 
 struct Party {
-    image: sys::rbd_image_t,
+    image: Address<c_void>,
     round: Mutex<Round>,
     tell: Box<dyn Fn(Told) + Send + Sync>,
 }
@@ -59,11 +60,6 @@ struct Round {
     ended: bool,
 }
 
-// SAFETY: the handle of the image may be used from any thread; all else is Send by itself.
-unsafe impl Send for Party {}
-// SAFETY: as above, and all else is Sync by itself.
-unsafe impl Sync for Party {}
-
 impl Party {
     fn round(&self) -> MutexGuard<'_, Round> {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,7 +72,7 @@ impl Party {
         match round.handle {
             // SAFETY: one is owed, so librbd has called and waits, for which the image is open. It
             // is not closed before the lock of the round is free and nothing is owed.
-            Some(handle) => unsafe { sys::rbd_quiesce_complete(self.image, handle, code) },
+            Some(handle) => unsafe { sys::rbd_quiesce_complete(self.image.get(), handle, code) },
             None => round.early = Some(code),
         }
     }
@@ -104,7 +100,7 @@ impl QuiesceWatch {
         image: Image,
         tell: impl Fn(Told) + Send + Sync + 'static,
     ) -> RawResult<QuiesceWatch> {
-        let party = Party { image: image.as_ptr(), round: Mutex::default(), tell: Box::new(tell) };
+        let party = Party { image: image.address(), round: Mutex::default(), tell: Box::new(tell) };
         let party = Arc::new(party);
         let arg = Arc::into_raw(Arc::clone(&party)).cast_mut().cast::<c_void>();
         let mut handle = 0;

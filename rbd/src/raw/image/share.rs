@@ -1,9 +1,9 @@
 //! An open image in the hands of a call that may be given up.
 
 use std::ops::Deref;
-use std::ptr;
 use std::sync::Arc;
 
+use crate::raw::ffi::address::Address;
 use crate::raw::image::Image;
 use crate::raw::op::target::Target;
 
@@ -24,7 +24,7 @@ impl Deref for Share {
 impl Drop for Share {
     fn drop(&mut self) {
         // What is left behind is no image any more, and its drop closes nothing.
-        self.image.handle = ptr::null_mut();
+        self.image.handle = Address::NULL;
         self.image.ioctx = None;
         // SAFETY: entered by `share`, and our reference keeps the count valid.
         unsafe { Target::leave_call(Arc::as_ptr(&self.image.shared)) };
@@ -36,7 +36,8 @@ impl Image {
     pub(crate) fn share(&self) -> Share {
         self.shared.enter_call();
         let (handle, ioctx, shared) = (self.handle, self.ioctx.clone(), Arc::clone(&self.shared));
-        let image = Image { handle, ioctx, shared, header_watch: None, background: true };
+        let image =
+            Image { handle, ioctx, shared, header_watch: None, background: true, settled: self.settled };
         Share { image }
     }
 }

@@ -1,6 +1,6 @@
 //! The size of an open image, and changing it.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use librbd_sys as sys;
@@ -84,13 +84,44 @@ impl Image {
     }
 
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
+        let _turn = Turn::take(self.shared());
         let _alone = if allow_shrink { self.hold()? } else { Vec::new() };
         // SAFETY: the image is open; the progress state lives through the call.
-        let resized = with_progress(progress, |report, arg| unsafe {
-            sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
-        });
+        let resized = unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
+            })
+        };
         self.size_changed();
         resized.map(drop)
+    }
+}
+
+/// Images whose size is being changed, one handle of each.
+static CHANGED: Mutex<Vec<Arc<Target>>> = Mutex::new(Vec::new());
+static CHANGED_NO_MORE: Condvar = Condvar::new();
+
+/// While it lives, nobody else in this process changes the size of the image. Two changes at once
+/// meet in librbd 16.2, with no other I/O: one truncates an object that the other has taken out of
+/// the object map, and the process ends.
+pub(in crate::raw) struct Turn(Arc<Target>);
+
+impl Turn {
+    /// Waits for others that change the size.
+    pub(in crate::raw) fn take(target: &Arc<Target>) -> Turn {
+        let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken =
+            |changed: &mut Vec<Arc<Target>>| changed.iter().any(|one| one.is_of_same_image(target));
+        let waited = CHANGED_NO_MORE.wait_while(changed, is_taken);
+        waited.unwrap_or_else(PoisonError::into_inner).push(Arc::clone(target));
+        Turn(Arc::clone(target))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        CHANGED.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| !Arc::ptr_eq(one, &self.0));
+        CHANGED_NO_MORE.notify_all();
     }
 }
 

@@ -4,10 +4,12 @@ use std::ffi::{CStr, c_char, c_int};
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::Image;
+use crate::raw::image::size::Turn;
 use crate::raw::thread::progress::with_progress;
 
 /// A snapshot in a listing.
@@ -83,8 +85,11 @@ impl Image {
     }
 
     /// librbd looks the id up without a lock, and **aborts the process** where it is unknown. So
-    /// the handle must be one that nothing refreshes: a read-only one, which registers no watch.
+    /// the handle must be one that nothing refreshes, a read-only one; `EINVAL` with another.
     pub(crate) fn snapshot_time(&self, id: u64) -> RawResult<libc::timespec> {
+        if !self.settled {
+            return Err(Errno::EINVAL);
+        }
         self.snapshot_namespace_type(id)?;
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the image is open; both timespec types are the system's struct timespec.
@@ -100,9 +105,11 @@ impl Image {
     ) -> RawResult<()> {
         let flags = quiesce.flags();
         // SAFETY: the image is open; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_snap_create2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_snap_create2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
@@ -121,9 +128,11 @@ impl Image {
             flags |= sys::RBD_SNAP_REMOVE_UNPROTECT;
         }
         // SAFETY: the image is open; name and progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_snap_remove2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_snap_remove2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
@@ -173,11 +182,14 @@ impl Image {
     }
 
     pub(crate) fn snapshot_rollback(&self, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
+        let _turn = Turn::take(self.shared());
         let _alone = self.hold()?;
         // SAFETY: the image is open; name and progress state live through the call.
-        let rolled_back = with_progress(progress, |report, arg| unsafe {
-            sys::rbd_snap_rollback_with_progress(self.as_ptr(), name.as_ptr(), Some(report), arg)
-        });
+        let rolled_back = unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_snap_rollback_with_progress(self.as_ptr(), name.as_ptr(), Some(report), arg)
+            })
+        };
         self.size_changed();
         rolled_back.map(drop)
     }

@@ -6,6 +6,7 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
@@ -15,19 +16,13 @@ type UpdateCallback = dyn Fn() + Send + Sync;
 /// A registration of a callback, leaked unless it is ended.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    image: sys::rbd_image_t,
+    image: Address<c_void>,
     /// The address of what librbd made for it, which ending it frees. Images number their watches,
     /// each from zero: at the wrong one this would end another watch, and free one that is still
     /// called.
     handle: u64,
-    callback: *mut Box<UpdateCallback>,
+    callback: Address<Box<UpdateCallback>>,
 }
-
-// SAFETY: the callback is Send + Sync, and the pointer is the only owner. The image's handle is
-// only compared.
-unsafe impl Send for Watch {}
-// SAFETY: as above; nothing is reachable by a shared reference.
-unsafe impl Sync for Watch {}
 
 impl Watch {
     /// Calls `callback` after each change of the header of an image. A panic in it ends there.
@@ -48,6 +43,8 @@ impl Watch {
             drop(unsafe { Box::from_raw(callback) });
         }
         check(code)?;
+        // SAFETY: the handle of the image is only compared; the callback is Send and Sync.
+        let (image, callback) = unsafe { (Address::new(image), Address::new(callback)) };
         Ok(Watch { image, handle, callback })
     }
 
@@ -59,7 +56,7 @@ impl Watch {
     #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
     pub(crate) unsafe fn end(self, image: sys::rbd_image_t) -> RawResult<()> {
         let Watch { image: of, handle, callback } = self;
-        if of != image {
+        if of.get() != image {
             return Err(Errno::EINVAL);
         }
         // SAFETY: the image is open, and the handle was made for it. One made for an earlier image
@@ -67,7 +64,7 @@ impl Watch {
         // any more.
         check(unsafe { sys::rbd_update_unwatch(image, handle) })?;
         // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
-        drop(unsafe { Box::from_raw(callback) });
+        drop(unsafe { Box::from_raw(callback.get()) });
         Ok(())
     }
 }
@@ -87,9 +84,12 @@ mod tests {
     fn a_watch_of_another_image_is_left_alone() {
         let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(|| {})));
         // Not the address of anything of librbd's: who looks there crashes.
-        let watch = Watch { image: std::ptr::dangling_mut(), handle: 8, callback };
+        let image = std::ptr::dangling_mut();
         // SAFETY: librbd is not called.
-        assert_eq!(unsafe { watch.end(std::ptr::null_mut()) }, Err(Errno::EINVAL));
+        unsafe {
+            let watch = Watch { image: Address::new(image), handle: 8, callback: Address::new(callback) };
+            assert_eq!(watch.end(std::ptr::null_mut()), Err(Errno::EINVAL));
+        }
         // SAFETY: it leaked.
         drop(unsafe { Box::from_raw(callback) });
     }

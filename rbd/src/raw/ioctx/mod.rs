@@ -5,7 +5,7 @@ pub(crate) mod deleted;
 pub(crate) mod stats;
 pub(crate) mod trash;
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_strings};
 use crate::raw::ffi::options::ImageOptions;
 use crate::raw::thread::progress::with_progress;
@@ -23,16 +24,10 @@ use crate::raw::thread::progress::with_progress;
 /// changed.
 #[derive(Debug)]
 pub(crate) struct IoCtx {
-    handle: sys::rados_ioctx_t,
+    handle: Address<c_void>,
     /// Keeps the cluster connected.
     cluster: Arc<Cluster>,
 }
-
-// SAFETY: librados allows use of an ioctx from any thread; the calls that would change it
-// (namespace, locator, snapshot) are made only in the constructors.
-unsafe impl Send for IoCtx {}
-// SAFETY: as above.
-unsafe impl Sync for IoCtx {}
 
 impl Drop for IoCtx {
     fn drop(&mut self) {
@@ -41,7 +36,7 @@ impl Drop for IoCtx {
         }
         // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind;
         // and this call only drops references, so it is harmless on Ceph's threads.
-        unsafe { sys::rados_ioctx_destroy(self.handle) }
+        unsafe { sys::rados_ioctx_destroy(self.as_ptr()) }
     }
 }
 
@@ -55,13 +50,13 @@ impl IoCtx {
     }
 
     pub(crate) fn as_ptr(&self) -> sys::rados_ioctx_t {
-        self.handle
+        self.handle.get()
     }
 
     /// The id of the pool.
     pub(crate) fn id(&self) -> i64 {
         // SAFETY: the handle is valid.
-        unsafe { sys::rados_ioctx_get_id(self.handle) }
+        unsafe { sys::rados_ioctx_get_id(self.as_ptr()) }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -72,9 +67,12 @@ impl IoCtx {
         let mut handle = ptr::null_mut();
         // SAFETY: the cluster handle is valid, the out pointer lives through the call.
         check(unsafe { sys::rados_ioctx_create2(cluster.as_ptr(), pool_id, &raw mut handle) })?;
-        let ioctx = IoCtx { handle, cluster };
+        // SAFETY: librados lets any thread use it, except for what changes it (namespace, locator,
+        // snapshot), which is done only here and in `open_when_full`, and for the version of the
+        // last object, which requests write without a lock and nobody asks for.
+        let ioctx = IoCtx { handle: unsafe { Address::new(handle) }, cluster };
         // SAFETY: nobody else has the handle yet; the string is copied.
-        unsafe { sys::rados_ioctx_set_namespace(ioctx.handle, namespace.as_ptr()) };
+        unsafe { sys::rados_ioctx_set_namespace(ioctx.as_ptr(), namespace.as_ptr()) };
         Ok(ioctx)
     }
 
@@ -83,14 +81,14 @@ impl IoCtx {
     pub(crate) fn open_when_full(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
         let ioctx = IoCtx::open(cluster, pool_id, namespace)?;
         // SAFETY: the handle is valid, and nobody else has it yet.
-        unsafe { sys::rados_set_pool_full_try(ioctx.handle) };
+        unsafe { sys::rados_set_pool_full_try(ioctx.as_ptr()) };
         Ok(ioctx)
     }
 
     pub(crate) fn pool_name(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
-            let code = unsafe { sys::rados_ioctx_get_pool_name(self.handle, buffer, len as u32) };
+            let code = unsafe { sys::rados_ioctx_get_pool_name(self.as_ptr(), buffer, len as u32) };
             (code.min(0), 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
@@ -101,39 +99,39 @@ impl IoCtx {
         // SAFETY: a struct of integers; zeros are valid.
         let mut stat: PoolStat = unsafe { std::mem::zeroed() };
         // SAFETY: the out pointer lives through the call.
-        check(unsafe { sys::rados_ioctx_pool_stat(self.handle, &raw mut stat) })?;
+        check(unsafe { sys::rados_ioctx_pool_stat(self.as_ptr(), &raw mut stat) })?;
         Ok(stat)
     }
 
     pub(crate) fn pool_init(&self, force: bool) -> RawResult<()> {
         // SAFETY: the handle is valid.
-        check(unsafe { sys::rbd_pool_init(self.handle, force) })?;
+        check(unsafe { sys::rbd_pool_init(self.as_ptr(), force) })?;
         Ok(())
     }
 
     pub(crate) fn namespace_create(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rbd_namespace_create(self.handle, name.as_ptr()) })?;
+        check(unsafe { sys::rbd_namespace_create(self.as_ptr(), name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn namespace_remove(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rbd_namespace_remove(self.handle, name.as_ptr()) })?;
+        check(unsafe { sys::rbd_namespace_remove(self.as_ptr(), name.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn namespace_exists(&self, name: &CStr) -> RawResult<bool> {
         let mut exists = false;
         // SAFETY: the handle is valid, name and out pointer live through the call.
-        check(unsafe { sys::rbd_namespace_exists(self.handle, name.as_ptr(), &raw mut exists) })?;
+        check(unsafe { sys::rbd_namespace_exists(self.as_ptr(), name.as_ptr(), &raw mut exists) })?;
         Ok(exists)
     }
 
     pub(crate) fn namespaces(&self) -> RawResult<Vec<String>> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed or used comes back in `len`.
-            let code = unsafe { sys::rbd_namespace_list(self.handle, buffer, &raw mut len) };
+            let code = unsafe { sys::rbd_namespace_list(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
         // SAFETY: `fetch` writes at most the length it is given.
@@ -144,7 +142,7 @@ impl IoCtx {
     pub(crate) fn images(&self) -> RawResult<Vec<(String, String)>> {
         let fetch = |buffer: *mut sys::rbd_image_spec_t, mut len: usize| {
             // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
-            let code = unsafe { sys::rbd_list2(self.handle, buffer, &raw mut len) };
+            let code = unsafe { sys::rbd_list2(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
         // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the
@@ -180,7 +178,7 @@ impl IoCtx {
             // SAFETY: the handle is valid; input and output have the lengths that are passed.
             let code = unsafe {
                 sys::rados_exec(
-                    self.handle,
+                    self.as_ptr(),
                     object.as_ptr(),
                     c"rbd".as_ptr(),
                     method.as_ptr(),
@@ -201,21 +199,23 @@ impl IoCtx {
 
     pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {
         // SAFETY: handle and options are valid, the name lives through the call.
-        check(unsafe { sys::rbd_create4(self.handle, name.as_ptr(), size, options.as_ptr()) })?;
+        check(unsafe { sys::rbd_create4(self.as_ptr(), name.as_ptr(), size, options.as_ptr()) })?;
         Ok(())
     }
 
     pub(crate) fn remove(&self, name: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: handle, name and the progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_remove_with_progress(self.handle, name.as_ptr(), Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_remove_with_progress(self.as_ptr(), name.as_ptr(), Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
     pub(crate) fn rename(&self, from: &CStr, to: &CStr) -> RawResult<()> {
         // SAFETY: the handle is valid, both names live through the call.
-        check(unsafe { sys::rbd_rename(self.handle, from.as_ptr(), to.as_ptr()) })?;
+        check(unsafe { sys::rbd_rename(self.as_ptr(), from.as_ptr(), to.as_ptr()) })?;
         Ok(())
     }
 }

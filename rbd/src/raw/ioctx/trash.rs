@@ -85,9 +85,11 @@ impl IoCtx {
 
     pub(crate) fn trash_remove(&self, id: &CStr, force: bool, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: handle, id and the progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_trash_remove_with_progress(self.as_ptr(), id.as_ptr(), force, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_trash_remove_with_progress(self.as_ptr(), id.as_ptr(), force, Some(report), arg)
+            })
+        }?;
         Ok(())
     }
 
@@ -98,9 +100,17 @@ impl IoCtx {
         progress: Progress<'_>,
     ) -> RawResult<()> {
         // SAFETY: the handle and the progress state live through the call.
-        with_progress(progress, |report, arg| unsafe {
-            sys::rbd_trash_purge_with_progress(self.as_ptr(), expired_before, threshold, Some(report), arg)
-        })?;
+        unsafe {
+            with_progress(progress, |report, arg| {
+                sys::rbd_trash_purge_with_progress(
+                    self.as_ptr(),
+                    expired_before,
+                    threshold,
+                    Some(report),
+                    arg,
+                )
+            })
+        }?;
         Ok(())
     }
 }

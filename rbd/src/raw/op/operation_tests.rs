@@ -8,6 +8,7 @@ use std::task::{Wake, Waker};
 
 use super::*;
 use crate::errno::Errno;
+use crate::raw::ffi::address::Address;
 use crate::raw::thread::mark::in_callback;
 
 /// A completion of no library: a block with what is to be called.
@@ -108,7 +109,8 @@ fn a_completion_inside_of_the_submission() {
 #[test]
 fn a_refused_submission_frees_everything_and_calls_nobody() {
     let owned = Arc::new(());
-    let target = Target::new(ptr::null_mut(), ());
+    // SAFETY: nobody asks for the image.
+    let target = unsafe { Target::new(Address::NULL, ()) };
     // SAFETY: the call does not take the completion.
     let refused =
         unsafe { Operation::submit_to::<Owner, Stub>(Some(&target), Owner(Arc::clone(&owned)), |_, _| -22) };

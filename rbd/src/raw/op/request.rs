@@ -180,6 +180,9 @@ impl Request {
         let (image, kind, flags) = (target.image(), *kind, hints.bits() as c_int);
         let (offset, len) = (*offset + *done, target.part(kind, *offset + *done, *len - *done));
         let size = len as usize;
+        if kind.changes_data() {
+            target.mark_written();
+        }
         let (array, count) = iovecs.as_raw();
         let zero_flags = match kind {
             Kind::WriteZeroesThick => sys::RBD_WRITE_ZEROES_FLAG_THICK_PROVISION as c_int,

@@ -7,10 +7,13 @@
 //!
 //! What a shrink does with them is in [`hold`](crate::raw::op::hold).
 
+use std::ffi::c_void;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use librbd_sys as sys;
 
+use crate::raw::ffi::address::Address;
 use crate::raw::op::answer::{Asking, Cause, Causes};
 use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
@@ -37,15 +40,6 @@ pub(super) const CALL: usize = 1 << (usize::BITS / 2);
 const MOST: u64 = 1 << 30;
 const MOST_UNITS: u64 = 4096;
 
-/// The address of an open image.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::raw) struct ImagePtr(pub(in crate::raw) sys::rbd_image_t);
-
-// SAFETY: librbd's handles may be used from any thread.
-unsafe impl Send for ImagePtr {}
-// SAFETY: as above.
-unsafe impl Sync for ImagePtr {}
-
 /// What never changes of an open image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::raw) struct Identity {
@@ -56,7 +50,7 @@ pub(in crate::raw) struct Identity {
 }
 
 pub(crate) struct Target {
-    image: ImagePtr,
+    image: Address<c_void>,
     causes: Box<dyn Causes>,
     pub(super) state: AtomicUsize,
     /// The blocking calls. Apart from the rest, since a queue may begin beside them.
@@ -70,6 +64,8 @@ pub(crate) struct Target {
     /// The queue's descriptor, to which librbd may write until the image is closed, and what its
     /// callbacks use.
     pub(super) queue: OnceLock<Arc<dyn Busy>>,
+    /// Whether data was ever changed through this handle.
+    written: AtomicBool,
     /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do
     /// (seen with 16.2).
     encryption: std::sync::Mutex<()>,
@@ -91,13 +87,16 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    pub(in crate::raw) fn new(image: sys::rbd_image_t, causes: impl Causes + 'static) -> Target {
+    /// # Safety
+    /// The image must be open, and be closed by what [`close`](Target::close) runs alone.
+    pub(in crate::raw) unsafe fn new(image: Address<c_void>, causes: impl Causes + 'static) -> Target {
         Target {
-            image: ImagePtr(image),
+            image,
             causes: Box::new(causes),
             state: AtomicUsize::new(0),
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
+            written: AtomicBool::new(false),
             encryption: std::sync::Mutex::new(()),
             closer: Closers(UnsafeCell::new(None)),
             size: KnownSize::new(),
@@ -109,7 +108,23 @@ impl Target {
 
     /// Open for as long as anything is in flight.
     pub(in crate::raw) fn image(&self) -> sys::rbd_image_t {
-        self.image.0
+        self.image.get()
+    }
+
+    pub(in crate::raw) fn address(&self) -> Address<c_void> {
+        self.image
+    }
+
+    /// Data is about to be changed.
+    pub(in crate::raw) fn mark_written(&self) {
+        // Most find it set: then nothing is written to memory that others read.
+        if !self.is_written() {
+            self.written.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    pub(in crate::raw) fn is_written(&self) -> bool {
+        self.written.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Waits for the one who is at the encryption.

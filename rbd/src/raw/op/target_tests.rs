@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::errno::Errno;
+use crate::raw::ffi::address::Address;
 use crate::raw::op::hold::Entered;
 
 fn new() -> Target {
-    Target::new(std::ptr::null_mut(), ())
+    // SAFETY: nobody asks for the image.
+    unsafe { Target::new(Address::NULL, ()) }
 }
 
 #[cfg(not(loom))]

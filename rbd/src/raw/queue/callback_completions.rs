@@ -9,11 +9,12 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use librbd_sys as sys;
 
-use crate::raw::op::target::{ImagePtr, Target};
+use crate::raw::ffi::address::Address;
+use crate::raw::op::target::Target;
 use crate::raw::thread::exit::Busy;
 use crate::raw::thread::mark::CallbackMark;
 
@@ -33,7 +34,7 @@ pub(crate) struct CallbackCompletions {
     /// How many of these librbd has ended, as far as its queue was looked at.
     ended: AtomicU64,
     /// The image, while librbd's queue may be looked at.
-    image: Mutex<Option<ImagePtr>>,
+    image: Mutex<Option<Address<c_void>>>,
 }
 
 /// What the callback of one entry gets.
@@ -41,22 +42,20 @@ struct Link {
     number: u32,
     /// The one that has ended before.
     next: AtomicU32,
-    completions: *const CallbackCompletions,
-    target: *const Target,
+    completions: Address<CallbackCompletions>,
+    target: Address<Target>,
 }
-
-// SAFETY: the addresses are used by callbacks only, as `on_completion` argues, and lead to what is
-// Sync.
-unsafe impl Send for Link {}
-// SAFETY: as above.
-unsafe impl Sync for Link {}
 
 impl CallbackCompletions {
     /// For so many entries of the image whose count it is, announced by the descriptor.
     pub(super) fn new(target: &Target, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
-        Arc::new_cyclic(|this| {
-            let image = target.image();
-            let (completions, target) = (this.as_ptr(), std::ptr::from_ref(target));
+        Arc::new_cyclic(|this: &Weak<CallbackCompletions>| {
+            let image = target.address();
+            // SAFETY: callbacks alone use them, as `on_completion` argues. Both are Sync.
+            let (completions, target) = unsafe {
+                let target = ptr::from_ref(target).cast_mut();
+                (Address::new(this.as_ptr().cast_mut()), Address::new(target))
+            };
             let link = |number| Link { number, next: AtomicU32::new(NONE), completions, target };
             CallbackCompletions {
                 top: AtomicU32::new(NONE),
@@ -64,7 +63,7 @@ impl CallbackCompletions {
                 event,
                 submitted: AtomicU64::new(0),
                 ended: AtomicU64::new(0),
-                image: Mutex::new(Some(ImagePtr(image))),
+                image: Mutex::new(Some(image)),
             }
         })
     }
@@ -99,12 +98,13 @@ impl CallbackCompletions {
     /// Takes all ends out of librbd's queue, and reports them to the one who reaps.
     fn collect(&self) {
         let image = self.lock_image();
-        let Some(ImagePtr(image)) = *image else { return };
+        let Some(image) = *image else { return };
         let mut batch = [ptr::null_mut(); COLLECTED];
         loop {
             // SAFETY: the image is open while its address stands here. librbd's queue may be
             // emptied by several threads; the array has room for as many as are asked for.
-            let count = unsafe { sys::rbd_poll_io_events(image, batch.as_mut_ptr(), COLLECTED as c_int) };
+            let count =
+                unsafe { sys::rbd_poll_io_events(image.get(), batch.as_mut_ptr(), COLLECTED as c_int) };
             let listed = &batch[..usize::try_from(count).unwrap_or(0)];
             // SAFETY: librbd has handed them out, and those who reap do not release one before
             // they have had this lock.
@@ -121,12 +121,12 @@ impl CallbackCompletions {
         }
     }
 
-    fn lock_image(&self) -> MutexGuard<'_, Option<ImagePtr>> {
+    fn lock_image(&self) -> MutexGuard<'_, Option<Address<c_void>>> {
         self.image.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the one who takes ends out of librbd's queue, and who may still look at completions
-    /// whose callbacks have run.
+    /// Waits for the one who takes ends out of librbd's queue, and who may still look at
+    /// completions whose callbacks have run.
     pub(super) fn let_collector_end(&self, drained: &Drained) {
         if !drained.is_empty() {
             drop(self.lock_image());
@@ -229,9 +229,9 @@ pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t
     // SAFETY: completions and links live until the count is zero.
     let (link, completions) = unsafe {
         let link = &*arg.cast::<Link>();
-        (link, &*link.completions)
+        (link, &*link.completions.get())
     };
-    let target = link.target;
+    let target = link.target.get();
     completions.push(link);
     completions.count_ends(1);
     completions.announce(1);
@@ -255,7 +255,8 @@ mod tests {
         // SAFETY: a new descriptor, which is nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         let mut announced = std::fs::File::from(event.try_clone().unwrap());
-        let in_flight = Target::new(std::ptr::null_mut(), ());
+        // SAFETY: nobody asks for the image.
+        let in_flight = unsafe { Target::new(Address::NULL, ()) };
         let completions = CallbackCompletions::new(&in_flight, event, THREADS * 2);
         let mut free = [true; THREADS as usize * 2];
         let mut count = 0;

@@ -1,6 +1,7 @@
 //! One request of a queue while librbd has it.
 
-use std::ffi::c_int;
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use librbd_sys as sys;
 use super::callback_completions::{CallbackCompletions, on_completion};
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::op::answer::Answer;
 use crate::raw::op::kept::Later;
@@ -21,28 +23,42 @@ pub(super) struct Entry {
     pub(super) token: u64,
     pub(super) request: Request,
     /// The completion of a call whose end a callback reports. Null for a report of ours.
-    pub(super) completion: sys::rbd_completion_t,
+    pub(super) completion: Address<c_void>,
     /// What follows, once it was found out in the background.
     pub(super) answered: Option<Next>,
 }
 
 impl Entry {
     pub(super) fn free() -> Entry {
-        Entry { token: 0, request: Request::empty(), completion: ptr::null_mut(), answered: None }
+        Entry { token: 0, request: Request::empty(), completion: Address::NULL, answered: None }
+    }
+}
+
+/// Where an entry stands. Who has the entry is said by the queue, never by a reference to this.
+pub(super) struct Place(UnsafeCell<Entry>);
+
+// SAFETY: entries are Send, and one thread at a time has one.
+unsafe impl Sync for Place {}
+
+impl Place {
+    pub(super) fn free() -> Place {
+        Place(UnsafeCell::new(Entry::free()))
+    }
+
+    pub(super) fn entry(&self) -> Address<Entry> {
+        // SAFETY: as for `Sync`.
+        unsafe { Address::new(self.0.get()) }
     }
 }
 
 /// An entry on its way to librbd or another thread, with all that it needs there. Its queue keeps
 /// the entry where it is until a completion or a report gives it back.
 pub(super) struct Submission {
-    pub(super) entry: *mut Entry,
+    pub(super) entry: Address<Entry>,
     pub(super) number: u32,
     pub(super) callbacks: Arc<CallbackCompletions>,
     pub(super) target: Arc<Target>,
 }
-
-// SAFETY: an entry is Send, and whoever has the submission has the entry.
-unsafe impl Send for Submission {}
 
 impl Submission {
     /// Submits what is left of the request, or has it kept while the image is held.
@@ -64,7 +80,7 @@ impl Submission {
         let kept = target.keep_for_later(later);
         let Some(this) = this.filter(|_| !kept) else { return Ok(()) };
         // SAFETY: the entry is ours.
-        let request = unsafe { &mut (*this.entry).request };
+        let request = unsafe { &mut (*this.entry.get()).request };
         if !request.is_judged(&target) {
             let _ = target.enter();
             // SAFETY: entered above.
@@ -89,7 +105,7 @@ impl Submission {
         unsafe {
             if let Err(errno) = self.start() {
                 callbacks.count_submission();
-                (*entry).request.fail(errno);
+                (*entry.get()).request.fail(errno);
                 report(entry, number, &callbacks, Next::Ended);
             }
         }
@@ -103,9 +119,10 @@ impl Submission {
         // SAFETY: by the contract. Where the call fails librbd did not take the request.
         unsafe {
             let entry = self.entry;
-            let called = if (*entry).request.is_within(answer) { self.call() } else { Err(Errno::EINVAL) };
+            let called =
+                if (*entry.get()).request.is_within(answer) { self.call() } else { Err(Errno::EINVAL) };
             if let Err(errno) = called {
-                (*entry).request.fail(errno);
+                (*entry.get()).request.fail(errno);
                 report(entry, self.number, &self.callbacks, Next::Ended);
             }
             Target::leave(Arc::as_ptr(&self.target));
@@ -116,7 +133,7 @@ impl Submission {
     /// As for [`start`](Submission::start).
     unsafe fn call(&self) -> RawResult<()> {
         // SAFETY: by the contract.
-        let entry = unsafe { &mut *self.entry };
+        let entry = unsafe { &mut *self.entry.get() };
         // The empty one is a read.
         let reported = entry.request.kind == Kind::CompareAndWrite && entry.request.len > 0;
         let (arg, callback): (_, sys::rbd_callback_t) = if reported {
@@ -129,7 +146,8 @@ impl Submission {
         // the callbacks are freed after the image was closed, and that waits for the target to be
         // empty.
         check(unsafe { sys::rbd_aio_create_completion(arg, callback, &raw mut completion) })?;
-        entry.completion = completion;
+        // SAFETY: a completion may be used from any thread.
+        entry.completion = unsafe { Address::new(completion) };
         if reported {
             let _ = self.target.enter();
         }
@@ -160,7 +178,7 @@ impl Submission {
             let this = self;
             // SAFETY: the entry is ours until it is reported.
             unsafe {
-                let next = (*this.entry).request.answered(&this.target, answer, wanted);
+                let next = (*this.entry.get()).request.answered(&this.target, answer, wanted);
                 report(this.entry, this.number, &this.callbacks, next);
                 Target::leave(Arc::as_ptr(&this.target));
             }
@@ -174,8 +192,8 @@ impl Submission {
 ///
 /// # Safety
 /// The entry is the caller's.
-unsafe fn report(entry: *mut Entry, number: u32, callbacks: &CallbackCompletions, next: Next) {
+unsafe fn report(entry: Address<Entry>, number: u32, callbacks: &CallbackCompletions, next: Next) {
     // SAFETY: by the contract.
-    unsafe { (*entry).answered = Some(next) };
+    unsafe { (*entry.get()).answered = Some(next) };
     callbacks.report(number);
 }

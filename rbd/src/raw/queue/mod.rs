@@ -10,10 +10,8 @@ mod entry;
 mod event_waiter;
 mod expiry;
 
-use std::cell::UnsafeCell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +21,7 @@ use rustix::event::EventfdFlags;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::buffer::Buffer;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, system_errno};
 use crate::raw::image::Image;
 use crate::raw::op::io::Outcome;
@@ -30,7 +29,7 @@ use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::target::Target;
 use callback_completions::{CallbackCompletions, Drained};
-use entry::{Entry, Submission};
+use entry::{Entry, Place, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
 
@@ -61,14 +60,14 @@ pub(crate) struct Entries {
     /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor
     /// shrunk, since librbd has pointers into those in flight. So no exclusive reference is made to
     /// the whole, and of such an entry none but by the one who reaps it.
-    entries: Box<[UnsafeCell<Entry>]>,
+    entries: Box<[Place]>,
     depth: usize,
     /// The numbers of the entries that are free.
     free: Vec<u32>,
     /// After how long what is submitted is given up on.
     timeout: Option<Duration>,
     expiry: Expiry,
-    batch: Box<[sys::rbd_completion_t]>,
+    batch: Box<[Address<c_void>]>,
     /// What is left of the batch.
     listed: std::ops::Range<usize>,
     /// The batch was as long as it can be: librbd may have more.
@@ -84,11 +83,6 @@ pub(crate) struct Entries {
     waiter: EventWaiter,
     target: Arc<Target>,
 }
-
-// SAFETY: completions may be used from any thread, and entries are Send.
-unsafe impl Send for Entries {}
-// SAFETY: nothing is changed by a shared reference, and no entry is looked at.
-unsafe impl Sync for Entries {}
 
 impl Drop for Entries {
     fn drop(&mut self) {
@@ -125,12 +119,12 @@ impl Entries {
         let callbacks = CallbackCompletions::new(&target, event, count);
         target.keep(callbacks.clone());
         Ok(Entries {
-            entries: (0..count).map(|_| UnsafeCell::new(Entry::free())).collect(),
+            entries: (0..count).map(|_| Place::free()).collect(),
             depth: depth as usize,
             free: (0..count).rev().collect(),
             timeout: None,
             expiry: Expiry::new(count as usize),
-            batch: vec![ptr::null_mut(); MOST.min(count as usize)].into(),
+            batch: vec![Address::NULL; MOST.min(count as usize)].into(),
             listed: 0..0,
             more: false,
             again: false,
@@ -174,7 +168,7 @@ impl Entries {
 
     fn submission(&self, number: u32) -> Submission {
         let (callbacks, target) = (Arc::clone(&self.callbacks), Arc::clone(&self.target));
-        Submission { entry: self.entries[number as usize].get(), number, callbacks, target }
+        Submission { entry: self.entries[number as usize].entry(), number, callbacks, target }
     }
 
     /// Submits a request whose range was checked. The buffer comes back when it is refused. There
@@ -198,12 +192,12 @@ impl Entries {
     ) -> Result<(), (Fault, Buffer)> {
         let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), request.buffer)) };
         // SAFETY: the entry is free, so neither librbd nor a reference has it.
-        let entry = unsafe { &mut *self.entries[number as usize].get() };
+        let entry = unsafe { &mut *self.entries[number as usize].entry().get() };
         if let Err(failure) = request.prepare(&mut entry.request, parts) {
             return Err((failure.into(), request.buffer));
         }
         let timeout = self.timeout.filter(|_| parts.is_empty());
-        *entry = Entry { token, request, completion: ptr::null_mut(), answered: None };
+        *entry = Entry { token, request, completion: Address::NULL, answered: None };
         // SAFETY: the entry is at its place, which it keeps while it is not free. The image is open
         // while this lives, and afterwards if not all are free.
         match unsafe { self.submission(number).start() } {
@@ -214,7 +208,7 @@ impl Entries {
             }
             Err(errno) => {
                 // SAFETY: it is free again.
-                let entry = unsafe { &mut *self.entries[number as usize].get() };
+                let entry = unsafe { &mut *self.entries[number as usize].entry().get() };
                 Err((errno.into(), std::mem::take(&mut entry.request.buffer)))
             }
         }
@@ -229,7 +223,7 @@ impl Entries {
         }
         // What has ended wins.
         let (number, after) = self.expiry.next()?;
-        let entry = self.entries[number].get();
+        let entry = self.entries[number].entry().get();
         // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it
         // has.
         let (token, kind, offset, len) = unsafe {
@@ -241,13 +235,13 @@ impl Entries {
 
     /// The entry whose call has ended, and the completion, which is not released yet. Null for a
     /// report of ours.
-    fn next_ended(&mut self) -> Option<(usize, sys::rbd_completion_t)> {
+    fn next_ended(&mut self) -> Option<(usize, Address<c_void>)> {
         let mut looked = false;
         loop {
             for next in self.listed.by_ref() {
                 let completion = self.batch[next];
                 // SAFETY: librbd has handed it out, and it is not released yet.
-                let number = unsafe { sys::rbd_aio_get_arg(completion) }.addr();
+                let number = unsafe { sys::rbd_aio_get_arg(completion.get()) }.addr();
                 // Else the address of a report.
                 if number < self.entries.len() {
                     return Some((number, completion));
@@ -268,10 +262,10 @@ impl Entries {
     }
 
     /// The completion of a call whose end a callback has reported; null where the report is ours.
-    fn completion_of(&self, number: u32) -> sys::rbd_completion_t {
+    fn completion_of(&self, number: u32) -> Address<c_void> {
         // SAFETY: it was reported, so nobody else has the entry.
-        let entry = unsafe { &*self.entries[number as usize].get() };
-        if entry.answered.is_some() { ptr::null_mut() } else { entry.completion }
+        let entry = unsafe { &*self.entries[number as usize].entry().get() };
+        if entry.answered.is_some() { Address::NULL } else { entry.completion }
     }
 
     /// Looks for what has ended. False if nothing can have.
@@ -290,12 +284,12 @@ impl Entries {
         self.drained = self.callbacks.take();
         for number in self.drained.numbers(&self.callbacks) {
             let completion = self.completion_of(number);
-            if !completion.is_null() {
+            if completion != Address::NULL {
                 // Over in a moment. A release that does put these into its queue has done so by
                 // then, and they are skipped when they are listed; afterwards it would be too late,
                 // since they are released when they are handed out. SAFETY: its callback has run,
                 // and the completion is not released yet.
-                unsafe { sys::rbd_aio_wait_for_complete(completion) };
+                unsafe { sys::rbd_aio_wait_for_complete(completion.get()) };
             }
         }
         self.callbacks.let_collector_end(&self.drained);
@@ -309,33 +303,34 @@ impl Entries {
         let most = self.batch.len() as c_int;
         // SAFETY: the image is open, since this keeps it so, and reports to us; the array has room
         // for `most`.
-        let count = unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr(), most) };
+        let count =
+            unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr().cast(), most) };
         self.listed = 0..usize::try_from(count).unwrap_or(0);
         let listed = self.batch[self.listed.clone()].iter();
         // SAFETY: librbd has handed them out, and they are not released yet.
-        let numbers = listed.map(|completion| unsafe { sys::rbd_aio_get_arg(*completion) }.addr());
+        let numbers = listed.map(|completion| unsafe { sys::rbd_aio_get_arg(completion.get()) }.addr());
         self.callbacks.count_ends(numbers.filter(|number| *number < self.entries.len()).count());
         self.more = self.listed.len() == self.batch.len();
     }
 
     /// Takes a request whose call has ended out of its entry, unless it goes on, or nobody wants to
     /// hear of it any more.
-    fn take(&mut self, number: usize, completion: sys::rbd_completion_t) -> Option<Reaped> {
+    fn take(&mut self, number: usize, completion: Address<c_void>) -> Option<Reaped> {
         // SAFETY: its call has ended, so librbd has left the entry, and no other reference is made.
-        let entry = unsafe { &mut *self.entries[number].get() };
+        let entry = unsafe { &mut *self.entries[number].entry().get() };
         let wanted = !self.expiry.is_left(number);
         let next = if let Some(next) = entry.answered.take() {
             next
         } else {
             // SAFETY: we created it, its call has ended, and it is released here, once.
             let result = unsafe {
-                let result = sys::rbd_aio_get_return_value(completion);
+                let result = sys::rbd_aio_get_return_value(completion.get());
                 if result < 0 {
                     // Closing waits for none that librbd refused by itself, and its thread may
                     // still be at our descriptor.
-                    sys::rbd_aio_wait_for_complete(completion);
+                    sys::rbd_aio_wait_for_complete(completion.get());
                 }
-                sys::rbd_aio_release(completion);
+                sys::rbd_aio_release(completion.get());
                 result
             };
             entry.request.settle(&self.target, result, wanted)
@@ -346,7 +341,7 @@ impl Entries {
             Next::Part => match unsafe { self.submission(number as u32).start() } {
                 Ok(()) => return None,
                 // SAFETY: librbd did not take it.
-                Err(errno) => unsafe { (*self.entries[number].get()).request.fail(errno) },
+                Err(errno) => unsafe { (*self.entries[number].entry().get()).request.fail(errno) },
             },
             Next::Ask { cause } => {
                 // SAFETY: as in `submit`.
@@ -355,7 +350,7 @@ impl Entries {
             }
         }
         // SAFETY: nobody else has it.
-        let entry = unsafe { &mut *self.entries[number].get() };
+        let entry = unsafe { &mut *self.entries[number].entry().get() };
         self.free.push(number as u32);
         let wanted = !self.expiry.end(number);
         let (token, request) = (entry.token, &mut entry.request);

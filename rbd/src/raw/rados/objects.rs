@@ -1,6 +1,6 @@
 //! The objects of a pool, below images.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::ioctx::IoCtx;
 
@@ -17,20 +18,15 @@ const MOST: usize = 1 << 30;
 /// The list of a pool's objects, at some place.
 #[derive(Debug)]
 pub(crate) struct RawObjectList {
-    handle: sys::rados_list_ctx_t,
+    handle: Address<c_void>,
     /// Never read: it keeps the pool open.
     _ioctx: Arc<IoCtx>,
 }
 
-// SAFETY: the handle is used by one thread at a time, since `advance` takes the list mutably.
-unsafe impl Send for RawObjectList {}
-// SAFETY: nothing is reachable by a shared reference.
-unsafe impl Sync for RawObjectList {}
-
 impl Drop for RawObjectList {
     fn drop(&mut self) {
         // SAFETY: we own the handle.
-        unsafe { sys::rados_nobjects_list_close(self.handle) }
+        unsafe { sys::rados_nobjects_list_close(self.handle.get()) }
     }
 }
 
@@ -39,6 +35,9 @@ impl RawObjectList {
         let mut handle = ptr::null_mut();
         // SAFETY: the pool is open, the out pointer lives through the call.
         check(unsafe { sys::rados_nobjects_list_open(ioctx.as_ptr(), &raw mut handle) })?;
+        // SAFETY: tied to no thread, and used by one at a time, since `advance` takes the list
+        // mutably.
+        let handle = unsafe { Address::new(handle) };
         Ok(RawObjectList { handle, _ioctx: ioctx })
     }
 
@@ -49,7 +48,7 @@ impl RawObjectList {
         // SAFETY: the list is open, all out pointers live through the call.
         let code = unsafe {
             sys::rados_nobjects_list_next2(
-                self.handle,
+                self.handle.get(),
                 &raw mut name,
                 &raw mut key,
                 &raw mut space,

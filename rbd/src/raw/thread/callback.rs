@@ -25,8 +25,10 @@ impl<F: Send> Callback<F> {
     /// Makes the C call: `call` gets the argument that the C function hands back to
     /// [`enter`](Self::enter).
     ///
-    /// The C function must not use the argument after it returned.
-    pub(crate) fn during(callback: F, call: impl FnOnce(*mut c_void) -> c_int) -> RawResult<c_int> {
+    /// # Safety
+    /// The C function must not use the argument after it returned, and give it to nothing but
+    /// callbacks that [`enter`](Self::enter) it with this `F`.
+    pub(crate) unsafe fn during(callback: F, call: impl FnOnce(*mut c_void) -> c_int) -> RawResult<c_int> {
         let state = Callback(Mutex::new(State { callback, stopped: false, panic: None }));
         let code = call((&raw const state).cast_mut().cast());
         let state = state.0.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -12,13 +12,15 @@ pub(crate) type ProgressFn = unsafe extern "C" fn(u64, u64, *mut c_void) -> c_in
 
 /// Makes a C call that reports progress: `call` gets the function and the argument to pass on.
 ///
-/// The C call must not use them after it returned, which holds for all of librbd's
-/// `…_with_progress`: they block.
-pub(crate) fn with_progress(
+/// # Safety
+/// The C call must not use the argument after it returned, which holds for all of librbd's
+/// `…_with_progress`: they block. It must give it to that function alone.
+pub(crate) unsafe fn with_progress(
     progress: Progress<'_>,
     call: impl FnOnce(ProgressFn, *mut c_void) -> c_int,
 ) -> RawResult<c_int> {
-    Callback::during(progress, |arg| call(report, arg))
+    // SAFETY: by the contract, and `report` enters what it gets as this type.
+    unsafe { Callback::during(progress, |arg| call(report, arg)) }
 }
 
 unsafe extern "C" fn report(done: u64, total: u64, arg: *mut c_void) -> c_int {
@@ -37,16 +39,12 @@ mod tests {
     use std::panic::catch_unwind;
 
     fn drive(progress: Progress<'_>) -> RawResult<c_int> {
-        with_progress(progress, |report, arg| {
-            for done in 0..10 {
-                // SAFETY: as librbd would call it.
-                let code = unsafe { report(done, 10, arg) };
-                if code < 0 {
-                    return -libc::EIO;
-                }
-            }
-            0
-        })
+        // SAFETY: as librbd would call it, and not afterwards.
+        unsafe {
+            with_progress(progress, |report, arg| {
+                if (0..10).any(|done| report(done, 10, arg) < 0) { -libc::EIO } else { 0 }
+            })
+        }
     }
 
     #[test]
