@@ -1,10 +1,10 @@
-//! Ceph block device images from Rust: create them, manage their features and snapshots, read and
-//! write them, map them through the kernel.
+//! Client library for Ceph block device (RBD) images: create them, manage their features and
+//! snapshots, read and write them, map them through the kernel.
 //!
-//! Everything hangs on three values: a [`Cluster`] is a connection, an [`IoCtx`] a pool and
-//! namespace in it, an [`Image`] an open block device. Each keeps the one before alive, so they can
-//! be dropped in any order, and all of them can be shared between threads. Operations with options
-//! are builders that end in `run()`.
+//! Three types carry the API: a [`Cluster`] is a connection, an [`IoCtx`] is a pool and namespace,
+//! an [`Image`] is an open block device. Each one keeps its predecessor alive, so you can drop them
+//! in any order. You can share all of them between threads. Operations with options are builders
+//! that end in `run()`.
 //!
 //! ```no_run
 //! use rbd::Cluster;
@@ -22,46 +22,49 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 //!
-//! # Blocking or not
+//! # Blocking and asynchronous calls
 //!
-//! Calls block the calling thread. Each one ends within the [call
-//! timeout](ClusterBuilder::call_timeout), 120 s by default: [`guide::durability`] says what a call
-//! that was given up may still do, and [`guide::threads`] which thread runs what. The same I/O
-//! without blocking, as futures for any executor, is behind [`Image::aio`]; images are opened and
-//! closed that way by `ioctx.open("foo").await` (or `start()`) and [`Image::start_close`]. A
-//! [`Queue`] serves whoever has an event loop of their own. `examples/aio.rs` in the repository has
-//! both.
+//! Calls block the calling thread. Each call ends within the [call
+//! timeout](ClusterBuilder::call_timeout), 120 s by default. [`guide::durability`] describes what a
+//! call can still do after its timeout, and [`guide::threads`] names the thread that each callback
+//! runs on.
 //!
-//! Futures are woken on the connection's threads, of which there are two as a rule, for all its
-//! images: executors pass the task on to threads of their own. Whoever polls inside the wake must
-//! not block there (see [`Op`](aio::Op)).
+//! [`Image::aio`] offers the same I/O as futures for any executor. `ioctx.open("foo").await` (or
+//! `start()`) and [`Image::start_close`] open and close images without blocking. A [`Queue`] serves
+//! programs with an event loop of their own. `examples/aio.rs` in the repository shows both.
 //!
-//! Ceph cannot cancel an operation: dropping its future, or giving up on it after a
-//! [`Timeout`](aio::Timeout), leaves it to itself, and a write may still take effect. [`unblock`]
-//! awaits calls that only block. Connecting is such a call, and so is dropping the last clone of a
-//! [`Cluster`], which ends the connection.
+//! A connection wakes the futures of all its images on its own threads, usually two. Executors pass
+//! the task on to their own threads. A waker that polls the future itself must not block there (see
+//! [`Op`](aio::Op)).
+//!
+//! Ceph cannot cancel an operation. When a future is dropped, or its [`Timeout`](aio::Timeout)
+//! passes, the operation completes in the background, and a write may still take effect.
+//! [`unblock`] runs blocking calls on a thread pool and returns a future. Use it to connect, and to
+//! drop the last clone of a [`Cluster`], which ends the connection.
 //!
 //! # Cargo features
 //!
 //! - `krbd`, `mirror`, `rados` (on by default): the modules of these names.
-//! - `tokio`: `aio::AsyncCursor`, an image as tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
-//! - `tracing`: events of the operations of [`Image::aio`] and of a [`Queue`], and of opening and
-//!   closing as futures, target `rbd::aio`: `submitted`, and then `ended`, `failed` with the errno,
-//!   or `left to itself` where it was given up on before, or its future dropped. `failed` is of
-//!   level debug, the others are of level trace. A request that is refused before it is submitted
-//!   has none, nor have calls that block, and what is in flight when its queue is closed.
+//! - `tokio`: `aio::AsyncCursor`, which presents an image as tokio's `AsyncRead`, `AsyncWrite` and
+//!   `AsyncSeek`.
+//! - `tracing`: events for the operations of [`Image::aio`] and [`Queue`], and for opening and
+//!   closing as futures. Their target is `rbd::aio`. Each operation emits `submitted`, and then
+//!   `ended`, `failed` with the errno, or `left to itself` if it completed after its timeout or
+//!   after its future was dropped. `failed` has level debug, the others have level trace. There are
+//!   no events for blocking calls, for requests that are refused before they are submitted, and for
+//!   operations in flight when their queue is closed.
 //!
 //! # Errors
 //!
-//! Errors are one type, [`Error`], that says
-//! what failed, on which object, why, and what to do next.
+//! All calls return one error type, [`Error`]. It says what failed, on which object, why, and what
+//! to do next.
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
-/// Lengths within an image are 64 bits; librbd takes them as `size_t`.
+/// Image lengths are `u64`, and librbd takes them as `size_t`.
 const _: () = assert!(
     usize::BITS >= 64,
-    "rbd needs a 64-bit target: elsewhere long ranges would be cut off in silence"
+    "rbd needs a 64-bit target: on others, long ranges would be truncated silently"
 );
 
 mod address;
@@ -96,7 +99,7 @@ mod spec;
 mod unblock;
 mod version;
 
-/// The buffers of asynchronous operations are this crate's `Bytes` and `BytesMut`.
+/// Provides `Bytes` and `BytesMut`, the buffers of asynchronous operations.
 pub use bytes;
 
 pub use address::ClientAddress;
@@ -135,8 +138,7 @@ pub mod config {
     pub use crate::ioctx::metadata::PoolConfig;
 }
 
-/// Lists what changed in an image between two snapshots, and where it holds data: see
-/// [`Image::diff`].
+/// Lists the extents that changed between two snapshots, or that hold data: see [`Image::diff`].
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -165,8 +167,7 @@ pub mod encryption {
     pub use crate::image::encryption::{Cipher, Encryption, EncryptionFormat, Passphrase};
 }
 
-/// Locks images: the exclusive lock, which librbd manages, and advisory locks, which programs agree
-/// on.
+/// Locks images: librbd manages the exclusive lock, and programs agree on advisory locks.
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -230,13 +231,13 @@ pub mod trash {
     };
 }
 
-/// No part of the interface.
+/// Not part of the public API.
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod bench_internals {
     pub use crate::raw::op::bench::{Counter, Submitted};
 }
-/// Async code and thread pools need these; a change that loses one must not compile.
+/// Async code and thread pools need these traits. A change that loses one must not compile.
 const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
     shared::<Cluster>();

@@ -175,7 +175,8 @@ impl<'a> PrepareMigration<'a> {
 /// Names what is in the way: those who have it open, or the name that is taken.
 fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &str, error: Error) -> Error {
     if error.is_exists() {
-        return error.with_detail(format!("an image '{}' exists already", ioctx.spec(name)));
+        return error
+            .with_detail(format!("an image '{}' already exists; choose another name", ioctx.spec(name)));
     }
     if error.is_busy() {
         return from.with_watchers(image, error);

@@ -168,7 +168,7 @@ fn flatten_tells_progress_can_be_stopped_and_refuses_what_is_no_clone() {
     for image in [&bar, &image] {
         let error = image.flatten().run().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("no clone"), "{error}");
+        assert!(error.to_string().contains("not a clone"), "{error}");
     }
 }
 

@@ -143,11 +143,11 @@ fn illegal_shapes_are_refused_before_anything_is_touched() {
     let map_alone = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP;
     refused(space.create("foo", MIB).features(map_alone), "object-map needs fast-diff");
     refused(space.create("foo", MIB).features(Features::STRIPING), "needs a stripe unit and a stripe count");
-    refused(space.create("foo", MIB).features(Features::DATA_POOL), "needs to be told which pool");
+    refused(space.create("foo", MIB).features(Features::DATA_POOL), "data-pool needs a pool");
     refused(space.create("foo", MIB).features(Features::JOURNALING), "journaling needs exclusive-lock");
     refused(space.create("foo", MIB).features(Features::MIGRATING), "migrating is managed by librbd");
-    refused(space.create("foo", u64::MAX), "more than an image can have");
-    refused(space.create("foo", i64::MAX as u64 + 1), "more than an image can have");
+    refused(space.create("foo", u64::MAX), "exceed the largest image size");
+    refused(space.create("foo", i64::MAX as u64 + 1), "exceed the largest image size");
     refused(space.create("foo", MIB).object_size(3000), "3000 bytes is not a power of two");
     refused(space.create("foo", MIB).object_size(64 << 20), "not a power of two from 4 KiB to 32 MiB");
     refused(space.create("foo", MIB).striping(0, 4), "neither may be zero");
@@ -212,7 +212,7 @@ fn resize_grows_and_shrinks_only_when_told() {
         "{error}"
     );
     let error = image.resize(u64::MAX).run().unwrap_err();
-    assert!(error.to_string().contains("more than an image can have"), "librbd would abort later: {error}");
+    assert!(error.to_string().contains("exceed the largest image size"), "librbd would abort later: {error}");
     let mut steps = Vec::new();
     let keep = |done, total| {
         steps.push((done, total));
@@ -309,7 +309,7 @@ fn rename_refuses_a_name_that_is_taken() {
     space.create("foo", MIB).run().unwrap();
     space.create("bar", MIB).run().unwrap();
     let error = space.rename("foo", "bar").unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("/bar' exists already"), "{error}");
+    assert!(error.is_exists() && error.to_string().contains("/bar' already exists"), "{error}");
     space.rename("foo", "baz").unwrap();
     assert_eq!(
         space.list().unwrap().iter().map(|image| image.name.as_str()).collect::<Vec<_>>(),

@@ -275,7 +275,7 @@ fn an_image_for_reading_cannot_be_watched_for_snapshots() {
     let scene = Scene::new();
     let image = Arc::new(scene.space.open("foo").read_only(true).run().unwrap());
     let error = image.watch_quiesce(|_| Ok(())).err().unwrap();
-    assert!(error.to_string().contains("open it for writing"), "{error}");
+    assert!(error.to_string().contains("open the image for writing"), "{error}");
 }
 
 #[test]

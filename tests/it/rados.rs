@@ -167,7 +167,7 @@ fn a_client_can_be_a_service() {
     );
     cluster.register_service(&service, "one", &[("flavour", "sweet")]).unwrap();
     let error = cluster.register_service(&service, "two", &[]).unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("registered already"), "{error}");
+    assert!(error.is_exists() && error.to_string().contains("already registered"), "{error}");
     cluster.update_service_status(&[("state", "well")]).unwrap();
     let start = Instant::now();
     let ask = |prefix: &str| -> serde_json::Value {
@@ -199,7 +199,7 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
         .watch_log(LogLevel::Info, move |entry| sender.lock().unwrap().send(entry).unwrap())
         .unwrap();
     let error = connection.watch_log(LogLevel::Info, |_| ()).unwrap_err();
-    assert!(error.is_busy() && error.to_string().contains("watches it already"), "{error}");
+    assert!(error.is_busy() && error.to_string().contains("already watches it"), "{error}");
     let text = unique("a line");
     log_line("info", &text);
     let entry = loop {

@@ -157,7 +157,7 @@ fn protection_keeps_a_snapshot() {
     assert!(image.snapshots().is_protected("s1").unwrap());
     assert!(image.snapshots().list().unwrap()[0].protected);
     let error = image.snapshots().protect("s1").unwrap_err();
-    assert!(error.is_busy() && error.to_string().contains("protected already"), "{error}");
+    assert!(error.is_busy() && error.to_string().contains("already protected"), "{error}");
     let error = image.snapshots().remove("s1").run().unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("it is protected"), "{error}");
     image.snapshots().unprotect("s1").unwrap();

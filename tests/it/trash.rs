@@ -42,7 +42,10 @@ fn removal_waits_for_its_time_unless_forced() {
     let id = space.open("foo").read_only(true).run().unwrap().id().unwrap();
     space.trash().add("foo").delay(HOUR).run().unwrap();
     let error = space.trash().remove(&id).run().unwrap_err();
-    assert!(error.is_busy() && error.to_string().contains("its time in the trash is not over"), "{error}");
+    assert!(
+        error.is_busy() && error.to_string().contains("its delay in the trash has not expired"),
+        "{error}"
+    );
     let mut told = 0;
     let progress = |_, _| {
         told += 1;

@@ -1,4 +1,4 @@
-//! Fencing: clients that may no longer write.
+//! The blocklist, which fences clients off.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::names::c_string;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlocklistEntry {
-    /// Its address with the nonce, `127.0.0.1:0/3461389112`; or a range of addresses, `10.0.0.0/24`
-    /// (Ceph 17).
+    /// The client's address with its nonce, such as `127.0.0.1:0/3461389112`, or a range of
+    /// addresses, such as `10.0.0.0/24` (Ceph 17 or later).
     pub address: ClientAddress,
-    /// Until when, as the cluster writes it: `2026-11-23T21:00:00.000000+0000`.
+    /// When the entry expires, in the cluster's format: `2026-11-23T21:00:00.000000+0000`.
     pub until: String,
 }
 
@@ -34,15 +34,15 @@ pub struct AddToBlocklist<'a> {
 }
 
 impl Cluster {
-    /// Adds clients to the blocklist, lists and removes them. The cluster refuses all requests of a
-    /// client on the blocklist.
+    /// Returns the group of calls that add, list and remove clients on the blocklist. The cluster
+    /// refuses all requests of a client on the blocklist.
     pub fn blocklist(&self) -> Blocklist<'_> {
         Blocklist(self)
     }
 }
 
 impl<'a> Blocklist<'a> {
-    /// Adds a client, so that its further writes fail.
+    /// Adds a client: all its later requests fail.
     ///
     /// The address is that of a [watcher](crate::image::Watcher) or lock owner.
     ///
@@ -52,12 +52,12 @@ impl<'a> Blocklist<'a> {
         AddToBlocklist { cluster: self.0, address, duration: None }
     }
 
-    /// Removes a client. Succeeds if it was not on the blocklist.
+    /// Removes a client. Succeeds too if the client is not on the blocklist.
     ///
-    /// **A client that was stopped when it was fenced does not learn of that if it is removed
-    /// before it goes on: it writes over the data of the new owner of its lock.** Remove a client
-    /// only after its process has ended or its machine was restarted. An entry expires by itself,
-    /// too.
+    /// **A paused client does not notice that it was fenced if you remove it from the blocklist
+    /// before it resumes: it then overwrites the data of the lock's new owner.** Remove a client
+    /// only after its process has ended or its machine has restarted. An entry also expires by
+    /// itself.
     ///
     /// Implements: `ceph osd blocklist rm`.
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {
@@ -79,7 +79,7 @@ impl<'a> Blocklist<'a> {
     }
 }
 
-/// Reads two documents, one behind the other: single clients, then ranges of addresses.
+/// Parses two consecutive JSON documents: single clients, then ranges of addresses.
 pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
     let lists = serde_json::Deserializer::from_slice(reply).into_iter::<Vec<Value>>();
     let lists = lists.collect::<serde_json::Result<Vec<_>>>()?;
@@ -94,8 +94,8 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets for how long the client stays on the blocklist. Default: what the cluster is configured
-    /// for, an hour.
+    /// Sets how long the client stays on the blocklist. Default: the cluster's setting, normally
+    /// one hour.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self

@@ -14,9 +14,9 @@ use crate::raw::thread::mark::{CallsAllowed, must_not_call};
 use crate::raw::thread::worker::{Started, start, start_reporting};
 
 impl Cluster {
-    /// Makes a call that may wait for the cluster: the one way for all of them. It runs on a thread
-    /// of its own and owns all that it uses, so that it can be given up. [`call`](Self::call) is
-    /// for what waits for nobody.
+    /// Makes a call that may wait for the cluster; all such calls go through here. The call runs on
+    /// its own thread and owns everything it uses, so that it can be given up. Calls that never
+    /// wait use [`call`](Self::call).
     pub(crate) fn bounded<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -31,7 +31,7 @@ impl Cluster {
         self.bounded_call(operation, object, move || call(&raw))
     }
 
-    /// [`bounded`](Self::bounded) for a call on other handles.
+    /// Makes a call on other handles; otherwise like [`bounded`](Self::bounded).
     pub(crate) fn bounded_call<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -48,8 +48,8 @@ impl Cluster {
         self.outcome(operation, object, timeout, || start(call).map(wait))
     }
 
-    /// [`bounded_call`](Self::bounded_call) for a call that tells how far it is: the timeout begins
-    /// anew with each step. The callback of the user runs here, on the thread that waits.
+    /// Makes a call that reports progress: the timeout restarts with each step. The user's callback
+    /// runs here, on the waiting thread.
     pub(crate) fn bounded_long<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -83,8 +83,7 @@ impl Cluster {
         })
     }
 
-    /// [`bounded_call`](Self::bounded_call) for a call that finds things one by one. They come here
-    /// in lists, on the thread that waits.
+    /// Makes a call that finds items one by one. The waiting thread receives them in batches.
     pub(crate) fn bounded_finding<T, E, M>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -97,12 +96,12 @@ impl Cluster {
         E: Into<Failure> + Send + 'static,
         M: Send + 'static,
     {
-        /// How many things make a list.
+        /// The number of items in a batch.
         const LIST: usize = 512;
         let (operation, object) = refuse_in_callback(operation, object)?;
         let timeout = self.raw().call_timeout();
         let each = |list: Vec<M>| {
-            // librbd waits for the answer, but holds no lock meanwhile.
+            // librbd waits for the answer but holds no lock.
             let _allowed = CallsAllowed::set();
             list.into_iter().try_for_each(&mut found)
         };
@@ -133,7 +132,7 @@ impl Cluster {
         })
     }
 
-    /// What a call came to; `None` inside means that it was given up.
+    /// Converts the outcome of a call; `None` means that the call was given up.
     fn outcome<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -155,7 +154,7 @@ impl Cluster {
     }
 }
 
-/// A call that could wait for the very thread that calls back is refused there: it would hang.
+/// Refuses calls inside a callback, where they would wait for their own thread.
 fn refuse_in_callback<O, F: FnOnce() -> Object>(operation: O, object: F) -> Result<(Cow<'static, str>, F)>
 where
     O: Into<Cow<'static, str>>,
@@ -163,11 +162,12 @@ where
     if !must_not_call() {
         return Ok((operation.into(), object));
     }
-    let why = "a callback or wake, for which librbd or librados waits, cannot wait for them; do it on another thread, or afterwards";
+    let why = "librbd or librados waits for this callback or wake, so a call here would never end; call from \
+               another thread, or after the callback returns";
     Err(Error::new(operation, object(), Errno::EDEADLK).with_detail(why))
 }
 
-/// Whether an operation of this name can change anything.
+/// Returns whether an operation of this name can change data.
 fn changes(operation: &str) -> bool {
     const READING: [&str; 9] =
         ["read", "list", "look up", "open", "close", "count", "wait", "watch", "flush"];

@@ -1,4 +1,4 @@
-//! How to connect to a cluster.
+//! The builder of a connection.
 
 use std::ffi::CString;
 use std::fmt;
@@ -22,9 +22,10 @@ const CONNECT: &str = "connect to";
 
 /// Builds a connection to a cluster: see [`Cluster::builder`].
 ///
-/// Configuration is read in the order in which the `rbd` command reads it, later ones win: the
-/// configuration file (the one named here, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the
-/// default search path), CEPH_ARGS, and what is set on this builder.
+/// Configuration comes from these sources, in the same order as in the `rbd` command; a later
+/// source wins: the configuration file, CEPH_ARGS, this builder. The configuration file is the one
+/// named on this builder, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the first of the
+/// default search path.
 #[derive(Clone, Default)]
 #[must_use = "nothing happens until `connect`"]
 pub struct ClusterBuilder {
@@ -34,10 +35,10 @@ pub struct ClusterBuilder {
     ignore_environment: bool,
     key: Option<Key>,
     pub(super) options: Vec<(String, String)>,
-    /// In the order of [`TIMEOUTS`](super::timeouts); the outer `None` leaves it as configured, the
-    /// inner one means no timeout.
+    /// In the order of [`TIMEOUTS`](super::timeouts). The outer `None` keeps the configured value,
+    /// the inner `None` means no timeout.
     pub(super) timeouts: [Option<Option<Duration>>; 3],
-    /// The outer `None` is the default, the inner one means no timeout.
+    /// The outer `None` is the default, the inner `None` means no timeout.
     pub(super) call_timeout: Option<Option<Duration>>,
 }
 
@@ -54,68 +55,68 @@ impl ClusterBuilder {
         ClusterBuilder::default()
     }
 
-    /// The user to authenticate as, with or without its type: `admin` or `client.admin`. Default
-    /// `client.admin`.
+    /// Sets the user to authenticate as, with or without its type: `admin` or `client.admin`.
+    /// Default: `client.admin`.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// The name of the cluster in file names such as `/etc/ceph/NAME.conf`. Default `ceph`.
+    /// Sets the name of the cluster in file names such as `/etc/ceph/NAME.conf`. Default: `ceph`.
     pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
         self.cluster_name = Some(name.into());
         self
     }
 
-    /// Reads this configuration file; connecting fails when it is missing.
+    /// Reads this configuration file. Connecting fails if it is missing.
     pub fn conf_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.conf_file = ConfFile::At(path.into());
         self
     }
 
-    /// Sets whether to read no configuration file at all: give [`monitors`](Self::monitors) and a
-    /// key here. Default: off.
+    /// Sets whether to read no configuration file at all. If set, name [`monitors`](Self::monitors)
+    /// and a key here. Default: off.
     pub fn no_conf_file(mut self, none: bool) -> Self {
         self.conf_file = if none { ConfFile::None } else { ConfFile::Search };
         self
     }
 
     /// Sets whether to ignore CEPH_CONF and CEPH_ARGS. The default search path
-    /// (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still counts. Default: off.
+    /// (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still applies. Default: off.
     pub fn ignore_environment(mut self, ignore: bool) -> Self {
         self.ignore_environment = ignore;
         self
     }
 
-    /// The monitors, as the option `mon_host` takes them: `10.0.0.1,10.0.0.2:6789`.
+    /// Sets the monitors, in the format of the option `mon_host`: `10.0.0.1,10.0.0.2:6789`.
     pub fn monitors(self, monitors: impl Into<String>) -> Self {
         self.option("mon_host", monitors)
     }
 
-    /// The keyring file with the user's key.
+    /// Sets the keyring file that holds the user's key.
     pub fn keyring(self, path: impl AsRef<Path>) -> Self {
         self.option("keyring", path.as_ref().to_string_lossy())
     }
 
-    /// The user's key itself, in base64 as `ceph auth get-key` prints it. White space around it,
-    /// such as the newline at the end of a Kubernetes Secret, does not matter.
+    /// Sets the user's key, in base64 as `ceph auth get-key` prints it. Surrounding white space,
+    /// such as the newline at the end of a Kubernetes Secret, is ignored.
     pub fn key(mut self, key: impl Into<Key>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The file that holds the user's key alone, in base64.
+    /// Sets the file that holds only the user's key, in base64.
     pub fn key_file(self, path: impl AsRef<Path>) -> Self {
         self.option("keyfile", path.as_ref().to_string_lossy())
     }
 
-    /// Any configuration option of Ceph's, by its name with underscores. The last of several wins.
+    /// Sets a configuration option of Ceph, by its name with underscores. The last value wins.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
         self
     }
 
-    /// Connects. Blocks until the cluster answered, or for the connect timeout.
+    /// Connects to the cluster. Blocks until the cluster answers, at most for the connect timeout.
     ///
     /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`,
     /// `rados_conf_set`, `rados_connect`, `rados_cluster_fsid`.
@@ -136,7 +137,7 @@ impl ClusterBuilder {
             return Err(Error::invalid(
                 CONNECT,
                 object(),
-                "a call timeout of zero can never be met; None means no timeout",
+                "a call timeout of zero would fail every call; use None for no timeout",
             ));
         }
         let mut raw =
@@ -170,7 +171,8 @@ impl ClusterBuilder {
                 (Some(kind), _) => login::unknown_key(error, kind, &user),
                 (None, ConfFile::At(path)) if files::is_empty(path) => {
                     let file = Object::new(ObjectKind::File, path.to_string_lossy());
-                    let why = "the configuration file is empty, and nothing else names the monitors";
+                    let why = "the configuration file is empty and nothing else names the monitors; name them in \
+                               the file or on the builder";
                     Error::new("connect with", file, errno).with_detail(why)
                 }
                 _ => login::explain(error, errno, &user, have_file),
@@ -184,7 +186,7 @@ impl ClusterBuilder {
         Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid })))
     }
 
-    /// Reads the configuration file. False when none was named and none found.
+    /// Reads the configuration file. Returns `false` if none was named and none was found.
     fn read_file(
         &self,
         raw: &RawCluster,
@@ -195,7 +197,7 @@ impl ClusterBuilder {
         let path = match &self.conf_file {
             ConfFile::None => return Ok(false),
             ConfFile::At(path) => Some(path.clone()),
-            // librados would look at CEPH_CONF by itself.
+            // librados also reads CEPH_CONF itself.
             ConfFile::Search if self.ignore_environment => match default_file(cluster_name) {
                 Some(path) => Some(path),
                 None => return Ok(false),
@@ -204,7 +206,7 @@ impl ClusterBuilder {
                 .or_else(|| std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty()))
                 .map(PathBuf::from),
         };
-        // librados would find the same file by itself, but it is to be looked at first.
+        // librados would find the same file itself, but the file must be checked first.
         let path = path.or_else(|| default_file(cluster_name));
         let Some(path) = path else {
             return match raw.conf_read_file(None) {
@@ -226,7 +228,7 @@ impl ClusterBuilder {
     }
 }
 
-/// Shows the names of the options, not their values, of which any may be a key.
+/// Shows the names of the options, but not their values: any value may be a key.
 impl fmt::Debug for ClusterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options: Vec<_> = self.options.iter().map(|(name, _)| name).collect();
@@ -240,7 +242,7 @@ impl fmt::Debug for ClusterBuilder {
     }
 }
 
-/// The first file of Ceph's default search path that is there.
+/// Returns the first existing file of Ceph's default search path.
 fn default_file(cluster_name: &str) -> Option<PathBuf> {
     let name = format!("{cluster_name}.conf");
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ceph").join(&name));
@@ -250,7 +252,7 @@ fn default_file(cluster_name: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// `client.admin` of `admin` or `client.admin`.
+/// Returns `client.admin` for `admin` or `client.admin`.
 fn entity(user: String) -> Result<String> {
     let object = || Object::new(ObjectKind::User, user.as_str());
     match user.split_once('.') {
@@ -259,7 +261,7 @@ fn entity(user: String) -> Result<String> {
         Some(("mon" | "osd" | "mgr" | "mds" | "auth", _)) => Err(Error::invalid(
             "connect as",
             object(),
-            "images are used as a client: name a user of type client",
+            "only users of type client can use images; name one, such as client.admin",
         )),
         None if user.is_empty() => Err(Error::invalid("connect as", object(), "the user's id is empty")),
         _ => Ok(format!("client.{user}")),
@@ -273,7 +275,7 @@ pub(super) fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     raw.conf_set(&name, &value).map_err(|errno| match errno {
         Errno::ENOENT => Error::new("set", object(), errno),
         errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(
-            "Ceph does not accept this value for it: see `ceph config help` for its type and range",
+            "Ceph does not accept this value; `ceph config help` shows the option's type and range",
         ),
     })
 }
@@ -282,7 +284,7 @@ pub(super) fn get(raw: &RawCluster, option: &str) -> Option<String> {
     raw.conf_get(&CString::new(option).ok()?).ok()
 }
 
-/// Takes the client's log into memory, unless the configuration wants it somewhere.
+/// Collects the client's log in memory, unless the configuration sends it elsewhere.
 fn attach_log(raw: &RawCluster) -> Option<Log> {
     let wanted = |option| get(raw, option).is_some_and(|value| value == "true");
     if get(raw, "log_file").is_some_and(|path| !path.is_empty())
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_ignored_environment_is_ignored_by_librados_too() {
-        // In a process of its own: the environment belongs to all tests of this one.
+        // Runs in its own process, because all tests of this process share the environment.
         if std::env::var_os("CEPH_CONF").is_none_or(|path| path != "/nonexistent/ceph.conf") {
             let alone = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["an_ignored_environment_is_ignored_by_librados_too", "--nocapture"])
@@ -337,7 +339,7 @@ mod tests {
         }
         let missing = Cluster::builder().connect().unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{missing}");
-        // No monitor answers there, but it got so far: it is not that file.
+        // No monitor answers there, but the attempt shows that this file was not read.
         let builder = Cluster::builder()
             .ignore_environment(true)
             .cluster_name("no-such-cluster")

@@ -11,13 +11,13 @@ use crate::raw::cluster::{Cluster as RawCluster, Target};
 const SEND: &str = "send a command to";
 
 impl Cluster {
-    /// Sends a command to the monitors: what the `ceph` command sends. Blocks up to the mon
+    /// Sends a command to the monitors, as the `ceph` command does. Blocks for at most the mon
     /// timeout.
     ///
-    /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`; `input` is
-    /// what the `ceph` command takes by `-i`. The answer is the command's output. Where the cluster
-    /// refuses, its own words are in the error; a command that it does not know or understand is
-    /// [`ErrorKind::InvalidInput`].
+    /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`. `input` is
+    /// the data that the `ceph` command reads with `-i`. The call returns the command's output. If
+    /// the cluster refuses, the error contains the cluster's message. A command that the cluster
+    /// does not know or cannot parse is [`ErrorKind::InvalidInput`].
     ///
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
@@ -25,8 +25,8 @@ impl Cluster {
         self.command(Target::Monitors, "send a command to the monitors of", || self.object(), command, input)
     }
 
-    /// Sends a command to the active manager. Blocks up to the mon timeout; without a manager it
-    /// fails after that.
+    /// Sends a command to the active manager. Blocks for at most the mon timeout, and fails then if
+    /// no manager is active.
     ///
     /// Implements: `rados_mgr_command`.
     #[doc(alias = "rados_mgr_command")]
@@ -34,8 +34,8 @@ impl Cluster {
         self.command(Target::Manager, "send a command to the manager of", || self.object(), command, input)
     }
 
-    /// Sends a command to one monitor by its name, `a` for `mon.a`: what is asked of itself, such
-    /// as `mon_status`.
+    /// Sends a command to one monitor by its name (`a` for `mon.a`), for commands about that
+    /// monitor such as `mon_status`.
     ///
     /// Implements: `rados_mon_command_target`.
     #[doc(alias = "rados_mon_command_target")]
@@ -55,21 +55,25 @@ impl Cluster {
         self.command(Target::NamedManager(name), SEND, object, command, input)
     }
 
-    /// Sends a command to an OSD by its number, such as `{"prefix": "version"}`. Blocks up to the
-    /// OSD timeout.
+    /// Sends a command such as `{"prefix": "version"}` to an OSD by its number. Blocks for at most
+    /// the OSD timeout.
     ///
     /// Implements: `rados_osd_command`.
     #[doc(alias = "rados_osd_command")]
     pub fn osd_command(&self, osd: u32, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::Osd, osd.to_string());
         let Ok(number) = i32::try_from(osd) else {
-            return Err(Error::invalid(SEND, object(), "no OSD has a number as large as that"));
+            return Err(Error::invalid(
+                SEND,
+                object(),
+                "no OSD has such a large number; `ceph osd ls` lists them",
+            ));
         };
         self.command(Target::Osd(number), SEND, object, command, input)
     }
 
-    /// Sends a command about a placement group, `1.3f` for instance, to the OSD that is responsible
-    /// for it: `{"prefix": "query", "pgid": "1.3f"}`. Blocks up to the OSD timeout.
+    /// Sends a command about a placement group (such as `1.3f`) to its primary OSD: `{"prefix":
+    /// "query", "pgid": "1.3f"}`. Blocks for at most the OSD timeout.
     ///
     /// Implements: `rados_pg_command`.
     #[doc(alias = "rados_pg_command")]
@@ -79,7 +83,7 @@ impl Cluster {
         self.command(Target::PlacementGroup(id), SEND, object, command, input)
     }
 
-    /// A command of ours, whose error speaks of what it is for.
+    /// Sends a command on behalf of another call, whose operation the error names.
     pub(crate) fn command_on(
         &self,
         operation: &'static str,
@@ -99,7 +103,7 @@ impl Cluster {
     ) -> Result<Vec<u8>> {
         let json = c_value(operation, &object, command)?;
         let input = input.to_vec();
-        // What the daemon says comes back beside the errno.
+        // The daemon's message arrives beside the errno.
         let (said, words) = std::sync::mpsc::channel();
         let send = move |raw: &RawCluster| {
             raw.command(&to, &json, &input).map_err(|(errno, words)| {
@@ -110,8 +114,8 @@ impl Cluster {
         self.bounded(operation, &object, send).map_err(|error| {
             let errno = error.errno().unwrap_or(Errno::EIO);
             let Ok(said) = words.try_recv() else { return error };
-            // A daemon that does not know or understand the command says this before it does
-            // anything.
+            // A daemon that does not know or cannot parse the command answers with this errno and
+            // does nothing.
             let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }
         })

@@ -10,14 +10,14 @@ use crate::raw::image::early_ack::CACHES;
 pub struct ClusterConfig<'a>(&'a Cluster);
 
 impl Cluster {
-    /// Reads and sets the configuration options of this client.
+    /// Returns the group of calls that read and set the configuration options of this client.
     pub fn config(&self) -> ClusterConfig<'_> {
         ClusterConfig(self)
     }
 }
 
 impl ClusterConfig<'_> {
-    /// Returns the value in force of a configuration option. Does not block.
+    /// Returns the effective value of a configuration option. Does not block.
     ///
     /// Implements: `rados_conf_get`.
     #[doc(alias = "rados_conf_get")]
@@ -27,8 +27,8 @@ impl ClusterConfig<'_> {
         self.0.call("read", object, || self.0.raw().conf_get(&name))
     }
 
-    /// Sets a configuration option of this client. Many options are read only while connecting, or
-    /// while an image is opened: give them to the [builder](crate::ClusterBuilder::option) instead.
+    /// Sets a configuration option of this client. Ceph reads many options only when it connects or
+    /// opens an image: give these to the [builder](crate::ClusterBuilder::option).
     ///
     /// Implements: `rados_conf_set`.
     #[doc(alias = "rados_conf_set")]

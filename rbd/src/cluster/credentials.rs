@@ -1,7 +1,7 @@
-//! What a client logs in with, looked at before librados looks at it.
+//! Checks of a client's keys before librados reads them.
 //!
-//! librados logs a key that it cannot read, to wherever its log goes. So a key that cannot be one
-//! is refused first, and what librados logs about connecting loses all keys that are known here.
+//! librados writes a key that it cannot parse to its log. These checks refuse such a key first, and
+//! remove all known keys from what librados logs while connecting.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 use super::Key;
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// What stands in the place of a key.
+/// The placeholder for a key.
 const HIDDEN: &str = "…";
 
-/// No keyring is longer than this in bytes: the rest is not looked at.
+/// The bytes of a keyring that are read. No keyring is longer.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The texts that must not be shown.
+/// Texts that must not be shown.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Zeroizing<String>>);
 
 impl Secrets {
-    /// Refuses what librados could not read as a key: the options `key` and `keyfile`, else the
-    /// keyring that librados would take. `option` returns the value of an option in force.
+    /// Refuses keys that librados could not parse: in the options `key` and `keyfile`, else in the
+    /// keyring that librados would use. `option` returns the effective value of an option.
     pub(super) fn check(option: impl Fn(&str) -> Option<String>, user: &str) -> Result<Secrets> {
         let option = |name: &str| option(name).filter(|value| !value.is_empty()).map(Zeroizing::new);
         let mut secrets = Secrets::default();
@@ -43,8 +43,8 @@ impl Secrets {
             }
         }
         let keyrings = option("keyring").unwrap_or_default();
-        // librados takes the first one that it can open, and fails where a key of anybody in it
-        // cannot be read.
+        // librados uses the first keyring that it can open, and fails if any key in it cannot be
+        // parsed.
         if let Some((path, text)) =
             keyrings.split([',', ';', '=', ' ', '\t']).find_map(|path| Some((path, read(path)?)))
         {
@@ -55,19 +55,19 @@ impl Secrets {
                 }
             }
         }
-        // Short words would be taken out of all lines.
+        // Redacting short words would mangle all lines.
         secrets.0.retain(|secret| secret.len() >= 6);
         Ok(secrets)
     }
 
-    /// Takes the keys out of what librados has logged.
+    /// Removes the keys from lines that librados logged.
     pub(super) fn redact(&self, lines: Vec<String>) -> Vec<String> {
         lines.into_iter().map(|line| redact(line, self.0.iter().map(|secret| secret.as_str()))).collect()
     }
 }
 
-/// Takes these texts out of a line of the log. The log itself takes out what librados shows in the
-/// forms that are known.
+/// Removes these texts from a log line. The log itself removes keys in the forms in which librados
+/// is known to show them.
 pub(super) fn redact<'a>(line: String, secrets: impl Iterator<Item = &'a str>) -> String {
     secrets.fold(line, |line, secret| line.replace(secret, HIDDEN))
 }
@@ -82,7 +82,7 @@ fn read(path: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The values of all lines `key = …`, whoever they belong to.
+/// Returns the values of all lines `key = …`, for any user.
 pub(super) fn keys_of(keyring: &str) -> impl Iterator<Item = &str> {
     keyring.lines().filter_map(|line| {
         let (name, value) = line.split_once('=')?;
@@ -92,11 +92,11 @@ pub(super) fn keys_of(keyring: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Key {
-    /// Refuses what cannot be a key, which stands in a file.
+    /// Refuses a text in a file that cannot be a key.
     fn check_in(&self, path: &str) -> Result<()> {
         self.decode().map(drop).map_err(|why| {
             let object = Object::new(ObjectKind::File, path);
-            Error::invalid("use the key in", object, format!("{why}; write the key there once more"))
+            Error::invalid("use the key in", object, format!("{why}; write the key to that file again"))
         })
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_anybody_in_the_first_keyring_must_be_one() {
+    fn every_key_in_the_first_keyring_must_be_valid() {
         let dir = std::env::temp_dir().join(format!("rbd-credentials-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (good, bad, text) = (dir.join("good"), dir.join("bad"), &KEY[4..]);
@@ -131,7 +131,7 @@ mod tests {
             assert!(!format!("{error:#?}").contains(&text[..8]), "{error:#?}");
             assert!(error.to_string().contains("the key"), "{error}");
         }
-        // One that is given wins, as it does in librados.
+        // A given key wins, as in librados.
         let secrets = check(&[("key", KEY), ("keyring", bad)]).unwrap();
         let lines = secrets.redact(vec![format!("auth: {text}"), format!("k={KEY}.")]);
         assert_eq!(lines, ["auth: …", "k=…."]);

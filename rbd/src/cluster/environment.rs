@@ -1,9 +1,9 @@
-//! The options in CEPH_ARGS that must be known before a client exists: who it is, and where its
-//! configuration lies.
+//! The options in CEPH_ARGS that must be known before a client exists: its name and its
+//! configuration file.
 //!
-//! The others are read by librados itself.
+//! librados reads the others itself.
 
-/// What CEPH_ARGS says about the client itself.
+/// The options of CEPH_ARGS about the client itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct EarlyArgs {
     pub(super) user: Option<String>,
@@ -16,7 +16,7 @@ impl EarlyArgs {
         EarlyArgs::parse(&std::env::var("CEPH_ARGS").unwrap_or_default())
     }
 
-    /// Words are separated by white space, as librados separates them; the last of several wins.
+    /// Parses CEPH_ARGS. As in librados, white space separates the words, and the last value wins.
     pub(super) fn parse(args: &str) -> EarlyArgs {
         let mut early = EarlyArgs::default();
         let mut words = args.split_whitespace();

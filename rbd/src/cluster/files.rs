@@ -1,7 +1,7 @@
-//! Configuration files and keyrings, looked at before librados reads them.
+//! Checks of configuration files and keyrings before librados reads them.
 //!
-//! librados 16.2 ends the process at a byte-order mark, and at most characters that are not ASCII.
-//! And of a file that it cannot use it tells no name.
+//! librados 16.2 aborts the process at a byte-order mark and at most non-ASCII characters. It also
+//! does not name the file that it cannot use.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Object, ObjectKind, Result};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a file that the caller has named.
+/// Reads a file that the caller named.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| {
         let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
@@ -24,9 +24,9 @@ fn file(path: &Path) -> Object {
     Object::new(ObjectKind::File, path.to_string_lossy())
 }
 
-/// Refuses a configuration file, or one of several in a list, that librados could not read, or
-/// could not survive. A missing one is left to librados, and one that is no file (`/dev/null`) too.
-/// An empty one is no fault where the rest is given elsewhere.
+/// Refuses a configuration file (or one of a list) that librados could not read, or that would
+/// abort the process. librados itself handles a missing file and a path that is no regular file
+/// (`/dev/null`). An empty file is valid if the settings come from elsewhere.
 pub(super) fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
     let list = list.to_string_lossy();
     for path in list.split([',', ';']).map(|path| Path::new(path.trim())) {
@@ -49,8 +49,8 @@ pub(super) fn is_empty(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
 }
 
-/// Refuses the text of a configuration file or keyring that librados could not read, or could not
-/// survive.
+/// Refuses the text of a configuration file or keyring that librados could not read, or that would
+/// abort the process.
 pub(super) fn check_text(path: &Path, text: &[u8]) -> Result<()> {
     fault(text).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
 }
@@ -64,14 +64,14 @@ fn fault(text: &[u8]) -> Option<String> {
         .or_else(|| unfinished.then(|| "it does not end in a newline, which Ceph requires".to_owned()))
 }
 
-/// Refuses the keyring that librados would take of a list, where reading it would end the process.
+/// Refuses the keyring that librados would use from a list if reading it would abort the process.
 /// librados reads it as soon as the option is set.
 pub(super) fn check_keyring(list: &str) -> Result<()> {
     let Some(path) = first_keyring(list) else { return Ok(()) };
     deadly(&read(path)?).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
 }
 
-/// The keyrings that a configuration file names for a user.
+/// Returns the keyrings that a configuration file names for a user.
 fn keyrings<'a>(conf: &'a str, user: &str) -> Vec<&'a str> {
     let (mut mine, mut keyrings) = (false, Vec::new());
     for line in conf.lines().map(str::trim) {
@@ -86,7 +86,7 @@ fn keyrings<'a>(conf: &'a str, user: &str) -> Vec<&'a str> {
     keyrings
 }
 
-/// The faults that end the process.
+/// Returns the fault that would abort the process, if any.
 fn deadly(text: &[u8]) -> Option<String> {
     if text.starts_with(BYTE_ORDER_MARK) {
         return Some("it starts with a byte-order mark; save it as UTF-8 without one".to_owned());
@@ -103,8 +103,8 @@ fn deadly(text: &[u8]) -> Option<String> {
     None
 }
 
-/// Whether a line has ASCII only, where librados takes nothing else: not in comments, and not in
-/// quotes.
+/// Returns whether a line is ASCII outside comments and quotes, where librados accepts nothing
+/// else.
 fn is_plain(line: &[u8]) -> bool {
     let (mut quote, mut escaped) = (None, false);
     for byte in line {
@@ -121,8 +121,8 @@ fn is_plain(line: &[u8]) -> bool {
     true
 }
 
-/// Finds the file in a list of keyrings that librados takes: the first that can be opened. `None`
-/// where none can.
+/// Returns the keyring that librados uses from a list: the first that can be opened. `None` if none
+/// can.
 pub(super) fn first_keyring(list: &str) -> Option<&Path> {
     list.split([',', ';']).map(|path| Path::new(path.trim())).find(|path| std::fs::File::open(path).is_ok())
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_librados_survives_is_let_through() {
+    fn a_text_that_librados_can_read_is_accepted() {
         for good in [
             "[global]\nmon_host = 10.0.0.1\n",
             "# f\u{fc}r\n[global]\n\tmon_host = 10.0.0.1 ; f\u{fc}r\n",

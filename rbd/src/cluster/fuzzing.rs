@@ -1,5 +1,4 @@
-//! Doors to the parsers of what files and monitors say, for the fuzzers and the tests. Each must
-//! never panic.
+//! Entry points to the parsers of files and monitor answers, for fuzzers and tests. None may panic.
 
 use super::credentials::{keys_of, redact};
 use super::environment::EarlyArgs;

@@ -1,4 +1,4 @@
-//! Keys of users: kept out of logs, and wiped when they are dropped.
+//! Keys of users, which stay out of logs and are wiped when they are dropped.
 
 use std::fmt;
 use std::path::Path;
@@ -12,32 +12,33 @@ use super::{Cluster, files};
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// How many bytes stand before the secret in a key.
+/// The number of bytes before the secret in a key.
 const KEY_HEADER: usize = 12;
 
-/// A user's key in base64. Never printed, wiped from memory when it is dropped.
+/// A user's key in base64. It is never printed, and it is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<String>);
 
 impl Key {
-    /// White space around it is dropped: a Kubernetes Secret often ends in a newline.
+    /// Wraps a key in base64. Removes surrounding white space: a Kubernetes Secret often ends in a
+    /// newline.
     pub fn new(text: &str) -> Key {
         Key(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The key in base64, for whoever must pass it on.
+    /// Returns the key in base64, so that it can be passed on.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The type of the key: 1 is `aes`, and newer clusters make keys of others. `None` if it is no
-    /// key.
+    /// Returns the type of the key: 1 is `aes`, newer clusters have others. `None` if the text is
+    /// no key.
     pub(crate) fn kind(&self) -> Option<u16> {
         let start = STANDARD.decode(self.0.get(..4)?).ok()?;
         Some(u16::from_le_bytes([*start.first()?, *start.get(1)?]))
     }
 
-    /// Refuses what cannot be a key before it is sent anywhere.
+    /// Refuses a text that cannot be a key before it is sent anywhere.
     pub(crate) fn check(&self, user: &str) -> Result<()> {
         let decoded = self.decode();
         decoded.map(drop).map_err(|why| {
@@ -45,19 +46,19 @@ impl Key {
         })
     }
 
-    /// Returns the key as it is sent: its type (2 bytes), the time it was made (8), the length of
-    /// the secret (2), and the secret. What is not such a key gives the reason, in which nothing of
-    /// it stands: it may be a good one with a typing error.
+    /// Returns the key as it is sent: its type (2 bytes), creation time (8), length of the secret
+    /// (2), and the secret. If the text is no such key, returns the reason, which contains no part
+    /// of the text: it may be a real key with a typing error.
     pub(crate) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let binary = STANDARD.decode(self.expose()).map(Zeroizing::new).map_err(|_| {
-            "is not what `ceph auth get-key` prints (base64 of one line); a Secret of Kubernetes must be decoded once"
+             "is not what `ceph auth get-key` prints (one line of base64); decode the value of a Kubernetes Secret once"
         })?;
         let len = binary
             .get(KEY_HEADER - 2..KEY_HEADER)
             .map(|len| usize::from(u16::from_le_bytes([len[0], len[1]])));
         match len {
             Some(len) if len > 0 && binary.len() == KEY_HEADER + len => Ok(binary),
-            _ => Err("is base64, but not of a cephx key: was it encoded twice, or cut off?"),
+            _ => Err("is base64, but not of a cephx key; check whether it was encoded twice or cut off"),
         }
     }
 }
@@ -87,8 +88,8 @@ impl fmt::Debug for Key {
 }
 
 impl Cluster {
-    /// The key of any user, as `ceph auth get-key client.admin` prints it. Needs the capability to
-    /// read the auth database.
+    /// Returns the key of any user, as `ceph auth get-key client.admin` prints it. Needs the
+    /// capability to read the auth database.
     pub fn auth_get_key(&self, user: &str) -> Result<Key> {
         let object = || Object::new(ObjectKind::User, user);
         let reply =
@@ -97,16 +98,16 @@ impl Cluster {
         Ok(Key::new(&String::from_utf8_lossy(&reply)))
     }
 
-    /// The key this client authenticates with, from where its configuration has it: the options
-    /// `key`, `keyfile`, `keyring`.
+    /// Returns the key that this client authenticates with, from its options `key`, `keyfile` or
+    /// `keyring`.
     ///
-    /// Reads files on this machine; asks nobody.
+    /// Reads files on this machine, and sends no request.
     pub fn key(&self) -> Result<Key> {
         configured(self.user(), |option| self.config().get(option))
     }
 }
 
-/// The key of a user, from where its configuration has it.
+/// Returns the key of a user from the options `key`, `keyfile` or `keyring`.
 pub(super) fn configured(user: &str, option: impl Fn(&str) -> Result<String>) -> Result<Key> {
     let configured = option("key")?;
     if !configured.is_empty() {
@@ -117,13 +118,13 @@ pub(super) fn configured(user: &str, option: impl Fn(&str) -> Result<String>) ->
         return Ok(Key::from(read(Path::new(&keyfile))?));
     }
     let keyring = option("keyring")?;
-    // As librados: the first that can be opened, and no other.
+    // Like librados, reads only the first keyring that can be opened.
     if let Some(path) = files::first_keyring(&keyring) {
         if let Some(key) = key_in(path, user)? {
             return Ok(key);
         }
     }
-    let why = format!("none of its keyrings has it: {keyring}; name a keyring or key when connecting");
+    let why = format!("none of these keyrings has the key: {keyring}; name a keyring or key when connecting");
     Err(Error::new("find the key of", Object::new(ObjectKind::User, user), Errno::ENOENT).with_detail(why))
 }
 
@@ -134,13 +135,13 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// The key of a user in a keyring.
+/// Returns the key of a user in a keyring.
 pub(super) fn key_in(path: &Path, user: &str) -> Result<Option<Key>> {
     Ok(key_of(&Zeroizing::new(read(path)?), user))
 }
 
-/// The key in the sections of a user: `[client.admin]`, then `key = …` among other lines. As in
-/// librados the last one counts.
+/// Returns the key in the sections of a user: `[client.admin]`, then a line `key = …`. As in
+/// librados, the last one wins.
 pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
     let (mut mine, mut key) = (false, None);
     for line in keyring.lines().map(str::trim) {
@@ -155,7 +156,7 @@ pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
     key
 }
 
-/// What stands in the quotes, or before a comment. A key has neither in it.
+/// Returns the text inside quotes, or before a comment. A key contains neither.
 fn value_of(value: &str) -> &str {
     match value.chars().next() {
         Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),

@@ -8,19 +8,19 @@ use super::Cluster;
 use crate::error::{ErrorKind, Result};
 use crate::raw::cluster::service::{RawLogEntry, RawLogWatch};
 
-/// How grave lines of the cluster's log must be to be told.
+/// The least severity of the log lines that a watch reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// All.
+    /// All lines.
     Debug,
-    /// What happens: daemons come and go, health changes.
+    /// Events: daemons start and stop, health changes.
     Info,
-    /// What concerns security, and graver.
+    /// Security events, warnings and errors.
     Security,
     /// Warnings and errors.
     Warn,
-    /// Errors.
+    /// Errors only.
     Error,
 }
 
@@ -28,34 +28,34 @@ pub enum LogLevel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogEntry {
-    /// The log it belongs to: `cluster`, `audit` …
+    /// The log's name: `cluster`, `audit` …
     pub channel: String,
-    /// Who wrote it: `mon.a`.
+    /// The daemon that wrote the line, such as `mon.a`.
     pub who: String,
-    /// When.
+    /// The time at which the line was written.
     pub time: SystemTime,
-    /// Counts the lines of that writer.
+    /// The line's number among those of the same daemon.
     pub sequence: u64,
-    /// How grave it is, in Ceph's words: `[DBG]`, `[INF]`, `[SEC]`, `[WRN]`, `[ERR]`.
+    /// The severity, in Ceph's words: `[DBG]`, `[INF]`, `[SEC]`, `[WRN]`, `[ERR]`.
     pub level: String,
-    /// What it says.
+    /// The text.
     pub message: String,
 }
 
 /// Calls back with the lines of the cluster's log until it is dropped: see [`Cluster::watch_log`].
 #[must_use = "dropping it ends the watch"]
 pub struct LogWatch {
-    /// Never read: dropping it ends the watch.
+    /// Held only because dropping it ends the watch.
     _raw: RawLogWatch,
 }
 
 impl Cluster {
-    /// Calls back with each new line of the cluster's log that is as grave as `level`. A connection
-    /// can have one such watch at a time; a second one is [busy](ErrorKind::Busy).
+    /// Calls back with each new line of the cluster's log of severity `level` or higher. A
+    /// connection can have one such watch at a time; a second one fails with [`ErrorKind::Busy`].
     ///
-    /// The callback runs on a thread of librados's while that holds a lock: it should only pass the
-    /// line on, and must not use this connection. A panic in it is swallowed. The watch may be
-    /// dropped inside it.
+    /// librados holds a lock while the callback runs on its thread: the callback should only pass
+    /// the line on, and must not use this connection. A panic in it is caught. The callback may
+    /// drop the watch.
     ///
     /// Implements: `rados_monitor_log2`.
     #[doc(alias = "rados_monitor_log")]
@@ -76,8 +76,9 @@ impl Cluster {
         let start = move || RawLogWatch::start(&cluster, word, move |raw| callback(LogEntry::from(raw)));
         let watch = self.bounded_call("watch the log of", || self.object(), start);
         let raw = watch.map_err(|error| match error.kind() {
-            ErrorKind::Busy { .. } => error
-                .with_detail("this connection watches it already; drop that watch, or connect another time"),
+            ErrorKind::Busy { .. } => error.with_detail(
+                "this connection already watches it; drop that watch, or open another connection",
+            ),
             _ => error,
         })?;
         Ok(LogWatch { _raw: raw })

@@ -1,4 +1,4 @@
-//! What a client logs in with, and why it could not.
+//! Checks of a client's key files, and the reasons why a connection fails.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::raw::cluster::Cluster as RawCluster;
 
-/// Refuses a file with a key that librados could not use, and which it would not name. A key that
-/// is given needs no file.
+/// Refuses a key file that librados could not use: librados would not name the file. A key that is
+/// given directly needs no file.
 pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
     let option = |name: &str| get(raw, name).map(Zeroizing::new).filter(|value| !value.is_empty());
     if option("auth_client_required").is_some_and(|methods| methods.trim() == "none") {
         return Ok(());
     }
     let keyring = option("keyring").unwrap_or_default();
-    // librados reads the keyring first, whatever else is given.
+    // librados reads the keyring first, even if a key is given.
     let found = match files::first_keyring(&keyring) {
         Some(path) => {
             files::check_text(path, &files::read(path)?)?;
@@ -42,7 +42,7 @@ pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
         return Ok(());
     }
     let Some(path) = found else {
-        // The first one that was named, or that Ceph looks for by default.
+        // The first keyring that was named, or that Ceph looks for by default.
         let first = keyring.split([',', ';']).next().unwrap_or_default().trim();
         let object = Object::new(ObjectKind::File, first);
         let why = format!(
@@ -62,14 +62,16 @@ pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
 pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
     match errno {
         Errno::ENOENT if !have_file => error.with_detail(
-            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors and key",
+            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors \
+             and key",
         ),
         Errno::ENOENT => error
             .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
             .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),
         Errno::EACCES | Errno::EPERM => error
             .with_kind(ErrorKind::PermissionDenied)
-            .with_detail(format!("the cluster did not accept the key of {user}; compare it with `ceph auth get {user}`")),
+            .with_detail(format!("the cluster did not accept the key of {user}; compare the key with `ceph auth get \
+                                  {user}`")),
         Errno::ETIMEDOUT => error.with_detail(
             "no monitor answered in time; check mon_host and that the monitors are up and reachable from here",
         ),
@@ -77,8 +79,8 @@ pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -
     }
 }
 
-/// The type of the user's key, if librados refused the key itself and that is of a type which an
-/// older one does not know.
+/// Returns the type of the user's key if librados refused the key because it does not know that
+/// type.
 pub(super) fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
     const AES: u16 = 1;
     if !matches!(errno, Errno::EIO | Errno::EINVAL | Errno::ENOENT) {

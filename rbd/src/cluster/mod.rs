@@ -47,18 +47,19 @@ pub use usage::{ClusterUsage, PoolUsage};
 
 /// A client of a Ceph cluster.
 ///
-/// Cheap to clone: the clones share one connection, which ends when the last of them, and of
-/// everything opened from them, is dropped. All methods block the calling thread while they talk to
-/// the cluster, within the timeouts set by the [builder](Cluster::builder).
+/// A `Cluster` is cheap to clone. The clones share one connection, which ends when the last clone
+/// and everything opened from it are dropped. All methods that talk to the cluster block the
+/// calling thread, within the timeouts set on the [builder](Cluster::builder).
 ///
-/// A forked process must connect anew: what it inherited fails, and is leaked when it is dropped.
+/// A forked process must connect again: handles that it inherited fail, and dropping them leaks
+/// them.
 ///
-/// Drop the last one before `main` returns, and do not keep one in a static: the connection has
-/// threads of its own, which a process that is exiting pulls libraries away from (a crash in
-/// OpenSSL at exit was seen). `std::process::exit` drops nothing; a process that ends so waits for
-/// the asynchronous operations that are in flight, 2 s at most (250 ms on a thread of librbd's),
-/// since librbd's threads crash when they are at work meanwhile. What other threads still submit,
-/// and calls that block there, are not waited for.
+/// Drop the last clone before `main` returns, and do not keep one in a static. A connection has
+/// threads of its own, and a process that exits unloads libraries under them, which can crash (in
+/// OpenSSL, for example). `std::process::exit` drops nothing. The process then waits for
+/// asynchronous operations in flight, for at most 2 s (250 ms on a thread of librbd), because
+/// librbd's threads crash if they work during the exit. It does not wait for operations that other
+/// threads submit meanwhile, or for blocking calls.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;
@@ -70,37 +71,37 @@ pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     raw: Arc<raw::cluster::Cluster>,
-    /// `None` where the configuration sends the log elsewhere.
+    /// `None` if the configuration sends the log elsewhere.
     log: Option<Log>,
     user: String,
-    /// Asked once, when connecting: asking takes a lock, which librados holds while it calls back.
+    /// Read once, when connecting: reading it takes a lock that librados holds during callbacks.
     fsid: String,
 }
 
 impl Cluster {
-    /// How to connect: as which user, with which configuration and timeouts.
+    /// Returns a builder that sets the user, configuration and timeouts of a connection.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::new()
     }
 
-    /// Connects as the `rbd` command would without options: `client.admin` unless CEPH_ARGS says
-    /// otherwise, configured by CEPH_CONF or the default search path.
+    /// Connects as the `rbd` command does without options: as `client.admin` unless CEPH_ARGS names
+    /// another user, with the configuration file from CEPH_CONF or the default search path.
     pub fn connect() -> Result<Cluster> {
         Cluster::builder().connect()
     }
 
-    /// The user this client authenticated as: `client.admin`.
+    /// Returns the user that this client authenticated as, such as `client.admin`.
     pub fn user(&self) -> &str {
         &self.0.user
     }
 
-    /// Returns the id of the cluster, as it was learnt when connecting. Does not block.
+    /// Returns the id of the cluster, which was read when connecting. Does not block.
     #[doc(alias = "rados_cluster_fsid")]
     pub fn fsid(&self) -> Result<String> {
         Ok(self.0.fsid.clone())
     }
 
-    /// The global id of this client, as it stands in watchers and lock owners: 4123 for
+    /// Returns the global id of this client, as watchers and lock owners show it: 4123 for
     /// `client.4123`. Does not block.
     ///
     /// Implements: `rados_get_instance_id`.
@@ -109,7 +110,8 @@ impl Cluster {
         self.0.raw.instance_id()
     }
 
-    /// Returns the address of this client. Record it before work that may have to be fenced.
+    /// Returns the address of this client. Record it before the work starts if others may have to
+    /// fence this client.
     ///
     /// Implements: `rados_getaddrs`.
     #[doc(alias = "rados_getaddrs")]
@@ -119,7 +121,7 @@ impl Cluster {
         Ok(ClientAddress::from_ceph(address))
     }
 
-    /// Whether an option could have a value: tried on a client that is never connected.
+    /// Checks that an option accepts a value, on a client that never connects.
     pub(crate) fn try_config(&self, option: &str, value: &str) -> Result<()> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
         let (name, value) = (c_string("try", object, option)?, c_value("try", object, value)?);
@@ -128,8 +130,7 @@ impl Cluster {
         })
     }
 
-    /// Returns the features that a new image gets if none are named: the option
-    /// `rbd_default_features`.
+    /// Returns the features of a new image that names none: the option `rbd_default_features`.
     pub fn default_features(&self) -> Result<crate::features::Features> {
         let option = "rbd_default_features";
         let value = self.config().get(option)?;
@@ -138,8 +139,8 @@ impl Cluster {
         })
     }
 
-    /// The version of the loaded librbd; it tells the Ceph release: 1.16 is Pacific (16), 1.20
-    /// Tentacle (20).
+    /// Returns the version of the loaded librbd, which identifies the Ceph release: 1.16 is Pacific
+    /// (16), 1.20 is Tentacle (20).
     ///
     /// Implements: `rbd_version`.
     #[doc(alias = "rbd_version")]
@@ -147,7 +148,7 @@ impl Cluster {
         raw::ffi::version::librbd_version()
     }
 
-    /// The version of the loaded librados.
+    /// Returns the version of the loaded librados.
     ///
     /// Implements: `rados_version`.
     #[doc(alias = "rados_version")]
@@ -176,8 +177,8 @@ impl Cluster {
         Object::new(ObjectKind::Cluster, &*self.0.fsid)
     }
 
-    /// Makes a call that waits for nobody, on this thread; where it fails, the error carries what
-    /// Ceph logged meanwhile.
+    /// Makes a call that never waits, on this thread. If it fails, the error contains what Ceph
+    /// logged meanwhile.
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -204,16 +205,15 @@ impl Cluster {
         self.0.log.as_ref().map_or_else(Vec::new, |log| log.since(mark))
     }
 
-    /// Without waiting. Nothing where the log goes elsewhere.
+    /// Returns the lines logged since `mark`, without waiting. `None` if the log goes elsewhere.
     pub(crate) fn log_written_since(&self, mark: u64) -> Option<Vec<String>> {
         self.0.log.as_ref().map(|log| log.written_since(mark))
     }
 }
 
-/// What a call of a fork gives, which has none of the threads that would carry it out.
+/// Returns the error of a call in a forked process, which has none of Ceph's threads.
 pub(crate) fn forked(operation: impl Into<Cow<'static, str>>, object: Object) -> Error {
-    let why =
-        "this process is a fork of the one that connected, and has none of Ceph's threads; connect anew here";
+    let why = "this process was forked from the one that connected, and has none of Ceph's threads; connect again here";
     Error::invalid(operation, object, why)
 }
 

@@ -1,4 +1,4 @@
-//! Pools.
+//! The pools of a cluster.
 
 use super::Cluster;
 use crate::error::{Object, ObjectKind, Result};
@@ -13,7 +13,7 @@ fn pool(name: &str) -> Object {
 pub struct Pools<'a>(&'a Cluster);
 
 impl Cluster {
-    /// Creates, lists, looks up and removes pools.
+    /// Returns the group of calls that create, list, look up and remove pools.
     pub fn pools(&self) -> Pools<'_> {
         Pools(self)
     }
@@ -45,8 +45,8 @@ impl Pools<'_> {
         self.0.bounded("look up", || pool(&id.to_string()), move |raw| raw.pool_name(id))
     }
 
-    /// Creates a replicated pool with the cluster's defaults. Prepare it for images by
-    /// [`IoCtx::init`](crate::IoCtx::init).
+    /// Creates a replicated pool with the cluster's defaults. Call
+    /// [`IoCtx::init`](crate::IoCtx::init) before you create images in it.
     ///
     /// Implements: `rados_pool_create`.
     #[doc(alias = "rados_pool_create")]

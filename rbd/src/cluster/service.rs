@@ -1,4 +1,4 @@
-//! This client as a service of the cluster: `ceph -s` counts it, `ceph service dump` shows it.
+//! This client as a daemon of a service, which `ceph -s` counts and `ceph service dump` shows.
 
 use super::Cluster;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -7,11 +7,11 @@ use crate::raw::cluster::Cluster as RawCluster;
 use crate::raw::cluster::service::Dict;
 
 impl Cluster {
-    /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with what others
-    /// may want to know of it. The cluster shows it for as long as this connection lives, and tells
-    /// who is missing. A connection can do it once.
+    /// Registers this client as a daemon of a service (`rbd-nbd`, `my-gateway` …), with metadata
+    /// for other users. The cluster lists the daemon while this connection lives. A connection can
+    /// register once.
     ///
-    /// Needs a manager, which passes it on within seconds.
+    /// Needs a manager, which publishes the entry within seconds.
     ///
     /// Implements: `rados_service_register`.
     #[doc(alias = "rados_service_register")]
@@ -26,15 +26,15 @@ impl Cluster {
         let metadata = dict(operation, object, metadata)?;
         let register = move |raw: &RawCluster| raw.service_register(&c_service, &c_daemon, &metadata);
         self.bounded(operation, object, register).map_err(|error| match error.kind() {
-            ErrorKind::Exists => {
-                error.with_detail("this connection is registered already; connect another time")
-            }
+            ErrorKind::Exists => error.with_detail(
+                "this connection is already registered; open another connection to register again",
+            ),
             _ => error,
         })
     }
 
-    /// Tells the cluster how this [registered](Self::register_service) client stands, in place of
-    /// what it told before.
+    /// Replaces the status that the cluster shows for this [registered](Self::register_service)
+    /// client.
     ///
     /// Implements: `rados_service_update_status`.
     #[doc(alias = "rados_service_update_status")]

@@ -7,73 +7,73 @@ use crate::error::{Error, Object, ObjectKind, Result};
 use crate::raw::cluster::Cluster as RawCluster;
 use crate::raw::image::early_ack::{CACHE, CACHES, FORGETFUL, POLICY};
 
-/// The options that hold a timeout in seconds, Ceph's own default of each, and ours.
+/// The options that hold a timeout in seconds, with Ceph's default and the default of this crate.
 ///
-/// Ceph waits 300 s for a dead monitor and for ever for a dead OSD. The latter stays: see
-/// [`OSD_TIMEOUT`].
+/// Ceph waits 300 s for a dead monitor, and without limit for a dead OSD. This crate keeps the
+/// latter: see [`OSD_TIMEOUT`].
 const TIMEOUTS: [(&str, f64, Option<Duration>); 3] = [
     ("client_mount_timeout", 300.0, Some(Duration::from_secs(30))),
     ("rados_mon_op_timeout", 0.0, Some(Duration::from_secs(60))),
     (OSD_TIMEOUT, 0.0, None),
 ];
 
-/// librbd's cache acknowledges a write before an OSD does. With this timeout the write behind it
-/// can fail later, and neither a flush nor closing tells.
+/// librbd's cache acknowledges a write before an OSD does. With this timeout, the write to the OSD
+/// can fail later, and neither a flush nor closing the image reports it.
 pub(super) const OSD_TIMEOUT: &str = "rados_osd_op_timeout";
 
-/// How long a blocking call may take by default.
+/// The default limit of a blocking call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ClusterBuilder {
-    /// How long connecting may take, `None` for ever. Whole seconds, rounded up. Default 30 s.
+    /// Sets how long connecting may take, `None` for no limit. Rounded up to whole seconds.
+    /// Default: 30 s.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[0] = Some(timeout.into());
         self
     }
 
-    /// How long a command to the monitors may take, `None` for ever. Whole seconds, rounded up.
-    /// Default 60 s.
+    /// Sets how long a command to the monitors may take, `None` for no limit. Rounded up to whole
+    /// seconds. Default: 60 s.
     pub fn mon_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[1] = Some(timeout.into());
         self
     }
 
-    /// Sets how long an OSD may take for one object operation, `None` for ever. Whole seconds,
-    /// rounded up. Default `None`, as in Ceph: an operation waits until the OSD is back, and
+    /// Sets how long an OSD may take for one object operation, `None` for no limit. Rounded up to
+    /// whole seconds. Default: `None`, as in Ceph: an operation waits until the OSD is back, and
     /// nothing is lost.
     ///
-    /// Most programs need no such timeout: [`call_timeout`](Self::call_timeout) bounds what blocks,
-    /// and [timeouts](crate::aio::Timeout) bound asynchronous operations. With one, an operation
-    /// ends with an error while the OSD is away:
+    /// Most programs need no such timeout: [`call_timeout`](Self::call_timeout) bounds blocking
+    /// calls, and [`aio::Timeout`](crate::aio::Timeout) bounds asynchronous operations. With an OSD
+    /// timeout, operations fail while the OSD is away:
     ///
     /// - A write that timed out may still take effect later, also after a newer write to the same
     ///   place.
-    /// - The connection turns librbd's cache off, so that each acknowledgement comes from the OSDs.
-    ///   An image is not opened for writing if its configuration, or that of its pool, turns the
-    ///   cache on again (`conf_rbd_cache`).
-    /// - An image with the feature journaling may not answer any more after an operation of its
-    ///   journal has timed out, until it is opened on another connection.
+    /// - The connection turns librbd's cache off, so that the OSDs acknowledge each write. Opening
+    ///   an image for writing fails if the configuration of the image or its pool turns the cache
+    ///   on again (`conf_rbd_cache`).
+    /// - An image with the feature journaling can hang after a journal operation timed out, until
+    ///   it is opened on another connection.
     /// - librados keeps a timer for each operation, which costs 3 to 4 % of the processor time of
     ///   small reads.
     ///
-    /// The same holds where the configuration file, CEPH_ARGS or the monitors set
+    /// The same applies if the configuration file, CEPH_ARGS or the monitors set
     /// `rados_osd_op_timeout`.
     pub fn osd_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[2] = Some(timeout.into());
         self
     }
 
-    /// Sets how long one blocking call may take before it is given up, `None` for ever. Default 120
-    /// s.
+    /// Sets how long one blocking call may take, `None` for no limit. Default: 120 s.
     ///
-    /// This bounds everything that blocks: opening, closing, managing and the blocking reads and
-    /// writes. A call that is given up fails with [`TimedOut`](crate::ErrorKind::TimedOut). Ceph
-    /// cannot cancel it, so it goes on in the background and may still take effect: a write may
-    /// reach the disk later. An operation that reports progress is given up after this time without
-    /// a step.
+    /// The limit applies to all blocking calls: opening, closing, management, and blocking reads
+    /// and writes. A call that exceeds it fails with [`TimedOut`](crate::ErrorKind::TimedOut). Ceph
+    /// cannot cancel the call, so it continues in the background and may still take effect: a write
+    /// may reach the disk later. For an operation that reports progress, the limit restarts with
+    /// each step.
     ///
-    /// Each call runs on a thread of this crate then, which the caller waits for. With `None` it
-    /// runs on the thread that makes it.
+    /// With a limit, each call runs on a thread of this crate, and the caller waits for it. With
+    /// `None`, it runs on the calling thread.
     pub fn call_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.call_timeout = Some(timeout.into());
         self
@@ -87,15 +87,14 @@ impl ClusterBuilder {
                 None if is_set(raw, option, *ceph_default) => continue,
                 None => *ours,
             };
-            // 0 is Ceph's word for no timeout; a deadline of zero would mean the opposite of what
-            // was asked.
+            // For Ceph, 0 means no timeout: the opposite of what the caller asked for.
             let seconds = wanted.map_or(0, |wanted| wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0));
             if wanted.is_some() && seconds == 0 {
                 let object = Object::new(ObjectKind::ConfigOption, *option);
                 return Err(Error::invalid(
                     "set",
                     object,
-                    "a timeout of zero can never be met; None means no timeout",
+                    "a timeout of zero would fail every call; use None for no timeout",
                 ));
             }
             set(raw, option, &seconds.to_string())?;
@@ -104,8 +103,9 @@ impl ClusterBuilder {
     }
 }
 
-/// Decides for good whether OSDs have a timeout: librados would take one from the monitors'
-/// configuration at any time. With one, librbd's cache is off. True if there is one.
+/// Fixes the OSD timeout for the life of the connection: otherwise librados would accept one from
+/// the monitors' configuration at any time. Turns librbd's cache off if there is a timeout. Returns
+/// whether there is one.
 pub(super) fn fix_osd_timeout(raw: &RawCluster) -> Result<bool> {
     let has_timeout = is_set(raw, OSD_TIMEOUT, 0.0);
     if let Some(seconds) = get(raw, OSD_TIMEOUT) {
@@ -128,7 +128,7 @@ pub(super) fn refuse_forgetful_cache(raw: &RawCluster) -> Result<()> {
     }
 }
 
-/// Whether the configuration gives an option another value than Ceph's default.
+/// Returns whether the configuration changes an option from Ceph's default.
 fn is_set(raw: &RawCluster, option: &str, default: f64) -> bool {
     let value = get(raw, option).and_then(|value| value.trim_end_matches('s').parse::<f64>().ok());
     value.is_some_and(|value| (value - default).abs() > f64::EPSILON)

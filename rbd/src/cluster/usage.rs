@@ -1,4 +1,4 @@
-//! What a cluster and its pools hold.
+//! The usage of a cluster and its pools.
 
 use super::Cluster;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::raw;
 pub struct ClusterUsage {
     /// Raw capacity in bytes.
     pub total: u64,
-    /// Raw bytes used, with all replicas and overhead.
+    /// Raw bytes used, including all replicas and overhead.
     pub used: u64,
     /// Raw bytes free.
     pub available: u64,
@@ -22,13 +22,13 @@ pub struct ClusterUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolUsage {
-    /// Bytes that the pool's objects take up.
+    /// Bytes in the pool's objects.
     pub bytes: u64,
     /// Number of objects.
     pub objects: u64,
     /// Number of object copies.
     pub object_copies: u64,
-    /// Number of copies that are found nowhere.
+    /// Number of object copies that are missing on the primary OSD.
     pub missing_on_primary: u64,
     /// Number of objects that no OSD has.
     pub unfound: u64,
@@ -45,7 +45,7 @@ pub struct PoolUsage {
 }
 
 impl Cluster {
-    /// What the cluster holds. The numbers come from the manager and lag by seconds.
+    /// Returns the usage of the cluster. The numbers come from the manager and lag by seconds.
     ///
     /// Implements: `rados_cluster_stat`.
     #[doc(alias = "rados_cluster_stat")]

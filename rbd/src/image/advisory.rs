@@ -1,5 +1,4 @@
-//! Advisory locks: names on an image that cooperating programs agree to respect. They keep nobody
-//! from writing.
+//! Advisory locks, which cooperating programs agree to respect. They do not prevent writes.
 
 use super::Image;
 use crate::address::ClientAddress;
@@ -12,11 +11,11 @@ use crate::raw::image::locks::RawLockers;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lockers {
-    /// Whether the one lock is exclusive.
+    /// Whether the lock is exclusive.
     pub exclusive: bool,
-    /// What the holders of a shared lock agreed on.
+    /// The tag that the holders of a shared lock agreed on.
     pub tag: String,
-    /// Who holds it; empty when nobody does.
+    /// The holders; empty if there is none.
     pub lockers: Vec<Locker>,
 }
 
@@ -24,11 +23,11 @@ pub struct Lockers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Locker {
-    /// The client: `client.4123`.
+    /// The client, such as `client.4123`.
     pub client: String,
-    /// What tells apart several locks of one client; chosen by it.
+    /// The cookie, chosen by the client, which distinguishes its locks.
     pub cookie: String,
-    /// Its address with the nonce.
+    /// The client's address with its nonce.
     pub address: ClientAddress,
 }
 
@@ -37,16 +36,16 @@ pub struct Locker {
 pub struct AdvisoryLocks<'a>(&'a Image);
 
 impl Image {
-    /// Acquires, releases and lists advisory locks. They keep nobody from writing: programs agree
-    /// to respect them.
+    /// Returns the group of calls that acquire, release and list advisory locks. Programs agree to
+    /// respect them; they do not prevent writes.
     pub fn advisory_locks(&self) -> AdvisoryLocks<'_> {
         AdvisoryLocks(self)
     }
 }
 
 impl AdvisoryLocks<'_> {
-    /// Acquires the exclusive advisory lock. The cookie is the caller's choice and tells apart
-    /// several locks of one client.
+    /// Acquires the exclusive advisory lock. The caller chooses the cookie, which distinguishes the
+    /// locks of one client.
     ///
     /// Implements: `rbd_lock_exclusive`.
     #[doc(alias = "rbd_lock_exclusive")]
@@ -76,17 +75,20 @@ impl AdvisoryLocks<'_> {
     pub fn release(&self, cookie: &str) -> Result<()> {
         let c_cookie = c_string("unlock", || self.0.object(), cookie)?;
         self.0.bounded("unlock", move |raw| raw.unlock(&c_cookie)).map_err(|error| match error.kind() {
-            ErrorKind::NotFound { what: ObjectKind::Image } => error
-                .with_kind(ErrorKind::NotFound { what: ObjectKind::Lock })
-                .with_detail(format!("this client has no lock with the cookie '{cookie}'")),
+            ErrorKind::NotFound { what: ObjectKind::Image } => {
+                error.with_kind(ErrorKind::NotFound { what: ObjectKind::Lock }).with_detail(format!(
+                    "this client has no lock with the cookie '{cookie}'; `advisory_locks().list()` \
+                                      shows the locks"
+                ))
+            }
             _ => error,
         })
     }
 
-    /// Lists the holders. The [exclusive lock](Image::exclusive_lock) is among them, with a cookie
-    /// `auto …`.
+    /// Lists the holders, including the owner of the [exclusive lock](Image::exclusive_lock), whose
+    /// cookie is `auto …`.
     ///
-    /// Asks the cluster. librbd's own list is that of the time when the image was opened.
+    /// Asks the cluster, because librbd's own list dates from the opening of the image.
     ///
     /// Implements: `rados_list_lockers`.
     #[doc(alias = "rbd_list_lockers")]
@@ -116,7 +118,7 @@ impl AdvisoryLocks<'_> {
 }
 
 impl Image {
-    /// The locks that the cluster has now.
+    /// Returns the current locks from the cluster.
     pub(super) fn lockers(&self, operation: &'static str) -> Result<RawLockers> {
         let id = self.id()?;
         // An image of format 1 has no id.

@@ -1,11 +1,11 @@
-//! What stands in the way of something that is done to an image, for errors.
+//! The reasons why the cluster refuses what is done to an image, for errors.
 
 use super::Image;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
 
 impl Image {
-    /// Says so where its pool was deleted, or the one with its data.
+    /// Adds that the image's pool or its data pool was deleted, if one was.
     pub(super) fn explain_pool(&self, error: Error) -> Error {
         let data = self.raw().data_pool_id().unwrap_or(-1);
         match self.ioctx.deleted_pool(&error, data) {
@@ -15,13 +15,13 @@ impl Image {
         }
     }
 
-    /// The error of something that those who have it open prevent, with who they are.
+    /// Adds the clients that have the image open to an error that they cause.
     pub(crate) fn with_watchers(&self, error: Error) -> Error {
         let Ok(watchers) = self.watchers() else { return error };
         error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })
     }
 
-    /// The error of something that its group prevents, with the group's name.
+    /// Adds the image's group to an error that it causes.
     pub(crate) fn with_group(&self, error: Error) -> Error {
         let Ok((pool_id, group)) = self.call("look up the group of", |raw| raw.group()) else { return error };
         if group.is_empty() {

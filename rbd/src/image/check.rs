@@ -1,5 +1,5 @@
-//! What is refused before librbd hears of it, and what a failure of librbd's means, in whichever
-//! way a request is submitted: blocking, as a future, by a queue.
+//! Checks of requests before librbd gets them, and explanations of its failures. They serve
+//! blocking calls, futures and queues.
 
 use std::borrow::Cow;
 
@@ -17,14 +17,14 @@ use crate::raw::op::answer::{Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Request};
 
-/// What is done to a range, as errors say it.
+/// Returns the text for an operation on a range in errors.
 pub(crate) fn on_range(operation: &str, offset: u64, len: u64) -> String {
     let bytes = if len == 1 { "byte" } else { "bytes" };
     format!("{operation} {len} {bytes} at offset {offset} of")
 }
 
 impl Image {
-    /// Checks an asynchronous request. Its range is judged by the size that is known: see
+    /// Checks an asynchronous request. Compares its range with the size that is known: see
     /// [`check_range_now`](Self::check_range_now).
     pub(crate) fn check(&self, request: &Request) -> Result<()> {
         let (kind, len) = (request.kind, request.len);
@@ -44,36 +44,40 @@ impl Image {
             _ => {}
         }
         if kind.moves_data() && len > MOST as u64 {
-            let why = format!("{len} bytes are more than the 1 GiB that can be moved at once: split it");
+            let why = format!("{len} bytes exceed the limit of 1 GiB per request; split the request");
             return Err(self.refuse(kind.name(), why));
         }
         self.check_range_now(kind, request.offset, len)
     }
 
-    /// C counts buffers from 1 to what fits an int.
+    /// Checks the number of buffers, which C counts with an int.
     pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<()> {
         match count {
-            0 => Err(self.refuse(kind.name(), "an empty list of buffers: at least one is needed")),
-            count if i32::try_from(count).is_err() => {
-                Err(self.refuse(kind.name(), format!("{count} buffers are more than C counts: split it")))
-            }
+            0 => Err(self.refuse(kind.name(), "the list of buffers is empty; pass at least one buffer")),
+            count if i32::try_from(count).is_err() => Err(self.refuse(
+                kind.name(),
+                format!(
+                    "{count} buffers exceed the limit of one request; split the \
+                    request"
+                ),
+            )),
             _ => Ok(()),
         }
     }
 
-    /// The repetitions of a pattern of `unit` bytes must fill the range.
+    /// Checks that repetitions of a pattern of `unit` bytes fill the range.
     pub(crate) fn check_pattern(&self, unit: u64, len: u64) -> Result<()> {
         if unit == 0 || unit > MOST as u64 || len % unit != 0 {
             let why = match unit {
-                0 => "the pattern is empty: it needs one byte at least".to_owned(),
-                _ => format!("a pattern of {unit} bytes does not fill {len} bytes evenly"),
+                0 => "the pattern is empty; pass at least one byte".to_owned(),
+                _ => format!("the length {len} is not a multiple of the pattern's {unit} bytes"),
             };
             return Err(self.refuse(Kind::WriteSame.name(), why));
         }
         Ok(())
     }
 
-    /// What is expected and what is written in its place.
+    /// Checks that expected and new data have the same length.
     pub(crate) fn check_same_length(&self, expected: u64, data: u64) -> Result<()> {
         if expected == data {
             return Ok(());
@@ -83,14 +87,14 @@ impl Image {
         Err(self.refuse(Kind::CompareAndWrite.name(), why))
     }
 
-    /// A range must lie within the image: librbd would cut it off in silence, or say EINVAL. Asks
-    /// librbd for the size. Blocks.
+    /// Checks that a range lies within the image: librbd would truncate it silently or return
+    /// EINVAL. Asks librbd for the size. Blocks.
     pub(crate) fn check_range(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
         self.check_against(self.size_for_io()?, kind, offset, len)
     }
 
-    /// [`check_range`](Self::check_range) for those that must not wait for the cluster. After a
-    /// change by another client the range is checked later, when the size is known.
+    /// Checks a range as [`check_range`](Self::check_range) does, but without waiting for the
+    /// cluster. After a change by another client, the check happens later, when the size is known.
     pub(crate) fn check_range_now(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
         match self.raw().fresh_size() {
             Some(size) => self.check_against(size, kind, offset, len),
@@ -105,7 +109,7 @@ impl Image {
         Err(failure(self.label(), kind, (offset, len), Fault::Cut(size)))
     }
 
-    /// Returns a size by which a range with this end can be judged: see
+    /// Returns a size for checking a range with this end: see
     /// [`check_range_now`](Self::check_range_now).
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn size_now(&self, end: u64) -> Result<u64> {
@@ -113,15 +117,15 @@ impl Image {
             let error = Error::new("read the size of", self.object(), errno);
             match errno {
                 Errno::EDEADLK => error.with_detail(
-                    "another client has changed it, and a callback or wake on a thread of librbd's cannot wait for the news: \
-                     submit it on another thread, or a moment later",
+                    "another client has changed it, and a callback or wake on a thread of librbd cannot wait for the size; \
+                     submit the request on another thread, or later",
                 ),
                 _ => error,
             }
         })
     }
 
-    /// Explains a failure of a blocking call. Asks the cluster where that is needed. Blocks.
+    /// Explains a failure of a blocking call. Asks the cluster if needed. Blocks.
     pub(crate) fn explain_failure(&self, kind: Kind, offset: u64, len: u64, fault: Fault) -> Error {
         let fault = match fault {
             Fault::Failed(Failure::Errno(Errno::EINVAL)) => {
@@ -142,7 +146,7 @@ impl Image {
     }
 }
 
-/// What the cluster told of a failure.
+/// Returns the error of a failure whose cause the cluster told.
 pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error {
     match cause {
         Cause::Kept(address) => {
@@ -155,8 +159,8 @@ pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error 
     }
 }
 
-/// What is said of a request that failed. I/O errors carry no log lines: none are written for them,
-/// and looking would cost a system call for each operation.
+/// Returns the error of a failed request. I/O errors contain no log lines: librbd writes none for
+/// them, and looking would cost a system call per operation.
 pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), fault: Fault) -> Error {
     let operation = match kind {
         Kind::Flush => Cow::Borrowed(kind.name()),
@@ -178,10 +182,10 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
                 })
             }
             (Kind::Read, Errno::ENODATA) => error(errno).with_detail(
-                "the image was shorter than that for a moment, and part of the range was not read: read it again",
+                "the image was briefly shorter, and part of the range was not read; read it again",
             ),
             (Kind::Write, Errno::ENODATA) => error(errno).with_detail(
-                "the image was shorter than that for a moment, and part of the range was not written: write it again",
+                "the image was briefly shorter, and part of the range was not written; write it again",
             ),
             _ => error(errno),
         },

@@ -1,4 +1,4 @@
-//! Cloning.
+//! Clones of images.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::{c_string, new_name};
 
-/// How clones hold on to their parent.
+/// How a clone keeps its parent snapshot alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloneFormat {
-    /// The snapshot must be protected, and cannot be removed while there are clones.
+    /// The snapshot must be protected, and cannot be removed while it has clones.
     V1,
-    /// No protection is needed, and the snapshot may be removed; it lives on in the trash for the
-    /// clones. Clients must be of Ceph Mimic (13) or newer.
+    /// The snapshot needs no protection. A removed snapshot stays in the trash while clones need
+    /// it. All clients must have Ceph Mimic (13) or later.
     V2,
 }
 
@@ -42,11 +42,11 @@ pub struct CloneImage<'a> {
 }
 
 impl IoCtx {
-    /// Makes a new image from a snapshot of one here: it shows the snapshot's data, and shares it
-    /// until it is written to.
+    /// Clones a snapshot of an image into a new image, which shares the snapshot's data until it is
+    /// overwritten.
     ///
-    /// The snapshot is given by its name, or by its id (which needs Ceph 20.2). What is not set
-    /// follows the parent.
+    /// `snapshot` is the snapshot's name, or its id (Ceph 20.2 or later). Options that are not set
+    /// follow the parent.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -80,20 +80,21 @@ impl IoCtx {
 impl<'a> CloneImage<'a> {
     new_image_setters!();
 
-    /// Makes the clone in another pool or namespace than the parent's, of the same cluster.
+    /// Creates the clone in another pool or namespace of the same cluster. Default: those of the
+    /// parent.
     pub fn into_ioctx(mut self, ioctx: &'a IoCtx) -> Self {
         self.ioctx = ioctx;
         self
     }
 
-    /// The format. Default: the option `rbd_default_clone_format`, which leaves it to the oldest
-    /// client that the cluster admits.
+    /// Sets the clone format. Default: the option `rbd_default_clone_format`, which by default
+    /// depends on the oldest client that the cluster admits.
     pub fn format(mut self, format: CloneFormat) -> Self {
         self.new.clone_format = Some(format.number());
         self
     }
 
-    /// Makes it. Blocks, but copies no data.
+    /// Creates the clone. Blocks, but copies no data.
     pub fn run(self) -> Result<()> {
         let object = || self.ioctx.image_object(self.name);
         self.parent_ioctx.check_same_cluster("clone into", object, self.ioctx)?;
@@ -101,7 +102,7 @@ impl<'a> CloneImage<'a> {
         let parent = c_string("clone into", || self.parent_ioctx.image_object(self.parent), self.parent)?;
         let options = self.new.options("clone into", object)?;
         let into = Arc::clone(self.ioctx.raw());
-        // The call is on the parent's pool; what fails is the clone.
+        // The call is made on the parent's pool, but the failing object is the clone.
         let made = match self.snapshot {
             SnapshotRef::Name(snapshot) => {
                 let snapshot = c_string("clone into", || self.snapshot_object(), snapshot)?;
@@ -120,8 +121,8 @@ impl<'a> CloneImage<'a> {
         self.snapshot.object(&self.parent_ioctx.spec(self.parent))
     }
 
-    /// ENOENT and EINVAL may be about the new image, its pool, the parent, or the parent's
-    /// snapshot.
+    /// Finds out what ENOENT and EINVAL refer to: the new image, its pool, the parent, or the
+    /// parent's snapshot.
     fn explain(&self, error: Error) -> Error {
         let open = || self.parent_ioctx.open(self.parent).read_only(true);
         match error.errno() {
@@ -138,7 +139,7 @@ impl<'a> CloneImage<'a> {
                     };
                     error
                         .with_kind(ErrorKind::NotFound { what })
-                        .with_detail(format!("the {missing} does not exist"))
+                        .with_detail(format!("the {missing} does not exist; check its name"))
                 }
                 Err(_) => error,
             },
@@ -146,7 +147,7 @@ impl<'a> CloneImage<'a> {
                 let SnapshotRef::Name(name) = self.snapshot else { return error };
                 match open().run().and_then(|parent| parent.snapshots().is_protected(name)) {
                     Ok(false) if self.new.clone_format != Some(2) => error.with_detail(format!(
-                        "the {} is not protected; protect it, or clone with format 2",
+                        "the {} is not protected; protect it, or use clone format 2",
                         self.snapshot_object()
                     )),
                     _ => error,

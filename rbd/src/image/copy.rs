@@ -1,4 +1,4 @@
-//! Copies.
+//! Copies of images.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
 use crate::raw::image::Image as RawImage;
 
-/// Copies what an image shows into a new one: see [`Image::copy_to`].
+/// Copies an image's data into a new image: see [`Image::copy_to`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct CopyImage<'a> {
@@ -36,16 +36,16 @@ pub struct DeepCopyImage<'a> {
     progress: Progress<'a>,
 }
 
-/// librbd would write the clear data into an image that is not encrypted.
-const COPY_STORED: &str =
-    "open the image again without, and copy that handle: the copy is then encrypted with the same key";
+/// librbd would write decrypted data into an image that is not encrypted.
+const COPY_STORED: &str = "open the image again without encryption and copy that handle; the copy is then encrypted with the same key";
 
-/// As librbd's default: runs of zeros of this length are not written.
+/// The length of runs of zeros that are not written; librbd has the same default.
 const SPARSE_SIZE: u64 = 4096;
 
 impl Image {
-    /// Copies what it shows, at the snapshot that it is opened at, into a new image in any pool or
-    /// namespace. Snapshots are not copied; a clone's data is, so that the copy is no clone.
+    /// Copies the image's data, or that of the snapshot it is opened at, into a new image in any
+    /// pool or namespace. Copies no snapshots. The copy of a clone contains the parent's data and
+    /// is no clone.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -70,13 +70,12 @@ impl Image {
         }
     }
 
-    /// Copies what it shows over another open image, which must not be smaller. What lies behind is
-    /// left as it is. The image itself is no target, by whichever handle, but it is one for what it
-    /// was at a snapshot.
+    /// Copies the image's data over another open image, which must not be smaller. Data beyond the
+    /// copied range stays unchanged. Refused if the target is the same image, through any handle; a
+    /// snapshot may be copied over its own image.
     ///
-    /// librbd writes no zeros, so that other data would show through where this image has none; the
-    /// range is therefore zeroed first. A break of the progress callback ends only the reports:
-    /// librbd copies on.
+    /// The target range is zeroed first, because librbd does not write zeros. A break of the
+    /// progress callback ends only the reports: librbd continues to copy.
     ///
     /// Implements: `rbd_copy_with_progress2`.
     #[doc(alias = "rbd_copy2")]
@@ -84,14 +83,21 @@ impl Image {
     pub fn copy_over<'a>(&'a self, to: &'a Image) -> LongOperation<'a> {
         LongOperation::new(move |progress| {
             self.refuse_encrypted("copy", COPY_STORED)?;
-            to.refuse_encrypted("copy over", "open it again without, and copy over that handle")?;
+            to.refuse_encrypted(
+                "copy over",
+                "open the target again without encryption and copy over that handle",
+            )?;
             let (from, into) = (self.size()?, to.size()?);
             if into < from {
-                let why = format!("{} has {into} bytes, less than its {from}", to.object());
+                let why = format!(
+                    "{} has {into} bytes, less than the source's {from}; resize it first",
+                    to.object()
+                );
                 return Err(self.refuse("copy", why));
             }
             if self.snapshot().is_none() && to.snapshot().is_none() && self.is_same(to)? {
-                let why = "the source and the target are the same image; the target is zeroed first, so all data would be lost";
+                let why = "the source and the target are the same image; all data would be lost, because the target \
+                           is zeroed first";
                 return Err(self.refuse("copy", why));
             }
             to.write_zeroes(0, from)?;
@@ -105,7 +111,7 @@ impl Image {
         })
     }
 
-    /// Whether another handle, of any connection, is of the same image.
+    /// Returns whether another handle, of any connection, refers to the same image.
     fn is_same(&self, other: &Image) -> Result<bool> {
         let place = |image: &Image| -> Result<_> {
             let ioctx = image.ioctx();
@@ -117,9 +123,9 @@ impl Image {
         Ok(place(self)? == place(other)?)
     }
 
-    /// Copies it with its snapshots into a new image in any pool or namespace. The copy of a clone
-    /// is a clone too, unless it is [flattened](DeepCopyImage::flatten). Opened at a snapshot, that
-    /// one and the older ones are copied.
+    /// Copies the image with its snapshots into a new image in any pool or namespace. The copy of a
+    /// clone is a clone too, unless it is [flattened](DeepCopyImage::flatten). If the image is
+    /// opened at a snapshot, copies that snapshot and the older ones.
     ///
     /// Implements: `rbd_deep_copy_with_progress`.
     #[doc(alias = "rbd_deep_copy")]
@@ -133,15 +139,15 @@ impl Image {
 impl<'a> CopyImage<'a> {
     new_image_setters!();
 
-    /// Runs of zeros of this many bytes are not written. A power of two from 4 KiB to the object
-    /// size; 0 writes all zeros. Default 4 KiB.
+    /// Skips runs of zeros of this many bytes: a power of two from 4 KiB to the object size, or 0
+    /// to write all zeros. Default: 4 KiB.
     pub fn sparse_size(mut self, bytes: u64) -> Self {
         self.sparse_size = bytes;
         self
     }
 
     /// Calls back with the bytes copied so far and their total. A break ends only the reports:
-    /// librbd copies on.
+    /// librbd continues to copy.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -168,20 +174,20 @@ impl<'a> CopyImage<'a> {
 impl<'a> DeepCopyImage<'a> {
     new_image_setters!();
 
-    /// Copies a clone's data with it, so that the copy is no clone.
+    /// Sets whether to copy the parent's data too, so that the copy is no clone. Default: off.
     pub fn flatten(mut self, flatten: bool) -> Self {
         self.new.flatten = flatten;
         self
     }
 
-    /// The format of the copy of a clone. Default: that of the clone.
+    /// Sets the clone format of the copy of a clone. Default: that of the clone.
     pub fn format(mut self, format: CloneFormat) -> Self {
         self.new.clone_format = Some(format.number());
         self
     }
 
     /// Calls back with the objects copied so far and their total. A break ends only the reports:
-    /// librbd copies on.
+    /// librbd continues to copy.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -200,7 +206,7 @@ impl<'a> DeepCopyImage<'a> {
                 .check_same_cluster("deep-copy into", object, ioctx)
                 .map_err(|error| error.and("flatten the copy"))?;
         }
-        // Left to itself librbd takes the configured format, and fails where that needs a protected
+        // By default librbd uses the configured format, and fails if that format needs a protected
         // snapshot.
         if !new.flatten
             && new.clone_format.is_none()

@@ -1,4 +1,4 @@
-//! An image as a stream: [`Read`], [`Write`] and [`Seek`] of the standard library.
+//! An image as [`Read`], [`Write`] and [`Seek`] of the standard library.
 
 use std::borrow::Borrow;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,9 +7,9 @@ use super::Image;
 
 /// A position in an image, for code that wants [`Read`], [`Write`] and [`Seek`].
 ///
-/// Holds the image itself, a reference, or an `Arc` of it; several cursors may share one image.
-/// Unbuffered: each call is one blocking operation of librbd, so wrap it in [`std::io::BufReader`]
-/// or [`std::io::BufWriter`] for small pieces.
+/// A cursor holds an image, a reference to one, or an `Arc` of one. Several cursors may share one
+/// image. It is unbuffered: each call is one blocking operation of librbd. For small reads and
+/// writes, wrap it in [`std::io::BufReader`] or [`std::io::BufWriter`].
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -24,17 +24,17 @@ pub struct Cursor<I> {
 }
 
 impl<I: Borrow<Image>> Cursor<I> {
-    /// Starts at the image's first byte.
+    /// Creates a cursor at the image's first byte.
     pub fn new(image: I) -> Cursor<I> {
         Cursor { image, position: 0 }
     }
 
-    /// The offset in bytes of the next read or write.
+    /// Returns the offset in bytes of the next read or write.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Gives the image back.
+    /// Returns the image.
     pub fn into_inner(self) -> I {
         self.image
     }
@@ -53,7 +53,7 @@ impl<I: Borrow<Image>> Read for Cursor<I> {
 }
 
 /// Writing at the end of the image fails with [`io::ErrorKind::InvalidInput`]: an image does not
-/// grow by itself. A `write_all` across the end writes what fits before it fails; compare sizes
+/// grow. A `write_all` across the end writes as much as fits and then fails; compare the sizes
 /// first.
 impl<I: Borrow<Image>> Write for Cursor<I> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
@@ -67,7 +67,7 @@ impl<I: Borrow<Image>> Write for Cursor<I> {
     }
 }
 
-/// As for files, a position behind the end is allowed: reads give nothing there, and writes fail.
+/// As with files, a position beyond the end is allowed. Reads return 0 there, and writes fail.
 impl<I: Borrow<Image>> Seek for Cursor<I> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {

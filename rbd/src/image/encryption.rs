@@ -1,4 +1,4 @@
-//! Encryption by the client: data is encrypted before it leaves this machine.
+//! Client-side encryption: data is encrypted before it leaves this machine.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -34,13 +34,14 @@ pub enum Cipher {
     Aes256,
 }
 
-/// A passphrase: any bytes. Never printed, wiped from memory when it is dropped.
+/// A passphrase of arbitrary bytes. It is never printed, and it is wiped from memory when it is
+/// dropped.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// Takes the bytes over as they are; a newline at the end of a file with a passphrase belongs
-    /// to it.
+    /// Wraps the bytes unchanged. The newline at the end of a passphrase file is part of the
+    /// passphrase.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Passphrase {
         Passphrase(Zeroizing::new(bytes.into()))
     }
@@ -52,29 +53,31 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// The encryption of an image by the client: see [`Image::encryption`].
+/// The client-side encryption of an image: see [`Image::encryption`].
 #[derive(Debug, Clone, Copy)]
 pub struct Encryption<'a>(&'a Image);
 
 impl Image {
-    /// Formats an encrypted image, and loads its encryption into this handle.
+    /// Returns the group of calls that format an encrypted image and load its encryption into this
+    /// handle.
     pub fn encryption(&self) -> Encryption<'_> {
         Encryption(self)
     }
 }
 
 impl Encryption<'_> {
-    /// Writes an encryption header: **what the image held is lost**, and some megabytes of its size
-    /// go to the header.
+    /// Writes an encryption header. **The image's data is lost**, and the header takes some
+    /// megabytes of its size.
     ///
-    /// The header of LUKS1 takes 4 MiB of an image with objects of 4 MiB, that of LUKS2 16 MiB.
-    /// Needs the right to write, and the exclusive lock if the image has that feature. This handle
-    /// has the encryption loaded afterwards. Refused for images that are too small, for images with
-    /// the feature journaling, and for a handle that has encryption loaded; for clones, too, by
-    /// libraries older than Ceph 18.2. A clone with a header of its own reads what it does not have
-    /// from its parent, whatever that is encrypted with: open it again, and give the passphrases of
-    /// both to [`load_chain`](Self::load_chain). What was never written reads as anything
-    /// afterwards, not as zeros, as with other encryption of disks. Blocks, about a second.
+    /// For an image with objects of 4 MiB, a LUKS1 header takes 4 MiB and a LUKS2 header 16 MiB.
+    /// The call needs write permission, and the exclusive lock if the image has that feature.
+    /// Afterwards this handle has the encryption loaded. Blocks, for about a second.
+    ///
+    /// Refused for images that are too small, for images with the feature journaling, for a handle
+    /// that has encryption loaded, and, before Ceph 18.2, for clones. A clone with its own header
+    /// reads missing data from its parent, even if the parent has another passphrase: open the
+    /// clone again, and pass both passphrases to [`load_chain`](Self::load_chain). Ranges that were
+    /// never written read as random bytes, not as zeros, as with other disk encryption.
     ///
     /// Implements: `rbd_encryption_format`.
     #[doc(alias = "rbd_encryption_format")]
@@ -85,13 +88,14 @@ impl Encryption<'_> {
         }
         image.check_passphrase(operation, passphrase)?;
         // librbd would write a second header over the first one, and all data would be lost.
-        image.refuse_encrypted(operation, "open the image again, and format that handle")?;
+        image
+            .refuse_encrypted(operation, "open the image again without encryption and format that handle")?;
         if image.features()?.contains(Features::JOURNALING) {
-            let why = "its journal would hold the data in clear: disable the feature journaling first";
+            let why = "its journal would contain unencrypted data; disable the feature journaling first";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
         if !encryption::has_chains() && image.parent()?.is_some() {
-            let why = "it is a clone: flatten it first, or format its parent before the snapshot";
+            let why = "it is a clone; flatten it first, or format its parent before taking the snapshot";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
         let (size, passphrase) = (image.size()?, passphrase.clone());
@@ -104,13 +108,12 @@ impl Encryption<'_> {
         Ok(())
     }
 
-    /// Makes this handle decrypt and encrypt from now on. Other handles are not affected.
+    /// Makes this handle encrypt and decrypt data. Other handles are not affected.
     ///
-    /// Offsets count from behind the header, and sizes are what is left beside it: those of the
-    /// image, of its snapshots and of the overlap with a parent, and the size that
-    /// [`Image::resize`] takes. What would copy clear data into an image that is not encrypted is
-    /// refused, and so is [`Image::at_snapshot`]; each error says which handle to use. Blocks,
-    /// about a second.
+    /// Offsets then begin after the header, and all sizes exclude it: those of the image, of its
+    /// snapshots and of the overlap with a parent, and the size that [`Image::resize`] takes. Calls
+    /// that would copy decrypted data into an unencrypted image are refused, and so is
+    /// [`Image::at_snapshot`]. Each error names the handle to use. Blocks, for about a second.
     ///
     /// Implements: `rbd_encryption_load`.
     #[doc(alias = "rbd_encryption_load")]
@@ -125,17 +128,19 @@ impl Encryption<'_> {
         Ok(())
     }
 
-    /// Loads the encryption of a clone whose ancestors are encrypted with passphrases of their own.
+    /// Loads the encryption of a clone whose ancestors have different passphrases.
     ///
-    /// The chain holds the passphrase of the image first, then that of its parent, and so on. The
-    /// format is found out where it is `None`. For the rest see [`load`](Self::load).
+    /// The chain holds the passphrase of the image, then that of its parent, and so on. `None`
+    /// detects the format. Otherwise the call works as [`load`](Self::load).
     ///
     /// Implements: `rbd_encryption_load2`. Needs Ceph 18.2.
     #[doc(alias = "rbd_encryption_load2")]
     pub fn load_chain(&self, chain: &[(Option<EncryptionFormat>, Passphrase)]) -> Result<()> {
         let (operation, image) = ("decrypt", self.0);
         if chain.is_empty() {
-            return Err(image.refuse(operation, "no passphrase is given"));
+            return Err(
+                image.refuse(operation, "no passphrase is given; pass one per encrypted image of the chain")
+            );
         }
         for (_, passphrase) in chain {
             image.check_passphrase(operation, passphrase)?;
@@ -166,8 +171,8 @@ impl Image {
         self.encrypted.load(Ordering::Acquire)
     }
 
-    /// Refuses what librbd would do with the stored bytes, or with the clear ones, where the user
-    /// expects the other.
+    /// Refuses a call that would use the encrypted bytes where the user expects decrypted ones, or
+    /// the reverse.
     pub(crate) fn refuse_encrypted(&self, operation: &'static str, instead: &str) -> Result<()> {
         if !self.is_encrypted() {
             return Ok(());
@@ -176,7 +181,7 @@ impl Image {
         Err(self.refuse(operation, why).with_kind(ErrorKind::NotSupported))
     }
 
-    /// The same version of the image as it is stored: opened again, read-only, without encryption.
+    /// Opens the same version of the image again, read-only and without encryption.
     pub(super) fn as_stored(&self) -> Result<Image> {
         let stored = self.open_again()?;
         match self.snapshot() {
@@ -191,8 +196,7 @@ impl Image {
         }
     }
 
-    /// How many bytes at the start of the image the encryption header takes; 0 where no encryption
-    /// is loaded.
+    /// Returns the size of the encryption header in bytes; 0 if no encryption is loaded.
     pub(super) fn header_size(&self) -> Result<u64> {
         if !self.is_encrypted() {
             return Ok(0);
@@ -204,13 +208,13 @@ impl Image {
                 return Ok(stored - before);
             }
         }
-        let why = "another client resizes it all the time, or has cut it below its encryption header";
+        let why = "another client keeps resizing it, or has shrunk it below its encryption header";
         Err(self.refuse("read the encryption header of", why))
     }
 
-    /// The header of the version that is shown, with its key slots, as it is stored.
+    /// Returns the stored header, with its key slots, of this handle's version.
     pub(super) fn stored_header(&self) -> Result<Vec<u8>> {
-        // Both formats keep here what belongs to the volume key.
+        // Both formats store the volume key's data here.
         const LEN: usize = 32 << 10;
         let mut header = vec![0; LEN];
         let read = self.read_at(&mut header, 0)?;
@@ -220,7 +224,11 @@ impl Image {
 
     fn check_passphrase(&self, operation: &'static str, passphrase: &Passphrase) -> Result<()> {
         if passphrase.0.is_empty() {
-            return Err(self.refuse(operation, "the passphrase is empty"));
+            return Err(self.refuse(
+                operation,
+                "the passphrase is empty; pass the one that the image was formatted \
+                with",
+            ));
         }
         Ok(())
     }
@@ -235,22 +243,20 @@ fn raw_format(format: EncryptionFormat) -> RawFormat {
 
 fn explain(error: Error) -> Error {
     match error.errno() {
-        Some(Errno::EPERM) => {
-            error.with_detail("the passphrase does not open it; check it for a newline at its end")
-        }
+        Some(Errno::EPERM) => error.with_detail("the passphrase is wrong; check it for a newline at its end"),
         Some(Errno::EINVAL) => error.with_kind(ErrorKind::NotSupported).with_detail(
-            "it holds no encryption header of this format; format it first, or name the other format",
+            "it has no encryption header of this format; format it first, or name the other format",
         ),
-        Some(Errno::EEXIST) => error.with_detail("its encryption is loaded already"),
+        Some(Errno::EEXIST) => error.with_detail("this handle has already loaded the encryption"),
         _ => error,
     }
 }
 
-/// librbd says ENOSPC where the image is too small for the header.
+/// Explains ENOSPC, which librbd returns for an image that is too small for the header.
 fn explain_format(error: Error, size: u64) -> Error {
-    // The greatest header has 16 MiB, and ends with a row of objects.
+    // The largest header takes 16 MiB, rounded up to whole object sets.
     if error.errno() == Some(Errno::ENOSPC) && size <= 64 << 20 {
-        let why = format!("its {size} bytes have no room for the encryption header: resize it first");
+        let why = format!("its {size} bytes have no room for the encryption header; enlarge it first");
         return error.with_kind(ErrorKind::InvalidInput).with_detail(why);
     }
     error

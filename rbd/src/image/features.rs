@@ -1,21 +1,21 @@
-//! Changing the features of an image.
+//! Changes of an image's features.
 
 use super::Image;
 use crate::error::{Error, Result};
 use crate::features::{FeatureConflict, Features, Plan};
 
 impl Image {
-    /// Enables features. Those that are on already are left alone; what the rules forbid is refused
+    /// Enables features. Leaves enabled features alone. Refuses changes that the rules forbid,
     /// before anything is touched.
     ///
-    /// object-map and fast-diff can only be enabled together. librbd builds neither map: see the
-    /// image's flags.
+    /// object-map and fast-diff can only be enabled together. librbd does not build their data:
+    /// [`flags`](Self::flags) shows whether it must be [rebuilt](crate::image::ObjectMap::rebuild).
     ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]
     pub fn enable_features(&self, features: Features) -> Result<()> {
         if features.contains(Features::JOURNALING) {
-            // Its journal would hold what is written in clear.
+            // Its journal would contain unencrypted data.
             let instead = "journaling and encryption exclude each other; leave the feature off";
             self.refuse_encrypted("enable features of", instead)?;
         }
@@ -28,9 +28,9 @@ impl Image {
         self.bounded(format!("enable {change} of"), move |raw| raw.update_features(change.bits(), true))
     }
 
-    /// Disables features. Those that are off already are left alone; what the rules forbid is
-    /// refused before anything is touched: disabling exclusive-lock while object-map stays on, for
-    /// one.
+    /// Disables features. Leaves disabled features alone. Refuses changes that the rules forbid,
+    /// before anything is touched: for example, disabling exclusive-lock while object-map is
+    /// enabled.
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
@@ -39,9 +39,9 @@ impl Image {
         self.apply(&plan)
     }
 
-    /// Carries out a plan, in one step that the cluster does whole or not at all.
+    /// Applies a plan atomically.
     ///
-    /// Refused when the features are not the ones that the plan was made for.
+    /// Refused if the image's features are not those that the plan was made for.
     pub fn apply(&self, plan: &Plan) -> Result<()> {
         if plan.is_empty() {
             return Ok(());
@@ -49,7 +49,7 @@ impl Image {
         let now = self.features()?;
         if now != plan.before() {
             let why =
-                format!("the plan was made for {}, but the image has {now}: make a new plan", plan.before());
+                format!("the plan was made for {}, but the image has {now}; make a new plan", plan.before());
             return Err(self.refuse("change the features of", why));
         }
         let change = plan.disables();

@@ -50,7 +50,7 @@ impl Hinted<'_> {
                 let mut data = vec![0; if whole { len } else { within }];
                 match raw.read(at, &mut data, hints, whole) {
                     Ok(read) => data.truncate(read),
-                    // The image shrank meanwhile.
+                    // The image has shrunk meanwhile.
                     Err(fault) if !whole && fault == Errno::EINVAL.into() && raw.size()? <= at => {
                         data.clear();
                     }
@@ -95,7 +95,7 @@ impl Hinted<'_> {
             let piece = data[done..data.len().min(done + PIECE)].to_vec();
             let (at, len) = (offset.saturating_add(done as u64), piece.len());
             let write = move |raw: &RawImage| {
-                // librbd reads the header first, if somebody has changed it.
+                // librbd first reads the header if another client has changed it.
                 raw.size()?;
                 raw.write(at, &piece, hints, whole)
             };

@@ -1,5 +1,4 @@
-//! What can be asked of an open image. None of it blocks for long: librbd keeps the answers, except
-//! for the watchers.
+//! Properties of an open image. librbd caches all of them except the watchers.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +8,7 @@ use crate::features::{Features, Flags, OpFeatures};
 use crate::holder::Watcher;
 use crate::raw::image::info::When;
 
-/// The shape of an image.
+/// The size and object layout of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stat {
@@ -17,16 +16,16 @@ pub struct Stat {
     pub size: u64,
     /// Size of one object in bytes.
     pub object_size: u64,
-    /// Number of objects that the size amounts to; not all of them exist.
+    /// Number of objects that the size corresponds to; not all of them exist.
     pub objects: u64,
     /// The object size as a power of two.
     pub order: u8,
-    /// What the names of the data objects begin with.
+    /// The prefix of the data objects' names.
     pub block_name_prefix: String,
 }
 
 impl Image {
-    /// Size, objects and object size.
+    /// Returns the size, the number of objects and the object size.
     ///
     /// Implements: `rbd_stat`.
     #[doc(alias = "rbd_stat")]
@@ -41,8 +40,8 @@ impl Image {
         })
     }
 
-    /// The size in bytes; of the snapshot, when it is opened at one. Blocks where the image has
-    /// been changed by another client, while librbd reads it again.
+    /// Returns the size in bytes, of the image or of the snapshot that it is opened at. Blocks if
+    /// another client has changed the image, while librbd reads it again.
     ///
     /// Implements: `rbd_get_size`.
     #[doc(alias = "rbd_get_size")]
@@ -50,7 +49,7 @@ impl Image {
         self.bounded("read the size of", move |raw| raw.size())
     }
 
-    /// Returns the name that the image has now. Blocks: it asks the pool.
+    /// Returns the image's current name. Blocks, because it asks the cluster.
     ///
     /// Implements: `rbd_get_name`.
     #[doc(alias = "rbd_get_name")]
@@ -58,7 +57,7 @@ impl Image {
         self.bounded("read the name of", |raw| raw.name())
     }
 
-    /// The id, which a rename does not change.
+    /// Returns the id, which a rename does not change.
     ///
     /// Implements: `rbd_get_id`.
     #[doc(alias = "rbd_get_id")]
@@ -66,7 +65,7 @@ impl Image {
         self.call("read the id of", |raw| raw.id())
     }
 
-    /// What the names of the data objects begin with.
+    /// Returns the prefix of the data objects' names.
     ///
     /// Implements: `rbd_get_block_name_prefix`.
     #[doc(alias = "rbd_get_block_name_prefix")]
@@ -74,7 +73,7 @@ impl Image {
         self.call("read the object prefix of", |raw| raw.block_name_prefix())
     }
 
-    /// Whether it is of the old format 1, which cannot be created any more.
+    /// Returns whether the image has the old format 1, in which no new images can be created.
     ///
     /// Implements: `rbd_get_old_format`.
     #[doc(alias = "rbd_get_old_format")]
@@ -82,7 +81,7 @@ impl Image {
         self.bounded("read the format of", move |raw| raw.is_old_format())
     }
 
-    /// The features.
+    /// Returns the features.
     ///
     /// Implements: `rbd_get_features`.
     #[doc(alias = "rbd_get_features")]
@@ -90,7 +89,7 @@ impl Image {
         Ok(Features::from_bits_retain(self.bounded("read the features of", move |raw| raw.features())?))
     }
 
-    /// The operations it takes part in.
+    /// Returns the operations that the image is part of.
     ///
     /// Implements: `rbd_get_op_features`.
     #[doc(alias = "rbd_get_op_features")]
@@ -100,7 +99,7 @@ impl Image {
         ))
     }
 
-    /// Whether its object map and fast-diff data can be trusted.
+    /// Returns the flags, which say whether the object map and the fast-diff data are invalid.
     ///
     /// Implements: `rbd_get_flags`.
     #[doc(alias = "rbd_get_flags")]
@@ -108,7 +107,7 @@ impl Image {
         Ok(Flags::from_bits_retain(self.bounded("read the flags of", move |raw| raw.flags())?))
     }
 
-    /// The stripe unit in bytes; the object size, when it is not striped.
+    /// Returns the stripe unit in bytes, which is the object size if the image is not striped.
     ///
     /// Implements: `rbd_get_stripe_unit`.
     #[doc(alias = "rbd_get_stripe_unit")]
@@ -116,7 +115,7 @@ impl Image {
         self.call("read the stripe unit of", |raw| raw.stripe_unit())
     }
 
-    /// The number of objects a stripe runs over; 1, when it is not striped.
+    /// Returns the number of objects in a stripe, which is 1 if the image is not striped.
     ///
     /// Implements: `rbd_get_stripe_count`.
     #[doc(alias = "rbd_get_stripe_count")]
@@ -124,8 +123,8 @@ impl Image {
         self.call("read the stripe count of", |raw| raw.stripe_count())
     }
 
-    /// The id of the pool that holds its data; the image's own pool, unless it was created with a
-    /// data pool.
+    /// Returns the id of the pool that holds the data: the image's own pool, unless it was created
+    /// with a data pool.
     ///
     /// Implements: `rbd_get_data_pool_id`.
     #[doc(alias = "rbd_get_data_pool_id")]
@@ -133,8 +132,8 @@ impl Image {
         self.call("read the data pool of", |raw| raw.data_pool_id())
     }
 
-    /// How many bytes from the start may still come from the parent, for a clone; else 0. With
-    /// encryption loaded they are counted from behind the header.
+    /// Returns how many bytes from the start a clone may still read from its parent; 0 if the image
+    /// is no clone. With encryption loaded, the header is not counted.
     ///
     /// Implements: `rbd_get_overlap`.
     #[doc(alias = "rbd_get_overlap")]
@@ -147,7 +146,7 @@ impl Image {
         Ok(overlap(&self.as_stored()?)?.saturating_sub(self.header_size()?))
     }
 
-    /// When it was created.
+    /// Returns when the image was created.
     ///
     /// Implements: `rbd_get_create_timestamp`.
     #[doc(alias = "rbd_get_create_timestamp")]
@@ -155,8 +154,8 @@ impl Image {
         self.time(When::Create)
     }
 
-    /// When it was last read, roughly: the time is written at most once in a while
-    /// (`rbd_atime_update_interval`).
+    /// Returns roughly when the image was last read. librbd updates the time at most once per
+    /// `rbd_atime_update_interval`.
     ///
     /// Implements: `rbd_get_access_timestamp`.
     #[doc(alias = "rbd_get_access_timestamp")]
@@ -164,7 +163,7 @@ impl Image {
         self.time(When::Access)
     }
 
-    /// When it was last written, roughly: see [`accessed`](Self::accessed).
+    /// Returns roughly when the image was last written: see [`accessed`](Self::accessed).
     ///
     /// Implements: `rbd_get_modify_timestamp`.
     #[doc(alias = "rbd_get_modify_timestamp")]
@@ -172,7 +171,8 @@ impl Image {
         self.time(When::Modify)
     }
 
-    /// The clients that have it open for writing or mapped, this one included. Asks the cluster.
+    /// Returns the clients that have the image mapped or open for writing, including this one. Asks
+    /// the cluster.
     ///
     /// Implements: `rbd_watchers_list`.
     #[doc(alias = "rbd_watchers_list")]
@@ -180,7 +180,7 @@ impl Image {
         self.bounded("list the watchers of", move |raw| raw.watchers())
     }
 
-    /// The watchers without those of this connection.
+    /// Returns the watchers without those of this connection.
     pub fn other_watchers(&self) -> Result<Vec<Watcher>> {
         let own = self.ioctx.cluster().instance_id();
         Ok(self.watchers()?.into_iter().filter(|watcher| watcher.client != own).collect())
@@ -189,12 +189,16 @@ impl Image {
     fn time(&self, when: When) -> Result<SystemTime> {
         let time = self.bounded("read the times of", move |raw| raw.time(when))?;
         system_time(time).ok_or_else(|| {
-            Error::invalid("read the times of", self.object(), "the time does not exist in this system")
+            Error::invalid(
+                "read the times of",
+                self.object(),
+                "this system cannot represent the time that the cluster stores",
+            )
         })
     }
 }
 
-/// A time of C's; `None` where the system's clock cannot hold it.
+/// Converts a C time; `None` if this system cannot represent it.
 pub(super) fn system_time(time: libc::timespec) -> Option<SystemTime> {
     let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
     let whole = if time.tv_sec >= 0 {

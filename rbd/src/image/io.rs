@@ -18,10 +18,10 @@ use crate::raw::thread::worker::start;
 
 pub use crate::raw::op::request::Compare;
 
-/// The most bytes that one call moves: it has a copy of them, in case it is given up.
+/// The largest number of bytes per call. The call owns a copy of them, because it may be given up.
 pub(super) const PIECE: usize = 16 << 20;
 
-/// Why a call has no result.
+/// The reason why a call has no result.
 enum Lost<E> {
     Failed(E),
     GivenUp(Duration),
@@ -37,37 +37,36 @@ impl<E: From<Errno>> Lost<E> {
 }
 
 impl Image {
-    /// Reads at an offset in bytes. Returns how many bytes were read: fewer than asked for only at
-    /// the end of the image, 0 behind it. Blocks.
+    /// Reads at an offset in bytes. Returns the number of bytes read. A read is short only at the
+    /// end of the image; past the end it returns 0. Blocks.
     #[doc(alias = "rbd_read")]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.hints(AccessHints::empty()).read_at(buffer, offset)
     }
 
-    /// Fills the whole buffer, or fails; a range that does not lie within the image is refused.
-    /// Blocks.
+    /// Reads into the whole buffer, or fails. Refuses a range beyond the end of the image. Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         self.hints(AccessHints::empty()).read_exact_at(buffer, offset)
     }
 
-    /// Writes at an offset in bytes. Returns how many bytes were written: fewer than given only at
-    /// the end of the image. An offset at or behind the end is refused. Blocks until the data is
-    /// where a [`flush`](Self::flush) would find it.
+    /// Writes at an offset in bytes. Returns the number of bytes written. A write is short only at
+    /// the end of the image; an offset at or past the end is refused. Blocks until librbd
+    /// acknowledges the write. Only a [`flush`](Self::flush) guarantees that the data is on the
+    /// OSDs.
     #[doc(alias = "rbd_write")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
         self.hints(AccessHints::empty()).write_at(data, offset)
     }
 
-    /// Writes all of the data, or fails; a range that does not lie within the image is refused
-    /// before anything is written.
+    /// Writes all of the data, or fails. Refuses a range beyond the end of the image before
+    /// anything is written.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.hints(AccessHints::empty()).write_all_at(data, offset)
     }
 
-    /// Gives a range back: it reads as zeros afterwards, as far as librbd discards it (ranges
-    /// smaller than `rbd_discard_granularity_bytes`, 64 KiB, are skipped unless
-    /// `rbd_skip_partial_discard` is off). For zeros that are certain see
-    /// [`write_zeroes`](Self::write_zeroes).
+    /// Frees the space of a range. Discarded parts read as zeros, but librbd skips parts smaller
+    /// than `rbd_discard_granularity_bytes` (64 KiB) unless `rbd_skip_partial_discard` is off. Use
+    /// [`write_zeroes`](Self::write_zeroes) if the range must read as zeros.
     ///
     /// Implements: `rbd_discard`.
     #[doc(alias = "rbd_discard")]
@@ -76,7 +75,7 @@ impl Image {
         self.in_pieces(Kind::Discard, offset, len, MOST as u64, |raw, at, len| raw.discard(at, len))
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible.
+    /// Makes a range read as zeros, and frees its objects where possible.
     ///
     /// Implements: `rbd_write_zeroes`.
     #[doc(alias = "rbd_write_zeroes")]
@@ -84,14 +83,15 @@ impl Image {
         self.zero(offset, len, false)
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it.
+    /// Makes a range read as zeros, and keeps its space allocated.
     ///
     /// Implements: `rbd_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(&self, offset: u64, len: u64) -> Result<()> {
         self.zero(offset, len, true)
     }
 
-    /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
+    /// Fills a range with repetitions of a pattern. The pattern's length must divide the range's
+    /// length.
     ///
     /// Implements: `rbd_writesame`.
     #[doc(alias = "rbd_writesame")]
@@ -106,9 +106,9 @@ impl Image {
         })
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length. Up to Ceph 16.2
-    /// the range must lie within one sector of 512 bytes, with newer releases within one object
-    /// (within one stripe unit of a striped image).
+    /// Writes `data` atomically if the range contains `expected`. Both must have the same length.
+    /// The range must lie within one object (or one stripe unit of a striped image); with Ceph
+    /// 16.2, within one sector of 512 bytes.
     ///
     /// Implements: `rbd_compare_and_write`.
     #[doc(alias = "rbd_compare_and_write")]
@@ -126,12 +126,12 @@ impl Image {
         })
     }
 
-    /// Waits until everything written so far is on the OSDs. Blocks. An error says that a write
-    /// since the last flush failed, also one that was acknowledged: see
+    /// Waits until all completed writes are on the OSDs. Blocks. An error means that a write since
+    /// the last flush failed, even if it was acknowledged: see
     /// [`guide::durability`](crate::guide::durability).
     ///
     /// With the policy `writeback`, librbd's cache writes through until the first flush after
-    /// opening (`rbd_cache_writethrough_until_flush`): flush once at the start to use the cache.
+    /// opening (`rbd_cache_writethrough_until_flush`). Flush once at the start to use the cache.
     ///
     /// Implements: `rbd_flush`.
     #[doc(alias = "rbd_flush")]
@@ -139,7 +139,7 @@ impl Image {
         self.bounded("flush", move |raw| raw.flush())
     }
 
-    /// Drops librbd's cache of it, after writing back what is dirty.
+    /// Writes back dirty data in librbd's cache, and then drops the cache of this image.
     ///
     /// Implements: `rbd_invalidate_cache`.
     #[doc(alias = "rbd_invalidate_cache")]
@@ -154,7 +154,7 @@ impl Image {
         })
     }
 
-    /// librbd takes at most 2 GiB at once.
+    /// Splits a transfer into pieces: librbd takes at most 2 GiB at once.
     fn in_pieces(
         &self,
         kind: Kind,
@@ -173,8 +173,8 @@ impl Image {
         Ok(())
     }
 
-    /// [`size`](Image::size) without a look at the log, which would cost each operation a system
-    /// call.
+    /// Returns the [`size`](Image::size) without reading the log, which would cost each operation a
+    /// system call.
     pub(crate) fn size_for_io(&self) -> Result<u64> {
         if self.raw.is_forked() {
             return Err(forked("use", self.object()));
@@ -186,7 +186,7 @@ impl Image {
         })
     }
 
-    /// Makes a call that moves data; it is given up after the call timeout.
+    /// Makes a call that transfers data, and gives it up after the call timeout.
     pub(super) fn bounded_io<T: Send + 'static>(
         &self,
         kind: Kind,
@@ -198,12 +198,12 @@ impl Image {
         self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
     }
 
-    /// Why the cluster refuses what is done to the image, if that can be found out. Blocks.
+    /// Returns why the cluster refuses what is done to the image, if it can be determined. Blocks.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.in_time(|raw| Ok::<_, Errno>(raw.cause())).ok().flatten()
     }
 
-    /// Makes a call, or gives it up after the call timeout. Does not look at the log.
+    /// Makes a call, and gives it up after the call timeout. Does not read the log.
     fn in_time<T: Send + 'static, E: From<Errno> + Send + 'static>(
         &self,
         call: impl FnOnce(&RawImage) -> Result<T, E> + Send + 'static,

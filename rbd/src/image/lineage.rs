@@ -1,4 +1,4 @@
-//! Where a clone comes from, and what was cloned from an image.
+//! The parents and clones of an image.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::LongOperation;
 use crate::raw::image::lineage::RawLinkedImage;
 
-/// An image somewhere in the cluster: a clone, or what one was cloned from.
+/// An image in any pool of the cluster: a clone or a parent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct LinkedImage {
-    /// The id of its pool.
+    /// The id of the image's pool.
     pub pool_id: i64,
-    /// The name of its pool.
+    /// The name of the image's pool.
     pub pool: String,
-    /// Its namespace; empty for the default one.
+    /// The image's namespace; empty for the default one.
     pub namespace: String,
-    /// Its name.
+    /// The image's name.
     pub name: String,
-    /// Its id: empty where it has format 1.
+    /// The image's id; empty for format 1.
     pub id: String,
-    /// Whether it is in the trash. Then it can be opened by its id only.
+    /// Whether the image is in the trash. Then it can only be opened by its id.
     pub in_trash: bool,
 }
 
@@ -36,10 +36,10 @@ pub struct Parent {
     pub snapshot_id: u64,
     /// The name of the snapshot.
     pub snapshot: String,
-    /// The kind of the snapshot: in the trash, for one, when it was removed while this clone needed
+    /// The kind of the snapshot: [`SnapshotKind::Trash`] if it was removed while this clone needed
     /// it.
     pub snapshot_kind: SnapshotKind,
-    /// How many bytes from the start may still come from the parent.
+    /// How many bytes from the start the clone may still read from the parent.
     pub overlap: u64,
 }
 
@@ -56,7 +56,7 @@ impl From<RawLinkedImage> for LinkedImage {
     }
 }
 
-/// `rbd/foo`, or `rbd/ns/foo` in a namespace.
+/// Prints `rbd/foo`, or `rbd/ns/foo` in a namespace.
 impl fmt::Display for LinkedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LinkedImage { pool, namespace, name, .. } = self;
@@ -67,7 +67,7 @@ impl fmt::Display for LinkedImage {
     }
 }
 
-/// `rbd/foo@snap`.
+/// Prints `rbd/foo@snap`.
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.image, self.snapshot)
@@ -75,7 +75,7 @@ impl fmt::Display for Parent {
 }
 
 impl Image {
-    /// What it was cloned from; `None` where it is no clone, or was flattened.
+    /// Returns the parent of a clone; `None` if the image is no clone or was flattened.
     ///
     /// Implements: `rbd_get_parent`, `rbd_get_overlap`.
     #[doc(alias = "rbd_get_parent")]
@@ -92,9 +92,9 @@ impl Image {
         }))
     }
 
-    /// The clones made of it, and not flattened since: of all its snapshots, or of the one that it
-    /// is opened at. Those in the trash are among them. Asks all pools of the cluster for clones of
-    /// format 1.
+    /// Lists the clones that are not flattened, of all snapshots or of the one that the image is
+    /// opened at. Includes clones in the trash. Asks all pools of the cluster for clones of format
+    /// 1.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -112,7 +112,7 @@ impl Image {
         Ok(sorted(self.bounded("list the clones of", move |raw| raw.children())?))
     }
 
-    /// The clones, the clones of these, and so on.
+    /// Lists the clones, their clones, and so on.
     ///
     /// Implements: `rbd_list_descendants`.
     #[doc(alias = "rbd_list_descendants")]
@@ -120,9 +120,8 @@ impl Image {
         Ok(sorted(self.bounded("list the descendants of", move |raw| raw.descendants())?))
     }
 
-    /// The parent, its parent, and so on. Their number is the depth of the chain: every read of
-    /// data that is not the clone's own goes down it, so that long chains cost. Opens each of them
-    /// for reading.
+    /// Lists the parent, its parent, and so on. Opens each of them for reading. A read of data that
+    /// the clone has not overwritten goes down this chain, so long chains are slow.
     pub fn ancestors(&self) -> Result<Vec<Parent>> {
         let mut ancestors = Vec::new();
         let mut next = self.parent()?;
@@ -133,7 +132,7 @@ impl Image {
         Ok(ancestors)
     }
 
-    /// The parent, opened for reading at the snapshot.
+    /// Opens the parent at the snapshot, for reading.
     pub(crate) fn open_parent(&self, parent: &Parent) -> Result<Image> {
         let LinkedImage { pool_id, namespace, id, name, .. } = &parent.image;
         let ioctx = self.ioctx.cluster().ioctx_by_id(*pool_id)?.with_namespace(namespace)?;
@@ -143,27 +142,30 @@ impl Image {
         Ok(image)
     }
 
-    /// Copies into the clone all that still comes from its parent, and parts it from that. Its
-    /// snapshots too, where it has the feature deep-flatten. Refused where it is no clone, and with
-    /// encryption loaded.
+    /// Copies all remaining parent data into the clone, and detaches the clone from its parent.
+    /// Flattens the clone's snapshots too if it has the feature deep-flatten. Refused if the image
+    /// is no clone, and with encryption loaded.
     ///
     /// Implements: `rbd_flatten_with_progress`.
     #[doc(alias = "rbd_flatten")]
     #[doc(alias = "rbd_flatten_with_progress")]
     pub fn flatten(&self) -> LongOperation<'_> {
         LongOperation::new(|progress| {
-            // librbd 16.2 would leave the parent's encryption header behind, and no passphrase
-            // would open the clone again.
-            self.refuse_encrypted("flatten", "open the image again without, and flatten that handle")?;
+            // librbd 16.2 would leave the parent's encryption header in the clone, and no
+            // passphrase could open the clone again.
+            self.refuse_encrypted(
+                "flatten",
+                "open the image again without encryption and flatten that handle",
+            )?;
             if self.parent()?.is_none() {
-                return Err(self.refuse("flatten", "it is no clone, or was flattened before"));
+                return Err(self.refuse("flatten", "it is not a clone, or it is already flattened"));
             }
             self.bounded_long("flatten", || self.object(), progress, |raw, progress| raw.flatten(progress))
         })
     }
 
-    /// The error of something that clones prevent, with their names; as it was, where there are
-    /// none.
+    /// Adds the names of the clones to an error that they cause. Leaves the error unchanged if
+    /// there are none.
     pub(crate) fn with_clones(&self, error: Error, snapshot: Option<&str>) -> Error {
         let clones = match snapshot {
             Some(snapshot) => self.at_snapshot(snapshot).and_then(|image| image.children()),

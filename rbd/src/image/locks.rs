@@ -1,4 +1,4 @@
-//! The exclusive lock of librbd: which client may write.
+//! The exclusive lock of librbd, which decides which client may write.
 
 use super::Image;
 use crate::address::ClientAddress;
@@ -12,7 +12,7 @@ use crate::names::c_string;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockOwner {
-    /// The client's address with its nonce, as the blocklist takes it.
+    /// The client's address with its nonce, which the blocklist accepts.
     pub address: ClientAddress,
 }
 
@@ -21,23 +21,25 @@ pub struct LockOwner {
 pub struct ExclusiveLock<'a>(&'a Image);
 
 impl Image {
-    /// Acquires, releases and looks up the exclusive lock: only its owner can write.
+    /// Returns the group of calls that acquire, release and query the exclusive lock. Only its
+    /// owner can write.
     ///
-    /// This is not one of the [advisory locks](Self::advisory_locks).
+    /// The exclusive lock differs from the [advisory locks](Self::advisory_locks).
     pub fn exclusive_lock(&self) -> ExclusiveLock<'_> {
         ExclusiveLock(self)
     }
 }
 
-/// The tag of librbd's own lock among the advisory ones.
+/// The tag of librbd's exclusive lock in the list of advisory locks.
 const INTERNAL_TAG: &str = "internal";
 
 impl ExclusiveLock<'_> {
-    /// Acquires the exclusive lock and keeps it: no other client gets it until it is released here.
+    /// Acquires the exclusive lock and keeps it: no other client gets it until this handle releases
+    /// it.
     ///
-    /// Without this, librbd takes the lock at the first write and hands it over whenever another
-    /// client asks. Waits until the present owner releases it. An owner that keeps it, as this call
-    /// does, is an error that names the owner. Needs the feature exclusive-lock.
+    /// Without this call, librbd acquires the lock at the first write and hands it over when
+    /// another client asks. The call waits until the current owner releases the lock. If the owner
+    /// keeps it, the call fails and names the owner. Needs the feature exclusive-lock.
     ///
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
@@ -52,7 +54,7 @@ impl ExclusiveLock<'_> {
             .map_err(|error| self.0.name_owner(error))
     }
 
-    /// Releases the exclusive lock, after all writes in flight.
+    /// Releases the exclusive lock after all writes in flight.
     ///
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]
@@ -75,7 +77,8 @@ impl ExclusiveLock<'_> {
     pub fn owner(&self) -> Result<Option<LockOwner>> {
         let owners = match self.0.bounded("look up the lock owner of", move |raw| raw.exclusive_lock_owners())
         {
-            // librbd does not know it on a handle for reading, and of an image without the feature.
+            // librbd does not know the owner on a read-only handle, or for an image without the
+            // feature.
             Err(error) if error.errno() == Some(Errno::EINVAL) => {
                 let lockers = self.0.lockers("look up the lock owner of")?;
                 let internal = lockers.tag == INTERNAL_TAG;
@@ -86,8 +89,8 @@ impl ExclusiveLock<'_> {
         Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }
 
-    /// Takes the exclusive lock away from an owner that is gone. Blocklists that client, so that it
-    /// cannot write any more, unless the option `rbd_blocklist_on_break_lock` is off.
+    /// Takes the exclusive lock from an owner that is gone. Blocklists that client, which prevents
+    /// its writes, unless the option `rbd_blocklist_on_break_lock` is off.
     ///
     /// Implements: `rbd_lock_break`.
     #[doc(alias = "rbd_lock_break")]
@@ -99,7 +102,7 @@ impl ExclusiveLock<'_> {
             match self.owner() {
                 Ok(None) if missing => error
                     .with_kind(ErrorKind::NotFound { what: ObjectKind::Lock })
-                    .with_detail("nobody has the lock: it was released meanwhile"),
+                    .with_detail("no client has the lock; it was released meanwhile"),
                 Ok(Some(_)) if missing || error.is_busy() => self.0.name_owner(error),
                 _ => error,
             }
@@ -108,7 +111,7 @@ impl ExclusiveLock<'_> {
 }
 
 impl Image {
-    /// An owner that does not let go shows as EROFS.
+    /// Adds the lock owner to EROFS, which librbd returns if the owner keeps the lock.
     fn name_owner(&self, error: Error) -> Error {
         if !matches!(error.errno(), Some(Errno::EROFS | Errno::EBUSY | Errno::ENOENT)) || self.is_read_only()
         {

@@ -1,4 +1,4 @@
-//! Metadata of an image, and the options that it overrides.
+//! The metadata of an image, and its overrides of options.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,14 @@ pub struct ImageMetadata<'a>(&'a Image);
 pub struct ImageConfig<'a>(&'a Image);
 
 impl Image {
-    /// Lists, reads and changes the metadata: free pairs of key and value.
+    /// Returns the group of calls that list, read and change the metadata: arbitrary pairs of key
+    /// and value.
     pub fn metadata(&self) -> ImageMetadata<'_> {
         ImageMetadata(self)
     }
 
-    /// Lists the options that can be overridden here, and overrides them for all clients.
+    /// Returns the group of calls that list the options that an image can override, and that
+    /// override them for all clients.
     pub fn config(&self) -> ImageConfig<'_> {
         ImageConfig(self)
     }
@@ -30,7 +32,7 @@ impl Image {
 impl ImageMetadata<'_> {
     /// Lists all keys with their values. Asks the cluster.
     ///
-    /// Overridden options are among them, with `conf_` before their names: see [`Image::config`].
+    /// The list includes overridden options, whose names begin with `conf_`: see [`Image::config`].
     ///
     /// Implements: `rbd_metadata_list`.
     #[doc(alias = "rbd_metadata_list")]
@@ -49,7 +51,7 @@ impl ImageMetadata<'_> {
         self.0.bounded_on("read", object, move |raw| raw.metadata_value(&c_key))
     }
 
-    /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
+    /// Sets a key to a value, and replaces a previous value. Neither may contain a NUL byte.
     ///
     /// Implements: `rbd_metadata_set`.
     #[doc(alias = "rbd_metadata_set")]
@@ -72,8 +74,8 @@ impl ImageMetadata<'_> {
 }
 
 impl ImageConfig<'_> {
-    /// Lists the options that an image can override, with the values in force for this one and
-    /// where they are set.
+    /// Lists the options that an image can override, with their effective values and where these
+    /// are set.
     ///
     /// Implements: `rbd_config_image_list`.
     #[doc(alias = "rbd_config_image_list")]
@@ -81,10 +83,10 @@ impl ImageConfig<'_> {
         Ok(config::options(self.0.bounded("list the options of", move |raw| raw.config_options())?))
     }
 
-    /// Overrides an option for this image, for all clients. It holds from when the image is next
+    /// Overrides an option for this image, for all clients. Takes effect when the image is next
     /// opened.
     ///
-    /// An option that images cannot override, or a value that it cannot have, is refused.
+    /// Refuses an option that images cannot override, and an invalid value.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

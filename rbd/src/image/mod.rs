@@ -1,4 +1,4 @@
-//! An open image: I/O, size, clones, copies, watches. Other subjects have modules of their own.
+//! Reads, writes, resizes, clones, copies and watches open images.
 //!
 //! ```no_run
 //! use rbd::image::CloneFormat;
@@ -64,30 +64,30 @@ pub use watch::UpdateWatch;
 
 use snapshot::SnapshotRef;
 
-/// An open image: a block device of a fixed size, that can be read and written at any offset from
-/// any thread.
+/// An open image: a block device that any thread can read and write at any offset.
 ///
-/// It keeps its pool and cluster connected. [`close`](Image::close) tells how closing went;
-/// dropping it closes too, after all I/O in flight, and blocks for that, unless it was opened
-/// [asynchronously](OpenImage::start) or is told to [close in the
-/// background](Image::close_in_background). In a callback, on a thread of Ceph's, it never blocks.
+/// An image keeps its cluster connected. [`close`](Image::close) reports whether closing succeeded.
+/// Dropping the image also closes it after all I/O in flight. The drop blocks, unless the image was
+/// opened [asynchronously](OpenImage::start), or is set to [close in the
+/// background](Image::close_in_background), or is dropped on a thread of Ceph.
 ///
-/// **One that writes is enough**, shared by all threads of a process. Where the image has the
-/// feature `exclusive-lock`, as is usual, each opened image is a client of its own, in the same
-/// process too: of two that write, each takes the lock from the other, again and again, and every
-/// write waits for that. Any number may be open [for reading](OpenImage::read_only).
+/// **Open an image for writing only once** and share it between all threads of a process. If the
+/// image has the feature `exclusive-lock`, as is usual, each opened image is a separate client,
+/// even within one process. Two writers take the lock from each other again and again, and every
+/// write waits for it. You may open an image any number of times [for
+/// reading](OpenImage::read_only).
 pub struct Image {
-    /// Dropped before the raw image, which keeps the connection for as long as its closing takes.
+    /// Dropped before the raw image, which keeps the connection until it is closed.
     ioctx: IoCtx,
     raw: raw::image::Image,
-    /// Shared with the operations in flight, for their errors.
+    /// Shared with the operations in flight, whose errors use it.
     label: Arc<Label>,
     read_only: bool,
     /// Whether this handle has encryption loaded.
     encrypted: AtomicBool,
 }
 
-/// What an open image is called in errors.
+/// The name of an open image in errors.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     /// `rbd/ns/foo`, without the snapshot.
@@ -106,31 +106,31 @@ impl Label {
 }
 
 impl Image {
-    /// The pool and namespace it lives in.
+    /// Returns the pool and namespace that contain the image.
     pub fn ioctx(&self) -> &IoCtx {
         &self.ioctx
     }
 
-    /// The snapshot it was opened at.
+    /// Returns the snapshot that the image was opened at.
     pub fn snapshot(&self) -> Option<&str> {
         self.label.snapshot.as_deref()
     }
 
-    /// Whether it was opened read-only or at a snapshot.
+    /// Returns whether the image was opened read-only or at a snapshot.
     pub fn is_read_only(&self) -> bool {
         self.read_only || self.label.snapshot.is_some()
     }
 
-    /// Closes the image after all I/O in flight. Blocks, for the [call
-    /// timeout](crate::ClusterBuilder::call_timeout) at most: after that it goes on in the
+    /// Closes the image after all I/O in flight. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout); after that, closing continues in the
     /// background.
     ///
-    /// Flushes first, and releases the exclusive lock. An error says what failed of this; the image
-    /// is closed all the same. After an error of the flush, what was written since the last flush
-    /// that succeeded may be lost. See [`guide::durability`](crate::guide::durability).
+    /// Flushes and then releases the exclusive lock. An error says which of these failed; the image
+    /// is closed in any case. If the flush failed, writes since the last successful flush may be
+    /// lost: see [`guide::durability`](crate::guide::durability).
     ///
-    /// Inside a callback of librbd's this does the work on another thread and returns at once, as
-    /// nothing else can end well.
+    /// Inside a callback of librbd, it closes the image on another thread and returns at once,
+    /// because waiting there would deadlock.
     ///
     /// Implements: `rbd_close`.
     #[doc(alias = "rbd_close")]
@@ -150,11 +150,11 @@ impl Image {
         })
     }
 
-    /// Whether dropping it leaves the closing to the background instead of waiting for it.
+    /// Sets whether dropping the image closes it in the background instead of waiting.
     ///
-    /// For images in asynchronous code, where a drop must not block the executor; what is opened
-    /// asynchronously is set so already. A process that ends meanwhile waits for the closing, 2 s
-    /// at most; one that takes longer leaves a watcher behind for 30 s: see
+    /// Use this in asynchronous code, where a drop must not block the executor. An image that was
+    /// opened asynchronously has it set. A process that ends waits for at most 2 s for such a
+    /// close; a longer one leaves a watcher behind for 30 s: see
     /// [`start_close`](Image::start_close).
     pub fn close_in_background(&mut self, background: bool) {
         self.raw.close_in_background(background);
@@ -176,12 +176,12 @@ impl Image {
         &self.label
     }
 
-    /// `rbd/ns/foo`, without the snapshot.
+    /// Returns `rbd/ns/foo`, without the snapshot.
     pub(crate) fn spec(&self) -> &str {
         &self.label.spec
     }
 
-    /// Calls it by another name in errors. Not after it was given to a user.
+    /// Changes its name in errors. Must not be called after the user has the image.
     fn set_spec(&mut self, spec: &str) {
         spec.clone_into(&mut Arc::make_mut(&mut self.label).spec);
     }
@@ -204,7 +204,7 @@ impl Image {
         self.bounded_on(operation, || self.object(), call)
     }
 
-    /// [`bounded`](Self::bounded), with another object in the error.
+    /// Makes a call that names another object in its error: see [`bounded`](Self::bounded).
     pub(crate) fn bounded_on<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -220,7 +220,7 @@ impl Image {
         result.map_err(|error| self.explain_pool(error))
     }
 
-    /// [`bounded_on`](Self::bounded_on) for a call that tells how far it is.
+    /// Makes a call that reports progress: see [`bounded_on`](Self::bounded_on).
     pub(crate) fn bounded_long<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -240,7 +240,7 @@ impl Image {
         result.map_err(|error| self.explain_pool(error))
     }
 
-    /// A call that waits for nobody: its error carries what Ceph logged.
+    /// Makes a call that never waits. Its error contains what Ceph logged.
     pub(crate) fn call<T, E: Into<Failure>>(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -249,7 +249,7 @@ impl Image {
         self.ioctx.call(operation, || self.object(), || call(&self.raw))
     }
 
-    /// An error of an operation on this image that was refused before it began.
+    /// Returns the error of an operation that was refused before it began.
     pub(crate) fn refuse(
         &self,
         operation: impl Into<Cow<'static, str>>,
@@ -259,7 +259,7 @@ impl Image {
     }
 }
 
-/// What a failure to close means.
+/// Explains a failed close.
 pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) -> Error {
     let error = match failure.cause {
         Some(cause) => check::explain_cause(label, error, cause),
@@ -267,12 +267,12 @@ pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) 
     };
     error.and(match failure.step {
         Step::Flush => {
-            "the image is closed, and what was written since the last flush that succeeded may be lost"
+            "the image is closed, but writes since the last successful flush may be lost"
         }
         Step::Lock => {
-            "the image is closed, and what was flushed is safe, but its exclusive lock may have stayed: other clients wait until this connection ends"
+            "the image is closed and flushed, but its exclusive lock may still be held; other clients wait until this connection ends"
         }
-        Step::Close => "the image is closed all the same",
+        Step::Close => "the image is closed in any case",
     })
 }
 

@@ -1,4 +1,4 @@
-//! The object map: rebuilt, and compared with the objects.
+//! The object map of an image: rebuilding and checking it.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::error::Result;
 use crate::features::Features;
 use crate::progress::LongOperation;
 
-/// An object about which the object map is wrong.
+/// An object for which the object map is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct ObjectMapFault {
-    /// The number of the object, as in its name.
+    /// The object's number, as in its name.
     pub object: u64,
-    /// Whether it is there. If so, the map has it not, and librbd reads zeros where there is data;
-    /// otherwise the map costs a look-up in vain.
+    /// Whether the object exists. If so, the map lacks it, and librbd reads zeros in place of its
+    /// data. If not, the map lists a missing object, which only costs a useless look-up.
     pub exists: bool,
 }
 
@@ -24,19 +24,20 @@ pub struct ObjectMapFault {
 pub struct ObjectMap<'a>(&'a Image);
 
 impl Image {
-    /// Rebuilds and checks the object map, of the image or of the snapshot that it is opened at.
+    /// Returns the group of calls that rebuild and check the object map of the image, or of the
+    /// snapshot that it is opened at.
     pub fn object_map(&self) -> ObjectMap<'_> {
         ObjectMap(self)
     }
 }
 
 impl<'a> ObjectMap<'a> {
-    /// Looks at every object, writes a new object map, and clears the [flags](Image::flags) of an
-    /// invalid map.
+    /// Rebuilds the object map: queries every object, writes a new map, and clears the
+    /// [flags](Image::flags) of an invalid map.
     ///
-    /// In the map of the image itself an object that is gone stays, as somebody might just be
-    /// writing it; that costs little. Each snapshot has a map of its own: for that, open the image
-    /// at the snapshot, not read-only. Refused where the feature object-map is off.
+    /// The image's map keeps missing objects that it lists, because a client may be writing them;
+    /// this costs little. Each snapshot has its own map. To rebuild it, open the image at the
+    /// snapshot, without `read_only`. Refused if the feature object-map is off.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -63,16 +64,16 @@ impl<'a> ObjectMap<'a> {
         })
     }
 
-    /// Compares the object map with the objects, of the image or of the snapshot that it is opened
-    /// at. Empty, where the map is right. Asks for every object, so it takes long.
+    /// Compares the object map with the objects of the image, or of the snapshot that it is opened
+    /// at. Returns an empty list if the map is correct. Queries every object, so it takes long.
     ///
-    /// The C interface has no such check; this one compares the answer of fast-diff with that of a
-    /// diff that asks the OSDs. Where somebody writes meanwhile, it can find faults that are none.
-    /// Refused where fast-diff [cannot be used](crate::diff::Diff::fast_diff).
+    /// The C interface has no such check: this one compares fast-diff with a diff that queries the
+    /// OSDs. It can report false faults if a client writes meanwhile. Refused if fast-diff [cannot
+    /// be used](crate::diff::Diff::fast_diff).
     pub fn check(self) -> Result<Vec<ObjectMapFault>> {
         let stored;
         let image = if self.0.is_encrypted() {
-            // Objects hold what is stored, header included.
+            // Objects contain the encrypted data and the header.
             self.0.flush_for_listing()?;
             stored = self.0.as_stored()?;
             &stored
@@ -93,12 +94,12 @@ impl<'a> ObjectMap<'a> {
 }
 
 impl Image {
-    /// Makes written data visible to another handle that lists objects.
+    /// Flushes, so that another handle that lists objects sees written data.
     fn flush_for_listing(&self) -> Result<()> {
         if self.is_read_only() { Ok(()) } else { self.flush() }
     }
 
-    /// The objects that hold these extents.
+    /// Returns the objects that hold these extents.
     fn objects(&self, extents: &[Extent]) -> Result<BTreeSet<u64>> {
         let (unit, count) = (self.stripe_unit()?.max(1), self.stripe_count()?.max(1));
         let units_per_object = (self.stat()?.object_size / unit).max(1);

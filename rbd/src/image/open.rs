@@ -1,4 +1,4 @@
-//! Opening images.
+//! Opening of images.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct OpenImage<'a> {
     read_only: bool,
 }
 
-/// What an error of opening means that needs no look at the cluster.
+/// Explains an error of opening without asking the cluster.
 pub(crate) fn explain_open(error: Error) -> Error {
     if error.errno() == Some(FORGETS) {
         return error.with_kind(ErrorKind::InvalidInput).with_detail(
@@ -40,7 +40,7 @@ pub(crate) fn explain_open(error: Error) -> Error {
         return error;
     }
     error.with_kind(ErrorKind::InvalidInput).with_detail(
-        "the configuration of the image or its pool turns librbd's cache on, and this connection has a timeout for OSDs: a write \
+        "the configuration of the image or its pool turns librbd's cache on, and this connection has an OSD timeout, so a write \
          could be acknowledged and lost; remove the overrides of rbd_cache and rbd_persistent_cache_mode, or connect without \
          the timeout",
     )
@@ -85,7 +85,7 @@ impl Parts {
 }
 
 impl Cluster {
-    /// Opens the image, or the snapshot, that a specification names. Blocks.
+    /// Opens the image or snapshot that a specification names. Blocks.
     ///
     /// ```no_run
     /// # let cluster = rbd::Cluster::connect()?;
@@ -104,9 +104,9 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// Opens an image by its name, which is that of the image alone: [`ImageSpec`] parses
-    /// `pool/namespace/image@snapshot`. In asynchronous code `await` it instead of `run`: see
-    /// [`OpenImage::start`].
+    /// Opens an image by its name. `name` is only the image's name: [`ImageSpec`] parses
+    /// `pool/namespace/image@snapshot`. In asynchronous code, `await` the builder instead of
+    /// calling `run`: see [`OpenImage::start`].
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -122,7 +122,7 @@ impl IoCtx {
         OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false }
     }
 
-    /// Opens an image by its id, which stays when it is renamed.
+    /// Opens an image by its id, which a rename does not change.
     ///
     /// Implements: `rbd_open_by_id`, `rbd_open_by_id_read_only`.
     #[doc(alias = "rbd_open_by_id")]
@@ -133,21 +133,22 @@ impl IoCtx {
 }
 
 impl<'a> OpenImage<'a> {
-    /// Sets whether to open the image for reading only. Such a handle registers no watch, so it
-    /// keeps nobody from removing the image, and a user with read capabilities suffices. Use it for
-    /// inspection. Default: off.
+    /// Sets whether to open the image for reading only. Default: off.
+    ///
+    /// A read-only handle registers no watch, so it does not prevent others from removing the
+    /// image. A user with read capabilities suffices.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Opens it as it was at a snapshot, given by its name or its id; such an image is read-only.
+    /// Opens the image at a snapshot, given by its name or its id. Such an image is read-only.
     pub fn snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.snapshot = Some(snapshot.into());
         self
     }
 
-    /// Opens it. Blocks.
+    /// Opens the image. Blocks.
     pub fn run(mut self) -> Result<Image> {
         let id = match self.snapshot {
             Some(SnapshotRef::Id(id)) => Some(id),
@@ -164,8 +165,8 @@ impl<'a> OpenImage<'a> {
         if let Some(id) = id { image.turn_to(id) } else { Ok(image) }
     }
 
-    /// What opening needs, as C takes it. What cannot be right is refused, and so is a snapshot's
-    /// id: librbd opens by name.
+    /// Returns the arguments for C. Refuses invalid names, and a snapshot's id: librbd opens by
+    /// name.
     pub(crate) fn check(&self) -> Result<Parts> {
         let object = || self.object();
         let name = existing_name("open", object, self.name)?;
@@ -182,7 +183,7 @@ impl<'a> OpenImage<'a> {
         Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
     }
 
-    /// What it is called, whether it is valid or not.
+    /// Returns the image's name for errors, valid or not.
     pub(crate) fn label(&self) -> Label {
         let snapshot = match self.snapshot {
             None => None,
@@ -202,10 +203,10 @@ impl<'a> OpenImage<'a> {
 }
 
 impl Image {
-    /// Opens the same image once more, for reading, at a snapshot given by its name or its id.
+    /// Opens the same image again, for reading, at a snapshot given by its name or its id.
     ///
-    /// A handle never changes what it shows: a reader of this one is not disturbed, and both can be
-    /// used. Refused for a handle with encryption loaded: the passphrase is not kept.
+    /// This handle does not change, and both handles can be used. Refused for a handle with
+    /// encryption loaded, because the passphrase is not stored.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -222,12 +223,13 @@ impl Image {
     pub fn at_snapshot<'a>(&self, snapshot: impl Into<SnapshotRef<'a>>) -> Result<Image> {
         self.refuse_encrypted(
             "open a snapshot of",
-            "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and load the encryption there",
+            "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and load the encryption \
+             there",
         )?;
         self.stored_at(snapshot.into())
     }
 
-    /// The same image at a snapshot, as it is stored.
+    /// Opens the same image at a snapshot, without encryption.
     pub(super) fn stored_at(&self, snapshot: SnapshotRef<'_>) -> Result<Image> {
         let image = self.open_again()?;
         let id = match snapshot {
@@ -237,7 +239,7 @@ impl Image {
         image.turn_to(id)
     }
 
-    /// The same image, opened for reading.
+    /// Opens the same image for reading.
     pub(crate) fn open_again(&self) -> Result<Image> {
         let id = self.id()?;
         let name;
@@ -252,7 +254,7 @@ impl Image {
         Ok(image)
     }
 
-    /// This handle, which nobody else has yet, at a snapshot. Later it never changes what it shows.
+    /// Switches this handle, which no user has yet, to a snapshot.
     pub(crate) fn turn_to(mut self, snapshot: u64) -> Result<Image> {
         let object = || SnapshotRef::Id(snapshot).object(&self.label.spec);
         self.bounded_on("open", object, move |raw| raw.set_snapshot_id(snapshot))?;

@@ -1,4 +1,4 @@
-//! Taking part when snapshots of an image are taken.
+//! Callbacks that freeze writers while a snapshot is taken.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
-/// Freezes and thaws a user of the image around snapshots until it is dropped: see
-/// [`Image::watch_quiesce`].
+/// Calls back before and after each snapshot until it is dropped: see [`Image::watch_quiesce`].
 #[must_use = "dropping it ends the watch"]
 pub struct QuiesceWatch {
     image: Arc<Image>,
@@ -26,40 +25,41 @@ pub struct QuiesceWatch {
     ended: Arc<AtomicBool>,
 }
 
-/// What a [quiesce watch](Image::watch_quiesce) is told.
+/// An event of a [quiesce watch](Image::watch_quiesce).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Quiesce {
-    /// A snapshot is about to be taken: stop writing and flush. It is taken when the callback has
-    /// returned `Ok`, and fails with the errno otherwise.
+    /// A snapshot is about to be taken: stop writing and flush. The snapshot is taken after the
+    /// callback returns `Ok`, and fails with the callback's errno otherwise.
     Freeze,
-    /// The snapshot is taken, or given up: go on. What is returned does not matter.
+    /// The snapshot was taken or has failed: resume writing. The return value is ignored.
     Thaw,
 }
 
 const WATCH: &str = "watch for snapshots";
 
 impl Image {
-    /// Takes part in the taking of snapshots, by whichever client: the callback freezes what uses
-    /// the image, a mounted file system for one, so that the snapshot is consistent. An image that
-    /// is open read-only is not told of any, and refused.
+    /// Calls back before and after any client takes a snapshot, so that the callback can freeze the
+    /// users of the image, such as a mounted file system, and the snapshot is consistent. Read-only
+    /// images receive no notifications, so this is refused.
     ///
-    /// The callback runs on a thread of its own and may block: the one who takes the snapshot waits
-    /// (unless told not to by its flags). A panic in it counts as an error.
+    /// The callback runs on its own thread and may block: the client that takes the snapshot waits,
+    /// unless its flags say otherwise. A panic in the callback counts as an error.
     ///
-    /// Dropping the watch ends it, without waiting for a callback that is running, and may be done
-    /// by that. A freeze that is not answered by then fails with `ECANCELED`, and with it the
-    /// snapshot. After a freeze that was answered no thaw comes any more: whoever drops the watch
-    /// thaws.
+    /// Dropping the watch ends it without waiting for a running callback, and the callback itself
+    /// may drop it. A freeze that is unanswered then fails with `ECANCELED`, and so does the
+    /// snapshot. After an answered freeze, no [`Thaw`](Quiesce::Thaw) follows: resume writing
+    /// yourself.
     ///
-    /// Each watch opens the image once more, so that others see one more watcher of it: where the
-    /// watches of an opened image change while a snapshot is taken, librbd hangs or aborts the
-    /// process (seen with 16.2). A few milliseconds of this are left: if a snapshot begins just
-    /// while `watch_quiesce` runs, the process may be aborted when that snapshot is done. Whoever
-    /// takes one snapshot after another should not do so while others begin to watch.
+    /// Each watch opens the image again, so other clients see one more watcher. This avoids a fault
+    /// of librbd 16.2, which hangs or aborts the process if the watches of an opened image change
+    /// while a snapshot is taken. A window of a few milliseconds remains: if a snapshot begins
+    /// while `watch_quiesce` runs, the process may abort when that snapshot completes. Do not start
+    /// a watch while another client takes one snapshot after another.
     ///
-    /// Beginning and dropping a watch block as opening and closing do; the drop does not where the
-    /// image [closes in the background](Image::close_in_background), or on a thread of librbd's.
+    /// Starting and dropping a watch block, as opening and closing an image do. The drop does not
+    /// block if the image [closes in the background](Image::close_in_background), or on a thread of
+    /// librbd.
     ///
     /// Implements: `rbd_quiesce_watch`, `rbd_quiesce_complete`, `rbd_quiesce_unwatch`.
     #[doc(alias = "rbd_quiesce_watch")]
@@ -70,7 +70,8 @@ impl Image {
         callback: impl FnMut(Quiesce) -> Result<(), Errno> + Send + 'static,
     ) -> Result<QuiesceWatch> {
         if self.is_read_only() {
-            let why = "it is open read-only, and such an image is not told of snapshots; open it for writing";
+            let why =
+                "it is open read-only, and librbd does not notify such a handle; open the image for writing";
             return Err(self.refuse(WATCH, why));
         }
         let ended = Arc::new(AtomicBool::new(false));
@@ -92,7 +93,7 @@ impl Image {
             }
         };
         self.start_thread("rbd-quiesce", move || receiver.into_iter().for_each(take_part))?;
-        // The thread is there for as long as this sender is.
+        // The thread lives as long as this sender.
         let tell = move |told| drop(sender.send(told));
         let (id, name) = (self.id()?, self.name()?);
         let (by, name) = if id.is_empty() { (By::Name, &name) } else { (By::Id, &id) };
@@ -121,19 +122,19 @@ impl Drop for QuiesceWatch {
             return std::mem::forget(watch);
         }
         self.ended.store(true, Ordering::Release);
-        // Whoever takes a snapshot need not wait for the closing.
+        // The client that takes a snapshot does not have to wait for the close.
         watch.end();
         let image = Arc::clone(&self.image);
         let background = image.raw.closes_in_background() || must_not_block();
         let close = move || {
-            // As for images: who drops a watch cannot hear how the close went.
+            // As with images, dropping a watch cannot report the result of the close.
             let _ = watch.close(&image.raw);
         };
         if background {
             return spawn_detached(close);
         }
         let timeout = self.image.ioctx.cluster().raw().call_timeout();
-        // Where no thread is to be had it stays as it is: closing it here could block for ever.
+        // If no thread can be started, the handle leaks: closing it here could block without limit.
         let _ = start(close).map(|closing| closing.wait(timeout));
     }
 }

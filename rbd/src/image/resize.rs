@@ -1,4 +1,4 @@
-//! Resizing.
+//! Resizing of images.
 
 use std::ops::ControlFlow;
 
@@ -19,17 +19,16 @@ pub struct Resize<'a> {
 }
 
 impl Image {
-    /// Resizes an image to a size in bytes. Shrinking destroys the data behind the new end and must
-    /// be allowed.
+    /// Resizes the image to a size in bytes. Shrinking destroys the data beyond the new end and
+    /// must be [allowed](Resize::allow_shrink).
     ///
-    /// A shrink waits for the I/O in flight on every handle that this process has of the image. I/O
-    /// that comes meanwhile begins after the shrink, so a progress callback must not wait for it.
-    /// Several resizings of one image in this process take turns.
+    /// A shrink waits for the I/O in flight on every handle that this process has of the image.
+    /// New I/O begins after the shrink, so a progress callback must not wait for it. Several
+    /// resizes of one image in this process take turns.
     ///
-    /// A shrink that another process asks for waits for nothing: if this process has the exclusive
-    /// lock, librbd carries it out here. librbd 16.2 may then end this process over a request
-    /// beyond the new end. So stop the I/O behind the new end before another process shrinks the
-    /// image.
+    /// **Stop I/O beyond the new end before another process shrinks the image.** Such a shrink does
+    /// not wait for I/O of this process. If this process owns the exclusive lock, librbd shrinks
+    /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -48,34 +47,36 @@ impl Image {
 }
 
 impl<'a> Resize<'a> {
-    /// Allows the image to become smaller.
+    /// Sets whether the image may become smaller. Default: off.
     pub fn allow_shrink(mut self, allow: bool) -> Self {
         self.allow_shrink = allow;
         self
     }
 
-    /// Calls back with the objects done so far and their total; a break ends it with
+    /// Calls back with the objects done so far and their total. A break stops the resize with
     /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped).
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Resizes the image. Blocks; a shrink for as long as I/O is in flight and objects are deleted.
+    /// Resizes the image. Blocks; a shrink waits for I/O in flight and until objects are deleted.
     pub fn run(self) -> Result<()> {
         let Resize { image, size, allow_shrink, progress } = self;
         check_size("resize", || image.object(), size)?;
         let (now, header) = (image.size()?, image.header_size()?);
         if size < now && !allow_shrink {
-            let why =
-                format!("{size} bytes are less than its {now}; shrinking destroys data and must be allowed");
+            let why = format!(
+                "{size} bytes are less than its {now}; shrinking destroys data, allow it with `allow_shrink`"
+            );
             return Err(image.refuse("resize", why));
         }
         let stored = size.checked_add(header).filter(|size| i64::try_from(*size).is_ok());
         let Some(stored) = stored else {
-            return Err(
-                image.refuse("resize", format!("{size} bytes and its encryption header are too many"))
-            );
+            return Err(image.refuse(
+                "resize",
+                format!("{size} bytes plus its encryption header exceed the largest image size"),
+            ));
         };
         image.bounded_long(
             "resize",
@@ -83,8 +84,8 @@ impl<'a> Resize<'a> {
             progress,
             move |raw, progress| raw.resize(stored, allow_shrink, progress),
         )?;
-        // librbd 16.2 takes the size of what is stored. A release that takes the effective one has
-        // made it bigger by the header.
+        // librbd 16.2 takes the stored size. A release that takes the effective size has enlarged
+        // the image by the header.
         if header > 0 && librbd_version().minor > 16 && image.size()? == stored {
             image.bounded("resize", move |raw| raw.resize(size, true, Progress::default()))?;
         }

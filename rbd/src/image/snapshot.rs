@@ -1,4 +1,4 @@
-//! The snapshots of an image: what they are, how they are named and found.
+//! The snapshots of an image, and how to name and find them.
 
 use std::time::SystemTime;
 
@@ -11,9 +11,9 @@ use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::image::snapshot::RawSnapshot;
 
-/// Names a snapshot of an image: by its name, or by its id, which a rename does not change.
+/// The name or the id of a snapshot. A rename does not change the id.
 ///
-/// Made from a `&str` or a `u64`, so both can be given where one is taken:
+/// Arguments of this type accept a `&str` or a `u64`:
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -23,10 +23,9 @@ use crate::raw::image::snapshot::RawSnapshot;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SnapshotRef<'a> {
-    /// A snapshot made by a user, by its name.
+    /// The name of a user's snapshot.
     Name(&'a str),
-    /// Any snapshot, by its id; those of groups, of the trash and of mirroring can be named so
-    /// only.
+    /// The id of any snapshot. Snapshots of groups, of the trash and of mirroring have only ids.
     Id(u64),
 }
 
@@ -49,7 +48,7 @@ impl From<u64> for SnapshotRef<'_> {
 }
 
 impl SnapshotRef<'_> {
-    /// `rbd/foo@snap`; with an id `rbd/foo@id 12`.
+    /// Returns `rbd/foo@snap`, or `rbd/foo@id 12` for an id.
     pub(crate) fn object(self, image: &str) -> Object {
         Object::new(
             ObjectKind::Snapshot,
@@ -65,18 +64,18 @@ impl SnapshotRef<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its id, unique in the pool; a rename does not change it.
+    /// The id, which is unique in the pool and does not change in a rename.
     pub id: u64,
-    /// Its name. Those that are not a user's have names made up by Ceph.
+    /// The name. Ceph generates the names of snapshots that are not a user's.
     pub name: String,
-    /// The size of the image at that time, in bytes; without the header, for a handle with
-    /// encryption loaded.
+    /// The image's size in bytes at that time, without the header if the handle has encryption
+    /// loaded.
     pub size: u64,
-    /// When it was taken.
+    /// When the snapshot was taken.
     pub created: SystemTime,
-    /// Whether it is protected from removal, as clones of format 1 need it.
+    /// Whether the snapshot is protected from removal, which clones of format 1 need.
     pub protected: bool,
-    /// What it belongs to.
+    /// What the snapshot belongs to.
     pub namespace: SnapshotNamespace,
 }
 
@@ -92,15 +91,15 @@ pub enum SnapshotKind {
     Trash,
     /// Made by mirroring.
     Mirror,
-    /// Of a kind that this crate does not know.
+    /// A kind that this crate does not know.
     Unknown(u32),
 }
 
-/// What a snapshot belongs to, with what Ceph keeps about that.
+/// What a snapshot belongs to, with Ceph's data about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotNamespace {
-    /// A user made it; it has a name of the user's.
+    /// A user's snapshot.
     User,
     /// Part of a snapshot of a group.
     Group {
@@ -113,36 +112,36 @@ pub enum SnapshotNamespace {
     },
     /// Removed, but kept while clones need it.
     Trash {
-        /// Its name before.
+        /// The name before the removal.
         original_name: String,
-        /// Its kind before; `None` where the loaded library cannot tell (older than Ceph 20.2).
+        /// The kind before the removal; `None` if the loaded library is older than Ceph 20.2.
         original_kind: Option<SnapshotKind>,
     },
     /// Made by mirroring.
     Mirror(MirrorSnapshot),
-    /// Of a kind that this crate does not know.
+    /// A kind that this crate does not know.
     Unknown(u32),
 }
 
-/// What mirroring keeps with a snapshot of its own.
+/// The data of a mirror snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MirrorSnapshot {
-    /// On which side it was made, and whether that side was demoted by it.
+    /// The side that the snapshot was taken on, and whether it demoted that side.
     pub state: MirrorSnapshotState,
-    /// On the primary side: the peers that have not fetched it yet. On the other: empty.
+    /// On the primary side: the peers that have not fetched it yet. On the other side: empty.
     pub peers: Vec<String>,
-    /// On the side that is not primary: whether it is copied whole.
+    /// On the non-primary side: whether it is copied completely.
     pub complete: bool,
-    /// On the side that is not primary: the UUID of the primary cluster's mirroring.
+    /// On the non-primary side: the mirroring UUID of the primary cluster.
     pub primary_mirror_uuid: String,
-    /// On the side that is not primary: the id of the snapshot there.
+    /// On the non-primary side: the snapshot's id on the primary side.
     pub primary_snapshot_id: u64,
-    /// On the side that is not primary: how many objects are copied.
+    /// On the non-primary side: how many objects are copied.
     pub copied_objects: u64,
 }
 
-/// On which side a mirror snapshot was made.
+/// The side that a mirror snapshot was taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)]
@@ -155,7 +154,7 @@ pub enum MirrorSnapshotState {
 }
 
 impl SnapshotNamespace {
-    /// The kind alone.
+    /// Returns the kind without its data.
     pub fn kind(&self) -> SnapshotKind {
         match self {
             SnapshotNamespace::User => SnapshotKind::User,
@@ -172,17 +171,18 @@ impl SnapshotNamespace {
 pub struct Snapshots<'a>(pub(super) &'a Image);
 
 impl Image {
-    /// Creates, lists and removes the snapshots of this image, and rolls back to them.
+    /// Returns the group of calls that create, list and remove the image's snapshots, and roll back
+    /// to them.
     pub fn snapshots(&self) -> Snapshots<'_> {
         Snapshots(self)
     }
 }
 
 impl Snapshots<'_> {
-    /// Lists the snapshots, oldest first, of every kind: see [`Snapshot::namespace`].
+    /// Lists the snapshots of every kind, oldest first: see [`Snapshot::namespace`].
     ///
-    /// Opens the image once more for it. A read-only handle lists the snapshots that existed when
-    /// it was opened.
+    /// Opens the image again for this. A read-only handle lists the snapshots that existed when it
+    /// was opened.
     ///
     /// Implements: `rbd_snap_list`.
     #[doc(alias = "rbd_snap_list")]
@@ -198,7 +198,7 @@ impl Snapshots<'_> {
                     snapshot.size = snapshot.size.saturating_sub(header);
                     snapshots.push(snapshot);
                 }
-                // Removed meanwhile? Only then it may be left out.
+                // Only a snapshot that was removed meanwhile may be left out.
                 Err(error) if error.is_not_found() && self.0.is_gone(id) => {}
                 Err(error) => return Err(error),
             }
@@ -220,7 +220,7 @@ impl Snapshots<'_> {
         })
     }
 
-    /// Returns whether a snapshot of that name exists. Looks at the snapshots of users only.
+    /// Returns whether a user's snapshot of that name exists.
     ///
     /// Implements: `rbd_snap_exists`.
     #[doc(alias = "rbd_snap_exists")]
@@ -244,7 +244,7 @@ impl Snapshots<'_> {
         self.0.by_snapshot_id("look up", id, move |raw| raw.snapshot_name(id))
     }
 
-    /// Returns when a snapshot was taken. Opens the image once more for it, unless the handle is
+    /// Returns when a snapshot was taken. Opens the image again for this, unless the handle is
     /// read-only.
     ///
     /// Implements: `rbd_snap_get_timestamp`.
@@ -255,7 +255,11 @@ impl Snapshots<'_> {
         let time = image.by_snapshot_id("read the time of", id, move |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
             let object = SnapshotRef::Id(id).object(self.0.spec());
-            Error::invalid("read the time of", object, "the time does not exist in this system")
+            Error::invalid(
+                "read the time of",
+                object,
+                "this system cannot represent the time that the cluster stores",
+            )
         })
     }
 }
@@ -266,8 +270,8 @@ impl Image {
         kind.is_err_and(|error| error.errno() == Some(Errno::ENOENT))
     }
 
-    /// Another handle whose list of snapshots does not change, unless this one is such a handle:
-    /// those that are read-only are, as nobody tells them of changes.
+    /// Returns another handle whose list of snapshots does not change. Returns `None` for a
+    /// read-only handle, whose list never changes.
     fn settled(&self) -> Result<Option<Image>> {
         if self.read_only { Ok(None) } else { self.open_again().map(Some) }
     }
@@ -301,7 +305,7 @@ impl Image {
         self.bounded_on(operation, || SnapshotRef::Id(id).object(self.spec()), call)
     }
 
-    /// Makes a call about a user's snapshot that tells how far it is.
+    /// Makes a call about a user's snapshot that reports progress.
     pub(crate) fn snapshot_long(
         &self,
         operation: &'static str,

@@ -1,4 +1,4 @@
-//! Making, removing, renaming and protecting snapshots, and going back to one.
+//! Creating, removing, renaming, protecting and rolling back snapshots.
 
 use std::ffi::CStr;
 use std::ops::ControlFlow;
@@ -35,9 +35,9 @@ pub struct RemoveSnapshot<'a> {
 }
 
 impl<'a> Snapshots<'a> {
-    /// Creates a snapshot of the image. It holds all writes that were complete before.
+    /// Creates a snapshot of the image. It contains all writes that completed before.
     ///
-    /// Fails with [`ErrorKind::QuotaExceeded`] where the [limit](Self::limit) is reached.
+    /// Fails with [`ErrorKind::QuotaExceeded`] if the [limit](Self::limit) is reached.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -52,8 +52,9 @@ impl<'a> Snapshots<'a> {
         CreateSnapshot { image: self.0, name, quiesce: RawQuiesce::default(), progress: Progress::default() }
     }
 
-    /// Removes a user's snapshot. One that clones of format 2 still need goes to the image's trash,
-    /// and vanishes with the last of them. A protected one is refused, as [`ErrorKind::Busy`].
+    /// Removes a user's snapshot. A snapshot that clones of format 2 still need moves to the
+    /// image's trash, and is removed with the last of these clones. A protected snapshot is refused
+    /// with [`ErrorKind::Busy`].
     ///
     /// Implements: `rbd_snap_remove2`.
     #[doc(alias = "rbd_snap_remove")]
@@ -85,14 +86,14 @@ impl<'a> Snapshots<'a> {
         self.0.snapshot_call("rename", from, move |raw, from| raw.snapshot_rename(from, &c_to)).map_err(
             |error| match error.kind() {
                 ErrorKind::Exists => {
-                    error.with_detail(format!("a snapshot '{to}' of it exists already; choose another name"))
+                    error.with_detail(format!("a snapshot '{to}' of it already exists; choose another name"))
                 }
                 _ => error,
             },
         )
     }
 
-    /// Protects a user's snapshot from removal. Clones of format 1 need that; those of format 2 do
+    /// Protects a user's snapshot from removal. Clones of format 1 need this; clones of format 2 do
     /// not.
     ///
     /// Implements: `rbd_snap_protect`.
@@ -100,14 +101,14 @@ impl<'a> Snapshots<'a> {
     pub fn protect(&self, name: &str) -> Result<()> {
         self.0.snapshot_call("protect", name, move |raw, name| raw.snapshot_protect(name)).map_err(|error| {
             match error.errno() {
-                Some(Errno::EBUSY) => error.with_detail("it is protected already"),
+                Some(Errno::EBUSY) => error.with_detail("it is already protected"),
                 _ => error,
             }
         })
     }
 
-    /// Removes the protection. Fails with [`ErrorKind::HasClones`] while there are clones of it;
-    /// the text names them.
+    /// Removes the protection. Fails with [`ErrorKind::HasClones`] while the snapshot has clones,
+    /// and names them.
     ///
     /// Implements: `rbd_snap_unprotect`.
     #[doc(alias = "rbd_snap_unprotect")]
@@ -129,8 +130,7 @@ impl<'a> Snapshots<'a> {
         self.0.snapshot_call("look up", name, move |raw, name| raw.snapshot_is_protected(name))
     }
 
-    /// Returns how many snapshots the image may have; `None` if that is not limited. Asks the
-    /// cluster.
+    /// Returns how many snapshots the image may have; `None` means no limit. Asks the cluster.
     ///
     /// Implements: `rbd_snap_get_limit`.
     #[doc(alias = "rbd_snap_get_limit")]
@@ -139,8 +139,8 @@ impl<'a> Snapshots<'a> {
         Ok((limit != u64::MAX).then_some(limit))
     }
 
-    /// Limits the number of snapshots, or ends the limit. Fails if the image has more snapshots
-    /// than that.
+    /// Limits the number of snapshots; `None` removes the limit. Fails if the image has more
+    /// snapshots.
     ///
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
@@ -158,12 +158,12 @@ impl<'a> Snapshots<'a> {
 
     /// Rolls the image back to a user's snapshot, including its size. Data written since is lost.
     ///
-    /// The object map is rebuilt afterwards, since the snapshot's own map does not tell what the
-    /// rollback changed. Refused with encryption loaded where the snapshot has another encryption
-    /// header.
+    /// The call then rebuilds the object map, because the snapshot's map lacks the changes of the
+    /// rollback. Refused with encryption loaded if the snapshot has another encryption header.
     ///
-    /// Takes long: every object is looked at. A clone of the snapshot is usable at once. Stopped by
-    /// its progress callback or failed, it leaves the image a mixture: roll back again.
+    /// A rollback takes long, because it visits every object; a clone of the snapshot is usable at
+    /// once. A rollback that fails or is stopped by its progress callback leaves a mixture of both
+    /// versions: roll back again.
     ///
     /// Implements: `rbd_snap_rollback_with_progress`.
     #[doc(alias = "rbd_snap_rollback")]
@@ -176,7 +176,7 @@ impl<'a> Snapshots<'a> {
                 let object = || SnapshotRef::Name(name).object(image.spec());
                 let then = image.stored_at(SnapshotRef::Name(name))?.stored_header()?;
                 if then != image.as_stored()?.stored_header()? {
-                    let why = "the snapshot has another encryption header than the one that this handle has loaded: roll back \
+                    let why = "the snapshot has another encryption header than this handle; roll back \
                                on a handle without encryption";
                     return Err(Error::invalid(operation, object(), why).with_kind(ErrorKind::NotSupported));
                 }
@@ -192,23 +192,22 @@ impl<'a> Snapshots<'a> {
 impl Image {
     /// Rebuilds the object map after a rollback.
     ///
-    /// librbd takes over the map of the snapshot, in which objects count as unchanged that the
-    /// rollback has changed: a fast diff from a later snapshot would miss them.
+    /// librbd copies the snapshot's map, which marks objects as unchanged that the rollback
+    /// changed. A fast diff from a later snapshot would miss them.
     pub(crate) fn settle_object_map(&self) -> Result<()> {
         if !self.features()?.contains(Features::FAST_DIFF) {
             return Ok(());
         }
         self.object_map().rebuild().run().map_err(|error| {
             error.with_detail(
-                "it is rolled back, but its object map is not rebuilt: do that before you trust a fast diff",
+                "it is rolled back, but its object map is not rebuilt; rebuild it before you use fast-diff",
             )
         })
     }
 }
 
 impl<'a> CreateSnapshot<'a> {
-    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default:
-    /// off.
+    /// Sets whether to skip the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
         self
@@ -220,14 +219,14 @@ impl<'a> CreateSnapshot<'a> {
         self
     }
 
-    /// Calls back while clients pause their writes, with the attempts made so far and their
-    /// greatest number.
+    /// Calls back while clients pause their writes, with the attempts so far and the largest number
+    /// of attempts.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Makes it. Blocks, for as long as clients take to pause.
+    /// Creates the snapshot. Blocks until clients have paused.
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
         new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
@@ -237,7 +236,7 @@ impl<'a> CreateSnapshot<'a> {
         image.snapshot_long("create", name, progress, create).map_err(|error| {
             match image.bounded("read the snapshot limit of", move |raw| raw.snapshot_limit()) {
                 Ok(limit) if error.errno() == Some(Errno::EDQUOT) => error.with_detail(format!(
-                    "the image may have {limit} snapshots and has them; remove some or raise the limit"
+                    "the image has reached its limit of {limit} snapshots; remove some or raise the limit"
                 )),
                 _ => error,
             }
@@ -246,26 +245,27 @@ impl<'a> CreateSnapshot<'a> {
 }
 
 impl<'a> RemoveSnapshot<'a> {
-    /// Flattens the clones first, so that the snapshot can go for good.
+    /// Sets whether to flatten the clones first, so that the snapshot does not stay in the trash.
+    /// Default: off.
     pub fn flatten(mut self, flatten: bool) -> Self {
         self.flatten = flatten;
         self
     }
 
-    /// Takes its protection off first.
+    /// Sets whether to remove the snapshot's protection first. Default: off.
     pub fn unprotect(mut self, unprotect: bool) -> Self {
         self.unprotect = unprotect;
         self
     }
 
-    /// Calls back with the objects flattened so far and their total; a break ends it with
+    /// Calls back with the objects flattened so far and their total. A break stops the removal with
     /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Removes it. Blocks; the space comes back later, as the OSDs trim.
+    /// Removes the snapshot. Blocks. The OSDs free the space later.
     pub fn run(self) -> Result<()> {
         let RemoveSnapshot { image, name, flatten, unprotect, progress } = self;
         let call = move |raw: &RawImage, name: &CStr, progress: Progress<'_>| {
@@ -288,14 +288,13 @@ impl Image {
         }
     }
 
-    /// The error of a removal that snapshots prevent: their names, or those of the clones that keep
-    /// them.
+    /// Adds the names of the snapshots that prevent a removal, or of the clones that keep them.
     pub(crate) fn with_snapshots(&self, error: Error) -> Error {
         let Ok(snapshots) = self.snapshots().list() else { return error };
         let kept = |snapshot: &&Snapshot| snapshot.namespace.kind() != SnapshotKind::Trash;
         let names: Vec<&str> = snapshots.iter().filter(kept).map(|snapshot| &*snapshot.name).collect();
         if names.is_empty() {
-            // Its snapshots are removed, but clones need them.
+            // The snapshots are removed, but clones still need them.
             return self.with_clones(error, None);
         }
         let shown = names[..names.len().min(5)].join(", ");

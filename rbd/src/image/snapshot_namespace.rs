@@ -1,11 +1,11 @@
-//! What a snapshot belongs to, as librbd tells it.
+//! The namespace of a snapshot: what it belongs to.
 
 use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace, Snapshots};
 use crate::error::Result;
 use crate::raw::ffi::weak::Failure;
 
 impl Snapshots<'_> {
-    /// Returns what a snapshot belongs to. Asks the cluster, except for those of users.
+    /// Returns what a snapshot belongs to. Asks the cluster, except for users' snapshots.
     ///
     /// Implements: `rbd_snap_get_namespace_type`, `rbd_snap_get_group_namespace`,
     /// `rbd_snap_get_trash_namespace`, `rbd_snap_get_trash_namespace2` (Ceph 20.2),

@@ -1,12 +1,12 @@
-//! Upkeep: giving back zeros.
+//! Sparsifying: freeing the space of zeros.
 
 use super::Image;
 use crate::error::Result;
 use crate::progress::LongOperation;
 
 impl Image {
-    /// Gives back the space of runs of zeros of `sparse_size` bytes: a power of two from 4 KiB to
-    /// the object size. Reads every object.
+    /// Frees the space of runs of zeros of `sparse_size` bytes: a power of two from 4 KiB to the
+    /// object size. Reads every object.
     ///
     /// Implements: `rbd_sparsify_with_progress`.
     #[doc(alias = "rbd_sparsify")]

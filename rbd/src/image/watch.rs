@@ -1,4 +1,4 @@
-//! Being told of changes of an image.
+//! Callbacks after changes of an image.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
-/// Calls back on changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps
+/// Calls back after changes of an image until it is dropped: see [`Image::watch_updates`]. It keeps
 /// the image open.
 ///
-/// Dropping it joins the thread of the callback, and so waits for a callback that is running,
-/// however long that takes; not where the callback itself drops it, nor on a thread of librbd's.
+/// Dropping it waits for a running callback, without limit, unless the callback itself drops it or
+/// a thread of librbd does.
 #[must_use = "dropping it ends the watch"]
 pub struct UpdateWatch {
     image: Arc<Image>,
@@ -28,12 +28,12 @@ pub struct UpdateWatch {
 }
 
 impl Image {
-    /// Calls back after changes of the image by anybody: size, snapshots, features, metadata. Those
-    /// that follow each other quickly may be told as one.
+    /// Calls back after any client changes the image's size, snapshots, features or metadata.
+    /// Changes in quick succession may cause one callback.
     ///
-    /// The callback runs on a thread of its own and may block. A panic in it ends there. Dropping
-    /// the watch waits for a callback that is running, unless it is dropped by that, or on a thread
-    /// of librbd's.
+    /// The callback runs on its own thread and may block. A panic in it is caught. Dropping the
+    /// watch waits for a running callback, unless the callback itself drops it or a thread of
+    /// librbd does.
     ///
     /// Implements: `rbd_update_watch`, `rbd_update_unwatch`.
     #[doc(alias = "rbd_update_watch")]
@@ -42,8 +42,8 @@ impl Image {
         self: &Arc<Self>,
         callback: impl Fn() + Send + Sync + 'static,
     ) -> Result<UpdateWatch> {
-        // Not on librbd's thread: it does all watches of a connection, and closing any image waits
-        // for it.
+        // librbd's thread must not run the callback: it serves all watches of a connection, and
+        // closing any image waits for it.
         let (sender, receiver) = sync_channel::<()>(1);
         let ended = Arc::new(AtomicBool::new(false));
         let is_ended = Arc::clone(&ended);
@@ -55,7 +55,7 @@ impl Image {
                 catch_panic(&callback);
             }
         })?;
-        // Where the place is taken, what is told next is later than this change.
+        // If the slot is taken, the pending callback will run after this change.
         let tell = move || sender.try_send(()).unwrap_or(());
         let watch = self.bounded("watch", move |raw| raw.watch_updates(tell))?;
         Ok(UpdateWatch { image: Arc::clone(self), watch: Some((watch, thread)), ended })
@@ -87,7 +87,7 @@ impl Drop for UpdateWatch {
         }
         self.ended.store(true, Ordering::Release);
         let image = Arc::clone(&self.image);
-        // It fails only where the image knows no such watch.
+        // This fails only if the image has no such watch.
         let end = move || image.raw.unwatch_updates(watch).is_ok();
         if must_not_block() {
             run_in_background(move || {

@@ -1,4 +1,5 @@
-//! The applications that a pool is tagged for. That of images is `rbd`, which [`IoCtx::init`] sets.
+//! The applications that a pool is tagged for. Pools for images have the application `rbd`, which
+//! [`IoCtx::init`] sets.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,8 @@ pub struct EnableApplication<'a> {
 }
 
 impl IoCtx {
-    /// Lists and enables the applications of the pool, and reads and changes what they keep about
-    /// it.
+    /// Returns the group of calls that list and enable the pool's applications, and that read and
+    /// change their metadata.
     pub fn applications(&self) -> Applications<'_> {
         Applications(self)
     }
@@ -45,7 +46,7 @@ impl<'a> Applications<'a> {
         self.0.bounded("list the applications of", || self.0.pool_object(), move |raw| raw.applications())
     }
 
-    /// Tags the pool for an application. Refused if it is tagged for another one, unless
+    /// Tags the pool for an application. Refused if the pool is tagged for another one, unless
     /// [forced](EnableApplication::force).
     ///
     /// Implements: `rados_application_enable`.
@@ -54,8 +55,8 @@ impl<'a> Applications<'a> {
         EnableApplication { ioctx: self.0, application, force: false }
     }
 
-    /// Reads and changes what an application keeps about the pool, in the monitors. librbd keeps
-    /// [`IoCtx::metadata`] in the pool itself.
+    /// Returns the group of calls that read and change an application's metadata about the pool,
+    /// which the monitors store. [`IoCtx::metadata`] is different: librbd stores it in the pool.
     pub fn metadata(self, application: &'a str) -> ApplicationMetadata<'a> {
         ApplicationMetadata { ioctx: self.0, application }
     }
@@ -96,8 +97,8 @@ impl ApplicationMetadata<'_> {
         Ok(ioctx.bounded(operation, || ioctx.pool_object(), list)?.into_iter().collect())
     }
 
-    /// Sets a key to a value. The pool must be tagged for it. Keys and values
-    /// have 128 bytes at most, and there can be 64 of them.
+    /// Sets a key to a value. The pool must be tagged for the application. Keys and values have at
+    /// most 128 bytes, and there can be 64 keys.
     ///
     /// Implements: `rados_application_metadata_set`.
     #[doc(alias = "rados_application_metadata_set")]
@@ -109,7 +110,7 @@ impl ApplicationMetadata<'_> {
         self.ioctx.bounded(operation, object, set).map_err(|error| match error.errno() {
             Some(Errno::EINVAL) => error
                 .with_kind(ErrorKind::InvalidInput)
-                .with_detail("the monitors take keys and values of 128 bytes at most, and 64 of them"),
+                .with_detail("the monitors accept at most 64 keys, and keys and values of at most 128 bytes"),
             _ => error,
         })
     }

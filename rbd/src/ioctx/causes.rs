@@ -1,4 +1,4 @@
-//! Why something was not found or could not be done here, as librbd does not say.
+//! Reasons of failures on a pool that librbd does not tell.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::names::{c_string, spec_hint};
 use crate::raw;
 use crate::raw::image::open::By;
 
-/// Where the pool's id stands in the encoded parent of a clone: behind two versions and a length.
+/// The position of the pool's id in the encoded parent of a clone, after two versions and a length.
 const PARENT_POOL: std::ops::Range<usize> = 6..14;
 
-/// Returns the name of an image from its encoded entry in the trash: behind two versions, a length
-/// and a source, a length of four bytes and the name.
+/// Returns the name of an image from its encoded trash entry, which holds two versions, a length, a
+/// source, the length of the name in four bytes, and the name.
 fn trashed_name(entry: &[u8]) -> Option<&[u8]> {
     let (len, rest) = entry.get(7..)?.split_first_chunk::<4>()?;
     rest.get(..u32::from_le_bytes(*len) as usize)
 }
 
 impl IoCtx {
-    /// Refuses a call on handles of two clusters: librbd would take the ids of one for ids of the
+    /// Refuses a call on handles of two clusters: librbd would use the ids of one cluster in the
     /// other.
     pub(crate) fn check_same_cluster(
         &self,
@@ -38,14 +38,14 @@ impl IoCtx {
             return Ok(());
         }
         let why = format!(
-            "pool '{}' is in cluster {here}, and pool '{}' is in another cluster, {there}; only copies go from one cluster \
+            "pool '{}' is in cluster {here}, and pool '{}' is in another cluster, {there}; only copies can go from one cluster \
              to another",
             self.pool, other.pool
         );
         Err(Error::invalid(operation, object(), why))
     }
 
-    /// Returns a handle for what frees space: it works when the pool or the cluster is full.
+    /// Returns a handle for calls that free space, which works on a full pool or cluster.
     pub(crate) fn freeing(&self, operation: &'static str) -> Result<IoCtx> {
         let namespace = c_string(operation, || self.pool_object(), &self.namespace)?;
         let open =
@@ -54,7 +54,7 @@ impl IoCtx {
         Ok(IoCtx { raw: Arc::new(raw), ..self.clone() })
     }
 
-    /// A pool that was deleted makes everything in it missing.
+    /// Adds that the pool was removed, if it was: then everything in it is missing.
     pub(crate) fn explain_pool(&self, error: Error) -> Error {
         match self.deleted_pool(&error, -1) {
             Some(id) => error.pool_deleted(&self.pool, id),
@@ -73,8 +73,8 @@ impl IoCtx {
         }
     }
 
-    /// An empty list, or a missing image, may mean that the pool or the namespace does not exist:
-    /// librbd does not say so.
+    /// Checks that the pool and namespace exist after an empty list or a missing image: librbd does
+    /// not say so.
     pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
         match &*self.namespace {
             "" if self.raw.deleted_pool(-1, false).is_some() => {
@@ -91,9 +91,9 @@ impl IoCtx {
         Error::new(operation, object, Errno::ENOENT)
     }
 
-    /// Says why an image was not found: its pool, its namespace or its parent is missing, the name
-    /// is more than a name, or its removal was interrupted. Other errors stay as they are. Blocks,
-    /// but does not list the pool: one that holds many images would take long.
+    /// Adds the reason why an image was not found: its pool, namespace or parent is missing, the
+    /// name contains more than a name, or its removal was interrupted. Other errors stay unchanged.
+    /// Blocks, but does not list the pool, which would take long for many images.
     pub(crate) fn explain_missing(
         &self,
         operation: &'static str,
@@ -119,8 +119,8 @@ impl IoCtx {
         };
         if let Some(id) = self.interrupted_removal(id.as_deref(), image) {
             return error.with_detail(format!(
-                "its removal was interrupted, and what is left cannot be used; end the removal by its id, \
-                 `trash().remove(\"{id}\")`: the name may belong to a new image by then"
+                "its removal was interrupted, and the rest of it cannot be used; finish the removal by its id, \
+                 `trash().remove(\"{id}\")`, because the name may belong to a new image"
             ));
         }
         match id {
@@ -129,7 +129,7 @@ impl IoCtx {
         }
     }
 
-    /// Returns the id that a name stands for, from the object that librbd has for each name.
+    /// Returns the id of the image with this name, from the object that librbd keeps for each name.
     fn image_id(&self, name: &str) -> Option<String> {
         let object = CString::new(format!("rbd_id.{name}")).ok()?;
         self.bounded("look up", || self.image_object(name), move |raw| raw.image_id(&object)).ok()
@@ -158,18 +158,18 @@ impl IoCtx {
             Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => error
                 .with_kind(ErrorKind::NotFound { what: ObjectKind::Pool })
                 .with_detail(format!(
-                    "it is a clone, and the pool with its parent (id {pool}) was deleted; what the clone has not overwritten \
+                    "it is a clone, and the pool with its parent (id {pool}) was removed; data that the clone has not overwritten \
                      is lost"
                 )),
             Some(pool) => error.with_detail(format!(
-                "it is a clone, and its parent in the pool with the id {pool} cannot be opened; what the clone has \
-                 overwritten is still there"
+                "it is a clone, and its parent in the pool with the id {pool} cannot be opened; data that the clone has \
+                 overwritten still exists"
             )),
             None => error,
         }
     }
 
-    /// Returns the pool of a clone's parent, which librbd tells of an open image only.
+    /// Returns the pool of a clone's parent. librbd can only tell it for an open image.
     fn parent_pool(&self, id: &str) -> Option<i64> {
         let header = CString::new(format!("rbd_header.{id}")).ok()?;
         let read = move |raw: &raw::ioctx::IoCtx| raw.omap(&header);

@@ -1,22 +1,22 @@
-//! Options of the configuration that pools and images override.
+//! Configuration options that pools and images can override.
 
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::raw::image::metadata::RawConfigOption;
 
-/// An option, its value in force, and where that stands.
+/// An option with its effective value and the source of that value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ConfigOption {
     /// Its name, such as `rbd_cache`.
     pub name: String,
-    /// The value in force.
+    /// The effective value.
     pub value: String,
-    /// Where the value stands.
+    /// Where the value is set.
     pub source: ConfigSource,
 }
 
-/// Where the value of an option stands.
+/// Where the value of an option is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfigSource {
@@ -26,11 +26,11 @@ pub enum ConfigSource {
     Pool,
     /// The image overrides it.
     Image,
-    /// Somewhere that this crate does not know.
+    /// A source that this crate does not know.
     Unknown(u32),
 }
 
-/// Under which key of the metadata an override is kept.
+/// Returns the metadata key that stores an override.
 pub(crate) fn key(option: &str) -> String {
     format!("conf_{option}")
 }
@@ -51,8 +51,8 @@ pub(crate) fn options(raw: Vec<RawConfigOption>) -> Vec<ConfigOption> {
     options
 }
 
-/// Refuses an override that clients would later ignore: of an option that is not among `known`, or
-/// with a bad value.
+/// Refuses an override that clients would ignore: of an option that is not in `known`, or with an
+/// invalid value.
 pub(crate) fn check(
     operation: &'static str,
     place: impl FnOnce() -> Object,
@@ -63,12 +63,22 @@ pub(crate) fn check(
 ) -> Result<()> {
     let object = || Object::new(ObjectKind::ConfigOption, option);
     if !known.iter().any(|known| known.name == option) {
-        let why = format!("it is no option that {} can override", place());
+        let why = format!(
+            "{} cannot override this option; `config().list()` shows the options that it can",
+            place()
+        );
         let error = Error::invalid(operation, object(), why);
         return Err(error.with_kind(ErrorKind::NotFound { what: ObjectKind::ConfigOption }));
     }
     cluster.try_config(option, value).map_err(|error| {
-        Error::invalid(operation, object(), format!("it cannot have the value {value:?}"))
-            .with_log(error.log().to_vec())
+        Error::invalid(
+            operation,
+            object(),
+            format!(
+                "the value {value:?} is not valid; `ceph config help` shows the \
+            option's type and range"
+            ),
+        )
+        .with_log(error.log().to_vec())
     })
 }

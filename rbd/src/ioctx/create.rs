@@ -1,4 +1,4 @@
-//! Creating images.
+//! Creation of images.
 
 use super::IoCtx;
 use super::new_image::{NewImage, check_size, new_image_setters};
@@ -17,10 +17,10 @@ pub struct CreateImage<'a> {
 }
 
 impl IoCtx {
-    /// Creates an image of a size in bytes. What is not set follows the configuration
+    /// Creates an image of a size in bytes. Options that are not set follow the configuration
     /// (`rbd_default_…`).
     ///
-    /// Blocks; in asynchronous code `ioctx.unblock(|ioctx| ioctx.create("foo", 1 <<
+    /// Blocks. In asynchronous code, use `ioctx.unblock(|ioctx| ioctx.create("foo", 1 <<
     /// 30).run()).await`.
     ///
     /// ```no_run
@@ -42,7 +42,7 @@ impl IoCtx {
 impl<'a> CreateImage<'a> {
     new_image_setters!();
 
-    /// Creates it. Blocks.
+    /// Creates the image. Blocks.
     pub fn run(self) -> Result<()> {
         let object = || self.ioctx.image_object(self.name);
         let name = new_name("create", object, self.name)?;

@@ -1,4 +1,4 @@
-//! The images of a pool or namespace: list, rename, remove.
+//! Listing, renaming and removing the images of a pool or namespace.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -14,9 +14,9 @@ use crate::raw::image::open::By;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct ImageEntry {
-    /// Its name. Bytes that are not UTF-8 are shown as U+FFFD.
+    /// The name. Bytes that are not UTF-8 appear as U+FFFD.
     pub name: String,
-    /// Its id, which a rename does not change. Empty for images of format 1.
+    /// The id, which a rename does not change. Empty for images of format 1.
     pub id: String,
 }
 
@@ -30,7 +30,7 @@ pub struct RemoveImage<'a> {
 }
 
 impl IoCtx {
-    /// Lists the images here, sorted by name, without those in the trash.
+    /// Lists the images of the pool and namespace, sorted by name, without those in the trash.
     ///
     /// Implements: `rbd_list2`.
     #[doc(alias = "rbd_list")]
@@ -42,13 +42,13 @@ impl IoCtx {
         }
         let mut images: Vec<_> = images.into_iter().map(|(id, name)| ImageEntry { name, id }).collect();
         images.sort_unstable();
-        // An image that is removed or renamed meanwhile is listed twice by librbd.
+        // librbd lists an image twice if it is removed or renamed meanwhile.
         let mut seen = HashSet::new();
         images.retain(|image| image.id.is_empty() || seen.insert(image.id.clone()));
         Ok(images)
     }
 
-    /// Gives an image another name. It may be open.
+    /// Renames an image, which may be open.
     ///
     /// Implements: `rbd_rename`.
     #[doc(alias = "rbd_rename")]
@@ -58,7 +58,7 @@ impl IoCtx {
         self.bounded("rename", object, move |raw| raw.rename(&c_from, &c_to)).map_err(|error| {
             match error.kind() {
                 ErrorKind::Exists => {
-                    let why = format!("an image '{}' exists already; choose another name", self.spec(to));
+                    let why = format!("an image '{}' already exists; choose another name", self.spec(to));
                     error.with_detail(why)
                 }
                 _ => self.explain_missing("rename an image in", By::Name, from, error),
@@ -66,7 +66,7 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image with its data. It must have no snapshots, and nobody may have it open.
+    /// Removes an image and its data. Fails if the image has snapshots or if a client has it open.
     /// Works on a full cluster.
     ///
     /// Implements: `rbd_remove_with_progress`.
@@ -78,15 +78,16 @@ impl IoCtx {
 }
 
 impl<'a> RemoveImage<'a> {
-    /// Calls back with the objects removed so far and their total. A break ends it with
-    /// [`ErrorKind::Stopped`]; the image is left, damaged: it is still listed, but all that can be
-    /// done is to end the removal, by its id: [`Trash::remove`](super::trash::Trash::remove).
+    /// Calls back with the objects removed so far and their total. A break stops the removal with
+    /// [`ErrorKind::Stopped`]. The damaged image is then still listed, but only
+    /// [`Trash::remove`](super::trash::Trash::remove) with its id works on it, which finishes the
+    /// removal.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Removes it. Blocks for as long as there are objects to delete.
+    /// Removes the image. Blocks until all objects are deleted.
     pub fn run(self) -> Result<()> {
         let RemoveImage { ioctx, name, progress } = self;
         let object = || ioctx.image_object(name);
@@ -98,7 +99,7 @@ impl<'a> RemoveImage<'a> {
     }
 }
 
-/// Names those who have it open, or what is left of it.
+/// Adds the clients that have the image open, or the rest of an interrupted removal.
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
@@ -116,9 +117,9 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
 }
 
 impl IoCtx {
-    /// The error of something that those who have an image open prevent, with who they are.
+    /// Adds the clients that have the image open to an error that they cause.
     pub(crate) fn with_watchers(&self, name: &str, error: Error) -> Error {
-        // Read-only: opened for writing we should be among the watchers ourselves.
+        // A handle opened for writing would itself be among the watchers.
         match self.open(name).read_only(true).run() {
             Ok(image) => image.with_watchers(error),
             Err(_) => error,

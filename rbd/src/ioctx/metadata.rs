@@ -1,4 +1,4 @@
-//! Metadata of a pool or namespace, and the options that it overrides for its images.
+//! The metadata of a pool or namespace, and its overrides of options.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,23 @@ pub struct PoolMetadata<'a>(&'a IoCtx);
 pub struct PoolConfig<'a>(&'a IoCtx);
 
 impl IoCtx {
-    /// Lists, reads and changes the metadata: free pairs of key and value.
+    /// Returns the group of calls that list, read and change the metadata: arbitrary pairs of key
+    /// and value.
     pub fn metadata(&self) -> PoolMetadata<'_> {
         PoolMetadata(self)
     }
 
-    /// Lists the options that can be overridden here, and overrides them for all clients.
+    /// Returns the group of calls that list the options that a pool can override, and that override
+    /// them for all clients.
     pub fn config(&self) -> PoolConfig<'_> {
         PoolConfig(self)
     }
 }
 
 impl PoolMetadata<'_> {
-    /// The metadata of the pool or namespace: free pairs of key and value.
+    /// Lists all keys with their values.
     ///
-    /// Overridden options are among them, with `conf_` before their names: see [`IoCtx::config`].
+    /// The list includes overridden options, whose names begin with `conf_`: see [`IoCtx::config`].
     ///
     /// Implements: `rbd_pool_metadata_list`.
     #[doc(alias = "rbd_pool_metadata_list")]
@@ -54,7 +56,7 @@ impl PoolMetadata<'_> {
         self.0.bounded("read", object, move |raw| raw.metadata_value(&c_key))
     }
 
-    /// Sets a key to a value, whether it was set or not. Neither may contain a NUL byte.
+    /// Sets a key to a value, and replaces a previous value. Neither may contain a NUL byte.
     ///
     /// Implements: `rbd_pool_metadata_set`.
     #[doc(alias = "rbd_pool_metadata_set")]
@@ -77,8 +79,8 @@ impl PoolMetadata<'_> {
 }
 
 impl PoolConfig<'_> {
-    /// The options that a pool can override for its images, with the values in force here and where
-    /// they stand.
+    /// Lists the options that a pool can override for its images, with their effective values and
+    /// where these are set.
     ///
     /// Implements: `rbd_config_pool_list`.
     #[doc(alias = "rbd_config_pool_list")]
@@ -87,10 +89,10 @@ impl PoolConfig<'_> {
         Ok(config::options(self.0.bounded("list the options of", || self.0.pool_object(), list)?))
     }
 
-    /// Overrides an option for the images here, for all clients. It holds for images opened from
-    /// now on.
+    /// Overrides an option for the images of the pool or namespace, for all clients. Takes effect
+    /// when an image is next opened.
     ///
-    /// An option that pools cannot override, or a value that it cannot have, is refused.
+    /// Refuses an option that pools cannot override, and an invalid value.
     ///
     /// Implements: `rbd_pool_metadata_set`, `rbd_config_pool_list`.
     pub fn set(&self, option: &str, value: &str) -> Result<()> {
@@ -100,7 +102,7 @@ impl PoolConfig<'_> {
     }
 
     /// Removes the override of an option. Fails with
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the pool overrides it not.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the pool does not override it.
     ///
     /// Implements: `rbd_pool_metadata_remove`.
     pub fn remove(&self, option: &str) -> Result<()> {

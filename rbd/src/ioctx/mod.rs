@@ -1,4 +1,4 @@
-//! A pool and a namespace in it: creates, lists, opens and removes images.
+//! Creates, lists, opens and removes images in a pool and namespace.
 //!
 //! ```no_run
 //! use rbd::Features;
@@ -39,10 +39,10 @@ pub use images::{ImageEntry, RemoveImage};
 pub use namespaces::Namespaces;
 pub use stats::{ImageCounts, PoolStats};
 
-/// A pool, with a namespace of it: images are created, listed and opened here.
+/// A pool and one of its namespaces, in which images are created, listed and opened.
 ///
-/// Cheap to clone. The namespace is part of the value: [`with_namespace`](IoCtx::with_namespace)
-/// gives another one.
+/// An `IoCtx` is cheap to clone. The namespace is part of the value:
+/// [`with_namespace`](IoCtx::with_namespace) returns an `IoCtx` for another namespace.
 #[derive(Clone)]
 pub struct IoCtx {
     raw: Arc<raw::ioctx::IoCtx>,
@@ -61,7 +61,7 @@ pub struct InitPool<'a> {
 }
 
 impl Cluster {
-    /// A pool by its name, with the default namespace. The name is the pool's alone:
+    /// Opens a pool by its name, with the default namespace. `pool` is only the pool's name:
     /// [`ImageSpec`](crate::ImageSpec) parses `pool/namespace/image`.
     ///
     /// Implements: `rados_ioctx_create2`.
@@ -80,7 +80,7 @@ impl Cluster {
         self.open_ioctx(pool, id, "", c"")
     }
 
-    /// A pool by its id, with the default namespace.
+    /// Opens a pool by its id, with the default namespace.
     ///
     /// Implements: `rados_ioctx_create2`, `rados_ioctx_get_pool_name`.
     #[doc(alias = "rados_ioctx_get_pool_name")]
@@ -105,8 +105,8 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// The same pool with another namespace; empty for the default one. Whether it exists is not
-    /// checked: see [`Namespaces::exists`].
+    /// Returns the same pool with another namespace; empty means the default namespace. Does not
+    /// check that the namespace exists: see [`Namespaces::exists`].
     ///
     /// Implements: `rados_ioctx_set_namespace`.
     #[doc(alias = "rados_ioctx_set_namespace")]
@@ -116,27 +116,27 @@ impl IoCtx {
         self.cluster.open_ioctx(&self.pool, self.pool_id, namespace, &c_namespace)
     }
 
-    /// The cluster it belongs to.
+    /// Returns the cluster that the pool belongs to.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// The name of the pool, as it was when this was opened.
+    /// Returns the name that the pool had when it was opened.
     pub fn pool(&self) -> &str {
         &self.pool
     }
 
-    /// The id of the pool.
+    /// Returns the id of the pool.
     pub fn pool_id(&self) -> i64 {
         self.pool_id
     }
 
-    /// The namespace; empty for the default one.
+    /// Returns the namespace; empty for the default one.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Returns how much the pool holds, over all namespaces.
+    /// Returns the usage of the pool, over all namespaces.
     ///
     /// Implements: `rados_ioctx_pool_stat`.
     #[doc(alias = "rados_ioctx_pool_stat")]
@@ -144,7 +144,8 @@ impl IoCtx {
         Ok(self.bounded("read the usage of", || self.pool_object(), move |raw| raw.pool_stat())?.into())
     }
 
-    /// Prepares a new pool for images, as `rbd pool init` does: tags it for the application `rbd`.
+    /// Prepares a new pool for images, as `rbd pool init` does: tags the pool for the application
+    /// `rbd`.
     ///
     /// Implements: `rbd_pool_init`.
     #[doc(alias = "rbd_pool_init")]
@@ -160,7 +161,7 @@ impl IoCtx {
         Object::new(ObjectKind::Pool, &*self.pool)
     }
 
-    /// `rbd/foo`, or `rbd/ns/foo` in a namespace.
+    /// Returns `rbd/foo`, or `rbd/ns/foo` in a namespace.
     pub(crate) fn spec(&self, image: &str) -> String {
         match &*self.namespace {
             "" => format!("{}/{image}", self.pool),
@@ -189,7 +190,7 @@ impl IoCtx {
             .map_err(|error| self.explain_pool(error))
     }
 
-    /// [`bounded`](Self::bounded) for a call that tells how far it is.
+    /// Makes a call that reports progress: see [`Cluster::bounded_long`].
     pub(crate) fn bounded_long<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,

@@ -1,4 +1,4 @@
-//! Namespaces of a pool.
+//! The namespaces of a pool.
 
 use super::IoCtx;
 use crate::error::{Object, ObjectKind, Result};
@@ -9,7 +9,7 @@ use crate::names::{c_string, new_name};
 pub struct Namespaces<'a>(&'a IoCtx);
 
 impl IoCtx {
-    /// Creates, lists and removes the namespaces of the pool.
+    /// Returns the group of calls that create, list and remove the pool's namespaces.
     pub fn namespaces(&self) -> Namespaces<'_> {
         Namespaces(self)
     }
@@ -29,7 +29,7 @@ impl Namespaces<'_> {
         self.0.bounded("create", || self.0.namespace_object(name), move |raw| raw.namespace_create(&c_name))
     }
 
-    /// Removes a namespace, which must be empty.
+    /// Removes a namespace. Fails if it contains images.
     ///
     /// Implements: `rbd_namespace_remove`.
     #[doc(alias = "rbd_namespace_remove")]

@@ -1,5 +1,4 @@
-//! What can be said about an image that is yet to be made, whether it is created, cloned, copied or
-//! migrated.
+//! Options of a new image, which may be created, cloned, copied or migrated.
 
 use super::IoCtx;
 use crate::errno::Errno;
@@ -9,17 +8,16 @@ use crate::names::c_string;
 use crate::raw::RawResult;
 use crate::raw::ffi::options::{ImageOptions, Opt};
 
-/// The object sizes that RBD has: 4 KiB to 32 MiB.
+/// The object sizes that RBD supports: 4 KiB to 32 MiB.
 const ORDERS: std::ops::RangeInclusive<u32> = 12..=25;
 
 const MOST_OBJECT_SIZE: u64 = 32 << 20;
 
-/// librbd keeps this in 8 bits, and the count of a stripe's objects in 32: it would cut larger
-/// numbers off, to 0 for instance, by which it then divides.
+/// librbd stores this in 8 bits, and the stripe count in 32. It would truncate larger numbers, for
+/// example to 0, and divide by that.
 const SPLAY_WIDTHS: std::ops::RangeInclusive<u64> = 1..=255;
 
-/// Options of a new image. What is not set follows the configuration, or the image that it is made
-/// from.
+/// Options of a new image. Options that are not set follow the configuration or the source image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewImage<'a> {
     pub(crate) features: Option<Features>,
@@ -33,17 +31,17 @@ pub(crate) struct NewImage<'a> {
     pub(crate) flatten: bool,
 }
 
-/// The setters of a builder that has a field `new: NewImage<'a>`.
+/// Defines the setters of a builder that has a field `new: NewImage<'a>`.
 macro_rules! new_image_setters {
     () => {
-        /// Exactly these features; those of [`striping`](Self::striping) and
-        /// [`data_pool`](Self::data_pool) are added by themselves.
+        /// Sets the features. [`striping`](Self::striping) and [`data_pool`](Self::data_pool) add
+        /// their own features.
         pub fn features(mut self, features: $crate::features::Features) -> Self {
             self.new.features = Some(features);
             self
         }
 
-        /// The size of the image's objects in bytes: a power of two from 4 KiB to 32 MiB.
+        /// Sets the size of the image's objects in bytes: a power of two from 4 KiB to 32 MiB.
         pub fn object_size(mut self, bytes: u64) -> Self {
             self.new.object_size = Some(bytes);
             self
@@ -56,27 +54,27 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// Keeps the data in another pool, such as an erasure-coded one with overwrites.
+        /// Stores the data in another pool, such as an erasure-coded pool with overwrites.
         pub fn data_pool(mut self, pool: &'a str) -> Self {
             self.new.data_pool = Some(pool);
             self
         }
 
-        /// The size of the journal's objects in bytes: a power of two from 4 KiB to 64 MiB. For
-        /// images with journaling.
+        /// Sets the size of the journal's objects in bytes: a power of two from 4 KiB to 64 MiB.
+        /// Applies to images with journaling.
         pub fn journal_object_size(mut self, bytes: u64) -> Self {
             self.new.journal_object_size = Some(bytes);
             self
         }
 
-        /// The number of objects that the journal is written to at a time. For images with
-        /// journaling.
+        /// Sets the number of objects that the journal is written to at a time. Applies to images
+        /// with journaling.
         pub fn journal_splay_width(mut self, objects: u64) -> Self {
             self.new.journal_splay_width = Some(objects);
             self
         }
 
-        /// Keeps the journal in another pool. For images with journaling.
+        /// Stores the journal in another pool. Applies to images with journaling.
         pub fn journal_pool(mut self, pool: &'a str) -> Self {
             self.new.journal_pool = Some(pool);
             self
@@ -85,11 +83,11 @@ macro_rules! new_image_setters {
 }
 pub(crate) use new_image_setters;
 
-/// The most bytes an image can have: offsets are signed in kernels and in librbd's own arithmetic,
-/// which overflows behind this and then aborts the process (seen on 16.2).
+/// The largest image size in bytes. Kernels and librbd use signed offsets. librbd 16.2 overflows
+/// beyond this size and aborts the process.
 pub(crate) const MOST_BYTES: u64 = i64::MAX as u64;
 
-/// Refuses a size that no image can have.
+/// Refuses a size that is too large for an image.
 pub(crate) fn check_size(operation: &'static str, object: impl FnOnce() -> Object, size: u64) -> Result<()> {
     if size <= MOST_BYTES {
         return Ok(());
@@ -97,13 +95,13 @@ pub(crate) fn check_size(operation: &'static str, object: impl FnOnce() -> Objec
     Err(Error::invalid(
         operation,
         object(),
-        format!("{size} bytes are more than an image can have, {MOST_BYTES}"),
+        format!("{size} bytes exceed the largest image size of {MOST_BYTES} bytes"),
     ))
 }
 
 impl NewImage<'_> {
-    /// Refuses before anything is touched what librbd would refuse late, or change in silence; else
-    /// gives its options.
+    /// Returns the options for librbd. Refuses, before anything is touched, values that librbd
+    /// would refuse late or change silently.
     pub(crate) fn options(
         &self,
         operation: &'static str,
@@ -142,20 +140,22 @@ impl NewImage<'_> {
         Ok(options)
     }
 
-    /// An image made from nothing has no parent to take the parameters of its features from: librbd
-    /// would drop the features.
+    /// Refuses features without their parameters: a created image has no parent to take them from,
+    /// and librbd would drop the features.
     pub(crate) fn check_parameters(&self) -> Result<(), &'static str> {
         let features = self.features.unwrap_or(Features::empty());
         if features.contains(Features::STRIPING) && self.striping.is_none() {
-            return Err("the feature striping needs a stripe unit and a stripe count: set the striping");
+            return Err(
+                "the feature striping needs a stripe unit and a stripe count; set them with `striping`",
+            );
         }
         if features.contains(Features::DATA_POOL) && self.data_pool.is_none() {
-            return Err("the feature data-pool needs to be told which pool: set the data pool");
+            return Err("the feature data-pool needs a pool; set it with `data_pool`");
         }
         Ok(())
     }
 
-    /// A stripe unit must divide the object size that the configuration gives, too.
+    /// Refuses a stripe unit that does not divide the configured object size.
     pub(crate) fn check_striping(&self, ioctx: &IoCtx) -> Result<(), String> {
         let (Some((unit, _)), None) = (self.striping, self.object_size) else { return Ok(()) };
         let order =
@@ -198,10 +198,7 @@ impl NewImage<'_> {
                 return Err(format!("a stripe unit of {unit} bytes is larger than any object, 32 MiB"));
             }
             if u32::try_from(count).is_err() {
-                return Err(format!(
-                    "striping over {count} objects: the most that an image can have is {}",
-                    u32::MAX
-                ));
+                return Err(format!("striping over {count} objects: the maximum is {}", u32::MAX));
             }
             if let Some(size) = self.object_size.filter(|size| size % unit != 0) {
                 return Err(format!(
@@ -212,7 +209,7 @@ impl NewImage<'_> {
         Ok(())
     }
 
-    /// ENOENT does not mean the image: finds out which of the things it is to live in is missing.
+    /// Finds out what ENOENT means here: the pool, namespace, data pool or journal pool is missing.
     pub(crate) fn explain(&self, ioctx: &IoCtx, error: Error) -> Error {
         if error.errno() != Some(Errno::ENOENT) {
             return error;

@@ -1,35 +1,36 @@
-//! What a pool or namespace holds, as librbd counts it.
+//! Counts of the images in a pool or namespace.
 
 use super::IoCtx;
 use crate::error::Result;
 use crate::raw::ioctx::stats::RawCounts;
 
-/// The images of a pool or namespace in numbers, those in the trash apart.
+/// Counts of the images in a pool or namespace, and of those in its trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// The images.
+    /// Counts of the images.
     pub images: ImageCounts,
-    /// The images in the trash.
+    /// Counts of the images in the trash.
     pub trash: ImageCounts,
 }
 
-/// Numbers of some images.
+/// Counts of a set of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ImageCounts {
-    /// How many.
+    /// The number of images.
     pub count: u64,
-    /// The sum of their sizes, in bytes: what could be written, not what is used.
+    /// The sum of their sizes in bytes: the provisioned space, not the used space.
     pub provisioned: u64,
-    /// The sum of their greatest sizes, at any snapshot or now, in bytes.
+    /// The sum, in bytes, of the largest size that each image has now or at any snapshot.
     pub max_provisioned: u64,
-    /// How many snapshots they have.
+    /// The number of their snapshots.
     pub snapshots: u64,
 }
 
 impl IoCtx {
-    /// Counts the images here. Opens every one of them: takes long in a big pool.
+    /// Counts the images of the pool and namespace. Opens every image, so it takes long in a big
+    /// pool.
     ///
     /// Implements: `rbd_pool_stats_create`, `rbd_pool_stats_option_add_uint64`,
     /// `rbd_pool_stats_get`, `rbd_pool_stats_destroy`.

@@ -1,4 +1,4 @@
-//! The trash: images that can still be restored.
+//! The trash of a pool, which holds images that can still be restored.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
@@ -16,15 +16,15 @@ use crate::raw::ioctx::trash::{self as raw, RawTrashed};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrashEntry {
-    /// The image's id, by which it is restored or removed.
+    /// The image's id, which [`Trash::restore`] and [`Trash::remove`] take.
     pub id: String,
-    /// The name it had.
+    /// The name that the image had.
     pub name: String,
-    /// Who moved it here.
+    /// Who moved the image to the trash.
     pub source: TrashSource,
-    /// When it was moved here.
+    /// When the image was moved to the trash.
     pub deleted: SystemTime,
-    /// Until when it cannot be removed without force.
+    /// When the image can be removed without force.
     pub deferred_until: SystemTime,
 }
 
@@ -40,9 +40,9 @@ pub enum TrashSource {
     Migration,
     /// A removal that was interrupted.
     Removing,
-    /// A user, and clones still hang on it.
+    /// A user, while the image still had clones.
     UserParent,
-    /// One that this crate does not know.
+    /// A source that this crate does not know.
     Unknown(u32),
 }
 
@@ -79,7 +79,7 @@ pub struct AddToTrash<'a> {
     delay: Duration,
 }
 
-/// Takes an image out of the trash: see [`Trash::restore`].
+/// Restores an image from the trash: see [`Trash::restore`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct RestoreTrashed<'a> {
@@ -89,7 +89,8 @@ pub struct RestoreTrashed<'a> {
 }
 
 impl IoCtx {
-    /// Moves images to the trash, lists and restores them, and removes them for good.
+    /// Returns the group of calls that move images to the trash, list and restore them, and remove
+    /// them for good.
     pub fn trash(&self) -> Trash<'_> {
         Trash(self)
     }
@@ -100,7 +101,7 @@ impl IoCtx {
 }
 
 impl<'a> Trash<'a> {
-    /// Moves an image to the trash. It may be open. Its snapshots and clones stay.
+    /// Moves an image to the trash. The image may be open. Its snapshots and clones stay.
     ///
     /// Implements: `rbd_trash_move`.
     #[doc(alias = "rbd_trash_move")]
@@ -132,8 +133,8 @@ impl<'a> Trash<'a> {
         self.0.bounded("look up", || self.0.trashed(id), move |raw| raw.trash_get(&c_id)).map(entry)
     }
 
-    /// Takes an image out of the trash, under its old name unless a [new one](RestoreTrashed::name)
-    /// is given.
+    /// Restores an image from the trash, under its old name unless a [new
+    /// name](RestoreTrashed::name) is given.
     ///
     /// Implements: `rbd_trash_restore`.
     #[doc(alias = "rbd_trash_restore")]
@@ -141,7 +142,7 @@ impl<'a> Trash<'a> {
         RestoreTrashed { ioctx: self.0, id, name: None }
     }
 
-    /// Removes an image in the trash for good, by its id.
+    /// Removes an image from the trash for good, by its id.
     ///
     /// Implements: `rbd_trash_remove_with_progress`.
     #[doc(alias = "rbd_trash_remove")]
@@ -150,7 +151,7 @@ impl<'a> Trash<'a> {
         RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
     }
 
-    /// Removes all images in the trash whose time is over.
+    /// Removes all images from the trash whose delay has expired.
     ///
     /// Implements: `rbd_trash_purge_with_progress`.
     #[doc(alias = "rbd_trash_purge")]
@@ -161,8 +162,8 @@ impl<'a> Trash<'a> {
 }
 
 impl AddToTrash<'_> {
-    /// Sets for how long the image cannot be removed without force, in whole seconds. Default: 0.
-    /// Ceph keeps times until the year 2106: a longer delay ends then.
+    /// Sets how long the image cannot be removed without force, in whole seconds. Default: 0. Ceph
+    /// stores times up to the year 2106, and a longer delay ends then.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -181,7 +182,7 @@ impl AddToTrash<'_> {
 }
 
 impl<'a> RestoreTrashed<'a> {
-    /// Sets a new name for the image. Default: the name that it had.
+    /// Sets a new name for the image. Default: its old name.
     pub fn name(mut self, name: &'a str) -> Self {
         self.name = Some(name);
         self
@@ -201,20 +202,20 @@ impl<'a> RestoreTrashed<'a> {
 }
 
 impl<'a> RemoveTrashed<'a> {
-    /// Removes it even before its time is over.
+    /// Sets whether to remove the image before its delay has expired. Default: off.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
     }
 
-    /// Calls back with the objects removed so far and their total; a break ends it with
+    /// Calls back with the objects removed so far and their total. A break stops the removal with
     /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Removes it. Blocks.
+    /// Removes the image. Blocks.
     pub fn run(self) -> Result<()> {
         let RemoveTrashed { ioctx, id, force, progress } = self;
         let object = || ioctx.trashed(id);
@@ -222,12 +223,12 @@ impl<'a> RemoveTrashed<'a> {
         let remove = move |raw: &RawIoCtx, progress: Progress<'_>| raw.trash_remove(&c_id, force, progress);
         let freeing = ioctx.freeing("remove a trashed image in")?;
         freeing.bounded_long("remove", object, progress, remove).map_err(|error| {
-            // librbd says EPERM of an image whose time is not over.
+            // librbd returns EPERM for an image whose delay has not expired.
             match (error.errno(), ioctx.trash().get(id)) {
                 (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
                     error
                         .with_kind(ErrorKind::Busy { holders: Vec::new() })
-                        .with_detail("its time in the trash is not over; wait, or remove it by force")
+                        .with_detail("its delay in the trash has not expired; wait, or remove it with force")
                 }
                 (Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK), _) => explain_kept(ioctx, id, error),
                 _ => error,
@@ -236,10 +237,10 @@ impl<'a> RemoveTrashed<'a> {
     }
 }
 
-/// Names what keeps an image in the trash: who has it open, its snapshots, its clones, or its
-/// group.
+/// Adds what keeps an image in the trash: the clients that have it open, its snapshots, its clones,
+/// or its group.
 fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
-    // Read-only: opened for writing we should be among the watchers ourselves.
+    // A handle opened for writing would itself be among the watchers.
     let Ok(image) = ioctx.open_by_id(id).read_only(true).run() else { return error };
     match error.errno() {
         Some(Errno::EBUSY) => image.with_watchers(error),
@@ -249,37 +250,37 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
 }
 
 impl<'a> PurgeTrash<'a> {
-    /// Removes what had its time over before this moment, instead of now.
+    /// Removes the images whose delay expired before this time. Default: now.
     pub fn expired_before(mut self, time: SystemTime) -> Self {
         self.expired_before = Some(time);
         self
     }
 
-    /// Removes only as much, oldest first, as brings the pool's usage below this part of its
-    /// capacity (0 to 1).
+    /// Removes images, oldest first, only until the pool's usage is below this part of its capacity
+    /// (0 to 1).
     pub fn until_usage_below(mut self, part: f32) -> Self {
         self.threshold = Some(part);
         self
     }
 
-    /// Calls back with the images done so far and their total; a break ends it with
+    /// Calls back with the images removed so far and their total. A break stops the removal with
     /// [`ErrorKind::Stopped`].
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Removes them. Blocks.
+    /// Removes the images. Blocks.
     pub fn run(self) -> Result<()> {
         let PurgeTrash { ioctx, expired_before, threshold, progress } = self;
         if threshold.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
-            let why = "the usage to reach must lie between 0 and 1";
+            let why = "the target usage must lie between 0 and 1";
             return Err(Error::invalid("empty the trash of", ioctx.pool_object(), why));
         }
         let time = expired_before.unwrap_or_else(SystemTime::now);
         let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        // librbd takes -1 for no threshold.
+        // For librbd, -1 means no threshold.
         let purge = move |raw: &RawIoCtx, progress: Progress<'_>| {
             raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
         };
@@ -289,7 +290,7 @@ impl<'a> PurgeTrash<'a> {
     }
 }
 
-/// Names the first image that cannot be removed.
+/// Adds the first image that cannot be removed.
 fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
     if !matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK)) {
         return error;
@@ -302,17 +303,18 @@ fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
             _ => image.snapshots().list().is_ok_and(|snapshots| !snapshots.is_empty()),
         };
         if kept && entry.deferred_until <= time {
-            let stopped = format!("image '{}' (id {}) stops it", ioctx.spec(&entry.name), entry.id);
+            let stopped = format!("image '{}' (id {}) cannot be removed", ioctx.spec(&entry.name), entry.id);
             return explain_kept(ioctx, &entry.id, error).and(&stopped);
         }
     }
     error
 }
 
-/// The last second that Ceph can keep is in the year 2106; behind it, the time would begin anew.
+/// Returns a delay in whole seconds. The last second that Ceph can store is in the year 2106; a
+/// later time would wrap around.
 fn delay_seconds(delay: Duration) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // A day less: the clocks of the daemons are not ours.
+    // A day less, because the daemons' clocks differ from this one.
     let most = u64::from(u32::MAX).saturating_sub(now.as_secs() + 24 * 3600);
     delay.as_secs().min(most)
 }
@@ -334,8 +336,8 @@ fn entry(raw: RawTrashed) -> TrashEntry {
     }
 }
 
-/// A time in seconds since 1970; what this system cannot hold is the year 9999, as far as anybody
-/// will wait.
+/// Returns a time in seconds since 1970. A time that this system cannot represent becomes the year
+/// 9999.
 fn time(seconds: i64) -> SystemTime {
     const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
     let since = Duration::from_secs(seconds.max(0).unsigned_abs()).min(YEAR_9999);

@@ -133,5 +133,5 @@ fn what_cannot_be_saved_or_restored_leaves_nothing_or_says_so() {
     assert!(said.contains("ends too early") && said.contains("not complete: remove it"), "{said}");
 
     let said = backup(&["restore", &bar, &path("full")]).unwrap_err();
-    assert!(said.contains("exists already"), "{said}");
+    assert!(said.contains("already exists"), "{said}");
 }

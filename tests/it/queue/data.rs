@@ -206,12 +206,16 @@ fn wrong_requests_are_refused() {
     let too_much = vec![bytes(1 << 20); 1025];
     let lists = (vec![bytes(4); 3], vec![bytes(6); 3]);
     let cases: Vec<(Result<(), Refused>, Buffer, &str)> = vec![
-        (queue.read_vectored(0, 0, vec![]), Buffer::BytesMutVec(vec![]), "at least one is needed"),
-        (queue.write_vectored(0, 0, Vec::<Bytes>::new()), Buffer::BytesVec(vec![]), "at least one is needed"),
+        (queue.read_vectored(0, 0, vec![]), Buffer::BytesMutVec(vec![]), "pass at least one buffer"),
+        (
+            queue.write_vectored(0, 0, Vec::<Bytes>::new()),
+            Buffer::BytesVec(vec![]),
+            "pass at least one buffer",
+        ),
         (
             queue.write_vectored(0, 0, too_much.clone()),
             too_much.into(),
-            "the 1 GiB that can be moved at once",
+            "exceed the limit of 1 GiB per request",
         ),
         (queue.write_vectored(0, 0, bytes(3)), bytes(3).into(), "it takes a `Vec` of `Bytes`"),
         (queue.write(0, 0, vec![bytes(3)]), vec![bytes(3)].into(), "it takes one `Bytes` or `BytesMut`"),
@@ -222,7 +226,7 @@ fn wrong_requests_are_refused() {
         (
             queue.write_same(0, 0, (1 << 30) + 1, bytes(1)),
             bytes(1).into(),
-            "the 1 GiB that can be moved at once",
+            "exceed the limit of 1 GiB per request",
         ),
         (
             queue.compare_and_write(0, 0, bytes(512), bytes(511)),
@@ -238,7 +242,7 @@ fn wrong_requests_are_refused() {
         (
             queue.compare_and_write_vectored(0, 0, vec![bytes(0)], vec![]),
             Buffer::CompareVec { expected: vec![bytes(0)], data: vec![] },
-            "at least one is needed",
+            "pass at least one buffer",
         ),
     ];
     for (outcome, buffer, text) in cases {

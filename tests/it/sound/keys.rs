@@ -77,7 +77,7 @@ fn no_key_is_shown_on_any_path_on_which_one_fails() {
     }
 }
 
-/// The part to look for: that of a key encoded twice is another one.
+/// Returns the part to look for, which differs for a key that was encoded twice.
 fn part_of<'a>(variant: &'a str, key: &'a str) -> &'a str {
     if variant.contains(part(key)) { part(key) } else { &variant[24..34] }
 }

@@ -7,25 +7,25 @@ use std::ops::{ControlFlow, Range};
 use super::{Diff, Extent};
 use crate::error::Result;
 
-/// How many objects are asked about at once: 64 GiB of an image with the usual objects of 4 MiB.
+/// The number of objects per batch: 64 GiB of an image with objects of 4 MiB.
 const BATCH: u64 = 1 << 14;
 
 /// The extents of a diff, in order of offset: see [`Diff::extents`].
 #[derive(Debug)]
 pub struct DiffExtents<'a> {
     diff: Diff<'a>,
-    /// What is not asked for yet, in bytes.
+    /// The range that is not fetched yet, in bytes.
     rest: Range<u64>,
-    /// A multiple of the bytes that a row of objects holds, so that no object is asked about twice.
+    /// The bytes per batch: a multiple of an object set, so that no object is queried twice.
     step: u64,
     ready: VecDeque<Extent>,
 }
 
 impl<'a> Diff<'a> {
-    /// The extents, in order of offset, fetched in batches of bounded ranges as they are taken. No
-    /// thread is involved; `next` blocks when a batch is used up. After an error it ends.
+    /// Returns an iterator over the extents in order of offset. The iterator fetches them in
+    /// batches: `next` blocks when a batch is used up. It ends after an error.
     ///
-    /// Fit for big images, and for stopping early: just stop taking.
+    /// Use this for big images, and to stop early: just drop the iterator.
     pub fn extents(self) -> Result<DiffExtents<'a>> {
         let object_size = self.image.stat()?.object_size;
         let row = object_size.saturating_mul(self.image.stripe_count()?).max(1);

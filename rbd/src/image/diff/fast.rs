@@ -1,4 +1,4 @@
-//! Whether a diff can use fast-diff.
+//! The check whether a diff can use fast-diff.
 
 use super::Diff;
 use crate::error::Result;
@@ -6,34 +6,35 @@ use crate::features::{Features, Flags};
 use crate::image::Image;
 use crate::image::snapshot::SnapshotRef;
 
-/// Whether a diff is answered from the object maps, at once, or by asking for every object.
+/// Whether librbd answers a diff from the object maps, which is fast, or by querying every object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FastDiff {
-    /// It is.
+    /// librbd uses the object maps.
     Usable,
-    /// It is not: only diffs of [whole objects](Diff::whole_object) are.
+    /// librbd queries every object, because the diff is not one of [whole
+    /// objects](Diff::whole_object).
     NotWholeObject,
-    /// It is not: the image (or the parent, where the parent is included) has the feature fast-diff
-    /// turned off.
+    /// librbd queries every object, because the image (or its included parent) lacks the feature
+    /// fast-diff.
     FeatureOff {
         /// `rbd/foo`.
         image: String,
     },
-    /// It is not: the handle has encryption loaded, and the maps count the objects of what is
-    /// stored.
+    /// librbd queries every object, because the handle has encryption loaded and the maps describe
+    /// the encrypted objects.
     Encrypted {
         /// `rbd/foo`.
         image: String,
     },
-    /// It is not: the image was smaller at a snapshot in between, and librbd forgets what it lost
-    /// then.
+    /// librbd queries every object, because the image was smaller at a snapshot in between, and the
+    /// maps would miss what the shrink removed.
     Shrunk {
-        /// The snapshot at which it was smaller: `rbd/foo@snap`; or the image, where that is
+        /// The snapshot at which the image was smaller, `rbd/foo@snap`, or the image if it is
         /// smaller now.
         version: String,
     },
-    /// It is not: a map between the two versions cannot be trusted and must be
+    /// librbd queries every object, because a map between the two versions is invalid and must be
     /// [rebuilt](crate::image::ObjectMap::rebuild).
     Invalid {
         /// The version with that map: `rbd/foo`, or `rbd/foo@snap`.
@@ -42,20 +43,18 @@ pub enum FastDiff {
 }
 
 impl FastDiff {
-    /// Whether the object maps suffice.
+    /// Returns whether the diff can use the object maps.
     pub fn is_usable(&self) -> bool {
         *self == FastDiff::Usable
     }
 }
 
 impl Diff<'_> {
-    /// Whether this diff can be answered from the object maps. librbd never says: where it cannot
-    /// use them it falls back to asking for every object, in silence, and takes minutes instead of
-    /// milliseconds.
+    /// Returns whether librbd can answer this diff from the object maps. If it cannot, it silently
+    /// queries every object, which takes minutes instead of milliseconds.
     ///
-    /// The features and flags of the image are looked at, and those of every snapshot in between;
-    /// of the parent too, as far as the diff includes it. It holds for the moment: a flag may be
-    /// set at any time.
+    /// Checks the features and flags of the image, of every snapshot in between, and of the parent
+    /// if the diff includes it. The answer can change later: a flag may be set at any time.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -100,11 +99,10 @@ impl Diff<'_> {
         }
     }
 
-    /// The first version after the older snapshot that is smaller than the one before it.
+    /// Returns the first version after the older snapshot that is smaller than its predecessor.
     ///
-    /// librbd goes through the maps of all versions, and cuts what it has found out to the size of
-    /// each: what is beyond it, and is a hole in a later version that is bigger again, is not
-    /// reported.
+    /// librbd walks the maps of all versions and truncates its result to the size of each. It then
+    /// does not report ranges beyond that size that are holes in a later, bigger version.
     pub(super) fn shrunk(&self) -> Result<Option<String>> {
         let (Some(from), image) = (self.older_id()?, self.image) else { return Ok(None) };
         let mut snapshots = image.bounded("list the snapshots of", move |raw| raw.snapshots())?;
@@ -123,7 +121,8 @@ impl Diff<'_> {
 }
 
 impl Image {
-    /// Looks at every version from a snapshot (or from the first one) up to what this handle shows.
+    /// Checks every version from a snapshot (or from the first one) up to the one that this handle
+    /// shows.
     fn fast_diff_since(&self, from: Option<u64>) -> Result<FastDiff> {
         if !self.features()?.contains(Features::FAST_DIFF) {
             return Ok(FastDiff::FeatureOff { image: self.spec().to_owned() });

@@ -1,4 +1,4 @@
-//! What changed in an image, and where it holds data at all.
+//! Differences between two versions of an image, and extents that hold data.
 
 mod extents;
 mod fast;
@@ -14,27 +14,27 @@ use crate::raw::image::diff::{DiffSpec, From};
 pub use extents::DiffExtents;
 pub use fast::FastDiff;
 
-/// A range of an image that may have changed: it can cover unchanged bytes and holes, as the OSDs
-/// keep track of extents or, with [`Diff::whole_object`], of objects; it never misses a change.
+/// A range of an image that may have changed. It can cover unchanged bytes and holes, because OSDs
+/// track extents or, with [`Diff::whole_object`], objects. A diff never misses a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Extent {
-    /// Where it starts, in bytes.
+    /// The offset of the first byte.
     pub offset: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// Whether there is data now. If not, it reads as zeros.
+    /// Whether the range holds data now. If not, it reads as zeros.
     pub exists: bool,
 }
 
 impl Extent {
-    /// The offset of the first byte behind it.
+    /// Returns the offset of the first byte after the extent.
     pub fn end(&self) -> u64 {
         self.offset + self.len
     }
 }
 
-/// Asks for the differences between two versions of an image: see [`Image::diff`].
+/// Lists the differences between two versions of an image: see [`Image::diff`].
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing happens until `extents`, `collect` or `for_each`"]
 pub struct Diff<'a> {
@@ -47,12 +47,13 @@ pub struct Diff<'a> {
 }
 
 impl Image {
-    /// What changed between an older snapshot and what this handle shows: the image as it is, or
-    /// the snapshot that it is opened at. Without an older snapshot: where it holds data.
+    /// Lists the changes between an older snapshot and this handle's version: the current image, or
+    /// the snapshot that the handle is opened at. Without an older snapshot, lists the extents that
+    /// hold data.
     ///
-    /// Bytes behind the end of what this handle shows are not reported: where the image was bigger
-    /// at the older snapshot, compare the sizes. While an image is being written, a diff of it is a
-    /// mixture; one at a snapshot is exact.
+    /// A diff does not report bytes beyond the end of this handle's version. If the image was
+    /// bigger at the older snapshot, compare the sizes. A diff of an image that is being written is
+    /// inconsistent; a diff at a snapshot is exact.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -74,54 +75,52 @@ impl Image {
 }
 
 impl<'a> Diff<'a> {
-    /// Since this snapshot, given by its name, or by its id (which needs Ceph 18.2).
+    /// Starts the diff at this snapshot, given by its name, or by its id (Ceph 18.2 or later).
     pub fn from_snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.from = Some(snapshot.into());
         self
     }
 
-    /// Only within this range of bytes; what of it lies behind the end of the image is cut off.
-    /// Default: everything.
+    /// Limits the diff to a range of bytes, which is truncated at the end of the image. Default:
+    /// the whole image.
     pub fn range(mut self, offset: u64, len: u64) -> Self {
         (self.offset, self.len) = (offset, len);
         self
     }
 
-    /// Sets whether an extent may tell that something in its object changed, and not what. Default:
-    /// off.
+    /// Sets whether extents may cover whole objects instead of the changed bytes. Default: off.
     ///
-    /// That is what fast-diff can answer without looking at the objects: see
-    /// [`fast_diff`](Self::fast_diff). Where fast-diff would miss changes, as with encryption
-    /// loaded or after a shrink, the objects are asked, and extents are exact.
+    /// Only such a diff can use fast-diff, which does not query the objects: see
+    /// [`fast_diff`](Self::fast_diff). If fast-diff would miss changes, as with encryption loaded
+    /// or after a shrink, the diff queries the objects, and its extents are exact.
     ///
-    /// **After a rollback by another program** the object map does not tell what the rollback
-    /// changed, and nothing shows it: [rebuild](crate::image::ObjectMap::rebuild) the map of the
-    /// image before the next snapshot.
-    /// [`Snapshots::rollback`](crate::snapshot::Snapshots::rollback) does that by itself.
+    /// **After a rollback by another program**, the object map lacks the changes of the rollback,
+    /// and no flag shows this. [Rebuild](crate::image::ObjectMap::rebuild) the image's map before
+    /// the next snapshot. [`Snapshots::rollback`](crate::snapshot::Snapshots::rollback) rebuilds
+    /// it.
     pub fn whole_object(mut self, whole: bool) -> Self {
         self.whole_object = whole;
         self
     }
 
-    /// Without an older snapshot: whether a clone's data that still comes from its parent is
-    /// reported too. Default: on, as all that can be read.
+    /// Sets whether a diff without an older snapshot includes data that a clone still reads from
+    /// its parent. Default: on.
     pub fn include_parent(mut self, include: bool) -> Self {
         self.include_parent = include;
         self
     }
 
-    /// Calls back with each extent, in order of offset. A break ends it with
-    /// [`ErrorKind::Stopped`]. Blocks; without fast-diff for as long as it takes to ask for every
-    /// object.
+    /// Calls back with each extent, in order of offset. A break ends the call with
+    /// [`ErrorKind::Stopped`]. Blocks; without fast-diff it takes as long as querying every object.
     ///
-    /// The callback may run on a thread of Ceph's: it must not wait for other operations on this
+    /// The callback may run on a thread of Ceph, and must not wait for other operations on this
     /// image.
     pub fn for_each(self, mut callback: impl FnMut(Extent) -> ControlFlow<()> + Send) -> Result<()> {
         let range = self.clamped()?;
         self.iterate(range, &mut callback)
     }
 
-    /// All extents, in order of offset. Blocks as [`for_each`](Self::for_each) does.
+    /// Collects all extents, in order of offset. Blocks as [`for_each`](Self::for_each) does.
     pub fn collect(self) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
         self.for_each(|extent| {
@@ -131,8 +130,7 @@ impl<'a> Diff<'a> {
         Ok(extents)
     }
 
-    /// The range, as far as it lies within what the handle shows. librbd would refuse or overrun
-    /// it.
+    /// Returns the part of the range within the image. librbd would refuse or overrun a longer one.
     fn clamped(&self) -> Result<Range<u64>> {
         let size = self.image.size()?;
         Ok(self.offset.min(size)..self.offset.saturating_add(self.len).min(size))
@@ -169,15 +167,15 @@ impl<'a> Diff<'a> {
             error.errno(),
             self.from,
         ) {
-            // librbd says so when the older snapshot is not older.
-            (Some(crate::Errno::EINVAL), Some(_)) => error
-                .with_kind(ErrorKind::InvalidInput)
-                .with_detail("the snapshot to start from is not older than what is compared with it"),
+            // librbd returns this if the older snapshot is not older.
+            (Some(crate::Errno::EINVAL), Some(_)) => error.with_kind(ErrorKind::InvalidInput).with_detail(
+                "the starting snapshot is not older than the version that it is compared with; swap them",
+            ),
             _ => error,
         })
     }
 
-    /// The older snapshot, where there is one: it is what can be missing.
+    /// Returns the older snapshot, if any: it is the object that can be missing.
     fn object(&self) -> crate::error::Object {
         match self.from {
             Some(snapshot) => snapshot.object(self.image.spec()),
