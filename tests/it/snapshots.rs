@@ -143,7 +143,7 @@ fn the_limit_is_a_quota() {
     image.snapshots().create("s2").run().unwrap();
     let error = image.snapshots().create("s3").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::QuotaExceeded);
-    assert!(error.to_string().contains("may have 2 snapshots"), "{error}");
+    assert!(error.to_string().contains("limit of 2 snapshots"), "{error}");
     image.snapshots().set_limit(None).unwrap();
     image.snapshots().create("s3").run().unwrap();
 }
