@@ -221,7 +221,11 @@ fn wrong_requests_are_refused() {
         (queue.write(0, 0, vec![bytes(3)]), vec![bytes(3)].into(), "it takes one `Bytes` or `BytesMut`"),
         (queue.write(0, 0, Buffer::None), Buffer::None, "it takes one `Bytes` or `BytesMut`"),
         (queue.write_same(0, 0, 100, vec![bytes(1)]), vec![bytes(1)].into(), "it takes one `Bytes`"),
-        (queue.write_same(0, 0, 100, bytes(3)), bytes(3).into(), "100 is not a multiple of the pattern's 3 bytes"),
+        (
+            queue.write_same(0, 0, 100, bytes(3)),
+            bytes(3).into(),
+            "100 is not a multiple of the pattern's 3 bytes",
+        ),
         (queue.write_same(0, 0, 100, bytes(0)), bytes(0).into(), "the pattern is empty"),
         (
             queue.write_same(0, 0, (1 << 30) + 1, bytes(1)),
