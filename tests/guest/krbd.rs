@@ -88,6 +88,9 @@ struct MapArgs {
     user: String,
     #[arg(long)]
     key: Option<String>,
+    /// Then show the keys that the kernel holds, as they are when the mapping is there
+    #[arg(long)]
+    show_keys: bool,
 }
 
 fn main() {
@@ -104,7 +107,9 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Map(args) => {
             let device = map(&args)?.run()?;
+            let keys = if args.show_keys { std::fs::read_to_string("/proc/keys")? } else { String::new() };
             println!("{}\t{}", show(&device), device.disabled_features());
+            print!("{keys}");
         }
         Command::Scoped(args) => {
             let scoped = map(&args)?.run()?.scoped();

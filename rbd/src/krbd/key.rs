@@ -10,7 +10,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::monmap;
 use crate::krbd::spec::splits;
-use crate::raw;
+use crate::raw::kernel::krbd::ThreadKey;
 
 /// A cephx key in both its forms: as it is printed, and as the kernel takes it.
 #[derive(Clone)]
@@ -45,13 +45,13 @@ impl Secret {
         }
     }
 
-    /// Gives it to the kernel for as long as the calling thread lives, under the name
-    /// `client.USER`. `false` where the kernel has no key rings.
-    pub(crate) fn add(&self, user: &str) -> Result<bool, Errno> {
+    /// Gives it to the kernel under the name `client.USER`, for the calling thread and until the
+    /// drop. `None` where the kernel has no key rings.
+    pub(crate) fn add(&self, user: &str) -> Result<Option<ThreadKey>, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
-        match raw::kernel::krbd::add_thread_key(c"ceph", &name, &self.binary) {
-            Ok(()) => Ok(true),
-            Err(Errno::ENODEV | Errno::ENOSYS) => Ok(false),
+        match ThreadKey::add(c"ceph", &name, &self.binary) {
+            Ok(key) => Ok(Some(key)),
+            Err(Errno::ENODEV | Errno::ENOSYS) => Ok(None),
             Err(errno) => Err(errno),
         }
     }

@@ -59,22 +59,27 @@ impl Line {
     }
 
     /// Puts the key into the calling thread's key ring and writes the line that refers to it; into
-    /// the line itself only where the kernel has no key rings.
+    /// the line itself only where the kernel has no key rings. The kernel has made its own copy of
+    /// the key when the write ends, and the ring's is made useless then.
     ///
     /// The thread's ring, because no other process can then use the key, nothing is left behind,
     /// and clusters that have a user of the same name cannot be mixed up.
     pub(super) fn with_identity(&self, write: impl FnOnce(&[u8]) -> io::Result<()>) -> Result<(), Refused> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.len()));
         bytes.extend_from_slice(self.head.as_bytes());
-        if let Some(key) = &self.secret {
-            if key.add(&self.user).map_err(Refused::Key)? {
-                bytes.extend_from_slice(format!(",key=client.{}", self.user).as_bytes());
-            } else {
-                bytes.extend_from_slice(b",secret=");
-                bytes.extend_from_slice(key.text().as_bytes());
-            }
+        let key = match &self.secret {
+            Some(secret) => secret.add(&self.user).map_err(Refused::Key)?,
+            None => None,
+        };
+        if key.is_some() {
+            bytes.extend_from_slice(format!(",key=client.{}", self.user).as_bytes());
+        } else if let Some(secret) = &self.secret {
+            bytes.extend_from_slice(b",secret=");
+            bytes.extend_from_slice(secret.text().as_bytes());
         }
         bytes.extend_from_slice(self.tail.as_bytes());
-        write(&bytes).map_err(|error| Refused::Write(Errno::of(&error).unwrap_or(Errno::EIO)))
+        let written = write(&bytes).map_err(|error| Refused::Write(Errno::of(&error).unwrap_or(Errno::EIO)));
+        drop(key);
+        written
     }
 }

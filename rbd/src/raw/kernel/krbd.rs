@@ -3,29 +3,54 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use crate::errno::Errno;
 
-/// Adds a key to the calling thread's own key ring: it is gone when the thread ends.
-pub(crate) fn add_thread_key(kind: &CStr, description: &CStr, payload: &[u8]) -> Result<(), Errno> {
-    /// The special ring of `keyctl(2)`.
-    const KEY_SPEC_THREAD_KEYRING: libc::c_long = -1;
-    // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel copies
-    // all three.
-    let serial = unsafe {
-        libc::syscall(
-            libc::SYS_add_key,
-            kind.as_ptr(),
-            description.as_ptr(),
-            payload.as_ptr(),
-            payload.len(),
-            KEY_SPEC_THREAD_KEYRING,
-        )
-    };
-    if serial < 0 { Err(Errno::last()) } else { Ok(()) }
+/// A key in the key ring of the thread that added it. Nobody can use it after the drop: the end of
+/// the thread alone would leave it to the kernel, which removes unused keys some time later.
+///
+/// Stays on its thread: only there is the key in reach.
+#[derive(Debug)]
+pub(crate) struct ThreadKey {
+    serial: libc::c_long,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl ThreadKey {
+    /// Adds a key to the calling thread's own key ring.
+    pub(crate) fn add(kind: &CStr, description: &CStr, payload: &[u8]) -> Result<ThreadKey, Errno> {
+        // SAFETY: both strings end in NUL, and the payload is `len` readable bytes; the kernel
+        // copies all three.
+        let serial = unsafe {
+            libc::syscall(
+                libc::SYS_add_key,
+                kind.as_ptr(),
+                description.as_ptr(),
+                payload.as_ptr(),
+                payload.len(),
+                libc::c_long::from(libc::KEY_SPEC_THREAD_KEYRING),
+            )
+        };
+        if serial < 0 { Err(Errno::last()) } else { Ok(ThreadKey { serial, _not_send: PhantomData }) }
+    }
+}
+
+impl Drop for ThreadKey {
+    fn drop(&mut self) {
+        // A seccomp filter may forbid the one and allow the other. Where both fail, the key still
+        // goes with its thread.
+        for way in [libc::KEYCTL_INVALIDATE, libc::KEYCTL_REVOKE] {
+            // SAFETY: no pointers. The serial is that of the thread's own key.
+            let done = unsafe { libc::syscall(libc::SYS_keyctl, libc::c_long::from(way), self.serial) };
+            if done == 0 {
+                return;
+            }
+        }
+    }
 }
 
 /// The groups of those who announce devices.
@@ -127,13 +152,41 @@ fn socklen<T>() -> libc::socklen_t {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     #[test]
     fn an_unknown_type_of_key_is_refused_by_the_kernel() {
-        let refused = add_thread_key(c"no-such-type", c"client.x", b"1").unwrap_err();
+        let refused = ThreadKey::add(c"no-such-type", c"client.x", b"1").unwrap_err();
         // A seccomp filter may answer in the kernel's place.
         assert!([Errno::ENODEV, Errno::ENOSYS, Errno::EPERM].contains(&refused), "{refused:?}");
+    }
+
+    #[test]
+    fn a_key_is_of_no_use_after_the_drop() {
+        let find = || {
+            // SAFETY: both strings end in NUL; no call-out information, no ring to link to.
+            let found = unsafe {
+                libc::syscall(
+                    libc::SYS_request_key,
+                    c"user".as_ptr(),
+                    c"rbd-test".as_ptr(),
+                    ptr::null::<u8>(),
+                    0,
+                )
+            };
+            found >= 0
+        };
+        match ThreadKey::add(c"user", c"rbd-test", b"1") {
+            Ok(key) => {
+                assert!(find());
+                drop(key);
+                assert!(!find(), "the thread still finds its key");
+            }
+            // What a seccomp filter, or a kernel without key rings, says.
+            Err(refused) => assert!([Errno::ENOSYS, Errno::EPERM].contains(&refused), "{refused:?}"),
+        }
     }
 
     #[test]
