@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::op::{Finish, Op, OperationContext};
-use crate::error::{Error, Result};
+use super::op::{Answer, Finish, Op, OperationContext};
+use crate::error::Result;
 use crate::hints::AccessHints;
 use crate::image::{Compare, Image};
 use crate::raw;
+use crate::raw::RawResult;
 use crate::raw::buffer::Buffer;
 use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::weak::LateResult;
@@ -221,24 +222,36 @@ impl Aio<'_> {
         operation: &'static str,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
-        self.explained(operation, std::convert::identity, submit)
+        self.call(operation, submit, Op::submitted)
     }
 
-    /// The same for one whose errors mean something special.
+    /// The same for one whose errnos mean what the answer to a question tells, which is asked
+    /// before it: another question after its end would find the image closed.
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) fn explained<T: 'static>(
         self,
         operation: &'static str,
-        explain: fn(Error) -> Error,
+        ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer>,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
-        let about = self.about(operation, None, explain);
+        let submit = |raw: &raw::image::Image| Ok((ask(raw)?, submit(raw)?));
+        self.call(operation, submit, |(answer, op), about| Op::asked(op, answer, about))
+    }
+
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
+    fn call<T: 'static, S>(
+        self,
+        operation: &'static str,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<S>,
+        submitted: impl FnOnce(S, OperationContext) -> Op<T>,
+    ) -> Op<T> {
+        let about = self.about(operation, None);
         if let Err(error) = self.check_not_queued(operation) {
             return Op::ended(Err(error), about);
         }
         event!(about);
         match submit(self.image.raw()) {
-            Ok(op) => Op::submitted(op, about),
+            Ok(op) => submitted(op, about),
             Err(failure) => {
                 event!(about, Some(&failure));
                 // A queue may have begun in this moment.
@@ -254,16 +267,16 @@ impl Aio<'_> {
     pub(crate) fn explained_later<T: Send + 'static>(
         self,
         operation: &'static str,
-        explain: fn(Error) -> Error,
+        ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer> + Send + 'static,
         submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>> + Send + 'static,
     ) -> Op<T> {
-        let about = self.about(operation, None, explain);
+        let about = self.about(operation, None);
         if let Err(error) = self.check_not_queued(operation) {
             return Op::ended(Err(error), about);
         }
         event!(about);
         let image = self.image.raw().share();
-        match start(move || submit(&image)) {
+        match start(move || Ok((ask(&image)?, submit(&image)?))) {
             Ok(started) => Op::submitting(started, about),
             Err(errno) => {
                 event!(about, Some(&errno));
@@ -272,13 +285,9 @@ impl Aio<'_> {
         }
     }
 
-    fn about(
-        self,
-        operation: &'static str,
-        range: Option<(u64, u64)>,
-        explain: fn(Error) -> Error,
-    ) -> OperationContext {
+    fn about(self, operation: &'static str, range: Option<(u64, u64)>) -> OperationContext {
         let patience = self.image.ioctx().cluster().raw().call_timeout();
+        let explain = std::convert::identity;
         OperationContext { image: Arc::clone(self.image.label()), operation, range, explain, patience }
     }
 
@@ -290,7 +299,7 @@ impl Aio<'_> {
     fn submit<T: 'static>(self, request: Request, finish: Finish<T>) -> Op<T> {
         let kind = request.kind;
         let range = (kind != Kind::Flush).then_some((request.offset, request.len));
-        let mut about = self.about(kind.name(), range, std::convert::identity);
+        let mut about = self.about(kind.name(), range);
         if !kind.moves_data() {
             // A long range is done part by part.
             let parts = u32::try_from(request.len >> 30).unwrap_or(u32::MAX).saturating_add(1);

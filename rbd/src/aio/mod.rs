@@ -37,6 +37,8 @@ mod wait;
 pub use closing::Closing;
 pub use io::Aio;
 pub use op::Op;
+#[cfg(feature = "mirror")]
+pub(crate) use op::{Answer, Explain};
 pub use opening::Opening;
 #[cfg(feature = "tokio")]
 pub use stream::AsyncCursor;

@@ -46,7 +46,13 @@ pub struct Op<T: 'static> {
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
     /// A thread submits it, since librbd waits for OSDs before it takes it.
-    Submitting(Started<LateResult<raw::op::operation::Operation<T>>>),
+    Submitting(Started<LateResult<(Answer, raw::op::operation::Operation<T>)>>),
+    /// What its errno means tells the answer to a question that was asked before it.
+    Asked {
+        op: raw::op::operation::Operation<T>,
+        answer: Answer,
+        failed: Option<Errno>,
+    },
     /// A request for data, and what comes out of its end.
     Request(raw::op::operation::Operation<Outcome>, Kind, Finish<T>),
     /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
@@ -56,6 +62,12 @@ enum Flight<T: 'static> {
 /// Makes what comes out of the buffer and of what a compare-and-write found.
 pub(super) type Finish<T> = fn(Buffer, Option<Compare>) -> T;
 
+/// Adds to an error what it means.
+pub(crate) type Explain = fn(Error) -> Error;
+
+/// An operation of which comes out how errors of another one are explained.
+pub(crate) type Answer = raw::op::operation::Operation<Explain>;
+
 /// What an error of the operation must say.
 #[derive(Debug, Clone)]
 pub(super) struct OperationContext {
@@ -64,7 +76,7 @@ pub(super) struct OperationContext {
     /// Offset and length, for those that have some.
     pub(super) range: Option<(u64, u64)>,
     /// What is known of the operation's errors without asking anybody.
-    pub(super) explain: fn(Error) -> Error,
+    pub(super) explain: Explain,
     /// How long a thread waits for it, unless it says otherwise.
     pub(super) patience: Option<Duration>,
 }
@@ -121,10 +133,19 @@ impl<T: 'static> Op<T> {
 
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn submitting(
-        started: Started<LateResult<raw::op::operation::Operation<T>>>,
+        started: Started<LateResult<(Answer, raw::op::operation::Operation<T>)>>,
         about: OperationContext,
     ) -> Op<T> {
         Op { flight: Flight::Submitting(started), about }
+    }
+
+    #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
+    pub(super) fn asked(
+        op: raw::op::operation::Operation<T>,
+        answer: Answer,
+        about: OperationContext,
+    ) -> Op<T> {
+        Op { flight: Flight::Asked { op, answer, failed: None }, about }
     }
 
     pub(super) fn of_request(
@@ -163,7 +184,7 @@ impl<T: 'static> Op<T> {
 impl<T: 'static> Drop for Op<T> {
     fn drop(&mut self) {
         let taken = match &self.flight {
-            Flight::Submitted(op) => op.is_taken(),
+            Flight::Submitted(op) | Flight::Asked { op, .. } => op.is_taken(),
             Flight::Request(op, ..) => op.is_taken(),
             Flight::Submitting(_) => false,
             Flight::Ended(_) => true,
@@ -186,7 +207,7 @@ impl<T: 'static> Future for Op<T> {
         let Op { flight, about } = &mut *self;
         if let Flight::Submitting(started) = flight {
             *flight = match ready!(Pin::new(started).poll(context)) {
-                Ok(op) => Flight::Submitted(op),
+                Ok((answer, op)) => Flight::Asked { op, answer, failed: None },
                 Err(failure) => {
                     event!(about, Some(&failure));
                     Flight::Ended(Some(Err(about.error_of(failure))))
@@ -199,6 +220,23 @@ impl<T: 'static> Future for Op<T> {
                 event!(about, outcome.as_ref().err());
                 outcome.map_err(|errno| about.error(errno))
             }),
+            Flight::Asked { op, answer, failed } => {
+                if failed.is_none() {
+                    let Poll::Ready(outcome) = op.poll(context) else { return Poll::Pending };
+                    event!(about, outcome.as_ref().err());
+                    match outcome {
+                        Ok(done) => return Poll::Ready(Ok(done)),
+                        Err(errno) => *failed = Some(errno),
+                    }
+                }
+                let error = about.error(failed.expect("just set"));
+                answer.poll(context).map(|explain| {
+                    Err(match explain {
+                        Ok(explain) => explain(error),
+                        Err(_) => error,
+                    })
+                })
+            }
             Flight::Request(op, kind, finish) => op.poll(context).map(|outcome| {
                 let outcome = outcome.map_err(Fault::from).and_then(|(buffer, end)| Ok((buffer, end?)));
                 event!(about, outcome.as_ref().err());

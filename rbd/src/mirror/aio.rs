@@ -1,13 +1,9 @@
 //! The same without waiting: operations as futures.
-//!
-//! librbd's EINVAL means that the image is not mirrored, or not in the role that it must have.
-//! Which of them, the calls that block find out by asking; these name both.
 
-use super::image::STILL_PRIMARY;
+use super::image::Role;
 use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
-use crate::aio::Op;
-use crate::errno::Errno;
-use crate::error::{Error, ErrorKind};
+use crate::aio::{Answer, Op};
+use crate::raw::{self, RawResult};
 
 impl ImageMirroring<'_> {
     /// Begins to [demote](Self::demote) the image.
@@ -18,7 +14,7 @@ impl ImageMirroring<'_> {
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
     pub fn start_demote(self) -> Op<()> {
-        self.image.aio().explained_later("demote", not_primary, |raw| Ok(raw.aio_mirror_demote()?))
+        self.image.aio().explained_later("demote", need_primary, |raw| Ok(raw.aio_mirror_demote()?))
     }
 
     /// Begins to ask whether it is mirrored, and whether it is primary: see [`info`](Self::info).
@@ -60,7 +56,7 @@ impl Promote<'_> {
     #[doc(alias = "rbd_aio_mirror_image_promote")]
     pub fn start(self) -> Op<()> {
         let Promote { image, force } = self;
-        image.aio().explained_later("promote", not_secondary, move |raw| Ok(raw.aio_mirror_promote(force)?))
+        image.aio().explained_later("promote", need_secondary, move |raw| Ok(raw.aio_mirror_promote(force)?))
     }
 }
 
@@ -72,28 +68,17 @@ impl CreateSnapshot<'_> {
     pub fn start(self) -> Op<u64> {
         let CreateSnapshot { image, quiesce } = self;
         let operation = "make a snapshot for mirroring of";
-        image.aio().explained(operation, not_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
+        image.aio().explained(operation, need_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
     }
 }
 
-fn not_primary(error: Error) -> Error {
-    not_mirrored_or(error, "is not primary")
+// librbd's EINVAL means that the image is not mirrored, or not in the role that it must have; some
+// releases say ENOENT of one that is not mirrored. Which of them is asked before the operation.
+
+fn need_primary(raw: &raw::image::Image) -> RawResult<Answer> {
+    raw.aio_mirror_info(|info| Role::Primary.explanation(&info.into()))
 }
 
-fn not_secondary(error: Error) -> Error {
-    match error.errno() {
-        Some(Errno::EBUSY) => error.with_detail(STILL_PRIMARY),
-        _ => not_mirrored_or(error, "is primary already"),
-    }
-}
-
-fn not_mirrored_or(error: Error, role: &str) -> Error {
-    match error.errno() {
-        // The image is there, for it is open.
-        Some(Errno::ENOENT) => error.with_kind(ErrorKind::MirroringDisabled),
-        Some(Errno::EINVAL) => {
-            error.with_detail(format!("it is not mirrored, or {role}; `mirroring().info()` tells which"))
-        }
-        _ => error,
-    }
+fn need_secondary(raw: &raw::image::Image) -> RawResult<Answer> {
+    raw.aio_mirror_info(|info| Role::Secondary.explanation(&info.into()))
 }

@@ -1,6 +1,7 @@
 //! Mirroring of one image.
 
 use super::{Direction, ImageMode, ImageState, Info, Mode, Peer, Status};
+use crate::aio::Explain;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::image::Image;
@@ -189,45 +190,75 @@ impl<'a> ImageMirroring<'a> {
         }
     }
 
-    /// librbd says EINVAL of an image that is not mirrored, and of one that is not in the role it
-    /// should be in.
+    /// What an error means, by what the image says of itself.
     fn explain(self, error: Error, role: Role) -> Error {
-        if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
-            return match error.kind() {
-                ErrorKind::Busy { .. } if role == Role::Secondary => error.with_detail(STILL_PRIMARY),
-                _ => error,
-            };
+        if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT | Errno::EBUSY)) {
+            return error;
         }
-        match (self.info(), role) {
-            (Ok(info), _) if info.state == ImageState::Disabled => {
-                error.with_kind(ErrorKind::MirroringDisabled)
+        let Ok(info) = self.info() else { return error };
+        let error = role.explanation(&info)(error);
+        let unexplained = role == Role::Primary && error.errno() == Some(Errno::EINVAL);
+        if unexplained
+            && info.primary
+            && self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == Mode::Pool)
+        {
+            return error.with_kind(ErrorKind::NotSupported).with_detail(
+                "its pool or namespace is mirrored as a whole, by journals: disable the feature journaling",
+            );
+        }
+        error
+    }
+}
+
+/// Which role an image must have for an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Primary,
+    Secondary,
+}
+
+impl Role {
+    /// What an error of an operation means on an image of which this is known. librbd says EINVAL
+    /// of an image that is not mirrored (16.2 also ENOENT, though the image is open), and of one in
+    /// the other role.
+    pub(super) fn explanation(self, info: &Info) -> Explain {
+        let unchanged: Explain = |error| error;
+        match (self, info.state, info.primary) {
+            (_, ImageState::Disabled, _) => {
+                |error| about_state(error, |error| error.with_kind(ErrorKind::MirroringDisabled))
             }
-            (Ok(info), Role::Primary) if !info.primary => error
-                .with_kind(ErrorKind::ReadOnly)
-                .with_detail("it is not primary; do this where it is, or promote it"),
-            (Ok(_), Role::Primary) if self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == Mode::Pool) => {
-                error.with_kind(ErrorKind::NotSupported).with_detail(
-                    "its pool or namespace is mirrored as a whole, by journals: disable the feature journaling",
-                )
-            }
-            (Ok(info), Role::Secondary) if info.primary => {
-                error.with_kind(ErrorKind::InvalidInput).with_detail("it is primary")
-            }
-            _ => error,
+            (Role::Primary, _, true) => unchanged,
+            (Role::Primary, _, false) => |error| {
+                about_state(error, |error| {
+                    error
+                        .with_kind(ErrorKind::ReadOnly)
+                        .with_detail("it is not primary; do this where it is, or promote it")
+                })
+            },
+            (Role::Secondary, _, true) => |error| {
+                about_state(error, |error| {
+                    error.with_kind(ErrorKind::InvalidInput).with_detail("it is primary")
+                })
+            },
+            (Role::Secondary, _, false) => |error| match error.errno() {
+                Some(Errno::EBUSY) => error.with_detail(STILL_PRIMARY),
+                _ => error,
+            },
         }
     }
 }
 
-/// Why an image cannot be promoted yet.
-pub(super) const STILL_PRIMARY: &str =
-    "another copy is still primary; demote it first and wait until that is replicated, or promote by force";
-
-/// Which role an image must have for an operation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Primary,
-    Secondary,
+/// Explains what librbd says of an image in the wrong state.
+fn about_state(error: Error, explain: impl FnOnce(Error) -> Error) -> Error {
+    match error.errno() {
+        Some(Errno::EINVAL | Errno::ENOENT) => explain(error),
+        _ => error,
+    }
 }
+
+/// Why an image cannot be promoted yet.
+const STILL_PRIMARY: &str =
+    "another copy is still primary; demote it first and wait until that is replicated, or promote by force";
 
 impl Disable<'_> {
     /// Sets whether to disable a copy that is not primary, too. Default: off.
