@@ -184,3 +184,23 @@ fn a_key_of_a_newer_type_is_explained_and_never_shown() {
         }
     }
 }
+
+#[test]
+fn a_cluster_of_the_second_protocol_only_serves_io() {
+    let daemons = rbd_testcluster::TestCluster::builder().msgr1(false).start().unwrap();
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let dump = cluster.mon_command(r#"{"prefix": "osd dump", "format": "json"}"#, &[]).unwrap();
+    let dump: Value = serde_json::from_slice(&dump).unwrap();
+    let listens = dump["osds"][0]["public_addrs"]["addrvec"].as_array().unwrap();
+    assert!(listens.iter().all(|address| address["type"] == "v2") && !listens.is_empty(), "{listens:?}");
+    let pool = cluster.ioctx("rbd").unwrap();
+    pool.create("foo", 8 << 20).run().unwrap();
+    let image = pool.open("foo").run().unwrap();
+    image.write_all_at(b"by the second protocol", 4096).unwrap();
+    image.flush().unwrap();
+    let mut back = [0; 22];
+    image.read_exact_at(&mut back, 4096).unwrap();
+    assert_eq!(&back, b"by the second protocol");
+    image.snapshots().create("s").run().unwrap();
+    image.close().unwrap();
+}

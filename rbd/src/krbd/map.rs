@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Features;
+use crate::cluster::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ioctx::IoCtx;
@@ -256,7 +257,11 @@ impl Map {
     fn ask(&self, ioctx: &IoCtx) -> Result<(Credentials, MsMode)> {
         let cluster = ioctx.cluster();
         let dump = cluster.mon_command(r#"{"prefix": "mon dump", "format": "json"}"#, &[])?;
-        let (mode, monitors) = Monmap::parse(&dump)?.choose(self.options.mode())?;
+        let mut monmap = Monmap::parse(&dump)?;
+        if let Some(osd) = some_osd(cluster) {
+            monmap = monmap.with_osd(&osd);
+        }
+        let (mode, monitors) = monmap.choose(self.options.mode())?;
         let key = match cluster.key() {
             Ok(key) => Some(key),
             Err(error) if error.is_not_found() => {
@@ -273,4 +278,13 @@ impl Map {
         let user = user.strip_prefix("client.").unwrap_or(user).to_owned();
         Ok((Credentials { monitors, user, key }, mode))
     }
+}
+
+/// The answer to `osd find` of one OSD. None where the cluster has none, or does not tell: then the
+/// kernel finds out.
+fn some_osd(cluster: &Cluster) -> Option<Vec<u8>> {
+    let all = cluster.mon_command(r#"{"prefix": "osd ls", "format": "json"}"#, &[]).ok()?;
+    let all: Vec<u32> = serde_json::from_slice(&all).ok()?;
+    let find = format!(r#"{{"prefix": "osd find", "id": {}, "format": "json"}}"#, all.first()?);
+    cluster.mon_command(&find, &[]).ok()
 }

@@ -1,4 +1,4 @@
-//! The addresses of the monitors that the kernel is to speak to.
+//! The addresses of the monitors that the kernel is to speak to, and the protocols of the OSDs.
 
 use serde_json::Value;
 
@@ -11,6 +11,9 @@ use crate::krbd::spec::splits;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Monmap {
     addresses: Vec<(Protocol, String)>,
+    /// Monitors that were made before the second protocol still listen for the first one, also
+    /// where the OSDs do not (`ms_bind_msgr1 = false`).
+    osds_lack_first: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,25 +37,37 @@ impl Monmap {
                 .as_array()
                 .ok_or_else(|| invalid("a monitor has no 'public_addrs'".into()))?;
             for entry in vector {
-                let protocol = match entry["type"].as_str() {
-                    Some("v1") => Protocol::First,
-                    Some("v2") => Protocol::Second,
-                    _ => continue,
-                };
+                let Some(protocol) = Protocol::of(entry) else { continue };
                 let address =
                     entry["addr"].as_str().ok_or_else(|| invalid("an entry has no 'addr'".into()))?;
                 addresses.push((protocol, address.to_owned()));
             }
         }
-        Ok(Monmap { addresses })
+        Ok(Monmap { addresses, osds_lack_first: false })
+    }
+
+    /// Takes in the answer to `osd find` in JSON: what one OSD listens for, all are taken to.
+    pub(crate) fn with_osd(mut self, json: &[u8]) -> Monmap {
+        let osd: Value = serde_json::from_slice(json).unwrap_or_default();
+        let vector = osd["addrs"]["addrvec"].as_array();
+        let protocols: Vec<_> = vector.into_iter().flatten().filter_map(Protocol::of).collect();
+        self.osds_lack_first = !protocols.is_empty() && !protocols.contains(&Protocol::First);
+        self
     }
 
     /// The addresses for a mode; without one, the mode that fits the cluster: the first protocol
-    /// wherever a monitor listens for it, since every kernel knows it.
+    /// where monitors and OSDs listen for it, since every kernel knows it.
     pub(crate) fn choose(&self, wanted: Option<MsMode>) -> Result<(MsMode, Vec<String>)> {
-        let mode = wanted.unwrap_or_else(|| {
-            if self.of(MsMode::Legacy).next().is_some() { MsMode::Legacy } else { MsMode::PreferCrc }
-        });
+        let first = !self.osds_lack_first && self.of(MsMode::Legacy).next().is_some();
+        let mode = wanted.unwrap_or(if first { MsMode::Legacy } else { MsMode::PreferCrc });
+        if mode == MsMode::Legacy && self.osds_lack_first {
+            return Err(Error::new("reach", Object::new(ObjectKind::Osd, ""), Errno::EOPNOTSUPP)
+                .with_kind(ErrorKind::NotSupported)
+                .with_detail(
+                    "the OSDs listen for the second protocol (msgr2) only, and ms_mode=legacy is the first; choose \
+                     another mode, which kernels know since 5.11",
+                ));
+        }
         let addresses: Vec<String> = self.of(mode).map(str::to_owned).collect();
         if addresses.is_empty() {
             let needed = if mode == MsMode::Legacy { "first (msgr1)" } else { "second (msgr2)" };
@@ -72,6 +87,17 @@ impl Monmap {
             .iter()
             .filter(move |(protocol, _)| *protocol == wanted)
             .map(|(_, address)| address.as_str())
+    }
+}
+
+impl Protocol {
+    /// Of an entry of an address vector.
+    fn of(entry: &Value) -> Option<Protocol> {
+        match entry["type"].as_str() {
+            Some("v1") => Some(Protocol::First),
+            Some("v2") => Some(Protocol::Second),
+            _ => None,
+        }
     }
 }
 
@@ -133,6 +159,22 @@ mod tests {
         let error = map.choose(Some(MsMode::Legacy)).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor });
         assert!(error.to_string().contains("ms_mode=legacy"), "{error}");
+    }
+
+    #[test]
+    fn osds_of_the_second_protocol_only_rule_out_the_first() {
+        let map = || monmap(&[&[("v2", "10.0.0.1:3300"), ("v1", "10.0.0.1:6789")]]);
+        let osd = |kinds: &[&str]| {
+            let entries: Vec<_> = kinds.iter().map(|kind| serde_json::json!({ "type": kind })).collect();
+            serde_json::json!({ "osd": 0, "addrs": { "addrvec": entries } }).to_string().into_bytes()
+        };
+        for both in [osd(&["v2", "v1"]), osd(&["v1"]), osd(&[]), b"unknown".to_vec()] {
+            assert_eq!(map().with_osd(&both).choose(None).unwrap().0, MsMode::Legacy);
+        }
+        let second = map().with_osd(&osd(&["v2"]));
+        assert_eq!(second.choose(None).unwrap(), (MsMode::PreferCrc, vec!["10.0.0.1:3300".into()]));
+        let error = second.choose(Some(MsMode::Legacy)).unwrap_err();
+        assert!(error.to_string().contains("the OSDs listen for the second protocol"), "{error}");
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl MapOptions {
         self.set("compression_hint", hint.to_string())
     }
 
-    /// Protocol and encryption. Unset: the first protocol where a monitor listens for it, else
-    /// [`MsMode::PreferCrc`].
+    /// Protocol and encryption. Unset: the first protocol where monitors and OSDs listen for it,
+    /// else [`MsMode::PreferCrc`].
     #[must_use]
     pub fn ms_mode(self, mode: MsMode) -> MapOptions {
         self.set("ms_mode", mode.to_string())

@@ -58,7 +58,8 @@ fn run_up(
     (v2, v1): &(Port, Port),
     daemons: &mut Daemons,
 ) -> Result<(Access, String)> {
-    let monitors = format!("[v2:127.0.0.1:{},v1:127.0.0.1:{}]", v2.number, v1.number);
+    let v1 = if wanted.msgr1 { format!(",v1:127.0.0.1:{}", v1.number) } else { String::new() };
+    let monitors = format!("[v2:127.0.0.1:{}{v1}]", v2.number);
     let fsid = new_uuid()?;
     let osds = || (0..wanted.osds).map(Daemon::Osd);
     let mgr = wanted.mgr.then_some(Daemon::Mgr);

@@ -42,6 +42,7 @@ pub struct Builder {
     pub(crate) mgr: bool,
     pub(crate) extra: Conf,
     pub(crate) key_type: String,
+    pub(crate) msgr1: bool,
     pub(crate) keep: Option<PathBuf>,
     pub(crate) monitor_ports: RangeInclusive<u16>,
 }
@@ -57,6 +58,7 @@ impl Default for Builder {
             mgr: true,
             extra: Conf::default(),
             key_type: "aes".to_owned(),
+            msgr1: true,
             keep: None,
             monitor_ports: ports::MONITOR_PORTS,
         }
@@ -118,6 +120,13 @@ impl Builder {
     /// also has `aes256k`.
     pub fn key_type(mut self, key_type: impl Into<String>) -> Self {
         self.key_type = key_type.into();
+        self
+    }
+
+    /// Whether monitor and OSDs listen for version 1 of the protocol, too, which kernels before 5.11
+    /// need. Default: yes.
+    pub fn msgr1(mut self, wanted: bool) -> Self {
+        self.msgr1 = wanted;
         self
     }
 

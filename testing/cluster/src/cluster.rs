@@ -41,7 +41,8 @@ pub struct TestCluster {
 pub struct Addresses {
     /// The address for protocol version 2, `127.0.0.1:PORT`.
     pub v2: String,
-    /// The address for protocol version 1, which older kernels need.
+    /// The address for protocol version 1, which older kernels need. Nobody listens there on a
+    /// cluster [without](Builder::msgr1) that version.
     pub v1: String,
 }
 

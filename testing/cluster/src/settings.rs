@@ -33,6 +33,7 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         conf.set("global", key, value);
     }
     conf.set("global", "osd pool default size", wanted.replicas);
+    conf.set("global", "ms bind msgr1", wanted.msgr1);
     conf.set("global", "run dir", format_args!("{dir}/run"));
 
     for (key, value) in [

@@ -3,8 +3,11 @@
 //! `cargo xtask matrix --kernels` runs this with kernels from 5.10 to 7.x and clusters of 16.2 and
 //! 20.2, and makes a table of the lines that begin with `kernels:`.
 
-use rbd::Features;
-use rbd_testcluster::shared;
+use std::path::{Path, PathBuf};
+
+use rbd::{Cluster, Features, Image};
+use rbd_testcluster::{TestCluster, shared};
+use serde_json::Value;
 
 use super::guest::Guest;
 use crate::cluster::newer_key;
@@ -93,4 +96,144 @@ fn a_key_of_a_newer_type_is_refused_with_its_reason() {
         tell("aes256k", "refused, with the reason");
     }
     assert_eq!(guest.ok(&["devices"]), "");
+}
+
+/// The shared cluster where it is of the kind that a test wants, else one of its own.
+struct Wanted {
+    conf: PathBuf,
+    _own: Option<TestCluster>,
+    cluster: Cluster,
+}
+
+impl Wanted {
+    fn new(fits: impl FnOnce() -> bool, own: impl FnOnce() -> TestCluster) -> Wanted {
+        let own = (!fits()).then(own);
+        let conf = own.as_ref().map_or(shared().conf(), |cluster| cluster.conf()).to_owned();
+        let cluster = connect(&conf);
+        Wanted { conf, _own: own, cluster }
+    }
+
+    /// The answer to a command for the monitors.
+    fn ask(&self, command: &Value) -> Value {
+        let answer = self.cluster.mon_command(&command.to_string(), &[]).unwrap();
+        // Some have nothing to answer.
+        serde_json::from_slice(&answer).unwrap_or_default()
+    }
+}
+
+fn connect(conf: &Path) -> Cluster {
+    Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap()
+}
+
+/// Monitors and OSDs that listen for the second protocol only; then OSDs that do, of a cluster
+/// whose monitor listens for both, as `ms_bind_msgr1 = false` leaves it.
+#[test]
+fn without_the_first_protocol_an_image_is_mapped_by_the_second() {
+    let monitor_has_none = || !std::fs::read_to_string(shared().conf()).unwrap().contains("v1:");
+    let wanted = Wanted::new(monitor_has_none, || TestCluster::builder().msgr1(false).start().unwrap());
+    maps_by_the_second_protocol(&wanted, "msgr2 only");
+    drop(wanted);
+    let osds_have_none = || TestCluster::builder().option("ms bind msgr1", false).mgr(false).start().unwrap();
+    let wanted = Wanted::new(|| false, osds_have_none);
+    assert!(std::fs::read_to_string(&wanted.conf).unwrap().contains("v1:"));
+    maps_by_the_second_protocol(&wanted, "OSDs with msgr2 only");
+}
+
+fn maps_by_the_second_protocol(wanted: &Wanted, what: &str) {
+    let space = Space::on(&wanted.cluster);
+    let data = pattern(11, 1 << 20);
+    space.create("foo", 8 << 20).features(Features::DEFAULT).run().unwrap();
+    let spec = format!("rbd/{}/foo", space.namespace());
+    let guest = Guest::boot(&wanted.conf);
+    let knows_modes = version(&guest) >= (5, 11);
+    let back = |image: &Image| {
+        let mut back = vec![0; data.len()];
+        image.read_exact_at(&mut back, 4 << 20).unwrap();
+        back
+    };
+    for mode in [None, Some("crc"), Some("secure"), Some("prefer-crc"), Some("prefer-secure")] {
+        let name = mode.map_or(format!("{what}: no option"), |mode| format!("{what}: ms_mode={mode}"));
+        let option = mode.map(|mode| format!("ms_mode={mode}"));
+        let words: Vec<&str> =
+            ["map", &spec].into_iter().chain(option.iter().flat_map(|option| ["-o", option])).collect();
+        if !knows_modes {
+            let (_, text) = guest.fails(&words);
+            assert!(text.contains("does not know one of the options"), "{text}");
+            tell(&name, "not known");
+            continue;
+        }
+        let image = space.open("foo").run().unwrap();
+        image.discard(4 << 20, 4 << 20).unwrap();
+        image.write_all_at(&data, 0).unwrap();
+        image.close().unwrap();
+        guest.ok(&words);
+        let line = guest.sh("cat /sys/bus/rbd/devices/0/config_info");
+        assert!(line.contains(&format!("ms_mode={}", mode.unwrap_or("prefer-crc"))), "{name}: {line}");
+        guest.sh("dd if=/dev/rbd0 of=/tmp/data bs=1M count=1 2>/dev/null");
+        guest.sh("dd if=/tmp/data of=/dev/rbd0 bs=1M seek=4 conv=fsync 2>/dev/null");
+        guest.ok(&["unmap", &spec]);
+        let image = space.open("foo").read_only(true).run().unwrap();
+        assert!(back(&image) == data, "{name}: the data came back changed");
+        tell(&name, "yes");
+    }
+    let (kind, text) = guest.fails(&["map", &spec, "-o", "ms_mode=legacy"]);
+    assert!(text.contains("ms_mode=legacy") && text.contains("choose another mode"), "{kind} {text}");
+    tell(&format!("{what}: ms_mode=legacy"), "refused, with the reason");
+    assert_eq!(guest.ok(&["devices"]), "");
+}
+
+/// An OSD counts the reads that it serves: those of the kernel reach the one that is not primary.
+#[test]
+fn a_replica_serves_what_is_read_from_replicas() {
+    let two = || {
+        let said =
+            crate::support::cluster().mon_command(r#"{"prefix": "osd ls", "format": "json"}"#, &[]).unwrap();
+        serde_json::from_slice::<Vec<u32>>(&said).unwrap().len() == 2
+    };
+    let wanted = Wanted::new(two, || TestCluster::builder().osds(2).replicas(2).start().unwrap());
+    for osd in [0, 1] {
+        wanted.ask(&serde_json::json!({
+            "prefix": "osd crush set", "id": osd, "weight": 1.0, "format": "json",
+            "args": ["root=default", format!("rack=r{osd}"), format!("host=h{osd}")],
+        }));
+    }
+    let space = Space::on(&wanted.cluster);
+    space.create("foo", 4 << 20).features(Features::DEFAULT).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&pattern(3, 4 << 20), 0).unwrap();
+    image.flush().unwrap();
+    let object = format!("{}.{:016x}", image.block_name_prefix().unwrap(), 0);
+    image.close().unwrap();
+    let place = wanted.ask(&serde_json::json!({
+        "prefix": "osd map", "pool": "rbd", "object": object, "nspace": space.namespace(), "format": "json",
+    }));
+    assert_eq!(place["acting"].as_array().unwrap().len(), 2, "{place}");
+    let replica = if place["acting_primary"] == 0 { 1 } else { 0 };
+    let reads_of_the_replica = || {
+        let command = r#"{"prefix": "perf dump", "format": "json"}"#;
+        let counters = wanted.cluster.osd_command(replica, command, &[]).unwrap();
+        serde_json::from_slice::<Value>(&counters).unwrap()["osd"]["op_r"].as_u64().unwrap()
+    };
+    let guest = Guest::boot(&wanted.conf);
+    let spec = format!("rbd/{}/foo", space.namespace());
+    let mut served = Vec::new();
+    for options in [
+        &["read_from_replica=no"][..],
+        &["read_from_replica=balance"],
+        // This machine stands in the rack of the replica.
+        &["read_from_replica=localize", &format!("crush_location=rack:r{replica}")],
+    ] {
+        let options: Vec<&str> = options.iter().flat_map(|option| ["-o", *option]).collect();
+        guest.ok(&[&["map", &spec, "-o", "noshare"], &options[..]].concat());
+        let before = reads_of_the_replica();
+        guest.sh("dd if=/dev/rbd0 of=/dev/null bs=16k count=256 iflag=direct 2>/dev/null");
+        served.push(reads_of_the_replica() - before);
+        guest.ok(&["unmap", &spec]);
+    }
+    println!("{served:?} of 256 reads were served by the replica: no, balance, localize");
+    // Others who use the cluster read next to nothing meanwhile.
+    assert!(served[0] < 50, "the primary should have served all: {served:?}");
+    assert!((60..230).contains(&served[1]), "about half: {served:?}");
+    assert!(served[2] >= 256, "all: {served:?}");
+    tell("read_from_replica: a replica serves", "yes");
 }

@@ -27,6 +27,9 @@ pub(crate) struct Wanted {
     /// The type of the keys; Ceph 20 has `aes256k` too, which older clients and kernels do not know
     #[arg(long, default_value = "aes", value_name = "TYPE")]
     key_type: String,
+    /// Listen for version 2 of the protocol only
+    #[arg(long)]
+    no_msgr1: bool,
     /// Set a Ceph option; may be repeated. SECTION is `global` if not given
     #[arg(short = 'o', long = "option", value_name = "[SECTION:]KEY=VALUE", value_parser = parse_option)]
     options: Vec<(String, String, String)>,
@@ -60,7 +63,8 @@ impl Wanted {
             .replicas(self.replicas)
             .pools(self.pools)
             .mgr(!self.no_mgr)
-            .key_type(self.key_type);
+            .key_type(self.key_type)
+            .msgr1(!self.no_msgr1);
         for (section, key, value) in &self.options {
             builder = builder.section_option(section, key, value);
         }
