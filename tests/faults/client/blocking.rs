@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rbd::Image;
 
-use super::{BEFORE_REOPEN, Lane, Todo, Work, close, data};
+use super::{BEFORE_REOPEN, Lane, NOWHERE, Todo, Work, close, data};
 use crate::journal::BLOCK;
 
 pub(super) fn run(work: &Work<'_>, image: Image) {
@@ -43,6 +43,10 @@ fn step(work: &Work<'_>, image: &Image, todo: Todo) -> bool {
                 }
                 Err(error) => Err(error),
             }
+        }
+        Todo::Compare { block } => {
+            work.compared(id, image.compare_and_write(block * BLOCK, &NOWHERE, &NOWHERE));
+            return true;
         }
         Todo::Flush => image.flush(),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rbd::Image;
 
-use super::{BEFORE_REOPEN, Lane, Todo, Work, data};
+use super::{BEFORE_REOPEN, Lane, NOWHERE, Todo, Work, data};
 use crate::journal::{BLOCK, Kind};
 
 const DEPTH: u64 = 16;
@@ -60,6 +60,11 @@ async fn step(work: &Work<'_>, image: &Image, todo: Todo) -> bool {
             }
             Err(error) => Err(error),
         },
+        Todo::Compare { block } => {
+            let nowhere = Bytes::from_static(&NOWHERE);
+            work.compared(id, aio.compare_and_write(block * BLOCK, nowhere.clone(), nowhere).await);
+            return true;
+        }
         Todo::Flush => aio.flush().await,
     };
     work.end(id, &result);

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rbd::image::Compare;
 use rbd::{Cluster, Image};
 
 use crate::journal::{BLOCK, Content, Journal, Kind};
@@ -103,11 +104,29 @@ impl Spec {
 /// block at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Todo {
-    Write { block: u64, count: u64 },
-    WriteSame { block: u64 },
-    WriteZeroes { block: u64, count: u64 },
-    Discard { block: u64, count: u64 },
-    Read { block: u64, count: u64 },
+    Write {
+        block: u64,
+        count: u64,
+    },
+    WriteSame {
+        block: u64,
+    },
+    WriteZeroes {
+        block: u64,
+        count: u64,
+    },
+    Discard {
+        block: u64,
+        count: u64,
+    },
+    Read {
+        block: u64,
+        count: u64,
+    },
+    /// A compare-and-write that must not write: no block holds what it expects.
+    Compare {
+        block: u64,
+    },
     Flush,
 }
 
@@ -120,6 +139,7 @@ impl Todo {
                 journal.begin(Kind::Zero, block, count)
             }
             Todo::Read { block, count } => journal.begin(Kind::Read, block, count),
+            Todo::Compare { block } => journal.begin(Kind::Read, block, 1),
             Todo::Flush => journal.begin(Kind::Flush, 0, 0),
         }
     }
@@ -130,12 +150,15 @@ pub(crate) struct Lane {
     random: Random,
     first: u64,
     blocks: u64,
+    compares: bool,
 }
 
 impl Lane {
     fn all(spec: &Spec, lanes: u64) -> Vec<Lane> {
         let blocks = spec.blocks / lanes;
-        let lane = |at| Lane { random: Random::new(spec.seed ^ (at << 32)), first: at * blocks, blocks };
+        let compares = !spec.encrypted;
+        let lane =
+            |at| Lane { random: Random::new(spec.seed ^ (at << 32)), first: at * blocks, blocks, compares };
         (0..lanes).map(lane).collect()
     }
 
@@ -148,7 +171,9 @@ impl Lane {
             62..65 => Todo::WriteSame { block },
             65..69 => Todo::WriteZeroes { block, count },
             69..73 => Todo::Discard { block, count },
-            73..98 => Todo::Read { block, count },
+            73..95 => Todo::Read { block, count },
+            95..98 if self.compares => Todo::Compare { block },
+            95..98 => Todo::Read { block, count },
             _ => Todo::Flush,
         }
     }
@@ -162,6 +187,9 @@ fn data(block: u64, count: u64, id: u64) -> Vec<u8> {
     }
     data
 }
+
+/// What a [`Todo::Compare`] expects, and what it would write: within one sector.
+const NOWHERE: [u8; 512] = [0xff; 512];
 
 /// What the ways share.
 pub(crate) struct Work<'a> {
@@ -186,6 +214,17 @@ impl Work<'_> {
     fn pace(&self) -> Duration {
         let number = self.operations.fetch_add(1, Ordering::Relaxed);
         Duration::from_secs_f64(number as f64 / RATE).saturating_sub(self.begun.elapsed())
+    }
+
+    /// Says how a [`Todo::Compare`] ended.
+    fn compared(&self, id: u64, found: rbd::Result<Compare>) {
+        match found {
+            Ok(Compare::Written) => {
+                let name = format!("{}/{}", self.spec.pool, self.spec.image);
+                self.journal.fail_by(id, "Written", format!("{name}: what differs was written over"));
+            }
+            found => self.end(id, &found.map(drop)),
+        }
     }
 
     /// Says how an operation ended. After some errors nothing on this image works again.

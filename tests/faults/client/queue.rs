@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use rbd::queue::{Buffer, Refused};
 use rbd::{Image, Queue};
 
-use super::{BEFORE_REOPEN, Lane, Todo, Work, data};
+use super::{BEFORE_REOPEN, Lane, NOWHERE, Todo, Work, data};
 use crate::journal::{BLOCK, Kind};
 
 const DEPTH: u64 = 16;
@@ -50,6 +50,9 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
                 (Todo::Read { block, .. }, Ok(()), Buffer::BytesMut(found)) => {
                     work.journal.found(id, block, &found);
                 }
+                (Todo::Compare { .. }, Ok(()), _) => {
+                    work.compared(id, Ok(end.compare.expect("it has found something")));
+                }
                 (_, result, _) => work.end(id, result),
             }
         }
@@ -70,6 +73,10 @@ fn submit(queue: &mut Queue, token: u64, id: u64, todo: Todo) -> Result<(), Refu
         Todo::Discard { block, count } => queue.discard(token, block * BLOCK, count * BLOCK),
         Todo::Read { block, count } => {
             queue.read(token, block * BLOCK, (count * BLOCK) as usize, BytesMut::new())
+        }
+        Todo::Compare { block } => {
+            let nowhere = Bytes::from_static(&NOWHERE);
+            queue.compare_and_write(token, block * BLOCK, nowhere.clone(), nowhere)
         }
         Todo::Flush => queue.flush(token),
     }
