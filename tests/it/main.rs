@@ -17,6 +17,7 @@ mod images;
 mod io;
 mod kept_lock;
 mod krbd;
+mod left_lock;
 mod locks;
 mod long_ranges;
 mod masks;

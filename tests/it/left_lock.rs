@@ -1,0 +1,78 @@
+//! An image that is closed while no OSD takes the release of its exclusive lock can be opened and
+//! written again on the same connection, once the OSD is back.
+
+use std::time::{Duration, Instant};
+
+use rbd::{Cluster, Image, IoCtx};
+use rbd_testcluster::{ObjectStore, TestCluster};
+
+const DATA: [u8; 4096] = [0xa; 4096];
+
+/// The ways to close.
+const CLOSES: [(&str, Close); 3] = [
+    ("close", |image| Some(image.close())),
+    ("start_close", |image| Some(image.start_close().wait())),
+    ("drop", |image| {
+        drop(image);
+        None
+    }),
+];
+
+/// Says how it went, where that can be heard.
+type Close = fn(Image) -> Option<rbd::Result<()>>;
+
+fn run(timeouts: impl Fn(rbd::ClusterBuilder) -> rbd::ClusterBuilder) {
+    let daemons = TestCluster::builder().object_store(ObjectStore::Bluestore).mgr(false).start().unwrap();
+    let builder = Cluster::builder().ignore_environment(true).conf_file(daemons.conf());
+    let cluster = timeouts(builder).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap();
+    let images = CLOSES.map(|(name, close)| {
+        pool.create(name, 8 << 20).run().unwrap();
+        let image = pool.open(name).run().unwrap();
+        image.write_all_at(&DATA, 0).unwrap();
+        image.flush().unwrap();
+        assert!(image.exclusive_lock().is_owner().unwrap(), "{name}");
+        (name, image, close)
+    });
+    daemons.kill_osd(0).unwrap();
+    let closing = images.map(|(name, image, close)| (name, std::thread::spawn(move || close(image))));
+    for (name, closing) in closing {
+        if let Some(closed) = closing.join().unwrap() {
+            let error = closed.expect_err(name);
+            assert!(error.is_timed_out(), "{name}: {error}");
+        }
+    }
+    daemons.start_osd(0).unwrap();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for (name, _) in CLOSES {
+            let pool = &pool;
+            scope.spawn(move || write_again(pool, name, begun));
+        }
+    });
+}
+
+fn write_again(pool: &IoCtx, name: &str, begun: Instant) {
+    // An opening may time out until the OSD has recovered; a write must not fail after it.
+    let image = loop {
+        match pool.open(name).run() {
+            Ok(image) => break image,
+            Err(error) if begun.elapsed() < Duration::from_secs(60) && error.is_timed_out() => {}
+            Err(error) => panic!("{name}: {error:#}"),
+        }
+    };
+    image.write_all_at(&DATA, 4096).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    image.flush().unwrap();
+    image.close().unwrap();
+}
+
+#[test]
+fn with_an_osd_timeout() {
+    run(|builder| builder.osd_timeout(Duration::from_secs(5)));
+}
+
+/// The closing is given up, and goes on until the OSD is back.
+#[test]
+fn without_an_osd_timeout() {
+    run(|builder| builder.call_timeout(Duration::from_secs(5)));
+}
