@@ -136,6 +136,10 @@ impl Round {
         if !self.sites[at].features.contains(Features::EXCLUSIVE_LOCK) {
             return;
         }
+        // Else the lock of a dead client would be stolen, which the one that lives does not mind.
+        if self.sites[at].ended.is_some_and(|ended| ended.elapsed() < Duration::from_secs(45)) {
+            return;
+        }
         let name = self.sites[at].name();
         let going = self.weather.begin(&["Blocklisted"], &name);
         let steal = |cluster: &Cluster| -> rbd::Result<bool> {

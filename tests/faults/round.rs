@@ -31,6 +31,8 @@ pub(crate) struct Site {
     pub(crate) clone: bool,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) process: Option<Process>,
+    /// When the last client ended. Its lock may stay until its watch is over.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// What a round came to.
@@ -112,7 +114,8 @@ impl Round {
             // What was never written reads as anything.
             oracle.cut(0);
         }
-        let site = Site { spec, features, clone, oracle: Arc::new(Mutex::new(oracle)), process: None };
+        let site =
+            Site { spec, features, clone, oracle: Arc::new(Mutex::new(oracle)), process: None, ended: None };
         println!("  {}", site.describe());
         site.make(&self.cluster).unwrap_or_else(|error| panic!("{error:#}"));
         self.sites.push(site);
@@ -141,6 +144,7 @@ impl Round {
     /// The client of an image has ended, or is told to: what it left is judged.
     pub(crate) fn take_over(&mut self, at: usize) {
         let Some(process) = self.sites[at].process.take() else { return };
+        self.sites[at].ended = Some(Instant::now());
         process.stop();
         let early = {
             let mut oracle = self.sites[at].oracle.lock().unwrap();
@@ -155,6 +159,7 @@ impl Round {
 
     pub(crate) fn kill(&mut self, at: usize) {
         let Some(process) = self.sites[at].process.take() else { return };
+        self.sites[at].ended = Some(Instant::now());
         process.kill();
         // What it has sent is on its way still.
         std::thread::sleep(Duration::from_secs(1));

@@ -218,3 +218,30 @@ fn what_is_read_only_is_not_worked_on() {
     let error = space.open("clone").read_only(true).run().unwrap().flatten().run().unwrap_err();
     assert!(error.is_read_only(), "{error}");
 }
+
+/// librbd fails late where only a snapshot of the image has a parent.
+#[test]
+fn a_flattened_clone_whose_snapshot_has_a_parent_is_copied_flat() {
+    let space = Space::new();
+    space.create("parent", 8 << 20).features(Features::LAYERING).run().unwrap();
+    let parent = space.open("parent").run().unwrap();
+    parent.write_all_at(&[1; 4096], 0).unwrap();
+    parent.snapshots().create("s").run().unwrap();
+    space
+        .clone_image("parent", "s", "clone")
+        .format(CloneFormat::V2)
+        .features(Features::LAYERING)
+        .run()
+        .unwrap();
+    let clone = space.open("clone").run().unwrap();
+    clone.snapshots().create("before").run().unwrap();
+    clone.flatten().run().unwrap();
+    let error = clone.deep_copy_to(&space, "copy").run().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error:#}");
+    assert!(error.to_string().contains("'before' still has a parent"), "{error}");
+    assert!(space.open("copy").run().unwrap_err().is_not_found(), "nothing was made");
+    clone.deep_copy_to(&space, "copy").flatten(true).run().unwrap();
+    let mut found = [0; 4096];
+    space.open("copy").snapshot("before").run().unwrap().read_exact_at(&mut found, 0).unwrap();
+    assert_eq!(found, [1; 4096]);
+}

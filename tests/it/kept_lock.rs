@@ -49,6 +49,24 @@ fn blocking_calls() {
         keeper(image.write_same(0, 512, &data()), "write same");
         keeper(image.compare_and_write(0, &data(), &data()).map(drop), "compare");
         keeper(Cursor::new(&*image).write_all(&data()).map_err(inner), "cursor");
+        // The keeper does it for others, or they hear who it is.
+        if let Err(error) = image.disable_features(Features::JOURNALING) {
+            keeper(Err(error), "disable journaling");
+        }
+    });
+}
+
+/// Nobody's lock is in the way of one who may not write at all.
+#[test]
+fn a_handle_that_only_reads() {
+    both(|image, _| {
+        let name = image.name().unwrap();
+        let reads = image.ioctx().open(&name).read_only(true).run().unwrap();
+        for error in
+            [reads.write_all_at(&data(), 0).unwrap_err(), reads.aio().write(0, data()).wait().unwrap_err()]
+        {
+            assert_eq!(*error.kind(), ErrorKind::ReadOnly, "{error}");
+        }
     });
 }
 

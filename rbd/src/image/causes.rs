@@ -1,12 +1,19 @@
 //! The reasons why the cluster refuses what is done to an image, for errors.
 
 use super::Image;
+use super::check::explain_cause;
+use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
 
 impl Image {
-    /// Adds that the image's pool or its data pool was deleted, if one was.
-    pub(super) fn explain_pool(&self, error: Error) -> Error {
+    /// Adds who keeps the exclusive lock, or that the image's pool or its data pool was deleted.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        if error.errno() == Some(Errno::EROFS) {
+            if let Some(cause) = self.cause() {
+                return explain_cause(self.label(), error, cause);
+            }
+        }
         let data = self.raw().data_pool_id().unwrap_or(-1);
         match self.ioctx.deleted_pool(&error, data) {
             None => error,

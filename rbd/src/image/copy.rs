@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Image;
 use super::clone::CloneFormat;
 use crate::error::Result;
-use crate::features::OpFeatures;
+use crate::features::{Features, OpFeatures};
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::new_name;
@@ -136,6 +136,27 @@ impl Image {
     }
 }
 
+impl Image {
+    /// librbd fails late, and leaves half a copy, where only snapshots have a parent: after the
+    /// clone was flattened without the feature deep-flatten.
+    fn check_snapshots_for_deep_copy(&self) -> Result<()> {
+        if self.features()?.contains(Features::DEEP_FLATTEN) || self.parent()?.is_some() {
+            return Ok(());
+        }
+        for snapshot in self.snapshots().list()? {
+            if self.stored_at(snapshot.id.into())?.parent()?.is_some() {
+                let why = format!(
+                    "it was flattened, but its snapshot '{}' still has a parent, and librbd cannot copy that; flatten the copy: \
+                     `flatten(true)`",
+                    snapshot.name
+                );
+                return Err(self.refuse("deep-copy", why));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'a> CopyImage<'a> {
     new_image_setters!();
 
@@ -205,6 +226,9 @@ impl<'a> DeepCopyImage<'a> {
                 .ioctx
                 .check_same_cluster("deep-copy into", object, ioctx)
                 .map_err(|error| error.and("flatten the copy"))?;
+        }
+        if !new.flatten {
+            image.check_snapshots_for_deep_copy()?;
         }
         // By default librbd uses the configured format, and fails if that format needs a protected
         // snapshot.

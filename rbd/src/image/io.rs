@@ -182,7 +182,7 @@ impl Image {
         let size = self.in_time(RawImage::size);
         size.map_err(|lost| {
             let error = |errno: Errno| Error::new("read the size of", self.object(), errno);
-            self.explain_pool(lost.error(error, false))
+            self.explain(lost.error(error, false))
         })
     }
 

@@ -217,7 +217,7 @@ impl Image {
     {
         let raw = self.raw.share();
         let result = self.ioctx.cluster().bounded_call(operation, object, move || call(&raw));
-        result.map_err(|error| self.explain_pool(error))
+        result.map_err(|error| self.explain(error))
     }
 
     /// Makes a call that reports progress: see [`bounded_on`](Self::bounded_on).
@@ -237,7 +237,7 @@ impl Image {
             .ioctx
             .cluster()
             .bounded_long(operation, object, progress, move |progress| call(&raw, progress));
-        result.map_err(|error| self.explain_pool(error))
+        result.map_err(|error| self.explain(error))
     }
 
     /// Makes a call that never waits. Its error contains what Ceph logged.

@@ -25,6 +25,7 @@ pub struct OpenImage<'a> {
     name: &'a str,
     snapshot: Option<SnapshotRef<'a>>,
     read_only: bool,
+    when_full: bool,
 }
 
 /// Explains an error of opening without asking the cluster.
@@ -119,7 +120,7 @@ impl IoCtx {
     #[doc(alias = "rbd_open")]
     #[doc(alias = "rbd_open_read_only")]
     pub fn open<'a>(&'a self, name: &'a str) -> OpenImage<'a> {
-        OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false }
+        OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false, when_full: false }
     }
 
     /// Opens an image by its id, which a rename does not change.
@@ -139,6 +140,15 @@ impl<'a> OpenImage<'a> {
     /// image. A user with read capabilities suffices.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Sets what happens when the pool is over its quota, or the cluster is full. Off, every change
+    /// of the image waits until there is space again. On, what frees space works: discards,
+    /// removing snapshots, shrinking. All else fails at once with
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). Default: off.
+    pub fn when_full(mut self, when_full: bool) -> Self {
+        self.when_full = when_full;
         self
     }
 
@@ -179,7 +189,8 @@ impl<'a> OpenImage<'a> {
             }
         };
         let snapshot = snapshot.map(|snapshot| existing_name("open", object, snapshot)).transpose()?;
-        let (ioctx, by, read_only) = (self.ioctx.clone(), self.by, self.read_only);
+        let ioctx = if self.when_full { self.ioctx.freeing("open")? } else { self.ioctx.clone() };
+        let (by, read_only) = (self.by, self.read_only);
         Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
     }
 

@@ -211,6 +211,15 @@ impl NewImage<'_> {
 
     /// Finds out what ENOENT means here: the pool, namespace, data pool or journal pool is missing.
     pub(crate) fn explain(&self, ioctx: &IoCtx, error: Error) -> Error {
+        if let (Some(Errno::EINVAL), Some(pool)) = (error.errno(), self.data_pool) {
+            // librbd has no number for it, but says so.
+            if error.log().iter().any(|line| line.contains("missing required overwrite support")) {
+                return error.with_kind(ErrorKind::InvalidInput).with_detail(format!(
+                    "the data pool '{pool}' is erasure-coded and does not allow overwrites: `ceph osd pool set {pool} \
+                     allow_ec_overwrites true`"
+                ));
+            }
+        }
         if error.errno() != Some(Errno::ENOENT) {
             return error;
         }

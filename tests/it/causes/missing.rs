@@ -213,3 +213,25 @@ fn what_is_missing_is_found_without_a_list_of_the_images() {
     }
     space.remove("foo").run().unwrap();
 }
+
+/// An erasure-coded pool holds data only with overwrites allowed.
+#[test]
+fn a_data_pool_without_overwrites_is_named() {
+    let daemons = rbd_testcluster::TestCluster::builder().osds(3).start().unwrap();
+    let cluster =
+        rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let space = cluster.ioctx("rbd").unwrap();
+    let pool = unique("erasure");
+    let ask = |text: String| cluster.mon_command(&text, &[]).unwrap();
+    ask(format!(
+        r#"{{"prefix": "osd erasure-code-profile set", "name": "{pool}", "profile": ["k=2", "m=1", "crush-failure-domain=osd"]}}"#
+    ));
+    ask(format!(
+        r#"{{"prefix": "osd pool create", "pool": "{pool}", "pool_type": "erasure", "erasure_code_profile": "{pool}", "pg_num": 1}}"#
+    ));
+    cluster.wait_for_latest_osdmap().unwrap();
+    let error = space.create("foo", 1 << 20).data_pool(&pool).run().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error:#}");
+    assert!(error.to_string().contains("allow_ec_overwrites"), "{error}");
+    assert!(error.to_string().contains(&pool), "{error}");
+}

@@ -10,23 +10,27 @@ use crate::raw::op::answer::{Cause, Causes};
 
 /// Asks about an image of this pool. Weak, since the last reference to a pool must not go where an
 /// operation ends.
-pub(super) struct Lookup(Weak<IoCtx>);
+pub(super) struct Lookup {
+    pool: Weak<IoCtx>,
+    /// Who may not write is not kept from it by a lock.
+    writes: bool,
+}
 
 impl Lookup {
-    pub(super) fn new(pool: &Arc<IoCtx>) -> Lookup {
-        Lookup(Arc::downgrade(pool))
+    pub(super) fn new(pool: &Arc<IoCtx>, writes: bool) -> Lookup {
+        Lookup { pool: Arc::downgrade(pool), writes }
     }
 }
 
 impl Causes for Lookup {
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause> {
         // SAFETY: the caller's promise.
-        if let Some(keeper) = unsafe { keeper_of(image) } {
+        if let Some(keeper) = self.writes.then(|| unsafe { keeper_of(image) }).flatten() {
             return Some(Cause::Kept(keeper));
         }
         // SAFETY: as above.
         let data = unsafe { sys::rbd_get_data_pool_id(image) };
-        let pool = self.0.upgrade()?;
+        let pool = self.pool.upgrade()?;
         let id = pool.deleted_pool(data, true)?;
         Some(Cause::PoolDeleted { id, data: id != pool.id() })
     }

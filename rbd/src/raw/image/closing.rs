@@ -74,7 +74,8 @@ pub(super) unsafe fn finish(
     }
     flushed.and(released.map_err(|errno| Step::Lock.failed(errno))).map_err(|failure| {
         // SAFETY: as above.
-        let cause = needs_cause(failure.errno).then(|| unsafe { Lookup::new(pool).look_up(image) }).flatten();
+        let cause =
+            needs_cause(failure.errno).then(|| unsafe { Lookup::new(pool, true).look_up(image) }).flatten();
         CloseFailure { cause: cause.filter(|cause| cause.explains(failure.errno)), ..failure }
     })
 }

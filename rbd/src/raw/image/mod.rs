@@ -91,11 +91,11 @@ impl Drop for Image {
 }
 
 impl Image {
-    /// Takes over a handle.
+    /// Takes over a handle. `writes` tells what it was opened for.
     ///
     /// # Safety
     /// It must be open, in this pool, and nobody else's.
-    pub(in crate::raw) unsafe fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>) -> Image {
+    pub(in crate::raw) unsafe fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>, writes: bool) -> Image {
         // SAFETY: librbd's calls on an image may be made from any thread, at the same time. The
         // exceptions (seen with 16.2) are kept apart by those who make them:
         // - `rbd_get_name` reads the name without a lock: not called but for images of the old
@@ -117,7 +117,7 @@ impl Image {
         //   (`Target::close`).
         let handle = unsafe { Address::new(handle) };
         // SAFETY: as of this function; `Handle` closes it.
-        let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx)) });
+        let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx, writes)) });
         settle_at_exit_of(&shared);
         Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false, settled: false }
     }

@@ -75,7 +75,7 @@ impl OpenPayload {
         let handle = unsafe { self.handle.0.get().replace(ptr::null_mut()) };
         (!handle.is_null()).then(|| {
             // SAFETY: librbd has opened it for us, in this pool.
-            let mut image = unsafe { Image::new(handle, Arc::clone(&self.ioctx)) };
+            let mut image = unsafe { Image::new(handle, Arc::clone(&self.ioctx), self.writes) };
             image.close_in_background(true);
             image.settled = self.read_only;
             image
@@ -110,11 +110,12 @@ impl Image {
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the pool handle is valid, strings and out pointer live through the call.
         check(unsafe { call(ioctx.as_ptr(), name.as_ptr(), &raw mut handle, snapshot) })?;
+        let writes = !read_only && snapshot.is_null();
         // SAFETY: librbd has opened it for us, in this pool.
-        let mut image = unsafe { Image::new(handle, ioctx) };
+        let mut image = unsafe { Image::new(handle, ioctx, writes) };
         image.settled = read_only;
         image.learn_size()?;
-        if !read_only && snapshot.is_null() {
+        if writes {
             image.prepare_to_write()?;
         }
         Ok(image)
