@@ -1,8 +1,8 @@
 //! Runs long operations and reports their progress.
 //!
-//! librbd reports an object when the work on it begins, and counts from 0. The last report of an
-//! operation on objects (flatten, removal, resize, rollback, rebuild) is therefore `total - 1` of
-//! `total` at most. The end is the return of `run`, not a report.
+//! A report tells how many steps of how many are done. The last report of an operation that
+//! succeeds is the total of the total, unless there was nothing to report. A break in it has
+//! nothing to stop.
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -21,11 +21,11 @@ use std::ops::ControlFlow;
 
 use crate::error::Result;
 
-type Callback<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + Send + 'a;
+type ProgressCallback<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + Send + 'a;
 
 /// What a caller wants to hear of a long operation: nothing, or each step.
 #[derive(Default)]
-pub(crate) struct Progress<'a>(pub(crate) Option<Box<Callback<'a>>>);
+pub(crate) struct Progress<'a>(pub(crate) Option<Box<ProgressCallback<'a>>>);
 
 impl fmt::Debug for Progress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

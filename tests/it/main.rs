@@ -28,6 +28,7 @@ mod mixed;
 mod model;
 mod outages;
 mod ownership;
+mod progress;
 mod queue;
 mod quiesce;
 mod rados;

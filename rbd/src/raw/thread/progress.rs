@@ -10,7 +10,16 @@ use crate::raw::thread::callback::Callback;
 /// The function pointer of librbd's progress callbacks.
 pub(crate) type ProgressFn = unsafe extern "C" fn(u64, u64, *mut c_void) -> c_int;
 
-/// Makes a C call that reports progress: `call` gets the function and the argument to pass on.
+/// What the callback of a C call uses.
+struct Reports<'a> {
+    progress: Progress<'a>,
+    /// What was reported last.
+    last: (u64, u64),
+}
+
+/// Makes a C call that reports progress: `call` gets the function and the argument to pass on. When
+/// it has succeeded after reports, the last report is the total of the total: librbd reports a step
+/// when it begins.
 ///
 /// # Safety
 /// The C call must not use the argument after it returned, which holds for all of librbd's
@@ -19,16 +28,29 @@ pub(crate) unsafe fn with_progress(
     progress: Progress<'_>,
     call: impl FnOnce(ProgressFn, *mut c_void) -> c_int,
 ) -> RawResult<c_int> {
+    let state = Reports { progress, last: (0, 0) };
+    let call = |arg| {
+        let code = call(report, arg);
+        if code >= 0 {
+            let end = |reports: &mut Reports<'_>| match reports.last {
+                (done, total) if done < total => reports.progress.step(total, total),
+                _ => ControlFlow::Continue(()),
+            };
+            // SAFETY: a Callback<Reports> that is still going on. After a break it is not called.
+            unsafe { Callback::enter(arg, end) };
+        }
+        code
+    };
     // SAFETY: by the contract, and `report` enters what it gets as this type.
-    unsafe { Callback::during(progress, |arg| call(report, arg)) }
+    unsafe { Callback::during(state, call) }
 }
 
 unsafe extern "C" fn report(done: u64, total: u64, arg: *mut c_void) -> c_int {
-    let each = |progress: &mut Progress<'_>| match &mut progress.0 {
-        Some(callback) => callback(done, total),
-        None => ControlFlow::Continue(()),
+    let each = |reports: &mut Reports<'_>| {
+        reports.last = (done, total);
+        reports.progress.step(done, total)
     };
-    // SAFETY: `with_progress` passes a Callback<Progress> that outlives the C call.
+    // SAFETY: `with_progress` passes a Callback<Reports> that outlives the C call.
     unsafe { Callback::enter(arg, each) }
 }
 
@@ -57,6 +79,20 @@ mod tests {
         assert_eq!(result, Err(Errno::ECANCELED));
         assert_eq!(calls, 4);
         assert_eq!(drive(Progress::default()), Ok(0));
+    }
+
+    #[test]
+    fn the_last_report_is_the_total() {
+        let mut steps = Vec::new();
+        let keep = |done, total| {
+            steps.push((done, total));
+            ControlFlow::Continue(())
+        };
+        assert_eq!(drive(Progress::new(keep)), Ok(0));
+        assert_eq!((steps.len(), steps.last()), (11, Some(&(10, 10))));
+        // A break at the end has nothing to stop.
+        let last = |done, total| if done == total { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        assert_eq!(drive(Progress::new(last)), Ok(0));
     }
 
     #[test]
