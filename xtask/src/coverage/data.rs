@@ -13,15 +13,6 @@ pub(super) struct LeftOut {
     pub(super) why: &'static str,
 }
 
-/// What so much leads to that a search for the nearest public function tells nothing. Each is
-/// called: that is checked.
-pub(super) const EVERYWHERE: &[(&str, &str)] = &[
-    ("rbd_aio_create_completion", "every asynchronous operation on an image"),
-    ("rbd_aio_get_return_value", "every asynchronous operation on an image"),
-    ("rbd_aio_release", "every asynchronous operation on an image"),
-    ("rados_shutdown", "the drop of the last value that came of a `Cluster`"),
-];
-
 macro_rules! superseded {
     ($($($symbol:ident)+ => $by:ident;)*) => {
         &[$($(Superseded { symbol: stringify!($symbol), by: stringify!($by) },)+)*]

@@ -119,7 +119,7 @@ fn in_rbd(file: &Path) -> Option<&Path> {
 }
 
 /// Returns the files of the tree whose names end so, relative to its root, in order.
-fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
