@@ -85,7 +85,7 @@ fn by_queue(image: Image) -> rbd::Result<u64> {
     loop {
         while let (Some((offset, len)), Some(buffer)) = (blocks.next_if(|_| !free.is_empty()), free.pop()) {
             // The token comes back with the result; here the offset is all there is to know.
-            queue.read(offset, offset, len, buffer).map_err(|refused| refused.error)?;
+            queue.read(offset, offset, len, buffer)?;
         }
         if queue.in_flight() == 0 {
             return queue.close().map(|()| zeros);

@@ -69,7 +69,9 @@ const _: () = assert!(
 
 mod address;
 pub mod aio;
+mod buffer;
 pub mod cluster;
+mod compare;
 mod errno;
 pub mod error;
 #[cfg(feature = "tracing")]

@@ -177,10 +177,10 @@ fn a_queue() {
                 let submitted = match numbers.below(4) {
                     0 => queue.write(0, at, Bytes::from_static(&[1; 4096])),
                     1 => queue.discard(0, at, 256 << 10),
-                    2 => queue.compare_and_write(0, at, vec![0; 512].into(), vec![0; 512].into()),
+                    2 => queue.compare_and_write(0, at, vec![0; 512], vec![0; 512]),
                     _ => queue.read(0, at, 4096, BytesMut::new()),
                 };
-                succeeded(submitted.map_err(|refused| refused.error));
+                succeeded(submitted);
             }
             queue.wait(None).unwrap();
             while let Some(end) = queue.reap() {

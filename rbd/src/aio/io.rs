@@ -5,14 +5,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::op::{Answer, Finish, Op, OperationContext};
+use crate::buffer::{Buffer, total};
 use crate::error::Result;
 use crate::hints::AccessHints;
 use crate::image::{Compare, Image};
 use crate::raw;
 use crate::raw::RawResult;
-use crate::raw::buffer::Buffer;
-use crate::raw::ffi::iovec::total;
-use crate::raw::ffi::weak::LateResult;
+use crate::raw::ffi::weak::WeakResult;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Request;
 use crate::raw::thread::worker::start;
@@ -48,13 +47,13 @@ impl Image {
     ///
     /// use rbd::image::Compare;
     ///
-    /// image.aio().write(0, "hello ceph".into()).timeout(Duration::from_secs(30)).await?;
+    /// image.aio().write(0, "hello ceph").timeout(Duration::from_secs(30)).await?;
     /// // Sixteen in flight: each has been submitted when its call returns.
     /// let reads: Vec<_> = (0..16).map(|block| image.aio().read(block * 4096, 4096)).collect();
     /// for read in reads {
     ///     println!("{} bytes", read.await?.len());
     /// }
-    /// match image.aio().compare_and_write(0, "hello".into(), "HELLO".into()).await? {
+    /// match image.aio().compare_and_write(0, "hello", "HELLO").await? {
     ///     Compare::Written => {}
     ///     Compare::Differs(offset) => println!("somebody was faster, see offset {offset}"),
     /// }
@@ -124,7 +123,8 @@ impl Aio<'_> {
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
     #[doc(alias = "rbd_aio_write2")]
-    pub fn write(self, offset: u64, data: Bytes) -> Op<()> {
+    pub fn write(self, offset: u64, data: impl Into<Bytes>) -> Op<()> {
+        let data = data.into();
         let len = data.len() as u64;
         self.submit(self.request(Kind::Write, offset, len, Buffer::Bytes(data)), nothing)
     }
@@ -172,7 +172,8 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
-    pub fn write_same(self, offset: u64, len: u64, pattern: Bytes) -> Op<()> {
+    pub fn write_same(self, offset: u64, len: u64, pattern: impl Into<Bytes>) -> Op<()> {
+        let pattern = pattern.into();
         self.submit(self.request(Kind::WriteSame, offset, len, Buffer::Bytes(pattern)), nothing)
     }
 
@@ -182,7 +183,13 @@ impl Aio<'_> {
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
-    pub fn compare_and_write(self, offset: u64, expected: Bytes, data: Bytes) -> Op<Compare> {
+    pub fn compare_and_write(
+        self,
+        offset: u64,
+        expected: impl Into<Bytes>,
+        data: impl Into<Bytes>,
+    ) -> Op<Compare> {
+        let (expected, data) = (expected.into(), data.into());
         let len = data.len() as u64;
         let buffer = Buffer::Compare { expected, data };
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
@@ -220,7 +227,7 @@ impl Aio<'_> {
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         self.call(operation, submit, Op::submitted)
     }
@@ -232,7 +239,7 @@ impl Aio<'_> {
         self,
         operation: &'static str,
         ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer>,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         let submit = |raw: &raw::image::Image| Ok((ask(raw)?, submit(raw)?));
         self.call(operation, submit, |(answer, op), about| Op::asked(op, answer, about))
@@ -242,7 +249,7 @@ impl Aio<'_> {
     fn call<T: 'static, S>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<S>,
+        submit: impl FnOnce(&raw::image::Image) -> WeakResult<S>,
         submitted: impl FnOnce(S, OperationContext) -> Op<T>,
     ) -> Op<T> {
         let about = self.about(operation, None);
@@ -268,7 +275,7 @@ impl Aio<'_> {
         self,
         operation: &'static str,
         ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer> + Send + 'static,
-        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>> + Send + 'static,
+        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>> + Send + 'static,
     ) -> Op<T> {
         let about = self.about(operation, None);
         if let Err(error) = self.check_not_queued(operation) {

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::timeout::{self, Timeout};
+use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::error::{Error, Result, goes_on};
 use crate::image::check::{failure, on_range};
 use crate::image::{Compare, Label};
 use crate::raw;
-use crate::raw::buffer::Buffer;
-use crate::raw::ffi::weak::{Failure, LateResult, library_of};
+use crate::raw::ffi::weak::{Failure, WeakResult, library_of};
 use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Fault;
@@ -46,7 +46,7 @@ pub struct Op<T: 'static> {
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
     /// A thread submits it, since librbd waits for OSDs before it takes it.
-    Submitting(Started<LateResult<(Answer, raw::op::operation::Operation<T>)>>),
+    Submitting(Started<WeakResult<(Answer, raw::op::operation::Operation<T>)>>),
     /// What its errno means tells the answer to a question that was asked before it.
     Asked {
         op: raw::op::operation::Operation<T>,
@@ -133,7 +133,7 @@ impl<T: 'static> Op<T> {
 
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn submitting(
-        started: Started<LateResult<(Answer, raw::op::operation::Operation<T>)>>,
+        started: Started<WeakResult<(Answer, raw::op::operation::Operation<T>)>>,
         about: OperationContext,
     ) -> Op<T> {
         Op { flight: Flight::Submitting(started), about }

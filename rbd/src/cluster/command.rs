@@ -6,7 +6,7 @@ use super::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, c_value};
-use crate::raw::cluster::{Cluster as RawCluster, Target};
+use crate::raw::cluster::{Cluster as RawCluster, CommandTarget};
 
 const SEND: &str = "send a command to";
 
@@ -22,7 +22,13 @@ impl Cluster {
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
     pub fn mon_command(&self, command: &str, input: &[u8]) -> Result<Vec<u8>> {
-        self.command(Target::Monitors, "send a command to the monitors of", || self.object(), command, input)
+        self.command(
+            CommandTarget::Monitors,
+            "send a command to the monitors of",
+            || self.object(),
+            command,
+            input,
+        )
     }
 
     /// Sends a command to the active manager. Blocks for at most the mon timeout, and fails then if
@@ -31,7 +37,13 @@ impl Cluster {
     /// Implements: `rados_mgr_command`.
     #[doc(alias = "rados_mgr_command")]
     pub fn mgr_command(&self, command: &str, input: &[u8]) -> Result<Vec<u8>> {
-        self.command(Target::Manager, "send a command to the manager of", || self.object(), command, input)
+        self.command(
+            CommandTarget::Manager,
+            "send a command to the manager of",
+            || self.object(),
+            command,
+            input,
+        )
     }
 
     /// Sends a command to one monitor by its name (`a` for `mon.a`), for commands about that
@@ -42,7 +54,7 @@ impl Cluster {
     pub fn mon_command_to(&self, monitor: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::Monitor, monitor);
         let name = c_string(SEND, object, monitor)?;
-        self.command(Target::Monitor(name), SEND, object, command, input)
+        self.command(CommandTarget::Monitor(name), SEND, object, command, input)
     }
 
     /// Sends a command to one manager by its name, `x` for `mgr.x`. It must be the active one.
@@ -52,7 +64,7 @@ impl Cluster {
     pub fn mgr_command_to(&self, manager: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::Manager, manager);
         let name = c_string(SEND, object, manager)?;
-        self.command(Target::NamedManager(name), SEND, object, command, input)
+        self.command(CommandTarget::NamedManager(name), SEND, object, command, input)
     }
 
     /// Sends a command such as `{"prefix": "version"}` to an OSD by its number. Blocks for at most
@@ -69,7 +81,7 @@ impl Cluster {
                 "no OSD has such a large number; `ceph osd ls` lists them",
             ));
         };
-        self.command(Target::Osd(number), SEND, object, command, input)
+        self.command(CommandTarget::Osd(number), SEND, object, command, input)
     }
 
     /// Sends a command about a placement group (such as `1.3f`) to its primary OSD: `{"prefix":
@@ -80,7 +92,7 @@ impl Cluster {
     pub fn pg_command(&self, placement_group: &str, command: &str, input: &[u8]) -> Result<Vec<u8>> {
         let object = || Object::new(ObjectKind::PlacementGroup, placement_group);
         let id = c_string(SEND, object, placement_group)?;
-        self.command(Target::PlacementGroup(id), SEND, object, command, input)
+        self.command(CommandTarget::PlacementGroup(id), SEND, object, command, input)
     }
 
     /// Sends a command on behalf of another call, whose operation the error names.
@@ -90,12 +102,12 @@ impl Cluster {
         object: impl Fn() -> Object,
         command: &Value,
     ) -> Result<Vec<u8>> {
-        self.command(Target::Monitors, operation, object, &command.to_string(), &[])
+        self.command(CommandTarget::Monitors, operation, object, &command.to_string(), &[])
     }
 
     fn command(
         &self,
-        to: Target,
+        to: CommandTarget,
         operation: &'static str,
         object: impl Fn() -> Object,
         command: &str,

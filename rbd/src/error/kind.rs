@@ -65,6 +65,8 @@ pub enum ErrorKind {
     },
     /// The request is not valid; it was refused before anything was touched.
     InvalidInput,
+    /// All operations of a queue are in flight.
+    QueueFull,
     /// A progress or iteration callback asked to stop.
     Stopped,
     /// The other side is there but does not do this (a feature that is off, a kernel without the
@@ -183,6 +185,7 @@ impl ErrorKind {
                 (format!("this kernel does not support all of its features: {immutable}").into(), "")
             }
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
+            ErrorKind::QueueFull => ("all operations of the queue are in flight".into(), "reap first"),
             ErrorKind::Stopped => ("the callback asked to stop".into(), ""),
             ErrorKind::NotSupported => ("that is not supported here".into(), ""),
             ErrorKind::MirroringDisabled => (

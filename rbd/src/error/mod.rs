@@ -15,6 +15,7 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 
+mod buffer;
 mod deleted;
 mod given_up;
 mod kind;
@@ -51,6 +52,7 @@ struct Context {
     errno: Option<Errno>,
     detail: Option<Cow<'static, str>>,
     log: Vec<String>,
+    buffer: buffer::Carried,
 }
 
 impl Error {
@@ -65,6 +67,7 @@ impl Error {
             errno: Some(errno),
             detail: None,
             log: Vec::new(),
+            buffer: buffer::Carried::default(),
         }))
     }
 
@@ -93,6 +96,7 @@ impl Error {
             errno: None,
             detail: None,
             log: Vec::new(),
+            buffer: buffer::Carried::default(),
         }))
     }
 
@@ -194,6 +198,12 @@ impl Error {
     /// The image, or its pool or namespace, is not mirrored.
     pub fn is_mirroring_disabled(&self) -> bool {
         self.0.kind == ErrorKind::MirroringDisabled
+    }
+
+    /// Returns whether a queue had no room: [`wait`](crate::Queue::wait) and
+    /// [`reap`](crate::Queue::reap) first.
+    pub fn is_queue_full(&self) -> bool {
+        self.0.kind == ErrorKind::QueueFull
     }
 
     /// Returns whether the loaded library is too old for this: it lacks a function.

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use super::{Image, Label};
 use crate::address::ClientAddress;
+use crate::buffer::Buffer;
+use crate::buffer::total;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
-use crate::raw::buffer::Buffer;
-use crate::raw::ffi::iovec::total;
 use crate::raw::ffi::version::librbd_version;
 use crate::raw::ffi::weak::{Failure, library_of};
 use crate::raw::image::io::MOST;

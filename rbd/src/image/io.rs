@@ -16,7 +16,7 @@ use crate::raw::op::request::Fault;
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
-pub use crate::raw::op::request::Compare;
+pub use crate::compare::Compare;
 
 /// The largest number of bytes per call. The call owns a copy of them, because it may be given up.
 pub(super) const PIECE: usize = 16 << 20;

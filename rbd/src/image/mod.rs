@@ -32,7 +32,7 @@ mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_changes;
 mod snapshot_namespace;
-mod upkeep;
+mod sparsify;
 mod watch;
 
 use std::borrow::Cow;

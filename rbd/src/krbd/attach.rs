@@ -12,11 +12,11 @@ use crate::krbd::device::{Device, TAG};
 use crate::krbd::host::{Host, write_once};
 use crate::krbd::key::Secret;
 use crate::krbd::kmsg::Kmsg;
-use crate::krbd::line::{Line, Refused};
+use crate::krbd::line::{Line, LineError};
 use crate::krbd::node;
 use crate::krbd::options::MapOptions;
 use crate::krbd::spec::LINE_LIMIT;
-use crate::krbd::uevent::{Source, Uevent};
+use crate::krbd::uevent::{Announcer, Uevent};
 use crate::raw::kernel::krbd::{Received, UeventSocket};
 use crate::spec::ImageSpec;
 
@@ -81,7 +81,7 @@ impl Attach {
         let write = move || line.with_identity(|bytes| write_once(&file, bytes));
         let (host, spec, mark, known) =
             (self.host.clone(), self.spec.clone(), tag.to_owned(), before.clone());
-        let too_late = move |written: Result<(), Refused>| {
+        let too_late = move |written: Result<(), LineError>| {
             // Nobody waits for this mapping any more.
             if written.is_ok() {
                 if let Some(device) = find(&host, &spec, &mark, &known) {
@@ -105,17 +105,17 @@ impl Attach {
     }
 
     /// The kernel's bare number, as it is meant.
-    fn explain(&self, refused: &Refused) -> Error {
+    fn explain(&self, refused: &LineError) -> Error {
         let hint = self.secret.as_ref().map_or("", Secret::hint);
         let errno = match *refused {
-            Refused::Key(errno) => {
+            LineError::Key(errno) => {
                 return Error::new("give the kernel the key for", self.spec.object(), errno)
                     .with_kind(ErrorKind::PermissionDenied)
                     .with_detail(format!(
                         "add_key(2) failed; a container's seccomp profile may forbid it{hint}"
                     ));
             }
-            Refused::Write(errno) => errno,
+            LineError::Write(errno) => errno,
         };
         let error = Error::new("map", self.spec.object(), errno);
         match errno {
@@ -195,7 +195,7 @@ impl Attach {
                 Received::Message(bytes) => {
                     let event = Uevent::parse(&bytes);
                     if event
-                        .is_some_and(|event| event.source == Source::Udev && event.announces(major, minor))
+                        .is_some_and(|event| event.source == Announcer::Udev && event.announces(major, minor))
                     {
                         udev_pending = false;
                     }

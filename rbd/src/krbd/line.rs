@@ -12,7 +12,7 @@ use crate::krbd::option_table::MsMode;
 use crate::spec::ImageSpec;
 
 /// Why the write did not happen, or failed.
-pub(super) enum Refused {
+pub(super) enum LineError {
     Key(Errno),
     Write(Errno),
 }
@@ -64,11 +64,11 @@ impl Line {
     ///
     /// The thread's ring, because no other process can then use the key, nothing is left behind,
     /// and clusters that have a user of the same name cannot be mixed up.
-    pub(super) fn with_identity(&self, write: impl FnOnce(&[u8]) -> io::Result<()>) -> Result<(), Refused> {
+    pub(super) fn with_identity(&self, write: impl FnOnce(&[u8]) -> io::Result<()>) -> Result<(), LineError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.len()));
         bytes.extend_from_slice(self.head.as_bytes());
         let key = match &self.secret {
-            Some(secret) => secret.add(&self.user).map_err(Refused::Key)?,
+            Some(secret) => secret.add(&self.user).map_err(LineError::Key)?,
             None => None,
         };
         if key.is_some() {
@@ -78,7 +78,8 @@ impl Line {
             bytes.extend_from_slice(secret.text().as_bytes());
         }
         bytes.extend_from_slice(self.tail.as_bytes());
-        let written = write(&bytes).map_err(|error| Refused::Write(Errno::of(&error).unwrap_or(Errno::EIO)));
+        let written =
+            write(&bytes).map_err(|error| LineError::Write(Errno::of(&error).unwrap_or(Errno::EIO)));
         drop(key);
         written
     }

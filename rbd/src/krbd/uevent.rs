@@ -2,7 +2,7 @@
 
 /// Who announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum Announcer {
     Kernel,
     Udev,
 }
@@ -10,7 +10,7 @@ pub(crate) enum Source {
 /// One announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Uevent {
-    pub(crate) source: Source,
+    pub(crate) source: Announcer,
     properties: Vec<(String, String)>,
 }
 
@@ -30,7 +30,7 @@ impl Uevent {
             let offset = u32::from_ne_bytes(word(8)?) as usize;
             let len = u32::from_ne_bytes(word(12)?) as usize;
             let properties = message.get(offset..offset.checked_add(len)?)?;
-            return Some(Uevent { source: Source::Udev, properties: parse_properties(properties) });
+            return Some(Uevent { source: Announcer::Udev, properties: parse_properties(properties) });
         }
         // The kernel's: "add@/devices/rbd/0\0ACTION=add\0…"
         let end = message.iter().position(|byte| *byte == 0)?;
@@ -39,7 +39,7 @@ impl Uevent {
         if action.is_empty() || !path.starts_with('/') {
             return None;
         }
-        Some(Uevent { source: Source::Kernel, properties: parse_properties(&message[end + 1..]) })
+        Some(Uevent { source: Announcer::Kernel, properties: parse_properties(&message[end + 1..]) })
     }
 
     pub(crate) fn property(&self, name: &str) -> Option<&str> {
@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         let len = PROPERTIES.len() as u32;
-        for (message, source) in [(kernel(), Source::Kernel), (udev(UDEV_MAGIC, 40, len), Source::Udev)] {
+        for (message, source) in [(kernel(), Announcer::Kernel), (udev(UDEV_MAGIC, 40, len), Announcer::Udev)]
+        {
             let event = Uevent::parse(&message).unwrap();
             assert_eq!(event.source, source);
             assert_eq!(event.property("DEVNAME"), Some("rbd1"));

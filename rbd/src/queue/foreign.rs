@@ -3,7 +3,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{Buffer, Queue, Refused};
+use super::{Buffer, Queue};
+use crate::error::Result;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Request;
 
@@ -27,7 +28,7 @@ impl Queue {
     /// they may see, or cause, mixed data.
     ///
     /// Implements: `rbd_aio_readv`.
-    pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<(), Refused> {
+    pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<()> {
         // SAFETY: the caller's promise.
         unsafe { self.submit_on_memory(Kind::Read, token, offset, parts) }
     }
@@ -40,12 +41,7 @@ impl Queue {
     /// What is written is anything where the memory changes meanwhile.
     ///
     /// Implements: `rbd_aio_writev`.
-    pub unsafe fn write_raw(
-        &mut self,
-        token: u64,
-        offset: u64,
-        parts: &[*const [u8]],
-    ) -> Result<(), Refused> {
+    pub unsafe fn write_raw(&mut self, token: u64, offset: u64, parts: &[*const [u8]]) -> Result<()> {
         // SAFETY: pointers to the same, of which librbd only reads. What else is needed is the
         // caller's promise.
         unsafe {
@@ -63,13 +59,12 @@ impl Queue {
         token: u64,
         offset: u64,
         parts: &[*mut [u8]],
-    ) -> Result<(), Refused> {
+    ) -> Result<()> {
         let len = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.len() as u64));
         let request = Request::new(kind, offset, len, self.hints, Buffer::None);
         self.check_room(kind)
             .and_then(|()| self.image().check_count(kind, parts.len()))
-            .and_then(|()| self.image().check(&request))
-            .map_err(|error| Refused { error, buffer: Buffer::None })?;
+            .and_then(|()| self.image().check(&request))?;
         self.submit_checked(kind, (offset, len), |entries| {
             // SAFETY: the caller's promise.
             unsafe { entries.submit_on_memory(token, request, parts) }

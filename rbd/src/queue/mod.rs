@@ -3,12 +3,12 @@
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
 //! let mut queue = rbd::Queue::new(image, 32)?;
-//! queue.write(7, 0, bytes::Bytes::from_static(b"hello ceph"))?;
+//! queue.write(7, 0, "hello ceph")?;
 //! queue.wait(None)?;
 //! while let Some(completion) = queue.reap() {
 //!     println!("{} is complete: {:?}", completion.token, completion.result);
 //! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), rbd::Error>(())
 //! ```
 
 mod drain;
@@ -30,7 +30,7 @@ use crate::raw::op::kind::Kind;
 use crate::raw::queue::{End, Entries, Reaped};
 use crate::raw::thread::mark::in_callback;
 
-pub use crate::raw::buffer::Buffer;
+pub use crate::buffer::Buffer;
 use drain::Drained;
 
 /// Asynchronous I/O on an image for an event loop: a fixed number of operations in flight, reaped
@@ -46,8 +46,8 @@ use drain::Drained;
 /// [`read_raw`](Queue::read_raw) and [`write_raw`](Queue::write_raw) move it without a copy.
 ///
 /// Submitting does not block. All ranges must lie within the image; what does not is
-/// [refused](Refused) before librbd hears of it, with its buffers, and so is more than 1 GiB of
-/// data at once. What only librbd can tell, such as a write to an image that is open read-only, is
+/// refused before librbd hears of it, and so is more than 1 GiB of data at once. The error has the
+/// buffers: see [`Error::take_buffer`]. What only librbd can tell, such as a write to an image that is open read-only, is
 /// in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes.
 /// When another client changes the size, all is as at [`Aio`](crate::aio::Aio), with the one
 /// exception there.
@@ -59,7 +59,7 @@ use drain::Drained;
 /// a sleep until [`next_deadline`](Queue::next_deadline), and reap after either.
 ///
 /// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one
-/// too many is [refused](Refused) with its buffer.
+/// too many is refused with [`ErrorKind::QueueFull`](crate::ErrorKind::QueueFull).
 ///
 /// The queue has its image, alone or with others, whose management calls, blocking I/O and watches
 /// (of a new size, for instance) are at [`image`](Queue::image). Dropping the queue waits for what
@@ -79,7 +79,7 @@ use drain::Drained;
 /// let mut queue = Queue::new(image, 32)?;
 /// for block in 0..32 {
 ///     let buffer = BytesMut::with_capacity(4096);
-///     queue.read(block, block * 4096, 4096, buffer).map_err(|refused| refused.error)?;
+///     queue.read(block, block * 4096, 4096, buffer)?;
 /// }
 /// while queue.in_flight() > 0 {
 ///     queue.wait(None)?; // or let epoll watch `queue.as_fd()`
@@ -111,35 +111,6 @@ pub struct Completion {
     /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it
     /// wrote. `None` for all else.
     pub compare: Option<Compare>,
-}
-
-/// An operation that was not submitted, with its buffer.
-#[derive(Debug)]
-pub struct Refused {
-    /// Why: [`is_full`](Refused::is_full), or the request was wrong.
-    pub error: Error,
-    /// What it was to be done with.
-    pub buffer: Buffer,
-}
-
-impl Refused {
-    /// Nothing is wrong with the request but the moment: [`wait`](Queue::wait) and
-    /// [`reap`](Queue::reap) first.
-    pub fn is_full(&self) -> bool {
-        self.error.errno() == Some(Errno::EAGAIN)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for Refused {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
 }
 
 impl Queue {

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Buffer, Queue, Refused};
+use super::{Buffer, Queue};
+use crate::buffer::total;
 use crate::errno::Errno;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::check::failure;
-use crate::raw::ffi::iovec::total;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Request};
 use crate::raw::queue::Entries;
@@ -17,7 +17,7 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_read`.
     #[doc(alias = "rbd_aio_read")]
-    pub fn read(&mut self, token: u64, offset: u64, len: usize, buffer: BytesMut) -> Result<(), Refused> {
+    pub fn read(&mut self, token: u64, offset: u64, len: usize, buffer: BytesMut) -> Result<()> {
         self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
 
@@ -26,7 +26,7 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
-    pub fn read_vectored(&mut self, token: u64, offset: u64, buffers: Vec<BytesMut>) -> Result<(), Refused> {
+    pub fn read_vectored(&mut self, token: u64, offset: u64, buffers: Vec<BytesMut>) -> Result<()> {
         self.submit(Kind::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
@@ -36,7 +36,7 @@ impl Queue {
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
     #[doc(alias = "rbd_aio_write2")]
-    pub fn write(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<(), Refused> {
+    pub fn write(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<()> {
         let data = data.into();
         match data.one() {
             Some(bytes) => self.submit(Kind::Write, token, (offset, bytes.len() as u64), data),
@@ -49,12 +49,7 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
-    pub fn write_vectored(
-        &mut self,
-        token: u64,
-        offset: u64,
-        data: impl Into<Buffer>,
-    ) -> Result<(), Refused> {
+    pub fn write_vectored(&mut self, token: u64, offset: u64, data: impl Into<Buffer>) -> Result<()> {
         let data = data.into();
         match data.several() {
             Some((len, _)) => self.submit(Kind::Write, token, (offset, len), data),
@@ -69,7 +64,7 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
-    pub fn discard(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
+    pub fn discard(&mut self, token: u64, offset: u64, len: u64) -> Result<()> {
         self.submit(Kind::Discard, token, (offset, len), Buffer::None)
     }
 
@@ -79,14 +74,14 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
-    pub fn write_zeroes(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
+    pub fn write_zeroes(&mut self, token: u64, offset: u64, len: u64) -> Result<()> {
         self.submit(Kind::WriteZeroes, token, (offset, len), Buffer::None)
     }
 
     /// Makes a range read as zeros and keeps space allocated for it.
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
-    pub fn write_zeroes_thick(&mut self, token: u64, offset: u64, len: u64) -> Result<(), Refused> {
+    pub fn write_zeroes_thick(&mut self, token: u64, offset: u64, len: u64) -> Result<()> {
         self.submit(Kind::WriteZeroesThick, token, (offset, len), Buffer::None)
     }
 
@@ -101,7 +96,7 @@ impl Queue {
         offset: u64,
         len: u64,
         pattern: impl Into<Buffer>,
-    ) -> Result<(), Refused> {
+    ) -> Result<()> {
         let pattern = pattern.into();
         match pattern.one() {
             Some(_) => self.submit(Kind::WriteSame, token, (offset, len), pattern),
@@ -120,9 +115,10 @@ impl Queue {
         &mut self,
         token: u64,
         offset: u64,
-        expected: Bytes,
-        data: Bytes,
-    ) -> Result<(), Refused> {
+        expected: impl Into<Bytes>,
+        data: impl Into<Bytes>,
+    ) -> Result<()> {
+        let (expected, data) = (expected.into(), data.into());
         let range = (offset, data.len() as u64);
         self.submit(Kind::CompareAndWrite, token, range, Buffer::Compare { expected, data })
     }
@@ -141,7 +137,7 @@ impl Queue {
         offset: u64,
         expected: Vec<Bytes>,
         data: Vec<Bytes>,
-    ) -> Result<(), Refused> {
+    ) -> Result<()> {
         let range = (offset, total(&data));
         self.submit(Kind::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
@@ -151,21 +147,15 @@ impl Queue {
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
-    pub fn flush(&mut self, token: u64) -> Result<(), Refused> {
+    pub fn flush(&mut self, token: u64) -> Result<()> {
         self.submit(Kind::Flush, token, (0, 0), Buffer::None)
     }
 
-    fn submit(
-        &mut self,
-        kind: Kind,
-        token: u64,
-        (offset, len): (u64, u64),
-        buffer: Buffer,
-    ) -> Result<(), Refused> {
+    fn submit(&mut self, kind: Kind, token: u64, (offset, len): (u64, u64), buffer: Buffer) -> Result<()> {
         let request = Request::new(kind, offset, len, self.hints, buffer);
         let checked = self.check_room(kind).and_then(|()| self.image().check(&request));
         if let Err(error) = checked {
-            return Err(Refused { error, buffer: request.buffer });
+            return Err(error.with_buffer(request.buffer));
         }
         self.submit_checked(kind, (offset, len), |entries| entries.submit(token, request))
     }
@@ -175,21 +165,21 @@ impl Queue {
         kind: Kind,
         range: (u64, u64),
         submit: impl FnOnce(&mut Entries) -> Result<(), (Fault, Buffer)>,
-    ) -> Result<(), Refused> {
+    ) -> Result<()> {
         let (image, entries) = self.inner.parts_mut();
         #[cfg(feature = "tracing")]
         crate::events::submitted(super::subject(image, kind, range));
         submit(entries).map_err(|(fault, buffer)| {
             #[cfg(feature = "tracing")]
             crate::events::ended(super::subject(image, kind, range), Some(&fault));
-            Refused { error: failure(image.label(), kind, range, fault), buffer }
+            failure(image.label(), kind, range, fault).with_buffer(buffer)
         })
     }
 
     /// A buffer of a kind that the operation does not take.
-    fn misfit(&self, kind: Kind, takes: &str, buffer: Buffer) -> Refused {
-        let error = self.image().refuse(kind.name(), format!("it takes {takes}, no other kind of buffer"));
-        Refused { error, buffer }
+    fn misfit(&self, kind: Kind, takes: &str, buffer: Buffer) -> Error {
+        let why = format!("it takes {takes}, no other kind of buffer");
+        self.image().refuse(kind.name(), why).with_buffer(buffer)
     }
 
     pub(super) fn check_room(&self, kind: Kind) -> Result<()> {
@@ -205,6 +195,7 @@ impl Queue {
                 entries.in_flight()
             ),
         };
-        Err(Error::new(kind.name(), image.object(), Errno::EAGAIN).with_detail(why))
+        let error = Error::new(kind.name(), image.object(), Errno::EAGAIN);
+        Err(error.with_kind(ErrorKind::QueueFull).with_detail(why))
     }
 }

@@ -4,7 +4,6 @@
 //! do about it.
 #![allow(unsafe_code)]
 
-pub(crate) mod buffer;
 pub(crate) mod cluster;
 pub(crate) mod ffi;
 pub(crate) mod group;

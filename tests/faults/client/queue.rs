@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rbd::queue::{Buffer, Refused};
+use rbd::queue::Buffer;
 use rbd::{Image, Queue};
 
 use super::{BEFORE_REOPEN, Lane, NOWHERE, Todo, Work, data};
@@ -31,7 +31,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
             match submit(&mut queue, token as u64, id, todo) {
                 Ok(()) => *waiting = Some((id, todo)),
                 Err(refused) => {
-                    work.end(id, &Err(refused.error));
+                    work.end(id, &Err(refused));
                     failed = true;
                 }
             }
@@ -61,7 +61,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
     work.end(id, &queue.close());
 }
 
-fn submit(queue: &mut Queue, token: u64, id: u64, todo: Todo) -> Result<(), Refused> {
+fn submit(queue: &mut Queue, token: u64, id: u64, todo: Todo) -> rbd::Result<()> {
     match todo {
         Todo::Write { block, count } => {
             queue.write(token, block * BLOCK, Bytes::from(data(block, count, id)))

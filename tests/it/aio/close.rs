@@ -12,7 +12,7 @@ fn a_closing_comes_after_what_is_in_flight() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();
-    let write = image.aio().write(0, vec![3; 4096].into());
+    let write = image.aio().write(0, vec![3; 4096]);
     let start = Instant::now();
     let closing = image.start_close();
     let error = closing.timeout(Duration::from_millis(200)).wait().unwrap_err();

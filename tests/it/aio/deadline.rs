@@ -77,7 +77,7 @@ fn an_operation_in_time_does_not_notice() {
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").run().unwrap();
     for after in [Duration::MAX, Duration::from_secs(60)] {
-        image.aio().write(0, vec![1; 512].into()).timeout(after).wait().unwrap();
+        image.aio().write(0, vec![1; 512]).timeout(after).wait().unwrap();
         assert_eq!(image.aio().read(0, 512).timeout(after).wait().unwrap(), [1; 512][..]);
     }
     let error = image.aio().read(1 << 20, 1).timeout(LIMIT).wait().unwrap_err();

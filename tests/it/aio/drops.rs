@@ -75,7 +75,7 @@ fn closing_waits_for_what_is_in_flight() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();
-    let writes: Vec<_> = (0..10).map(|n| image.aio().write(n * 4096, vec![3; 4096].into())).collect();
+    let writes: Vec<_> = (0..10).map(|n| image.aio().write(n * 4096, vec![3; 4096])).collect();
     let closer = std::thread::spawn(move || image.close());
     std::thread::sleep(Duration::from_millis(200));
     assert!(!closer.is_finished());

@@ -149,13 +149,13 @@ fn compare_and_write_tells_where_it_differs() {
     let new = Bytes::from(vec![2; 512]);
     let mut wrong = vec![1; 512];
     wrong[300] = 9;
-    let refused = image.aio().compare_and_write(offset, wrong.into(), new.clone()).wait().unwrap();
+    let refused = image.aio().compare_and_write(offset, wrong, new.clone()).wait().unwrap();
     assert_eq!(refused, Compare::Differs(offset + 300));
     assert_eq!(at(&image, offset, 512), [1; 512]);
-    let written = image.aio().compare_and_write(offset, vec![1; 512].into(), new).wait().unwrap();
+    let written = image.aio().compare_and_write(offset, vec![1; 512], new).wait().unwrap();
     assert_eq!(written, Compare::Written);
     assert_eq!(at(&image, offset, 512), [2; 512]);
-    let across = image.aio().compare_and_write(4 * MIB - 256, vec![0; 512].into(), vec![1; 512].into());
+    let across = image.aio().compare_and_write(4 * MIB - 256, vec![0; 512], vec![1; 512]);
     let error = across.wait().unwrap_err();
     assert!(error.to_string().contains("must lie within one "), "{error}");
 }
@@ -212,7 +212,7 @@ fn requests_that_make_no_sense_are_refused() {
         aio.read(0, (1 << 30) + 1).wait().map(drop),
         aio.write_same(0, 100, Bytes::from_static(&[0; 3])).wait(),
         aio.write_same(0, 100, Bytes::new()).wait(),
-        aio.compare_and_write(0, vec![0; 512].into(), vec![0; 1024].into()).wait().map(drop),
+        aio.compare_and_write(0, vec![0; 512], vec![0; 1024]).wait().map(drop),
         aio.read_vectored(0, vec![]).wait().map(drop),
         aio.write_vectored(0, vec![]).wait(),
     ] {

@@ -19,7 +19,7 @@ fn by_name_by_id_and_read_only() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").start().wait().unwrap();
-    image.aio().write(0, vec![5; 512].into()).wait().unwrap();
+    image.aio().write(0, vec![5; 512]).wait().unwrap();
     let id = image.id().unwrap();
     let by_id = space.open_by_id(&id).start().wait().unwrap();
     assert_eq!(by_id.aio().read(0, 512).wait().unwrap(), [5; 512][..]);
@@ -50,7 +50,7 @@ fn at_a_snapshot() {
         assert_eq!(then.aio().read(0, 512).wait().unwrap(), [5; 512][..]);
         let error = then.aio().read(1 << 20, 512).wait().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::OutOfRange { offset: 1 << 20, len: 512, size: 1 << 20 });
-        assert!(then.aio().write(0, vec![7; 512].into()).wait().unwrap_err().is_read_only());
+        assert!(then.aio().write(0, vec![7; 512]).wait().unwrap_err().is_read_only());
         then.start_close().wait().unwrap();
     }
     assert_eq!(image.aio().read(0, 512).wait().unwrap(), [6; 512][..]);

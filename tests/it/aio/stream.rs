@@ -210,7 +210,7 @@ fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
         stream.read_exact(&mut [0; 1]).await.unwrap();
         // A write elsewhere holds up the image's flush.
         let frozen = freezer.freeze();
-        let held_up = image.aio().write(1 << 20, vec![9; 512].into());
+        let held_up = image.aio().write(1 << 20, vec![9; 512]);
         assert!(is_stuck(stream.flush()).await);
         stream.seek(SeekFrom::Start(512)).await.unwrap();
         stream.write_all(&[2; 512]).await.unwrap();
@@ -220,7 +220,7 @@ fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
         // is, too.
         stream.read_exact(&mut [0; 1]).await.unwrap();
         let frozen = freezer.freeze();
-        let held_up = image.aio().write(1 << 20, vec![9; 512].into());
+        let held_up = image.aio().write(1 << 20, vec![9; 512]);
         assert!(is_stuck(stream.flush()).await, "it took the old flush for its own");
         drop(frozen);
         held_up.await.unwrap();
@@ -350,7 +350,7 @@ fn calls_that_block_are_awaited() {
         let create = pool.clone();
         rbd::unblock(move || create.create("foo", 1 << 20).run()).await.unwrap();
         let image = pool.open("foo").await.unwrap();
-        image.aio().write(0, "hello".into()).await.unwrap();
+        image.aio().write(0, "hello").await.unwrap();
         image.start_close().await.unwrap();
         rbd::unblock(move || pool.remove("foo").run()).await.unwrap();
     });

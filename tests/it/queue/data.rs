@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::support::pattern;
-use rbd::{Errno, image::Compare, queue::Refused};
+use rbd::{Errno, image::Compare};
 
 const MIB: u64 = 1 << 20;
 
@@ -171,7 +171,8 @@ fn vectored_compare_and_write_works_or_says_what_it_needs() {
         queue.compare_and_write_vectored(8, 512, expected, data).unwrap();
         assert_eq!(one(&mut queue).compare, Some(Compare::Differs(512)));
     } else {
-        let Refused { error, buffer, .. } = outcome.unwrap_err();
+        let mut error = outcome.unwrap_err();
+        let buffer = error.take_buffer();
         let ErrorKind::LibraryTooOld { symbol, needs, .. } = error.kind() else { panic!("{error}") };
         assert_eq!((*symbol, *needs), ("rbd_aio_compare_and_writev", "Ceph 18.2"));
         assert_eq!((buffer, queue.room()), (both, 1));
@@ -205,7 +206,7 @@ fn wrong_requests_are_refused() {
         |expected: usize, data: usize| Buffer::Compare { expected: bytes(expected), data: bytes(data) };
     let too_much = vec![bytes(1 << 20); 1025];
     let lists = (vec![bytes(4); 3], vec![bytes(6); 3]);
-    let cases: Vec<(Result<(), Refused>, Buffer, &str)> = vec![
+    let cases: Vec<(rbd::Result<()>, Buffer, &str)> = vec![
         (queue.read_vectored(0, 0, vec![]), Buffer::BytesMutVec(vec![]), "pass at least one buffer"),
         (
             queue.write_vectored(0, 0, Vec::<Bytes>::new()),
@@ -250,10 +251,10 @@ fn wrong_requests_are_refused() {
         ),
     ];
     for (outcome, buffer, text) in cases {
-        let refused = outcome.expect_err(text);
-        assert_eq!(*refused.error.kind(), ErrorKind::InvalidInput, "{refused}");
-        assert!(refused.to_string().contains(text) && !refused.is_full(), "{refused}");
-        assert_eq!(refused.buffer, buffer);
+        let mut refused = outcome.expect_err(text);
+        assert_eq!(*refused.kind(), ErrorKind::InvalidInput, "{refused}");
+        assert!(refused.to_string().contains(text) && !refused.is_queue_full(), "{refused}");
+        assert_eq!(refused.take_buffer(), buffer);
     }
     let outside = [
         (
@@ -271,9 +272,9 @@ fn wrong_requests_are_refused() {
         (queue.compare_and_write(0, size + 1, bytes(0), bytes(0)), compare(0, 0), (size + 1, 0)),
     ];
     for (outcome, buffer, (offset, len)) in outside {
-        let refused = outcome.unwrap_err();
-        assert_eq!(*refused.error.kind(), ErrorKind::OutOfRange { offset, len, size }, "{refused}");
-        assert_eq!(refused.buffer, buffer);
+        let mut refused = outcome.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::OutOfRange { offset, len, size }, "{refused}");
+        assert_eq!(refused.take_buffer(), buffer);
     }
     assert_eq!((queue.in_flight(), queue.reap().is_none()), (0, true));
     assert_eq!(at(&queue, 0, 4096), [0; 4096]);
@@ -285,10 +286,10 @@ fn a_full_queue_gives_everything_back() {
     let mut queue = queue(&space, 1);
     queue.flush(0).unwrap();
     let data = || Bytes::from(vec![1; 512]);
-    let full = |outcome: Result<(), Refused>| {
-        let refused = outcome.unwrap_err();
-        assert!(refused.is_full() && refused.error.errno() == Some(Errno::EAGAIN), "{refused}");
-        refused.buffer
+    let full = |outcome: rbd::Result<()>| {
+        let mut refused = outcome.unwrap_err();
+        assert!(refused.is_queue_full() && refused.errno() == Some(Errno::EAGAIN), "{refused}");
+        refused.take_buffer()
     };
     let buffer = full(queue.read_vectored(1, 0, vec![BytesMut::zeroed(7); 2]));
     assert_eq!(buffer, vec![BytesMut::zeroed(7); 2].into());

@@ -56,14 +56,14 @@ fn what_does_not_fit_is_refused() {
     // SAFETY: the memory outlives the queue, and nothing is submitted but the last.
     unsafe {
         let refused = queue.read_raw(0, size - 512, &[part]).unwrap_err();
-        assert_eq!(*refused.error.kind(), ErrorKind::OutOfRange { offset: size - 512, len: 1024, size });
+        assert_eq!(*refused.kind(), ErrorKind::OutOfRange { offset: size - 512, len: 1024, size });
         let refused = queue.write_raw(0, 0, &[]).unwrap_err();
         assert!(refused.to_string().contains("the list of buffers is empty"), "{refused}");
         let huge = std::ptr::slice_from_raw_parts_mut(part.cast::<u8>(), 1 << 62);
         let refused = queue.read_raw(0, 0, &[huge; 5]).unwrap_err();
         assert!(refused.to_string().contains("1 GiB"), "{refused}");
         queue.read_raw(0, 0, &[part]).unwrap();
-        assert!(queue.read_raw(0, 0, &[part]).unwrap_err().is_full());
+        assert!(queue.read_raw(0, 0, &[part]).unwrap_err().is_queue_full());
     }
     queue.close().unwrap();
 }

@@ -196,11 +196,11 @@ fn one_too_many_is_refused_with_its_buffer() {
     let mut queue = queue(&space, 2);
     queue.flush(0).unwrap();
     queue.flush(1).unwrap();
-    let refused = queue.write(2, 0, Bytes::from_static(b"later")).unwrap_err();
-    assert!(refused.is_full());
+    let mut refused = queue.write(2, 0, Bytes::from_static(b"later")).unwrap_err();
+    assert!(refused.is_queue_full());
     assert!(refused.to_string().contains("all 2 operations of the queue are in flight"), "{refused}");
     finish(&mut queue);
-    queue.write(2, 0, refused.buffer).unwrap();
+    queue.write(2, 0, refused.take_buffer()).unwrap();
     finish(&mut queue).remove(0).result.unwrap();
     let mut back = [0; 5];
     queue.image().read_exact_at(&mut back, 0).unwrap();
@@ -213,8 +213,8 @@ fn wrong_requests_are_refused() {
     let mut queue = queue(&space, 2);
     let size = 16 << 20;
     let refused = queue.read(0, size, 1, BytesMut::new()).unwrap_err();
-    assert_eq!(*refused.error.kind(), ErrorKind::OutOfRange { offset: size, len: 1, size });
-    assert!(!refused.is_full());
+    assert_eq!(*refused.kind(), ErrorKind::OutOfRange { offset: size, len: 1, size });
+    assert!(!refused.is_queue_full());
     assert!(queue.discard(0, u64::MAX, 2).is_err());
     let error = queue.image().aio().read(0, 1).wait().unwrap_err();
     assert!(error.to_string().contains("completions go to a Queue"), "{error}");

@@ -25,7 +25,7 @@ fn a_new_size_is_heard_of_and_used() {
     let watch = image.watch_updates(move || sender.send(()).unwrap_or(())).unwrap();
     let mut queue = Queue::new(Arc::clone(&image), 4).unwrap();
     let refused = queue.write(0, SIZE, Bytes::from_static(&[4; 512])).unwrap_err();
-    assert!(matches!(refused.error.kind(), ErrorKind::OutOfRange { .. }), "{refused}");
+    assert!(matches!(refused.kind(), ErrorKind::OutOfRange { .. }), "{refused}");
     space.open("foo").run().unwrap().resize(2 * SIZE).run().unwrap();
     changes.recv_timeout(LIMIT).expect("the change is heard of");
     assert_eq!(queue.image().size().unwrap(), 2 * SIZE);

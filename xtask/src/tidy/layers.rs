@@ -27,8 +27,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "values",
         modules: &[
-            "address", "errno", "error", "events", "features", "guide", "hints", "holder", "names",
-            "progress", "spec", "version",
+            "address", "buffer", "compare", "errno", "error", "events", "features", "guide", "hints",
+            "holder", "names", "progress", "spec", "version",
         ],
         among_themselves: true,
         sys: true,
@@ -54,7 +54,6 @@ const LAYERS: &[Layer] = &[
 /// The folders of `rbd/src/raw`, bottom to top.
 const RAW: &[Layer] = &[
     Layer { name: "ffi", modules: &["ffi", "kernel"], among_themselves: false, sys: true },
-    Layer { name: "values", modules: &["buffer"], among_themselves: false, sys: false },
     Layer { name: "thread", modules: &["thread"], among_themselves: false, sys: true },
     Layer { name: "op", modules: &["op"], among_themselves: false, sys: true },
     Layer { name: "cluster", modules: &["cluster"], among_themselves: false, sys: true },

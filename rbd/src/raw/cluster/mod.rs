@@ -52,7 +52,7 @@ pub(crate) use sys::rados_cluster_stat_t as ClusterStat;
 
 /// Where a command goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum CommandTarget {
     Monitors,
     Monitor(CString),
     Manager,
@@ -181,7 +181,12 @@ impl Cluster {
 
     /// Sends a command. Returns its output and what the cluster said of it; on failure the errno
     /// and what it said.
-    pub(crate) fn command(&self, to: &Target, json: &CStr, input: &[u8]) -> Result<Vec<u8>, (Errno, String)> {
+    pub(crate) fn command(
+        &self,
+        to: &CommandTarget,
+        json: &CStr,
+        input: &[u8],
+    ) -> Result<Vec<u8>, (Errno, String)> {
         let mut argv = [json.as_ptr()];
         let (mut out, mut out_len) = (ptr::null_mut::<c_char>(), 0_usize);
         let (mut said, mut said_len) = (ptr::null_mut::<c_char>(), 0_usize);
@@ -201,12 +206,12 @@ impl Cluster {
             };
         }
         let code = match to {
-            Target::Monitors => send!(sys::rados_mon_command),
-            Target::Monitor(name) => send!(sys::rados_mon_command_target, name.as_ptr()),
-            Target::Manager => send!(sys::rados_mgr_command),
-            Target::NamedManager(name) => send!(sys::rados_mgr_command_target, name.as_ptr()),
-            Target::Osd(number) => send!(sys::rados_osd_command, *number),
-            Target::PlacementGroup(id) => send!(sys::rados_pg_command, id.as_ptr()),
+            CommandTarget::Monitors => send!(sys::rados_mon_command),
+            CommandTarget::Monitor(name) => send!(sys::rados_mon_command_target, name.as_ptr()),
+            CommandTarget::Manager => send!(sys::rados_mgr_command),
+            CommandTarget::NamedManager(name) => send!(sys::rados_mgr_command_target, name.as_ptr()),
+            CommandTarget::Osd(number) => send!(sys::rados_osd_command, *number),
+            CommandTarget::PlacementGroup(id) => send!(sys::rados_pg_command, id.as_ptr()),
         };
         // SAFETY: the buffers are null or hold the reported lengths; taken once each.
         let (out, said) = unsafe { (take_buffer(out, out_len), take_buffer(said, said_len)) };

@@ -28,12 +28,12 @@ pub(crate) struct RawLogEntry {
     pub(crate) message: String,
 }
 
-type Callback = dyn Fn(RawLogEntry) + Send + Sync;
+type LogCallback = dyn Fn(RawLogEntry) + Send + Sync;
 
 /// Has a callback called for each line of the cluster's log, until it is dropped.
 pub(crate) struct RawLogWatch {
     cluster: Arc<Cluster>,
-    callback: Address<Box<Callback>>,
+    callback: Address<Box<LogCallback>>,
 }
 
 impl Drop for RawLogWatch {
@@ -68,7 +68,7 @@ impl RawLogWatch {
         if watched.swap(true, Ordering::AcqRel) {
             return Err(Errno::EBUSY);
         }
-        let callback: *mut Box<Callback> = Box::into_raw(Box::new(Box::new(callback)));
+        let callback: *mut Box<LogCallback> = Box::into_raw(Box::new(Box::new(callback)));
         // SAFETY: the handle is connected; the callback stays where it is until the watch has
         // ended, or for ever.
         let code = unsafe {
@@ -99,8 +99,8 @@ unsafe extern "C" fn on_line(
     message: *const c_char,
 ) {
     let _mark = CallbackMark::set();
-    // SAFETY: `start` passed a Box<Callback> that lives for as long as this can be called.
-    let callback = unsafe { &*arg.cast::<Box<Callback>>() };
+    // SAFETY: `start` passed a Box<LogCallback> that lives for as long as this can be called.
+    let callback = unsafe { &*arg.cast::<Box<LogCallback>>() };
     // SAFETY: librados passes C strings.
     let entry = unsafe {
         RawLogEntry {

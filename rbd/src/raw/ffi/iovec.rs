@@ -34,12 +34,6 @@ const fn iovec(start: *const u8, len: usize) -> Iovec {
     Iovec(libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len })
 }
 
-/// How many bytes there are in all buffers together. The same memory may be listed often enough to
-/// go beyond all numbers.
-pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
-    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
-}
-
 impl Iovecs {
     pub(crate) const fn new() -> Iovecs {
         Iovecs { inline: [NOTHING; INLINE], count: 0, spilled: Vec::new() }
@@ -81,6 +75,7 @@ mod tests {
     use std::ptr;
 
     use super::*;
+    use crate::buffer::total;
 
     #[test]
     fn few_stand_inside_and_many_outside() {

@@ -19,7 +19,7 @@ pub(crate) enum Failure {
 }
 
 /// What a call of a function gave that the loaded library may lack.
-pub(crate) type LateResult<T> = Result<T, Failure>;
+pub(crate) type WeakResult<T> = Result<T, Failure>;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl From<Errno> for Failure {
 }
 
 /// The function, or that it is missing: `let clone4 = need(&sys::late::rbd_clone4)?;`.
-pub(crate) fn need<F: Copy>(late: &sys::late::Late<F>) -> LateResult<F> {
+pub(crate) fn need<F: Copy>(late: &sys::late::Late<F>) -> WeakResult<F> {
     late.get().ok_or(Failure::Missing { symbol: late.symbol(), needs: late.needs() })
 }
 

@@ -4,7 +4,7 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::ffi::weak::{LateResult, need};
+use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::image::Image;
 
 /// Which format.
@@ -76,7 +76,7 @@ impl Image {
     }
 
     /// Loads the encryption of a clone and its ancestors, the image itself first.
-    pub(crate) fn encryption_load_chain(&self, chain: &[(RawFormat, &[u8])]) -> LateResult<()> {
+    pub(crate) fn encryption_load_chain(&self, chain: &[(RawFormat, &[u8])]) -> WeakResult<()> {
         let load2 = need(&sys::late::rbd_encryption_load2)?;
         let mut exact: Vec<_> = chain.iter().map(|(_, passphrase)| options(false, passphrase)).collect();
         let mut any: Vec<_> = chain

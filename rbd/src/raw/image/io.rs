@@ -3,6 +3,7 @@
 
 use librbd_sys as sys;
 
+use crate::compare::Compare;
 use crate::errno::Errno;
 use crate::hints::AccessHints;
 use crate::raw::RawResult;
@@ -11,7 +12,7 @@ use crate::raw::image::Image;
 use crate::raw::op::hold::Passage;
 use crate::raw::op::io;
 use crate::raw::op::operation::Operation;
-use crate::raw::op::request::{Compare, Fault, Request, differs_at};
+use crate::raw::op::request::{Fault, Request, differs_at};
 
 /// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in
 /// places.

@@ -27,13 +27,13 @@ use crate::raw::thread::mark::CallbackMark;
 /// What the callback is told.
 pub(crate) enum Told {
     /// A snapshot is about to be taken, and waits for the answer.
-    Freeze(Answer),
+    Freeze(FreezeAnswer),
     /// It is taken, or given up.
     Thaw,
 }
 
 /// What whoever takes a snapshot waits for. Dropped without being given, it is an I/O error.
-pub(crate) struct Answer(Arc<Party>);
+pub(crate) struct FreezeAnswer(Arc<Party>);
 
 /// Takes part from its beginning until it is closed. Dropped without that, it leaks.
 pub(crate) struct QuiesceWatch {
@@ -78,7 +78,7 @@ impl Party {
     }
 }
 
-impl Answer {
+impl FreezeAnswer {
     /// Zero lets the snapshot go on, a negative errno has it fail. Does nothing where the watch has
     /// ended meanwhile.
     pub(crate) fn give(self, code: i32) {
@@ -86,7 +86,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for FreezeAnswer {
     fn drop(&mut self) {
         // Nothing, if it was given.
         self.0.answer(&mut self.0.round(), -libc::EIO);
@@ -165,7 +165,7 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
         return;
     }
     drop(round);
-    catch_panic(|| (party.tell)(Told::Freeze(Answer(Arc::clone(&party)))));
+    catch_panic(|| (party.tell)(Told::Freeze(FreezeAnswer(Arc::clone(&party)))));
 }
 
 unsafe extern "C" fn on_unquiesce(arg: *mut c_void) {

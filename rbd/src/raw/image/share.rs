@@ -9,11 +9,11 @@ use crate::raw::op::target::Target;
 
 /// An open image for a call on another thread. Closing waits until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct SharedImage {
     image: Image,
 }
 
-impl Deref for Share {
+impl Deref for SharedImage {
     type Target = Image;
 
     fn deref(&self) -> &Image {
@@ -21,7 +21,7 @@ impl Deref for Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for SharedImage {
     fn drop(&mut self) {
         // What is left behind is no image any more, and its drop closes nothing.
         self.image.handle = Address::NULL;
@@ -33,11 +33,11 @@ impl Drop for Share {
 
 impl Image {
     /// The same handle, for a call that may be given up.
-    pub(crate) fn share(&self) -> Share {
+    pub(crate) fn share(&self) -> SharedImage {
         self.shared.enter_call();
         let (handle, ioctx, shared) = (self.handle, self.ioctx.clone(), Arc::clone(&self.shared));
         let image =
             Image { handle, ioctx, shared, header_watch: None, background: true, settled: self.settled };
-        Share { image }
+        SharedImage { image }
     }
 }

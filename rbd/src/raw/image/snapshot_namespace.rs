@@ -6,12 +6,12 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string};
-use crate::raw::ffi::weak::{LateResult, need};
+use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::image::Image;
 
 /// The group snapshot that a snapshot is part of.
 #[derive(Debug)]
-pub(crate) struct RawGroupSnapshot {
+pub(crate) struct RawMembership {
     pub(crate) pool_id: i64,
     pub(crate) group: String,
     pub(crate) snapshot: String,
@@ -36,7 +36,7 @@ impl Image {
         Ok(kind)
     }
 
-    pub(crate) fn snapshot_group(&self, id: u64) -> RawResult<RawGroupSnapshot> {
+    pub(crate) fn snapshot_group(&self, id: u64) -> RawResult<RawMembership> {
         // SAFETY: a struct of an integer and pointers, of which zeros are valid.
         let mut raw: sys::rbd_snap_group_namespace_t = unsafe { std::mem::zeroed() };
         let size = size_of_val(&raw);
@@ -46,7 +46,7 @@ impl Image {
         let (group, snapshot) = unsafe { (copy_string(raw.group_name), copy_string(raw.group_snap_name)) };
         // SAFETY: the strings are the library's and not used after this.
         unsafe { sys::rbd_snap_group_namespace_cleanup(&raw mut raw, size) };
-        Ok(RawGroupSnapshot { pool_id: raw.group_pool, group, snapshot })
+        Ok(RawMembership { pool_id: raw.group_pool, group, snapshot })
     }
 
     /// The name that a snapshot had before it went to the trash.
@@ -60,7 +60,7 @@ impl Image {
     }
 
     /// The kind that a snapshot had before it went to the trash.
-    pub(crate) fn snapshot_trash_type(&self, id: u64) -> LateResult<sys::rbd_snap_namespace_type_t> {
+    pub(crate) fn snapshot_trash_type(&self, id: u64) -> WeakResult<sys::rbd_snap_namespace_type_t> {
         let get = need(&sys::late::rbd_snap_get_trash_namespace2)?;
         let cleanup = need(&sys::late::rbd_snap_trash_namespace_cleanup)?;
         // SAFETY: a struct of an integer and a pointer, of which zeros are valid.

@@ -7,9 +7,9 @@ use crate::raw::ffi::conversion::check;
 use crate::raw::ioctx::IoCtx;
 
 /// A request for statistics, freed when it is dropped.
-struct Request(sys::rbd_pool_stats_t);
+struct StatsRequest(sys::rbd_pool_stats_t);
 
-impl Drop for Request {
+impl Drop for StatsRequest {
     fn drop(&mut self) {
         // SAFETY: we own the handle.
         unsafe { sys::rbd_pool_stats_destroy(self.0) }
@@ -32,7 +32,7 @@ impl IoCtx {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the out pointer lives through the call, which cannot fail.
         unsafe { sys::rbd_pool_stats_create(&raw mut handle) };
-        let request = Request(handle);
+        let request = StatsRequest(handle);
         for (option, into) in [
             (sys::RBD_POOL_STAT_OPTION_IMAGES, &raw mut images.images),
             (sys::RBD_POOL_STAT_OPTION_IMAGE_PROVISIONED_BYTES, &raw mut images.provisioned),

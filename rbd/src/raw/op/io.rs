@@ -8,15 +8,16 @@ use std::task::{Context, Poll};
 
 use librbd_sys as sys;
 
+use crate::buffer::Buffer;
+use crate::compare::Compare;
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::buffer::Buffer;
 use crate::raw::ffi::conversion::check;
 use crate::raw::op::answer::Answer;
 use crate::raw::op::hold::Entered;
 use crate::raw::op::kept::Later;
 use crate::raw::op::operation::{Calls, Operation};
-use crate::raw::op::request::{Compare, Fault, Next, Request};
+use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::slot::{Left, Slot};
 use crate::raw::op::target::Target;
 use crate::raw::thread::catch_panic::catch_panic;
@@ -132,7 +133,7 @@ unsafe fn launch(node: *mut Node, target: &Target) -> RawResult<()> {
     let mut completion = ptr::null_mut();
     // SAFETY: the callback is made for nodes; the out pointer lives through the call.
     let created =
-        check(unsafe { sys::rbd_aio_create_completion(node.cast(), Some(ended), &raw mut completion) });
+        check(unsafe { sys::rbd_aio_create_completion(node.cast(), Some(completed), &raw mut completion) });
     let called = created.and_then(|_| {
         // SAFETY: the node has its final address, and nobody touches the request until the
         // completion has run.
@@ -148,11 +149,11 @@ unsafe fn launch(node: *mut Node, target: &Target) -> RawResult<()> {
     called.map(drop)
 }
 
-/// What librbd calls when a call has ended.
+/// What librbd calls when a call has completed.
 ///
 /// # Safety
 /// `arg` is a node whose completion this is, with the completion's share.
-unsafe extern "C" fn ended(completion: *mut c_void, arg: *mut c_void) {
+unsafe extern "C" fn completed(completion: *mut c_void, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let node: *mut Node = arg.cast();
     // SAFETY: librbd gives us its completion, which we created and release here, once. The request

@@ -7,25 +7,16 @@ use std::ptr;
 
 use librbd_sys as sys;
 
+use crate::buffer::Buffer;
+use crate::compare::Compare;
 use crate::errno::Errno;
 use crate::hints::AccessHints;
-use crate::raw::buffer::Buffer;
 use crate::raw::ffi::conversion::check_len;
 use crate::raw::ffi::iovec::Iovecs;
 use crate::raw::ffi::weak::{Failure, need};
 use crate::raw::op::answer::{Answer, Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::target::Target;
-
-/// What a [compare-and-write](crate::Image::compare_and_write) found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "it tells whether anything was written"]
-pub enum Compare {
-    /// The image held what was expected, and now holds the new data.
-    Written,
-    /// Nothing was written: the image differs from this offset on, in bytes from its start.
-    Differs(u64),
-}
 
 /// The offset in the image at which a compare-and-write at `offset` differs, from what librbd
 /// reports.

@@ -127,8 +127,8 @@ impl CallbackCompletions {
 
     /// Waits for the one who takes ends out of librbd's queue, and who may still look at
     /// completions whose callbacks have run.
-    pub(super) fn let_collector_end(&self, drained: &Drained) {
-        if !drained.is_empty() {
+    pub(super) fn let_collector_end(&self, taken: &Taken) {
+        if !taken.is_empty() {
             drop(self.lock_image());
         }
     }
@@ -166,8 +166,8 @@ impl CallbackCompletions {
     }
 
     /// Takes all that have ended.
-    pub(super) fn take(&self) -> Drained {
-        Drained(self.top.swap(NONE, Ordering::Acquire))
+    pub(super) fn take(&self) -> Taken {
+        Taken(self.top.swap(NONE, Ordering::Acquire))
     }
 
     /// To be announced then.
@@ -194,11 +194,11 @@ impl Busy for CallbackCompletions {
 }
 
 /// Entries that were taken off the stack.
-pub(super) struct Drained(u32);
+pub(super) struct Taken(u32);
 
-impl Drained {
-    pub(super) const fn none() -> Drained {
-        Drained(NONE)
+impl Taken {
+    pub(super) const fn none() -> Taken {
+        Taken(NONE)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -207,7 +207,7 @@ impl Drained {
 
     /// All of them, which stay.
     pub(super) fn numbers(&self, completions: &CallbackCompletions) -> impl Iterator<Item = u32> {
-        let mut rest = Drained(self.0);
+        let mut rest = Taken(self.0);
         std::iter::from_fn(move || rest.pop(completions))
     }
 

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use librbd_sys as sys;
 use rustix::event::EventfdFlags;
 
+use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::buffer::Buffer;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, system_errno};
 use crate::raw::image::Image;
@@ -28,7 +28,7 @@ use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::target::Target;
-use callback_completions::{CallbackCompletions, Drained};
+use callback_completions::{CallbackCompletions, Taken};
 use entry::{Entry, Place, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
@@ -79,7 +79,7 @@ pub(crate) struct Entries {
     /// What librbd keeps out of its queue.
     callbacks: Arc<CallbackCompletions>,
     /// What is left of those taken.
-    drained: Drained,
+    taken: Taken,
     waiter: EventWaiter,
     target: Arc<Target>,
 }
@@ -130,7 +130,7 @@ impl Entries {
             again: false,
             heard: false,
             callbacks,
-            drained: Drained::none(),
+            taken: Taken::none(),
             waiter,
             target,
         })
@@ -216,7 +216,7 @@ impl Entries {
 
     /// The next request that has ended or whose time is over, if there is one. Blocks for none.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
-        while let Some((number, completion)) = self.next_ended() {
+        while let Some((number, completion)) = self.next_completed() {
             if let Some(reaped) = self.take(number, completion) {
                 return Some(reaped);
             }
@@ -235,7 +235,7 @@ impl Entries {
 
     /// The entry whose call has ended, and the completion, which is not released yet. Null for a
     /// report of ours.
-    fn next_ended(&mut self) -> Option<(usize, Address<c_void>)> {
+    fn next_completed(&mut self) -> Option<(usize, Address<c_void>)> {
         let mut looked = false;
         loop {
             for next in self.listed.by_ref() {
@@ -251,7 +251,7 @@ impl Entries {
                 self.ask();
                 continue;
             }
-            if let Some(number) = self.drained.pop(&self.callbacks) {
+            if let Some(number) = self.taken.pop(&self.callbacks) {
                 return Some((number as usize, self.completion_of(number)));
             }
             if looked || !self.look() {
@@ -281,8 +281,8 @@ impl Entries {
         if self.is_idle() {
             return false;
         }
-        self.drained = self.callbacks.take();
-        for number in self.drained.numbers(&self.callbacks) {
+        self.taken = self.callbacks.take();
+        for number in self.taken.numbers(&self.callbacks) {
             let completion = self.completion_of(number);
             if completion != Address::NULL {
                 // Over in a moment. A release that does put these into its queue has done so by
@@ -292,9 +292,9 @@ impl Entries {
                 unsafe { sys::rbd_aio_wait_for_complete(completion.get()) };
             }
         }
-        self.callbacks.let_collector_end(&self.drained);
+        self.callbacks.let_collector_end(&self.taken);
         self.ask();
-        self.again = !self.listed.is_empty() || !self.drained.is_empty();
+        self.again = !self.listed.is_empty() || !self.taken.is_empty();
         true
     }
 
@@ -385,7 +385,7 @@ impl Entries {
 
     /// Something was taken from librbd and not handed out.
     fn has_taken(&self) -> bool {
-        !self.listed.is_empty() || self.more || !self.drained.is_empty()
+        !self.listed.is_empty() || self.more || !self.taken.is_empty()
     }
 }
 

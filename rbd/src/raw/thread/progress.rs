@@ -91,7 +91,8 @@ mod tests {
         assert_eq!(drive(Progress::new(keep)), Ok(0));
         assert_eq!((steps.len(), steps.last()), (11, Some(&(10, 10))));
         // A break at the end has nothing to stop.
-        let last = |done, total| if done == total { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let last =
+            |done, total| if done == total { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         assert_eq!(drive(Progress::new(last)), Ok(0));
     }
 

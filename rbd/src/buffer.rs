@@ -2,8 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::raw::ffi::iovec::total;
-
 /// The memory of an operation, which comes back when it has ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,6 +33,12 @@ pub enum Buffer {
     },
 }
 
+/// How many bytes there are in all buffers together. The same memory may be listed often enough to
+/// go beyond all numbers.
+pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
+    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
+}
+
 impl From<BytesMut> for Buffer {
     fn from(buffer: BytesMut) -> Buffer {
         Buffer::BytesMut(buffer)
@@ -44,6 +48,24 @@ impl From<BytesMut> for Buffer {
 impl From<Bytes> for Buffer {
     fn from(buffer: Bytes) -> Buffer {
         Buffer::Bytes(buffer)
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(data: Vec<u8>) -> Buffer {
+        Buffer::Bytes(data.into())
+    }
+}
+
+impl From<&'static [u8]> for Buffer {
+    fn from(data: &'static [u8]) -> Buffer {
+        Buffer::Bytes(data.into())
+    }
+}
+
+impl From<&'static str> for Buffer {
+    fn from(data: &'static str) -> Buffer {
+        Buffer::Bytes(data.into())
     }
 }
 

@@ -1,0 +1,45 @@
+//! Hands back the buffer of an operation that a queue refused.
+
+use std::fmt;
+
+use super::Error;
+use crate::buffer::Buffer;
+
+/// The buffer that an error carries.
+#[derive(Default)]
+pub(super) struct Carried(Buffer);
+
+/// Without the data.
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 == Buffer::None { "None" } else { "…" })
+    }
+}
+
+impl Error {
+    pub(crate) fn with_buffer(mut self, buffer: Buffer) -> Error {
+        self.0.buffer = Carried(buffer);
+        self
+    }
+
+    /// Takes the buffer of an operation that a [queue](crate::Queue) refused out of its error.
+    /// Returns [`Buffer::None`] for all other errors, and the second time.
+    ///
+    /// ```no_run
+    /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
+    /// # let mut queue = rbd::Queue::new(image, 32)?;
+    /// let mut data = rbd::queue::Buffer::from("hello ceph");
+    /// while let Err(mut error) = queue.write(7, 0, data) {
+    ///     if !error.is_queue_full() {
+    ///         return Err(error);
+    ///     }
+    ///     data = error.take_buffer();
+    ///     queue.wait(None)?;
+    ///     queue.reap();
+    /// }
+    /// # Ok::<(), rbd::Error>(())
+    /// ```
+    pub fn take_buffer(&mut self) -> Buffer {
+        std::mem::take(&mut self.0.buffer).0
+    }
+}
