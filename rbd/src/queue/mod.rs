@@ -45,12 +45,12 @@ use drain::Drained;
 /// A hypervisor or a ublk server has its data in memory that no buffer owns:
 /// [`read_raw`](Queue::read_raw) and [`write_raw`](Queue::write_raw) move it without a copy.
 ///
-/// Submitting does not block. All ranges must lie within the image; what does not is
-/// refused before librbd hears of it, and so is more than 1 GiB of data at once. The error has the
-/// buffers: see [`Error::take_buffer`]. What only librbd can tell, such as a write to an image that is open read-only, is
-/// in the [result](Completion::result) of the operation's end. Offsets and lengths are in bytes.
-/// When another client changes the size, all is as at [`Aio`](crate::aio::Aio), with the one
-/// exception there.
+/// Submitting does not block. All ranges must lie within the image; what does not is refused before
+/// librbd hears of it, and so is more than 1 GiB of data at once. The error has the buffers: see
+/// [`Error::take_buffer`]. What only librbd can tell, such as a write to an image that is open
+/// read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths
+/// are in bytes. When another client changes the size, all is as at [`Aio`](crate::aio::Aio), with
+/// the one exception there.
 ///
 /// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered
 /// epoll, `io_uring`'s poll, tokio's `AsyncFd` (clear its readiness, then reap until nothing is
