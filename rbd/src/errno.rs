@@ -114,4 +114,9 @@ mod tests {
         assert_eq!(Errno::new(9999).to_string(), "errno 9999");
         assert_eq!(Errno::ENOENT.sentence(), "No such file or directory");
     }
+
+    #[test]
+    fn debug_names_the_number() {
+        assert_eq!(format!("{:?}", Errno::ENOENT), "Errno(ENOENT 2)");
+    }
 }

@@ -113,6 +113,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_alone_is_one_in_the_pool_rbd() {
+        assert_eq!("foo".parse::<ImageSpec>().unwrap(), ImageSpec::new("rbd", "foo"));
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_parses_back(

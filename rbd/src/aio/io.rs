@@ -81,7 +81,7 @@ impl Aio<'_> {
     #[doc(alias = "rbd_aio_read")]
     #[doc(alias = "rbd_aio_read2")]
     pub fn read(self, offset: u64, len: usize) -> Op<Bytes> {
-        let buffer = Buffer::BytesMut(BytesMut::with_capacity(len));
+        let buffer = Buffer::BytesMut(BytesMut::new());
         self.submit(self.request(Kind::Read, offset, len as u64, buffer), |buffer, _| match buffer {
             Buffer::BytesMut(buffer) => buffer.freeze(),
             _ => unreachable!("the buffer comes back"),

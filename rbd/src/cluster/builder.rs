@@ -183,7 +183,8 @@ impl ClusterBuilder {
         raw.set_osd_timeout(osd_timeout);
         refuse_forgetful_cache(&raw)?;
         let fsid = raw.fsid().unwrap_or_default();
-        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid })))
+        let instance_id = raw.instance_id();
+        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid, instance_id })))
     }
 
     /// Reads the configuration file. Returns `false` if none was named and none was found.

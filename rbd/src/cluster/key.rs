@@ -198,4 +198,39 @@ mod tests {
             assert_eq!(key_of(&keyring, "client.a").unwrap().expose(), KEY, "{value}");
         }
     }
+
+    #[test]
+    fn the_type_of_a_key_stands_at_its_start() {
+        assert_eq!(Key::new(KEY).kind(), Some(1));
+        assert_eq!(Key::new(&STANDARD.encode([2, 1, 0, 0, 0, 0])).kind(), Some(258));
+        assert_eq!([Key::new("").kind(), Key::new("????").kind()], [None; 2]);
+        // No secret, and none of the length that is said.
+        for (len, rest) in [(0, 0), (2, 1), (1, 2)] {
+            let mut binary = vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0, len, 0];
+            binary.resize(KEY_HEADER + rest, 7);
+            assert!(Key::new(&STANDARD.encode(binary)).decode().is_err(), "{len} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_looked_for_where_the_configuration_has_it() {
+        let file = std::env::temp_dir().join(format!("rbd-key-{}", std::process::id()));
+        let path = file.to_string_lossy().into_owned();
+        let options = |key: &str, keyfile: &str, keyring: &str| {
+            let values =
+                [("key", key), ("keyfile", keyfile), ("keyring", keyring)].map(|(a, b)| (a, b.to_owned()));
+            configured("client.a", move |option| {
+                Ok(values.iter().find(|(name, _)| *name == option).unwrap().1.clone())
+            })
+        };
+        assert_eq!(options("one", "", "").unwrap().expose(), "one");
+        std::fs::write(&file, "two\n").unwrap();
+        assert_eq!(options("", &path, "").unwrap().expose(), "two");
+        std::fs::write(&file, "[client.a]\nkey = three\n").unwrap();
+        assert_eq!(options("", "", &path).unwrap().expose(), "three");
+        std::fs::write(&file, "[client.b]\nkey = three\n").unwrap();
+        assert!(options("", "", &path).unwrap_err().is_not_found());
+        std::fs::remove_file(&file).unwrap();
+        assert!(options("", &path, "").unwrap_err().is_not_found());
+    }
 }

@@ -76,6 +76,8 @@ struct Inner {
     user: String,
     /// Read once, when connecting: reading it takes a lock that librados holds during callbacks.
     fsid: String,
+    /// Read once, for the same reason.
+    instance_id: u64,
 }
 
 impl Cluster {
@@ -107,7 +109,7 @@ impl Cluster {
     /// Implements: `rados_get_instance_id`.
     #[doc(alias = "rados_get_instance_id")]
     pub fn instance_id(&self) -> u64 {
-        self.0.raw.instance_id()
+        self.0.instance_id
     }
 
     /// Returns the address of this client. Record it before the work starts if others may have to

@@ -18,3 +18,14 @@ impl Error {
 pub(crate) fn goes_on(changes: bool) -> &'static str {
     if changes { "it goes on by itself, and may still take effect" } else { "it goes on by itself" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_change_may_still_take_effect() {
+        assert_eq!(goes_on(false), "it goes on by itself");
+        assert_eq!(goes_on(true), "it goes on by itself, and may still take effect");
+    }
+}

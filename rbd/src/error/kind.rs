@@ -198,3 +198,55 @@ impl ErrorKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::ClientAddress;
+
+    #[test]
+    fn numbers_have_kinds() {
+        let kind = |errno| ErrorKind::from_errno(errno, ObjectKind::Image);
+        for (errnos, expected) in [
+            (&[Errno::ENOENT][..], ErrorKind::NotFound { what: ObjectKind::Image }),
+            (&[Errno::EEXIST], ErrorKind::Exists),
+            (&[Errno::EBUSY], ErrorKind::Busy { holders: Vec::new() }),
+            (&[Errno::ENOTEMPTY], ErrorKind::HasSnapshots),
+            (&[Errno::EROFS], ErrorKind::ReadOnly),
+            (&[Errno::EPERM, Errno::EACCES], ErrorKind::PermissionDenied),
+            (&[Errno::ESHUTDOWN], ErrorKind::Blocklisted),
+            (&[Errno::ETIMEDOUT], ErrorKind::TimedOut),
+            (&[Errno::EDQUOT, Errno::ENOSPC], ErrorKind::QuotaExceeded),
+            (&[Errno::ECANCELED], ErrorKind::Stopped),
+            (&[Errno::EOPNOTSUPP, Errno::ENOSYS], ErrorKind::NotSupported),
+            (&[Errno::EIO], ErrorKind::Other),
+        ] {
+            errnos.iter().for_each(|errno| assert_eq!(kind(*errno), expected, "{errno}"));
+        }
+    }
+
+    #[test]
+    fn reasons_fit_the_object() {
+        let said = |kind: ErrorKind, object| {
+            let (reason, advice) = kind.explain(Some(Errno::EROFS), object);
+            format!("{reason}; {advice}")
+        };
+        let missing = |what| said(ErrorKind::NotFound { what }, what);
+        assert!(missing(ObjectKind::Image).ends_with("namespace it was looked for in"));
+        assert!(missing(ObjectKind::Pool).ends_with("; check the name"));
+        assert_eq!(said(ErrorKind::ReadOnly, ObjectKind::Device), "Read-only file system; ");
+        assert!(said(ErrorKind::ReadOnly, ObjectKind::Image).starts_with("it is read-only; open it"));
+        let holder =
+            Holder::LockOwner { client: "client.1".into(), address: ClientAddress::from_ceph(String::new()) };
+        assert!(
+            said(ErrorKind::Busy { holders: vec![holder] }, ObjectKind::Image).starts_with("it is in use: ")
+        );
+        assert!(
+            said(ErrorKind::Busy { holders: Vec::new() }, ObjectKind::Image).starts_with("it is in use; ")
+        );
+        let range = |offset| said(ErrorKind::OutOfRange { offset, len: 1, size: 5 }, ObjectKind::Image);
+        assert!(range(4).ends_with("shorten the range"));
+        assert!(range(5).ends_with("choose an offset within it"));
+        assert!(range(6).ends_with("choose an offset within it"));
+    }
+}

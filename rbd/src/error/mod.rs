@@ -321,4 +321,49 @@ mod tests {
         assert_eq!(Errno::of(&io), Some(Errno::ENOENT));
         assert_eq!(io.to_string(), text);
     }
+
+    /// Each error is of one kind, and says what it was about.
+    #[test]
+    fn one_predicate_holds_for_each_kind() {
+        let error = |errno| Error::new("open", Object::new(ObjectKind::Image, "rbd/foo"), errno);
+        let old = ErrorKind::LibraryTooOld { symbol: "a", needs: "b", found: "1.2".to_owned() };
+        let errors = [
+            error(Errno::ENOENT),
+            error(Errno::EEXIST),
+            error(Errno::EBUSY),
+            error(Errno::EPERM),
+            error(Errno::ETIMEDOUT),
+            error(Errno::ESHUTDOWN),
+            error(Errno::EROFS),
+            error(Errno::EIO).with_kind(ErrorKind::MirroringDisabled),
+            error(Errno::ENOSYS).with_kind(old),
+            error(Errno::EIO),
+        ];
+        for (at, error) in errors.iter().enumerate() {
+            let holds = [
+                error.is_not_found(),
+                error.is_exists(),
+                error.is_busy(),
+                error.is_permission_denied(),
+                error.is_timed_out(),
+                error.is_blocklisted(),
+                error.is_read_only(),
+                error.is_mirroring_disabled(),
+                error.is_library_too_old(),
+            ];
+            let expected: Vec<bool> = (0..holds.len()).map(|other| other == at).collect();
+            assert_eq!(holds[..], expected, "{error}");
+        }
+        let error = error(Errno::EIO).with_log(vec!["a line".into()]);
+        assert_eq!((error.operation(), error.object_name(), error.log().len()), ("open", "rbd/foo", 1));
+        assert_eq!(error.log()[0], "a line");
+    }
+
+    #[test]
+    fn advice_follows_only_the_reason_that_it_belongs_to() {
+        let error = |errno| Error::new("open", Object::new(ObjectKind::Image, "a"), errno);
+        let detailed = error(Errno::EEXIST).with_detail("why");
+        assert_eq!(detailed.to_string(), "cannot open image 'a': why (EEXIST 17)");
+        assert_eq!(error(Errno::EIO).to_string(), "cannot open image 'a': Input/output error (EIO 5)");
+    }
 }

@@ -277,4 +277,10 @@ mod tests {
             "object map invalid, fast diff invalid"
         );
     }
+
+    #[test]
+    fn a_name_may_come_twice() {
+        let features: Features = "layering, layering 1".parse().unwrap();
+        assert_eq!((features, format!("{features:?}")), (Features::LAYERING, "Features(layering)".into()));
+    }
 }

@@ -166,4 +166,17 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_off_is_no_step() {
+        let image = Features::LAYERING | Features::EXCLUSIVE_LOCK;
+        let nothing = Plan::to_disable(image, Features::JOURNALING).unwrap();
+        assert!(nothing.is_empty() && nothing.steps().is_empty());
+        assert_eq!(nothing.to_string(), "nothing to disable");
+        let plan = Plan::to_disable(image, Features::EXCLUSIVE_LOCK | Features::JOURNALING).unwrap();
+        assert!(!plan.is_empty());
+        assert_eq!(plan.to_string(), "disable exclusive-lock");
+        assert_eq!((plan.steps(), plan.before()), (&[Features::EXCLUSIVE_LOCK][..], image));
+        assert!(Plan::to_disable(Features::DEFAULT, Features::EXCLUSIVE_LOCK).is_err());
+    }
 }

@@ -252,4 +252,21 @@ mod tests {
             Features::OBJECT_MAP | Features::FAST_DIFF | Features::JOURNALING
         );
     }
+
+    #[test]
+    fn all_features_have_a_rule() {
+        let all = Rule::all().iter().fold(Features::empty(), |all, rule| all | rule.feature);
+        assert_eq!((all.bits(), Rule::all().len()), (0xfff, 12));
+    }
+
+    #[test]
+    fn what_is_on_counts_when_more_is_enabled() {
+        let more = Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
+        assert!(Features::LAYERING.check_enable(more).is_ok());
+        assert!(Features::DEFAULT.check_enable(more).is_ok(), "what is on stays on");
+        assert!(Features::LAYERING.check_enable(Features::OBJECT_MAP).is_err());
+        assert!(Features::LAYERING.check_enable(Features::DATA_POOL).is_err());
+        assert!(Features::DEFAULT.check_disable(Features::EXCLUSIVE_LOCK).is_err());
+        assert!(Features::DEFAULT.check_disable(Features::FAST_DIFF).is_ok());
+    }
 }

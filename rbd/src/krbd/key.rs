@@ -163,4 +163,9 @@ mod tests {
         assert!(Credentials::without_key(Vec::<String>::new(), "admin").check().is_err());
         Credentials::without_key(["[fd00::1]:6789"], "csi.node-1").check().unwrap();
     }
+
+    #[test]
+    fn a_user_that_the_kernel_cannot_name_is_refused() {
+        assert_eq!(secret(KEY).unwrap().add("a\0b"), Err(Errno::EINVAL));
+    }
 }
