@@ -221,7 +221,9 @@ mod tests {
             (&[Errno::EOPNOTSUPP, Errno::ENOSYS], ErrorKind::NotSupported),
             (&[Errno::EIO], ErrorKind::Other),
         ] {
-            errnos.iter().for_each(|errno| assert_eq!(kind(*errno), expected, "{errno}"));
+            for errno in errnos {
+                assert_eq!(kind(*errno), expected, "{errno}");
+            }
         }
     }
 

@@ -267,6 +267,5 @@ mod tests {
         assert!(Features::LAYERING.check_enable(Features::OBJECT_MAP).is_err());
         assert!(Features::LAYERING.check_enable(Features::DATA_POOL).is_err());
         assert!(Features::DEFAULT.check_disable(Features::EXCLUSIVE_LOCK).is_err());
-        assert!(Features::DEFAULT.check_disable(Features::FAST_DIFF).is_ok());
     }
 }

@@ -174,7 +174,10 @@ fn inside(callback: &str, all: &Things, each: &Each) {
         }
         "a line of the cluster's log" => {
             let (each, (sender, receiver)) = (Arc::clone(each), mpsc::channel());
+            let cluster = space.cluster().clone();
             let watch = space.cluster().watch_log(LogLevel::Info, move |_| {
+                // They ask nobody.
+                assert!(cluster.instance_id() > 0 && cluster.fsid().is_ok());
                 each();
                 let _ = sender.send(());
             });

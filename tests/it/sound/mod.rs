@@ -5,6 +5,7 @@
 
 mod arguments;
 mod callbacks;
+mod extremes;
 mod fork;
 mod getters;
 mod keys;

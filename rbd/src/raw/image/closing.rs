@@ -97,13 +97,13 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
         return Ok(());
     }
     // SAFETY: the caller's promise.
-    let released = check(unsafe { sys::rbd_lock_release(image) });
+    let released = check(unsafe { sys::rbd_lock_release(image) }).map(drop);
     // SAFETY: as above.
-    match released {
+    if released == Err(Errno::EINVAL) && !unsafe { is_owner(image) }? {
         // Another client has asked for it in between: it is released already.
-        Err(Errno::EINVAL) if !unsafe { is_owner(image) }? => Ok(()),
-        released => released.map(drop),
+        return Ok(());
     }
+    released
 }
 
 /// Returns the id of the image. It never changes; librbd reads the name without a lock, while a

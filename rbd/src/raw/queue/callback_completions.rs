@@ -110,7 +110,9 @@ impl CallbackCompletions {
             // they have had this lock.
             let numbers = listed.iter().map(|completion| unsafe { sys::rbd_aio_get_arg(*completion) }.addr());
             let links: Vec<_> = numbers.filter_map(|number| self.links.get(number)).collect();
-            links.iter().for_each(|link| self.push(link));
+            for link in &links {
+                self.push(link);
+            }
             self.count_ends(links.len());
             if !links.is_empty() {
                 self.announce(links.len() as u64);
