@@ -166,6 +166,6 @@ mod tests {
 
     #[test]
     fn a_user_that_the_kernel_cannot_name_is_refused() {
-        assert_eq!(secret(KEY).unwrap().add("a\0b"), Err(Errno::EINVAL));
+        assert_eq!(secret(KEY).unwrap().add("a\0b").err(), Some(Errno::EINVAL));
     }
 }
