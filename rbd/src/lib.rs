@@ -59,7 +59,6 @@
 //! All calls return one error type, [`Error`]. It says what failed, on which object, why, and what
 //! to do next.
 #![deny(unsafe_code)]
-#![warn(missing_debug_implementations)]
 
 /// Image lengths are `u64`, and librbd takes them as `size_t`.
 const _: () = assert!(

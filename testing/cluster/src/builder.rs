@@ -123,8 +123,8 @@ impl Builder {
         self
     }
 
-    /// Whether monitor and OSDs listen for version 1 of the protocol, too, which kernels before 5.11
-    /// need. Default: yes.
+    /// Whether monitor and OSDs listen for version 1 of the protocol, too, which kernels before
+    /// 5.11 need. Default: yes.
     pub fn msgr1(mut self, wanted: bool) -> Self {
         self.msgr1 = wanted;
         self
