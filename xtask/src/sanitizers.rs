@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// ways
     #[arg(long, conflicts_with = "loom")]
     quick: bool,
-    /// Seconds for the test in which threads call all getters of an image at once
+    /// Seconds for the test in which threads call each pair of getters of an image at once
     #[arg(long, default_value_t = 60)]
     race_seconds: u32,
 }
@@ -60,15 +60,23 @@ const MODULES: &[&str] = &[
 ];
 
 /// What `--quick` takes.
-const QUICK: &[&str] = &["ownership::", "sound::getters", "sound::callbacks", "sound::arguments::an_image"];
+const QUICK: &[&str] = &[
+    "aio::submit",
+    "ownership::",
+    "queue::foreign",
+    "shrinking::a_queue",
+    "sound::arguments::an_image",
+    "sound::callbacks",
+    "sound::fork",
+    "sound::getters",
+];
 
 const LIB: &[&str] = &["--package", "rbd", "--lib"];
 const IT: &[&str] = &["--test", "it"];
 const LEAK: &str = "Direct leak of ";
 
-/// The unit test of a panic that panics again while it is dropped: that one is forgotten, by
-/// design.
-const FORGETS_ON_PURPOSE: &str = "a_panic_whose_own_drop_panics";
+/// The tests of a panic that panics again while it is dropped: that one is forgotten, by design.
+const FORGET_ON_PURPOSE: [&str; 2] = ["a_panic_whose_own_drop_panics", "that_panics_when_dropped"];
 /// Leaks an image on purpose: the canary among the integration tests, which shows that leaks
 /// through librbd are seen.
 const FORGETFUL: &str = "ownership::a_forgotten_image_leaks_and_nothing_else";
@@ -124,10 +132,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 
     ui::step("the unsafe code of rbd under AddressSanitizer");
-    run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", FORGETS_ON_PURPOSE]].concat()))?;
+    let [one, other] = FORGET_ON_PURPOSE;
+    run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", one]].concat()))?;
     ui::step("the integration tests on a real cluster under AddressSanitizer");
     let modules = if args.quick { QUICK } else { MODULES };
-    let mut tests = sanitized(&[IT, &["--", "--skip", FORGETFUL], modules].concat());
+    let mut tests = sanitized(&[IT, &["--", "--skip", FORGETFUL, "--skip", other], modules].concat());
     run_some(tests.env("RBD_RACE_SECONDS", args.race_seconds.to_string()))
 }
 

@@ -197,4 +197,14 @@ mod tests {
             let _ = Monmap::parse(answer.as_bytes());
         }
     }
+
+    #[test]
+    fn only_the_first_protocol_is_refused_where_osds_lack_it() {
+        let map = monmap(&[&[("v2", "10.0.0.1:3300"), ("v1", "10.0.0.1:6789")]]);
+        let map =
+            map.with_osd(br#"{"addrs": {"addrvec": [{"type": "v2", "addr": "10.0.0.1:6800", "nonce": 0}]}}"#);
+        assert_eq!(map.choose(None).unwrap().0, MsMode::PreferCrc);
+        assert_eq!(map.choose(Some(MsMode::Secure)).unwrap().0, MsMode::Secure);
+        assert_eq!(*map.choose(Some(MsMode::Legacy)).unwrap_err().kind(), ErrorKind::NotSupported);
+    }
 }

@@ -171,3 +171,19 @@ pub(super) fn known(name: &str) -> Option<(Value, &'static str)> {
 pub(super) fn invalid(option: &str, detail: impl Into<String>) -> Error {
     Error::invalid("set", Object::new(ObjectKind::ConfigOption, option), detail.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_a_power_of_two_that_the_kernel_can_count() {
+        let size = |value: &str| check_value(Some(Value::PowerOfTwo { least: 512 }), Some(value)).is_ok();
+        for good in ["512", "1024", "1073741824"] {
+            assert!(size(good), "{good}");
+        }
+        for bad in ["", "0", "256", "513", "2147483648", "2147483649", "18446744073709551616", "a"] {
+            assert!(!size(bad), "{bad}");
+        }
+    }
+}
