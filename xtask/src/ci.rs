@@ -59,6 +59,7 @@ const STEPS: &[Step] = &[
     Step { name: "deny", make: deny::plan },
     Step { name: "package", make: || Ok(ourselves(&["package"])) },
     Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
+    Step { name: "sanitizers", make: || Ok(ourselves(&["sanitizers", "--quick", "--race-seconds", "30"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
     Step { name: "campaign", make: || Ok(ourselves(&["campaign"])) },
