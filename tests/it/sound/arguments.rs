@@ -76,8 +76,8 @@ fn numbers_that_c_would_narrow_are_refused_on_every_builder() {
                 if setter == 5 && which != "create" {
                     continue;
                 }
-                // Copying byte by byte takes minutes.
-                if (setter, number) == (1, 1) && which != "create" {
+                // Copying few bytes at a time takes minutes.
+                if setter == 1 && number < 4096 && which != "create" {
                     continue;
                 }
                 let name = unique("new");

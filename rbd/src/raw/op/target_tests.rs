@@ -1,7 +1,6 @@
 //! Counting, holding and closing, with operations that end whenever a test wants.
 
 use super::*;
-use crate::errno::Errno;
 use crate::raw::ffi::address::Address;
 use crate::raw::op::hold::Entered;
 
@@ -119,7 +118,7 @@ mod plain {
         let target = Arc::new(new());
         let hold = Arc::clone(&target).hold().unwrap();
         let mark = crate::raw::thread::mark::CallbackMark::set();
-        assert_eq!(target.pass().unwrap_err(), Errno::EDEADLK);
+        assert_eq!(target.pass().unwrap_err(), crate::errno::Errno::EDEADLK);
         drop((mark, hold));
         assert!(target.pass().is_ok());
     }
