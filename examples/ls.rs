@@ -8,7 +8,11 @@ use std::fmt;
 use std::process::ExitCode;
 
 use common::{Align, ClusterFlags, Failure, OutputFlags, PoolFlags, Table, failed, iec};
-use rbd::{Image, IoCtx, ioctx::ImageEntry, snapshot::SnapshotNamespace};
+use rbd::{
+    image,
+    snapshot::SnapshotKind,
+    survey::{SurveyedImage, SurveyedSnapshot},
+};
 use serde::Serialize;
 
 /// List rbd images.
@@ -34,7 +38,7 @@ struct Names(Vec<String>);
 struct Rows(Vec<Row>);
 
 /// An image or a snapshot of one.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Row {
     image: String,
     id: String,
@@ -56,7 +60,7 @@ struct Row {
     lock_type: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Parent {
     pool: String,
     pool_namespace: String,
@@ -76,16 +80,19 @@ fn run(args: &Args) -> Result<(), Failure> {
 fn list(args: &Args) -> Result<(), Failure> {
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&args.pool.place(args.pool_spec.as_deref()))?;
-    let images = pool.list().map_err(failed("listing images failed"))?;
     if !args.long {
+        let images = pool.list().map_err(failed("listing images failed"))?;
         return args.output.print(&Names(images.into_iter().map(|image| image.name).collect()));
     }
     let mut rows = Vec::new();
-    for image in images {
-        match rows_of(&pool, &image) {
-            Ok(found) => rows.extend(found),
-            // Removed since it was listed.
-            Err(error) if error.is_not_found() => {}
+    let survey = pool.survey().snapshots(true).parent(true).locks(true);
+    for image in survey.run().map_err(failed("listing images failed"))? {
+        match image {
+            // It cannot be opened any more: `rbd` leaves it out, too.
+            Ok(image) if image.half_removed => {
+                eprintln!("rbd: error opening {}: (2) No such file or directory", image.name);
+            }
+            Ok(image) => rows.extend(rows_of(image)),
             Err(error) => return Err(failed("listing images failed")(error)),
         }
     }
@@ -93,47 +100,48 @@ fn list(args: &Args) -> Result<(), Failure> {
 }
 
 /// An image and its snapshots.
-fn rows_of(pool: &IoCtx, entry: &ImageEntry) -> rbd::Result<Vec<Row>> {
-    let image = pool.open_by_id(&entry.id).read_only(true).run()?;
-    let locks = image.advisory_locks().list()?;
-    let lock_type = if locks.exclusive { "exclusive" } else { "shared" };
-    let mut rows =
-        vec![Row { lock_type: (!locks.lockers.is_empty()).then_some(lock_type), ..Row::new(entry, &image)? }];
-    for snapshot in image.snapshots().list()? {
-        if snapshot.namespace != SnapshotNamespace::User {
-            continue;
-        }
-        let at_snapshot = image.at_snapshot(snapshot.id)?;
-        rows.push(Row {
+fn rows_of(image: SurveyedImage) -> Vec<Row> {
+    let row = Row {
+        image: image.name,
+        id: image.id,
+        snapshot: None,
+        snapshot_id: None,
+        size: image.size,
+        parent_spec: String::new(),
+        parent: None,
+        format: if image.old_format { 1 } else { 2 },
+        protected: None,
+        lock_type: None,
+    };
+    let user = |snapshot: &SurveyedSnapshot| snapshot.kind == SnapshotKind::User;
+    let snapshots: Vec<_> = image.snapshots.into_iter().filter(user).collect();
+    let snapshots = snapshots.into_iter().map(|snapshot| {
+        let row = Row {
             snapshot: Some(snapshot.name),
             snapshot_id: Some(snapshot.id),
+            size: snapshot.size,
             protected: Some(if snapshot.protected { "true" } else { "false" }),
-            ..Row::new(entry, &at_snapshot)?
-        });
-    }
-    Ok(rows)
+            ..row.clone()
+        };
+        row.with_parent(snapshot.parent)
+    });
+    let mut rows: Vec<_> = snapshots.collect();
+    let locks = image.locks.filter(|locks| !locks.lockers.is_empty());
+    let lock_type = locks.map(|locks| if locks.exclusive { "exclusive" } else { "shared" });
+    rows.insert(0, Row { lock_type, ..row }.with_parent(image.parent));
+    rows
 }
 
 impl Row {
-    fn new(entry: &ImageEntry, image: &Image) -> rbd::Result<Row> {
-        let parent = image.parent()?;
-        Ok(Row {
-            image: entry.name.clone(),
-            id: entry.id.clone(),
-            snapshot: None,
-            snapshot_id: None,
-            size: image.size()?,
-            parent_spec: parent.as_ref().map(ToString::to_string).unwrap_or_default(),
-            parent: parent.map(|parent| Parent {
-                pool: parent.image.pool,
-                pool_namespace: parent.image.namespace,
-                image: parent.image.name,
-                snapshot: parent.snapshot,
-            }),
-            format: if image.is_old_format()? { 1 } else { 2 },
-            protected: None,
-            lock_type: None,
-        })
+    fn with_parent(mut self, parent: Option<image::Parent>) -> Row {
+        self.parent_spec = parent.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.parent = parent.map(|parent| Parent {
+            pool: parent.image.pool,
+            pool_namespace: parent.image.namespace,
+            image: parent.image.name,
+            snapshot: parent.snapshot,
+        });
+        self
     }
 
     fn cells(&self) -> [String; 6] {

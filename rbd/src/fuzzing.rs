@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::mirror::BootstrapToken;
-use crate::{cluster, migration};
+use crate::{cluster, migration, survey};
 
 pub use crate::krbd::fuzzing as krbd;
 
@@ -16,6 +16,11 @@ pub fn token(bytes: &[u8]) {
     if BootstrapToken::new(&STANDARD.encode(bytes)).check().is_ok() {
         assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok(), "librbd parses it");
     }
+}
+
+/// What the OSDs' classes answer.
+pub fn answer(bytes: &[u8]) {
+    survey::decode::anything(bytes);
 }
 
 /// The source of an import.

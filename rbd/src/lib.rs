@@ -97,6 +97,7 @@ pub mod queue;
 pub mod rados;
 mod raw;
 mod spec;
+pub mod survey;
 mod unblock;
 mod version;
 
@@ -255,6 +256,8 @@ const _: () = {
     shared::<aio::Opening>();
     shared::<Queue>();
     shared::<aio::Closing>();
+    shared::<survey::SurveyedImages>();
+    shared::<survey::SurveyedStream>();
     #[cfg(feature = "tokio")]
     shared::<aio::AsyncCursor<std::sync::Arc<Image>>>();
 };

@@ -39,6 +39,7 @@ mod sound;
 #[path = "../../benches/compare/statistics.rs"]
 mod statistics;
 mod support;
+mod survey;
 mod timeouts;
 mod trash;
 mod watch;

@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
         name: "subjects",
-        modules: &["group", "krbd", "migration", "mirror", "queue", "rados"],
+        modules: &["group", "krbd", "migration", "mirror", "queue", "rados", "survey"],
         among_themselves: false,
         sys: false,
     },

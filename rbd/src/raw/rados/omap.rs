@@ -17,7 +17,7 @@ const PAGE: u64 = 1024;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// An operation that reads, released when it is dropped.
-struct ReadOp(sys::rados_read_op_t);
+pub(in crate::raw) struct ReadOp(pub(in crate::raw) sys::rados_read_op_t);
 
 impl Drop for ReadOp {
     fn drop(&mut self) {

@@ -1,0 +1,174 @@
+//! Several calls of the OSDs' classes on one object, in one operation that reads.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use librbd_sys as sys;
+
+use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
+use crate::raw::ioctx::IoCtx;
+use crate::raw::rados::objects::bytes;
+use crate::raw::rados::omap::ReadOp;
+use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::exit::Pending;
+use crate::raw::thread::mark::CallbackMark;
+
+/// A call of a method that reads.
+#[derive(Debug)]
+pub(crate) struct ClassCall {
+    pub(crate) class: &'static CStr,
+    pub(crate) method: &'static CStr,
+    pub(crate) input: Vec<u8>,
+}
+
+/// What each call answered, in the order of the calls.
+pub(crate) type Answers = Vec<RawResult<Vec<u8>>>;
+
+/// Where librados writes the answer of one call.
+struct Answer {
+    start: *mut c_char,
+    len: usize,
+    code: c_int,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.start.is_null() {
+            // SAFETY: librados allocated it for us, and nobody else has it.
+            unsafe { sys::rados_buffer_free(self.start) }
+        }
+    }
+}
+
+/// What an operation in flight owns.
+struct Flight {
+    answers: Box<[Answer]>,
+    shared: Arc<Shared>,
+    /// Keeps the pool open until the operation has ended.
+    _ioctx: Arc<IoCtx>,
+    _pending: Pending,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<RawResult<Answers>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+/// An operation in flight, as a future. The operation goes on when this is dropped.
+pub(crate) struct Asked(Arc<Shared>);
+
+impl Shared {
+    fn end(&self, outcome: RawResult<Answers>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Asked {
+    type Output = RawResult<Answers>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outcome) = state.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl IoCtx {
+    /// Makes these calls on the object in one round trip. A call that fails does not keep the
+    /// others from being made. The whole fails with ENOENT where there is no such object.
+    pub(crate) fn ask(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall]) -> Asked {
+        let shared = Arc::new(Shared::default());
+        if let Err(errno) = self.submit(object, calls, &shared) {
+            shared.end(Err(errno));
+        }
+        Asked(shared)
+    }
+
+    fn submit(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall], shared: &Arc<Shared>) -> RawResult<()> {
+        // A call that the OSD has not come to shows as EIO.
+        let empty = || Answer { start: ptr::null_mut(), len: 0, code: -libc::EIO };
+        let flight = Box::into_raw(Box::new(Flight {
+            answers: calls.iter().map(|_| empty()).collect(),
+            shared: Arc::clone(shared),
+            _ioctx: Arc::clone(self),
+            _pending: Pending::new(),
+        }));
+        // SAFETY: needs nothing.
+        let op = ReadOp(unsafe { sys::rados_create_read_op() });
+        // SAFETY: the flight was made above, and nobody else has it yet.
+        let answers = unsafe { (*flight).answers.as_mut_ptr() };
+        for (index, call) in calls.iter().enumerate() {
+            // SAFETY: there are as many answers as calls. They live in the flight, which lives
+            // until the completion has run. librados copies the names and the input.
+            unsafe {
+                let answer = answers.add(index);
+                sys::rados_read_op_exec(
+                    op.0,
+                    call.class.as_ptr(),
+                    call.method.as_ptr(),
+                    call.input.as_ptr().cast(),
+                    call.input.len(),
+                    &raw mut (*answer).start,
+                    &raw mut (*answer).len,
+                    &raw mut (*answer).code,
+                );
+                sys::rados_read_op_set_flags(op.0, sys::LIBRADOS_OP_FLAG_FAILOK as c_int);
+            }
+        }
+        let mut completion = ptr::null_mut();
+        // SAFETY: the callback takes the flight, which is what is passed; the out pointer lives
+        // through the call.
+        let created = check(unsafe {
+            sys::rados_aio_create_completion2(flight.cast(), Some(ended), &raw mut completion)
+        });
+        let submitted = created.and_then(|_| {
+            // SAFETY: pool, operation and completion are valid; librados copies the name.
+            let code = unsafe {
+                sys::rados_aio_read_op_operate(op.0, self.as_ptr(), completion, object.as_ptr(), 0)
+            };
+            // SAFETY: we own this reference; librados has its own one until the callback has run.
+            unsafe { sys::rados_aio_release(completion) };
+            check(code)
+        });
+        submitted.map(drop).inspect_err(|_| {
+            // SAFETY: what was not submitted is not called back, so the flight is still ours.
+            drop(unsafe { Box::from_raw(flight) });
+        })
+    }
+}
+
+unsafe extern "C" fn ended(completion: sys::rados_completion_t, arg: *mut c_void) {
+    let _mark = CallbackMark::set();
+    catch_panic(|| {
+        // SAFETY: the argument is the flight of this completion, which comes once.
+        let flight = unsafe { Box::from_raw(arg.cast::<Flight>()) };
+        // SAFETY: librados keeps the completion until the callback has returned.
+        let code = unsafe { sys::rados_aio_get_return_value(completion) };
+        let outcome = check(code).map(|_| flight.answers.iter().map(copy).collect());
+        flight.shared.end(outcome);
+    });
+}
+
+fn copy(answer: &Answer) -> RawResult<Vec<u8>> {
+    check(answer.code)?;
+    // SAFETY: librados has set both: null, or as many bytes.
+    Ok(unsafe { bytes(answer.start, answer.len) })
+}

@@ -1,0 +1,285 @@
+//! Goes through the images: a thread has many of them in flight, and hands over what it finds.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::handover::{Consumer, End, Handover, Item, ROOM};
+use super::image::{Found, Space, Trouble};
+use super::parent::Parents;
+use super::{Plan, SurveyedImage, librbd};
+use crate::error::{Error, ErrorKind, Object, Result};
+use crate::ioctx::trash::TrashSource;
+use crate::ioctx::{ImageEntry, IoCtx};
+use crate::raw::thread::mark::ThreadOfUser;
+use crate::raw::thread::worker;
+
+pub(super) const OPERATION: &str = "survey";
+
+/// An image to be asked for.
+#[derive(Debug)]
+pub(super) struct Listed {
+    space: usize,
+    entry: ImageEntry,
+    half_removed: bool,
+}
+
+/// The namespaces, and the images in them.
+pub(super) type List = (Vec<IoCtx>, Vec<Listed>);
+
+/// The images of a survey, in an iterator: see [`Survey::run`](super::Survey::run).
+///
+/// Dropping it ends the survey.
+#[derive(Debug)]
+pub struct SurveyedImages {
+    total: usize,
+    way: Consumer,
+}
+
+/// The images of a survey, to be awaited: see [`Survey::start`](super::Survey::start).
+///
+/// Dropping it ends the survey.
+#[derive(Debug)]
+pub struct SurveyedStream(Consumer);
+
+/// Lists what is to be asked for. Blocks.
+pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
+    let mut spaces = vec![ioctx.clone()];
+    if plan.all_namespaces {
+        let pool = ioctx.with_namespace("")?;
+        let mut names = pool.namespaces().list()?;
+        names.sort_unstable();
+        spaces = vec![pool.clone()];
+        for name in names {
+            spaces.push(pool.with_namespace(&name)?);
+        }
+    }
+    let mut images = Vec::new();
+    for (space, pool) in spaces.iter().enumerate() {
+        if plan.trash {
+            for trashed in pool.trash().list()? {
+                let half_removed = trashed.source == TrashSource::Removing;
+                let entry = ImageEntry { name: trashed.name, id: trashed.id };
+                images.push(Listed { space, entry, half_removed });
+            }
+            continue;
+        }
+        let entries = match pool.list() {
+            // A namespace that was removed since it was listed.
+            Err(error) if space > 0 && error.is_not_found() => continue,
+            entries => entries?,
+        };
+        let mut removing = HashSet::new();
+        if !entries.is_empty() {
+            let trashed = pool.trash().list()?.into_iter();
+            let half = trashed.filter(|trashed| trashed.source == TrashSource::Removing);
+            removing.extend(half.map(|trashed| trashed.id));
+        }
+        images.extend(entries.into_iter().map(|entry| {
+            let half_removed = removing.contains(&entry.id);
+            Listed { space, entry, half_removed }
+        }));
+    }
+    Ok((spaces, images))
+}
+
+/// Begins to ask for what was listed.
+pub(super) fn begin(ioctx: &IoCtx, plan: Plan, listed: List) -> Result<SurveyedImages> {
+    let total = listed.1.len();
+    let way = spawn(ioctx, move |driver| driver.run(plan, listed))?;
+    Ok(SurveyedImages { total, way })
+}
+
+/// Begins with the list.
+pub(super) fn start(ioctx: &IoCtx, plan: Plan) -> Result<SurveyedStream> {
+    let own = ioctx.clone();
+    spawn(ioctx, move |driver| match list(&own, plan) {
+        Ok(listed) => driver.run(plan, listed),
+        Err(error) => {
+            driver.handover.push(Err(error));
+        }
+    })
+    .map(SurveyedStream)
+}
+
+fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Consumer> {
+    let (wake_driver, woken) = channel();
+    let handover = Arc::new(Handover::new(wake_driver.clone()));
+    let driver = Driver { handover: Arc::clone(&handover), wake: wake_driver, woken };
+    let ended = End(Arc::clone(&handover));
+    let started = worker::start(move || {
+        // Also where the work panics.
+        let _ended = ended;
+        let _thread = ThreadOfUser::set();
+        work(driver);
+    });
+    match started {
+        Ok(_) => {}
+        Err(errno) => {
+            let why = "no thread can be had for the survey; run fewer calls at a time";
+            return Err(Error::new(OPERATION, ioctx.pool_object(), errno).with_detail(why));
+        }
+    }
+    let timeout = ioctx.cluster().raw().call_timeout();
+    Ok(Consumer { handover, ioctx: ioctx.clone(), timeout })
+}
+
+impl SurveyedImages {
+    /// Returns how many images were listed: at least as many as come.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Iterator for SurveyedImages {
+    type Item = Result<SurveyedImage>;
+
+    fn next(&mut self) -> Option<Item> {
+        self.way.wait()
+    }
+}
+
+impl SurveyedStream {
+    /// Awaits the next image. `None` at the end.
+    ///
+    /// Dropping the future loses no image.
+    pub async fn next(&mut self) -> Option<Result<SurveyedImage>> {
+        poll_fn(|context| self.0.poll(context)).await
+    }
+}
+
+/// What the thread has.
+struct Driver {
+    handover: Arc<Handover>,
+    wake: Sender<usize>,
+    woken: Receiver<usize>,
+}
+
+/// Wakes the thread for one of the images in flight.
+struct Slot(usize, Mutex<Sender<usize>>);
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        let _ = self.1.lock().unwrap_or_else(PoisonError::into_inner).send(self.0);
+    }
+}
+
+type Looking = Pin<Box<dyn Future<Output = Option<Item>>>>;
+
+impl Driver {
+    fn run(self, plan: Plan, (pools, images): List) {
+        let space = |pool: &IoCtx| Space {
+            raw: Arc::clone(pool.raw()),
+            cluster: Arc::clone(pool.cluster().raw()),
+            namespace: pool.namespace().to_owned(),
+        };
+        let spaces: Vec<_> = pools.into_iter().map(|pool| Rc::new((space(&pool), pool))).collect();
+        let parents = Rc::new(Parents::default());
+        let slots = plan.in_flight.min(images.len());
+        let wakers: Vec<_> =
+            (0..slots).map(|slot| Waker::from(Arc::new(Slot(slot, Mutex::new(self.wake.clone()))))).collect();
+        let mut flying: Vec<Option<(usize, Looking)>> = (0..slots).map(|_| None).collect();
+        let mut waiting = images.into_iter().enumerate().peekable();
+        // What is found too early, until its turn comes.
+        let (mut early, mut turn) = (BTreeMap::new(), 0);
+        let mut free: Vec<usize> = (0..slots).collect();
+        let mut ready = VecDeque::new();
+        loop {
+            while let Some(slot) = free.pop() {
+                let fits = |(index, _): &(usize, Listed)| !plan.sorted || *index < turn + ROOM + slots;
+                let Some((index, listed)) = waiting.next_if(fits) else {
+                    free.push(slot);
+                    break;
+                };
+                let (space, parents) = (Rc::clone(&spaces[listed.space]), Rc::clone(&parents));
+                flying[slot] = Some((index, Box::pin(look(space, plan, listed, parents))));
+                ready.push_back(slot);
+            }
+            if ready.is_empty() {
+                if free.len() == slots {
+                    return;
+                }
+                match self.woken.recv() {
+                    Ok(slot) => ready.push_back(slot),
+                    Err(_) => return,
+                }
+            }
+            ready.extend(self.woken.try_iter());
+            while let Some(slot) = ready.pop_front() {
+                if slot == usize::MAX {
+                    return;
+                }
+                let Some((index, looking)) = &mut flying[slot] else { continue };
+                let Poll::Ready(found) = looking.as_mut().poll(&mut Context::from_waker(&wakers[slot]))
+                else {
+                    continue;
+                };
+                early.insert(*index, found);
+                flying[slot] = None;
+                free.push(slot);
+                while let Some(first) = early.first_entry() {
+                    if plan.sorted && *first.key() != turn {
+                        break;
+                    }
+                    turn += 1;
+                    if first.remove().is_some_and(|found| !self.handover.push(found)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Finds out about an image; `None` where it is gone.
+async fn look(space: Rc<(Space, IoCtx)>, plan: Plan, listed: Listed, parents: Rc<Parents>) -> Option<Item> {
+    let (osds, ioctx) = &*space;
+    let entry = &listed.entry;
+    let found = match osds.look(plan, entry, &parents).await {
+        Ok(Found::Gone) => return None,
+        Ok(Found::Image(mut image)) => {
+            image.half_removed |= listed.half_removed;
+            if !plan.usage || image.used.is_some() || image.half_removed {
+                return Some(Ok(*image));
+            }
+            by_librbd(ioctx, move |ioctx| librbd::usage(ioctx, *image)).await
+        }
+        Err(Trouble::Errno(errno)) => {
+            let error = Error::new(OPERATION, ioctx.image_object(&entry.name), errno);
+            return Some(Err(ioctx.explain_pool(error)));
+        }
+        Err(Trouble::AskLibrbd | Trouble::Changed) => {
+            let entry = entry.clone();
+            by_librbd(ioctx, move |ioctx| librbd::look(ioctx, plan, &entry)).await
+        }
+    };
+    match found {
+        Err(error) if *error.kind() == missing_image() => None,
+        found => Some(found),
+    }
+}
+
+fn missing_image() -> ErrorKind {
+    ErrorKind::NotFound { what: crate::error::ObjectKind::Image }
+}
+
+/// Makes calls that block, on a thread of their own.
+async fn by_librbd(ioctx: &IoCtx, call: impl FnOnce(&IoCtx) -> Item + Send + 'static) -> Item {
+    let own = ioctx.clone();
+    let started = worker::start(move || {
+        let _thread = ThreadOfUser::set();
+        call(&own)
+    });
+    match started {
+        Ok(started) => started.await,
+        Err(errno) => {
+            let object: Object = ioctx.pool_object();
+            let why = "no thread can be had for librbd; survey fewer images at a time";
+            Err(Error::new(OPERATION, object, errno).with_detail(why))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How images get from the thread that asks for them to the one who wants them.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::SurveyedImage;
+use super::drive::OPERATION;
+use crate::errno::Errno;
+use crate::error::{Error, Result};
+use crate::ioctx::IoCtx;
+
+/// How many images wait for the one who asked, at most.
+pub(super) const ROOM: usize = 256;
+
+pub(super) type Item = Result<SurveyedImage>;
+
+/// The end that takes images off.
+pub(super) struct Consumer {
+    pub(super) handover: Arc<Handover>,
+    pub(super) ioctx: IoCtx,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Where images wait for the one who asked.
+pub(super) struct Handover {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+struct Waiting {
+    images: VecDeque<Item>,
+    waker: Option<Waker>,
+    /// Nothing comes any more.
+    ended: bool,
+    /// Nobody asks any more.
+    left: bool,
+    /// Ends the thread that may wait for an image.
+    wake_driver: Sender<usize>,
+}
+
+/// Says that nothing comes any more.
+pub(super) struct End(pub(super) Arc<Handover>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        self.0.tell(state);
+    }
+}
+
+impl Handover {
+    /// `wake_driver` reaches the thread that asks for images.
+    pub(super) fn new(wake_driver: Sender<usize>) -> Handover {
+        let images = VecDeque::new();
+        let state = Waiting { images, waker: None, ended: false, left: false, wake_driver };
+        Handover { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, Waiting>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Hands an image over, as soon as there is room. False where nobody asks any more.
+    pub(super) fn push(&self, image: Item) -> bool {
+        let mut state = self.lock();
+        while state.images.len() >= ROOM && !state.left {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.left {
+            return false;
+        }
+        state.images.push_back(image);
+        self.tell(state);
+        true
+    }
+}
+
+impl Consumer {
+    pub(super) fn wait(&self) -> Option<Item> {
+        let end = self.timeout.map(|timeout| Instant::now() + timeout);
+        let mut state = self.handover.lock();
+        loop {
+            if let Some(image) = state.images.pop_front() {
+                drop(state);
+                self.handover.changed.notify_all();
+                return Some(image);
+            }
+            if state.ended {
+                return None;
+            }
+            state = match end.map(|end| end.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => {
+                    // No more than one such error: what comes later is not waited for.
+                    state.ended = true;
+                    let error = Error::new(OPERATION, self.ioctx.pool_object(), Errno::ETIMEDOUT);
+                    return Some(Err(error.timed_out(self.timeout.unwrap_or_default(), false)));
+                }
+                Some(rest) => {
+                    let waited = self.handover.changed.wait_timeout(state, rest);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.handover.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        let mut state = self.handover.lock();
+        if let Some(image) = state.images.pop_front() {
+            drop(state);
+            self.handover.changed.notify_all();
+            return Poll::Ready(Some(image));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.handover.lock();
+        state.left = true;
+        let _ = state.wake_driver.send(usize::MAX);
+        let images = std::mem::take(&mut state.images);
+        drop(state);
+        self.handover.changed.notify_all();
+        drop(images);
+    }
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("ioctx", &self.ioctx).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! Surveys of pools: what they say is what librbd and the `rbd` command say.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use rbd::image::CloneFormat;
+use rbd::snapshot::SnapshotKind;
+use rbd::survey::{Survey, SurveyedImage, Way};
+use rbd::{Cluster, ErrorKind, Features, IoCtx};
+use rbd_testcluster::TestCluster;
+use serde_json::{Value, json};
+
+use crate::support::{Space, block_on, pattern, unique};
+
+fn all(pool: &IoCtx) -> Survey<'_> {
+    pool.survey().snapshots(true).parent(true).times(true).locks(true).usage(true)
+}
+
+fn survey(pool: &IoCtx) -> Vec<SurveyedImage> {
+    all(pool).run().unwrap().map(Result::unwrap).collect()
+}
+
+fn rbd(args: &[&str]) -> Value {
+    let ran = Command::new("rbd")
+        .arg("--conf")
+        .arg(rbd_testcluster::shared().conf())
+        .args(args)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+/// The rows of `rbd du`, made of a survey.
+fn du_rows(images: &[SurveyedImage]) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for image in images {
+        for snapshot in image.snapshots.iter().filter(|snapshot| snapshot.kind == SnapshotKind::User) {
+            rows.push(json!({
+                "name": image.name, "id": image.id, "snapshot": snapshot.name, "snapshot_id": snapshot.id,
+                "provisioned_size": snapshot.size, "used_size": snapshot.used.unwrap(),
+            }));
+        }
+        rows.push(json!({
+            "name": image.name, "id": image.id, "provisioned_size": image.size,
+            "used_size": image.used.unwrap(),
+        }));
+    }
+    rows
+}
+
+/// Compares the used space with that of `rbd du`. That of 16.2 aborts on an image of size 0.
+#[track_caller]
+fn same_as_du(pool: &IoCtx) {
+    for image in survey(pool).into_iter().filter(|image| image.size > 0) {
+        let place = ["--pool", pool.pool(), "--namespace", pool.namespace(), "--image", &image.name];
+        let theirs = rbd(&[&["du"][..], &place].concat());
+        let ours = du_rows(&[image]);
+        assert_eq!(json!(ours), theirs["images"], "the survey on the left, rbd du on the right");
+    }
+}
+
+/// Compares each field with what the opened image says.
+#[track_caller]
+fn same_as_opened(pool: &IoCtx) {
+    let listed = pool.list().unwrap();
+    let images = survey(pool);
+    assert!(images.iter().map(|image| &image.name).eq(listed.iter().map(|image| &image.name)));
+    for found in images {
+        let name = &found.name;
+        let image = pool.open(name).read_only(true).run().unwrap();
+        let stat = image.stat().unwrap();
+        assert_eq!((found.size, found.object_size), (stat.size, stat.object_size), "{name}");
+        assert_eq!(found.features, image.features().unwrap(), "{name}");
+        assert_eq!(found.op_features, image.op_features().unwrap(), "{name}");
+        assert_eq!(found.flags, image.flags().unwrap(), "{name}");
+        assert_eq!(found.parent, image.parent().unwrap(), "{name}");
+        assert_eq!(found.created, Some(image.created().unwrap()), "{name}");
+        assert_eq!(found.modified, Some(image.modified().unwrap()), "{name}");
+        assert_eq!(found.accessed, Some(image.accessed().unwrap()), "{name}");
+        let (ours, theirs) = (found.locks.unwrap(), image.advisory_locks().list().unwrap());
+        assert_eq!(ours.lockers, theirs.lockers, "{name}");
+        if !ours.lockers.is_empty() {
+            assert_eq!((ours.exclusive, ours.tag), (theirs.exclusive, theirs.tag), "{name}");
+        }
+        let snapshots = image.snapshots().list().unwrap();
+        assert_eq!(found.snapshots.len(), snapshots.len(), "{name}");
+        for (ours, theirs) in found.snapshots.iter().zip(snapshots) {
+            let at_snapshot = image.at_snapshot(theirs.id).unwrap();
+            assert_eq!((ours.id, &ours.name, ours.size), (theirs.id, &theirs.name, theirs.size), "{name}");
+            assert_eq!(ours.kind, theirs.namespace.kind(), "{name}");
+            assert_eq!((ours.created, ours.protected), (theirs.created, theirs.protected), "{name}");
+            assert_eq!(ours.parent, at_snapshot.parent().unwrap(), "{name}");
+        }
+    }
+}
+
+/// Writes, takes snapshots, discards, grows.
+fn history(pool: &IoCtx, name: &str) {
+    let image = pool.open(name).run().unwrap();
+    let (object, data) = (image.stat().unwrap().object_size, pattern(7, 4096));
+    let write = |objects: &[u64]| {
+        for number in objects {
+            image.write_all_at(&data, number * object).unwrap();
+        }
+        image.flush().unwrap();
+    };
+    write(&[0, 1, 5]);
+    image.snapshots().create("one").run().unwrap();
+    write(&[1, 2]);
+    image.discard(5 * object, object).unwrap();
+    image.snapshots().create("two").run().unwrap();
+    image.resize(9 * object + 100).run().unwrap();
+    image.snapshots().create("three").run().unwrap();
+    image.resize(10 * object + 5000).run().unwrap();
+    write(&[0, 7, 10]);
+    image.close().unwrap();
+}
+
+const SIZE: u64 = 8 << 20;
+
+#[test]
+fn images_of_every_kind() {
+    let space = Space::new();
+    let plain = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
+    space.create("default", SIZE).object_size(1 << 20).run().unwrap();
+    space.create("striped", SIZE).object_size(1 << 20).striping(64 << 10, 3).run().unwrap();
+    space.create("no map", SIZE).object_size(1 << 20).features(Features::LAYERING).run().unwrap();
+    space.create("journal", SIZE).object_size(1 << 20).features(plain | Features::JOURNALING).run().unwrap();
+    space.create("ünïcode \"quoted\"", SIZE).run().unwrap();
+    space.create("empty", 0).run().unwrap();
+    for name in ["default", "striped", "no map", "journal"] {
+        history(&space, name);
+    }
+    let parent = space.open("default").run().unwrap();
+    parent.snapshots().protect("one").unwrap();
+    space.create("clone source", SIZE).object_size(1 << 20).run().unwrap();
+    history(&space, "clone source");
+    let source = space.open("clone source").run().unwrap();
+    let other = Space::new();
+    parent.snapshots().create("goes").run().unwrap();
+    space.clone_image("default", "one", "clone 1").format(CloneFormat::V1).run().unwrap();
+    space.clone_image("default", "two", "clone 2").into_ioctx(&other).format(CloneFormat::V2).run().unwrap();
+    space
+        .clone_image("default", "goes", "clone of trashed")
+        .into_ioctx(&other)
+        .format(CloneFormat::V2)
+        .run()
+        .unwrap();
+    space
+        .clone_image("clone source", "one", "clone of image in trash")
+        .into_ioctx(&other)
+        .format(CloneFormat::V2)
+        .run()
+        .unwrap();
+    // A snapshot in the trash, and an image in the trash.
+    parent.snapshots().remove("goes").run().unwrap();
+    source.close().unwrap();
+    space.trash().add("clone source").run().unwrap();
+    let clone = other.open("clone 2").run().unwrap();
+    clone.write_all_at(b"own", 0).unwrap();
+    clone.snapshots().create("own").run().unwrap();
+    let locked = space.open("default").run().unwrap();
+    locked.write_all_at(b"locked", 0).unwrap();
+    locked.flush().unwrap();
+
+    same_as_opened(&space);
+    same_as_opened(&other);
+    same_as_du(&space);
+    same_as_du(&other);
+    let ways: BTreeMap<_, _> =
+        survey(&space).into_iter().map(|image| (image.name, (image.way, image.usage_way.unwrap()))).collect();
+    assert_eq!(ways["default"], (Way::Osds, Way::Osds));
+    assert_eq!(ways["striped"], (Way::Osds, Way::Osds));
+    assert_eq!(ways["no map"], (Way::Osds, Way::Librbd));
+    let trashed = survey_of(all(&space).trash(true));
+    assert_eq!(trashed.len(), 1);
+    assert_eq!((&*trashed[0].name, trashed[0].snapshots.len()), ("clone source", 3));
+    let parent = &survey(&other)[1].parent.clone().unwrap();
+    assert!(parent.image.in_trash && parent.image.name == "clone source", "{parent:?}");
+    other.remove("clone of image in trash").run().unwrap();
+    let id = &trashed[0].id;
+    space.trash().restore(id).run().unwrap();
+}
+
+fn survey_of(survey: Survey<'_>) -> Vec<SurveyedImage> {
+    survey.run().unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn an_invalid_object_map_is_not_believed() {
+    let space = Space::new();
+    space.create("foo", SIZE).object_size(1 << 20).run().unwrap();
+    history(&space, "foo");
+    let id = space.list().unwrap().remove(0).id;
+    assert_eq!(survey(&space)[0].usage_way, Some(Way::Osds));
+    let flags = 3_u64.to_le_bytes();
+    space.objects().set_omap(&format!("rbd_header.{id}"), &[(&b"flags"[..], &flags[..])]).unwrap();
+    let image = survey(&space).remove(0);
+    assert_eq!((image.flags.bits(), image.usage_way), (3, Some(Way::Librbd)));
+    same_as_du(&space);
+}
+
+#[test]
+fn half_removed_and_vanished_images() {
+    let space = Space::new();
+    for number in 0..40 {
+        space.create(&format!("image{number:02}"), SIZE).run().unwrap();
+    }
+    let id = space.list().unwrap()[3].id.clone();
+    space.objects().remove(&format!("rbd_header.{id}")).unwrap();
+    let mut found = space.survey().in_flight(1).run().unwrap();
+    assert_eq!(found.total(), 40);
+    assert_eq!(found.next().unwrap().unwrap().name, "image00");
+    drop(found);
+    // Others come and go meanwhile.
+    let ioctx = space.with_namespace(space.namespace()).unwrap();
+    let changes = std::thread::spawn(move || {
+        for number in 20..40 {
+            ioctx.remove(&format!("image{number:02}")).run().unwrap();
+        }
+    });
+    for _ in 0..10 {
+        for image in space.survey().snapshots(true).run().unwrap() {
+            let image = image.unwrap();
+            if *image.name < *"image20" {
+                assert_eq!(image.half_removed, image.name == "image03", "{image:?}");
+                assert_eq!(image.size, if image.half_removed { 0 } else { SIZE });
+            }
+        }
+    }
+    changes.join().unwrap();
+    let left = survey_of(space.survey());
+    assert_eq!(left.len(), 20);
+    assert_eq!(left.iter().filter(|image| image.half_removed).count(), 1);
+    // What is left of it can be removed.
+    let _ = space.remove("image03").run();
+}
+
+#[test]
+fn all_namespaces_and_a_stream() {
+    let (space, other) = (Space::new(), Space::new());
+    for name in ["c", "a", "b"] {
+        space.create(name, SIZE).run().unwrap();
+    }
+    other.create("z", 2 * SIZE).run().unwrap();
+    let pool = space.with_namespace("").unwrap();
+    let own = |image: &SurveyedImage| [space.namespace(), other.namespace()].contains(&&*image.namespace);
+    let found: Vec<_> = pool.survey().all_namespaces(true).run().unwrap().map_while(Result::ok).collect();
+    let names: Vec<_> = found.iter().filter(|image| own(image)).map(|image| &*image.name).collect();
+    assert_eq!(names, ["a", "b", "c", "z"]);
+
+    let mut streamed = block_on(async {
+        let mut stream = space.survey().sorted(false).in_flight(2).start().unwrap();
+        let mut names = Vec::new();
+        while let Some(image) = stream.next().await {
+            names.push(image.unwrap().name);
+        }
+        assert!(stream.next().await.is_none());
+        names
+    });
+    streamed.sort();
+    assert_eq!(streamed, ["a", "b", "c"]);
+
+    let nowhere = space.with_namespace("no-such-namespace").unwrap();
+    let error = nowhere.survey().run().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotFound { .. }), "{error}");
+    let error = block_on(async { nowhere.survey().start().unwrap().next().await }).unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotFound { .. }), "{error}");
+}
+
+/// How many operations that write a whole cluster of one OSD has carried out.
+fn writes(cluster: &Cluster) -> u64 {
+    let dump = cluster.osd_command(0, r#"{"prefix": "perf dump"}"#, b"").unwrap();
+    let dump: Value = serde_json::from_slice(&dump).unwrap();
+    dump["osd"]["op_w"].as_u64().unwrap() + dump["osd"]["op_rw"].as_u64().unwrap()
+}
+
+#[test]
+fn a_survey_changes_nothing() {
+    let own = TestCluster::builder().start().unwrap();
+    let builder = || Cluster::builder().ignore_environment(true).conf_file(own.conf());
+    let admin = builder().connect().unwrap();
+    let pool = admin.ioctx("rbd").unwrap();
+    for number in 0..20 {
+        let name = format!("image{number}");
+        pool.create(&name, SIZE).object_size(1 << 20).run().unwrap();
+        history(&pool, &name);
+    }
+    pool.clone_image("image0", "one", "clone").format(CloneFormat::V2).run().unwrap();
+    let caps = [("mon", "profile rbd"), ("osd", "profile rbd-read-only")];
+    let user = own.user(&unique("reader"), &caps).unwrap();
+    let reader = builder().user(&user.id).keyring(&user.keyring).connect().unwrap();
+    let open = reader.ioctx("rbd").unwrap();
+    // The manager writes something now and then.
+    let counts: Vec<_> = (0..5)
+        .map(|_| {
+            let before = writes(&admin);
+            assert_eq!(survey(&open).len(), 21);
+            writes(&admin) - before
+        })
+        .collect();
+    assert!(counts.contains(&0), "each survey has written: {counts:?}");
+    // The counter counts: an opening for writing sets a watch.
+    let before = writes(&admin);
+    pool.open("image1").run().unwrap().close().unwrap();
+    assert!(writes(&admin) > before);
+}
