@@ -54,6 +54,8 @@ calls! {
     "rados::Objects::stat" => |c| c.pool.objects().stat("x"),
     "rados::Objects::write_at" => |c| c.pool.objects().write_at("x", b"abc", 0),
     "rados::Objects::write_full" => |c| c.pool.objects().write_full("x", b"abc"),
+    "survey::Survey::run" => |c| c.pool.survey().run(),
+    "survey::SurveyedImages::next" => |c| c.pool.survey().run().map(Iterator::count),
     "trash::AddToTrash::run" => |c| c.pool.trash().add("x").run(),
     "trash::PurgeTrash::run" => |c| c.pool.trash().purge().run(),
     "trash::RemoveTrashed::run" => |c| c.pool.trash().remove("1234").run(),
