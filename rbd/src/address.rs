@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// The address of a client with its nonce, as watchers, lockers and lock owners have it and as the
-/// blocklist takes it.
+/// The address of a client with its nonce. Watchers, lockers and lock owners have one, and the
+/// blocklist accepts it.
 ///
-/// Two addresses are equal if they mean the same client, with or without the version of the
-/// protocol in front.
+/// Two addresses are equal if they mean the same client, with or without the protocol version in
+/// front.
 ///
 /// ```
 /// use rbd::ClientAddress;
@@ -25,18 +25,18 @@ use crate::error::{Error, Object, ObjectKind, Result};
 pub struct ClientAddress(String);
 
 impl ClientAddress {
-    /// What Ceph says, as it says it.
+    /// Wraps an address in Ceph's format, unchecked.
     pub(crate) fn from_ceph(text: String) -> ClientAddress {
         ClientAddress(text)
     }
 
-    /// Returns the address as Ceph writes it.
+    /// Returns the address in Ceph's format.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns whether the address is not known. Ceph does not name the address of every holder of
-    /// a lock.
+    /// Returns whether the address is unknown. Ceph does not report the address of every lock
+    /// holder.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -46,7 +46,7 @@ impl ClientAddress {
     }
 }
 
-/// Accepts `IP:PORT/NONCE` and `IP`, with `v1:`, `v2:` or `any:` in front or without.
+/// Accepts `IP:PORT/NONCE` and `IP`, optionally with `v1:`, `v2:` or `any:` in front.
 impl FromStr for ClientAddress {
     type Err = Error;
 
@@ -56,14 +56,14 @@ impl FromStr for ClientAddress {
             Some((place, nonce)) => (place, Some(nonce)),
             None => (address.plain(), None),
         };
-        // `10.0.0.0/24` would be one client with the nonce 24: it looks like a range, and fences
-        // nobody.
+        // `10.0.0.0/24` looks like a range, but would mean one client with the nonce 24, and fence
+        // no client.
         let is_address =
             place.parse::<SocketAddr>().is_ok() || (nonce.is_none() && place.parse::<IpAddr>().is_ok());
         if is_address && nonce.is_none_or(|nonce| nonce.parse::<u32>().is_ok()) {
             return Ok(address);
         }
-        let why = "it is not an address of the form IP:PORT/NONCE, as watchers and lock owners have it";
+        let why = "it is not an address of the form IP:PORT/NONCE; take that of a watcher or lock owner";
         Err(Error::invalid("parse", Object::new(ObjectKind::User, text), why))
     }
 }

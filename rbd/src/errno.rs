@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 
-/// A positive errno. Ceph's libraries return them negated; here the sign is gone for good.
+/// An errno, stored as a positive number. Ceph's libraries return it negated.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Errno(i32);
 
 macro_rules! known {
     ($($name:ident)*) => {
-        /// Those that Ceph reports often enough to be worth a name.
+        /// The numbers that Ceph reports often.
         #[allow(missing_docs)]
         impl Errno {
             $(pub const $name: Errno = Errno(libc::$name);)*
@@ -40,7 +40,7 @@ impl From<Errno> for io::Error {
 }
 
 impl Errno {
-    /// Makes an errno of a number of either sign, since C returns `-EINVAL` and people write
+    /// Creates an errno from a number of either sign: C functions return `-EINVAL`, people write
     /// `EINVAL`.
     pub const fn new(code: i32) -> Errno {
         Errno(code.saturating_abs())
@@ -51,12 +51,12 @@ impl Errno {
         self.0
     }
 
-    /// Returns the name, `"ENOENT"` for instance; `None` if the number has no name here.
+    /// Returns the name, such as `"ENOENT"`; `None` for a number without a constant here.
     pub fn name(self) -> Option<&'static str> {
         symbol(self.0)
     }
 
-    /// Returns the errno inside an [`io::Error`], whether it is a bare one or a wrapped
+    /// Returns the errno inside an [`io::Error`], which may be an OS error or a wrapped
     /// [`crate::Error`].
     ///
     /// ```
@@ -71,13 +71,13 @@ impl Errno {
         }
     }
 
-    /// The errno left by the last system call of this thread.
+    /// Returns the errno of the last system call of this thread.
     #[cfg_attr(not(feature = "krbd"), allow(dead_code))]
     pub(crate) fn last() -> Errno {
         Errno::new(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }
 
-    /// The system's sentence for it, without the number.
+    /// Returns the system's message for it, without the number.
     pub(crate) fn sentence(self) -> String {
         let text = io::Error::from_raw_os_error(self.0).to_string();
         match text.rfind(" (os error") {

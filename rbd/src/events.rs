@@ -1,11 +1,11 @@
-//! What the feature `tracing` tells about asynchronous operations. Without the feature there is no
-//! such module.
+//! Events of asynchronous operations for the feature `tracing`. Without the feature, this module
+//! does not exist.
 
 use std::fmt::Display;
 
 use tracing::{debug, trace, warn};
 
-/// An operation, the image's name, and offset and length where it has some.
+/// An operation, the image's name, and offset and length if it has a range.
 pub(crate) type Subject<'a> = (&'static str, &'a str, Option<(u64, u64)>);
 
 pub(crate) fn submitted((operation, image, range): Subject<'_>) {
@@ -13,20 +13,19 @@ pub(crate) fn submitted((operation, image, range): Subject<'_>) {
     trace!(target: "rbd::aio", operation, image, offset, len, "submitted");
 }
 
-/// Tells that an image that was dropped, named by its id, did not close well: nobody else hears of
-/// it.
+/// Reports that closing a dropped image, named by its id, failed. No caller gets this error.
 pub(crate) fn lost(image_id: &str, why: &impl Display) {
-    warn!(target: "rbd::close", image_id, %why, "a dropped image was not closed well");
+    warn!(target: "rbd::close", image_id, %why, "closing a dropped image failed");
 }
 
-/// Nobody will hear of its end.
+/// Reports that no caller will get the operation's result.
 pub(crate) fn left((operation, image, range): Subject<'_>) {
     let (offset, len) = range.unzip();
     trace!(target: "rbd::aio", operation, image, offset, len, "left to itself");
 }
 
-/// Seen by whoever asks for it, so later than librbd's end of it; or at the submission, if that
-/// fails.
+/// Reports the result when the caller takes it, which is later than the completion in librbd, or at
+/// a failed submission.
 pub(crate) fn ended((operation, image, range): Subject<'_>, error: Option<&impl Display>) {
     let (offset, len) = range.unzip();
     match error {

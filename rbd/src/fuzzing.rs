@@ -1,5 +1,4 @@
-//! Doors to the private parsers of what strangers send, for the fuzzers and the tests. Each must
-//! never panic.
+//! Entry points to the private parsers of foreign input, for fuzzers and tests. None may panic.
 #![allow(missing_docs)]
 
 use base64::Engine;
@@ -10,7 +9,7 @@ use crate::{cluster, migration, survey};
 
 pub use crate::krbd::fuzzing as krbd;
 
-/// A mirroring bootstrap token, and the JSON in one.
+/// Parses a mirroring bootstrap token, and the JSON in one.
 pub fn token(bytes: &[u8]) {
     let _ = BootstrapToken::new(&String::from_utf8_lossy(bytes)).check();
     if BootstrapToken::new(&STANDARD.encode(bytes)).check().is_ok() {
@@ -18,30 +17,30 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-/// What the OSDs' classes answer.
+/// Decodes the replies of the OSDs' object classes.
 pub fn answer(bytes: &[u8]) {
     survey::decode::anything(bytes);
 }
 
-/// The source of an import.
+/// Parses the source of an import.
 pub fn source(text: &str) {
     if let Err(why) = migration::check_source(text) {
         assert!(why.len() < 200, "{why}");
     }
 }
 
-/// What the monitors answer.
+/// Parses answers of monitors.
 pub fn monitors(bytes: &[u8]) {
     cluster::fuzzing::monitors(bytes);
     krbd::monmap(bytes);
 }
 
-/// A keyring, or a file with a key.
+/// Parses a keyring, or a file with a key.
 pub fn keyring(text: &str) {
     cluster::fuzzing::keyring(text);
 }
 
-/// `CEPH_ARGS` and values of the configuration.
+/// Parses `CEPH_ARGS` and values of the configuration.
 pub fn conf(text: &str) {
     cluster::fuzzing::arguments(text);
 }

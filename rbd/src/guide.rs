@@ -1,4 +1,4 @@
-//! Explains what the calls of this crate have in common: one page for each question.
+//! Explains subjects that concern many calls, one per page.
 
 #[doc = include_str!("../docs/durability.md")]
 pub mod durability {}

@@ -1,21 +1,20 @@
 //! Hints on how data will be used.
 
 bitflags::bitflags! {
-    /// What the OSDs may expect of the data that an operation reads or writes. It changes speed
-    /// only, never results.
+    /// Hints to the OSDs about how data will be accessed. They affect speed only, never results.
     ///
     /// The names and meanings are those of `posix_fadvise`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct AccessHints: u32 {
-        /// What is accessed next lies anywhere.
+        /// The next access is at a random offset.
         const RANDOM = 0x4;
-        /// What is accessed next follows.
+        /// The next access follows this one.
         const SEQUENTIAL = 0x8;
-        /// It will be needed again soon.
+        /// The data will be needed again soon.
         const WILL_NEED = 0x10;
-        /// It will not be needed again, by anybody.
+        /// No client will need the data again.
         const DONT_NEED = 0x20;
-        /// This client will not need it again.
+        /// This client will not need the data again.
         const NO_CACHE = 0x40;
     }
 }

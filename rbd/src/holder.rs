@@ -1,10 +1,10 @@
-//! Who keeps an object busy.
+//! The holders of a busy object.
 
 use std::fmt;
 
 use crate::address::ClientAddress;
 
-/// A client that watches an image: it has the image open for writing, or has it mapped.
+/// A client that watches an image, because it has the image mapped or open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Watcher {
@@ -12,11 +12,11 @@ pub struct Watcher {
     pub address: ClientAddress,
     /// The client's global id: the number in `client.4123`.
     pub client: u64,
-    /// Tells apart several watches of one client.
+    /// The cookie, which distinguishes several watches of one client.
     pub cookie: u64,
 }
 
-/// What keeps an image or a device in use.
+/// A holder that keeps an image or a device in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Holder {
@@ -24,16 +24,16 @@ pub enum Holder {
     Watcher(Watcher),
     /// The owner of a lock: its client (`client.4123`) and address.
     LockOwner {
-        /// `client.4123`.
+        /// The client, such as `client.4123`.
         client: String,
-        /// The owner's address, empty where it is not known.
+        /// The owner's address; empty if it is unknown.
         address: ClientAddress,
     },
     /// Another block device stacked on this one (device mapper, md …), by name.
     Device(String),
     /// A mount of the device, in the mount namespace of a process.
     Mount {
-        /// Where it is mounted, as that process sees it.
+        /// The mount point, as the process sees it.
         path: String,
         /// A process in that mount namespace.
         pid: u32,
@@ -42,9 +42,9 @@ pub enum Holder {
     Swap,
     /// A process that has the device open.
     Process {
-        /// Its process id.
+        /// The process id.
         pid: u32,
-        /// Its command name.
+        /// The command name.
         name: String,
     },
 }

@@ -25,7 +25,7 @@ use crate::progress::LongOperation;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::migration::RawMigrationEnd;
 
-/// Begins a migration: see [`IoCtx::prepare_migration`].
+/// Starts a migration: see [`IoCtx::prepare_migration`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct PrepareMigration<'a> {
@@ -36,7 +36,7 @@ pub struct PrepareMigration<'a> {
     new: NewImage<'a>,
 }
 
-/// Begins an import: see [`IoCtx::prepare_import`].
+/// Starts an import: see [`IoCtx::prepare_import`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct PrepareImport<'a> {
@@ -46,28 +46,28 @@ pub struct PrepareImport<'a> {
     new: NewImage<'a>,
 }
 
-/// A migration that was begun: see [`IoCtx::migration`].
+/// A started migration: see [`IoCtx::migration`].
 #[derive(Debug, Clone, Copy)]
 pub struct Migration<'a> {
     ioctx: &'a IoCtx,
     image: &'a str,
 }
 
-/// How a migration stands.
+/// The status of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationStatus {
-    /// The image that moves. Empty names and a negative pool id, where it is imported.
+    /// The source image. For an import, its names are empty and its pool id is negative.
     pub source: MigrationEnd,
-    /// Where it moves to.
+    /// The destination image.
     pub destination: MigrationEnd,
-    /// How far it is.
+    /// The state.
     pub state: MigrationState,
-    /// What Ceph says about the state, such as why it failed.
+    /// Ceph's description of the state, such as the reason of a failure.
     pub description: String,
 }
 
-/// One end of a migration.
+/// The source or destination of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationEnd {
@@ -81,33 +81,31 @@ pub struct MigrationEnd {
     pub id: String,
 }
 
-/// How far a migration is.
+/// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MigrationState {
-    /// It failed; abort it.
+    /// The migration has failed and must be aborted.
     Error,
-    /// The destination is being made.
+    /// The destination is being created.
     Preparing,
-    /// Clients can use the destination; data is still read from the source where it is not yet
-    /// copied.
+    /// Clients can use the destination. Data that is not yet copied is read from the source.
     Prepared,
     /// Data is being copied.
     Executing,
-    /// All data is copied; it can be committed.
+    /// All data is copied, and the migration can be committed.
     Executed,
-    /// It is being undone.
+    /// The migration is being aborted.
     Aborting,
-    /// Of a kind that this crate does not know.
+    /// A state that this crate does not know.
     Unknown(i32),
 }
 
 impl IoCtx {
-    /// Begins to move an image from here to a name in any pool or namespace, and into another
-    /// layout where that is set.
+    /// Starts to move an image to a name in any pool or namespace, optionally with another layout.
     ///
-    /// Nobody may have it open. From then on only the destination can be opened; it shows all data,
-    /// though none is copied yet. Then [execute](Migration::execute) and
+    /// No client may have the image open. Afterwards only the destination can be opened. It shows
+    /// all data, although none is copied yet. Then [execute](Migration::execute) and
     /// [commit](Migration::commit), or [abort](Migration::abort).
     ///
     /// ```no_run
@@ -132,8 +130,8 @@ impl IoCtx {
         PrepareMigration { from: self, image, ioctx: to, name, new: NewImage::default() }
     }
 
-    /// Begins to import an image from outside into one here, that can be used at once. `source` is
-    /// the JSON that Ceph's live migration documents: a `raw`, `qcow` or `native` format over a
+    /// Starts to import an external image into a new image, which can be used at once. `source` is
+    /// JSON as in Ceph's documentation of live migration: a `raw`, `qcow` or `native` format over a
     /// `file`, `http` or `s3` stream.
     ///
     /// Implements: `rbd_migration_prepare_import`.
@@ -142,7 +140,7 @@ impl IoCtx {
         PrepareImport { source, ioctx: self, name, new: NewImage::default() }
     }
 
-    /// A migration that was begun, by the name of the source or of the destination.
+    /// Returns a started migration, by the name of its source or destination.
     pub fn migration<'a>(&'a self, image: &'a str) -> Migration<'a> {
         Migration { ioctx: self, image }
     }
@@ -151,7 +149,8 @@ impl IoCtx {
 impl<'a> PrepareMigration<'a> {
     new_image_setters!();
 
-    /// Copies a clone's data with it, so that it is no clone any more.
+    /// Sets whether to copy the parent's data too, so that the destination is no clone. Default:
+    /// off.
     pub fn flatten(mut self, flatten: bool) -> Self {
         self.new.flatten = flatten;
         self
@@ -172,7 +171,7 @@ impl<'a> PrepareMigration<'a> {
     }
 }
 
-/// Names what is in the way: those who have it open, or the name that is taken.
+/// Adds the clients that have the image open, or the name that is taken.
 fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &str, error: Error) -> Error {
     if error.is_exists() {
         return error
@@ -184,7 +183,7 @@ fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &
     new.explain(ioctx, error)
 }
 
-/// librbd says EINVAL of an image that is in no migration.
+/// Explains EINVAL, which librbd returns for an image that is not in a migration.
 fn explain_state(ioctx: &IoCtx, image: &str, error: Error) -> Error {
     if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT)) {
         return error;
@@ -192,7 +191,7 @@ fn explain_state(ioctx: &IoCtx, image: &str, error: Error) -> Error {
     match ioctx.open(image).read_only(true).run().and_then(|image| image.features()) {
         Ok(features) if !features.contains(Features::MIGRATING) => error
             .with_kind(ErrorKind::InvalidInput)
-            .with_detail("it is in no migration; begin one with `prepare_migration`"),
+            .with_detail("it is not in a migration; start one with `prepare_migration`"),
         Err(missing) if missing.is_not_found() => error.with_kind(missing.kind().clone()),
         _ => error,
     }
@@ -214,9 +213,9 @@ impl<'a> PrepareImport<'a> {
     }
 }
 
-/// Refuses what is no JSON object: librbd parses it with a function that calls itself for each
-/// level of nesting. The parser here gives up beyond 128 levels. The text is not shown, for it may
-/// hold the secret key of an S3 store.
+/// Refuses a text that is no JSON object, or nested deeper than 128 levels: librbd's parser
+/// recurses for each level. The error does not show the text, which may contain the secret key of
+/// an S3 store.
 pub(crate) fn check_source(source: &str) -> Result<(), String> {
     match serde_json::from_str(source) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
@@ -226,7 +225,7 @@ pub(crate) fn check_source(source: &str) -> Result<(), String> {
 }
 
 impl<'a> Migration<'a> {
-    /// How it stands. Fails where the image is in no migration.
+    /// Returns the status. Fails if the image is not in a migration.
     ///
     /// Implements: `rbd_migration_status`.
     #[doc(alias = "rbd_migration_status")]
@@ -245,7 +244,7 @@ impl<'a> Migration<'a> {
     }
 
     /// Copies the data. Clients may use the destination meanwhile. A break of the progress callback
-    /// only ends the reports.
+    /// ends only the reports.
     ///
     /// Implements: `rbd_migration_execute_with_progress`.
     #[doc(alias = "rbd_migration_execute")]
@@ -262,7 +261,7 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Removes the source, after all data is copied. Nobody may have the destination open by an
+    /// Removes the source after all data is copied. No client may have the destination open with an
     /// older handle.
     ///
     /// Implements: `rbd_migration_commit_with_progress`.
@@ -280,8 +279,8 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Undoes it: removes the destination and gives the source back. What was written to the
-    /// destination is copied back as far as it can be; nobody may have it open.
+    /// Aborts the migration: removes the destination and restores the source. Copies data that was
+    /// written to the destination back as far as possible. No client may have the destination open.
     ///
     /// Implements: `rbd_migration_abort_with_progress`.
     #[doc(alias = "rbd_migration_abort")]
@@ -300,8 +299,8 @@ impl<'a> Migration<'a> {
 }
 
 impl Image {
-    /// Where an image in migration gets its data from: the JSON that [`IoCtx::prepare_import`]
-    /// takes. Fails where it is in no migration.
+    /// Returns the source of a migration as JSON, in the form that [`IoCtx::prepare_import`] takes.
+    /// Fails if the image is not in a migration.
     ///
     /// Implements: `rbd_get_migration_source_spec`.
     #[doc(alias = "rbd_get_migration_source_spec")]
@@ -330,7 +329,7 @@ impl From<RawMigrationEnd> for MigrationEnd {
     }
 }
 
-/// In the words of the `rbd` command: `prepared`, `executed` …
+/// Prints the words of the `rbd` command: `prepared`, `executed` …
 impl fmt::Display for MigrationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,10 +1,10 @@
-//! Names on their way to C, refused where C or Ceph could not hold them.
+//! Checks of names that are passed to C.
 
 use std::ffi::CString;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// A C string of a name; a NUL inside is refused, and the error shows the name.
+/// Returns a name as a C string. Refuses a NUL byte, and shows the name in the error.
 pub(crate) fn c_string(
     operation: &'static str,
     object: impl FnOnce() -> Object,
@@ -15,7 +15,7 @@ pub(crate) fn c_string(
     })
 }
 
-/// A C string of a value, which may be a secret: the error does not show it.
+/// Returns a value as a C string. The error does not show the value, which may be a secret.
 pub(crate) fn c_value(
     operation: &'static str,
     object: impl FnOnce() -> Object,
@@ -26,7 +26,7 @@ pub(crate) fn c_value(
     })
 }
 
-/// The name of something that should exist: not empty. Others may have given it any other name.
+/// Checks the name of an existing object: only an empty name is impossible.
 pub(crate) fn existing_name(
     operation: &'static str,
     object: impl FnOnce() -> Object,
@@ -38,30 +38,31 @@ pub(crate) fn existing_name(
     c_string(operation, object, text)
 }
 
-/// What to say of a name that was not found, where it looks like several in one.
+/// Returns a hint for a missing name that looks like several names.
 pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
     name.contains(['/', '@']).then(|| {
         format!(
-            "no {what} has the name '{name}'; pool, namespace, image and snapshot are named one by one: rbd::ImageSpec \
+            "no {what} has the name '{name}'; pass pool, namespace, image and snapshot separately: rbd::ImageSpec \
              parses 'pool/namespace/image@snapshot'"
         )
     })
 }
 
-/// The name of something new: not empty, and free of the characters that separate the parts of a
-/// spec.
+/// Checks the name of a new object: not empty, and without the characters that separate the parts
+/// of a spec.
 pub(crate) fn new_name(operation: &'static str, object: impl Fn() -> Object, text: &str) -> Result<CString> {
     let name = existing_name(operation, &object, text)?;
     if let Some(bad) = text.chars().find(|c| matches!(c, '/' | '@')) {
         let why = format!(
-            "the name {text:?} contains '{bad}', which separates pool, namespace, image and snapshot"
+            "the name {text:?} contains '{bad}', which separates pool, namespace, image and snapshot; choose \
+             another name"
         );
         return Err(Error::invalid(operation, object(), why));
     }
     Ok(name)
 }
 
-/// The key of some metadata: not empty.
+/// Checks a metadata key: not empty.
 pub(crate) fn metadata_key(
     operation: &'static str,
     object: impl Fn() -> Object,

@@ -1,8 +1,7 @@
 //! Runs long operations and reports their progress.
 //!
-//! A report tells how many steps of how many are done. The last report of an operation that
-//! succeeds is the total of the total, unless there was nothing to report. A break in it has
-//! nothing to stop.
+//! A report says how many of how many steps are done. If the operation succeeds and has reported
+//! anything, its last report is `total` of `total`; stopping there has no effect.
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -23,7 +22,7 @@ use crate::error::Result;
 
 type ProgressCallback<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + Send + 'a;
 
-/// What a caller wants to hear of a long operation: nothing, or each step.
+/// The progress callback of a caller, if any.
 #[derive(Default)]
 pub(crate) struct Progress<'a>(pub(crate) Option<Box<ProgressCallback<'a>>>);
 
@@ -34,12 +33,12 @@ impl fmt::Debug for Progress<'_> {
 }
 
 impl<'a> Progress<'a> {
-    /// Whether somebody wants to hear of it.
+    /// Returns whether the caller wants reports.
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Tells of a step.
+    /// Reports a step.
     pub(crate) fn step(&mut self, done: u64, total: u64) -> ControlFlow<()> {
         self.0.as_mut().map_or(ControlFlow::Continue(()), |callback| callback(done, total))
     }
@@ -49,7 +48,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// An operation that may take long and can tell how far it is: flatten, rollback and the like.
+/// A long operation that reports progress, such as flatten and rollback.
 ///
 /// ```no_run
 /// use std::ops::ControlFlow;
@@ -72,16 +71,16 @@ impl<'a> LongOperation<'a> {
         LongOperation { work: Box::new(work), progress: Progress::default() }
     }
 
-    /// Calls back with the steps done so far and their total, from any thread but from one at a
-    /// time. A break ends the operation with [`ErrorKind::Stopped`](crate::ErrorKind::Stopped), at
-    /// the next step; what is done stays done. (Where librbd does not listen, as in copies and
-    /// migrations, a break only ends the reports, and the operation succeeds.)
+    /// Calls back with the steps done so far and their total. Calls come from any thread, one at a
+    /// time. A break stops the operation at the next step with
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); completed steps stay. Copies and
+    /// migrations ignore a break: it ends only the reports, and the operation succeeds.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
     }
 
-    /// Does it. Blocks until it is done.
+    /// Runs the operation. Blocks until it completes.
     pub fn run(self) -> Result<()> {
         (self.work)(self.progress)
     }

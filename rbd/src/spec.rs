@@ -1,14 +1,14 @@
-//! The specification of an image or snapshot: pool, namespace, image and snapshot in one text.
+//! Specifications of images and snapshots: pool, namespace, image and snapshot in one text.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// Names an image or a snapshot: pool, namespace, image and snapshot.
+/// The specification of an image or snapshot: pool, namespace, image and snapshot.
 ///
-/// It parses and prints the form of the `rbd` command: `[pool/[namespace/]]image[@snapshot]`, the
-/// pool `rbd` being the default.
+/// It parses and prints the form of the `rbd` command: `[pool/[namespace/]]image[@snapshot]`. The
+/// default pool is `rbd`.
 ///
 /// ```
 /// use rbd::ImageSpec;
@@ -26,7 +26,7 @@ pub struct ImageSpec {
     pub namespace: String,
     /// The image's name.
     pub image: String,
-    /// The snapshot's name, where it is a snapshot.
+    /// The snapshot's name, if any.
     pub snapshot: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Awaiting the calls that block.
+//! Futures of blocking calls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,9 +12,9 @@ use crate::ioctx::IoCtx;
 use crate::raw::thread::mark::ThreadOfUser;
 use crate::raw::thread::worker::{Started, start};
 
-/// Awaits a call that blocks: see [`unblock`](crate::unblock).
+/// The future of a blocking call: see [`unblock`](crate::unblock).
 ///
-/// Dropping it does not stop the call, which goes on, and may take effect. Its result is dropped.
+/// Dropping it does not stop the call, which continues and may take effect. Its result is dropped.
 #[derive(Debug)]
 #[must_use = "the result of the call is lost when this is dropped"]
 pub struct Unblocked<T>(State<T>);
@@ -36,22 +36,21 @@ impl<T> Future for Unblocked<T> {
     }
 }
 
-/// Starts a call that blocks on a thread of this crate, and returns a future of its result, for any
+/// Starts a blocking call on a thread of this crate, and returns a future of its result for any
 /// executor.
 ///
-/// librbd offers most management calls only blocking. In asynchronous code they would hold up the
-/// executor. For calls on one handle, [`IoCtx::unblock`], [`Image::unblock`] and
-/// [`Cluster::unblock`] clone the handle for you. This function takes all else: connecting, and
-/// dropping the last clone of a [`Cluster`], which ends the connection.
+/// Most management calls of librbd only exist as blocking calls, which would hold up an executor.
+/// For calls on one handle, [`IoCtx::unblock`], [`Image::unblock`] and [`Cluster::unblock`] clone
+/// the handle for you. Use this function for all other calls: connecting, and dropping the last
+/// clone of a [`Cluster`], which ends the connection.
 ///
-/// The call starts at once. A panic of the call comes out of the future. A call that is stuck keeps
-/// its thread until a timeout of the connection ends it: see
-/// [`ClusterBuilder`](crate::ClusterBuilder). There are 1024 threads at most; beyond them the
-/// future fails with EAGAIN, and the call is not made. A call that waits for the cluster needs one
-/// thread more while the connection has a [timeout for calls](crate::ClusterBuilder::call_timeout).
+/// The call starts at once. The future resumes a panic of the call. A stuck call keeps its thread
+/// until a timeout of the connection ends the call: see [`ClusterBuilder`](crate::ClusterBuilder).
+/// There are at most 1024 threads; beyond them, the future fails with EAGAIN and the call is not
+/// made. A call that waits for the cluster needs a second thread if the connection has a [call
+/// timeout](crate::ClusterBuilder::call_timeout).
 ///
-/// Dropping the future does not stop the call. A process that ends meanwhile waits for it, 2 s at
-/// most.
+/// Dropping the future does not stop the call. A process that exits waits for it for at most 2 s.
 ///
 /// ```no_run
 /// # async fn example() -> rbd::Result<()> {
@@ -63,8 +62,7 @@ impl<T> Future for Unblocked<T> {
 /// ```
 pub fn unblock<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Unblocked<T> {
     let started = start(|| {
-        // Nobody but the caller waits for this thread, so a handle that is dropped here closes
-        // here.
+        // Only the caller waits for this thread, so a handle that is dropped here is closed here.
         let _thread = ThreadOfUser::set();
         call()
     });
@@ -72,14 +70,14 @@ pub fn unblock<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'sta
         Ok(started) => State::Started(started),
         Err(errno) => {
             let object = Object::new(ObjectKind::Cluster, "");
-            let why = "no thread can be had for the call; await fewer calls at a time";
+            let why = "no thread can be started for the call; await fewer calls at a time";
             State::Refused(Some(Error::new("start a call on", object, errno).with_detail(why)))
         }
     })
 }
 
 impl Cluster {
-    /// Awaits calls on this connection that block: see [`unblock`](crate::unblock).
+    /// Runs blocking calls on this connection as a future: see [`unblock`](crate::unblock).
     ///
     /// ```no_run
     /// # async fn example(cluster: rbd::Cluster) -> rbd::Result<()> {
@@ -98,7 +96,7 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// Awaits calls on this pool or namespace that block: see [`unblock`](crate::unblock).
+    /// Runs blocking calls on this pool or namespace as a future: see [`unblock`](crate::unblock).
     ///
     /// ```no_run
     /// # async fn example(pool: rbd::IoCtx) -> rbd::Result<()> {
@@ -119,8 +117,8 @@ impl IoCtx {
 }
 
 impl Image {
-    /// Awaits calls on this image that block: see [`unblock`](crate::unblock). The call holds a
-    /// clone of the `Arc`, so the image stays open until the call has returned.
+    /// Runs blocking calls on this image as a future: see [`unblock`](crate::unblock). The call
+    /// holds a clone of the `Arc`, so the image stays open until the call has returned.
     ///
     /// ```no_run
     /// # async fn example(pool: rbd::IoCtx) -> rbd::Result<()> {
@@ -137,8 +135,8 @@ impl Image {
         let image = Arc::clone(self);
         unblock(move || {
             let result = call(&image);
-            // The last clone closes the image, which blocks: on this thread, before the result is
-            // seen.
+            // Dropping the last clone closes the image, which blocks. It happens on this thread,
+            // before the result is returned.
             drop(image);
             result
         })

@@ -1,16 +1,16 @@
-//! Versions of the Ceph libraries.
+//! The versions of the loaded Ceph libraries.
 
 use std::fmt;
 
-/// The version of a loaded library: `1.16.0` of librbd, `3.0.0` of librados.
+/// The version of a loaded library: `1.16.0` for librbd, `3.0.0` for librados.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// First number.
+    /// The first number.
     pub major: i32,
-    /// Second number: it counts Ceph's releases for librbd (16 for Pacific, 18 for Reef, 20 for
+    /// The second number. For librbd it is the Ceph release (16 for Pacific, 18 for Reef, 20 for
     /// Tentacle).
     pub minor: i32,
-    /// Third number.
+    /// The third number.
     pub extra: i32,
 }
 

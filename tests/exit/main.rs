@@ -326,7 +326,7 @@ fn child(way: &str, conf: &Path) {
             else {
                 panic!("nobody will wake it")
             };
-            assert!(error.to_string().contains("no thread can be started to keep its time"), "{error}");
+            assert!(error.to_string().contains("no thread can be started for its timeout"), "{error}");
             std::mem::forget((image, reads, queue));
         }
         "exits" => std::process::exit(7),

@@ -17,7 +17,7 @@ use crate::raw::op::operation::Operation;
 /// An image that is being closed: see [`Image::start_close`].
 ///
 /// Dropping it does not stop the closing.
-#[must_use = "the closing goes on without it, but nobody will hear how it ends"]
+#[must_use = "closing continues without it, but its result is lost"]
 #[derive(Debug)]
 pub struct Closing {
     state: State,
@@ -33,9 +33,9 @@ enum State {
 }
 
 impl Image {
-    /// Begins to close it, and returns at once. It is closed after all I/O in flight.
+    /// Starts to close the image and returns at once. The image is closed after all I/O in flight.
     ///
-    /// It flushes first, and tells what failed, as [`close`](Image::close) does.
+    /// Flushes first and reports which step failed, as [`close`](Image::close) does.
     ///
     /// Implements: `rbd_aio_close`.
     #[doc(alias = "rbd_aio_close")]
@@ -55,15 +55,15 @@ impl Image {
 }
 
 impl Closing {
-    /// Waits for the end of the closing on this thread. Blocks, for the [call
-    /// timeout](crate::ClusterBuilder::call_timeout) at most: after that the closing goes on by
-    /// itself.
+    /// Waits on this thread until the image is closed. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout); after that, closing continues in the
+    /// background.
     pub fn wait(self) -> Result<()> {
         let about = self.about.clone();
         timeout::wait(self, about)
     }
 
-    /// Gives up waiting after a while. See [`Timeout`].
+    /// Limits the wait for the closing. See [`Timeout`].
     pub fn timeout(self, after: Duration) -> Timeout<Closing> {
         let about = self.about.clone();
         Timeout::new(self, about, after)

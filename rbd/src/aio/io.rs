@@ -18,19 +18,19 @@ use crate::raw::thread::worker::start;
 
 /// Asynchronous I/O on an image: see [`Image::aio`].
 ///
-/// Each method submits one operation and returns at once. All ranges must lie within the image;
-/// what does not is refused before anything is submitted, and so is more than 1 GiB of data at
-/// once. What only librbd can tell, such as a write to an image that is open read-only, comes at
-/// the end of the operation. Both come out of the future. Offsets and lengths are in bytes.
+/// Each method submits one operation and returns at once. Offsets and lengths are in bytes. A range
+/// beyond the end of the image, or more than 1 GiB of data, is refused before anything is
+/// submitted. Errors that only librbd can detect, such as a write to a read-only image, occur when
+/// the operation completes. Both come out of the future.
 ///
-/// After another client has changed the image, ranges are judged by the old size until a moment
-/// after the end of an operation that was submitted after the change. The exception to returning at
-/// once: a range beyond the old size makes the call wait until librbd has read the new one; in a
-/// wake on a thread of librbd's, which must not wait, it fails with `EDEADLK` until that was read
-/// in the background. An image that is open read-only keeps the size it had when it was opened.
+/// After another client has resized the image, ranges are checked against the old size until an
+/// operation that was submitted after the change has completed. A range beyond the old size is the
+/// exception to returning at once: the call waits until librbd has read the new size. In a wake on
+/// a thread of librbd, which must not wait, it fails with `EDEADLK` until the new size was read in
+/// the background. A read-only image keeps the size that it had when it was opened.
 ///
-/// An operation costs one allocation of ours, to hold what is shared with librbd, besides the
-/// buffer of [`read`](Aio::read). Data is not copied on our side of librbd.
+/// An operation costs one allocation for the state shared with librbd, besides the buffer of
+/// [`read`](Aio::read). This crate does not copy the data.
 #[derive(Debug, Clone, Copy)]
 pub struct Aio<'a> {
     image: &'a Image,
@@ -38,8 +38,8 @@ pub struct Aio<'a> {
 }
 
 impl Image {
-    /// Asynchronous I/O on this image. The operations live by themselves: they neither borrow the
-    /// image nor keep it open, and closing it waits for them.
+    /// Returns the group of asynchronous calls on this image. Operations neither borrow the image
+    /// nor keep it open, and closing the image waits for them.
     ///
     /// ```no_run
     /// # async fn example(image: rbd::Image) -> rbd::Result<()> {
@@ -66,11 +66,10 @@ impl Image {
 }
 
 impl Aio<'_> {
-    /// The same, telling the OSDs how the data of these operations is going to be used: a backup,
-    /// for one, says `image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED)` and
-    /// reads with that.
+    /// Sets hints that tell the OSDs how the data will be used. A backup reads with
+    /// `image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED)`.
     ///
-    /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
+    /// librbd has no hints for vectored reads and writes, discards and flushes.
     pub fn hints(self, hints: AccessHints) -> Self {
         Aio { hints, ..self }
     }
@@ -88,8 +87,8 @@ impl Aio<'_> {
         })
     }
 
-    /// Reads `len` bytes and appends them to the buffer, which comes back. Where its capacity has
-    /// room for them nothing is allocated for the data. When the read fails, the buffer is dropped.
+    /// Reads `len` bytes, appends them to the buffer, and returns the buffer. Allocates only if the
+    /// buffer's capacity is too small. If the read fails, the buffer is dropped.
     ///
     /// Implements: `rbd_aio_read2`.
     pub fn read_into(self, offset: u64, len: usize, buffer: BytesMut) -> Op<BytesMut> {
@@ -100,7 +99,7 @@ impl Aio<'_> {
         })
     }
 
-    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its
+    /// Reads consecutive bytes into several buffers, and overwrites each buffer's length (not its
     /// capacity).
     ///
     /// More than eight buffers cost a second allocation.
@@ -116,9 +115,9 @@ impl Aio<'_> {
         })
     }
 
-    /// Writes all of the data. It is not copied: the operation keeps it until it ends. With
-    /// librbd's cache that can be before an OSD has it, and while none answers:
-    /// [`flush`](Aio::flush) makes it safe.
+    /// Writes all of the data. The operation keeps the data, without a copy, until it completes.
+    /// With librbd's cache, a write can complete before an OSD has the data, even if no OSD
+    /// answers: only [`flush`](Aio::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
@@ -129,7 +128,7 @@ impl Aio<'_> {
         self.submit(self.request(Kind::Write, offset, len, Buffer::Bytes(data)), nothing)
     }
 
-    /// Writes the data of several buffers one behind the other.
+    /// Writes the data of several buffers consecutively.
     ///
     /// More than eight buffers cost a second allocation.
     ///
@@ -140,10 +139,10 @@ impl Aio<'_> {
         self.submit(self.request(Kind::Write, offset, len, Buffer::BytesVec(data)), nothing)
     }
 
-    /// Gives a range back, as far as librbd discards it: see [`Image::discard`].
+    /// Frees the space of a range, as far as librbd discards it: see [`Image::discard`].
     ///
-    /// A long range is done part by part, each up to 1 GiB and up to 4096 stripe units. When the
-    /// future is dropped, or given up on, no further part begins.
+    /// A long range is split into parts of up to 1 GiB and up to 4096 stripe units. After the
+    /// future is dropped or timed out, no further part begins.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -151,8 +150,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::Discard, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. Long ranges are
-    /// split as by [`discard`](Aio::discard).
+    /// Makes a range read as zeros, and frees its objects where possible. Long ranges are split as
+    /// in [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
@@ -160,7 +159,7 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteZeroes, offset, len, Buffer::None), nothing)
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it. Long ranges are split as by
+    /// Makes a range read as zeros, and keeps its space allocated. Long ranges are split as in
     /// [`discard`](Aio::discard).
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
@@ -168,7 +167,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteZeroesThick, offset, len, Buffer::None), nothing)
     }
 
-    /// Fills a range with repetitions of a pattern, whose length must divide that of the range.
+    /// Fills a range with repetitions of a pattern. The pattern's length must divide the range's
+    /// length.
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
@@ -177,9 +177,9 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteSame, offset, len, Buffer::Bytes(pattern)), nothing)
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, atomically. Up
-    /// to Ceph 16.2 the range must lie within one sector of 512 bytes, with newer releases within
-    /// one object (within one stripe unit of a striped image).
+    /// Writes `data` atomically if the range contains `expected`. Both must have the same length.
+    /// The range must lie within one object (or one stripe unit of a striped image); with Ceph
+    /// 16.2, within one sector of 512 bytes.
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
@@ -195,8 +195,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
-    /// [`compare_and_write`](Aio::compare_and_write) with what is expected and what is written in
-    /// several buffers each; only the sums of their lengths must be equal.
+    /// Compares and writes as [`compare_and_write`](Aio::compare_and_write) does, with several
+    /// buffers each. Only the total lengths must be equal.
     ///
     /// Needs Ceph 18.2.
     ///
@@ -213,8 +213,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
-    /// Waits until everything that was written and has ended before is safe. Worth doing once
-    /// before writing: see [`Image::flush`].
+    /// Waits until all completed writes are on the OSDs. Flush once before you write much: see
+    /// [`Image::flush`].
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]
@@ -261,7 +261,7 @@ impl Aio<'_> {
             Ok(op) => submitted(op, about),
             Err(failure) => {
                 event!(about, Some(&failure));
-                // A queue may have begun in this moment.
+                // Another thread may just have created a queue.
                 let error = self.check_not_queued(operation).err().unwrap_or_else(|| about.error_of(failure));
                 Op::ended(Err(error), about)
             }
@@ -320,7 +320,7 @@ impl Aio<'_> {
             Ok(op) => Op::of_request(op, kind, finish, about),
             Err(fault) => {
                 event!(about, Some(&fault));
-                // A queue may have begun in this moment.
+                // Another thread may just have created a queue.
                 let queued = self.check_not_queued(kind.name()).err();
                 Op::ended(Err(queued.unwrap_or_else(|| about.failure(kind, fault))), about)
             }
@@ -331,8 +331,8 @@ impl Aio<'_> {
         if !self.image.raw().is_queued() {
             return Ok(());
         }
-        let why = "this image's completions go to a Queue: submit there, or open the image a second time for reading; two that \
-                   write take the exclusive lock from each other";
+        let why = "this image's completions go to a Queue; submit there, or open the image a second time for reading: two writers \
+                   take the exclusive lock from each other";
         Err(self.image.refuse(operation, why))
     }
 }
@@ -340,5 +340,5 @@ impl Aio<'_> {
 fn nothing(_: Buffer, _: Option<Compare>) {}
 
 fn found(_: Buffer, compare: Option<Compare>) -> Compare {
-    compare.expect("a compare-and-write that has ended well has found something")
+    compare.expect("a compare-and-write that succeeded has a result")
 }

@@ -9,9 +9,9 @@
 //! # }
 //! ```
 
-/// An event of an operation, opening and closing among them, for the feature `tracing`: its
-/// submission, or its end with the error if there is one. Without the feature nothing is left of
-/// it.
+/// Emits an event of an operation for the feature `tracing`: its submission, or its end with the
+/// error if there is one. Opening and closing are operations too. Without the feature, it expands
+/// to nothing.
 macro_rules! event {
     ($about:expr) => {
         #[cfg(feature = "tracing")]

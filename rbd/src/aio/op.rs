@@ -23,18 +23,17 @@ use crate::raw::thread::worker::Started;
 /// An asynchronous operation on an image: a future that any executor can poll, and that a thread
 /// can [`wait`](Op::wait) for.
 ///
-/// The operation has been submitted when this exists; nothing needs to be polled for it to go on.
-/// Several can be in flight at once, on one image as well, and end in any order. What was wrong
-/// with the request comes out of the future, too.
+/// The operation is already submitted and needs no polling. Several operations can be in flight on
+/// one image, and they complete in any order. An invalid request also fails through the future.
 ///
-/// **Dropping it does not cancel the operation**, since Ceph cannot. It goes on without its future:
-/// a write takes effect or does not, and the buffers are freed when it ends.
+/// **Dropping it does not cancel the operation**, because Ceph cannot cancel. The operation
+/// completes in the background: a write may or may not take effect, and then the buffers are freed.
 ///
-/// The future is woken on a thread of librbd's. An executor that polls right there, inside the
-/// wake, must not block in it: all completions of the image wait for that. The connection has few
-/// such threads for all its images, `librados_thread_count`, 2 unless configured: with as many
-/// wakes that block, nothing of the whole connection ends any more.
-#[must_use = "the operation goes on without it, but nobody will hear how it ends"]
+/// A thread of librbd wakes the future. An executor that polls inside the wake must not block
+/// there, because all completions of the image wait for it. A connection has
+/// `librados_thread_count` such threads (2 by default) for all its images. If that many wakes
+/// block, no operation of the connection completes.
+#[must_use = "the operation continues without it, but its result is lost"]
 #[derive(Debug)]
 pub struct Op<T: 'static> {
     flight: Flight<T>,
@@ -55,11 +54,11 @@ enum Flight<T: 'static> {
     },
     /// A request for data, and what comes out of its end.
     Request(raw::op::operation::Operation<Outcome>, Kind, Finish<T>),
-    /// Ended without librbd: refused, or there was nothing to do. Empty once it was told.
+    /// Completed without librbd: refused, or nothing to do. `None` after the result was taken.
     Ended(Option<Result<T>>),
 }
 
-/// Makes what comes out of the buffer and of what a compare-and-write found.
+/// Makes the future's result from the buffer and from the result of a compare-and-write.
 pub(super) type Finish<T> = fn(Buffer, Option<Compare>) -> T;
 
 /// Adds to an error what it means.
@@ -73,7 +72,7 @@ pub(crate) type Answer = raw::op::operation::Operation<Explain>;
 pub(super) struct OperationContext {
     pub(super) image: Arc<Label>,
     pub(super) operation: &'static str,
-    /// Offset and length, for those that have some.
+    /// Offset and length, if the operation has a range.
     pub(super) range: Option<(u64, u64)>,
     /// What is known of the operation's errors without asking anybody.
     pub(super) explain: Explain,
@@ -114,12 +113,12 @@ impl OperationContext {
         self.error(Errno::ETIMEDOUT).timed_out(after, self.changes())
     }
 
-    /// What becomes of an operation that was given up on.
+    /// Describes what a timed-out operation can still do.
     pub(super) fn goes_on(&self) -> &'static str {
         goes_on(self.changes())
     }
 
-    /// Whether it changes anything.
+    /// Returns whether the operation changes data.
     fn changes(&self) -> bool {
         !matches!(self.operation, "read" | "open" | "close" | "flush")
     }
@@ -161,19 +160,19 @@ impl<T: 'static> Op<T> {
         Op { flight: Flight::Ended(Some(outcome)), about }
     }
 
-    /// Waits for the end of the operation on this thread. Blocks, for the [call
-    /// timeout](crate::ClusterBuilder::call_timeout) at most, counted from here; for a discard or
-    /// zeroes it is that long for each GiB. After that the operation goes on by itself.
+    /// Waits on this thread until the operation completes. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout), counted from this call; discards and zeroes
+    /// have that time for each GiB. After that, the operation continues in the background.
     ///
-    /// Inside a callback or a wake on a thread of librbd's it fails, unless the operation has
-    /// ended: it would wait for itself.
+    /// Inside a callback or a wake on a thread of librbd, this fails unless the operation has
+    /// completed: it would wait for itself.
     pub fn wait(self) -> Result<T> {
         let about = self.about.clone();
         timeout::wait(self, about)
     }
 
-    /// Gives up on the operation after a while, with [`TimedOut`](crate::ErrorKind::TimedOut). See
-    /// [`Timeout`].
+    /// Limits the wait for the operation, which then fails with
+    /// [`TimedOut`](crate::ErrorKind::TimedOut). See [`Timeout`].
     pub fn timeout(self, after: Duration) -> Timeout<Op<T>> {
         let about = self.about.clone();
         Timeout::new(self, about, after)
@@ -195,7 +194,7 @@ impl<T: 'static> Drop for Op<T> {
     }
 }
 
-/// What comes out is not pinned: it is made when it is taken.
+/// The result is not pinned: it is made when it is taken.
 impl<T: 'static> Unpin for Op<T> {}
 
 /// # Panics

@@ -18,18 +18,18 @@ use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
-/// A failure says the same as that of [`OpenImage::run`]: what is missing is looked for on a thread
-/// of this crate.
+/// A failure says the same as that of [`OpenImage::run`]: a thread of this crate finds out what is
+/// missing.
 ///
-/// Dropping it does not stop the opening; an image that is opened after that is closed again at
-/// once, in the background.
-#[must_use = "the image is closed again when nobody takes it"]
+/// Dropping it does not stop the opening. The image is then opened and closed again in the
+/// background.
+#[must_use = "the image is closed again if this is dropped"]
 #[derive(Debug)]
 pub struct Opening {
     state: State,
     about: OperationContext,
-    /// `None` for what was refused. After the state, so that it has the last reference to the
-    /// connection.
+    /// `None` for a refused request. Declared after the state, so that it has the last reference to
+    /// the connection.
     reasons: Option<Reasons>,
 }
 
@@ -39,23 +39,23 @@ enum State {
         op: raw::op::operation::Operation<raw::image::Image>,
         parts: Option<Parts>,
     },
-    /// It failed, and the log of the connection is read.
+    /// Opening failed, and the connection's log is being read.
     Failed {
         errno: Errno,
         parts: Option<Parts>,
     },
-    /// What is missing is being looked for.
+    /// Opening failed, and the missing object is being looked up.
     Explaining(Started<Error>),
-    /// Refused before librbd heard of it, and `None` after the outcome was told.
+    /// Refused before librbd was called. `None` after the result was taken.
     Refused(Option<Error>),
 }
 
 impl OpenImage<'_> {
-    /// Begins to open it, and returns at once. `ioctx.open("foo").await` is short for it.
+    /// Starts to open the image and returns at once. `ioctx.open("foo").await` is short for this.
     ///
-    /// Dropping the image does not block, either: it is [closed in the
-    /// background](Image::close_in_background). A thread of its own ends the opening, for a moment
-    /// as a rule; where none can be started it fails with `EAGAIN`.
+    /// Dropping such an image does not block: it is [closed in the
+    /// background](Image::close_in_background). A short-lived thread completes the opening. If no
+    /// thread can be started, opening fails with `EAGAIN`.
     ///
     /// ```no_run
     /// # async fn example(ioctx: rbd::IoCtx) -> rbd::Result<()> {
@@ -105,7 +105,7 @@ fn open(parts: &Parts) -> RawResult<raw::op::operation::Operation<raw::image::Im
     raw::image::Image::start_open(ioctx, parts.by, &parts.name, parts.snapshot.as_deref(), parts.read_only)
 }
 
-/// Begins to look for what is missing. Where no thread can be had, the error stays as it is.
+/// Starts to look up what is missing. If no thread can be started, the error stays unchanged.
 fn explain(parts: Parts, about: &OperationContext, errno: Errno, log: Vec<String>) -> State {
     let (thread_about, thread_log) = (about.clone(), log.clone());
     let started = start(move || {
@@ -128,15 +128,15 @@ impl IntoFuture for OpenImage<'_> {
 }
 
 impl Opening {
-    /// Waits for the end of the opening on this thread. Blocks, for the [call
-    /// timeout](crate::ClusterBuilder::call_timeout) at most: an image that is opened after that is
-    /// closed again.
+    /// Waits on this thread until the image is open. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout); an image that is opened later is closed
+    /// again.
     pub fn wait(self) -> Result<Image> {
         let about = self.about.clone();
         timeout::wait(self, about)
     }
 
-    /// Gives up on the opening after a while. See [`Timeout`].
+    /// Limits the wait for the opening. See [`Timeout`].
     pub fn timeout(self, after: Duration) -> Timeout<Opening> {
         let about = self.about.clone();
         Timeout::new(self, about, after)
@@ -192,7 +192,7 @@ impl Future for Opening {
                             continue;
                         }
                         Errno::EAGAIN => about.error(errno).with_log(log).with_detail(
-                            "no thread can be started that waits for its size: end others, or raise the limit",
+                            "no thread can be started to read its size; end other threads, or raise the limit",
                         ),
                         _ => about.error(errno).with_log(log),
                     }

@@ -1,4 +1,4 @@
-//! What Ceph logged about an operation, read without blocking.
+//! Ceph's log lines about an operation, read without blocking.
 
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -8,19 +8,19 @@ use crate::ioctx::IoCtx;
 use crate::raw::cluster::log::PATIENCE;
 use crate::raw::thread::background::run_in_background;
 
-/// The log of an operation's connection since the operation began.
+/// The connection's log since the operation began.
 #[derive(Debug)]
 pub(super) struct Reasons {
-    /// Ending the connection blocks, so what may be the last reference to it is not dropped where a
-    /// future is.
+    /// Ending the connection blocks, so a future does not drop what may be the last reference to
+    /// it.
     ioctx: Option<IoCtx>,
     mark: u64,
-    /// Until when lines may follow, once they were asked for.
+    /// The deadline for further lines, once the log was read.
     end: Option<(Instant, Alarm)>,
 }
 
 impl Reasons {
-    /// From now on.
+    /// Starts to collect lines.
     pub(super) fn new(ioctx: &IoCtx) -> Reasons {
         let mark = ioctx.cluster().log_mark();
         Reasons { ioctx: Some(ioctx.clone()), mark, end: None }

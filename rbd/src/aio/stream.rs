@@ -1,4 +1,4 @@
-//! An image as a stream for tokio: reads run ahead, writes are left behind.
+//! An image as a tokio stream, with read-ahead and write-behind.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -18,27 +18,27 @@ use crate::raw::op::kind::Kind;
 
 /// A position in an image, for code that wants tokio's `AsyncRead`, `AsyncWrite` and `AsyncSeek`.
 ///
-/// Holds the image itself, a reference, or an `Arc` of it. Needs no runtime of tokio's, only its
-/// traits.
+/// A cursor holds an image, a reference to one, or an `Arc` of one. It uses only tokio's traits and
+/// needs no tokio runtime.
 ///
-/// Reading keeps several chunks in flight ahead of the position, and writing several behind it. A
-/// failed write is reported once, by a later write, read or flush: **flush (or shut down) before
-/// dropping it**, or what is not written yet is lost without a word. Reads see what was written
-/// before through the same stream, and of two writes to one place the later one stays; what others
-/// write meanwhile reads may miss, as far as it was read ahead.
+/// Reads keep several chunks in flight ahead of the position, and writes several behind it. A
+/// failed write is reported once, by a later write, read or flush. **Flush (or shut down) before
+/// you drop the cursor**, or unwritten data is lost silently. Reads see earlier writes of the same
+/// cursor, and the later of two writes to one place wins. A read may miss another client's writes
+/// to data that was read ahead.
 ///
-/// Nothing here blocks, but for the exception at [`Aio`](crate::aio::Aio): reading at the old end
-/// of an image, or seeking from its end, may wait for the new size after another client has resized
-/// it.
+/// Calls do not block, with the exception described at [`Aio`](crate::aio::Aio): after another
+/// client has resized the image, reading at its old end, or seeking from its end, may wait for the
+/// new size.
 ///
-/// There is no deadline here: wrap it in `tokio::time::timeout`; what is in flight goes on by
-/// itself.
+/// The cursor has no timeout: wrap calls in `tokio::time::timeout`. Operations in flight then
+/// complete in the background.
 ///
-/// Each seek to another place starts to read ahead anew, in whole chunks: for access at random,
-/// [`Image::aio`] is the way.
+/// Each seek to another place restarts read-ahead in whole chunks. Use [`Image::aio`] for random
+/// access.
 ///
-/// It has one position, for reading and writing, and wakes one task: rather than splitting it into
-/// halves for two tasks, give each a cursor of its own on the same image.
+/// A cursor has one position for reading and writing, and wakes one task. Give each task its own
+/// cursor on the same image instead of splitting one into halves.
 ///
 /// ```no_run
 /// # use tokio::io::AsyncRead;
@@ -53,25 +53,25 @@ use crate::raw::op::kind::Kind;
 #[derive(Debug)]
 pub struct AsyncCursor<I> {
     image: I,
-    /// Of the next byte read or written.
+    /// The position of the next byte read or written.
     position: u64,
     chunk: usize,
     depth: usize,
     ahead: VecDeque<Op<Bytes>>,
-    /// Where the reads ahead end.
+    /// The end of the read-ahead.
     ahead_end: u64,
-    /// Read and not asked for yet.
+    /// Data that was read but not yet returned.
     rest: Bytes,
-    /// Written and not submitted yet; it ends at the position.
+    /// Data that was written but not yet submitted; it ends at the position.
     partial: BytesMut,
     behind: VecDeque<Behind>,
     flush: Option<Op<()>>,
-    /// Something was written since the flush was submitted.
+    /// Whether something was written since the flush was submitted.
     unflushed: bool,
     seek: Option<u64>,
 }
 
-/// A write in flight, and the range of it.
+/// A write in flight and its range.
 #[derive(Debug)]
 struct Behind {
     range: Range<u64>,
@@ -79,7 +79,7 @@ struct Behind {
 }
 
 impl<I: Borrow<Image>> AsyncCursor<I> {
-    /// Starts at the image's first byte, with four chunks of 1 MiB in flight.
+    /// Creates a cursor at the image's first byte, with four chunks of 1 MiB in flight.
     pub fn new(image: I) -> AsyncCursor<I> {
         AsyncCursor {
             image,
@@ -97,27 +97,26 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         }
     }
 
-    /// How many chunks may be in flight: at least 1 (0 is taken for it), which means no reading
-    /// ahead.
+    /// Sets how many chunks may be in flight. 1 means no read-ahead, and 0 is treated as 1.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth.max(1);
         self
     }
 
-    /// The size of a chunk in bytes; below 512 and above 64 MiB the nearest of these is taken.
+    /// Sets the size of a chunk in bytes, clamped to 512 bytes to 64 MiB.
     pub fn chunk(mut self, bytes: usize) -> Self {
-        // That it overlaps nothing in flight was found for a chunk of the old size.
+        // The check for overlaps with writes in flight used the old chunk size.
         self.submit_partial();
         self.chunk = bytes.clamp(512, 64 << 20);
         self
     }
 
-    /// Gives the image back. What is not flushed yet is lost: see [above](AsyncCursor).
+    /// Returns the image. Unflushed data is lost: see [above](AsyncCursor).
     pub fn into_inner(self) -> I {
         self.image
     }
 
-    /// The offset in bytes of the next read or write.
+    /// Returns the offset in bytes of the next read or write.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -126,14 +125,14 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         self.image.borrow()
     }
 
-    /// Forgets what was read ahead.
+    /// Drops the data that was read ahead.
     fn forget_ahead(&mut self) {
         self.ahead.clear();
         self.rest.clear();
         self.ahead_end = self.position;
     }
 
-    /// Submits what was written, whether it fills a chunk or not.
+    /// Submits the written data, even if it does not fill a chunk.
     fn submit_partial(&mut self) {
         if !self.partial.is_empty() {
             let data = self.partial.split().freeze();
@@ -143,7 +142,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         }
     }
 
-    /// Waits until at most `most` writes are behind.
+    /// Waits until at most `most` writes are in flight.
     fn poll_behind(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         while self.behind.len() > most {
             let Some(first) = self.behind.front_mut() else { break };
@@ -154,14 +153,15 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
         Poll::Ready(Ok(()))
     }
 
-    /// Submits what was written and waits for it.
+    /// Submits the written data and waits for it.
     fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.submit_partial();
         self.poll_behind(context, 0)
     }
 }
 
-/// How many bytes of a write lie within the image. None are an error, which the check gives.
+/// Returns how many bytes of a write fit into the image. If none do, returns the error of the range
+/// check.
 fn room(
     position: u64,
     len: usize,
@@ -174,7 +174,7 @@ fn room(
         return Ok(room as usize);
     }
     check()?;
-    // The image was found to be larger than a moment ago: all of it lies within.
+    // The image has grown meanwhile, and the whole write fits.
     Ok(len)
 }
 
@@ -206,7 +206,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
             match outcome {
                 Ok(data) => this.rest = data,
                 Err(error) => {
-                    // What follows lies behind the gap: the next read begins anew.
+                    // The rest lies beyond the gap: the next read restarts.
                     this.forget_ahead();
                     return Poll::Ready(Err(error.into()));
                 }
@@ -220,7 +220,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
     }
 }
 
-/// Writing at the end of the image fails: an image does not grow by itself.
+/// Writing at the end of the image fails, because an image does not grow.
 impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
@@ -233,7 +233,7 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
         let check = || image.check_range_now(Kind::Write, position, data.len() as u64);
         let room = room(position, data.len(), |end| image.size_now(end), check)?;
         if this.partial.is_empty() {
-            // Nobody says in which order two writes to one place end that are in flight at once.
+            // The order of two overlapping writes in flight is undefined.
             let chunk = this.position..this.position.saturating_add(this.chunk as u64);
             let overlaps = |behind: &Behind| behind.range.start < chunk.end && chunk.start < behind.range.end;
             if this.behind.iter().any(overlaps) {
@@ -251,7 +251,7 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
         Poll::Ready(Ok(len))
     }
 
-    /// Waits until all that was written is safe.
+    /// Waits until all written data is safe.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_written(context))?;
@@ -264,20 +264,20 @@ impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
             let outcome = ready!(Pin::new(flush).poll(context));
             this.flush = None;
             outcome?;
-            // One that nobody waited for to the end does not cover what was written after it.
+            // An unfinished earlier flush does not cover later writes.
             if !this.unflushed {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 
-    /// Flushes; the image stays open.
+    /// Flushes. The image stays open.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }
 }
 
-/// As for files, a position behind the end is allowed: reads give nothing there, and writes fail.
+/// As with files, a position beyond the end is allowed. Reads return 0 there, and writes fail.
 impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
@@ -318,8 +318,8 @@ mod tests {
         assert_eq!(room(8, 4, |_| Ok(10), failed).unwrap(), 2);
         assert!(room(10, 4, |_| Ok(10), failed).is_err());
         assert!(room(u64::MAX, 4, |_| Ok(10), failed).is_err());
-        // Another client made it larger, and we learn of it in between: `write_all` would take 0
-        // for the end of all writing.
+        // Another client enlarges the image meanwhile. `write_all` would take 0 for the end of
+        // writing.
         assert_eq!(room(10, 4, |_| Ok(10), || Ok(())).unwrap(), 4);
     }
 }

@@ -11,29 +11,31 @@ use super::wait;
 use crate::errno::Errno;
 use crate::error::Result;
 
-/// An operation that is given up on after a while: `image.aio().read(0,
-/// 4096).timeout(Duration::from_secs(5))`.
+/// An operation with a timeout: `image.aio().read(0, 4096).timeout(Duration::from_secs(5))`.
 ///
-/// The time runs from the call of `timeout`. A completed operation wins, even with a zero timeout.
-/// When the time is over, the future fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the
-/// operation goes on by itself: a write may still take effect, an image still opened is closed
-/// again. Its buffers are freed when it ends; that is all a stuck operation costs. With librbd's
-/// cache a write can end in time while no OSD answers: give the flush a timeout, too. Closing the
-/// image still waits for it, so do that in the background, as images do that were opened by
-/// `await`. One thread of this crate's, started at the first use, keeps the times of all that are
-/// awaited; an executor that polls inside the wake must not block on it, no more than on librbd's
-/// threads: see [`Op`](super::Op).
-#[must_use = "the operation goes on without it, but nobody will hear how it ends"]
+/// The time starts with the call of `timeout`. A completed operation wins, even with a zero
+/// timeout. After the timeout, the future fails with [`TimedOut`](crate::ErrorKind::TimedOut), and
+/// the operation completes in the background: a write may still take effect, and an image that is
+/// still opened is closed again. The buffers are freed when the operation completes. Closing the
+/// image still waits for the operation, so close in the background, as images do that were opened
+/// by `await`.
+///
+/// With librbd's cache, a write can complete in time while no OSD answers: set a timeout for the
+/// flush too.
+///
+/// One thread of this crate, started at the first use, serves all timeouts. An executor that polls
+/// inside the wake must not block on this thread, as on librbd's threads: see [`Op`](super::Op).
+#[must_use = "the operation continues without it, but its result is lost"]
 #[derive(Debug)]
 pub struct Timeout<F> {
-    /// `None` once it was given up on.
+    /// `None` after the timeout.
     future: Option<F>,
     about: OperationContext,
     after: Duration,
-    /// `None` for never.
+    /// `None` for no timeout.
     end: Option<Instant>,
     alarm: Option<Alarm>,
-    /// Whoever polls comes back at the end by themselves.
+    /// Whether the poller itself comes back at the deadline.
     waits: bool,
 }
 
@@ -57,10 +59,10 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
         }
     }
 
-    /// Waits for the end of the operation, or of the time, on this thread. Blocks.
+    /// Waits on this thread until the operation completes or the timeout ends. Blocks.
     pub fn wait(mut self) -> Result<T> {
         let about = self.about.clone();
-        // This thread keeps the time itself.
+        // This thread watches the deadline itself.
         let end = self.end;
         self.waits = true;
         wait::wait_until(self, &about, end)
@@ -93,7 +95,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Timeout<F> {
                 Err(error) => {
                     this.future = None;
                     let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
-                    let why = format!("no thread can be started to keep its time; {}", this.about.goes_on());
+                    let why = format!("no thread can be started for its timeout; {}", this.about.goes_on());
                     return Poll::Ready(Err(this.about.error(errno).with_detail(why)));
                 }
             },

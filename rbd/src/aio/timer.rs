@@ -1,4 +1,4 @@
-//! One thread that wakes tasks at their times.
+//! One thread that wakes tasks at their deadlines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,14 +12,14 @@ use crate::raw::thread::mark::CallbackMark;
 
 type Key = (Instant, u64);
 
-/// A task that is woken at a time, unless this is dropped before.
+/// Wakes a task at a deadline, unless it is dropped before.
 #[derive(Debug)]
 pub(super) struct Alarm(Key);
 
 struct Timer {
     alarms: BTreeMap<Key, Waker>,
     next: u64,
-    /// The process whose thread keeps the times: a fork of it has no such thread.
+    /// The process that has the timer thread: a fork of it has none.
     keeper: Option<u32>,
 }
 
@@ -31,7 +31,7 @@ fn timer() -> MutexGuard<'static, Timer> {
 }
 
 impl Alarm {
-    /// Fails where no thread can be started to keep the time.
+    /// Creates an alarm. Fails if the timer thread cannot be started.
     pub(super) fn new(at: Instant, waker: Waker) -> io::Result<Alarm> {
         let mut timer = timer();
         let process = Some(std::process::id());
@@ -48,7 +48,7 @@ impl Alarm {
         Ok(Alarm(key))
     }
 
-    /// Another task waits now.
+    /// Replaces the task to wake.
     pub(super) fn set_waker(&mut self, waker: &Waker) {
         if timer().alarms.get(&self.0).is_some_and(|old| old.will_wake(waker)) {
             return;
@@ -58,14 +58,14 @@ impl Alarm {
         let old = match timer.alarms.get_mut(&self.0) {
             Some(old) if !old.will_wake(&new) => std::mem::replace(old, new),
             Some(_) => new,
-            // It rang between the look at the clock and now.
+            // The alarm fired after the clock was read.
             None => {
                 drop(timer);
                 new.wake();
                 return;
             }
         };
-        // Foreign code runs outside the lock.
+        // User code runs outside the lock.
         drop(timer);
         drop(old);
     }
@@ -74,14 +74,13 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         let waker = timer().alarms.remove(&self.0);
-        // Foreign code runs outside the lock, which is free again here.
+        // User code runs outside the lock, which is released here.
         drop(waker);
     }
 }
 
-/// Wakes, which may run or drop a whole task here. Closing an image waits for what is stuck on it,
-/// and with it would all other alarms: so this is one of the threads on which nothing of ours
-/// blocks.
+/// Wakes a task. The wake may run or drop the task here, and closing an image would then delay all
+/// other alarms. So this thread counts among those on which this crate never blocks.
 fn ring(waker: Waker) {
     let _mark = CallbackMark::set();
     catch_panic(|| waker.wake());
@@ -149,15 +148,14 @@ mod tests {
         if !alone(concat!(module_path!(), "::rings_in_a_fork_as_well")) {
             return;
         }
-        // A channel for each: the timer's thread may be about to leave the first one, which has
-        // locks.
+        // Each test has its own channel: the timer thread may still hold a lock of the first one.
         let rings = || {
             let (sender, rings) = channel();
             let _alarm = Alarm::new(Instant::now(), Waker::from(Arc::new(Ring(sender, 1)))).unwrap();
             rings.recv_timeout(Duration::from_secs(5)) == Ok(1)
         };
         assert!(rings());
-        // Else another test might have locked it, for ever in the child.
+        // Otherwise another test might hold the lock, which the child could never acquire.
         let mut locked = Some(timer());
         let rang = in_fork(|| {
             locked = None;

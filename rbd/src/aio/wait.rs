@@ -1,4 +1,4 @@
-//! Waiting for a future on a thread.
+//! Blocking waits for futures.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // The flag tells a wake from other unparks of the thread.
+        // The flag distinguishes a wake from other unparks of the thread.
         if !self.woken.swap(true, Ordering::Release) {
             self.thread.unpark();
         }
@@ -37,35 +37,35 @@ fn parker() -> (Arc<Parker>, Waker) {
 }
 
 thread_local! {
-    /// Kept, so that waiting does not allocate each time.
+    /// Cached, so that waiting does not allocate.
     static PARKER: (Arc<Parker>, Waker) = parker();
 }
 
-/// Polls on this thread until it is ready. With an end it polls once more then, if it was not ready
-/// before.
+/// Polls on this thread until the future is ready. With an end, it polls once more at that time.
 pub(super) fn wait_until<T>(
     mut future: impl Future<Output = Result<T>> + Unpin,
     about: &OperationContext,
     end: Option<Instant>,
 ) -> Result<T> {
     if must_not_call() {
-        // What has ended, or was refused, needs no waiting.
+        // A completed or refused operation needs no wait.
         if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
             return outcome;
         }
-        return Err(about
-            .error(Errno::EDEADLK)
-            .with_detail("a callback or wake on a thread of librbd's or of a timer cannot wait for librbd"));
+        return Err(about.error(Errno::EDEADLK).with_detail(
+            "a callback or wake on a thread of librbd or of a timer cannot wait for librbd; wait on \
+                          another thread",
+        ));
     }
     let mut future = Some(future);
     let mut waiting = |(parker, waker): &(Arc<Parker>, Waker)| park(future.take()?, parker, waker, end);
-    // The thread's own is gone when the thread ends: then a destructor is waiting here.
+    // The thread-local parker is gone when a destructor waits at the end of the thread.
     let outcome = PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()));
     outcome.expect("taken once")
 }
 
-/// Foreign code inside of another poll on this thread may have waited here, and with the flag have
-/// taken its wake: at the end, be it a panic, it gets one.
+/// A nested wait inside a poll on this thread may have consumed the outer wait's wake. When it
+/// ends, even by a panic, the outer wait gets a wake.
 struct GiveBack<'a>(&'a Parker);
 
 impl Drop for GiveBack<'_> {
@@ -121,7 +121,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// As the drop of a foreign waker can do, which happens inside of a poll.
+    /// The drop of a user's waker inside a poll can do this.
     #[test]
     fn a_wait_inside_of_a_wait_takes_no_wake() {
         let ended = on_a_thread(|| {
@@ -196,7 +196,7 @@ mod tests {
         let (sender, ended) = channel();
         thread::spawn(move || {
             LAST.with(|last| last.0.set(Some(sender)));
-            // Made after the other, so it is gone before.
+            // Created later, so it is dropped earlier.
             wait_for(ready(Ok(()))).unwrap();
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2));

@@ -1,22 +1,26 @@
-//! Errors of operations that were given up on: there is no cancel in librbd.
+//! Errors of operations that were given up after a timeout: librbd cannot cancel.
 
 use std::time::Duration;
 
 use super::{Error, ErrorKind};
 
 impl Error {
-    /// It took longer than that. Whether the operation changes anything decides what is said of it.
+    /// Makes a timeout error. Its text depends on whether the operation changes data.
     pub(crate) fn timed_out(self, after: Duration, changes: bool) -> Error {
         let goes_on = goes_on(changes);
         self.with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not end within {after:?}; {goes_on}; check that monitors and OSDs are up and reachable"
+            "it did not complete within {after:?}; {goes_on}; check that monitors and OSDs are up and reachable"
         ))
     }
 }
 
-/// What becomes of an operation that was given up on.
+/// Describes what a timed-out operation can still do.
 pub(crate) fn goes_on(changes: bool) -> &'static str {
-    if changes { "it goes on by itself, and may still take effect" } else { "it goes on by itself" }
+    if changes {
+        "it continues in the background and may still take effect"
+    } else {
+        "it continues in the background"
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reasons of failures, for programs, and what to tell people about them.
+//! The kinds of errors, with their texts and advice.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,22 @@ use crate::errno::Errno;
 use crate::features::{ImmutableFeatures, Plan};
 use crate::holder::Holder;
 
-/// What went wrong, for programs.
+/// The reason of a failure, for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Something is not there: `what` says which kind of thing, so that a missing snapshot is not
-    /// taken for a missing image.
+    /// An object does not exist. `what` is its kind, which distinguishes a missing snapshot from a
+    /// missing image.
     NotFound {
-        /// The kind of the missing thing.
+        /// The kind of the missing object.
         what: ObjectKind,
     },
-    /// It exists already.
+    /// The object already exists.
     Exists,
-    /// It is in use. `holders` are those that could be found out; empty where none could.
+    /// The object is in use. `holders` lists the known users; it is empty if they cannot be
+    /// determined.
     Busy {
-        /// Who keeps it busy.
+        /// The known users of the object.
         holders: Vec<Holder>,
     },
     /// The image has snapshots, which must be removed first.
@@ -30,16 +31,17 @@ pub enum ErrorKind {
     HasClones,
     /// The image was opened read-only, at a snapshot, or is not the primary of a mirrored pair.
     ReadOnly,
-    /// The cluster refused this user: wrong key, or capabilities that do not suffice.
+    /// Permission denied: the user's key is wrong or its capabilities do not suffice, or this
+    /// process lacks a privilege.
     PermissionDenied,
-    /// This client was fenced off by the cluster. Nothing on this connection will work again:
-    /// connect anew.
+    /// The cluster fenced off this client. No call on this connection will work again: connect
+    /// again.
     Blocklisted,
-    /// No answer came within the time set for it.
+    /// No answer came within the timeout.
     TimedOut,
-    /// A quota or a limit is reached, or the cluster is full.
+    /// A quota or limit is reached, or the cluster is full.
     QuotaExceeded,
-    /// The range does not lie within the image.
+    /// The range is not within the image.
     OutOfRange {
         /// Start of the range in bytes.
         offset: u64,
@@ -48,7 +50,7 @@ pub enum ErrorKind {
         /// Size of the image in bytes.
         size: u64,
     },
-    /// The loaded library is too old for this: it lacks the symbol.
+    /// The loaded library is too old: it lacks a function.
     LibraryTooOld {
         /// The missing C function.
         symbol: &'static str,
@@ -59,17 +61,16 @@ pub enum ErrorKind {
     },
     /// This kernel cannot map an image with these features.
     FeaturesUnsupportedByKernel {
-        /// What to disable, in which order, so that it can; or which features stand in the way and
-        /// cannot be disabled.
+        /// The plan of features to disable, or the unsupported features that cannot be disabled.
         plan: Result<Plan, ImmutableFeatures>,
     },
-    /// The request is not valid; it was refused before anything was touched.
+    /// The request is invalid. It was refused before anything was touched.
     InvalidInput,
     /// All operations of a queue are in flight.
     QueueFull,
     /// A progress or iteration callback asked to stop.
     Stopped,
-    /// The other side is there but does not do this (a feature that is off, a kernel without the
+    /// The cluster, image or kernel does not support the call (a disabled feature, a missing kernel
     /// module …).
     NotSupported,
     /// The image, or its pool or namespace, is not mirrored.
@@ -96,7 +97,7 @@ impl ErrorKind {
         }
     }
 
-    /// The reason in words, and what to do next.
+    /// Returns the reason in words, and what to do next.
     pub(super) fn explain(
         &self,
         errno: Option<Errno>,
@@ -104,12 +105,9 @@ impl ErrorKind {
     ) -> (Cow<'static, str>, &'static str) {
         let here = matches!(object, ObjectKind::File | ObjectKind::Device);
         match (self, errno) {
-            // No cluster has a part in these.
+            // These failures do not come from a cluster.
             (ErrorKind::PermissionDenied, Some(errno)) if here => {
-                return (
-                    errno.sentence().into(),
-                    "this process lacks the right to it; devices and mounts take root",
-                );
+                return (errno.sentence().into(), "permission denied; devices and mounts require root");
             }
             (ErrorKind::ReadOnly | ErrorKind::QuotaExceeded, Some(errno)) if here => {
                 return (errno.sentence().into(), "");
@@ -123,31 +121,27 @@ impl ErrorKind {
                     ObjectKind::Image
                     | ObjectKind::Snapshot
                     | ObjectKind::Group
-                    | ObjectKind::TrashedImage => {
-                        "check the name, and the pool and namespace it was looked for in"
-                    }
+                    | ObjectKind::TrashedImage => "check its name, pool and namespace",
                     _ => "check the name",
                 },
             ),
-            ErrorKind::Exists => {
-                ("it exists already".into(), "choose another name, or use the one that is there")
-            }
+            ErrorKind::Exists => ("it already exists".into(), "choose another name, or use the existing one"),
             ErrorKind::Busy { holders } if holders.is_empty() => (
                 "it is in use".into(),
-                "close, unmap or unlock it where it is in use; a crashed client is let go after 30 s",
+                "close, unmap or unlock it in the client that uses it; a crashed client counts as a user for 30 s",
             ),
             ErrorKind::Busy { holders } => {
                 let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
                 (
                     format!("it is in use: {}", names.join("; ")).into(),
-                    "end that use; a crashed client is let go after 30 s",
+                    "end that use; a crashed client counts as a user for 30 s",
                 )
             }
             ErrorKind::HasSnapshots => ("it has snapshots".into(), "remove its snapshots first"),
             ErrorKind::HasClones => ("it has clones".into(), "flatten or remove its clones first"),
             ErrorKind::ReadOnly => (
                 "it is read-only".into(),
-                "open it for writing, at no snapshot; a mirrored image must be primary",
+                "open it for writing and without a snapshot; a mirrored image must be primary",
             ),
             ErrorKind::PermissionDenied => (
                 "the cluster refused this user".into(),
@@ -155,7 +149,7 @@ impl ErrorKind {
             ),
             ErrorKind::Blocklisted => (
                 "this client has been fenced off (blocklisted)".into(),
-                "drop this Cluster with everything opened from it and connect anew",
+                "drop this Cluster and everything opened from it, and connect again",
             ),
             ErrorKind::TimedOut => (
                 "no answer came in time".into(),
@@ -187,7 +181,7 @@ impl ErrorKind {
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
             ErrorKind::QueueFull => ("all operations of the queue are in flight".into(), "reap first"),
             ErrorKind::Stopped => ("the callback asked to stop".into(), ""),
-            ErrorKind::NotSupported => ("that is not supported here".into(), ""),
+            ErrorKind::NotSupported => ("it is not supported here".into(), ""),
             ErrorKind::MirroringDisabled => (
                 "it is not mirrored".into(),
                 "set the mirroring mode of its pool or namespace, and enable mirroring of the image",

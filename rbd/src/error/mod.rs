@@ -1,4 +1,4 @@
-//! Tells what failed, by one error type: what was tried, on which object, why it failed, what to do
+//! Describes failures with one error type: the operation, the object, the reason and what to do
 //! next.
 //!
 //! ```no_run
@@ -33,15 +33,15 @@ pub use object::ObjectKind;
 
 pub(crate) use object::Object;
 
-/// The result of everything in this crate that can fail.
+/// The result of all fallible calls in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation on a cluster, pool, image, snapshot or device failed.
+/// The failure of an operation on a cluster, pool, image, snapshot or device.
 ///
-/// Branch on [`kind`](Error::kind) or the predicates; print it for people. The text is one line,
-/// fit for a log: the operation, the object, the reason and what to do next. `{:#}` adds what
-/// librbd [logged](Error::log) about this call, each on a line of its own that begins with `ceph:
-/// `, and `{:?}` is the same, for a `main` that returns it; `{:#?}` shows its parts.
+/// Branch on [`kind`](Error::kind) or the predicates, and print the error for people. `{}` prints
+/// one line for a log: the operation, the object, the reason and what to do next. `{:#}` adds what
+/// librbd [logged](Error::log) about the call, one line each, prefixed with `ceph: `. `{:?}` prints
+/// the same as `{:#}`, for a `main` that returns the error. `{:#?}` shows the error's fields.
 pub struct Error(Box<Context>);
 
 #[derive(Debug)]
@@ -56,8 +56,7 @@ struct Context {
 }
 
 impl Error {
-    /// A failure that the library reported as an errno; its kind follows from the number and the
-    /// object.
+    /// Makes an error from an errno of the library. The errno and the object determine the kind.
     pub(crate) fn new(operation: impl Into<Cow<'static, str>>, object: Object, errno: Errno) -> Error {
         let kind = ErrorKind::from_errno(errno, object.kind);
         Error(Box::new(Context {
@@ -71,7 +70,7 @@ impl Error {
         }))
     }
 
-    /// A request that we refuse ourselves, before anything is touched.
+    /// Makes an error for a request that this crate refuses before anything is touched.
     pub(crate) fn invalid(
         operation: impl Into<Cow<'static, str>>,
         object: Object,
@@ -80,8 +79,7 @@ impl Error {
         Error::new(operation, object, Errno::EINVAL).with_kind(ErrorKind::InvalidInput).with_detail(detail)
     }
 
-    /// The loaded library `found` lacks a function that is newer than the oldest one that we
-    /// support.
+    /// Makes an error for a function that the loaded library `found` lacks.
     pub(crate) fn unsupported(
         operation: impl Into<Cow<'static, str>>,
         object: Object,
@@ -105,13 +103,13 @@ impl Error {
         self
     }
 
-    /// Says the reason in words of our own instead of the kind's.
+    /// Replaces the kind's reason with a more precise one.
     pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Error {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// Says one thing more: what it means for something else that was done.
+    /// Appends a consequence to the reason.
     pub(crate) fn and(mut self, more: &str) -> Error {
         let (reason, _) = self.0.kind.explain(self.0.errno, self.0.object.kind);
         let why = self.0.detail.take().unwrap_or(reason);
@@ -124,78 +122,77 @@ impl Error {
         self
     }
 
-    /// What went wrong, for programs to branch on.
+    /// Returns the reason, for programs to branch on.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// What was being done: `"create"`, `"open"`, `"read 4096 bytes at offset 0 of"` …
+    /// Returns the operation: `"create"`, `"open"`, `"read 4096 bytes at offset 0 of"` …
     pub fn operation(&self) -> &str {
         &self.0.operation
     }
 
-    /// The kind of object it was done to.
+    /// Returns the kind of the object.
     pub fn object_kind(&self) -> ObjectKind {
         self.0.object.kind
     }
 
-    /// The name of that object: `rbd/ns/foo@snap` for a snapshot, `rbd` for a pool, `/dev/rbd0` for
-    /// a device.
+    /// Returns the name of the object: `rbd/ns/foo@snap` for a snapshot, `rbd` for a pool,
+    /// `/dev/rbd0` for a device.
     pub fn object_name(&self) -> &str {
         &self.0.object.name
     }
 
-    /// The system's error number, where there is one.
+    /// Returns the system's error number, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno
     }
 
-    /// The lines that librbd and librados logged while this call failed. Ceph gives many of its
-    /// reasons nowhere else.
+    /// Returns the lines that librbd and librados logged during the failed call. Ceph states many
+    /// reasons only there.
     ///
-    /// Lines of other calls that failed in the same moment on the same connection may be among
-    /// them. Empty where the configuration sends the client's log elsewhere (`log_file`,
-    /// `log_to_stderr`).
+    /// May include lines of other calls that failed at the same time on the same connection. Empty
+    /// if the configuration sends the client's log elsewhere (`log_file`, `log_to_stderr`).
     pub fn log(&self) -> &[String] {
         &self.0.log
     }
 
-    /// Something is missing.
+    /// Returns whether an object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self.0.kind, ErrorKind::NotFound { .. })
     }
 
-    /// It exists already.
+    /// Returns whether the object already exists.
     pub fn is_exists(&self) -> bool {
         self.0.kind == ErrorKind::Exists
     }
 
-    /// It is in use.
+    /// Returns whether the object is in use.
     pub fn is_busy(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Busy { .. })
     }
 
-    /// The cluster refused this user.
+    /// Returns whether permission was denied.
     pub fn is_permission_denied(&self) -> bool {
         self.0.kind == ErrorKind::PermissionDenied
     }
 
-    /// No answer in time.
+    /// Returns whether the call timed out.
     pub fn is_timed_out(&self) -> bool {
         self.0.kind == ErrorKind::TimedOut
     }
 
-    /// This client is fenced off.
+    /// Returns whether this client is fenced off.
     pub fn is_blocklisted(&self) -> bool {
         self.0.kind == ErrorKind::Blocklisted
     }
 
-    /// Opened read-only, at a snapshot, or not primary.
+    /// Returns whether the image is opened read-only, at a snapshot, or not primary.
     pub fn is_read_only(&self) -> bool {
         self.0.kind == ErrorKind::ReadOnly
     }
 
-    /// The image, or its pool or namespace, is not mirrored.
+    /// Returns whether the image, or its pool or namespace, is not mirrored.
     pub fn is_mirroring_disabled(&self) -> bool {
         self.0.kind == ErrorKind::MirroringDisabled
     }
@@ -206,7 +203,7 @@ impl Error {
         self.0.kind == ErrorKind::QueueFull
     }
 
-    /// Returns whether the loaded library is too old for this: it lacks a function.
+    /// Returns whether the loaded library is too old: it lacks a function.
     pub fn is_library_too_old(&self) -> bool {
         matches!(self.0.kind, ErrorKind::LibraryTooOld { .. })
     }
@@ -222,7 +219,7 @@ impl fmt::Debug for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names may have line breaks in them, and so may what others say.
+        // Names and messages from Ceph may contain line breaks.
         f.write_str(&self.0.line().replace(['\n', '\r'], " "))?;
         if f.alternate() {
             self.0.log.iter().try_for_each(|line| write!(f, "\nceph: {line}"))?;
@@ -236,7 +233,7 @@ impl Context {
         let (reason, advice) = self.kind.explain(self.errno, self.object.kind);
         let why = self.detail.as_ref().unwrap_or(&reason);
         let mut line = format!("cannot {} {}: {why}", self.operation, self.object);
-        // Ceph's own words, where nothing better is known than the number.
+        // Uses Ceph's message if only the errno is known.
         if let (ErrorKind::Other, None, Some(log)) = (&self.kind, &self.detail, self.log.first()) {
             line = format!("{line}: {log}");
         }
@@ -251,7 +248,7 @@ impl Context {
     }
 }
 
-/// Keeps the whole error as the inner one; [`Errno::of`] gets the OS error back out of it.
+/// Wraps the whole error; [`Errno::of`] extracts the OS error from it.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match (error.errno(), error.kind()) {
@@ -272,7 +269,7 @@ mod tests {
     fn text_names_operation_object_reason_and_advice_in_one_line() {
         let error = Error::new("create", Object::new(ObjectKind::Image, "rbd/foo"), Errno::EEXIST)
             .with_log(vec!["librbd: rbd image foo already exists".into()]);
-        let line = "cannot create image 'rbd/foo': it exists already (EEXIST 17); choose another name, or use the one that is \
+        let line = "cannot create image 'rbd/foo': it already exists (EEXIST 17); choose another name, or use the existing \
                     there";
         assert_eq!(error.to_string(), line);
         assert!(error.is_exists());

@@ -1,8 +1,8 @@
-//! What an operation was about.
+//! The object of an operation.
 
 use std::fmt;
 
-/// The kind of thing an operation was about.
+/// The kind of object that an operation works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)]

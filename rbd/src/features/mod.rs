@@ -1,5 +1,4 @@
-//! Names, checks and plans image features: the bits, their names, their rules, and plans that
-//! change them.
+//! Names, checks and plans image features.
 //!
 //! ```
 //! use rbd::Features;
@@ -24,7 +23,7 @@ pub(crate) use rules::FeatureConflict;
 use crate::error::{Error, Object, ObjectKind, Result};
 
 bitflags::bitflags! {
-    /// The feature bits of an image. Bits this crate does not know are kept, never dropped.
+    /// The feature bits of an image. Unknown bits are preserved.
     ///
     /// ```
     /// use rbd::Features;
@@ -35,29 +34,29 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct Features: u64 {
-        /// Clones may be made of its snapshots.
+        /// Its snapshots can be cloned.
         const LAYERING = 1 << 0;
-        /// Data is striped over objects in units smaller than an object.
+        /// Data is striped over several objects in units smaller than an object.
         const STRIPING = 1 << 1;
-        /// One client at a time owns the right to write.
+        /// Only the owner of the exclusive lock can write.
         const EXCLUSIVE_LOCK = 1 << 2;
-        /// A bitmap tells which objects exist.
+        /// A bitmap records which objects exist.
         const OBJECT_MAP = 1 << 3;
-        /// The object map also tells which objects changed since a snapshot.
+        /// The object map also records which objects changed since a snapshot.
         const FAST_DIFF = 1 << 4;
         /// Flattening a clone flattens its snapshots too.
         const DEEP_FLATTEN = 1 << 5;
         /// Writes go through a journal, for mirroring.
         const JOURNALING = 1 << 6;
-        /// Data lives in another pool than the image's metadata.
+        /// Data is stored in another pool than the image's metadata.
         const DATA_POOL = 1 << 7;
-        /// Set by librbd: the image takes part in operations listed by its op features.
+        /// Set by librbd: the image has [operation features](OpFeatures).
         const OPERATIONS = 1 << 8;
-        /// Set by librbd: the image is source or target of a migration.
+        /// Set by librbd: the image is the source or target of a migration.
         const MIGRATING = 1 << 9;
-        /// Set by librbd: a snapshot-mirrored image that is not primary.
+        /// Set by librbd: the image is mirrored by snapshots and not primary.
         const NON_PRIMARY = 1 << 10;
-        /// Set by librbd: a persistent write-back cache holds data not yet written.
+        /// Set by librbd: a persistent write-back cache holds unwritten data.
         const DIRTY_CACHE = 1 << 11;
 
         const _ = !0;
@@ -65,7 +64,7 @@ bitflags::bitflags! {
 }
 
 bitflags::bitflags! {
-    /// The operation features of an image: what it takes part in.
+    /// The operation features of an image, which librbd sets.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct OpFeatures: u64 {
         /// Has clones of format 2.
@@ -85,9 +84,9 @@ bitflags::bitflags! {
     /// The state flags of an image.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct Flags: u64 {
-        /// The object map cannot be trusted and must be rebuilt.
+        /// The object map is invalid and must be rebuilt.
         const OBJECT_MAP_INVALID = 1 << 0;
-        /// Fast-diff data cannot be trusted and must be rebuilt.
+        /// The fast-diff data is invalid and must be rebuilt.
         const FAST_DIFF_INVALID = 1 << 1;
 
         const _ = !0;
@@ -95,33 +94,33 @@ bitflags::bitflags! {
 }
 
 impl Features {
-    /// What Ceph gives a new image when nothing else is configured.
+    /// The features of a new image if nothing else is configured.
     pub const DEFAULT: Features = Features::LAYERING
         .union(Features::EXCLUSIVE_LOCK)
         .union(Features::OBJECT_MAP)
         .union(Features::FAST_DIFF)
         .union(Features::DEEP_FLATTEN);
 
-    /// Each single bit that is set, lowest first.
+    /// Returns each set bit, lowest first.
     pub fn each(self) -> impl Iterator<Item = Features> {
         (0..u64::BITS).map(|bit| Features::from_bits_retain(1 << bit)).filter(move |bit| self.contains(*bit))
     }
 
-    /// The names of the set bits as the `rbd` command prints them. Bits without a name are left
-    /// out: see [`Self::unknown`].
+    /// Returns the names of the set bits, as the `rbd` command prints them. Omits bits without a
+    /// name: see [`Self::unknown`].
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.each()
             .filter_map(|bit| rules::RULES.iter().find(|rule| rule.feature == bit))
             .map(|rule| rule.name)
     }
 
-    /// The set bits that this crate has no name for.
+    /// Returns the set bits that this crate has no name for.
     pub fn unknown(self) -> Features {
         self & Features::from_bits_retain(!rules::RULES.iter().fold(0, |all, rule| all | rule.feature.bits()))
     }
 
-    /// Returns those of the features that a creation can be given: `operations` and other bits that
-    /// librbd or mirroring manages are left out, and so are bits without a name.
+    /// Returns the features that a new image can have. Omits `operations` and other bits that
+    /// librbd or mirroring manages, and bits without a name.
     ///
     /// ```
     /// use rbd::Features;
@@ -140,7 +139,7 @@ impl Features {
     }
 }
 
-/// Accepts `a,b`, `a, b` and `a b`, and numbers: `61`, `0x3d`. Refuses names that it does not know.
+/// Accepts `a,b`, `a, b` and `a b`, and numbers: `61`, `0x3d`. Refuses unknown names.
 impl FromStr for Features {
     type Err = Error;
 
@@ -154,7 +153,8 @@ impl FromStr for Features {
             let found = number.ok().map(Features::from_bits_retain).or_else(|| rules::by_name(word));
             found.ok_or_else(|| {
                 let known = Features::from_bits_retain(0xfff);
-                let why = format!("'{word}' is no image feature and no number; known are {known}");
+                let why =
+                    format!("'{word}' is neither an image feature nor a number; the features are {known}");
                 Error::invalid("parse", Object::new(ObjectKind::Features, text), why)
             })
         };
@@ -162,7 +162,7 @@ impl FromStr for Features {
     }
 }
 
-/// `layering, exclusive-lock`; bits without a name as `unknown-0x1000`.
+/// Prints `layering, exclusive-lock`, and `unknown-0x1000` for a bit without a name.
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -226,9 +226,9 @@ mod tests {
     fn unknown_names_are_refused_by_name() {
         let error = "layering,fastdiff".parse::<Features>().unwrap_err();
         assert!(
-            error
-                .to_string()
-                .contains("'fastdiff' is no image feature and no number; known are layering, striping"),
+            error.to_string().contains(
+                "'fastdiff' is neither an image feature nor a number; the features are layering, striping"
+            ),
             "{error}"
         );
     }

@@ -1,5 +1,4 @@
-//! A plan: which features to disable, in which order, so that a client with fewer features can use
-//! an image.
+//! Plans of features to disable, so that a client with fewer features can use an image.
 
 use std::fmt;
 
@@ -7,7 +6,7 @@ use super::rules::{Change, RULES, Rule};
 use super::{FeatureConflict, Features};
 use crate::error::{Error, Result};
 
-/// What must be disabled on an image, in which order, so that only supported features are left.
+/// The features to disable on an image, in order, until only supported features are left.
 ///
 /// ```
 /// use rbd::{Features, features::Plan};
@@ -23,23 +22,26 @@ pub struct Plan {
     steps: Vec<Features>,
 }
 
-/// No plan exists: these features are not supported and cannot be disabled.
+/// The unsupported features that cannot be disabled, so that no plan exists.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not supported and impossible to disable: {immutable}; copy the data into an image created without")]
+#[error(
+    "these features are not supported and cannot be disabled: {immutable}; copy the data into an image created \
+         without them"
+)]
 #[non_exhaustive]
 pub struct ImmutableFeatures {
-    /// What stands in the way.
+    /// The features that cannot be disabled.
     pub immutable: Features,
-    /// What could be disabled, had it been enough.
+    /// The unsupported features that could be disabled.
     pub disable: Features,
 }
 
 impl Plan {
-    /// Plans what to disable on an image with the features `image` so that all the rest is in
-    /// `supported`.
+    /// Plans what to disable on an image with the features `image`, so that the remaining features
+    /// are in `supported`.
     ///
-    /// Features that depend on one that must go, go too, supported or not. Fails if a feature that
-    /// must go cannot be disabled.
+    /// Includes supported features that depend on one to disable. Fails if a feature to disable
+    /// cannot be disabled.
     pub fn to_support(image: Features, supported: Features) -> Result<Plan> {
         Plan::supporting(image, supported)
             .map_err(|immutable| Error::invalid("reduce", image.object(), immutable.to_string()))
@@ -63,8 +65,8 @@ impl Plan {
         }
     }
 
-    /// Plans how to disable `change` on an image with the features `image`. Fails if the rules
-    /// forbid it. Features that are off are no step.
+    /// Plans how to disable `change` on an image with the features `image`. Skips features that are
+    /// not enabled. Fails if the rules forbid the change.
     pub fn to_disable(image: Features, change: Features) -> Result<Plan> {
         Plan::disabling(image, change).map_err(|conflict| conflict.error("disable", change))
     }
@@ -78,34 +80,34 @@ impl Plan {
         Ok(Plan { before: image, steps })
     }
 
-    /// Nothing needs to be done.
+    /// Returns whether nothing needs to be disabled.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// The features to disable, in the order that the rules demand. Those that only go together are
-    /// one step.
+    /// Returns the features to disable, in the order that the rules demand. Features that can only
+    /// be disabled together are one step.
     pub fn steps(&self) -> &[Features] {
         &self.steps
     }
 
-    /// The features to disable, as one set.
+    /// Returns the features to disable, as one set.
     pub fn disables(&self) -> Features {
         self.steps.iter().copied().collect()
     }
 
-    /// The features that the plan starts from.
+    /// Returns the features that the plan was made for.
     pub fn before(&self) -> Features {
         self.before
     }
 
-    /// The features that are left when it has been carried out.
+    /// Returns the features that are left after the plan is applied.
     pub fn result(&self) -> Features {
         self.before - self.disables()
     }
 }
 
-/// Adds a feature in the order of disabling; with the last one, where each needs the other.
+/// Adds a feature in the order of disabling, to the last step if the two need each other.
 fn push(steps: &mut Vec<Features>, rule: &Rule) {
     match steps.last_mut() {
         Some(last) if rule.requires.intersects(*last) => *last |= rule.feature,

@@ -1,4 +1,4 @@
-//! The rules of features, as data: who may change them, and what each needs.
+//! The rules of features as data: whether each can be changed, and what it needs.
 
 use super::Features;
 use crate::error::{Error, Result};
@@ -9,25 +9,25 @@ use crate::error::{Error, Result};
 pub enum Change {
     /// Can be enabled and disabled at any time.
     Free,
-    /// Can be disabled, never enabled again.
+    /// Can be disabled, but never enabled again.
     DisableOnly,
-    /// Settled when the image is created.
+    /// Fixed when the image is created.
     Immutable,
-    /// Set and cleared by librbd itself.
+    /// Set and cleared by librbd.
     Internal,
 }
 
-/// What is known of one feature.
+/// The rule of one feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rule {
     /// The feature: a single bit.
     pub feature: Features,
-    /// Its name in the `rbd` command and in Ceph's configuration.
+    /// The name in the `rbd` command and in Ceph's configuration.
     pub name: &'static str,
-    /// What must be enabled with it.
+    /// The features that it needs.
     pub requires: Features,
-    /// Whether it can be changed later.
+    /// Whether it can be changed on an existing image.
     pub change: Change,
 }
 
@@ -37,12 +37,12 @@ const fn rule(feature: Features, name: &'static str, requires: Features, change:
 
 const NONE: Features = Features::empty();
 
-/// In the order in which features are enabled; they are disabled in the reverse order.
+/// The rules in the order of enabling; features are disabled in reverse order.
 pub(super) const RULES: [Rule; 12] = [
     rule(Features::LAYERING, "layering", NONE, Change::Immutable),
     rule(Features::STRIPING, "striping", NONE, Change::Immutable),
     rule(Features::EXCLUSIVE_LOCK, "exclusive-lock", NONE, Change::Free),
-    // librbd turns object-map and fast-diff on and off together, whichever of them is named.
+    // librbd enables and disables object-map and fast-diff together.
     rule(
         Features::OBJECT_MAP,
         "object-map",
@@ -59,33 +59,33 @@ pub(super) const RULES: [Rule; 12] = [
     rule(Features::DIRTY_CACHE, "dirty-cache", NONE, Change::Internal),
 ];
 
-/// A set of features that does not hold together, or a change that the rules forbid.
+/// An inconsistent set of features, or a change that the rules forbid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FeatureConflict {
-    /// A feature would be on without one that it needs.
-    #[error("{feature} needs {missing}: name all of them, or none")]
+    /// A feature would be enabled without one that it needs.
+    #[error("{feature} needs {missing}; name all of them or none")]
     Missing {
-        /// The feature that would be on.
+        /// The feature that would be enabled.
         feature: Features,
-        /// What it lacks.
+        /// The features that it lacks.
         missing: Features,
     },
-    /// A feature would be off while others that need it stay on.
-    #[error("{feature} cannot be disabled without what needs it: disable {dependents} too")]
+    /// A feature would be disabled while others that need it stay enabled.
+    #[error("{feature} cannot be disabled alone, because other features need it; disable {dependents} too")]
     StillNeeded {
-        /// The feature that would be off.
+        /// The feature that would be disabled.
         feature: Features,
-        /// Those that need it.
+        /// The features that need it.
         dependents: Features,
     },
-    /// The feature can be disabled, but never enabled on an existing image.
-    #[error("{0} can only be disabled, never enabled on an existing image")]
+    /// The feature can be disabled, but not enabled on an existing image.
+    #[error("{0} can be disabled, but not enabled on an existing image")]
     DisableOnly(Features),
-    /// The feature is settled when an image is created.
-    #[error("{0} is settled when an image is created and cannot be changed")]
+    /// The feature is fixed when an image is created.
+    #[error("{0} is fixed when an image is created and cannot be changed")]
     Immutable(Features),
-    /// The feature belongs to librbd.
-    #[error("{0} is managed by librbd and cannot be set by hand")]
+    /// librbd manages the feature.
+    #[error("{0} is managed by librbd and cannot be changed by a user")]
     Internal(Features),
 }
 
@@ -113,8 +113,8 @@ impl Rule {
 impl Features {
     /// Checks that a new image can be created with exactly these features.
     ///
-    /// librbd refuses some of the impossible sets and silently drops a bit of others (fast-diff
-    /// without object-map): this refuses them all.
+    /// Refuses every invalid set. librbd refuses some, and silently drops a feature from others
+    /// (fast-diff without object-map).
     pub fn check_create(self) -> Result<()> {
         self.may_create().map_err(|conflict| conflict.error("create an image with", self))
     }
@@ -153,7 +153,7 @@ impl Features {
         Ok(())
     }
 
-    /// All features that need one of these, directly or by way of another.
+    /// Returns all features that need one of these, directly or indirectly.
     pub fn dependents(self) -> Features {
         let mut found = Features::empty();
         loop {
@@ -168,7 +168,7 @@ impl Features {
         }
     }
 
-    /// Whether what `features` need is there.
+    /// Checks that the features needed by `features` are set.
     fn check_has_all(self, features: Features) -> Result<(), FeatureConflict> {
         match Rule::of(features).find(|rule| !self.contains(rule.requires)) {
             Some(rule) => {
@@ -203,7 +203,7 @@ mod tests {
     fn what_librbd_drops_in_silence_is_refused() {
         let error =
             (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).may_create().unwrap_err();
-        assert_eq!(error.to_string(), "fast-diff needs object-map: name all of them, or none");
+        assert_eq!(error.to_string(), "fast-diff needs object-map; name all of them or none");
         assert!(Features::DEFAULT.may_create().is_ok());
     }
 
@@ -236,12 +236,12 @@ mod tests {
     fn object_map_and_fast_diff_go_together() {
         let lock = Features::LAYERING | Features::EXCLUSIVE_LOCK;
         let error = (lock | Features::OBJECT_MAP).may_create().unwrap_err();
-        assert_eq!(error.to_string(), "object-map needs fast-diff: name all of them, or none");
+        assert_eq!(error.to_string(), "object-map needs fast-diff; name all of them or none");
         assert!(matches!(lock.may_enable(Features::OBJECT_MAP), Err(FeatureConflict::Missing { .. })));
         let error = Features::DEFAULT.may_disable(Features::FAST_DIFF).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "fast-diff cannot be disabled without what needs it: disable object-map too"
+            "fast-diff cannot be disabled alone, because other features need it; disable object-map too"
         );
     }
 

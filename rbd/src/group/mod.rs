@@ -1,4 +1,4 @@
-//! Takes snapshots of several images together: groups.
+//! Groups images, so that their snapshots are taken together.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -25,7 +25,7 @@ pub use snapshots::{
     CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
 };
 
-/// A group of images, by its name: see [`IoCtx::group`]. Holds nothing open.
+/// A group of images, by its name: see [`IoCtx::group`]. It keeps no image open.
 #[derive(Clone)]
 pub struct Group {
     ioctx: IoCtx,
@@ -36,21 +36,21 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupMember {
-    /// The id of the pool it lives in.
+    /// The id of the image's pool.
     pub pool_id: i64,
-    /// Its name.
+    /// The image's name.
     pub name: String,
-    /// False where adding or removing it was interrupted.
+    /// Whether it is fully added: `false` if adding or removing it was interrupted.
     pub attached: bool,
 }
 
-/// The group an image belongs to.
+/// The group that an image belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOf {
-    /// The id of the pool the group lives in.
+    /// The id of the group's pool.
     pub pool_id: i64,
-    /// Its name.
+    /// The group's name.
     pub name: String,
 }
 
@@ -59,12 +59,13 @@ pub struct GroupOf {
 pub struct Groups<'a>(&'a IoCtx);
 
 impl IoCtx {
-    /// Returns a group here, by its name. Does not check that the group exists.
+    /// Returns a group of the pool and namespace, by its name. Does not check that the group
+    /// exists.
     pub fn group(&self, name: impl Into<String>) -> Group {
         Group { ioctx: self.clone(), name: name.into() }
     }
 
-    /// Creates, lists, renames and removes groups.
+    /// Returns the group of calls that create, list, rename and remove image groups.
     pub fn groups(&self) -> Groups<'_> {
         Groups(self)
     }
@@ -83,7 +84,7 @@ impl Groups<'_> {
         Ok(group)
     }
 
-    /// Removes a group with its snapshots; its images stay.
+    /// Removes a group and its snapshots. Its images stay.
     ///
     /// Implements: `rbd_group_remove`.
     #[doc(alias = "rbd_group_remove")]
@@ -103,7 +104,7 @@ impl Groups<'_> {
         self.0.bounded("rename", object, move |raw| raw.group_rename(&c_from, &c_to))
     }
 
-    /// Lists the names of the groups here, sorted.
+    /// Lists the names of the groups in the pool and namespace, sorted.
     ///
     /// Implements: `rbd_group_list`.
     #[doc(alias = "rbd_group_list")]
@@ -119,17 +120,17 @@ impl Groups<'_> {
 }
 
 impl Group {
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The pool and namespace it lives in.
+    /// Returns the pool and namespace that contain the group.
     pub fn ioctx(&self) -> &IoCtx {
         &self.ioctx
     }
 
-    /// Its id, which a rename does not change.
+    /// Returns the id, which a rename does not change.
     ///
     /// Implements: `rbd_group_get_id`. Needs Ceph 20.2.
     #[doc(alias = "rbd_group_get_id")]
@@ -138,7 +139,7 @@ impl Group {
         self.ioctx.bounded("read the id of", || self.object(), move |raw| raw.group_id(&name))
     }
 
-    /// Adds an image, of this pool or another. An image belongs to one group at most.
+    /// Adds an image of this or another pool. An image can belong to only one group.
     ///
     /// Implements: `rbd_group_image_add`.
     #[doc(alias = "rbd_group_image_add")]
@@ -162,7 +163,8 @@ impl Group {
         self.take_out(pool, image, false)
     }
 
-    /// Removes an image from the group, by its id: for one that no longer has a name, in the trash.
+    /// Removes an image from the group by its id. Use this for an image in the trash, which has no
+    /// name.
     ///
     /// Implements: `rbd_group_image_remove_by_id`.
     #[doc(alias = "rbd_group_image_remove_by_id")]
@@ -204,19 +206,19 @@ impl Group {
         result.map_err(|error| self.explain(pool, image, error))
     }
 
-    /// ENOENT may mean the group or the image.
+    /// Finds out whether ENOENT means the group or the image.
     fn explain(&self, pool: &IoCtx, image: &str, error: Error) -> Error {
         let missing = *error.kind() == ErrorKind::NotFound { what: ObjectKind::Group };
         if !missing || self.check_exists("look up").is_err() {
             return error;
         }
         error.with_kind(ErrorKind::NotFound { what: ObjectKind::Image }).with_detail(format!(
-            "the image '{}' does not exist; check the name, and the pool and namespace it was looked for in",
+            "the image '{}' does not exist; check its name, pool and namespace",
             pool.spec(image)
         ))
     }
 
-    /// librbd gives an empty list for a group that does not exist.
+    /// Checks that the group exists, because librbd returns an empty list for a missing group.
     fn check_exists(&self, operation: &'static str) -> Result<()> {
         let exists = self.ioctx.groups().list()?.contains(&self.name);
         if exists { Ok(()) } else { Err(Error::new(operation, self.object(), Errno::ENOENT)) }
@@ -234,14 +236,13 @@ impl fmt::Debug for Group {
 }
 
 impl Image {
-    /// Returns the group that the image belongs to. Opens the image once more for that, for
-    /// reading.
+    /// Returns the group that the image belongs to. Opens the image again for this, for reading.
     ///
     /// Implements: `rbd_get_group`.
     #[doc(alias = "rbd_get_group")]
     pub fn group(&self) -> Result<Option<GroupOf>> {
-        // librbd reads the group of a handle without a lock, while a change of the header replaces
-        // it. Nothing refreshes this one.
+        // librbd reads a handle's group without a lock, while a change of the header may replace
+        // it. The header of this new handle is not refreshed.
         let (pool_id, name) = self.open_again()?.bounded("look up the group of", move |raw| raw.group())?;
         Ok((!name.is_empty()).then_some(GroupOf { pool_id, name }))
     }

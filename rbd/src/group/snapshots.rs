@@ -1,4 +1,4 @@
-//! Snapshots of a group: of all its images at one moment.
+//! Snapshots of a group, taken of all its images at the same time.
 
 use std::ops::ControlFlow;
 
@@ -28,27 +28,27 @@ pub struct GroupSnapshotInfo {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The name of the snapshot that each image has for it.
+    /// The name that the snapshot has in each image.
     pub image_snapshot: String,
     /// False where taking it was interrupted.
     pub complete: bool,
-    /// The images that were in the group then.
+    /// The images that were in the group at that time.
     pub images: Vec<GroupSnapshotImage>,
 }
 
-/// One image's part in a snapshot of a group.
+/// The snapshot of one image in a group snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupSnapshotImage {
-    /// The id of the pool of the image.
+    /// The id of the image's pool.
     pub pool_id: i64,
     /// The image's name.
     pub name: String,
-    /// The id of its snapshot.
+    /// The id of the image's snapshot.
     pub snapshot_id: u64,
 }
 
-/// Takes a snapshot of a group: see [`GroupSnapshots::create`].
+/// Creates a snapshot of a group: see [`GroupSnapshots::create`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct CreateGroupSnapshot<'a> {
@@ -57,7 +57,7 @@ pub struct CreateGroupSnapshot<'a> {
     quiesce: RawQuiesce,
 }
 
-/// Brings a group back to a snapshot: see [`GroupSnapshots::rollback`].
+/// Rolls a group back to a snapshot: see [`GroupSnapshots::rollback`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct RollbackGroup<'a> {
@@ -71,7 +71,8 @@ impl Group {
         Object::new(ObjectKind::GroupSnapshot, format!("{}@{name}", self.ioctx.spec(&self.name)))
     }
 
-    /// Creates, lists and removes the snapshots of this group, and rolls back to them.
+    /// Returns the group of calls that create, list and remove snapshots of this group, and roll
+    /// back to them.
     pub fn snapshots(&self) -> GroupSnapshots<'_> {
         GroupSnapshots(self)
     }
@@ -82,7 +83,7 @@ impl Group {
 pub struct GroupSnapshots<'a>(&'a Group);
 
 impl<'a> GroupSnapshots<'a> {
-    /// Creates a snapshot of all images at one moment.
+    /// Creates a snapshot of all images at the same time.
     ///
     /// Implements: `rbd_group_snap_create2`.
     #[doc(alias = "rbd_group_snap_create")]
@@ -164,7 +165,7 @@ impl<'a> GroupSnapshots<'a> {
 }
 
 impl CreateGroupSnapshot<'_> {
-    /// Sets whether to leave out the [quiesce watches](crate::Image::watch_quiesce) of the images.
+    /// Sets whether to skip the [quiesce watches](crate::Image::watch_quiesce) of the images.
     /// Default: off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
@@ -177,7 +178,7 @@ impl CreateGroupSnapshot<'_> {
         self
     }
 
-    /// Takes it. Blocks.
+    /// Creates the snapshot. Blocks.
     pub fn run(self) -> Result<()> {
         let CreateGroupSnapshot { group, name, quiesce } = self;
         let object = || group.snapshot_object(name);
@@ -194,8 +195,8 @@ impl<'a> RollbackGroup<'a> {
         self
     }
 
-    /// Brings them back, and rebuilds their object maps, which would not tell what that has
-    /// changed. Blocks.
+    /// Rolls the images back, and rebuilds their object maps, which would lack the changes of the
+    /// rollback. Blocks.
     pub fn run(self) -> Result<()> {
         let RollbackGroup { group, name, progress } = self;
         let object = || group.snapshot_object(name);

@@ -6,7 +6,7 @@ use crate::aio::{Answer, Op};
 use crate::raw::{self, RawResult};
 
 impl ImageMirroring<'_> {
-    /// Begins to [demote](Self::demote) the image.
+    /// Starts to [demote](Self::demote) the image.
     ///
     /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
     /// 16.2).
@@ -17,7 +17,8 @@ impl ImageMirroring<'_> {
         self.image.aio().explained_later("demote", need_primary, |raw| Ok(raw.aio_mirror_demote()?))
     }
 
-    /// Begins to ask whether it is mirrored, and whether it is primary: see [`info`](Self::info).
+    /// Starts to read whether the image is mirrored, and whether it is primary: see
+    /// [`info`](Self::info).
     ///
     /// Implements: `rbd_aio_mirror_image_get_info`.
     #[doc(alias = "rbd_aio_mirror_image_get_info")]
@@ -25,8 +26,8 @@ impl ImageMirroring<'_> {
         self.image.aio().about_image("read the mirroring of", |raw| Ok(raw.aio_mirror_info(Info::from)?))
     }
 
-    /// Begins to ask by what it is mirrored. Of an image that is not mirrored at all it answers
-    /// [`Journal`](ImageMode::Journal), as librbd does: [`mode`](Self::mode) asks for both.
+    /// Starts to read the mirroring mode. Like librbd, it returns [`Journal`](ImageMode::Journal)
+    /// for an image that is not mirrored: [`mode`](Self::mode) distinguishes the two.
     ///
     /// Implements: `rbd_aio_mirror_image_get_mode`.
     #[doc(alias = "rbd_aio_mirror_image_get_mode")]
@@ -35,7 +36,8 @@ impl ImageMirroring<'_> {
         self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_mode(ImageMode::from_raw)?))
     }
 
-    /// Begins to ask what the daemons of all sites tell of it: see [`status`](Self::status).
+    /// Starts to read the status that the daemons of all sites report: see
+    /// [`status`](Self::status).
     ///
     /// Implements: `rbd_aio_mirror_image_get_global_status`.
     #[doc(alias = "rbd_aio_mirror_image_get_status")]
@@ -47,7 +49,7 @@ impl ImageMirroring<'_> {
 }
 
 impl Promote<'_> {
-    /// Begins to promote the image.
+    /// Starts to promote the image.
     ///
     /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
     /// 16.2).
@@ -61,7 +63,7 @@ impl Promote<'_> {
 }
 
 impl CreateSnapshot<'_> {
-    /// Begins to make it, and returns at once. What comes out is its id.
+    /// Starts to create the snapshot and returns at once. The future returns the snapshot's id.
     ///
     /// Implements: `rbd_aio_mirror_image_create_snapshot`.
     #[doc(alias = "rbd_aio_mirror_image_create_snapshot")]

@@ -13,7 +13,7 @@ pub struct ImageMirroring<'a> {
     pub(super) image: &'a Image,
 }
 
-/// Makes a snapshot for mirroring: see [`ImageMirroring::create_snapshot`].
+/// Creates a mirror snapshot: see [`ImageMirroring::create_snapshot`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct CreateSnapshot<'a> {
@@ -38,7 +38,8 @@ pub struct Promote<'a> {
 }
 
 impl Image {
-    /// Enables and disables mirroring of this image, promotes and demotes it, and tells its status.
+    /// Returns the group of calls that enable and disable mirroring of this image, promote and
+    /// demote it, and read its status.
     pub fn mirroring(&self) -> ImageMirroring<'_> {
         ImageMirroring { image: self }
     }
@@ -47,8 +48,8 @@ impl Image {
 impl<'a> ImageMirroring<'a> {
     /// Enables mirroring of the image, which becomes primary here.
     ///
-    /// The pool (or namespace) must be in [`Mode::Image`]; in [`Mode::Pool`] the feature journaling
-    /// decides, and this is refused for [`ImageMode::Snapshot`].
+    /// The pool (or namespace) must be in [`Mode::Image`]. In [`Mode::Pool`] the feature journaling
+    /// decides, and [`ImageMode::Snapshot`] is refused.
     ///
     /// Implements: `rbd_mirror_image_enable2`.
     #[doc(alias = "rbd_mirror_image_enable")]
@@ -56,7 +57,7 @@ impl<'a> ImageMirroring<'a> {
     pub fn enable(&self, mode: ImageMode) -> Result<()> {
         let operation = "enable mirroring of";
         if mode == ImageMode::Journal {
-            // The journal would hold what is written in clear.
+            // The journal would contain unencrypted data.
             self.image.refuse_encrypted(operation, "mirror it by snapshots")?;
         }
         let result = self.image.bounded(operation, move |raw| raw.mirror_enable(mode.raw()));
@@ -68,7 +69,7 @@ impl<'a> ImageMirroring<'a> {
 
     /// Disables mirroring of the image. The peer removes its copy.
     ///
-    /// A copy that is not primary is refused unless [forced](Disable::force). The copy here stays
+    /// A copy that is not primary is refused unless [forced](Disable::force). The local copy stays
     /// as an ordinary image.
     ///
     /// Implements: `rbd_mirror_image_disable`.
@@ -77,12 +78,13 @@ impl<'a> ImageMirroring<'a> {
         Disable { image: self.image, force: false }
     }
 
-    /// Promotes this copy to the primary one, which can be written. The other one must have been
-    /// demoted and that replicated to here; otherwise the image is [busy](ErrorKind::Busy).
+    /// Promotes the local copy to primary, so that it can be written. Fails with
+    /// [`ErrorKind::Busy`] unless the other copy is demoted and its demotion is replicated to this
+    /// cluster.
     ///
-    /// Until the mirroring daemon here has seen the change, it keeps the exclusive lock and refuses
-    /// to give it away: for some seconds this, and the first writes after it, can fail as
-    /// [read-only](ErrorKind::ReadOnly). Try again then.
+    /// The local mirroring daemon keeps the exclusive lock until it notices the change. For some
+    /// seconds, this call and the first writes after it can fail with [`ErrorKind::ReadOnly`]. Try
+    /// again then.
     ///
     /// Implements: `rbd_mirror_image_promote`.
     #[doc(alias = "rbd_mirror_image_promote")]
@@ -90,7 +92,7 @@ impl<'a> ImageMirroring<'a> {
         Promote { image: self.image, force: false }
     }
 
-    /// Demotes this copy: it is no longer primary and cannot be written.
+    /// Demotes the local copy, so that it is not primary and cannot be written.
     ///
     /// Implements: `rbd_mirror_image_demote`.
     #[doc(alias = "rbd_mirror_image_demote")]
@@ -99,11 +101,11 @@ impl<'a> ImageMirroring<'a> {
         result.map_err(|error| self.explain(error, Role::Primary))
     }
 
-    /// Has the daemon throw this copy away and make it anew from the primary one. **What only this
-    /// copy holds is lost.**
+    /// Requests that the daemon replace the local copy with a new copy of the primary. **Data that
+    /// only the local copy holds is lost.**
     ///
-    /// Returns at once; the image vanishes and comes back under the same name later. Keep no handle
-    /// of it open.
+    /// Returns at once. The daemon later removes the image and creates it again under the same
+    /// name. Keep no handle of it open.
     ///
     /// Implements: `rbd_mirror_image_resync`.
     #[doc(alias = "rbd_mirror_image_resync")]
@@ -112,8 +114,8 @@ impl<'a> ImageMirroring<'a> {
         result.map_err(|error| self.explain(error, Role::Secondary))
     }
 
-    /// Makes a snapshot for mirroring, whose differences from the one before are then copied to the
-    /// peer. For a primary image that is mirrored by [snapshots](ImageMode::Snapshot).
+    /// Creates a mirror snapshot. The daemon then copies its differences from the previous one to
+    /// the peer. The image must be primary and mirrored by [snapshots](ImageMode::Snapshot).
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -128,7 +130,7 @@ impl<'a> ImageMirroring<'a> {
         CreateSnapshot { image: self.image, quiesce: RawQuiesce::default() }
     }
 
-    /// Whether it is mirrored, and whether it is primary.
+    /// Returns whether the image is mirrored, and whether it is primary.
     ///
     /// Implements: `rbd_mirror_image_get_info`.
     #[doc(alias = "rbd_mirror_image_get_info")]
@@ -136,12 +138,12 @@ impl<'a> ImageMirroring<'a> {
         Ok(self.image.bounded("read the mirroring of", move |raw| raw.mirror_info())?.into())
     }
 
-    /// By what it is mirrored; `None` where it is not.
+    /// Returns the mirroring mode; `None` if the image is not mirrored.
     ///
     /// Implements: `rbd_mirror_image_get_mode`.
     #[doc(alias = "rbd_mirror_image_get_mode")]
     pub fn mode(&self) -> Result<Option<ImageMode>> {
-        // librbd says journal of an image that is not mirrored.
+        // librbd returns the journal mode for an image that is not mirrored.
         if self.info()?.state == ImageState::Disabled {
             return Ok(None);
         }
@@ -149,7 +151,7 @@ impl<'a> ImageMirroring<'a> {
         Ok(Some(ImageMode::from_raw(mode)))
     }
 
-    /// What the daemons of all sites tell of it.
+    /// Returns the status that the daemons of all sites report.
     ///
     /// Implements: `rbd_mirror_image_get_global_status`.
     #[doc(alias = "rbd_mirror_image_get_status")]
@@ -158,8 +160,8 @@ impl<'a> ImageMirroring<'a> {
         Ok(self.image.bounded("read the mirroring status of", move |raw| raw.mirror_status())?.into())
     }
 
-    /// The instance id of the daemon that replicates it: 4123 for `client.4123`. `None` where none
-    /// does.
+    /// Returns the instance id of the daemon that replicates the image: 4123 for `client.4123`.
+    /// `None` if no daemon does.
     ///
     /// Implements: `rbd_mirror_image_get_instance_id`.
     #[doc(alias = "rbd_mirror_image_get_instance_id")]
@@ -171,20 +173,20 @@ impl<'a> ImageMirroring<'a> {
         }
     }
 
-    /// The mode of the pool or namespace may be what is wrong.
+    /// Explains a failure that the mode of the pool or namespace causes.
     fn explain_enable(self, error: Error, wanted: ImageMode) -> Error {
         let ioctx = self.image.ioctx();
         match ioctx.mirroring().mode() {
             Ok(Mode::Disabled | Mode::InitOnly) => error.with_kind(ErrorKind::MirroringDisabled).with_detail(
-                "mirroring is disabled in its pool or namespace; set the mode there to image or pool first",
+                "mirroring is disabled in its pool or namespace; set the mode of that to image or pool first",
             ),
             Ok(Mode::Pool) => error.with_kind(ErrorKind::NotSupported).with_detail(
-                "its pool or namespace is mirrored as a whole, by journals: enable the feature journaling",
+                "its pool or namespace mirrors all images with journaling; enable the feature journaling",
             ),
             _ => match self.mode() {
                 Ok(Some(mode)) if mode != wanted => error
                     .with_kind(ErrorKind::Exists)
-                    .with_detail(format!("it is mirrored by {mode} already; disable that first")),
+                    .with_detail(format!("it is already mirrored by {mode}; disable that first")),
                 _ => error,
             },
         }
@@ -261,7 +263,7 @@ const STILL_PRIMARY: &str =
     "another copy is still primary; demote it first and wait until that is replicated, or promote by force";
 
 impl Disable<'_> {
-    /// Sets whether to disable a copy that is not primary, too. Default: off.
+    /// Sets whether to disable mirroring of a copy that is not primary. Default: off.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
@@ -272,7 +274,7 @@ impl Disable<'_> {
         let Disable { image, force } = self;
         let result = image.bounded("disable mirroring of", move |raw| raw.mirror_disable(force));
         match result.map_err(|error| image.mirroring().explain(error, Role::Primary)) {
-            // librbd minds in some modes of the pool, and not in others.
+            // librbd checks this only in some modes of the pool.
             Err(error) if error.is_mirroring_disabled() => Ok(()),
             result => result,
         }
@@ -280,8 +282,8 @@ impl Disable<'_> {
 }
 
 impl Promote<'_> {
-    /// Sets whether to promote without asking the other copy, for when its cluster is lost. When
-    /// that cluster comes back, both copies are primary, and one must be demoted and
+    /// Sets whether to promote without the other copy, after its cluster was lost. When that
+    /// cluster returns, both copies are primary, and one must be demoted and
     /// [resynced](ImageMirroring::resync). Default: off.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
@@ -297,8 +299,7 @@ impl Promote<'_> {
 }
 
 impl CreateSnapshot<'_> {
-    /// Sets whether to leave out the [quiesce watches](Image::watch_quiesce) of the image. Default:
-    /// off.
+    /// Sets whether to skip the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
     pub fn skip_quiesce(mut self, skip: bool) -> Self {
         self.quiesce.skip = skip;
         self
@@ -310,7 +311,7 @@ impl CreateSnapshot<'_> {
         self
     }
 
-    /// Makes it. Returns its id. Blocks, for as long as clients take to pause.
+    /// Creates the snapshot and returns its id. Blocks until clients have paused.
     pub fn run(self) -> Result<u64> {
         let CreateSnapshot { image, quiesce } = self;
         let result =
@@ -321,7 +322,7 @@ impl CreateSnapshot<'_> {
             match (error.kind(), image.ioctx().mirroring().peers().list()) {
                 (ErrorKind::Other, Ok(peers)) if !peers.iter().any(sends) => error
                     .with_kind(ErrorKind::NotFound { what: ObjectKind::MirrorPeer })
-                    .with_detail("its pool has no peer that images are replicated to; add one"),
+                    .with_detail("its pool has no peer to replicate to; add one"),
                 _ => error,
             }
         })

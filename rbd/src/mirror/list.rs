@@ -12,15 +12,15 @@ use crate::raw::ioctx::IoCtx as RawIoCtx;
 pub struct MirroredImage {
     /// The image's id.
     pub id: String,
-    /// By what it is mirrored.
+    /// The mirroring mode.
     pub mode: ImageMode,
-    /// What mirroring knows of it.
+    /// The mirroring state.
     pub info: Info,
 }
 
 impl PoolMirroring<'_> {
-    /// The images for which mirroring is enabled, or those of one mode. Looks into each, so it
-    /// takes long for many.
+    /// Lists the mirrored images, or those of one mode. Queries each image, so it takes long for
+    /// many images.
     ///
     /// Implements: `rbd_mirror_image_info_list`.
     #[doc(alias = "rbd_mirror_image_info_list")]
@@ -38,7 +38,7 @@ impl PoolMirroring<'_> {
             .collect())
     }
 
-    /// The status of all mirrored images, by their ids.
+    /// Returns the status of all mirrored images by their ids.
     ///
     /// Implements: `rbd_mirror_image_global_status_list`.
     #[doc(alias = "rbd_mirror_image_status_list")]
@@ -50,7 +50,7 @@ impl PoolMirroring<'_> {
         Ok(statuses.into_iter().map(|(id, status)| (id, listed(status))).collect())
     }
 
-    /// How many mirrored images are in each state.
+    /// Returns the number of mirrored images in each state.
     ///
     /// Implements: `rbd_mirror_image_status_summary`.
     #[doc(alias = "rbd_mirror_image_status_summary")]
@@ -60,8 +60,8 @@ impl PoolMirroring<'_> {
         Ok(counts.into_iter().map(|(state, count)| (State::from_raw(state), count)).collect())
     }
 
-    /// Which daemon replicates each image: the instance id (4123 for `client.4123`) by the id of
-    /// the image.
+    /// Returns the daemon that replicates each image: the instance id (4123 for `client.4123`) by
+    /// the image's id.
     ///
     /// Implements: `rbd_mirror_image_instance_id_list`.
     #[doc(alias = "rbd_mirror_image_instance_id_list")]

@@ -1,9 +1,10 @@
-//! Replicates images to another cluster; one copy of each image is primary.
+//! Replicates images to another cluster.
 //!
-//! A pool (or a namespace of it) is set to a [`Mode`]; its [`Peer`] is the same pool on another
-//! cluster, made known by a [`BootstrapToken`]. The daemon `rbd-mirror` on the receiving side does
-//! the work. Each image has a primary copy, the only one that can be written;
-//! [`demote`](ImageMirroring::demote) and [`promote`](ImageMirroring::promote) move that role.
+//! A pool or namespace has a [`Mode`]. Its [`Peer`] is the pool of the same name in another
+//! cluster; a [`BootstrapToken`] connects the two. The daemon `rbd-mirror` on the receiving side
+//! replicates. Each image has one primary copy, and only this copy can be written.
+//! [`demote`](ImageMirroring::demote) and [`promote`](ImageMirroring::promote) change which copy is
+//! primary.
 //!
 //! ```no_run
 //! use rbd::mirror::{Direction, ImageMode, Mode};

@@ -1,4 +1,4 @@
-//! The other clusters with which a pool is mirrored.
+//! The peers of a pool in other clusters.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -14,44 +14,44 @@ use crate::names::c_string;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::mirror::peer::{RawPeer, RawPeerAccess};
 
-/// Which way images are replicated, seen from here.
+/// The direction of replication, seen from this cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {
-    /// From the peer to here.
+    /// From the peer to this cluster.
     RxOnly,
-    /// From here to the peer.
+    /// From this cluster to the peer.
     TxOnly,
-    /// Both ways.
+    /// Both directions.
     RxTx,
-    /// One that this crate does not know.
+    /// A direction that this crate does not know.
     Unknown(u32),
 }
 
-/// The same pool in another cluster.
+/// The pool of the same name in another cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Its id here.
+    /// The peer's id in this cluster.
     pub uuid: String,
-    /// Which way images are replicated.
+    /// The direction of replication.
     pub direction: Direction,
-    /// The name of its cluster.
+    /// The name of the peer's cluster.
     pub site_name: String,
-    /// The [uuid](PoolMirroring::uuid) of its pool, which stands in the status of images. Empty
-    /// until a daemon found it out.
+    /// The [uuid](PoolMirroring::uuid) of the peer's pool, which the status of images contains.
+    /// Empty until a daemon has read it.
     pub mirror_uuid: String,
-    /// The user as whom the daemon here connects to it: `client.rbd-mirror-peer`.
+    /// The user that the local daemon connects to the peer as, such as `client.rbd-mirror-peer`.
     pub client_name: String,
-    /// When its daemon was last heard of here; `None` where it never was.
+    /// When the peer's daemon last contacted this cluster; `None` if it never did.
     pub last_seen: Option<SystemTime>,
 }
 
-/// How the daemon reaches a peer's cluster, instead of by a configuration file named as the site.
+/// The access data of a peer's cluster, which replaces a configuration file named after the site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerAccess {
-    /// The addresses of its monitors.
+    /// The addresses of the peer's monitors.
     pub mon_host: Option<String>,
     /// The key of the peer's [client](Peer::client_name).
     pub key: Option<Key>,
@@ -74,7 +74,7 @@ pub struct Peers<'a> {
 }
 
 impl<'a> PoolMirroring<'a> {
-    /// Lists, adds, changes and removes the peers of the pool.
+    /// Returns the group of calls that list, add, change and remove the pool's peers.
     pub fn peers(&self) -> Peers<'a> {
         Peers { ioctx: self.ioctx }
     }
@@ -92,8 +92,8 @@ impl<'a> Peers<'a> {
         Ok(peers.into_iter().map(Peer::from).collect())
     }
 
-    /// Adds a peer by hand: the name of its site and the user as whom the daemon connects to it,
-    /// `client.rbd-mirror-peer` for instance. A [token](PoolMirroring::import_bootstrap_token) does
+    /// Adds a peer by its site name and the user that the daemon connects as, such as
+    /// `client.rbd-mirror-peer`. Importing a [token](PoolMirroring::import_bootstrap_token) does
     /// this and more.
     ///
     /// Implements: `rbd_mirror_peer_site_add`.
@@ -109,7 +109,7 @@ impl<'a> Peers<'a> {
     #[doc(alias = "rbd_mirror_peer_remove")]
     #[doc(alias = "rbd_mirror_peer_site_remove")]
     pub fn remove(&self, uuid: &str) -> Result<()> {
-        // librbd finds nothing wrong with a peer that is not there.
+        // librbd reports success for a missing peer.
         self.check_peer("remove", uuid)?;
         let c_uuid = self.peer_uuid("remove", uuid)?;
         self.peer_call("remove", uuid, move |raw| raw.mirror_peer_remove(&c_uuid))
@@ -127,7 +127,7 @@ impl<'a> Peers<'a> {
         self.peer_call(operation, uuid, move |raw| raw.mirror_peer_set_site(&c_uuid, &c_name))
     }
 
-    /// Sets the user as whom the daemon connects to a peer, `client.rbd-mirror-peer` for instance.
+    /// Sets the user that the daemon connects to a peer as, such as `client.rbd-mirror-peer`.
     ///
     /// Implements: `rbd_mirror_peer_site_set_client_name`.
     #[doc(alias = "rbd_mirror_peer_set_client")]
@@ -139,7 +139,7 @@ impl<'a> Peers<'a> {
         self.peer_call(operation, uuid, move |raw| raw.mirror_peer_set_client(&c_uuid, &c_name))
     }
 
-    /// Sets which way images are replicated.
+    /// Sets the direction of replication.
     ///
     /// Implements: `rbd_mirror_peer_site_set_direction`.
     #[doc(alias = "rbd_mirror_peer_site_set_direction")]
@@ -150,8 +150,8 @@ impl<'a> Peers<'a> {
         self.peer_call(operation, uuid, set)
     }
 
-    /// Returns how the daemon reaches a peer. Asks the monitors, with a right that not every client
-    /// has.
+    /// Returns the access data of a peer. Asks the monitors, which needs a capability that not
+    /// every client has.
     ///
     /// Implements: `rbd_mirror_peer_site_get_attributes`.
     #[doc(alias = "rbd_mirror_peer_get_attributes")]
@@ -160,7 +160,7 @@ impl<'a> Peers<'a> {
         let operation = "read how to reach";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let access = move |raw: &RawIoCtx| match raw.mirror_peer_access(&c_uuid) {
-            // Nothing is set.
+            // No access data is set.
             Err(Errno::ENOENT) => Ok(RawPeerAccess::default()),
             access => access,
         };
@@ -172,7 +172,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// Sets how the daemon reaches a peer, all of it: what is `None` is removed.
+    /// Replaces the access data of a peer. `None` removes a value.
     ///
     /// Implements: `rbd_mirror_peer_site_set_attributes`.
     #[doc(alias = "rbd_mirror_peer_set_attributes")]
@@ -227,14 +227,14 @@ impl<'a> Peers<'a> {
 }
 
 impl AddPeer<'_> {
-    /// Which way images are replicated: [`Direction::RxOnly`] or, without this,
+    /// Sets the direction of replication: [`Direction::RxOnly`] or [`Direction::RxTx`]. Default:
     /// [`Direction::RxTx`].
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
     }
 
-    /// Adds it. Returns its uuid. Blocks.
+    /// Adds the peer and returns its uuid. Blocks.
     pub fn run(self) -> Result<String> {
         let AddPeer { ioctx, site_name, client_name, direction } = self;
         let operation = "add";
@@ -248,7 +248,7 @@ impl AddPeer<'_> {
         let add = move |raw: &RawIoCtx| raw.mirror_peer_add(direction.raw(), &c_site, &c_client);
         ioctx.bounded(operation, object, add).map_err(|error| ioctx.mirroring().explain(error)).map_err(
             |error| match error.kind() {
-                ErrorKind::Exists => error.with_detail("the pool has a peer at this site already"),
+                ErrorKind::Exists => error.with_detail("the pool already has a peer at this site"),
                 _ => error,
             },
         )
@@ -278,12 +278,12 @@ impl Direction {
         }
     }
 
-    /// librbd takes new peers in two directions only.
+    /// Checks the direction of a new peer, of which librbd accepts only two.
     pub(super) fn check_new(self, operation: &'static str, object: impl FnOnce() -> Object) -> Result<()> {
         match self {
             Direction::RxOnly | Direction::RxTx => Ok(()),
             other => {
-                let why = format!("a new peer is rx-only or rx-tx, not {other}");
+                let why = format!("the direction of a new peer is rx-only or rx-tx, not {other}");
                 Err(Error::invalid(operation, object(), why))
             }
         }
@@ -299,7 +299,7 @@ impl Direction {
     }
 }
 
-/// In the words of the `rbd` command: `rx-only`, `tx-only`, `rx-tx`.
+/// Prints the words of the `rbd` command: `rx-only`, `tx-only`, `rx-tx`.
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

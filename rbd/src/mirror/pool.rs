@@ -10,31 +10,30 @@ use crate::ioctx::IoCtx;
 use crate::names::c_string;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
-/// Which images of a pool or namespace are mirrored.
+/// The mirroring mode of a pool or namespace, which decides which images are mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// None.
+    /// No images.
     Disabled,
-    /// Those for which it is [enabled](super::ImageMirroring::enable).
+    /// Images for which mirroring is [enabled](super::ImageMirroring::enable).
     Image,
-    /// All that have the feature journaling.
+    /// All images with the feature journaling.
     Pool,
-    /// None of its own; it is ready to receive those of another cluster. Needs Ceph 20.2.
+    /// No images of its own, but it can receive images of another cluster. Needs Ceph 20.2.
     InitOnly,
-    /// One that this crate does not know.
+    /// A mode that this crate does not know.
     Unknown(u32),
 }
 
-/// Mirroring of a pool, or of a namespace of it: see [`IoCtx::mirroring`].
+/// Mirroring of a pool or namespace: see [`IoCtx::mirroring`].
 #[derive(Debug, Clone, Copy)]
 pub struct PoolMirroring<'a> {
     pub(super) ioctx: &'a IoCtx,
 }
 
 impl Cluster {
-    /// The name by which this cluster goes among those that mirror each other; its fsid, until one
-    /// is set.
+    /// Returns the site name of this cluster in mirroring. Default: its fsid.
     ///
     /// Implements: `rbd_mirror_site_name_get`.
     #[doc(alias = "rbd_mirror_site_name_get")]
@@ -42,8 +41,7 @@ impl Cluster {
         self.bounded("read the mirroring site name of", || self.object(), move |raw| raw.mirror_site_name())
     }
 
-    /// Sets the name by which this cluster goes among those that mirror each other. An empty name
-    /// stands for its fsid.
+    /// Sets the site name of this cluster in mirroring. An empty name stands for its fsid.
     ///
     /// Implements: `rbd_mirror_site_name_set`.
     #[doc(alias = "rbd_mirror_site_name_set")]
@@ -55,14 +53,15 @@ impl Cluster {
 }
 
 impl IoCtx {
-    /// Mirroring of this pool or namespace. Peers belong to the pool, whichever namespace this is.
+    /// Returns the group of calls for mirroring of this pool or namespace. Peers always belong to
+    /// the whole pool.
     pub fn mirroring(&self) -> PoolMirroring<'_> {
         PoolMirroring { ioctx: self }
     }
 }
 
 impl PoolMirroring<'_> {
-    /// Which images are mirrored.
+    /// Returns which images are mirrored.
     ///
     /// Implements: `rbd_mirror_mode_get`.
     #[doc(alias = "rbd_mirror_mode_get")]
@@ -72,18 +71,18 @@ impl PoolMirroring<'_> {
         Ok(Mode::from_raw(mode))
     }
 
-    /// Sets which images are mirrored. Peers must be removed before it is disabled.
+    /// Sets which images are mirrored. Remove the peers before you disable mirroring.
     ///
-    /// Disabling ends the mirroring of the images that are mirrored by journals. That of those
-    /// mirrored by snapshots must be disabled before: until then the pool is
-    /// [busy](ErrorKind::Busy).
+    /// Disabling ends the mirroring of images that are mirrored by journals. Disable mirroring of
+    /// images that are mirrored by snapshots first: otherwise the call fails with
+    /// [`ErrorKind::Busy`].
     ///
     /// Implements: `rbd_mirror_mode_set`.
     #[doc(alias = "rbd_mirror_mode_set")]
     pub fn set_mode(&self, mode: Mode) -> Result<()> {
         let operation = "set the mirroring mode of";
         if let Mode::Unknown(number) = mode {
-            let why = format!("{number} is no mode that this crate knows");
+            let why = format!("this crate does not know the mode {number}");
             return Err(Error::invalid(operation, self.object(), why));
         }
         let set = move |raw: &RawIoCtx| raw.set_mirror_mode(mode.raw());
@@ -93,12 +92,12 @@ impl PoolMirroring<'_> {
             }
             (Mode::Disabled, Some(Errno::EINVAL)) => error
                 .with_kind(ErrorKind::Busy { holders: Vec::new() })
-                .with_detail("images in it are still mirrored; disable that of each first"),
+                .with_detail("images in it are still mirrored; disable mirroring of each first"),
             _ => error,
         })
     }
 
-    /// The id by which the pool's peers know it.
+    /// Returns the id that identifies this pool to its peers.
     ///
     /// Implements: `rbd_mirror_uuid_get`.
     #[doc(alias = "rbd_mirror_uuid_get")]
@@ -106,7 +105,8 @@ impl PoolMirroring<'_> {
         self.pool_call("read the mirroring uuid of", |raw| raw.mirror_uuid())
     }
 
-    /// The namespace of the peer to which this one is mirrored; its own name, until another is set.
+    /// Returns the peer's namespace that this namespace is mirrored to. Default: the namespace of
+    /// the same name.
     ///
     /// Implements: `rbd_mirror_remote_namespace_get`. Needs Ceph 20.2.
     #[doc(alias = "rbd_mirror_remote_namespace_get")]
@@ -115,8 +115,7 @@ impl PoolMirroring<'_> {
         self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_remote_namespace())
     }
 
-    /// Sets the namespace of the peer to which this one is mirrored. Possible while mirroring is
-    /// disabled here.
+    /// Sets the peer's namespace that this namespace is mirrored to. Mirroring must be disabled.
     ///
     /// Implements: `rbd_mirror_remote_namespace_set`. Needs Ceph 20.2.
     #[doc(alias = "rbd_mirror_remote_namespace_set")]
@@ -127,8 +126,8 @@ impl PoolMirroring<'_> {
         self.ioctx.bounded(operation, || self.object(), set)
     }
 
-    /// Makes a token by which another cluster can become a peer of this pool. Creates the user
-    /// `client.rbd-mirror-peer`, whose key the token holds: keep it as secret as a key.
+    /// Creates a token with which another cluster becomes a peer of this pool. Creates the user
+    /// `client.rbd-mirror-peer`. The token contains this user's key: keep it as secret as a key.
     ///
     /// Implements: `rbd_mirror_peer_bootstrap_create`.
     #[doc(alias = "rbd_mirror_peer_bootstrap_create")]
@@ -138,30 +137,31 @@ impl PoolMirroring<'_> {
         Ok(BootstrapToken::from_raw(token))
     }
 
-    /// Makes the pool of the same name in the cluster that the token comes from a peer of this one.
-    /// Talks to that cluster.
+    /// Imports a token of another cluster, whose pool of the same name becomes a peer of this pool.
+    /// Connects to that cluster.
     ///
-    /// Unless the direction is [`Direction::RxOnly`], this pool becomes a peer of that one, too.
+    /// Unless the direction is [`Direction::RxOnly`], this pool also becomes a peer of that pool.
     ///
     /// Implements: `rbd_mirror_peer_bootstrap_import`.
     #[doc(alias = "rbd_mirror_peer_bootstrap_import")]
     pub fn import_bootstrap_token(&self, token: &BootstrapToken, direction: Direction) -> Result<()> {
         let operation = "import a bootstrap token into";
         direction.check_new(operation, || self.ioctx.pool_object())?;
-        let invalid =
-            |why| Error::invalid(operation, self.ioctx.pool_object(), format!("it is no token: {why}"));
+        let invalid = |why| {
+            Error::invalid(operation, self.ioctx.pool_object(), format!("it is not a bootstrap token: {why}"))
+        };
         token.check().map_err(invalid)?;
         let c_token = token.c_string().ok_or_else(|| invalid("it contains a NUL byte"))?;
         let import = move |raw: &RawIoCtx| raw.mirror_bootstrap_import(direction.raw(), &c_token);
         self.pool_call(operation, import).map_err(|error| match (error.errno(), error.kind()) {
             (Some(Errno::EINVAL), kind) if *kind != ErrorKind::MirroringDisabled => error
                 .with_kind(ErrorKind::InvalidInput)
-                .with_detail("it is no token of another cluster, but one of this cluster itself"),
+                .with_detail("the token is from this cluster; create it in the other cluster"),
             _ => error,
         })
     }
 
-    /// A call about the pool itself, whichever namespace this is.
+    /// Makes a call on the pool itself, without a namespace.
     pub(super) fn pool_call<T>(
         self,
         operation: &'static str,
@@ -174,7 +174,7 @@ impl PoolMirroring<'_> {
         result.map_err(|error| self.explain(error))
     }
 
-    /// librbd says EINVAL of almost everything where mirroring is disabled.
+    /// Explains EINVAL, which librbd returns for almost every call if mirroring is disabled.
     pub(super) fn explain(self, error: Error) -> Error {
         let disabled = error.errno() == Some(Errno::EINVAL) && matches!(self.mode(), Ok(Mode::Disabled));
         if disabled { error.with_kind(ErrorKind::MirroringDisabled) } else { error }
@@ -210,7 +210,7 @@ impl Mode {
     }
 }
 
-/// In the words of the `rbd` command: `disabled`, `image`, `pool`, `init-only`.
+/// Prints the words of the `rbd` command: `disabled`, `image`, `pool`, `init-only`.
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

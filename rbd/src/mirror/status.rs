@@ -1,4 +1,4 @@
-//! How mirrored images stand.
+//! The status of mirrored images.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -6,37 +6,36 @@ use std::time::{Duration, SystemTime};
 use crate::raw::image::mirrored::RawMirrorInfo;
 use crate::raw::mirror::image::{RawMirrorStatus, RawSiteStatus};
 
-/// By what an image is mirrored.
+/// The mirroring mode of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageMode {
-    /// A journal of all writes, which the peer replays. Needs the feature journaling; enabling it
-    /// adds that.
+    /// A journal of all writes, which the peer replays. Enabling this mode also enables the feature
+    /// journaling.
     Journal,
-    /// Snapshots for mirroring, whose differences are copied.
+    /// Mirror snapshots, whose differences are copied.
     Snapshot,
     /// One that this crate does not know.
     Unknown(u32),
 }
 
-/// Whether an image is mirrored.
+/// The mirroring state of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageState {
-    /// Not any more: mirroring is being disabled.
+    /// Mirroring is being disabled.
     Disabling,
-    /// Yes.
+    /// The image is mirrored.
     Enabled,
-    /// No.
+    /// The image is not mirrored.
     Disabled,
-    /// Not yet: mirroring is being enabled, or the image is being created by a daemon. Told by Ceph
-    /// 17 and newer.
+    /// Mirroring is being enabled, or a daemon is creating the image. Reported by Ceph 17 or later.
     Creating,
     /// One that this crate does not know.
     Unknown(u32),
 }
 
-/// What mirroring knows of an image.
+/// The mirroring role of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -44,33 +43,33 @@ pub struct Info {
     pub global_id: String,
     /// Whether it is mirrored.
     pub state: ImageState,
-    /// Whether the copy here is the primary one, which can be written.
+    /// Whether the local copy is primary and can be written.
     pub primary: bool,
 }
 
-/// How a daemon stands to an image.
+/// The replication state of an image, as a daemon reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// No daemon has told.
+    /// No daemon has reported a state.
     NotReported,
     /// Replication failed; the description says why.
     Error,
-    /// The first copy is being made, or a new one.
+    /// The image is being copied completely.
     Syncing,
-    /// Replication is about to begin.
+    /// Replication is starting.
     StartingReplay,
-    /// Replication goes on.
+    /// Replication is running.
     Replaying,
-    /// Replication is about to end.
+    /// Replication is stopping.
     StoppingReplay,
-    /// Nothing is replicated to there: it is primary, or orphaned.
+    /// The site does not receive the image: its copy is primary or orphaned.
     Stopped,
     /// One that this crate does not know.
     Unknown(u32),
 }
 
-/// How an image stands on all sites.
+/// The status of an image on all sites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -80,31 +79,31 @@ pub struct Status {
     pub global_id: String,
     /// Whether it is mirrored.
     pub state: ImageState,
-    /// Whether the copy here is the primary one. `None` in a
-    /// [list](super::PoolMirroring::statuses), where librbd does not tell.
+    /// Whether the local copy is primary. `None` in a [list](super::PoolMirroring::statuses), which
+    /// lacks it.
     pub primary: Option<bool>,
-    /// What the daemons of each site tell of it, this site included.
+    /// The status that the daemon of each site reports, including this site.
     pub sites: Vec<SiteStatus>,
 }
 
-/// What the daemon of one site tells of an image.
+/// The status of an image that one site's daemon reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SiteStatus {
     /// The [uuid](super::Peer::mirror_uuid) of the site's pool; empty for this site.
     pub mirror_uuid: String,
-    /// How far it is.
+    /// The replication state.
     pub state: State,
-    /// Words of the daemon's, with JSON behind them while it replays.
+    /// The daemon's description. While it replays, JSON follows the text.
     pub description: String,
-    /// When it told this; `None` where it never did.
+    /// When the daemon reported this; `None` if it never did.
     pub last_update: Option<SystemTime>,
-    /// Whether that daemon is there.
+    /// Whether the daemon is running.
     pub up: bool,
 }
 
 impl Status {
-    /// What the daemon of this site tells.
+    /// Returns the status that this site's daemon reports.
     pub fn local(&self) -> SiteStatus {
         let local = self.sites.iter().find(|site| site.mirror_uuid.is_empty());
         local.cloned().unwrap_or(SiteStatus {
@@ -116,13 +115,13 @@ impl Status {
         })
     }
 
-    /// What the daemons of other sites tell.
+    /// Returns the status that the other sites' daemons report.
     pub fn remote(&self) -> impl Iterator<Item = &SiteStatus> {
         self.sites.iter().filter(|site| !site.mirror_uuid.is_empty())
     }
 }
 
-/// A time in seconds since 1970, none of which is 0.
+/// Converts seconds since 1970; 0 means no time.
 pub(super) fn time(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
@@ -198,7 +197,7 @@ impl State {
     }
 }
 
-/// In the words of the `rbd` command: `journal`, `snapshot`.
+/// Prints the words of the `rbd` command: `journal`, `snapshot`.
 impl fmt::Display for ImageMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,7 +208,7 @@ impl fmt::Display for ImageMode {
     }
 }
 
-/// In the words of the `rbd` command: `enabled`, `disabled` …
+/// Prints the words of the `rbd` command: `enabled`, `disabled` …
 impl fmt::Display for ImageState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,8 +221,8 @@ impl fmt::Display for ImageState {
     }
 }
 
-/// In the words of the `rbd` command: `replaying`, `stopped` …; `unknown` for what no daemon has
-/// told.
+/// Prints the words of the `rbd` command: `replaying`, `stopped` …; `unknown` if no daemon has
+/// reported a state.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -247,7 +246,7 @@ mod tests {
     fn never_is_no_time() {
         assert_eq!((time(0), time(-1)), (None, None));
         assert_eq!(time(5), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(5)));
-        // No panic, whatever this system makes of it.
+        // It must not panic, even if this system cannot represent the time.
         let _ = time(i64::MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! What one cluster gives another to become its peer.
+//! Bootstrap tokens, with which one cluster becomes a peer of another.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 
 use crate::cluster::Key;
 
-/// How to reach a cluster as a mirroring peer: its monitors, a user and that user's key, in base64.
-/// Never printed, wiped from memory when it is dropped.
+/// A token that gives access to a cluster as a mirroring peer: its monitors, a user and the user's
+/// key, in base64. It is never printed, and it is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BootstrapToken(Zeroizing<String>);
 
 impl BootstrapToken {
-    /// A token made elsewhere, for instance by `rbd mirror pool peer bootstrap create`. White space
-    /// around it is dropped.
+    /// Wraps the text of a token, for example from `rbd mirror pool peer bootstrap create`. Removes
+    /// surrounding white space.
     pub fn new(text: &str) -> BootstrapToken {
         BootstrapToken(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The text, for whoever must pass it on.
+    /// Returns the token's text, so that it can be passed on.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -31,12 +31,12 @@ impl BootstrapToken {
         BootstrapToken(text)
     }
 
-    /// Says why this is no token. librbd parses it with a function that calls itself for each level
-    /// of nesting, and prints a key that it cannot read.
+    /// Checks that the text is a token. librbd's parser recurses for each level of nesting, and
+    /// prints a key that it cannot parse.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let text: Zeroizing<String> = Zeroizing::new(self.0.split_ascii_whitespace().collect());
         let json = STANDARD.decode(text.as_str()).map(Zeroizing::new).map_err(|_| "it is not base64")?;
-        // No value but a text is taken, so that nothing can be nested.
+        // Only strings are accepted as values, so that nothing can be nested.
         let fields: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| NO_OBJECT)?;
         let fields: BTreeMap<_, _> =
             fields.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect();
@@ -47,20 +47,22 @@ impl BootstrapToken {
         Key::new(key).decode().map(drop).map_err(|_| "the key in it is not a cephx key")
     }
 
-    /// `None` where it contains a NUL.
+    /// Returns the token as a C string; `None` if it contains a NUL byte.
     pub(super) fn c_string(&self) -> Option<Zeroizing<CString>> {
         secret_c_string(&self.0)
     }
 }
 
-const NO_OBJECT: &str = "it is base64, but not of an object with the texts fsid, client_id, key and mon_host";
+const NO_OBJECT: &str =
+    "it is base64, but not of a JSON object with the strings fsid, client_id, key and mon_host";
 
-/// A C string that is wiped; `None` where the text contains a NUL, of which no copy is left either.
+/// Makes a C string that is wiped when it is dropped; `None`, without leaving a copy, if the text
+/// contains a NUL byte.
 pub(super) fn secret_c_string(text: &str) -> Option<Zeroizing<CString>> {
     if text.contains('\0') {
         return None;
     }
-    // Room for the NUL, so that the text is not moved when that is appended.
+    // Reserves room for the NUL byte, so that appending it does not move the text.
     let mut bytes = Vec::with_capacity(text.len() + 1);
     bytes.extend_from_slice(text.as_bytes());
     CString::new(bytes).ok().map(Zeroizing::new)

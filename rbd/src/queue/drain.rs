@@ -1,4 +1,5 @@
-//! The end of a queue: what is in flight comes first, then the image, then the memory.
+//! The end of a queue: it waits for operations in flight, then closes the image, then frees the
+//! memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,8 @@ use crate::raw::thread::background::spawn_detached;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::{in_callback, must_not_block};
 
-/// An image and the operations in flight on it. Neither goes before all of those have ended.
+/// An image and the operations in flight on it. Neither is freed before all operations have
+/// completed.
 pub(super) struct Drained(Option<(Arc<Image>, Entries)>);
 
 impl Drained {
@@ -27,7 +29,8 @@ impl Drained {
     }
 
     pub(super) fn close(mut self) -> Result<()> {
-        // Waiting here might wait for this very thread: dropping it leaves all that to another.
+        // Waiting here could wait for this thread itself. Dropping moves the work to another
+        // thread.
         if in_callback() {
             return Ok(());
         }
@@ -39,11 +42,12 @@ impl Drop for Drained {
     fn drop(&mut self) {
         if let Some(parts) = self.0.take() {
             if parts.0.raw().is_forked() {
-                // librbd has what is in flight in another process, and this copy of it ends never.
+                // The operations are in flight in the parent process, and this copy of them never
+                // completes.
                 return std::mem::forget(parts);
             }
             let background = parts.0.raw().closes_in_background() || must_not_block();
-            // A drop cannot tell how the closing went; `close` does.
+            // A drop cannot report the result of the close; `close` does.
             if background {
                 spawn_detached(move || drop(end(parts)));
             } else {
@@ -53,7 +57,8 @@ impl Drop for Drained {
     }
 }
 
-/// [`end`] on a thread that is given up after the call timeout. The thread then goes on by itself.
+/// Runs [`end`] on a thread, and stops waiting for it after the call timeout. The thread then
+/// continues in the background.
 fn end_bounded(parts: (Arc<Image>, Entries)) -> Result<()> {
     let (cluster, label) = (parts.0.ioctx().cluster().clone(), Arc::clone(parts.0.label()));
     let slot = Arc::new(Mutex::new(Some(parts)));
@@ -63,12 +68,12 @@ fn end_bounded(parts: (Arc<Image>, Entries)) -> Result<()> {
     match cluster.bounded_call("close", || label.object(), run) {
         Ok(closed) => closed,
         Err(error) if error.is_timed_out() => Err(error),
-        // There was no thread for it.
+        // No thread could be started.
         Err(_) => take(&slot).map_or(Ok(()), end),
     }
 }
 
-/// Closes the image, too, unless somebody else still has it.
+/// Waits for operations in flight, and closes the image unless another `Arc` of it exists.
 fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
     drain(&mut entries);
     drop(entries);
@@ -77,11 +82,11 @@ fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
 
 fn drain(entries: &mut Entries) {
     while !entries.is_idle() {
-        // A buffer's owner is foreign code: its panic must not free the buffers that librbd still
-        // has.
+        // A buffer's owner is user code. If it panics, the buffers that librbd still uses must not
+        // be freed.
         while catch_panic(|| entries.reap().map(drop)) != Some(None) {}
         if !entries.is_idle() {
-            // An interruption only makes it look again.
+            // An interruption only repeats the check.
             let _ = entries.wait_for_librbd(None);
         }
     }

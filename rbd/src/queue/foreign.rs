@@ -1,5 +1,5 @@
-//! I/O on memory that no buffer owns. The promises that make it sound are the caller's, hence
-//! unsafe functions.
+//! I/O on memory that no buffer owns. These functions are unsafe because the caller must guarantee
+//! the memory.
 
 #![allow(unsafe_code)]
 
@@ -9,36 +9,36 @@ use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Request;
 
 impl Queue {
-    /// Reads consecutive bytes into memory of the caller's, for instance that of a virtual machine
-    /// or of a ublk device: each part is filled in its turn. Comes back with [`Buffer::None`].
+    /// Reads consecutive bytes into the caller's memory, such as that of a virtual machine or a
+    /// ublk device. Fills each part in order. Completes with [`Buffer::None`].
     ///
-    /// It is never given up on: [`set_timeout`](Queue::set_timeout) has no effect on it, so that it
-    /// ends only when librbd has left the memory. The list of parts is needed no more when this
-    /// returns.
+    /// The operation completes only when librbd has stopped using the memory:
+    /// [`set_timeout`](Queue::set_timeout) has no effect on it. The list of parts is not needed
+    /// after this call returns.
     ///
     /// # Safety
-    /// Each part must be valid for writes until the operation was [reaped](Queue::reap), or until
+    /// Each part must be valid for writes until the operation is [reaped](Queue::reap), or until
     /// [`close`](Queue::close), called outside of librbd's callbacks, has returned. **Dropping the
-    /// queue is not enough**: where its image was opened by `await`, or is closed in the
-    /// background, the drop returns at once, and librbd still writes to the memory; an early return
-    /// by a question mark drops a queue. Nor does forgetting it end anything. Before the memory is
-    /// unmapped, reap to the end or close.
+    /// queue is not enough.** If the image was opened by `await`, or closes in the background, the
+    /// drop returns at once while librbd still writes to the memory; an early return with `?` drops
+    /// a queue. Forgetting the queue does not end the operation either. Reap all operations or
+    /// close the queue before you unmap the memory.
     ///
-    /// Until then nobody may have references to the memory. Others, such as a guest, may access it:
-    /// they may see, or cause, mixed data.
+    /// Until then no references to the memory may exist. Others, such as a guest, may access it,
+    /// and may see or cause mixed data.
     ///
     /// Implements: `rbd_aio_readv`.
     pub unsafe fn read_raw(&mut self, token: u64, offset: u64, parts: &[*mut [u8]]) -> Result<()> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { self.submit_on_memory(Kind::Read, token, offset, parts) }
     }
 
-    /// Writes the bytes of parts of the caller's memory one behind the other. As for
-    /// [`read_raw`](Queue::read_raw), there is no deadline.
+    /// Writes the parts of the caller's memory consecutively. As with
+    /// [`read_raw`](Queue::read_raw), no timeout applies.
     ///
     /// # Safety
-    /// Each part must be valid for reads for as long as is said at [`read_raw`](Queue::read_raw).
-    /// What is written is anything where the memory changes meanwhile.
+    /// Each part must be valid for reads for as long as [`read_raw`](Queue::read_raw) states. If
+    /// the memory changes meanwhile, the written data is undefined.
     ///
     /// Implements: `rbd_aio_writev`.
     pub unsafe fn write_raw(&mut self, token: u64, offset: u64, parts: &[*const [u8]]) -> Result<()> {
@@ -66,7 +66,7 @@ impl Queue {
             .and_then(|()| self.image().check_count(kind, parts.len()))
             .and_then(|()| self.image().check(&request))?;
         self.submit_checked(kind, (offset, len), |entries| {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees it.
             unsafe { entries.submit_on_memory(token, request, parts) }
         })
     }

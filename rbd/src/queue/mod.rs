@@ -1,4 +1,4 @@
-//! Queues operations for a program with an event loop: see [`Queue`].
+//! Submits operations to a queue, for programs with an event loop: see [`Queue`].
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -33,42 +33,41 @@ use crate::raw::thread::mark::in_callback;
 pub use crate::buffer::Buffer;
 use drain::Drained;
 
-/// Asynchronous I/O on an image for an event loop: a fixed number of operations in flight, reaped
-/// in batches, announced by a file descriptor (an eventfd) that fits epoll, `io_uring` and the
-/// like.
+/// A queue of asynchronous I/O on an image, for event loops. It has a fixed number of operations in
+/// flight, which are reaped in batches. An eventfd announces completions to epoll, `io_uring` and
+/// the like.
 ///
-/// Compared with the futures of [`Image::aio`] there is no allocation per operation, and no wake
-/// from thread to thread: the loop finds the ends of operations when it comes round. Buffers are
-/// handed in and come back, to be used again. Only a list of buffers longer than all before it in
-/// its place of the queue makes that place grow, which keeps the room for the next one.
+/// Unlike the futures of [`Image::aio`], a queue allocates nothing per operation and needs no wake
+/// across threads: the loop collects completions on its next iteration. Completions return their
+/// buffers for reuse. Only a list of buffers longer than all previous ones makes its entry of the
+/// queue grow, and the entry keeps that size.
 ///
-/// A hypervisor or a ublk server has its data in memory that no buffer owns:
-/// [`read_raw`](Queue::read_raw) and [`write_raw`](Queue::write_raw) move it without a copy.
+/// A hypervisor or ublk server has its data in memory that no buffer owns:
+/// [`read_raw`](Queue::read_raw) and [`write_raw`](Queue::write_raw) transfer it without a copy.
 ///
-/// Submitting does not block. All ranges must lie within the image; what does not is refused before
-/// librbd hears of it, and so is more than 1 GiB of data at once. The error has the buffers: see
-/// [`Error::take_buffer`]. What only librbd can tell, such as a write to an image that is open
-/// read-only, is in the [result](Completion::result) of the operation's end. Offsets and lengths
-/// are in bytes. When another client changes the size, all is as at [`Aio`](crate::aio::Aio), with
-/// the one exception there.
+/// Submitting does not block. Offsets and lengths are in bytes. A range beyond the end of the
+/// image, or more than 1 GiB of data, is refused before librbd is called. The error carries the
+/// buffers: see [`Error::take_buffer`]. Errors that only librbd can detect, such as a write to a
+/// read-only image, are in the [result](Completion::result) of the completion. After another
+/// client has resized the image, the rules of [`Aio`](crate::aio::Aio) apply, including its
+/// exception.
 ///
-/// The descriptor can be watched by whatever watches descriptors: level-triggered or edge-triggered
-/// epoll, `io_uring`'s poll, tokio's `AsyncFd` (clear its readiness, then reap until nothing is
-/// left). It is the same one, and open, for as long as the queue lives, which is what
-/// `AsyncFd::register` wants to be promised. Deadlines it does not tell of: race `readable()` with
-/// a sleep until [`next_deadline`](Queue::next_deadline), and reap after either.
+/// Any mechanism can watch the descriptor: level-triggered or edge-triggered epoll, `io_uring`'s
+/// poll, tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). The descriptor
+/// stays the same and open while the queue lives, as `AsyncFd::register` requires. It does not
+/// announce timeouts: race `readable()` with a sleep until [`next_deadline`](Queue::next_deadline),
+/// and reap after either.
 ///
-/// Back-pressure is the caller's: [`room`](Queue::room) says how many more operations fit, and one
-/// too many is refused with [`ErrorKind::QueueFull`](crate::ErrorKind::QueueFull).
+/// The caller handles back-pressure: [`room`](Queue::room) returns how many more operations fit,
+/// and one too many is refused with [`ErrorKind::QueueFull`](crate::ErrorKind::QueueFull).
 ///
-/// The queue has its image, alone or with others, whose management calls, blocking I/O and watches
-/// (of a new size, for instance) are at [`image`](Queue::image). Dropping the queue waits for what
-/// is in flight, and closes the image if nobody else has it. A thread of its own does both where
-/// the drop must not block: if the image was to be [closed in the
-/// background](Image::close_in_background), as those are that were opened by `await`, and in a
-/// callback of librbd's.
+/// The queue owns its image or shares it. [`image`](Queue::image) offers its management calls,
+/// blocking I/O and watches. Dropping the queue waits for operations in flight, and closes the
+/// image if no other `Arc` of it exists. Both happen on another thread if the drop must not block:
+/// if the image [closes in the background](Image::close_in_background), as images do that were
+/// opened by `await`, and in a callback of librbd.
 ///
-/// An operation can be given up on after a while: see [`set_timeout`](Queue::set_timeout).
+/// Operations can have a timeout: see [`set_timeout`](Queue::set_timeout).
 ///
 /// ```no_run
 /// use bytes::BytesMut;
@@ -96,131 +95,131 @@ pub struct Queue {
     hints: AccessHints,
 }
 
-/// An operation that has ended.
+/// A completed operation.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Completion {
-    /// What the operation was submitted with.
+    /// The token that the operation was submitted with.
     pub token: u64,
-    /// How it ended. That a compare-and-write found a difference is no failure.
+    /// The result. A compare-and-write that finds a difference succeeds.
     pub result: Result<()>,
-    /// Its buffer. After a [`read`](Queue::read) the data has been appended; after a failed
-    /// [`read_vectored`](Queue::read_vectored) the content is anything. [`Buffer::None`] after a
-    /// timeout: librbd still has it.
+    /// The operation's buffer. A [`read`](Queue::read) has appended its data. After a failed
+    /// [`read_vectored`](Queue::read_vectored) the content is undefined. [`Buffer::None`] after a
+    /// timeout, because librbd still uses the buffer.
     pub buffer: Buffer,
-    /// What a compare-and-write that did not fail found: only [`Compare::Written`] says that it
-    /// wrote. `None` for all else.
+    /// The outcome of a successful compare-and-write: only [`Compare::Written`] means that it
+    /// wrote. `None` for all other operations.
     pub compare: Option<Compare>,
 }
 
 impl Queue {
-    /// Makes the image report the ends of operations here, with room for `depth` of them in flight:
-    /// from 1 to 65536.
+    /// Creates a queue for an image, with up to `depth` operations in flight: 1 to 65536.
     ///
-    /// Who keeps an `Arc` of the image has its management calls, blocking I/O and watches on other
-    /// threads meanwhile. Its asynchronous I/O is here from now on, for as long as it is open:
-    /// [`Image::aio`] is refused, and so is a second queue.
+    /// Other threads can keep an `Arc` of the image for its management calls, blocking I/O and
+    /// watches. All asynchronous I/O must use the queue while the image is open: [`Image::aio`] and
+    /// a second queue are refused.
     ///
-    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, those too
-    /// whose future was dropped or given up on. An image that was given away whole is closed then,
-    /// as by its drop, which may wait for them: keep an `Arc` of it, or open it again. Else it does
-    /// not block.
+    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, including
+    /// those whose future was dropped or timed out. The refusal drops the image: unless you keep an
+    /// `Arc` of it, this closes the image and may wait for those operations. Otherwise the call
+    /// does not block.
     ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]
     pub fn new(image: impl Into<Arc<Image>>, depth: usize) -> Result<Queue> {
         let image = image.into();
-        let refuse = |why: String| Err(image.refuse("make a queue of", why));
+        let refuse = |why: String| Err(image.refuse("create a queue of", why));
         let Ok(depth @ 1..=0x1_0000) = u32::try_from(depth) else {
-            return refuse(format!("a depth of {depth}: it must be from 1 to 65536"));
+            return refuse(format!("a depth of {depth} is invalid; use 1 to 65536"));
         };
         match Entries::new(image.raw(), depth) {
             Ok(entries) => Ok(Queue { inner: Drained::new(image, entries), hints: AccessHints::empty() }),
             Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
-                "it has, or had, a queue already, and can have no other: open the image again".to_owned(),
+                "it has, or had, a queue and cannot get another one; open the image again".to_owned(),
             ),
             Err(Errno::EBUSY) => refuse(
-                "it has asynchronous operations in flight: wait for them before. It is closed now, unless an Arc of it was kept"
+                "it has asynchronous operations in flight; wait for them first. It is now closed, unless an Arc of \
+                 it exists"
                     .to_owned(),
             ),
-            Err(errno) => Err(Error::new("make a queue of", image.object(), errno)),
+            Err(errno) => Err(Error::new("create a queue of", image.object(), errno)),
         }
     }
 
-    /// The image: its management calls and blocking I/O can be used meanwhile. Its asynchronous I/O
-    /// is here, not there.
+    /// Returns the image, for its management calls and blocking I/O. Its asynchronous I/O must use
+    /// the queue.
     pub fn image(&self) -> &Arc<Image> {
         &self.inner.parts().0
     }
 
-    /// How many operations can be in flight.
+    /// Returns how many operations can be in flight.
     pub fn depth(&self) -> usize {
         self.inner.parts().1.depth()
     }
 
-    /// How many more operations fit: as many as the queue is deep, less those [in
-    /// flight](Queue::in_flight); and still less once more were [given up on](Queue::given_up) than
-    /// the queue is deep.
+    /// Returns how many more operations fit: the depth less the operations [in
+    /// flight](Queue::in_flight), and less the number by which the [given up](Queue::given_up)
+    /// operations exceed the depth.
     pub fn room(&self) -> usize {
         self.inner.parts().1.room()
     }
 
-    /// How many operations are in flight, or have ended and wait to be reaped. Not those that were
-    /// given up on.
+    /// Returns how many operations are in flight or wait to be reaped, without those that were
+    /// given up.
     pub fn in_flight(&self) -> usize {
         self.inner.parts().1.in_flight()
     }
 
-    /// How many operations were given up on, after their [timeout](Queue::set_timeout), and have
-    /// not ended yet: librbd has them and their buffers. At most twice the depth.
+    /// Returns how many operations were given up after their [timeout](Queue::set_timeout) but have
+    /// not completed: librbd still has them and their buffers. At most twice the depth.
     pub fn given_up(&self) -> usize {
         self.inner.parts().1.given_up()
     }
 
-    /// Gives up on the operations that are submitted from now on when they take longer than this;
-    /// `None`, as at first, for never.
+    /// Sets the timeout of operations that are submitted after this call; `None` for no timeout.
+    /// Default: `None`.
     ///
-    /// The time runs from the submission. When it is over, [`reap`](Queue::reap) hands the
-    /// operation out as failed with [`TimedOut`](crate::ErrorKind::TimedOut), once; one that has
-    /// ended by then wins, be the time zero. There is no cancel in librbd: the operation goes on by
-    /// itself, a write may still take effect, and its buffer is freed when it ends: who uses
-    /// buffers again needs a new one. Closing and dropping the queue still wait for it.
+    /// The time starts with the submission. After the timeout, [`reap`](Queue::reap) returns the
+    /// operation once, failed with [`TimedOut`](crate::ErrorKind::TimedOut). A completed operation
+    /// wins, even with a zero timeout. librbd cannot cancel: the operation completes in the
+    /// background, a write may still take effect, and only then is its buffer freed. A program that
+    /// reuses buffers needs a new one. Closing and dropping the queue still wait for the operation.
     ///
-    /// Up to as many as the queue is deep may be given up on without a cost in
-    /// [`room`](Queue::room). Each one more takes a place, and at twice the depth nothing can be
-    /// submitted until librbd lets go of one: [`wait`](Queue::wait) waits for that.
+    /// Up to `depth` given up operations do not reduce [`room`](Queue::room). Each further one
+    /// takes an entry. At twice the depth nothing can be submitted until librbd completes one:
+    /// [`wait`](Queue::wait) waits for that.
     ///
-    /// With librbd's cache a write can end in time while no OSD answers: let the
-    /// [`flush`](Queue::flush) have a timeout, too.
+    /// With librbd's cache, a write can complete in time while no OSD answers: give the
+    /// [`flush`](Queue::flush) a timeout too.
     ///
-    /// Without a timeout no clock is looked at. With one, submitting looks at it, and reaping when
-    /// nothing else is to be reaped.
+    /// Without a timeout, the queue never reads the clock. With one, it reads the clock when
+    /// submitting, and when reaping finds no completion.
     pub fn set_timeout(&mut self, after: impl Into<Option<Duration>>) {
         self.inner.parts_mut().1.set_timeout(after.into());
     }
 
-    /// Tells the OSDs how the data of the operations that are submitted from now on is going to be
-    /// used. None at first.
+    /// Sets hints for operations that are submitted after this call, which tell the OSDs how the
+    /// data will be used. Default: none.
     ///
-    /// Vectored reads and writes, discards and flushes take no hints: librbd has none there.
+    /// librbd has no hints for vectored reads and writes, discards and flushes.
     pub fn set_hints(&mut self, hints: AccessHints) {
         self.hints = hints;
     }
 
-    /// No operation is given up on before this moment: when to call [`reap`](Queue::reap) at the
-    /// latest, for a loop that waits by other means than [`wait`](Queue::wait), of whose descriptor
-    /// it does not make anything readable. `None` when no operation in flight has a deadline. It
-    /// may still be that of an operation that has ended, and reaping, which finds nothing then,
-    /// moves it on. A wait in milliseconds is to be rounded up.
+    /// Returns the earliest deadline of the operations in flight; `None` if none has a timeout. A
+    /// loop that does not use [`wait`](Queue::wait) must call [`reap`](Queue::reap) by then,
+    /// because a timeout does not make the descriptor readable. The deadline may belong to an
+    /// operation that has already completed: reaping then finds nothing and moves the deadline on.
+    /// Round up a wait in milliseconds.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.parts().1.next_deadline()
     }
 
-    /// The next operation that has ended, or was given up on, in no particular order; `None` when
-    /// there is none. Does not block.
+    /// Returns the next completed or timed-out operation, in no particular order; `None` if there
+    /// is none. Does not block.
     ///
-    /// After the descriptor became readable, call it until it gives `None`: what ends after that is
-    /// announced again.
+    /// After the descriptor has become readable, call this until it returns `None`. Later
+    /// completions are announced again.
     ///
     /// Implements: `rbd_poll_io_events`.
     #[doc(alias = "rbd_poll_io_events")]
@@ -249,13 +248,13 @@ impl Queue {
         Some(Completion { token, result, buffer, compare })
     }
 
-    /// Waits until there may be something to reap. Blocks, at most for the timeout if there is one.
-    /// Gives `false` when nothing is in flight, when the time is over, and when a signal came; the
-    /// end of a [timeout](Queue::set_timeout) is something to reap. Where so many were given up on
-    /// that there is no [room](Queue::room), it waits for librbd to let go of one, which
-    /// [`reap`](Queue::reap) then takes without a word.
+    /// Waits until there may be something to reap, for at most `timeout` if there is one. Blocks.
+    /// Returns `false` if nothing is in flight, after the timeout, and after a signal. An
+    /// operation's [timeout](Queue::set_timeout) also ends the wait. If given up operations leave
+    /// no [room](Queue::room), this waits until librbd completes one, which [`reap`](Queue::reap)
+    /// then discards silently.
     ///
-    /// Inside a callback or a wake on a thread of librbd's it fails at once: the operations would
+    /// Inside a callback or a wake on a thread of librbd, this fails at once: the operations would
     /// wait for that thread.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let (image, entries) = self.inner.parts_mut();
@@ -266,7 +265,7 @@ impl Queue {
                 let error = Error::new("wait for operations on", image.object(), errno);
                 match errno {
                     Errno::EDEADLK => error.with_detail(
-                        "a callback or wake on a thread of librbd's cannot wait for librbd: wait on another thread",
+                        "a callback or wake on a thread of librbd cannot wait for librbd; wait on another thread",
                     ),
                     _ => error,
                 }
@@ -274,24 +273,25 @@ impl Queue {
         }
     }
 
-    /// Waits for what is in flight, dropping what comes of it, and closes the image, unless
-    /// somebody else has it. Blocks, but not inside a callback or a wake on a thread of librbd's:
-    /// there both happen elsewhere, and this succeeds at once.
+    /// Waits for the operations in flight, discards their results, and closes the image unless
+    /// another `Arc` of it exists. Blocks, except inside a callback or a wake on a thread of
+    /// librbd: there it succeeds at once, and another thread does the work.
     ///
-    /// In asynchronous code: `rbd::unblock(move || queue.close()).await`; or drop the queue, if its
-    /// image was opened by `await`.
+    /// In asynchronous code, use `rbd::unblock(move || queue.close()).await`, or drop the queue if
+    /// its image was opened by `await`.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
 }
 
-/// What events are about.
+/// Returns the subject of an event.
 #[cfg(feature = "tracing")]
 fn subject(image: &Image, kind: Kind, range: (u64, u64)) -> crate::events::Subject<'_> {
     (kind.name(), image.spec(), (kind != Kind::Flush).then_some(range))
 }
 
-/// Readable when there may be something to [`reap`](Queue::reap). Do not read from it.
+/// The descriptor is readable when there may be something to [`reap`](Queue::reap). Do not read
+/// from it.
 impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.parts().1.as_fd()

@@ -1,4 +1,4 @@
-//! What can be submitted to a queue.
+//! The operations that a queue accepts.
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,8 +12,8 @@ use crate::raw::op::request::{Fault, Request};
 use crate::raw::queue::Entries;
 
 impl Queue {
-    /// Reads `len` bytes and appends them to the buffer. Where its capacity has room for them
-    /// nothing is allocated.
+    /// Reads `len` bytes and appends them to the buffer. Allocates only if the buffer's capacity is
+    /// too small.
     ///
     /// Implements: `rbd_aio_read`.
     #[doc(alias = "rbd_aio_read")]
@@ -21,8 +21,8 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
 
-    /// Reads consecutive bytes into several buffers, overwriting each over its length (not its
-    /// capacity). The list comes back as [`Buffer::BytesMutVec`].
+    /// Reads consecutive bytes into several buffers, and overwrites each buffer's length (not its
+    /// capacity). Completes with [`Buffer::BytesMutVec`].
     ///
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
@@ -30,8 +30,9 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
-    /// Writes the whole buffer, one `Bytes` or `BytesMut`: its length, not its capacity. With
-    /// librbd's cache it can end before an OSD has the data: [`flush`](Queue::flush) makes it safe.
+    /// Writes a whole buffer, a `Bytes` or `BytesMut`: its length, not its capacity. With librbd's
+    /// cache, a write can complete before an OSD has the data: only [`flush`](Queue::flush) makes
+    /// it safe.
     ///
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]
@@ -44,8 +45,8 @@ impl Queue {
         }
     }
 
-    /// Writes the data of several buffers one behind the other: a `Vec` of `Bytes` or of
-    /// `BytesMut`, which comes back as [`Buffer::BytesVec`] or [`Buffer::BytesMutVec`].
+    /// Writes the data of several buffers consecutively: a `Vec` of `Bytes` or of `BytesMut`.
+    /// Completes with [`Buffer::BytesVec`] or [`Buffer::BytesMutVec`].
     ///
     /// Implements: `rbd_aio_writev`.
     #[doc(alias = "rbd_aio_writev")]
@@ -57,10 +58,9 @@ impl Queue {
         }
     }
 
-    /// Gives a range back, as far as librbd discards it: see
+    /// Frees the space of a range, as far as librbd discards it: see
     /// [`Image::discard`](crate::Image::discard). A long range is split: see
-    /// [`Aio::discard`](crate::aio::Aio::discard). A further part begins when the end of the one
-    /// before is reaped.
+    /// [`Aio::discard`](crate::aio::Aio::discard). Each part begins when its predecessor is reaped.
     ///
     /// Implements: `rbd_aio_discard`.
     #[doc(alias = "rbd_aio_discard")]
@@ -68,9 +68,9 @@ impl Queue {
         self.submit(Kind::Discard, token, (offset, len), Buffer::None)
     }
 
-    /// Makes a range read as zeros; objects are given back where that is possible. A long range is
-    /// split: see [`Aio::discard`](crate::aio::Aio::discard). A further part begins when the end of
-    /// the one before is reaped.
+    /// Makes a range read as zeros, and frees its objects where possible. A long range is split:
+    /// see [`Aio::discard`](crate::aio::Aio::discard). Each part begins when its predecessor is
+    /// reaped.
     ///
     /// Implements: `rbd_aio_write_zeroes`.
     #[doc(alias = "rbd_aio_write_zeroes")]
@@ -78,15 +78,15 @@ impl Queue {
         self.submit(Kind::WriteZeroes, token, (offset, len), Buffer::None)
     }
 
-    /// Makes a range read as zeros and keeps space allocated for it.
+    /// Makes a range read as zeros, and keeps its space allocated.
     ///
     /// Implements: `rbd_aio_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(&mut self, token: u64, offset: u64, len: u64) -> Result<()> {
         self.submit(Kind::WriteZeroesThick, token, (offset, len), Buffer::None)
     }
 
-    /// Fills a range, of 1 GiB at most, with repetitions of a pattern: one `Bytes` or `BytesMut`,
-    /// whose length must divide that of the range.
+    /// Fills a range of at most 1 GiB with repetitions of a pattern, a `Bytes` or `BytesMut`. The
+    /// pattern's length must divide the range's length.
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]
@@ -104,10 +104,10 @@ impl Queue {
         }
     }
 
-    /// Writes `data` if the image holds `expected` there, both of the same length, atomically. What
-    /// was found is told by [`Completion::compare`](super::Completion::compare); both come back as
-    /// [`Buffer::Compare`]. Up to Ceph 16.2 the range must lie within one sector of 512 bytes, with
-    /// newer releases within one object (within one stripe unit of a striped image).
+    /// Writes `data` atomically if the range contains `expected`. Both must have the same length.
+    /// [`Completion::compare`](super::Completion::compare) holds the outcome. Completes with
+    /// [`Buffer::Compare`]. The range must lie within one object (or one stripe unit of a striped
+    /// image); with Ceph 16.2, within one sector of 512 bytes.
     ///
     /// Implements: `rbd_aio_compare_and_write`.
     #[doc(alias = "rbd_aio_compare_and_write")]
@@ -123,9 +123,8 @@ impl Queue {
         self.submit(Kind::CompareAndWrite, token, range, Buffer::Compare { expected, data })
     }
 
-    /// [`compare_and_write`](Queue::compare_and_write) with what is expected and what is written in
-    /// several buffers each; only the sums of their lengths must be equal. Both come back as
-    /// [`Buffer::CompareVec`].
+    /// Compares and writes as [`compare_and_write`](Queue::compare_and_write) does, with several
+    /// buffers each. Only the total lengths must be equal. Completes with [`Buffer::CompareVec`].
     ///
     /// Needs Ceph 18.2.
     ///
@@ -142,7 +141,7 @@ impl Queue {
         self.submit(Kind::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
 
-    /// Makes safe what was written and has ended before. Worth doing once before writing: see
+    /// Waits until all completed writes are on the OSDs. Flush once before you write much: see
     /// [`Image::flush`](crate::Image::flush).
     ///
     /// Implements: `rbd_aio_flush`.
@@ -176,9 +175,9 @@ impl Queue {
         })
     }
 
-    /// A buffer of a kind that the operation does not take.
+    /// Refuses a buffer of a kind that the operation does not accept.
     fn misfit(&self, kind: Kind, takes: &str, buffer: Buffer) -> Error {
-        let why = format!("it takes {takes}, no other kind of buffer");
+        let why = format!("it takes {takes}; pass the data in that form");
         self.image().refuse(kind.name(), why).with_buffer(buffer)
     }
 
@@ -188,10 +187,10 @@ impl Queue {
             return Ok(());
         }
         let why = match entries.given_up() {
-            0 => format!("all {} operations of the queue are in flight: reap first", entries.depth()),
+            0 => format!("all {} entries of the queue are in flight; reap first", entries.depth()),
             count => format!(
-                "{} operations are in flight, and {count} were given up on after their timeout, which librbd still has: check \
-                 that monitors and OSDs are up, then wait and reap, which makes room when librbd lets go of one",
+                "{} operations are in flight, and librbd still has {count} that were given up after their timeout; check \
+                 that monitors and OSDs are up, then wait and reap, which makes room when librbd completes one",
                 entries.in_flight()
             ),
         };

@@ -1,4 +1,4 @@
-//! Whether this client is fenced off.
+//! Detection that this client is fenced off.
 
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -12,20 +12,20 @@ use crate::ioctx::IoCtx;
 /// [`IoCtx::watch_blocklisting`].
 #[must_use = "dropping it ends the watch"]
 pub struct BlocklistWatch {
-    /// Its end ends the thread.
+    /// Dropping it ends the thread.
     _alive: Sender<()>,
 }
 
 impl IoCtx {
-    /// Whether this client is fenced off: asks an OSD of the pool, which is who refuses. Blocks up
-    /// to the OSD timeout.
+    /// Returns whether this client is fenced off. Asks an OSD of the pool, because the OSDs refuse
+    /// fenced clients. Blocks for at most the OSD timeout.
     ///
-    /// A client whose fence was lifted may talk again, but what it had open then is not to be
-    /// trusted: connect anew.
+    /// A client that was removed from the blocklist can send requests again, but its open images
+    /// are not reliable: connect again.
     ///
     /// Implements: `rados_stat`.
     pub fn is_blocklisted(&self) -> Result<bool> {
-        // Every pool of images has it; where it lacks, the OSD has answered as well.
+        // Every pool of images has this object. If it is missing, the OSD has answered too.
         match self.objects().stat("rbd_directory") {
             Err(error) if error.is_blocklisted() => Ok(true),
             Err(error) if !error.is_not_found() => Err(error),
@@ -33,9 +33,9 @@ impl IoCtx {
         }
     }
 
-    /// Asks every `interval` whether this client is [fenced off](Self::is_blocklisted), on a thread
-    /// of its own, and calls back there once when it is. While no answer is to be had it goes on
-    /// asking.
+    /// Checks every `interval` on its own thread whether this client is [fenced
+    /// off](Self::is_blocklisted), and then calls back once on that thread. Continues to check
+    /// while no OSD answers.
     pub fn watch_blocklisting(
         &self,
         interval: Duration,
@@ -49,7 +49,7 @@ impl IoCtx {
                     return;
                 }
             }
-            // Dropped while it was asking.
+            // The watch was dropped during the check.
             if ended.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Disconnected) {
                 callback();
             }

@@ -11,13 +11,14 @@ use crate::raw::rados::objects::RawObjectList;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectEntry {
-    /// Its name.
+    /// The object's name.
     pub name: String,
-    /// The namespace it lies in; empty for the default one.
+    /// The object's namespace; empty for the default one.
     pub namespace: String,
 }
 
-/// The objects of a pool or namespace, in no order: see [`Objects::list`]. Ends after an error.
+/// An iterator over the objects of a pool or namespace, in no order: see [`Objects::list`]. It ends
+/// after an error.
 #[derive(Debug)]
 pub struct ObjectList {
     ioctx: IoCtx,
@@ -26,9 +27,9 @@ pub struct ObjectList {
 }
 
 impl Objects<'_> {
-    /// The names of all objects of the pool and namespace, asked for as the iterator goes on.
-    /// Objects that come or go meanwhile may be in it or not. Pools hold very many: this is for
-    /// small ones, and for patience.
+    /// Lists the names of all objects of the pool and namespace. The iterator fetches them in
+    /// batches. It may include or omit objects that are created or removed meanwhile. Takes long
+    /// for big pools, which hold very many objects.
     ///
     /// Implements: `rados_nobjects_list_open`.
     #[doc(alias = "rados_nobjects_list_open")]
@@ -39,7 +40,7 @@ impl Objects<'_> {
         Ok(ObjectList { ioctx: self.ioctx.clone(), list: Some(list) })
     }
 
-    /// As [`list`](Self::list), over all namespaces of the pool.
+    /// Lists the objects of all namespaces of the pool: see [`list`](Self::list).
     pub fn list_all_namespaces(&self) -> Result<ObjectList> {
         // LIBRADOS_ALL_NSPACES
         self.ioctx.with_namespace("\u{1}")?.objects().list()
@@ -47,13 +48,14 @@ impl Objects<'_> {
 }
 
 impl ObjectList {
-    /// The next object; `None` at the end. What the iterator gives, the other way round.
+    /// Returns the next object; `None` at the end. Returns the same as the iterator, with the
+    /// `Result` outside.
     ///
     /// Implements: `rados_nobjects_list_next2`.
     #[doc(alias = "rados_nobjects_list_next")]
     #[doc(alias = "rados_nobjects_list_next2")]
     pub fn next_entry(&mut self) -> Result<Option<ObjectEntry>> {
-        // What is given up keeps the list, which ends for us.
+        // A call that is given up keeps the list, so the iteration ends here.
         let Some(mut list) = self.list.take() else { return Ok(None) };
         let next = move |_: &_| list.advance().map(|next| (next, list));
         let (next, list) = self.ioctx.bounded("list the objects of", || self.ioctx.pool_object(), next)?;

@@ -1,14 +1,13 @@
-//! Inspects and repairs what lies below images: the RADOS objects of a pool. Tells whether this
-//! client is fenced off.
+//! Reads and changes the RADOS objects below images, and detects that this client is fenced off.
 //!
 //! An image consists of objects: its header (`rbd_header.ID`), its object map
 //! (`rbd_object_map.ID`), its data (`rbd_data.ID.NUMBER`), and entries in objects of the pool such
-//! as `rbd_directory`. [`IoCtx::objects`](crate::IoCtx::objects) lists and reads them. To change
-//! those of images destroys images; a program may keep objects of its own under other names.
+//! as `rbd_directory`. [`IoCtx::objects`](crate::IoCtx::objects) lists and reads them. Changing the
+//! objects of an image destroys the image. A program may store its own objects under other names.
 //!
-//! A client on the blocklist can no longer write.
-//! [`IoCtx::is_blocklisted`](crate::IoCtx::is_blocklisted) asks once,
-//! [`IoCtx::watch_blocklisting`](crate::IoCtx::watch_blocklisting) asks again and again.
+//! A client on the blocklist cannot write. [`IoCtx::is_blocklisted`](crate::IoCtx::is_blocklisted)
+//! checks once, [`IoCtx::watch_blocklisting`](crate::IoCtx::watch_blocklisting) checks
+//! periodically.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

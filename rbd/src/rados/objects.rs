@@ -1,4 +1,4 @@
-//! Single objects.
+//! Calls on single RADOS objects.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -22,16 +22,16 @@ pub struct Objects<'a> {
 pub struct ObjectStat {
     /// Size in bytes.
     pub size: u64,
-    /// When it was changed last; in whole seconds before Ceph 18.
+    /// When the object was last changed; in whole seconds before Ceph 18.
     pub modified: SystemTime,
 }
 
 impl IoCtx {
-    /// The RADOS objects that images consist of: `rbd_directory`, `rbd_header.ID`,
-    /// `rbd_data.ID.NUMBER` and the like.
+    /// Returns the group of calls on the RADOS objects of the pool, such as `rbd_directory`,
+    /// `rbd_header.ID` and `rbd_data.ID.NUMBER`.
     ///
-    /// For inspection: **who changes them behind librbd's back destroys images.** Objects of your
-    /// own, under other names, are yours.
+    /// Use it for inspection. **Changing the objects of an image destroys the image.** You may
+    /// store your own objects under other names.
     ///
     /// ```no_run
     /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -47,7 +47,7 @@ impl IoCtx {
 }
 
 impl Objects<'_> {
-    /// Size and time of an object.
+    /// Returns the size and the modification time of an object.
     ///
     /// Implements: `rados_stat`, `rados_stat2` (Ceph 18.2).
     #[doc(alias = "rados_stat")]
@@ -60,8 +60,8 @@ impl Objects<'_> {
         Ok(ObjectStat { size, modified })
     }
 
-    /// Reads from an object. Returns how many bytes were read: fewer than asked for at its end,
-    /// none behind it.
+    /// Reads from an object. Returns the number of bytes read. A read is short only at the end of
+    /// the object; past the end it returns 0.
     ///
     /// Implements: `rados_read`.
     #[doc(alias = "rados_read")]
@@ -78,8 +78,8 @@ impl Objects<'_> {
         Ok(data.len())
     }
 
-    /// Writes to an object, which is made where there is none. The cluster bounds its size (128 MiB
-    /// by default).
+    /// Writes to an object, and creates it if it does not exist. The cluster limits an object's
+    /// size (128 MiB by default).
     ///
     /// Implements: `rados_write`.
     #[doc(alias = "rados_write")]
@@ -88,7 +88,7 @@ impl Objects<'_> {
         self.call("write", object, move |raw, name| raw.object_write(name, offset, &data))
     }
 
-    /// Replaces all data of an object, which is made where there is none.
+    /// Replaces all data of an object, and creates it if it does not exist.
     ///
     /// Implements: `rados_write_full`.
     #[doc(alias = "rados_write_full")]
@@ -105,7 +105,7 @@ impl Objects<'_> {
         self.call("remove", object, |raw, name| raw.object_remove(name))
     }
 
-    /// The extended attributes of an object.
+    /// Returns the extended attributes of an object.
     ///
     /// Implements: `rados_getxattrs`, `rados_getxattrs_next`.
     #[doc(alias = "rados_getxattr")]
@@ -116,7 +116,7 @@ impl Objects<'_> {
         Ok(self.call("read the attributes of", object, read)?.into_iter().collect())
     }
 
-    /// The keys and values of an object: where RBD keeps names, ids and all metadata.
+    /// Returns the keys and values of an object, in which RBD stores names, ids and all metadata.
     ///
     /// Implements: `rados_read_op_omap_get_vals2`, `rados_omap_get_next2`.
     #[doc(alias = "rados_read_op_omap_get_vals2")]
@@ -126,7 +126,7 @@ impl Objects<'_> {
         Ok(self.call("read the keys of", object, read)?.into_iter().collect())
     }
 
-    /// Sets keys of an object, all at once; it is made where there is none.
+    /// Sets keys of an object atomically, and creates it if it does not exist.
     ///
     /// Implements: `rados_write_op_omap_set2`.
     #[doc(alias = "rados_write_op_omap_set2")]
@@ -138,7 +138,7 @@ impl Objects<'_> {
         })
     }
 
-    /// Removes keys of an object, all at once. Those that it does not have are no error.
+    /// Removes keys of an object atomically. Ignores missing keys.
     ///
     /// Implements: `rados_write_op_omap_rm_keys2`.
     #[doc(alias = "rados_write_op_omap_rm_keys2")]

@@ -129,7 +129,7 @@ fn bare_invalid_arguments_have_their_reason() {
     ];
     for result in results {
         let error = result.unwrap_err();
-        assert!(error.to_string().contains("it is in no migration"), "{error}");
+        assert!(error.to_string().contains("it is not in a migration"), "{error}");
     }
     let error = space.migration("nope").status().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Image }, "{error}");
@@ -170,11 +170,11 @@ fn opening_by_await_says_what_blocking_opening_says() {
     let nowhere = space.with_namespace("nowhere").unwrap();
     let (image, pool) = (ObjectKind::Image, ObjectKind::Pool);
     let cases = [
-        (space.open("nope"), image, "check the name"),
-        (space.open("nope").snapshot("s"), image, "check the name"),
+        (space.open("nope"), image, "check its name"),
+        (space.open("nope").snapshot("s"), image, "check its name"),
         (space.open("foo").snapshot("s"), ObjectKind::Snapshot, "foo@s"),
         (space.open("rbd/foo"), image, "rbd::ImageSpec parses"),
-        (space.open_by_id("1234"), image, "check the name"),
+        (space.open_by_id("1234"), image, "check its name"),
         (space.open("removed"), image, "removal was interrupted"),
         (space.open("removed").read_only(true).snapshot("s"), image, "removal was interrupted"),
         (space.open("orphan"), pool, "it is a clone, and the pool with its parent"),

@@ -244,7 +244,7 @@ fn what_the_rbd_command_does_in_silence_is_refused() {
     rbd(&["create", "-s", "1", &image]);
     refused(
         &["feature", "disable", &image, "object-map"],
-        "object-map cannot be disabled without what needs it: disable fast-diff too",
+        "object-map cannot be disabled alone, because other features need it; disable fast-diff too",
     );
     rbd(&["feature", "disable", &image, "object-map"]);
     let features = || pool.ioctx.open("image").read_only(true).run().unwrap().features().unwrap();

@@ -202,7 +202,7 @@ fn peers_are_added_changed_and_removed() {
     assert_eq!((peer.site_name.as_str(), peer.client_name.as_str()), ("there", "client.there"));
     assert_eq!((peer.mirror_uuid.as_str(), peer.last_seen), ("", None));
     let error = mirroring.peers().add("there", "client.there").run().unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("at this site already"), "{error}");
+    assert!(error.is_exists() && error.to_string().contains("already has a peer at this site"), "{error}");
     for refused in [
         mirroring.peers().add("", "client.there").run(),
         mirroring.peers().add("other", "client.there").direction(Direction::TxOnly).run(),

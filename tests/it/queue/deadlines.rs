@@ -101,7 +101,7 @@ fn what_is_stuck_takes_room_at_last() {
     assert_eq!((queue.room(), queue.in_flight(), queue.given_up()), (0, 0, 6));
     let refused = queue.read(9, 0, 512, BytesMut::new()).unwrap_err();
     assert!(refused.is_queue_full(), "{refused}");
-    assert!(refused.to_string().contains("6 were given up on after their timeout"), "{refused}");
+    assert!(refused.to_string().contains("still has 6 that were given up after their timeout"), "{refused}");
     // A loop that waits for room does not spin meanwhile.
     let start = Instant::now();
     assert!(!queue.wait(Some(SHORT)).unwrap() && start.elapsed() >= SHORT);

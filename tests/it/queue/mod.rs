@@ -198,7 +198,7 @@ fn one_too_many_is_refused_with_its_buffer() {
     queue.flush(1).unwrap();
     let mut refused = queue.write(2, 0, Bytes::from_static(b"later")).unwrap_err();
     assert!(refused.is_queue_full());
-    assert!(refused.to_string().contains("all 2 operations of the queue are in flight"), "{refused}");
+    assert!(refused.to_string().contains("all 2 entries of the queue are in flight"), "{refused}");
     finish(&mut queue);
     queue.write(2, 0, refused.take_buffer()).unwrap();
     finish(&mut queue).remove(0).result.unwrap();

@@ -84,7 +84,7 @@ fn the_image_outlives_the_queue() {
         let error = image.aio().read(0, 512).wait().unwrap_err();
         assert!(error.to_string().contains("completions go to a Queue"), "{error}");
         let error = Queue::new(Arc::clone(&image), 4).unwrap_err();
-        assert!(error.to_string().contains("it has, or had, a queue already"), "{error}");
+        assert!(error.to_string().contains("it has, or had, a queue"), "{error}");
         let mut image = Arc::into_inner(image).expect("nobody else has it");
         match way {
             0 => image.close().unwrap(),

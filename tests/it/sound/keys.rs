@@ -196,7 +196,7 @@ fn ways() {
             show("a token", ioctx.mirroring().import_bootstrap_token(&token, Direction::RxOnly));
         }
         show(
-            "no token",
+            "not a bootstrap token",
             ioctx.mirroring().import_bootstrap_token(&BootstrapToken::new(key), Direction::RxOnly),
         );
     }
