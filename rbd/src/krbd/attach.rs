@@ -1,5 +1,5 @@
-//! Adding a mapping to the kernel: one line written, the device found again, its node waited for,
-//! and all of it undone if anything fails.
+//! Adds a mapping to the kernel: writes a line, finds the device, waits for its node, and undoes
+//! all of it if a step fails.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,42 +20,42 @@ use crate::krbd::uevent::{Announcer, Uevent};
 use crate::raw::kernel::krbd::{Received, UeventSocket};
 use crate::spec::ImageSpec;
 
-/// What the kernel is to do.
+/// A mapping for the kernel to make.
 pub(crate) struct Attach {
     pub(crate) host: Host,
     pub(crate) spec: ImageSpec,
     pub(crate) monitors: Vec<String>,
     /// Without `client.`.
     pub(crate) user: String,
-    /// None where the cluster asks for no authentication.
+    /// `None` if the cluster requires no authentication.
     pub(crate) secret: Option<Secret>,
     pub(crate) options: MapOptions,
-    /// Wait for udev, where it runs.
+    /// Whether to wait for udev, if it runs.
     pub(crate) udev: bool,
 }
 
-/// How long the removal of a mapping that failed half way may take.
+/// How long the removal of an incomplete mapping may take.
 const ROLLBACK: Duration = Duration::from_secs(10);
-/// How often sysfs and the device directory are looked at while no announcement comes.
+/// How often sysfs and the device directory are checked while no event comes.
 const POLL: Duration = Duration::from_millis(100);
-/// How long udev may work on a device whose node is there and right. It may run where its
-/// announcements do not reach us: in another network namespace.
+/// How long udev may work on a device whose node is correct. Its events do not arrive if it runs in
+/// another network namespace.
 const UDEV_GRACE: Duration = Duration::from_secs(10);
 
 impl Attach {
-    /// Blocks until the device's node is there, or the deadline.
+    /// Blocks until the device's node exists, or until the deadline.
     pub(crate) fn run(self, deadline: Deadline) -> Result<Device> {
         let before: HashSet<u32> = self.host.devices()?.iter().map(Device::id).collect();
         let tag = format!("{TAG}{:016x}", RandomState::new().build_hasher().finish());
-        // Whoever listens only after the add may wait for ever.
+        // A listener that starts after the add could miss the event.
         let socket = UeventSocket::open().ok();
         let started = SystemTime::now();
         let kmsg = Kmsg::from_now(&self.host);
         self.add(&tag, &before, deadline).map_err(|error| error.with_log(kmsg.lines()))?;
         let device = find(&self.host, &self.spec, &tag, &before).ok_or_else(|| {
             Error::new("map", self.spec.object(), Errno::ENODEV).with_kind(ErrorKind::Other).with_detail(
-                "the kernel accepted the mapping, but no such device is found on its bus: it was unmapped meanwhile, or it is \
-                 left; krbd::devices() lists what is mapped",
+                "the kernel accepted the mapping, but no such device is found on its bus: it may have been unmapped concurrently, or may \
+                 still be mapped; krbd::devices() lists all mappings",
             )
         })?;
         match self.wait(&device, socket.as_ref(), started, deadline) {
@@ -64,7 +64,7 @@ impl Attach {
         }
     }
 
-    /// The write to the kernel, which blocks until the image is open there.
+    /// Writes to the kernel, which blocks until the kernel has opened the image.
     fn add(&self, tag: &str, before: &HashSet<u32>, deadline: Deadline) -> Result<()> {
         let line = Line::new(self, tag, deadline);
         if line.len() > LINE_LIMIT {
@@ -72,7 +72,8 @@ impl Attach {
                 "map",
                 self.spec.object(),
                 format!(
-                    "names, monitors and options make {} bytes; the kernel takes {LINE_LIMIT}",
+                    "names, monitors and options have {} bytes, and the kernel accepts {LINE_LIMIT}; use fewer \
+                     options or monitors",
                     line.len()
                 ),
             ));
@@ -82,10 +83,10 @@ impl Attach {
         let (host, spec, mark, known) =
             (self.host.clone(), self.spec.clone(), tag.to_owned(), before.clone());
         let too_late = move |written: Result<(), LineError>| {
-            // Nobody waits for this mapping any more.
+            // The caller has stopped waiting for this mapping.
             if written.is_ok() {
                 if let Some(device) = find(&host, &spec, &mark, &known) {
-                    // udev may have it open for a moment: this tries again.
+                    // udev may have it briefly open: this tries again.
                     let _ = device.unmap().timeout(ROLLBACK).run();
                 }
             }
@@ -95,8 +96,8 @@ impl Attach {
             Ok(Err(refused)) => Err(self.explain(&refused)),
             Err(error) if Errno::of(&error) == Some(Errno::ETIMEDOUT) => {
                 Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(
-                    "the kernel got no answer from the cluster in time; nothing is mapped, and should it succeed later, \
-                     that is undone at once; check that monitors and OSDs are up and reachable from this machine",
+                    "the kernel got no answer from the cluster in time; nothing is mapped, and a late mapping is undone \
+                     at once; check that monitors and OSDs are up and reachable from this machine",
                 ))
             }
             Err(error) => Err(Error::new("map", self.spec.object(), Errno::of(&error).unwrap_or(Errno::EAGAIN))
@@ -104,7 +105,7 @@ impl Attach {
         }
     }
 
-    /// The kernel's bare number, as it is meant.
+    /// Explains the kernel's errno.
     fn explain(&self, refused: &LineError) -> Error {
         let hint = self.secret.as_ref().map_or("", Secret::hint);
         let errno = match *refused {
@@ -146,8 +147,8 @@ impl Attach {
         }
     }
 
-    /// Until the node is there and is the device, and udev is through with it. What is looked at is
-    /// the state, an announcement only says when.
+    /// Waits until the node exists and is the device, and udev has processed it. Checks the state;
+    /// events only trigger the check.
     fn wait(
         &self,
         device: &Device,
@@ -178,7 +179,7 @@ impl Attach {
                 return Err((
                     Errno::ETIMEDOUT,
                     if ready {
-                        format!("udev is not through with {}", path.display())
+                        format!("udev has not finished with {}", path.display())
                     } else {
                         format!(
                             "{} did not appear; in a container without devtmpfs name the host's device directory",
@@ -218,8 +219,8 @@ impl Attach {
     }
 }
 
-/// The device of our line. Kernels that keep no copy of the line (before 4.9) leave only the name
-/// to go by.
+/// Finds the device of this line. Kernels before 4.9 keep no copy of the line, so only the name
+/// identifies it.
 fn find(host: &Host, spec: &ImageSpec, tag: &str, before: &HashSet<u32>) -> Option<Device> {
     let devices = host.devices().ok()?;
     if let Some(device) = devices.iter().find(|device| device.tag() == Some(tag)) {
@@ -266,8 +267,8 @@ mod tests {
         let error = attach(&fake).run(Deadline::after(Duration::from_secs(31))).unwrap_err();
         assert!(error.to_string().contains("no such device is found"), "{error}");
         let line = fs::read_to_string(fake.host().bus().join("add_single_major")).unwrap();
-        // This machine's kernel may have no key rings, or none for Ceph: then the key itself is the
-        // only way.
+        // This machine's kernel may have no key rings for Ceph: then the line contains the key
+        // itself.
         let line = line.replace(&format!("secret={KEY}"), "key=client.node");
         let (line, tag) = line.rsplit_once(' ').unwrap();
         assert_eq!(
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(fs::read_to_string(fake.host().bus().join("add")).unwrap(), "");
     }
 
-    /// A kernel that takes its time: opening a FIFO blocks until somebody reads.
+    /// Simulates a slow kernel: opening a FIFO blocks until a reader opens it.
     #[test]
     fn what_the_kernel_does_after_the_deadline_is_undone() {
         let fake = FakeHost::new();

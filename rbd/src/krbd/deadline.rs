@@ -1,4 +1,4 @@
-//! Ends of waiting, also for system calls that know none.
+//! Deadlines, also for system calls without a timeout.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ pub(crate) struct Deadline(Instant);
 
 impl Deadline {
     pub(crate) fn after(time: Duration) -> Deadline {
-        // So far away that nobody will see it, yet within what an Instant can hold.
+        // Practically never, but within the range of `Instant`.
         const FAR: Duration = Duration::from_secs(30 * 365 * 86400);
         Deadline(Instant::now() + time.min(FAR))
     }
 
-    /// What is left; zero when it is over.
+    /// Returns the time that is left; zero after the deadline.
     pub(crate) fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
@@ -29,21 +29,20 @@ impl Deadline {
         thread::sleep(self.left().min(time));
     }
 
-    /// Runs a call that may block for ever on a thread of its own. `ETIMEDOUT` at the deadline:
-    /// then the call goes on, and when it ends `too_late` is given its result, on that thread.
-    /// Another error: it was not started.
+    /// Runs a call that may block without limit on its own thread. Returns `ETIMEDOUT` at the
+    /// deadline; the call then continues, and `too_late` gets its result on that thread. Any other
+    /// error means that the call was not started.
     ///
-    /// There is no way to take a write to sysfs back once the kernel has it: its thread lives as
-    /// long as the kernel keeps it. A map ends with its process. An unmap waits for the requests
-    /// under way without heeding signals: the process cannot end before.
+    /// A write to sysfs cannot be cancelled: its thread lives until the kernel returns. A map ends
+    /// with its process. An unmap waits for requests in flight and ignores signals, so the process
+    /// cannot end before.
     pub(crate) fn run<T: Send + 'static>(
         self,
         name: &str,
         call: impl FnOnce() -> T + Send + 'static,
         too_late: impl FnOnce(T) + Send + 'static,
     ) -> io::Result<T> {
-        // Of capacity 0: a result is either taken, or handed back to its thread, never lost in
-        // between.
+        // Capacity 0: a result is either taken or returned to its thread, and never lost.
         let (give, take) = mpsc::sync_channel(0);
         let body = move || {
             if let Err(mpsc::SendError(result)) = give.send(call()) {

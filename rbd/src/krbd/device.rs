@@ -1,4 +1,4 @@
-//! A mapping as the kernel describes it.
+//! Mappings, as the kernel describes them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use crate::spec::ImageSpec;
 
 /// An image or snapshot that the kernel shows as a block device.
 ///
-/// A mapping outlives the process that made it. So this is a description, taken when it was mapped,
-/// found or refreshed; dropping it does nothing. To undo the mapping call [`unmap`](Device::unmap);
-/// to have it undone on drop, opt in by [`scoped`](Device::scoped).
+/// A mapping outlives the process that made it. A `Device` only describes it, from the time when it
+/// was mapped, found or refreshed, and dropping it does nothing. Call [`unmap`](Device::unmap) to
+/// undo the mapping, or [`scoped`](Device::scoped) to undo it on drop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     host: Host,
@@ -34,17 +34,16 @@ pub struct Device {
     cluster_fsid: Option<String>,
     client_addr: Option<String>,
     client: Option<String>,
-    /// The word by which the mapping's maker marked it.
+    /// The word with which the creator marked the mapping.
     tag: Option<String>,
     disabled: Features,
 }
 
-/// What makes a mapping's line in the kernel ours: a last word that the kernel keeps but does not
-/// read.
+/// The prefix of the last word of this crate's lines, which the kernel keeps but ignores.
 pub(crate) const TAG: &str = "rbd-rs:";
 
 impl Device {
-    /// Reads what the kernel says about mapping `id`.
+    /// Reads the kernel's description of mapping `id`.
     pub(crate) fn read(host: &Host, id: u32) -> Result<Device> {
         let dir = host.on_bus(id);
         let attribute = |name: &str| {
@@ -63,7 +62,7 @@ impl Device {
             })
         };
         let device_number = |value: u64| u32::try_from(value).map_err(|_| not_mapped(host, id));
-        // Kernels of every age lack some of these.
+        // Every kernel version lacks some of these.
         let optional = |name: &str| read(&dir.join(name)).ok().filter(|text| !text.is_empty());
         let snapshot = attribute("current_snap")?;
         Ok(Device {
@@ -92,107 +91,110 @@ impl Device {
         })
     }
 
-    /// The kernel's number of it: 0 for `/dev/rbd0`. It is given anew after an unmap.
+    /// Returns the kernel's number of the mapping: 0 for `/dev/rbd0`. The kernel reuses it after an
+    /// unmap.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// The device node. Right after a map it has been verified to be this device.
+    /// Returns the device node. [`Map::run`](crate::krbd::Map::run) verifies that it is this
+    /// device.
     pub fn path(&self) -> PathBuf {
         self.host.dev_path().join(format!("rbd{}", self.id))
     }
 
-    /// Major and minor device number of the whole disk.
+    /// Returns the major and minor device number of the whole disk.
     pub fn number(&self) -> (u32, u32) {
         (self.major, self.minor)
     }
 
-    /// What it shows, by name.
+    /// Returns the names of the mapped image or snapshot.
     pub fn spec(&self) -> &ImageSpec {
         &self.spec
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn pool(&self) -> &str {
         &self.spec.pool
     }
 
-    /// The namespace within the pool; empty for the default one, and on kernels before 4.19.
+    /// Returns the namespace; empty for the default one, and on kernels before 4.19.
     pub fn namespace(&self) -> &str {
         &self.spec.namespace
     }
 
-    /// The image's name when it was mapped; renaming an image does not show here.
+    /// Returns the image's name at the time of mapping. A rename does not change it.
     pub fn image(&self) -> &str {
         &self.spec.image
     }
 
-    /// The snapshot's name, where it is a snapshot.
+    /// Returns the snapshot's name, if a snapshot is mapped.
     pub fn snapshot(&self) -> Option<&str> {
         self.spec.snapshot.as_deref()
     }
 
-    /// The size in bytes; see [`refresh`](Device::refresh).
+    /// Returns the size in bytes: see [`refresh`](Device::refresh).
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// It cannot be written to.
+    /// Returns whether the device is read-only.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// The image's features, where the kernel says.
+    /// Returns the image's features, if the kernel reports them.
     pub fn features(&self) -> Option<Features> {
         self.features
     }
 
-    /// The pool's number, where the kernel says.
+    /// Returns the pool's id, if the kernel reports it.
     pub fn pool_id(&self) -> Option<u64> {
         self.pool_id
     }
 
-    /// The image's internal id, which renaming does not change, where the kernel says.
+    /// Returns the image's id, which a rename does not change, if the kernel reports it.
     pub fn image_id(&self) -> Option<&str> {
         self.image_id.as_deref()
     }
 
-    /// The cluster it belongs to, where the kernel says (since 4.9).
+    /// Returns the id of the cluster, if the kernel reports it (4.9 or later).
     pub fn cluster_fsid(&self) -> Option<&str> {
         self.cluster_fsid.as_deref()
     }
 
-    /// Returns the address of the kernel's client, if the kernel tells it (since 4.9). Add this
-    /// address to the blocklist to fence the mapping. The image's watchers have the same address.
+    /// Returns the address of the kernel's client, if the kernel reports it (4.9 or later). Add
+    /// this address to the blocklist to fence the mapping. The image's watchers have the same
+    /// address.
     pub fn client_address(&self) -> Option<ClientAddress> {
         self.client_addr.clone().map(ClientAddress::from_ceph)
     }
 
-    /// The kernel client's name: `client4123`.
+    /// Returns the kernel client's name, such as `client4123`.
     pub fn client_id(&self) -> Option<&str> {
         self.client.as_deref()
     }
 
-    /// The features that were disabled to make this mapping possible, by
-    /// [`Map::fix_features`](crate::krbd::Map::fix_features); none on a device that was found.
+    /// Returns the features that [`Map::fix_features`](crate::krbd::Map::fix_features) disabled for
+    /// this mapping; none on a device that was found.
     pub fn disabled_features(&self) -> Features {
         self.disabled
     }
 
-    /// Undoes the mapping: [`Unmap::run`] does it.
+    /// Returns a builder that unmaps the device: see [`Unmap::run`].
     pub fn unmap(&self) -> Unmap {
         Unmap::new(self.clone())
     }
 
-    /// Ties the mapping to a value's life: it is undone on drop.
+    /// Returns a value that unmaps the device when it is dropped.
     pub fn scoped(self) -> ScopedDevice {
         ScopedDevice::new(self)
     }
 
-    /// Lets the kernel look at the image's header again, and takes over what it then says: a new
+    /// Makes the kernel read the image's header again, and updates this description, such as the
     /// size.
     ///
-    /// The kernel notices a resize by itself through its watch; this does not wait for that. Blocks
+    /// The kernel also notices a resize through its watch; this call does not wait for that. Blocks
     /// for at most 30 s.
     pub fn refresh(&mut self) -> Result<()> {
         self.check_same()?;
@@ -227,8 +229,7 @@ impl Device {
         Device { disabled, ..self }
     }
 
-    /// Refuses where the number now belongs to another mapping: this one was unmapped and the
-    /// number given anew.
+    /// Refuses if this mapping was unmapped and its number now belongs to another one.
     pub(crate) fn check_same(&self) -> Result<()> {
         let now = Device::read(&self.host, self.id)?;
         let same = now.spec == self.spec

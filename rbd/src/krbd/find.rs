@@ -1,4 +1,4 @@
-//! Finding mappings: all of them, or the one that is meant. Nothing is guessed.
+//! Look-ups of mappings.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::krbd::node;
 use crate::spec::ImageSpec;
 
 impl Host {
-    /// All mappings, by number. None where the module is not loaded.
+    /// Lists all mappings by number. Returns an empty list if the module is not loaded.
     pub fn devices(&self) -> Result<Vec<Device>> {
         let dir = self.bus().join("devices");
         let entries = match fs::read_dir(&dir) {
@@ -26,7 +26,7 @@ impl Host {
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             match Device::read(self, id) {
                 Ok(device) => devices.push(device),
-                // Unmapped while we looked.
+                // The device was unmapped meanwhile.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
@@ -35,20 +35,20 @@ impl Host {
         Ok(devices)
     }
 
-    /// The mapping of this number.
+    /// Returns the mapping with this number.
     pub fn device_by_id(&self, id: u32) -> Result<Device> {
         Device::read(self, id)
     }
 
-    /// All mappings of an image or snapshot, of whichever cluster.
+    /// Lists all mappings of an image or snapshot, of any cluster.
     pub fn devices_of(&self, spec: &ImageSpec) -> Result<Vec<Device>> {
         let mut devices = self.devices()?;
         devices.retain(|device| device.spec() == spec);
         Ok(devices)
     }
 
-    /// The one mapping of an image or snapshot. More than one is an error that names them all:
-    /// nothing is guessed.
+    /// Returns the only mapping of an image or snapshot. If there are several, fails and names
+    /// them.
     pub fn device_by_spec(&self, spec: &ImageSpec) -> Result<Device> {
         let mut devices = self.devices_of(spec)?;
         match (devices.pop(), devices.len()) {
@@ -72,12 +72,12 @@ impl Host {
             }
             (None, _) => Err(Error::new("find a device of", spec.object(), Errno::ENOENT)
                 .with_kind(ErrorKind::NotFound { what: ObjectKind::Device })
-                .with_detail("it is not mapped here; krbd::devices() lists what is")),
+                .with_detail("it is not mapped on this machine; krbd::devices() lists all mappings")),
         }
     }
 
-    /// The mapping behind a device node: of the whole disk, or of one of its partitions; symbolic
-    /// links are followed.
+    /// Returns the mapping behind a device node of the disk or of a partition. Follows symbolic
+    /// links.
     pub fn device(&self, path: impl AsRef<Path>) -> Result<Device> {
         let (major, minor) = node::block_number(path.as_ref())?;
         let id =

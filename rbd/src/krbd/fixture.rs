@@ -13,7 +13,7 @@ pub(crate) struct FakeHost {
 }
 
 impl FakeHost {
-    /// With the module loaded, and nothing mapped.
+    /// Creates a host with the module loaded and nothing mapped.
     pub(crate) fn new() -> FakeHost {
         let root = tempfile::tempdir().unwrap();
         let host = Host::at(root.path());
@@ -46,7 +46,7 @@ impl FakeHost {
         symlink(target, path).unwrap();
     }
 
-    /// A mapping as kernel 6.1 shows it: minor numbers are 16 times the id.
+    /// Adds a mapping as kernel 6.1 shows it: minor numbers are 16 times the id.
     pub(crate) fn map(&self, id: u32, spec: &ImageSpec) {
         let minor = id * 16;
         let snapshot = spec.snapshot.as_deref().unwrap_or("-");
@@ -84,8 +84,8 @@ impl FakeHost {
         self.link(&format!("sys/dev/block/252:{minor}"), &format!("../../block/rbd{id}/rbd{id}p{number}"));
     }
 
-    /// A node in the device directory, as far as one can be had without privileges: a link to a
-    /// device of the machine.
+    /// Adds a node to the device directory. Without privileges this is a link to a device of the
+    /// machine.
     pub(crate) fn node(&self, name: &str, target: &str) {
         self.link(&format!("dev/{name}"), target);
     }

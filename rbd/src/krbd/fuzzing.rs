@@ -1,5 +1,4 @@
-//! Doors to the private parsers, for the fuzzers and their stand-ins among the tests. Each must
-//! never panic.
+//! Entry points to the private parsers, for fuzzers and tests. None may panic.
 #![allow(missing_docs)]
 
 use crate::krbd::host::{Host, number};
@@ -44,7 +43,7 @@ pub fn texts(text: &str) {
     let _ = (holders::Mount::parse(text), holders::swap_files(text).count());
 }
 
-/// A mapping's attributes, one a line in the kernel's order, in a real directory.
+/// Parses a mapping's attributes, one per line in the kernel's order, from a real directory.
 pub fn sysfs(root: &std::path::Path, text: &str) {
     const NAMES: [&str; 8] =
         ["major", "minor", "pool", "pool_ns", "name", "current_snap", "size", "config_info"];

@@ -1,4 +1,4 @@
-//! Who keeps a device in use.
+//! The holders of a busy device.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,18 +14,18 @@ use crate::krbd::host::{Host, read};
 use crate::krbd::node::{numbers, parse_number};
 
 impl Device {
-    /// Who keeps this device, or a partition of it, in use: devices stacked on it, mounts in every
-    /// mount namespace that can be read, swap, and processes that have it open.
+    /// Returns the holders of this device and its partitions: devices stacked on it, mounts in
+    /// every readable mount namespace, swap, and processes that have it open.
     ///
-    /// Processes of other users are seen only by root, those of other pid namespaces only through
-    /// the host's procfs. Looks for 5 s at most, and returns what it has found by then.
+    /// Only root sees processes of other users, and only the host's procfs shows those of other pid
+    /// namespaces. Searches for at most 5 s and returns what it has found.
     pub fn holders(&self) -> Vec<Holder> {
         find(self, Deadline::after(std::time::Duration::from_secs(5)))
     }
 }
 
-/// Looks until the deadline: a look at a dead network file system through a process's descriptor
-/// may hang.
+/// Searches until the deadline: following a process's descriptor to a dead network file system may
+/// hang.
 pub(crate) fn find(device: &Device, deadline: Deadline) -> Vec<Holder> {
     let (found, holders) = mpsc::channel();
     let search = Search {
@@ -36,7 +36,7 @@ pub(crate) fn find(device: &Device, deadline: Deadline) -> Vec<Holder> {
         found,
     };
     let mut list = Vec::new();
-    // Without a thread to be had, nothing is found: holders are advice.
+    // If no thread can be started, returns nothing: holders are only advice.
     if thread::Builder::new().name("krbd-holders".into()).spawn(move || search.run()).is_ok() {
         while let Ok(holder) = holders.recv_timeout(deadline.left()) {
             list.push(holder);
@@ -45,7 +45,7 @@ pub(crate) fn find(device: &Device, deadline: Deadline) -> Vec<Holder> {
     list
 }
 
-/// Those that do not go away by themselves in a moment, as udev's look at a device does.
+/// Returns whether a holder stays. udev, for example, opens a device only briefly.
 pub(crate) fn stays(holder: &Holder) -> bool {
     !matches!(holder, Holder::Process { .. })
 }
@@ -66,7 +66,7 @@ impl Search {
     }
 
     fn tell(&self, holder: Holder) {
-        // Nobody listens any more after the deadline.
+        // After the deadline there is no receiver.
         let _ = self.found.send(holder);
     }
 
@@ -110,14 +110,13 @@ impl Search {
         let Ok(text) = read(&process.join("mountinfo")) else { return Vec::new() };
         text.lines()
             .filter_map(Mount::parse)
-            // A file system over several devices has a number of its own: then its source names the
-            // device.
+            // A file system over several devices has its own number; its source names the device.
             .filter(|mount| self.numbers.contains(&mount.number) || self.is_node(Path::new(&mount.source)))
             .map(|mount| mount.path)
             .collect()
     }
 
-    /// By what it is, wherever it stands and whatever it is called.
+    /// Compares the device number, not the path.
     fn is_ours(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|metadata| {
             let number = metadata.rdev();
@@ -126,7 +125,7 @@ impl Search {
         })
     }
 
-    /// By name: the disk's node, or a partition's.
+    /// Compares the path with the nodes of the disk and its partitions.
     fn is_node(&self, path: &Path) -> bool {
         let (Some(path), Some(disk)) = (path.to_str(), self.prefix.to_str()) else { return false };
         match path.strip_prefix(disk) {

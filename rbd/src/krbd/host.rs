@@ -1,5 +1,4 @@
-//! Where the kernel shows itself: the directories that everything in this module is read from and
-//! written to.
+//! The directories through which this module talks to the kernel.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +8,10 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::support::KernelVersion;
 
-/// The mount points through which a kernel is spoken to: sysfs, procfs, the device directory, and
-/// udev's run directory.
+/// The directories of a machine: sysfs, procfs, the device directory, and udev's run directory.
 ///
-/// [`Host::default`] is this machine as seen by this process. A container that has the host's
-/// directories mounted elsewhere names them: `Host::default().dev_dir("/host/dev")`.
+/// [`Host::default`] is this machine as this process sees it. In a container, name the mount points
+/// of the host's directories: `Host::default().dev_dir("/host/dev")`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
     sys: PathBuf,
@@ -42,8 +40,7 @@ impl Host {
         Host { sys: path.into(), ..self }
     }
 
-    /// Sets where procfs is mounted. It must show all processes of the machine if holders are to be
-    /// found.
+    /// Sets where procfs is mounted. To find holders, it must show all processes of the machine.
     #[must_use]
     pub fn proc_dir(self, path: impl Into<PathBuf>) -> Host {
         Host { proc: path.into(), ..self }
@@ -81,27 +78,27 @@ impl Host {
         &self.run
     }
 
-    /// The directory of one mapping on the kernel's rbd bus.
+    /// Returns the directory of a mapping on the kernel's rbd bus.
     pub(crate) fn on_bus(&self, id: u32) -> PathBuf {
         self.bus().join("devices").join(id.to_string())
     }
 
-    /// The directory of its disk.
+    /// Returns the directory of a mapping's disk.
     pub(crate) fn disk(&self, id: u32) -> PathBuf {
         self.sys.join("block").join(format!("rbd{id}"))
     }
 
-    /// Whether the kernel's rbd module is there.
+    /// Returns whether the kernel's rbd module is loaded.
     pub fn module_loaded(&self) -> bool {
         self.bus().is_dir()
     }
 
-    /// udev runs here, and will look at a new device.
+    /// Returns whether udev runs here and will process a new device.
     pub(crate) fn has_udev(&self) -> bool {
         self.run.join("udev/control").exists()
     }
 
-    /// The version of the running kernel.
+    /// Returns the version of the running kernel.
     pub fn kernel(&self) -> Result<KernelVersion> {
         let path = self.proc.join("sys/kernel/osrelease");
         let release = read(&path).map_err(|error| failed("read", &path, &error))?;
@@ -111,15 +108,15 @@ impl Host {
         })
     }
 
-    /// `add` or `remove` of the bus: a kernel that puts all images under one major number refuses
-    /// the plain name.
+    /// Returns the path of `add` or `remove` on the bus. A kernel that uses one major number for
+    /// all images refuses the plain name.
     pub(crate) fn control(&self, verb: &str) -> PathBuf {
         let single = self.bus().join(format!("{verb}_single_major"));
         if single.exists() { single } else { self.bus().join(verb) }
     }
 }
 
-/// A whole small file, without the newline at its end.
+/// Reads a small file, without the newline at its end.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
@@ -129,7 +126,7 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// One number in one attribute: decimal, or hexadecimal after `0x`.
+/// Parses the number in an attribute: decimal, or hexadecimal after `0x`.
 pub(crate) fn number(text: &str) -> Option<u64> {
     let text = text.trim();
     match text.strip_prefix("0x") {
@@ -138,13 +135,13 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// Writes all of it in one system call, as sysfs wants it.
+/// Writes everything in one system call, as sysfs requires.
 pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = fs::OpenOptions::new().write(true).open(path)?.write(bytes)?;
     if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// A file operation that failed.
+/// Returns the error of a failed file operation.
 pub(crate) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error {
     let errno = Errno::of(error).unwrap_or(Errno::EIO);
     Error::new(operation, Object::new(ObjectKind::File, path.display().to_string()), errno)

@@ -1,4 +1,4 @@
-//! The secret with which the kernel logs in.
+//! The key with which the kernel logs in.
 
 use std::ffi::CString;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::krbd::monmap;
 use crate::krbd::spec::splits;
 use crate::raw::kernel::krbd::ThreadKey;
 
-/// A cephx key in both its forms: as it is printed, and as the kernel takes it.
+/// A cephx key in two forms: as printed, and as the kernel takes it.
 #[derive(Clone)]
 pub(crate) struct Secret {
     text: Key,
@@ -34,8 +34,8 @@ impl Secret {
         u16::from_le_bytes([self.binary[0], self.binary[1]])
     }
 
-    /// What to say of a refused key: newer clusters make keys of a type that older kernels do not
-    /// know.
+    /// Returns a hint for a refused key: newer clusters create keys of a type that older kernels do
+    /// not know.
     pub(crate) fn hint(&self) -> &'static str {
         if self.kind() == AES {
             ""
@@ -45,8 +45,8 @@ impl Secret {
         }
     }
 
-    /// Gives it to the kernel under the name `client.USER`, for the calling thread and until the
-    /// drop. `None` where the kernel has no key rings.
+    /// Adds the key to the kernel under the name `client.USER`, for the calling thread and until the
+    /// returned guard is dropped. Returns `None` if the kernel has no key rings.
     pub(crate) fn add(&self, user: &str) -> Result<Option<ThreadKey>, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
         match ThreadKey::add(c"ceph", &name, &self.binary) {
@@ -56,7 +56,7 @@ impl Secret {
         }
     }
 
-    /// For a kernel without key rings.
+    /// Returns the printed form, for a kernel without key rings.
     pub(crate) fn text(&self) -> &str {
         self.text.expose()
     }
@@ -68,9 +68,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where the monitors are and as whom to log in: all that a mapping needs where no
-/// [`Cluster`](crate::Cluster) is connected, as on a node that is only told by an orchestrator what
-/// to map.
+/// The monitors, the user and the key for mapping without a connected [`Cluster`](crate::Cluster),
+/// for example on a node of an orchestrator.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub(crate) monitors: Vec<String>,
@@ -79,8 +78,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Monitors as `host:port`, the user without `client.`, its key as `ceph auth get-key` prints
-    /// it; white space around the key is dropped.
+    /// Creates credentials from monitors as `host:port`, the user without `client.`, and the key as
+    /// `ceph auth get-key` prints it. Ignores white space around the key.
     pub fn new(
         monitors: impl IntoIterator<Item = impl Into<String>>,
         user: impl Into<String>,
@@ -93,7 +92,7 @@ impl Credentials {
         }
     }
 
-    /// For a cluster without authentication.
+    /// Creates credentials for a cluster without authentication.
     pub fn without_key(
         monitors: impl IntoIterator<Item = impl Into<String>>,
         user: impl Into<String>,
@@ -101,14 +100,14 @@ impl Credentials {
         Credentials { monitors: monitors.into_iter().map(Into::into).collect(), user: user.into(), key: None }
     }
 
-    /// Refuses what the kernel could not be told; gives the key as it takes it.
+    /// Refuses values that the kernel cannot parse. Returns the key in the kernel's form.
     pub(crate) fn check(&self) -> Result<Option<Secret>> {
         monmap::check(&self.monitors)?;
         if self.user.is_empty() || self.user.contains(|c| splits(c) || c == ',') {
             return Err(Error::invalid(
                 "log in as",
                 Object::new(ObjectKind::User, &*self.user),
-                "a user's name must not be empty, and have no comma and no white space: the kernel splits there",
+                "a user's name must not be empty or contain a comma or white space, at which the kernel splits",
             ));
         }
         self.key.as_ref().map(Secret::new).transpose()
@@ -122,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Published with the report that started this project; of a cluster long dead.
+    /// A published key of a cluster that does not exist.
     const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
 
     fn secret(text: &str) -> Result<Secret> {

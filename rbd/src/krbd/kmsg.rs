@@ -1,4 +1,4 @@
-//! What the kernel logged meanwhile: the reasons that its error numbers leave out.
+//! The kernel's log lines, which explain its error numbers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -6,11 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::krbd::host::Host;
 
-/// The kernel's log from a moment on.
+/// The kernel's log from a point in time.
 pub(crate) struct Kmsg(Option<File>);
 
 impl Kmsg {
-    /// From now on. Where the log cannot be read there will be no lines.
+    /// Starts to collect lines. There are none if the log cannot be read.
     pub(crate) fn from_now(host: &Host) -> Kmsg {
         let file = OpenOptions::new()
             .read(true)
@@ -20,19 +20,19 @@ impl Kmsg {
         Kmsg(file.ok())
     }
 
-    /// The lines of rbd and its client since then. Those of other mappings made in the same moment
-    /// may be among them.
+    /// Returns the lines of rbd and its client since then. May include lines of concurrent
+    /// mappings.
     pub(crate) fn lines(self) -> Vec<String> {
         let Some(mut file) = self.0 else { return Vec::new() };
         let mut lines = Vec::new();
         let mut record = [0; 8192];
-        // A flood of lines is no reason to stay here.
+        // A limit stops reading during a flood of lines.
         for _ in 0..1000 {
             match file.read(&mut record) {
                 Ok(0) => break,
                 Ok(len) => lines.extend(parse(&record[..len])),
-                // EPIPE: records were overwritten before we read them; the next read goes on after
-                // them.
+                // EPIPE: records were overwritten before they were read; the next read continues
+                // after them.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(_) => break,
             }
@@ -41,7 +41,7 @@ impl Kmsg {
     }
 }
 
-/// One record, `6,1234,5678,-;rbd: rbd0: …`, if it comes from rbd or libceph.
+/// Parses one record, `6,1234,5678,-;rbd: rbd0: …`, if it comes from rbd or libceph.
 pub(crate) fn parse(record: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(record);
     let (_, message) = text.split_once(';')?;

@@ -1,4 +1,4 @@
-//! The line that maps an image, as the kernel reads it, and the key that goes with it.
+//! The line that maps an image, and its key.
 
 use std::io;
 
@@ -11,13 +11,13 @@ use crate::krbd::key::Secret;
 use crate::krbd::option_table::MsMode;
 use crate::spec::ImageSpec;
 
-/// Why the write did not happen, or failed.
+/// The reason why the write failed or did not happen.
 pub(super) enum LineError {
     Key(Errno),
     Write(Errno),
 }
 
-/// The line for the kernel, but for the key.
+/// The line for the kernel, without the key.
 pub(super) struct Line {
     head: String,
     tail: String,
@@ -30,7 +30,7 @@ impl Line {
         let Attach { monitors, user, secret, .. } = attach;
         let mut options = String::new();
         if !attach.options.has_mount_timeout() {
-            // The kernel is to give up first, so that its reason is heard.
+            // The kernel's timeout ends first, so that its reason is reported.
             let seconds = deadline.left().as_secs().saturating_sub(1).clamp(1, 3600);
             options = format!(",mount_timeout={seconds}");
         }
@@ -52,18 +52,18 @@ impl Line {
         }
     }
 
-    /// Of the longest form.
+    /// Returns the length of the longest form.
     pub(super) fn len(&self) -> usize {
         let key = self.secret.as_ref().map_or(0, |key| ",secret=".len() + key.text().len());
         self.head.len() + self.tail.len() + key.max(",key=client.".len() + self.user.len())
     }
 
-    /// Puts the key into the calling thread's key ring and writes the line that refers to it; into
-    /// the line itself only where the kernel has no key rings. The kernel has made its own copy of
-    /// the key when the write ends, and the ring's is made useless then.
+    /// Adds the key to the calling thread's key ring and writes the line that refers to it. The
+    /// line contains the key itself only if the kernel has no key rings. The
+    /// kernel has copied the key when the write ends; the key in the ring is invalidated then.
     ///
-    /// The thread's ring, because no other process can then use the key, nothing is left behind,
-    /// and clusters that have a user of the same name cannot be mixed up.
+    /// With the thread's key ring, no other process can use the key, nothing stays behind, and
+    /// clusters with a user of the same name cannot be confused.
     pub(super) fn with_identity(&self, write: impl FnOnce(&[u8]) -> io::Result<()>) -> Result<(), LineError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.len()));
         bytes.extend_from_slice(self.head.as_bytes());

@@ -1,4 +1,4 @@
-//! Mapping an image: what to map, how, and the steps.
+//! Mapping of images.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::krbd::options::MapOptions;
 use crate::krbd::preflight::{Preflight, holders, unsupported};
 use crate::spec::ImageSpec;
 
-/// A mapping to be made, by [`run`](Map::run); from [`krbd::map`](crate::krbd::map) or
+/// Maps an image: see [`krbd::map`](crate::krbd::map) and
 /// [`krbd::map_with`](crate::krbd::map_with).
 #[derive(Debug, Clone)]
 #[must_use = "nothing is mapped before run()"]
@@ -35,7 +35,7 @@ pub struct Map {
     fix_features: bool,
 }
 
-/// Where monitors, user and key come from.
+/// The source of monitors, user and key.
 #[derive(Debug, Clone)]
 enum Source {
     Live(IoCtx),
@@ -66,93 +66,98 @@ impl Map {
         }
     }
 
-    /// A snapshot of the image; the device is read-only.
+    /// Maps a snapshot of the image, read-only.
     pub fn snapshot(mut self, name: impl Into<String>) -> Map {
         self.spec = self.spec.snapshot(name);
         self
     }
 
-    /// A device that cannot be written to.
+    /// Sets whether the device is read-only. Default: off.
     pub fn read_only(mut self, on: bool) -> Map {
         self.options = self.options.read_only(on);
         self
     }
 
-    /// Take the image's exclusive lock and keep it while it is mapped. Refused where somebody else
-    /// has the image open for writing, or mapped.
+    /// Sets whether to take the image's exclusive lock and keep it while it is mapped. Refused if
+    /// another client has the image mapped or open for writing. Default: off.
     pub fn exclusive(mut self, on: bool) -> Map {
         self.options = self.options.exclusive(on);
         self
     }
 
-    /// Protocol and encryption of the kernel's connections.
+    /// Sets the protocol and encryption of the kernel's connections.
     pub fn ms_mode(mut self, mode: MsMode) -> Map {
         self.options = self.options.ms_mode(mode);
         self
     }
 
-    /// One more option, as `name` or `name=value`.
+    /// Adds an option, as `name` or `name=value`.
     pub fn option(mut self, option: impl AsRef<str>) -> Map {
         self.options = self.options.raw(option);
         self
     }
 
-    /// More options; they win over those set before.
+    /// Adds options, which replace earlier ones.
     pub fn options(mut self, options: MapOptions) -> Map {
         self.options = self.options.merge(options);
         self
     }
 
-    /// The longest time that the kernel and the wait for the device node may take together (60 s by
-    /// default). The looks at the cluster before that have the timeouts of its connection.
+    /// Sets how long the kernel and the wait for the device node may take together. Default: 60 s.
+    /// The timeouts of the connection apply to the checks before that.
     pub fn timeout(mut self, time: Duration) -> Map {
         self.timeout = time;
         self
     }
 
-    /// Load the kernel's rbd module if it is not there (off by default): see [`Host::load_module`].
+    /// Sets whether to load the kernel's rbd module if needed: see [`Host::load_module`]. Default:
+    /// off.
     pub fn load_module(mut self, on: bool) -> Map {
         self.load_module = on;
         self
     }
 
-    /// Look at the image before the kernel is asked (on by default). Without it, the kernel's
-    /// refusal is explained afterwards as far as it can be.
+    /// Sets whether to check the image before calling the kernel. Without the check, a refusal of
+    /// the kernel is explained afterwards as far as possible. Default: on.
     pub fn preflight(mut self, on: bool) -> Map {
         self.preflight = on;
         self
     }
 
-    /// Map it though it is mapped here already (off by default).
+    /// Sets whether to map an image that is already mapped on this machine. Default: off.
     pub fn allow_second_device(mut self, on: bool) -> Map {
         self.allow_second_device = on;
         self
     }
 
-    /// Disable what this kernel does not support, for good and for everybody (off by default). What
-    /// was disabled is said by [`Device::disabled_features`]. Features that cannot be disabled are
-    /// an error, and nothing is changed then. Where the kernel refuses the image all the same, what
-    /// was disabled stays so; the error says it.
+    /// Sets whether to disable the features that this kernel does not support, permanently and for
+    /// all clients. Default: off. [`Device::disabled_features`] returns the disabled features. If a
+    /// feature cannot be disabled, the call fails and changes nothing. If the kernel then still
+    /// refuses the image, the features stay disabled, and the error says so.
     pub fn fix_features(mut self, on: bool) -> Map {
         self.fix_features = on;
         self
     }
 
-    /// Of a host whose system directories are mounted elsewhere.
+    /// Sets the host whose system directories to use.
     pub fn host(mut self, host: Host) -> Map {
         self.host = host;
         self
     }
 
-    /// Maps it. Blocks until the device's node is there and has been verified to be the device.
+    /// Maps the image. Blocks until the device's node exists and is verified to be the device.
     ///
-    /// Where anything fails after the kernel has made the device, the device is removed again; the
-    /// error says so, and also if that failed. Refused before anything is touched: names and
-    /// options that the kernel cannot be told ([`ErrorKind::InvalidInput`]), features that it does
-    /// not support ([`ErrorKind::FeaturesUnsupportedByKernel`], with the plan), an image that is
-    /// mapped already ([`ErrorKind::Exists`]), or with [`exclusive`](Map::exclusive) is in use
-    /// elsewhere ([`ErrorKind::Busy`]). At the deadline: [`ErrorKind::TimedOut`]; should the kernel
-    /// succeed after that, the device is removed at once, as long as this process lives.
+    /// If a step fails after the kernel has created the device, the device is removed again. The
+    /// error says so, and also if the removal failed.
+    ///
+    /// Refused before anything is touched: names and options that the kernel cannot parse
+    /// ([`ErrorKind::InvalidInput`]), features that the kernel does not support
+    /// ([`ErrorKind::FeaturesUnsupportedByKernel`], with the plan), an image that is already mapped
+    /// ([`ErrorKind::Exists`]), and with [`exclusive`](Map::exclusive) an image that is in use
+    /// elsewhere ([`ErrorKind::Busy`]).
+    ///
+    /// Fails with [`ErrorKind::TimedOut`] after the timeout. If the kernel succeeds later, the
+    /// device is removed at once while this process lives.
     pub fn run(mut self) -> Result<Device> {
         if let Source::Live(ioctx) = &self.source {
             let configured: MapOptions = ioctx.cluster().config().get("rbd_default_map_options")?.parse()?;
@@ -172,7 +177,7 @@ impl Map {
             Source::Given(credentials) => credentials.clone(),
             Source::Live(ioctx) => {
                 let (credentials, mode) = self.ask(ioctx)?;
-                // Kernels before 5.11 do not know the option; what it would say is their only way.
+                // Kernels before 5.11 do not know the option, and support only this mode.
                 if mode != MsMode::Legacy {
                     self.options = self.options.ms_mode(mode);
                 }
@@ -197,7 +202,7 @@ impl Map {
             Ok(device) => Ok(device.with_disabled(disabled)),
             Err(error) if disabled.is_empty() => Err(self.look_again(error)),
             Err(error) => {
-                let stays = format!("the features {disabled} were disabled for it before, and stay so");
+                let stays = format!("the features {disabled} were disabled for it and stay disabled");
                 Err(self.look_again(error).and(&stays))
             }
         }
@@ -207,7 +212,8 @@ impl Map {
         Preflight { host: &self.host, ioctx, spec: &self.spec, options: &self.options }
     }
 
-    /// Before: refuses, or disables what it was told to. Gives the features it disabled.
+    /// Checks the image before mapping, and disables features if requested. Returns the disabled
+    /// features.
     fn look(&self, ioctx: &IoCtx) -> Result<Features> {
         let preflight = self.preflight_of(ioctx);
         if !self.allow_second_device {
@@ -231,7 +237,7 @@ impl Map {
         }
     }
 
-    /// Afterwards: what the kernel's number left out can be seen in the image.
+    /// Checks the image after a failure, to explain the kernel's errno.
     fn look_again(&self, error: Error) -> Error {
         let Source::Live(ioctx) = &self.source else { return error };
         let preflight = self.preflight_of(ioctx);
@@ -253,7 +259,8 @@ impl Map {
         }
     }
 
-    /// Monitors, user and key as the connection has them, and the mode that its monitors speak.
+    /// Returns the monitors, user and key of the connection, and the mode that the monitors
+    /// support.
     fn ask(&self, ioctx: &IoCtx) -> Result<(Credentials, MsMode)> {
         let cluster = ioctx.cluster();
         let dump = cluster.mon_command(r#"{"prefix": "mon dump", "format": "json"}"#, &[])?;

@@ -1,5 +1,5 @@
-//! Maps images as block devices of this machine, through the kernel's own client: no `rbd` binary,
-//! no udev library.
+//! Maps images as block devices of this machine, through the kernel's client. It needs neither the
+//! `rbd` command nor libudev.
 //!
 //! ```no_run
 //! use rbd::{Cluster, krbd};
@@ -11,23 +11,23 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 //!
-//! Before the kernel is asked the image is looked at: whether it exists, whether this kernel
-//! supports its features, whether it is mapped already. An image with features that the kernel
-//! lacks is refused with
+//! [`map`] checks the image before it calls the kernel: whether the image exists, whether this
+//! kernel supports its features, whether it is already mapped. If the kernel lacks features of the
+//! image, the call fails with
 //! [`ErrorKind::FeaturesUnsupportedByKernel`](crate::ErrorKind::FeaturesUnsupportedByKernel), which
-//! holds the plan: what to disable, in which order, or what stands in the way.
-//! [`Map::fix_features`] carries it out. [`create_mappable`] makes an image that this kernel maps.
+//! contains the plan of features to disable, or the features that cannot be disabled.
+//! [`Map::fix_features`] applies the plan. [`create_mappable`] creates an image that this kernel
+//! can map.
 //!
-//! A mapping outlives the process that made it, and a [`Device`] undoes nothing when it is dropped;
-//! a [`ScopedDevice`] does.
+//! A mapping outlives the process that made it. Dropping a [`Device`] does nothing; dropping a
+//! [`ScopedDevice`] unmaps it.
 //!
-//! Where no cluster is connected, on a node that is only told what to map, [`map_with`] takes
-//! monitors, user and key. The key is handed to the kernel by its key rings (add_key(2)) and is
-//! gone from there when the mapping is made.
+//! Without a connected cluster, [`map_with`] takes monitors, user and key. The kernel gets the key
+//! through a key ring (add_key(2)), from which it is removed after mapping.
 //!
-//! Mapping and unmapping take root (`CAP_SYS_ADMIN`). They block, within the time set by their
-//! `timeout`; the looks at the image before that within the timeouts of the connection. In a
-//! container name the host's directories by [`Host`].
+//! Mapping and unmapping require root (`CAP_SYS_ADMIN`). They block for at most their `timeout`.
+//! The timeouts of the connection apply to the checks of the image. In a container, set the host's
+//! directories with [`Host`].
 
 mod attach;
 mod deadline;
@@ -77,8 +77,8 @@ pub fn map(ioctx: &IoCtx, image: &str) -> Map {
     Map::live(ioctx, image)
 }
 
-/// Maps an image or snapshot where no cluster is connected. There is no look at the image
-/// beforehand, and refusals are explained less well.
+/// Maps an image or snapshot without a connected cluster. Does not check the image first, so errors
+/// are less precise.
 ///
 /// ```no_run
 /// use rbd::ImageSpec;
@@ -93,39 +93,40 @@ pub fn map_with(credentials: Credentials, spec: ImageSpec) -> Map {
     Map::given(credentials, spec)
 }
 
-/// All mappings of this machine, by number; none where the kernel's module is not loaded.
+/// Lists all mappings of this machine by number. Returns an empty list if the kernel's module is
+/// not loaded.
 pub fn devices() -> Result<Vec<Device>> {
     Host::default().devices()
 }
 
-/// The mapping behind a device node such as `/dev/rbd0`, or a partition's, or a symbolic link to
-/// one.
+/// Returns the mapping behind a device node such as `/dev/rbd0`, a partition's node, or a symbolic
+/// link to one.
 pub fn device(path: impl AsRef<Path>) -> Result<Device> {
     Host::default().device(path)
 }
 
-/// The one mapping of an image or snapshot; more than one is an error that names them all.
+/// Returns the only mapping of an image or snapshot. If there are several, fails and names them.
 pub fn device_by_spec(spec: &ImageSpec) -> Result<Device> {
     Host::default().device_by_spec(spec)
 }
 
-/// The mapping of this number: 0 for `/dev/rbd0`.
+/// Returns the mapping with this number: 0 for `/dev/rbd0`.
 pub fn device_by_id(id: u32) -> Result<Device> {
     Host::default().device_by_id(id)
 }
 
-/// Which image features this machine's kernel can map.
+/// Returns the image features that this machine's kernel can map.
 pub fn supported_features() -> Result<KernelFeatures> {
     Host::default().supported_features()
 }
 
-/// Loads the kernel's rbd module, unless it is loaded: see [`Host::load_module`].
+/// Loads the kernel's rbd module if needed: see [`Host::load_module`].
 pub fn load_module() -> Result<()> {
     Host::default().load_module()
 }
 
-/// Creates an image that this machine's kernel can map: with the cluster's default features, less
-/// those that the kernel lacks. It is made by `run()` of what this returns.
+/// Returns a builder that creates an image that this machine's kernel can map: with the cluster's
+/// default features except those that the kernel lacks.
 ///
 /// ```no_run
 /// # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

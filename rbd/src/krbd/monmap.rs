@@ -1,4 +1,4 @@
-//! The addresses of the monitors that the kernel is to speak to, and the protocols of the OSDs.
+//! The monitor addresses for the kernel, and the protocols of the OSDs.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::krbd::option_table::MsMode;
 use crate::krbd::spec::splits;
 
-/// Protocols and addresses of all monitors.
+/// The protocols and addresses of all monitors.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Monmap {
     addresses: Vec<(Protocol, String)>,
@@ -23,11 +23,11 @@ enum Protocol {
 }
 
 impl Monmap {
-    /// From the answer to `mon dump` in JSON.
+    /// Parses the JSON answer to `mon dump`.
     pub(crate) fn parse(json: &[u8]) -> Result<Monmap> {
         let invalid = |why: String| {
             Error::new("read", Object::new(ObjectKind::Cluster, "monitor map"), Errno::EINVAL)
-                .with_detail(format!("the answer to 'mon dump' is not understood: {why}"))
+                .with_detail(format!("cannot parse the answer to 'mon dump': {why}"))
         };
         let dump: Value = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         let monitors = dump["mons"].as_array().ok_or_else(|| invalid("it has no 'mons'".into()))?;
@@ -46,7 +46,7 @@ impl Monmap {
         Ok(Monmap { addresses, osds_lack_first: false })
     }
 
-    /// Takes in the answer to `osd find` in JSON: what one OSD listens for, all are taken to.
+    /// Adds the answer to `osd find` in JSON. All OSDs are taken to listen for what one listens for.
     pub(crate) fn with_osd(mut self, json: &[u8]) -> Monmap {
         let osd: Value = serde_json::from_slice(json).unwrap_or_default();
         let vector = osd["addrs"]["addrvec"].as_array();
@@ -55,8 +55,8 @@ impl Monmap {
         self
     }
 
-    /// The addresses for a mode; without one, the mode that fits the cluster: the first protocol
-    /// where monitors and OSDs listen for it, since every kernel knows it.
+    /// Returns the addresses for a mode. Without a mode, chooses the first protocol if monitors and
+    /// OSDs listen for it, because every kernel knows it.
     pub(crate) fn choose(&self, wanted: Option<MsMode>) -> Result<(MsMode, Vec<String>)> {
         let first = !self.osds_lack_first && self.of(MsMode::Legacy).next().is_some();
         let mode = wanted.unwrap_or(if first { MsMode::Legacy } else { MsMode::PreferCrc });
@@ -91,7 +91,7 @@ impl Monmap {
 }
 
 impl Protocol {
-    /// Of an entry of an address vector.
+    /// Returns the protocol of an entry of an address vector.
     fn of(entry: &Value) -> Option<Protocol> {
         match entry["type"].as_str() {
             Some("v1") => Some(Protocol::First),
@@ -101,16 +101,16 @@ impl Protocol {
     }
 }
 
-/// Refuses what the kernel would not take for a list of addresses.
+/// Refuses addresses that the kernel cannot parse.
 pub(crate) fn check(addresses: &[String]) -> Result<()> {
     let refuse =
         |name: &str, detail| Err(Error::invalid("use", Object::new(ObjectKind::Monitor, name), detail));
     if addresses.is_empty() {
-        return refuse("", "no monitor address is given");
+        return refuse("", "no monitor address is given; pass at least one");
     }
     for address in addresses {
         if address.is_empty() || address.contains(|c| splits(c) || c == ',') {
-            return refuse(address, "an address must not be empty, and have no comma and no white space");
+            return refuse(address, "an address must not be empty or contain a comma or white space");
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Device nodes and device numbers: which mapping a node belongs to, and whether a node is the
-//! device it claims to be.
+//! Device nodes and device numbers: finds the mapping of a node, and verifies the node of a
+//! mapping.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::krbd::device::Device;
 use crate::krbd::host::{Host, failed, read};
 
-/// Major and minor number of a block device node.
+/// Returns the major and minor number of a block device node.
 pub(crate) fn block_number(path: &Path) -> Result<(u32, u32)> {
     let metadata = fs::metadata(path).map_err(|error| match Errno::of(&error) {
         Some(Errno::ENOENT) => Error::new("find", object(path), Errno::ENOENT),
@@ -25,7 +25,7 @@ pub(crate) fn block_number(path: &Path) -> Result<(u32, u32)> {
     Ok((libc::major(number), libc::minor(number)))
 }
 
-/// The mapping that a device number belongs to, be it the whole disk or a partition.
+/// Returns the mapping of a device number, which may belong to the disk or a partition.
 pub(crate) fn disk_of(host: &Host, major: u32, minor: u32) -> Option<u32> {
     let link = host.sysfs().join(format!("dev/block/{major}:{minor}"));
     let mut dir = fs::canonicalize(link).ok()?;
@@ -34,7 +34,7 @@ pub(crate) fn disk_of(host: &Host, major: u32, minor: u32) -> Option<u32> {
     }
     let name = dir.file_name()?.to_str()?;
     let id = name.strip_prefix("rbd")?.parse().ok()?;
-    // Another driver could name a disk like this: only the bus knows.
+    // Another driver could use such a name, so the bus decides.
     host.on_bus(id).is_dir().then_some(id)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn not_ours(path: &Path, major: u32, minor: u32) -> Error {
         .with_detail(format!("it is a block device ({major}:{minor}), but not one of a mapped image"))
 }
 
-/// The device numbers of the whole disk and of all its partitions.
+/// Returns the device numbers of the disk and all its partitions.
 pub(crate) fn numbers(host: &Host, id: u32) -> Vec<(u32, u32)> {
     let disk = host.disk(id);
     let mut found: Vec<_> = number_in(&disk).into_iter().collect();
@@ -61,16 +61,16 @@ fn number_in(dir: &Path) -> Option<(u32, u32)> {
     parse_number(&read(&dir.join("dev")).ok()?)
 }
 
-/// `252:0`.
+/// Parses `252:0`.
 pub(crate) fn parse_number(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Whether the node of a mapping is there and is that very device. `Ok(false)`: it is not there
+/// Checks that a mapping's node exists and is that device. Returns `false` if it does not exist
 /// yet.
 ///
-/// A node of another number is an error at once: writing to it would destroy somebody else's data.
+/// A node with another number is an error at once: writing to it would destroy other data.
 pub(crate) fn verify(device: &Device) -> Result<bool> {
     let path = device.path();
     let metadata = match fs::metadata(&path) {

@@ -1,4 +1,4 @@
-//! The options that the kernel is known to take: their names, values, and opposites.
+//! The kernel's options: their names, values and opposites.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::spec::splits;
 
-/// How the kernel speaks to monitors and OSDs.
+/// The protocol between the kernel and the monitors and OSDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MsMode {
-    /// The first protocol (msgr1), without encryption: all that kernels before 5.11 know.
+    /// The first protocol (msgr1), without encryption: the only one that kernels before 5.11 know.
     Legacy,
     /// The second protocol with checksums only.
     Crc,
@@ -22,7 +22,7 @@ pub enum MsMode {
     PreferSecure,
 }
 
-/// Which replica a read goes to.
+/// The replica that reads go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadFromReplica {
@@ -34,15 +34,15 @@ pub enum ReadFromReplica {
     Localize,
 }
 
-/// What the OSDs are told about how well the data compresses.
+/// The hint to the OSDs about how well the data compresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CompressionHint {
-    /// Nothing (the default).
+    /// No hint (the default).
     None,
-    /// Well.
+    /// The data compresses well.
     Compressible,
-    /// Badly: it is compressed or encrypted already.
+    /// The data compresses badly: it is already compressed or encrypted.
     Incompressible,
 }
 
@@ -51,7 +51,7 @@ macro_rules! words {
         impl $type {
             const WORDS: &'static [&'static str] = &[$($word),*];
 
-            /// The word that the kernel knows it by.
+            /// Returns the kernel's word for it.
             pub fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $word),* }
             }
@@ -81,7 +81,7 @@ words!(MsMode: Legacy = "legacy", Crc = "crc", Secure = "secure", PreferCrc = "p
 words!(ReadFromReplica: No = "no", Balance = "balance", Localize = "localize");
 words!(CompressionHint: None = "none", Compressible = "compressible", Incompressible = "incompressible");
 
-/// What may stand behind an option's name.
+/// The kind of value that an option takes.
 #[derive(Clone, Copy)]
 pub(super) enum Value {
     Nothing,
@@ -91,7 +91,7 @@ pub(super) enum Value {
     OneOf(&'static [&'static str]),
 }
 
-/// Name, its value, and the name of its opposite (which it replaces, and is replaced by).
+/// Each option's name, its value, and its opposite, which replace each other.
 pub(super) const KNOWN: [(&str, Value, &str); 38] = [
     ("ro", Value::Nothing, "rw"),
     ("rw", Value::Nothing, "ro"),
@@ -125,7 +125,7 @@ pub(super) const KNOWN: [(&str, Value, &str); 38] = [
     ("osd_request_timeout", Value::Number { least: 0 }, ""),
     ("udev", Value::Nothing, "noudev"),
     ("noudev", Value::Nothing, "udev"),
-    // Ours to set: the connection's identity. Their values never reach an error text.
+    // This crate sets the connection's identity. Error texts never contain these values.
     ("name", Value::Text, ""),
     ("key", Value::Text, ""),
     ("secret", Value::Text, ""),
@@ -142,7 +142,7 @@ pub(super) fn bad(c: char) -> bool {
 
 pub(super) fn check_value(kind: Option<Value>, value: Option<&str>) -> Result<(), String> {
     if value.is_some_and(|value| value.contains(bad)) {
-        return Err("its value must have no comma and no white space: the kernel splits there".into());
+        return Err("its value must not contain a comma or white space, at which the kernel splits".into());
     }
     let Some(kind) = kind else { return Ok(()) };
     let number = value.and_then(|value| value.parse::<u64>().ok());

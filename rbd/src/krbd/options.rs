@@ -1,4 +1,4 @@
-//! The options of a mapping, as the kernel takes them.
+//! The options of a mapping.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::krbd::option_table::{CompressionHint, MsMode, ReadFromReplica};
 use crate::krbd::option_table::{RESERVED, bad, check_value, invalid, known};
 
-/// Options of a mapping: those of the manual page rbd(8) with a type, others by
-/// [`MapOptions::raw`].
+/// The options of a mapping. Options of the manual page rbd(8) have methods; [`MapOptions::raw`]
+/// sets others.
 ///
-/// A later setting replaces an earlier one of the same name, or of its opposite. It parses from the
+/// A later setting replaces an earlier one of the same option or its opposite. The type parses the
 /// form of `rbd map -o`: `exclusive,queue_depth=64`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MapOptions {
@@ -19,142 +19,140 @@ pub struct MapOptions {
 }
 
 impl MapOptions {
-    /// None: all that the kernel does by default.
+    /// Creates an empty set of options: the kernel's defaults.
     pub fn new() -> MapOptions {
         MapOptions::default()
     }
 
-    /// A device that cannot be written to. A snapshot is always mapped so.
+    /// Sets whether the device is read-only. A snapshot is always read-only.
     #[must_use]
     pub fn read_only(self, on: bool) -> MapOptions {
         self.flag("ro", on)
     }
 
-    /// Take the image's exclusive lock, and refuse to give it up while it is mapped.
+    /// Sets whether to take the image's exclusive lock and keep it while it is mapped.
     #[must_use]
     pub fn exclusive(self, on: bool) -> MapOptions {
         self.flag("exclusive", on)
     }
 
-    /// Take the exclusive lock for reading too.
+    /// Sets whether to take the exclusive lock for reads too.
     #[must_use]
     pub fn lock_on_read(self, on: bool) -> MapOptions {
         self.flag("lock_on_read", on)
     }
 
-    /// How long the kernel waits for the exclusive lock while mapping: whole seconds, none being
-    /// for ever.
+    /// Sets how long the kernel waits for the exclusive lock while mapping, in whole seconds; zero
+    /// means no limit.
     #[must_use]
     pub fn lock_timeout(self, time: Duration) -> MapOptions {
         self.set("lock_timeout", seconds(time))
     }
 
-    /// Whether discards free space in the cluster (the default).
+    /// Sets whether discards free space in the cluster (the default).
     #[must_use]
     pub fn trim(self, on: bool) -> MapOptions {
         self.flag("notrim", !on)
     }
 
-    /// Fail writes when the cluster is full, instead of waiting for space.
+    /// Sets whether writes fail when the cluster is full, instead of waiting for space.
     #[must_use]
     pub fn abort_on_full(self, on: bool) -> MapOptions {
         self.flag("abort_on_full", on)
     }
 
-    /// How many requests are in flight at most (128 by default).
+    /// Sets how many requests can be in flight (128 by default).
     #[must_use]
     pub fn queue_depth(self, requests: u32) -> MapOptions {
         self.set("queue_depth", requests.to_string())
     }
 
-    /// The smallest discard in bytes: a power of two (64 KiB by default).
+    /// Sets the smallest discard in bytes: a power of two (64 KiB by default).
     #[must_use]
     pub fn alloc_size(self, bytes: u64) -> MapOptions {
         self.set("alloc_size", bytes.to_string())
     }
 
-    /// Where this machine stands, for [`ReadFromReplica::Localize`]: `host:node1|rack:r3`.
+    /// Sets this machine's location for [`ReadFromReplica::Localize`]: `host:node1|rack:r3`.
     #[must_use]
     pub fn crush_location(self, location: impl Into<String>) -> MapOptions {
         self.set("crush_location", location.into())
     }
 
-    /// Which replica reads go to.
+    /// Sets the replica that reads go to.
     #[must_use]
     pub fn read_from_replica(self, policy: ReadFromReplica) -> MapOptions {
         self.set("read_from_replica", policy.to_string())
     }
 
-    /// What the OSDs are told about how well the data compresses.
+    /// Sets the hint to the OSDs about how well the data compresses.
     #[must_use]
     pub fn compression_hint(self, hint: CompressionHint) -> MapOptions {
         self.set("compression_hint", hint.to_string())
     }
 
-    /// Protocol and encryption. Unset: the first protocol where monitors and OSDs listen for it,
-    /// else [`MsMode::PreferCrc`].
+    /// Sets the protocol and encryption. Default: the first protocol if monitors and OSDs listen
+    /// for it, else [`MsMode::PreferCrc`].
     #[must_use]
     pub fn ms_mode(self, mode: MsMode) -> MapOptions {
         self.set("ms_mode", mode.to_string())
     }
 
-    /// Receive into bounce buffers: for file systems that change pages while they are being
-    /// written.
+    /// Sets whether to receive into bounce buffers, for file systems that change pages during
+    /// writes.
     #[must_use]
     pub fn rxbounce(self, on: bool) -> MapOptions {
         self.flag("rxbounce", on)
     }
 
-    /// Whether mappings of one cluster and user share a client (the default).
+    /// Sets whether mappings of one cluster and user share a client (the default).
     #[must_use]
     pub fn share(self, on: bool) -> MapOptions {
         self.flag(if on { "share" } else { "noshare" }, true)
     }
 
-    /// Whether data is covered by checksums on the wire (the default).
+    /// Sets whether checksums protect data on the wire (the default).
     #[must_use]
     pub fn crc(self, on: bool) -> MapOptions {
         self.flag(if on { "crc" } else { "nocrc" }, true)
     }
 
-    /// Whether TCP sends without delay (the default).
+    /// Sets whether TCP sends without delay (the default).
     #[must_use]
     pub fn tcp_nodelay(self, on: bool) -> MapOptions {
         self.flag(if on { "tcp_nodelay" } else { "notcp_nodelay" }, true)
     }
 
-    /// How long the kernel waits for the cluster while mapping, in whole seconds. Unset: what is
-    /// left of the whole operation's time.
+    /// Sets how long the kernel waits for the cluster while mapping, in whole seconds. Default: the
+    /// rest of the operation's timeout.
     #[must_use]
     pub fn mount_timeout(self, time: Duration) -> MapOptions {
         self.set("mount_timeout", seconds(time))
     }
 
-    /// After how long without an answer the kernel opens a new connection to an OSD, in whole
+    /// Sets how long the kernel waits for an OSD before it opens a new connection, in whole
     /// seconds.
     #[must_use]
     pub fn osd_keepalive(self, time: Duration) -> MapOptions {
         self.set("osdkeepalive", seconds(time))
     }
 
-    /// After how long an idle connection to an OSD is closed, in whole seconds.
+    /// Sets after how long the kernel closes an idle connection to an OSD, in whole seconds.
     #[must_use]
     pub fn osd_idle_ttl(self, time: Duration) -> MapOptions {
         self.set("osd_idle_ttl", seconds(time))
     }
 
-    /// After how long without an answer a request to an OSD fails, in whole seconds; unset, it
-    /// never does.
+    /// Sets after how long a request to an OSD fails, in whole seconds. Default: never.
     ///
-    /// It holds for all input and output of the device's life: a write fails where it would have
-    /// waited.
+    /// Applies to all I/O of the device: a write fails instead of waiting.
     #[must_use]
     pub fn osd_request_timeout(self, time: Duration) -> MapOptions {
         self.set("osd_request_timeout", seconds(time))
     }
 
-    /// Any option that the kernel knows, as `name` or `name=value`. It is checked when the mapping
-    /// is made.
+    /// Sets any option that the kernel knows, as `name` or `name=value`. The option is checked when
+    /// the image is mapped.
     #[must_use]
     pub fn raw(mut self, option: impl AsRef<str>) -> MapOptions {
         let (name, value) = split(option.as_ref());
@@ -162,7 +160,7 @@ impl MapOptions {
         self
     }
 
-    /// Adds all of `others`, which win over these.
+    /// Adds all of `others`, which replace earlier options.
     #[must_use]
     pub fn merge(mut self, others: MapOptions) -> MapOptions {
         for (name, value) in others.list {
@@ -190,7 +188,7 @@ impl MapOptions {
             "read_write" => "rw".to_owned(),
             _ => name,
         };
-        // A secret given by mistake must not be kept: options are printed.
+        // A secret must not be kept by mistake, because options are printed.
         let value = value.filter(|_| !RESERVED.contains(&name.as_str()));
         let opposite = known(&name).map_or("", |(_, opposite)| opposite);
         self.list.retain(|(other, _)| *other != name && other != opposite);
@@ -213,7 +211,7 @@ impl MapOptions {
         self.has("mount_timeout")
     }
 
-    /// `Some(false)` for `noudev`: it is for us, the kernel does not know it.
+    /// Returns `Some(false)` for `noudev`, which this crate handles and the kernel does not know.
     pub(crate) fn udev(&self) -> Option<bool> {
         if self.has("noudev") { Some(false) } else { self.has("udev").then_some(true) }
     }
@@ -223,7 +221,7 @@ impl MapOptions {
         MsMode::from_word(value.as_deref()?)
     }
 
-    /// Refuses what the kernel cannot be told, and values that it would not understand.
+    /// Refuses options and values that the kernel cannot parse.
     pub(crate) fn check(&self) -> Result<()> {
         for (name, value) in &self.list {
             if RESERVED.contains(&name.as_str()) {
@@ -232,7 +230,7 @@ impl MapOptions {
             if name.is_empty() || name.contains(bad) {
                 return Err(invalid(
                     name,
-                    "an option's name must not be empty, and have no comma and no white space",
+                    "an option's name must not be empty or contain a comma or white space",
                 ));
             }
             let kind = known(name).map(|(kind, _)| kind);
@@ -241,7 +239,7 @@ impl MapOptions {
         Ok(())
     }
 
-    /// As they go to the kernel, each after a comma.
+    /// Returns the options for the kernel, each after a comma.
     pub(crate) fn for_kernel(&self) -> String {
         let ours = ["udev", "noudev"];
         let for_kernel = self.list.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
@@ -259,12 +257,12 @@ fn split(option: &str) -> (String, Option<String>) {
     }
 }
 
-/// Whole seconds, rounded up so that a short wait does not become an endless one.
+/// Returns whole seconds, rounded up, because 0 means no limit.
 fn seconds(time: Duration) -> String {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).to_string()
 }
 
-/// The form of `rbd map -o`: separated by commas. Names that are not known are refused, to catch
+/// Parses the form of `rbd map -o`: options separated by commas. Refuses unknown names, to catch
 /// typing errors.
 impl FromStr for MapOptions {
     type Err = Error;
@@ -276,7 +274,7 @@ impl FromStr for MapOptions {
             if known(&name).is_none() {
                 return Err(invalid(
                     &name,
-                    "there is no such map option; one that only the kernel knows can be given raw",
+                    "there is no such map option; use MapOptions::raw for one that only the kernel knows",
                 ));
             }
             options = options.raw(option);
@@ -353,7 +351,7 @@ mod tests {
             ("ro=1", "takes no value"),
             ("bogus", "no such map option"),
             ("mount_timeout=-1", "whole number from 0"),
-            ("crush_location=a b", "no white space"),
+            ("crush_location=a b", "white space"),
         ] {
             let error = option.parse::<MapOptions>().unwrap_err();
             assert!(error.to_string().contains(reason), "{option}: {error}");

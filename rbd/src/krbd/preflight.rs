@@ -1,4 +1,4 @@
-//! What can be known before the kernel is asked: everything is looked at, nothing is touched.
+//! Checks before the kernel is called, which change nothing.
 
 use crate::Features;
 use crate::errno::Errno;
@@ -11,15 +11,15 @@ use crate::krbd::host::Host;
 use crate::krbd::options::MapOptions;
 use crate::spec::ImageSpec;
 
-/// All that the kernel needs where it only reads: features that change where data lies.
+/// The features that the kernel needs for reading: those that change where data is stored.
 const TO_READ: Features = Features::LAYERING.union(Features::STRIPING).union(Features::DATA_POOL);
-/// How many ancestors of a clone, and how many snapshots of one image, the kernel takes.
+/// The numbers of ancestors and snapshots of an image that the kernel supports.
 const ANCESTORS: usize = 16;
 const SNAPSHOTS: usize = 510;
 /// The kernel's smallest unit.
 const SECTOR: u64 = 512;
 
-/// Where an image is to be mapped, and how.
+/// The image to map, the host, and the way to map it.
 pub(crate) struct Preflight<'a> {
     pub(crate) host: &'a Host,
     pub(crate) ioctx: &'a IoCtx,
@@ -28,7 +28,7 @@ pub(crate) struct Preflight<'a> {
 }
 
 impl Preflight<'_> {
-    /// The image itself, not its snapshot: features belong to it.
+    /// Opens the image itself, not the snapshot, because the image has the features.
     pub(crate) fn open(&self) -> Result<Image> {
         let image = self.ioctx.open(&self.spec.image).read_only(true).run()?;
         if let Some(snapshot) = &self.spec.snapshot {
@@ -37,8 +37,7 @@ impl Preflight<'_> {
         Ok(image)
     }
 
-    /// What must be disabled so that this kernel maps the image: an empty plan where it can as it
-    /// is.
+    /// Returns the plan of features to disable, which is empty if the kernel can map the image.
     pub(crate) fn plan(&self, image: &Image) -> Result<Result<Plan, ImmutableFeatures>> {
         let supported = self.host.supported_features()?.features();
         let needed = self.needed(image.features()?)?;
@@ -53,19 +52,20 @@ impl Preflight<'_> {
         Ok(features)
     }
 
-    /// Its size and layout.
+    /// Checks the size and layout.
     pub(crate) fn check_layout(&self, image: &Image) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
         let size = image.size()?;
         if size % SECTOR != 0 {
             return refuse(format!(
-                "its size of {size} bytes is no multiple of {SECTOR}: the kernel would hide its last {} bytes; resize it",
+                "its size of {size} bytes is not a multiple of {SECTOR}, so the kernel would hide its last {} \
+                 bytes; resize it",
                 size % SECTOR
             ));
         }
         if i64::try_from(size).is_err() {
             return refuse(format!(
-                "its size of {size} bytes is more than the kernel can address (2^63 - 1)"
+                "its size of {size} bytes is more than the kernel can address (2^63 - 1); shrink it"
             ));
         }
         let kernel = self.host.kernel()?;
@@ -82,14 +82,14 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// The kernel reads an image's ancestors too, so it must know their layout; and it takes only
-    /// so many of them, and of snapshots.
+    /// Checks the ancestors and snapshots. The kernel reads the ancestors, so it must support their
+    /// layout, and it limits their number and that of snapshots.
     pub(crate) fn check_family(&self, image: &Image) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
         let snapshots = image.snapshots().list()?.len();
         if snapshots > SNAPSHOTS {
             return refuse(format!(
-                "it has {snapshots} snapshots; the kernel takes {SNAPSHOTS}: remove some"
+                "it has {snapshots} snapshots, and the kernel supports {SNAPSHOTS}; remove some"
             ));
         }
         let supported = self.host.supported_features()?.features();
@@ -119,12 +119,13 @@ impl Preflight<'_> {
         match next {
             None => Ok(()),
             Some(_) => refuse(format!(
-                "it has more than {ANCESTORS} ancestors, which the kernel refuses: flatten it"
+                "it has more than {ANCESTORS} ancestors, which the kernel refuses; flatten it"
             )),
         }
     }
 
-    /// Mapped on this machine already. The kernel would map it again, under another number.
+    /// Refuses an image that is already mapped here. The kernel would map it again under another
+    /// number.
     pub(crate) fn check_not_mapped(&self) -> Result<()> {
         let fsid = self.ioctx.cluster().fsid()?;
         let devices = self.host.devices_of(self.spec)?;
@@ -134,14 +135,14 @@ impl Preflight<'_> {
             Some(device) => Err(Error::new("map", self.object(), Errno::EEXIST)
                 .with_kind(ErrorKind::Exists)
                 .with_detail(format!(
-                    "it is mapped here already as {}; use that, or allow a second mapping with Map::again",
+                    "it is already mapped here as {}; use that, or allow a second one with Map::allow_second_device",
                     device.path().display()
                 ))),
         }
     }
 
-    /// Whoever asks for an exclusive mapping gets it or an error, not a fight for the lock with
-    /// somebody else's.
+    /// Refuses an exclusive mapping if another client uses the image, so that the two do not fight
+    /// for the lock.
     pub(crate) fn check_exclusive(&self, image: &Image) -> Result<()> {
         if !self.options.is_exclusive() {
             return Ok(());
@@ -154,7 +155,7 @@ impl Preflight<'_> {
         Err(Error::new("map exclusively", self.object(), Errno::EBUSY)
             .with_kind(ErrorKind::Busy { holders })
             .with_detail(format!(
-                "it is open or mapped elsewhere: {}; end that use; a crashed client is let go after 30 s",
+                "it is open or mapped elsewhere: {}; end that use; a crashed client counts as a user for 30 s",
                 names.join("; ")
             )))
     }
@@ -164,18 +165,18 @@ impl Preflight<'_> {
     }
 }
 
-/// Other clients that have the image open for writing, or mapped, and the one that has its
+/// Returns the other clients that have the image mapped or open for writing, and the owner of its
 /// exclusive lock.
 pub(crate) fn holders(image: &Image) -> Vec<Holder> {
     let watchers = image.other_watchers().unwrap_or_default();
     let owner = image.exclusive_lock().owner().ok().flatten();
-    // A living owner is a watcher too.
+    // A running owner is also a watcher.
     let owner = owner.filter(|owner| watchers.iter().all(|watcher| watcher.address != owner.address));
     let owner = owner.map(|owner| Holder::LockOwner { client: String::new(), address: owner.address });
     watchers.into_iter().map(Holder::Watcher).chain(owner).collect()
 }
 
-/// The error that carries a plan that has to be carried out first, or why there is none.
+/// Returns the error with the plan to apply first, or with the reason why there is none.
 pub(crate) fn unsupported(object: Object, plan: Result<Plan, ImmutableFeatures>) -> Error {
     let error = Error::new("map", object, Errno::ENXIO);
     let error = match &plan {

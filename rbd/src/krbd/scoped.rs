@@ -1,15 +1,14 @@
-//! A mapping that ends with a value.
+//! Mappings that end with a value.
 
 use std::ops::Deref;
 
 use crate::error::Result;
 use crate::krbd::device::Device;
 
-/// A mapping that is undone when this is dropped. It comes from [`Device::scoped`].
+/// A mapping that is unmapped when it is dropped: see [`Device::scoped`].
 ///
-/// Dropping blocks as [`Unmap::run`](crate::krbd::Unmap::run) does, and has nobody to tell of a
-/// failure: where that matters, call [`unmap`](ScopedDevice::unmap). A process that is killed drops
-/// nothing.
+/// Dropping blocks as [`Unmap::run`](crate::krbd::Unmap::run) does, and cannot report a failure:
+/// call [`unmap`](ScopedDevice::unmap) to get the result. A killed process drops nothing.
 #[derive(Debug)]
 pub struct ScopedDevice {
     device: Device,
@@ -21,8 +20,8 @@ impl ScopedDevice {
         ScopedDevice { device, mapped: true }
     }
 
-    /// Undoes the mapping now. After a failure it is still mapped and still tied to this value: try
-    /// again, or [`keep`](ScopedDevice::keep) it.
+    /// Unmaps the device now. After a failure, the device is still mapped and tied to this value:
+    /// try again, or [`keep`](ScopedDevice::keep) it.
     pub fn unmap(&mut self) -> Result<()> {
         if self.mapped {
             self.device.unmap().run()?;
@@ -31,7 +30,7 @@ impl ScopedDevice {
         Ok(())
     }
 
-    /// Lets the mapping outlive this value after all.
+    /// Keeps the mapping beyond the life of this value.
     pub fn keep(mut self) -> Device {
         self.mapped = false;
         self.device.clone()

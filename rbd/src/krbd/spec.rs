@@ -1,14 +1,14 @@
-//! Which names the kernel can be told.
+//! Checks of names that are passed to the kernel.
 
 use crate::error::{Error, Result};
 use crate::spec::ImageSpec;
 
-/// The kernel takes a whole line within a page.
+/// The longest line that the kernel accepts, within a page.
 pub(crate) const LINE_LIMIT: usize = 4095;
 
 impl ImageSpec {
-    /// Refuses names that cannot be told to the kernel: its parser splits at white space, and the
-    /// namespace, which goes among the options, at commas.
+    /// Refuses names that the kernel cannot parse: it splits at white space, and the namespace,
+    /// which is an option, at commas.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |detail: String| Err(Error::invalid("map", self.object(), detail));
         let names = [
@@ -29,15 +29,13 @@ impl ImageSpec {
             }
         }
         if self.snapshot.as_deref() == Some("-") {
-            return refuse(
-                "the kernel takes a snapshot named '-' for no snapshot; rename it to map it".into(),
-            );
+            return refuse("for the kernel, '-' means no snapshot; rename the snapshot to map it".into());
         }
         Ok(())
     }
 }
 
-/// Characters that end a word for the kernel, or a line of ours.
+/// Returns whether a character ends a word of the kernel's line, or the line.
 pub(crate) fn splits(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r' | '\0')
 }

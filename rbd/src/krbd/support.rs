@@ -1,4 +1,4 @@
-//! What the running kernel supports, and loading its module.
+//! The features of the running kernel, and loading of its module.
 
 use std::fmt;
 use std::process::{Command, Stdio};
@@ -12,25 +12,26 @@ use crate::krbd::host::{Host, failed, number, read};
 /// The first two numbers of a kernel's release: 6.1 of `6.1.0-37-cloud-amd64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelVersion {
-    /// First number.
+    /// The first number.
     pub major: u32,
-    /// Second number.
+    /// The second number.
     pub minor: u32,
 }
 
-/// Which image features the running kernel can map.
+/// The image features that the running kernel can map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KernelFeatures {
-    /// The kernel says so itself.
+    /// The kernel reports its features.
     Known(Features),
-    /// The rbd module is not loaded; by its version this kernel should have these features.
+    /// The rbd module is not loaded; according to its version, the kernel should have these
+    /// features.
     ModuleNotLoaded {
         /// From the table of versions.
         expected: Features,
     },
-    /// The module is loaded but does not say (before 4.11); by its version it should have these
-    /// features.
+    /// The module is loaded but does not report its features (before 4.11); according to its
+    /// version, the kernel should have these features.
     KernelTooOld {
         /// From the table of versions.
         expected: Features,
@@ -38,13 +39,13 @@ pub enum KernelFeatures {
 }
 
 impl KernelVersion {
-    /// 4.17 of 4.17.0.
+    /// Creates a version, such as 4.17 for 4.17.0.
     pub const fn new(major: u32, minor: u32) -> KernelVersion {
         KernelVersion { major, minor }
     }
 
-    /// The features that a kernel of this version maps. Vendors backport: where a kernel names its
-    /// features ([`KernelFeatures::Known`]), believe it and not this table.
+    /// Returns the features that a kernel of this version can map. Vendors backport features, so
+    /// prefer the kernel's own report ([`KernelFeatures::Known`]) to this table.
     pub fn features(self) -> Features {
         const SINCE: [(KernelVersion, Features); 6] = [
             (KernelVersion::new(3, 10), Features::LAYERING.union(Features::STRIPING)),
@@ -57,12 +58,13 @@ impl KernelVersion {
         SINCE.iter().filter(|(since, _)| self >= *since).map(|(_, features)| *features).collect()
     }
 
-    /// Stripes over several objects, other than one stripe unit an object.
+    /// Returns whether the kernel maps images that are striped over several objects.
     pub(crate) fn maps_fancy_striping(self) -> bool {
         self >= KernelVersion::new(4, 17)
     }
 
-    /// A mapping that only reads needs only the features that change where data lies.
+    /// Returns whether a read-only mapping needs only the features that change where data is
+    /// stored.
     pub(crate) fn reads_despite_write_features(self) -> bool {
         self >= KernelVersion::new(5, 5)
     }
@@ -88,7 +90,7 @@ impl fmt::Display for KernelVersion {
 }
 
 impl KernelFeatures {
-    /// The features, wherever they are known from.
+    /// Returns the features, from any of the sources.
     pub fn features(self) -> Features {
         match self {
             KernelFeatures::Known(features)
@@ -99,7 +101,7 @@ impl KernelFeatures {
 }
 
 impl Host {
-    /// Which image features this kernel can map.
+    /// Returns the image features that this kernel can map.
     pub fn supported_features(&self) -> Result<KernelFeatures> {
         let path = self.bus().join("supported_features");
         match read(&path) {
@@ -120,10 +122,10 @@ impl Host {
         }
     }
 
-    /// Loads the kernel's rbd module with `modprobe`, all images under one major number. Nothing is
-    /// done if it is loaded.
+    /// Loads the kernel's rbd module with `modprobe`, with one major number for all images. Does
+    /// nothing if the module is loaded.
     ///
-    /// Blocks until `modprobe` ends; needs the capability `CAP_SYS_MODULE`.
+    /// Blocks until `modprobe` ends. Needs the capability `CAP_SYS_MODULE`.
     pub fn load_module(&self) -> Result<()> {
         if self.module_loaded() {
             return Ok(());
@@ -155,7 +157,7 @@ impl Host {
         .with_kind(ErrorKind::NotSupported))
     }
 
-    /// Refuses where the module is not loaded.
+    /// Fails if the module is not loaded.
     pub(crate) fn require_module(&self, operation: &'static str, object: Object) -> Result<()> {
         if self.module_loaded() {
             return Ok(());

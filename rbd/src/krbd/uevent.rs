@@ -1,13 +1,13 @@
-//! Announcements of devices: the kernel's own, and udev's, which come when its rules are through.
+//! Device events: the kernel's, and udev's, which follow after its rules have run.
 
-/// Who announces.
+/// The sender of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Announcer {
     Kernel,
     Udev,
 }
 
-/// One announcement.
+/// A device event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Uevent {
     pub(crate) source: Announcer,
@@ -20,7 +20,7 @@ const UDEV_PREFIX: &[u8] = b"libudev\0";
 const UDEV_MAGIC: u32 = 0xfeed_cafe;
 
 impl Uevent {
-    /// `None` for what is neither form.
+    /// Parses an event; `None` if it has neither form.
     pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
         if let Some(header) = message.strip_prefix(UDEV_PREFIX) {
             let word = |at: usize| <[u8; 4]>::try_from(header.get(at..at + 4)?).ok();
@@ -46,7 +46,7 @@ impl Uevent {
         self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// It says that the block device of this number is there.
+    /// Returns whether the event announces the block device with this number.
     pub(crate) fn announces(&self, major: u32, minor: u32) -> bool {
         let number = |name: &str| self.property(name).and_then(|text| text.parse::<u32>().ok());
         matches!(self.property("ACTION"), Some("add" | "change"))

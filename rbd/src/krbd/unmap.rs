@@ -1,4 +1,4 @@
-//! Undoing a mapping.
+//! Unmapping of devices.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::krbd::device::Device;
 use crate::krbd::holders;
 use crate::krbd::host::{failed, write_once};
 
-/// Undoing a mapping, to be started by [`run`](Unmap::run).
+/// Unmaps a device: see [`Device::unmap`](crate::krbd::Device::unmap).
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before run()"]
 pub struct Unmap {
@@ -27,35 +27,35 @@ impl Unmap {
         Unmap { device, force: false, timeout: Duration::from_secs(30), retry_busy: Duration::from_secs(5) }
     }
 
-    /// Unmap it even though it is open or mounted: what is written from then on fails. The kernel
-    /// still waits for what is on its way to the OSDs.
+    /// Sets whether to unmap a device that is open or mounted. Later writes fail; the kernel still
+    /// waits for requests in flight to the OSDs. Default: off.
     pub fn force(mut self, on: bool) -> Unmap {
         self.force = on;
         self
     }
 
-    /// The longest time that [`run`](Unmap::run) may take (30 s by default).
+    /// Sets how long [`run`](Unmap::run) may take. Default: 30 s.
     pub fn timeout(mut self, time: Duration) -> Unmap {
         self.timeout = time;
         self
     }
 
-    /// How long to try again while a process has the device open (5 s by default), as udev does for
-    /// a moment. A mount, swap or a device on top does not end by itself and is reported at once.
+    /// Sets how long to retry while a process has the device open, as udev briefly does. Default: 5
+    /// s. A mount, swap or a stacked device is reported at once.
     pub fn retry_busy(mut self, time: Duration) -> Unmap {
         self.retry_busy = time;
         self
     }
 
-    /// Unmaps. Blocks while the kernel takes leave of the cluster, at most for the
+    /// Unmaps the device. Blocks while the kernel disconnects from the cluster, for at most the
     /// [`timeout`](Unmap::timeout).
     ///
-    /// Fails with [`ErrorKind::Busy`] and the holders where the device is in use; with
-    /// [`ErrorKind::NotFound`] where it is not mapped any more, or its number belongs to another
-    /// mapping now; with [`ErrorKind::TimedOut`] where the kernel waits for the cluster: then it
-    /// goes on with it, and the device disappears when the cluster answers. The kernel heeds no
-    /// signal in that wait, so until then a thread of this process stays there, and the process can
-    /// be left, but not end.
+    /// Fails with [`ErrorKind::Busy`] and the holders if the device is in use, and with
+    /// [`ErrorKind::NotFound`] if it is not mapped or its number belongs to another mapping. Fails
+    /// with [`ErrorKind::TimedOut`] while the kernel waits for the cluster. The kernel then
+    /// continues, and the device disappears when the cluster answers. The kernel ignores signals in
+    /// that wait, so a thread of this process stays in the kernel, and the process cannot end
+    /// before.
     pub fn run(self) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let retry = Deadline::after(self.retry_busy.min(self.timeout));
@@ -82,18 +82,18 @@ impl Unmap {
         written.and_then(|result| result).map_err(|error| match Errno::of(&error) {
             Some(Errno::ETIMEDOUT) => Error::new("unmap", self.device.object(), Errno::ETIMEDOUT)
                 .with_detail(
-                    "the kernel still waits for the cluster, and goes on with it; check that its OSDs are up",
+                    "the kernel still waits for the cluster, and continues to unmap; check that the OSDs are up",
                 ),
             Some(Errno::ENOENT) if path.exists() => Error::new("unmap", self.device.object(), Errno::ENOENT)
-                .with_detail("it is not mapped any more"),
+                .with_detail("it is not mapped; it was unmapped meanwhile"),
             Some(errno @ (Errno::EBUSY | Errno::EPERM | Errno::EACCES | Errno::EINVAL)) if path.exists() => {
                 let error = Error::new("unmap", self.device.object(), errno);
                 match errno {
                     Errno::EBUSY => error,
                     Errno::EINVAL => {
-                        error.with_detail("the kernel refused; before 4.9 it does not know force")
+                        error.with_detail("the kernel refused; kernels before 4.9 do not support force")
                     }
-                    _ => error.with_detail("this process may not unmap: it takes root"),
+                    _ => error.with_detail("permission denied; unmapping requires root"),
                 }
             }
             _ => failed("write", &path, &error),
@@ -104,7 +104,8 @@ impl Unmap {
         let error = Error::new("unmap", self.device.object(), Errno::EBUSY);
         if holders.is_empty() {
             return error.with_detail(
-                "it is in use, by whom could not be found out: look in other mount and pid namespaces, or use force",
+                "it is in use, but the holder could not be determined; look in other mount and pid namespaces, or \
+                 use force",
             );
         }
         let names: Vec<String> = holders.iter().map(ToString::to_string).collect();

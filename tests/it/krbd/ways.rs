@@ -127,7 +127,7 @@ impl Ways {
         self.space.create("odd", 1000).run().unwrap();
         let (kind, text) = self.guest.fails(&["map", &self.spec("odd")]);
         assert_eq!(kind, "InvalidInput");
-        assert!(text.contains("1000 bytes is no multiple of 512"), "{text}");
+        assert!(text.contains("1000 bytes is not a multiple of 512"), "{text}");
 
         // Of a device that only reads, the kernel asks less.
         self.space
@@ -229,7 +229,7 @@ impl Ways {
         let spec = self.create("twice");
         self.guest.ok(&["map", &spec]);
         let (kind, text) = self.guest.fails(&["map", &spec]);
-        assert!(kind == "Exists" && text.contains("mapped here already as /dev/rbd0"), "{text}");
+        assert!(kind == "Exists" && text.contains("already mapped here as /dev/rbd0"), "{text}");
         self.guest.ok(&["map", &spec, "--again"]);
         let (kind, text) = self.guest.fails(&["unmap", &spec]);
         assert!(kind == "InvalidInput" && text.contains("mapped 2 times: /dev/rbd0"), "{text}");
