@@ -27,7 +27,7 @@ fn main() {
     println!("cargo::rustc-env=ALLOCATIONS_LIBRARY={}", counter.display());
 }
 
-/// A file of ours, of which cargo is told.
+/// A file of this package, which cargo watches.
 fn source(path: &str) -> &Path {
     println!("cargo::rerun-if-changed={path}");
     Path::new(path)

@@ -52,8 +52,8 @@ impl Pending {
     /// The operation ends, on this thread.
     pub fn end(self, result: isize) {
         let completion = self.0.cast::<Completion>();
-        // SAFETY: whoever has it is the only one to end it, and it lives until the callback
-        // releases it.
+        // SAFETY: its holder is the only one to end it, and it lives until the callback releases
+        // it.
         unsafe {
             (*completion).result = result;
             if let Some(callback) = (*completion).callback {

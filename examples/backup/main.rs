@@ -108,8 +108,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// An error that came of a file or of the image; both become [`io::Error`]s by `?`. One with words
-/// of ours has a kind only.
+/// Reports an error of a file or of the image; `?` turns both into [`io::Error`]s. An error with a
+/// custom message has only a kind.
 fn io_failed(what: &str, error: &io::Error) -> Failure {
     let errno = Errno::of(error).unwrap_or(match error.kind() {
         io::ErrorKind::NotFound => Errno::ENOENT,

@@ -92,7 +92,7 @@ fn assert_ended(events: &Receiver<Quiesce>) {
     assert_eq!(events.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
 }
 
-/// A snapshot by somebody else, told as it should be to whoever begins to watch now.
+/// A snapshot by another client, reported to a watch that starts now.
 fn assert_works(image: &Arc<Image>, theirs: Image, name: &'static str) -> Image {
     let (watch, events) = listen(image);
     let (theirs, outcome) = snapshot(theirs, name).join().unwrap();
@@ -181,7 +181,7 @@ fn dropped_between_freeze_and_thaw_the_snapshot_is_taken_and_the_next_works() {
     let mut scene = Scene::new();
     let theirs = scene.other();
     let slow = Arc::new(scene.other());
-    // Whoever takes the snapshot waits for this one, which is frozen late.
+    // The client that takes the snapshot waits for this one, which is frozen late.
     let (slow_watch, slow_events, go) = hold(&slow);
     let (watch, events) = listen(&scene.image);
     let taken = snapshot(theirs, "one");
@@ -236,7 +236,7 @@ fn watches_may_be_dropped_at_any_moment_of_a_snapshot() {
         let watches: Vec<_> = (0..8).map(|_| listen(&scene.image)).collect();
         let (all_dropped, is_over) = channel::<()>();
         let taker = thread::spawn(move || {
-            // At least one, for whoever is left by then.
+            // At least one, for the remaining watches.
             while {
                 // One that is dropped before it answers has it fail.
                 let outcome = theirs.snapshots().create(&format!("s{taken}")).run();

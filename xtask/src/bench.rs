@@ -166,7 +166,7 @@ fn machine() -> Result<String> {
         ("processors", std::thread::available_parallelism()?.to_string()),
         ("memory", line(&memory?, "MemTotal")),
         ("system", line(&system?, "PRETTY_NAME")),
-        // Without what whoever built it has added.
+        // Without the builder's additions.
         ("kernel", read(Path::new("/proc/sys/kernel/osrelease"))?.split('-').next().unwrap_or("").to_owned()),
         ("load before", read(Path::new("/proc/loadavg"))?),
         ("Ceph", said("rbd")?),

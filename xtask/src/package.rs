@@ -110,7 +110,7 @@ fn write_downstream(at: &Path, program: &str, published: &[Published]) -> Result
     Ok(())
 }
 
-/// Fails if a package of the downstream build lies in the tree, or if one of ours came from a
+/// Fails if a package of the downstream build lies in the tree, or if one of this tree came from a
 /// registry.
 fn stays_outside(downstream: &Path) -> Result<()> {
     let mut metadata = cmd::cargo(["metadata", "--format-version", "1"]);

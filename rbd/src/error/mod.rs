@@ -270,7 +270,7 @@ mod tests {
         let error = Error::new("create", Object::new(ObjectKind::Image, "rbd/foo"), Errno::EEXIST)
             .with_log(vec!["librbd: rbd image foo already exists".into()]);
         let line = "cannot create image 'rbd/foo': it already exists (EEXIST 17); choose another name, or use the existing \
-                    there";
+                    one";
         assert_eq!(error.to_string(), line);
         assert!(error.is_exists());
         let whole = format!("{line}\nceph: librbd: rbd image foo already exists");

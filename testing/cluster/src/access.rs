@@ -1,5 +1,5 @@
-//! How to reach a running cluster, whoever started it: its configuration file and a connection to
-//! its monitors.
+//! How to reach a running cluster that any process started: its configuration file and a connection
+//! to its monitors.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Asking a daemon of ours directly, over its admin socket.
+//! Requests to a daemon of the cluster over its admin socket.
 //!
 //! librados could send the same command, but loses it when the OSD has just been restarted, and
 //! crashes some time after the command timed out (seen with 16.2.15).

@@ -95,12 +95,12 @@ impl Process {
         command.stdout(output).stderr(second);
         let path = Path::new(daemon.program());
         let child = supervisor::spawn(command).context("starting", path)?;
-        // Not yet waited for, so the pid is the child's, be it dead or alive.
+        // Not yet waited for, so the pid is the child's, dead or alive.
         let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), start: 0 });
         Ok(Self { daemon, id, child, paused: false })
     }
 
-    /// `Some` once it ended, whoever ended it.
+    /// `Some` after it has ended for any reason.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }

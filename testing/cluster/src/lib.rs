@@ -2,7 +2,7 @@
 //!
 //! [`TestCluster`] starts a monitor, a manager and OSDs as ordinary processes, with cephx
 //! authentication, in a temporary directory, in about five seconds and without privileges. It ends
-//! them and removes the directory when it is dropped and also when its process dies, be it by
+//! them and removes the directory when it is dropped and also when its process dies, even by
 //! SIGKILL. Any number of clusters can run at once.
 //!
 //! ```no_run

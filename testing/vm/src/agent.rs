@@ -1,5 +1,5 @@
-//! The host's end of the agent's port: sends commands, and hands what comes back to whoever waits
-//! for it.
+//! The host's end of the agent's port: sends commands, and hands what comes back to the thread that
+//! waits for it.
 
 use std::collections::HashMap;
 use std::io;

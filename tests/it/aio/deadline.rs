@@ -30,7 +30,7 @@ fn a_stuck_operation_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(error.is_timed_out(), "{text}");
     assert!(
         text.contains("cannot write 4096 bytes at offset 0 of image 'rbd/frozen-")
-            && text.contains("it did not end within 300ms; it goes on by itself"),
+            && text.contains("it did not complete within 300ms; it continues in the background"),
         "{text}"
     );
     assert!(read.wait().unwrap_err().is_timed_out());

@@ -119,8 +119,8 @@ fn no_poll_sleeps_while_a_failure_is_looked_into() {
     assert_eq!(fewest.min(), Some(0));
 }
 
-/// A change of the header makes librbd read it again before it tells the size: whoever takes the
-/// image must not wait for that, nor whoever uses it.
+/// A change of the header makes librbd read it again before it tells the size: neither taking the
+/// image nor using it may wait for that.
 #[test]
 fn an_opening_that_has_ended_gives_the_image_at_once() {
     let freezer = Freezer::get();

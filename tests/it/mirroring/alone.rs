@@ -71,7 +71,7 @@ fn an_image_is_primary_until_it_is_demoted() {
     foo.enable(ImageMode::Snapshot).unwrap();
     foo.enable(ImageMode::Snapshot).expect("it is already, and that is what was asked");
     let error = foo.enable(ImageMode::Journal).unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("by snapshot already"), "{error}");
+    assert!(error.is_exists() && error.to_string().contains("already mirrored by snapshot"), "{error}");
     assert_eq!(foo.mode().unwrap(), Some(ImageMode::Snapshot));
     let info = foo.info().unwrap();
     assert!(info.primary && info.state == ImageState::Enabled && !info.global_id.is_empty(), "{info:?}");

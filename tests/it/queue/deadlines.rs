@@ -52,7 +52,7 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(
         error.is_timed_out()
             && text.contains("cannot read 512 bytes at offset 0 of image 'rbd/frozen-")
-            && text.contains("it did not end within 150ms; it goes on by itself; check"),
+            && text.contains("it did not complete within 150ms; it continues in the background; check"),
         "{text}"
     );
     assert_eq!((queue.in_flight(), queue.room(), queue.given_up()), (1, 1, 1));
@@ -60,7 +60,10 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     let write = reap(&mut queue, 1).remove(0);
     assert!(start.elapsed() >= SHORT * 2);
     let text = write.result.unwrap_err().to_string();
-    assert!(write.token == 7 && text.contains("within 300ms; it goes on by itself, and may still"), "{text}");
+    assert!(
+        write.token == 7 && text.contains("within 300ms; it continues in the background and may still"),
+        "{text}"
+    );
     assert_eq!((queue.in_flight(), queue.room(), queue.given_up()), (0, 2, 2));
     assert!(queue.next_deadline().is_none() && !queue.wait(None).unwrap() && queue.reap().is_none());
     assert!(!tracked.is_freed());

@@ -82,9 +82,9 @@ fn in_the_background_a_drop_waits_for_nothing() {
     });
 }
 
-/// Whoever hears of each announcement only once, by edge-triggered epoll, gets all ends by asking
-/// then. An announcement may come for nothing (an end was reaped before its own: seen with librbd
-/// 1.18), but an end never without one.
+/// A program that sees each announcement only once, by edge-triggered epoll, gets all ends by
+/// asking then. An announcement may come for nothing (an end was reaped before its own: seen with
+/// librbd 1.18), but an end never without one.
 #[test]
 fn an_end_is_there_when_it_was_announced() {
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};

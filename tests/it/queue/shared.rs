@@ -100,7 +100,7 @@ fn the_image_outlives_the_queue() {
     });
 }
 
-/// Whoever comes first has it: no operation's completion goes to a queue that its future waits for.
+/// The first one gets it: no operation's completion goes to a queue that its future waits for.
 #[test]
 fn futures_and_a_queue_at_the_same_time() {
     let space = Space::new();

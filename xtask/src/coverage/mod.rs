@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 const TABLE: &str = "docs/coverage.md";
 
-/// Names items of ours, which must exist.
+/// Names items of this crate, which must exist.
 const ITEMS: &str = "docs/coming-from.md";
 
 /// The `Type::function` in the last columns of tables that are no public functions.

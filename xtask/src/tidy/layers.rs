@@ -20,8 +20,8 @@ struct Layer {
     sys: bool,
 }
 
-/// Bottom to top. A module that is not listed is a fault: whoever adds one decides here where it
-/// lies.
+/// Bottom to top. A module that is not listed is a fault: the author of a new one decides here
+/// where it lies.
 const LAYERS: &[Layer] = &[
     // Plain values: no handle, no call into C.
     Layer {

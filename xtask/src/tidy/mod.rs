@@ -4,12 +4,14 @@
 //! - `unsafe` stands in few places, so that a reviewer knows where to look;
 //! - a file is one concept and short;
 //! - lines of text wrap ([`lines`]);
+//! - docs begin with a verb, and prose has no idioms ([`words`]);
 //! - messages of new commits have a form ([`commits`]).
 
 mod commits;
 mod layers;
 mod lines;
 mod paths;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,7 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
         }
     }
     faults.extend(lines::check(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))));
+    faults.extend(texts.iter().flat_map(|(name, text)| words::check(name, text)));
     match commits::check(cmd::root()) {
         Some((count, wrong)) => {
             println!("{count} new commits: their messages were read");

@@ -57,7 +57,7 @@ type Page = (Vec<std::ffi::CString>, Vec<std::ffi::CString>);
 /// The keys behind `start` and their values, as many as [`PAGE`].
 ///
 /// # Safety
-/// As of [`all`].
+/// See [`all`].
 unsafe fn page(list: List, handle: *mut std::ffi::c_void, start: &CStr) -> RawResult<Page> {
     let (mut keys_len, mut values_len) = (4096, 16384);
     loop {

@@ -45,7 +45,7 @@ use crate::raw::thread::worker::start;
 /// An open image that keeps its pool, and by it the cluster, alive. Closed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// Null once it was taken over by whoever closes it.
+    /// Null after the closer has taken it.
     handle: Address<c_void>,
     /// Goes with the handle: the connection may end with it, which is not for the thread that drops
     /// this.
@@ -116,7 +116,7 @@ impl Image {
         // - `rbd_close` frees the handle beside calls: it comes after all of them
         //   (`Target::close`).
         let handle = unsafe { Address::new(handle) };
-        // SAFETY: as of this function; `Handle` closes it.
+        // SAFETY: as this function's; `Handle` closes it.
         let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx, writes)) });
         settle_at_exit_of(&shared);
         Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false, settled: false }
@@ -134,7 +134,7 @@ impl Image {
         &self.shared
     }
 
-    /// Its pool. Not after it was taken over by whoever closes it.
+    /// Its pool. Must not be called after the closer has taken it.
     pub(in crate::raw) fn pool(&self) -> &IoCtx {
         self.ioctx.as_ref().expect("only the shell that is left behind has none")
     }

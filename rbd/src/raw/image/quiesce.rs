@@ -32,7 +32,8 @@ pub(crate) enum Told {
     Thaw,
 }
 
-/// What whoever takes a snapshot waits for. Dropped without being given, it is an I/O error.
+/// The answer that the client which takes a snapshot waits for. If it is dropped without an answer,
+/// the answer is an I/O error.
 pub(crate) struct FreezeAnswer(Arc<Party>);
 
 /// Takes part from its beginning until it is closed. Dropped without that, it leaks.

@@ -105,7 +105,7 @@ impl Target {
 /// On its way to the thread that asks.
 struct TargetPtr(*const Target);
 
-// SAFETY: a target is Sync, and whoever sends its address keeps it valid.
+// SAFETY: a target is Sync, and the sender of its address keeps it valid.
 unsafe impl Send for TargetPtr {}
 
 /// Returns 0 for a negative size. librbd subtracts the encryption header: if the image was cut

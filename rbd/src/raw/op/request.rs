@@ -224,7 +224,7 @@ impl Request {
                         let (data, size) = (data.as_ptr().cast(), data.len());
                         sys::rbd_aio_write2(image, offset, size, data, completion, flags)
                     }
-                    // Without a buffer of ours the array leads to memory of the caller's.
+                    // Without a buffer of this crate, the array points to the caller's memory.
                     (_, None) => sys::rbd_aio_writev(image, array, count, offset, completion),
                 },
             }

@@ -5,13 +5,13 @@
 //! exactly once, by [`Slot::detach`] and [`Slot::complete`], and the later one of the two is told
 //! that it owns what the slot is part of. No lock is taken; nobody waits for anybody.
 //!
-//! The cell of the waker belongs to whoever moved the state word to say so:
+//! The cell of the waker belongs to the thread that moved the state word to say so:
 //!
 //! | state          | cell      | may be touched by                                        |
 //! |----------------|-----------|----------------------------------------------------------|
-//! | `0`            | unset     | whoever moves the state on                               |
+//! | `0`            | unset     | the thread that moves the state on                       |
 //! | `LOCKED`       | any       | the future                                               |
-//! | `SET`          | a waker   | whoever moves the state on                               |
+//! | `SET`          | a waker   | the thread that moves the state on                       |
 //! | `… + TAKING`   | any       | the completion, if it found `SET` without `LOCKED`; else the future |
 //! | `… + DONE`     | any       | the future; the completion touches the slot no more      |
 

@@ -106,7 +106,7 @@ mod in_every_order {
 
     use super::*;
 
-    /// A slot on the heap that whoever is told to, and nobody else, frees.
+    /// A slot on the heap, freed only by the side that is told to.
     struct Shared {
         slot: Slot,
         /// Notes the drop; loom's Arc complains about leaks and races by itself.

@@ -22,7 +22,7 @@ use crate::raw::op::target::Target;
 pub(super) struct Entry {
     pub(super) token: u64,
     pub(super) request: Request,
-    /// The completion of a call whose end a callback reports. Null for a report of ours.
+    /// The completion of a call whose end a callback reports. Null for a report of this crate.
     pub(super) completion: Address<c_void>,
     /// What follows, once it was found out in the background.
     pub(super) answered: Option<Next>,

@@ -233,8 +233,8 @@ impl Entries {
         Some(Reaped { token, kind, offset, len, end: End::GivenUp(after) })
     }
 
-    /// The entry whose call has ended, and the completion, which is not released yet. Null for a
-    /// report of ours.
+    /// Returns the next entry whose call has ended, and the completion, which is not released yet.
+    /// Null for a report of this crate.
     fn next_completed(&mut self) -> Option<(usize, Address<c_void>)> {
         let mut looked = false;
         loop {
@@ -271,9 +271,9 @@ impl Entries {
     /// Looks for what has ended. False if nothing can have.
     fn look(&mut self) -> bool {
         // Looking again after a batch, without the system call: what has been announced meanwhile
-        // stays announced, and is taken back by a later look. So after a wait of ours, which hears
-        // each announcement once whether it is taken back or not. Not when all are reaped: nothing
-        // would ever follow.
+        // stays announced, and is taken back by a later look. The same applies after this queue's
+        // own wait, which sees each announcement once whether it is taken back or not. Not when all
+        // are reaped: nothing would ever follow.
         let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
         if !(again || heard) || self.is_idle() {
             self.callbacks.acknowledge();

@@ -65,8 +65,7 @@ fn process() -> &'static Process {
     }
 }
 
-/// While it lives, something of ours is going on in the background that a process that ends waits
-/// for.
+/// While it lives, a background job is running that an exiting process waits for.
 #[derive(Debug)]
 pub(crate) struct Pending(u32);
 

@@ -1,9 +1,9 @@
 //! Which threads are Ceph's, and what must not happen on them.
 //!
 //! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait
-//! for themselves, for ever. Every function of ours that C calls therefore marks its thread for as
-//! long as it runs. Where the Drop of a handle sees the mark, it hands the work to the background
-//! thread. The timer marks its thread, too, since all deadlines share it.
+//! for themselves, for ever. Every function of this crate that C calls therefore marks its thread
+//! for as long as it runs. Where the Drop of a handle sees the mark, it hands the work to the
+//! background thread. The timer marks its thread, too, since all deadlines share it.
 
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it lives, this thread counts as one of Ceph's: nothing of ours blocks on it.
+/// While it lives, this thread counts as one of Ceph's: this crate never blocks on it.
 pub(crate) struct CallbackMark(());
 
 impl CallbackMark {

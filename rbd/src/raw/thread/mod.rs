@@ -1,4 +1,4 @@
-//! Threads of Ceph's and of ours: what may run on which, and what a process that ends waits for.
+//! Threads of Ceph and of this crate: what may run on which, and what an exiting process waits for.
 
 pub(crate) mod background;
 pub(crate) mod callback;

@@ -91,7 +91,7 @@ fn the_watchdog_ends_a_paused_daemon_and_touches_no_other_process() {
     std::fs::write(Path::new(doomed.trim()).join("file"), "content").unwrap();
     {
         let pipe = watchdog.stdin.as_mut().unwrap();
-        // The bystander has the pid of a daemon of ours that is long gone.
+        // The bystander has the pid of a daemon that ended long ago.
         let earlier = ProcessId { start: bystander_id.start - 1, ..bystander_id };
         write!(pipe, "watch {victim_id}\nwatch {earlier}\n").unwrap();
     }
