@@ -45,8 +45,8 @@ impl Secret {
         }
     }
 
-    /// Adds the key to the kernel under the name `client.USER`, for the calling thread and until the
-    /// returned guard is dropped. Returns `None` if the kernel has no key rings.
+    /// Adds the key to the kernel under the name `client.USER`, for the calling thread and until
+    /// the returned guard is dropped. Returns `None` if the kernel has no key rings.
     pub(crate) fn add(&self, user: &str) -> Result<Option<ThreadKey>, Errno> {
         let name = CString::new(format!("client.{user}")).map_err(|_| Errno::EINVAL)?;
         match ThreadKey::add(c"ceph", &name, &self.binary) {

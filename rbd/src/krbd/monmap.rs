@@ -46,7 +46,8 @@ impl Monmap {
         Ok(Monmap { addresses, osds_lack_first: false })
     }
 
-    /// Adds the answer to `osd find` in JSON. All OSDs are taken to listen for what one listens for.
+    /// Adds the answer to `osd find` in JSON. All OSDs are taken to listen for what one listens
+    /// for.
     pub(crate) fn with_osd(mut self, json: &[u8]) -> Monmap {
         let osd: Value = serde_json::from_slice(json).unwrap_or_default();
         let vector = osd["addrs"]["addrvec"].as_array();

@@ -205,7 +205,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Reads an answer as each thing that it may be. It must not panic.
+/// Reads an answer with every decoder. None may panic.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn anything(answer: &[u8]) {
     let decoder = || Decoder::new(answer);

@@ -22,27 +22,27 @@ pub(crate) trait Busy: Send + Sync {
     fn is_busy(&self) -> bool;
 }
 
-/// What goes on in one process. A fork begins with one of its own: it has none of the threads, and
+/// The background work of one process. A fork starts a new one: it has none of the threads, and
 /// may have been made while a lock was held.
 struct Process {
     id: u32,
-    /// How much of ours is not done yet, and the news that nothing is left.
+    /// The number of background jobs that are not done, and the signal that none is left.
     left: Mutex<usize>,
     none_left: Condvar,
-    /// What is open, and some of what was.
+    /// What is open, and some of what was open.
     open: Mutex<Vec<Weak<dyn Busy>>>,
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 
-/// This process, if anything of ours went on in it.
+/// Returns this process, if this crate has begun background work in it.
 fn known() -> Option<&'static Process> {
     // SAFETY: null, or leaked by `process`.
     let known = unsafe { PROCESS.load(Ordering::Acquire).as_ref() };
     known.filter(|known| known.id == std::process::id())
 }
 
-/// This process, which waits at its end from now on.
+/// Returns this process, which waits at its exit after this call.
 fn process() -> &'static Process {
     loop {
         let last = PROCESS.load(Ordering::Acquire);
