@@ -18,7 +18,8 @@ impl Bar {
     /// For the `progress` method of an operation.
     pub fn update(&mut self, done: u64, total: u64) -> ControlFlow<()> {
         let percent = (u128::from(done) * 100 / u128::from(total.max(1))) as u64;
-        if percent > self.percent {
+        // `end` writes the last one.
+        if percent > self.percent && percent < 100 {
             self.percent = percent;
             self.line(percent, "");
         }

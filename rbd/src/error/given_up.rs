@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn only_a_change_may_still_take_effect() {
-        assert_eq!(goes_on(false), "it goes on by itself");
-        assert_eq!(goes_on(true), "it goes on by itself, and may still take effect");
+        assert_eq!(goes_on(false), "it continues in the background");
+        assert_eq!(goes_on(true), "it continues in the background and may still take effect");
     }
 }

@@ -228,7 +228,7 @@ mod tests {
             format!("{reason}; {advice}")
         };
         let missing = |what| said(ErrorKind::NotFound { what }, what);
-        assert!(missing(ObjectKind::Image).ends_with("namespace it was looked for in"));
+        assert!(missing(ObjectKind::Image).ends_with("check its name, pool and namespace"));
         assert!(missing(ObjectKind::Pool).ends_with("; check the name"));
         assert_eq!(said(ErrorKind::ReadOnly, ObjectKind::Device), "Read-only file system; ");
         assert!(said(ErrorKind::ReadOnly, ObjectKind::Image).starts_with("it is read-only; open it"));

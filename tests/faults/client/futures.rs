@@ -49,8 +49,8 @@ async fn step(work: &Work<'_>, image: &Image, todo: Todo) -> bool {
             let halves = vec![data.slice(..BLOCK as usize), data.slice(BLOCK as usize..)];
             aio.write_vectored(block * BLOCK, halves).await
         }
-        Todo::Write { block, count } => aio.write(block * BLOCK, data(block, count, id).into()).await,
-        Todo::WriteSame { block } => aio.write_same(block * BLOCK, BLOCK, data(block, 1, id).into()).await,
+        Todo::Write { block, count } => aio.write(block * BLOCK, data(block, count, id)).await,
+        Todo::WriteSame { block } => aio.write_same(block * BLOCK, BLOCK, data(block, 1, id)).await,
         Todo::WriteZeroes { block, count } => aio.write_zeroes(block * BLOCK, count * BLOCK).await,
         Todo::Discard { block, count } => aio.discard(block * BLOCK, count * BLOCK).await,
         Todo::Read { block, count } => match aio.read(block * BLOCK, (count * BLOCK) as usize).await {

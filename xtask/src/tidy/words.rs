@@ -1,12 +1,15 @@
 //! Words of documentation: the first word of a function's docs, and idioms that stop a reader.
 
+use std::path::Path;
+
 /// Idioms that readers stumble over. Write a plain main clause.
 const IDIOMS: &[&str] = &["as of", "be it", ", for one", "of ours", "whoever", "whomever"];
 
 /// Returns the faults of a file, by its name and text.
 pub(super) fn check(file: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    let prose = if file.ends_with(".md") { guide(text) } else { comments(text) };
+    let is_guide = Path::new(file).extension().is_some_and(|extension| extension == "md");
+    let prose = if is_guide { guide(text) } else { comments(text) };
     for (line, words) in prose {
         for idiom in idioms(&words) {
             faults.push(format!("{file}:{line}: \"{idiom}\" stops a reader; use a plain main clause"));

@@ -96,6 +96,16 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
     if !unsafe { is_owner(image) }? {
         return Ok(());
     }
+    // If the features have changed, librbd reads the header again during the release. If they no
+    // longer include the exclusive lock, it then waits for the release itself, without end.
+    // Reading the size reads the header first.
+    let mut size = 0;
+    // SAFETY: the caller's promise; the out pointer lives through the call.
+    let _ = unsafe { sys::rbd_get_size(image, &raw mut size) };
+    // SAFETY: the caller's promise.
+    if !unsafe { is_owner(image) }? {
+        return Ok(());
+    }
     // SAFETY: the caller's promise.
     let released = check(unsafe { sys::rbd_lock_release(image) }).map(drop);
     // SAFETY: as above.
