@@ -3,11 +3,12 @@
 use librbd_sys as sys;
 
 use crate::errno::Errno;
+use crate::raw::RawResult;
 
 /// What is known about an image that was asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(in crate::raw) struct Answer {
-    pub(in crate::raw) size: Option<u64>,
+    pub(in crate::raw) size: RawResult<u64>,
     pub(in crate::raw) cause: Option<Cause>,
 }
 

@@ -5,6 +5,7 @@
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::op::answer::Answer;
@@ -57,7 +58,7 @@ impl Target {
             }
         });
         if !started {
-            self.answer_all(|_| Answer::default());
+            self.answer_all(|_| Answer { size: Err(Errno::EAGAIN), cause: None });
             // SAFETY: entered above. Those who wait were in flight themselves, but the caller still
             // has the target.
             unsafe { Target::leave(self) };
@@ -77,9 +78,9 @@ impl Target {
     }
 
     fn look(&self, cause: bool) -> Answer {
-        let size = self.ask_size().ok();
+        let size = self.ask_size();
         // SAFETY: as for `ask_size`.
-        let cause = if cause || size.is_none() { unsafe { self.cause() } } else { None };
+        let cause = if cause || size.is_err() { unsafe { self.cause() } } else { None };
         Answer { size, cause }
     }
 

@@ -254,17 +254,19 @@ impl Request {
 
     /// Takes in what was asked.
     pub(in crate::raw) fn answered(&mut self, target: &Target, answer: &Answer, wanted: bool) -> Next {
-        // What cannot be known is not told as done.
-        let errno = check_len(self.result).err().unwrap_or(Errno::EAGAIN);
+        let failed = check_len(self.result).err();
         match (&answer.cause, answer.size) {
-            (Some(cause), _) if self.result < 0 && cause.explains(errno) => {
+            (Some(cause), _) if failed.is_some_and(|errno| cause.explains(errno)) => {
+                self.fault = failed.map(|errno| Fault::Caused(errno, cause.clone()));
+            }
+            (_, Ok(size)) => self.judge(size),
+            (Some(cause @ Cause::PoolDeleted { .. }), Err(errno)) => {
                 self.fault = Some(Fault::Caused(errno, cause.clone()));
             }
-            (_, Some(size)) => self.judge(size),
-            (Some(cause @ Cause::PoolDeleted { .. }), None) => {
-                self.fault = Some(Fault::Caused(errno, cause.clone()));
+            // What cannot be known is not told as done.
+            (_, Err(errno)) if failed.is_none() && self.kind.changes_data() => {
+                self.fault = Some(errno.into());
             }
-            (_, None) if self.result >= 0 && self.kind.changes_data() => self.fault = Some(errno.into()),
             _ => {}
         }
         self.next(target, wanted)
@@ -291,7 +293,7 @@ impl Request {
 
     /// Judges the range by a size that was asked for. Without one librbd is to say why.
     pub(in crate::raw) fn is_within(&mut self, answer: &Answer) -> bool {
-        if let Some(size) = answer.size {
+        if let Ok(size) = answer.size {
             self.judge(size);
         }
         self.fault.is_none()
