@@ -8,6 +8,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Key;
+use super::files::keyrings_in;
+use super::key::value_of;
 use crate::error::{Error, Object, ObjectKind, Result};
 
 /// The placeholder for a key.
@@ -45,9 +47,7 @@ impl Secrets {
         let keyrings = option("keyring").unwrap_or_default();
         // librados uses the first keyring that it can open, and fails if any key in it cannot be
         // parsed.
-        if let Some((path, text)) =
-            keyrings.split([',', ';', '=', ' ', '\t']).find_map(|path| Some((path, read(path)?)))
-        {
+        if let Some((path, text)) = keyrings_in(&keyrings).find_map(|path| Some((path, read(path)?))) {
             for key in keys_of(&text) {
                 secrets.0.push(Zeroizing::new(key.to_owned()));
                 if !found {
@@ -86,8 +86,8 @@ fn read(path: &str) -> Option<Zeroizing<String>> {
 pub(super) fn keys_of(keyring: &str) -> impl Iterator<Item = &str> {
     keyring.lines().filter_map(|line| {
         let (name, value) = line.split_once('=')?;
-        let value = value.split(['#', ';']).next().unwrap_or_default();
-        (name.trim() == "key").then(|| value.trim().trim_matches('"')).filter(|value| !value.is_empty())
+        let value = value_of(value.trim()).trim();
+        (name.trim() == "key").then_some(value).filter(|value| !value.is_empty())
     })
 }
 

@@ -124,7 +124,12 @@ fn is_plain(line: &[u8]) -> bool {
 /// Returns the keyring that librados uses from a list: the first that can be opened. `None` if none
 /// can.
 pub(super) fn first_keyring(list: &str) -> Option<&Path> {
-    list.split([',', ';']).map(|path| Path::new(path.trim())).find(|path| std::fs::File::open(path).is_ok())
+    keyrings_in(list).map(Path::new).find(|path| std::fs::File::open(path).is_ok())
+}
+
+/// Returns the paths in a list of keyrings.
+pub(super) fn keyrings_in(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ';'])
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ pub(super) fn key_of(keyring: &str, user: &str) -> Option<Key> {
 }
 
 /// Returns the text inside quotes, or before a comment. A key contains neither.
-fn value_of(value: &str) -> &str {
+pub(super) fn value_of(value: &str) -> &str {
     match value.chars().next() {
         Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),
         _ => value.split(['#', ';']).next().unwrap_or_default(),

@@ -4,6 +4,7 @@ mod clusters;
 mod configuration;
 mod deleted;
 mod full;
+mod keyrings;
 mod locks;
 mod missing;
 mod protects;
