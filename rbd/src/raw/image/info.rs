@@ -88,7 +88,8 @@ impl Image {
             object_size: info.obj_size,
             objects: info.num_objs,
             order: info.order,
-            block_name_prefix: array_string(&info.block_name_prefix),
+            // That of `info` has room for 23 bytes only.
+            block_name_prefix: self.block_name_prefix()?,
         })
     }
 
