@@ -46,6 +46,6 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut bar = Bar::new("Resizing image", args.progress.shown());
     let resize = image.resize(size).allow_shrink(args.allow_shrink);
-    let result = resize.progress(|done, total| bar.update(done, total)).run();
+    let result = resize.progress(|done, total| bar.report(done, total)).run();
     bar.end(result).map_err(failed("resize error"))
 }

@@ -29,7 +29,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;
     let mut bar = Bar::new("Removing image", args.progress.shown());
-    let result = pool.remove(&spec.image).progress(|done, total| bar.update(done, total)).run();
+    let result = pool.remove(&spec.image).progress(|done, total| bar.report(done, total)).run();
     bar.end(result).map_err(|error| explain(&pool, &spec.image, error))
 }
 

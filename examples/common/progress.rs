@@ -18,12 +18,16 @@ impl Bar {
     /// For the `progress` method of an operation.
     pub fn update(&mut self, done: u64, total: u64) -> ControlFlow<()> {
         let percent = (u128::from(done) * 100 / u128::from(total.max(1))) as u64;
-        // `end` writes the last one.
-        if percent > self.percent && percent < 100 {
+        if percent > self.percent {
             self.percent = percent;
             self.line(percent, "");
         }
         ControlFlow::Continue(())
+    }
+
+    /// Shows a report of the library, as `rbd` does: it is not told of the last one.
+    pub fn report(&mut self, done: u64, total: u64) -> ControlFlow<()> {
+        if done < total { self.update(done, total) } else { ControlFlow::Continue(()) }
     }
 
     /// The last word, according to how it went.

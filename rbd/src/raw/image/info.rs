@@ -8,7 +8,7 @@ use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::holder::Watcher;
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::{array_string, check, copy_string, grow, grow_string};
+use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::Image;
 use crate::raw::image::size::positive;
 
