@@ -102,6 +102,7 @@ pub(crate) unsafe fn copy_string(text: *const c_char) -> String {
 }
 
 /// Copies the string in a fixed array of a C struct, which may lack its NUL.
+#[cfg(feature = "mirror")]
 pub(crate) fn array_string(text: &[c_char]) -> String {
     split(text).next().unwrap_or_default()
 }
