@@ -59,7 +59,7 @@ pub(crate) fn run(roots: &[&Root], binaries: &[Binary]) -> Result<()> {
                 ui::step(&format!("kernel {column}: {test}"));
                 let started = Instant::now();
                 let mut command = Command::new(&it.path);
-                command.args([test, "--exact", "--include-ignored", "--nocapture"]).current_dir(cmd::root());
+                command.args([test, "--exact", "--nocapture"]).current_dir(cmd::root());
                 command.env("RBD_TEST_CONF", served.conf()).env("RBD_TESTVM_KERNEL", kernel);
                 let status = cmd::tee(&mut command, |line| {
                     if let Some((what, outcome)) =
