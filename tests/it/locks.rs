@@ -1,6 +1,8 @@
 //! The exclusive lock and advisory locks.
 
-use rbd::{ErrorKind, Features, error::Holder};
+use std::time::Duration;
+
+use rbd::{ErrorKind, Features, Image, error::Holder};
 
 use crate::support::{Space, builder};
 
@@ -109,5 +111,34 @@ fn a_reader_that_leaves_does_not_take_the_lock() {
             reader.close().unwrap();
         }
         assert!(writer.exclusive_lock().is_owner().unwrap());
+    }
+}
+
+/// Without the feature there is no lock to release: neither closing nor a release waits for it.
+#[test]
+fn the_exclusive_lock_goes_with_its_feature() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).features(Features::LAYERING | Features::EXCLUSIVE_LOCK).run().unwrap();
+    for (way, end) in [
+        ("close", (|image| image.close()) as fn(Image) -> rbd::Result<()>),
+        ("start_close", |image| image.start_close().wait()),
+        ("drop", |image| {
+            drop(image);
+            Ok(())
+        }),
+        ("release", |image| {
+            // There is none, which it may say.
+            let _ = image.exclusive_lock().release();
+            image.close()
+        }),
+    ] {
+        let image = space.open("foo").run().unwrap();
+        image.enable_features(Features::EXCLUSIVE_LOCK).unwrap();
+        image.exclusive_lock().acquire().unwrap();
+        image.disable_features(Features::EXCLUSIVE_LOCK).unwrap();
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(end(image)));
+        let ended = ended.recv_timeout(Duration::from_secs(40)).unwrap_or_else(|_| panic!("{way} hangs"));
+        ended.unwrap_or_else(|error| panic!("{way}: {error}"));
     }
 }

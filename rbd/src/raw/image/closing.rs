@@ -96,24 +96,30 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
     if !unsafe { is_owner(image) }? {
         return Ok(());
     }
-    // If the features have changed, librbd reads the header again during the release. If they no
-    // longer include the exclusive lock, it then waits for the release itself, without end.
-    // Reading the size reads the header first.
-    let mut size = 0;
-    // SAFETY: the caller's promise; the out pointer lives through the call.
-    let _ = unsafe { sys::rbd_get_size(image, &raw mut size) };
     // SAFETY: the caller's promise.
-    if !unsafe { is_owner(image) }? {
-        return Ok(());
-    }
-    // SAFETY: the caller's promise.
-    let released = check(unsafe { sys::rbd_lock_release(image) }).map(drop);
+    let released = unsafe { release(image) };
     // SAFETY: as above.
     if released == Err(Errno::EINVAL) && !unsafe { is_owner(image) }? {
         // Another client has asked for it in between: it is released already.
         return Ok(());
     }
     released
+}
+
+/// Releases the exclusive lock.
+///
+/// If the image's features have changed, librbd reads the header in the middle of the release. If
+/// they no longer include the exclusive lock, librbd then waits for this very release, without end.
+/// Reading the size makes it read the header first.
+///
+/// # Safety
+/// The image must be open.
+pub(super) unsafe fn release(image: sys::rbd_image_t) -> RawResult<()> {
+    let mut size = 0;
+    // SAFETY: the caller's promise; the out pointer lives through the call.
+    let _ = unsafe { sys::rbd_get_size(image, &raw mut size) };
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::rbd_lock_release(image) }).map(drop)
 }
 
 /// Returns the id of the image. It never changes; librbd reads the name without a lock, while a

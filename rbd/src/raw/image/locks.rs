@@ -7,6 +7,7 @@ use librbd_sys as sys;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
+use crate::raw::image::closing::release;
 use crate::raw::image::keeper::owners_of;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::Cause;
@@ -36,8 +37,7 @@ impl Image {
 
     pub(crate) fn release_exclusive_lock(&self) -> RawResult<()> {
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_lock_release(self.as_ptr()) })?;
-        Ok(())
+        unsafe { release(self.as_ptr()) }
     }
 
     /// The owners: addresses of clients. Empty when nobody has the lock.
