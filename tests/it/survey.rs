@@ -113,6 +113,8 @@ fn history(pool: &IoCtx, name: &str) {
     image.snapshots().create("two").run().unwrap();
     image.resize(9 * object + 100).run().unwrap();
     image.snapshots().create("three").run().unwrap();
+    image.resize(3 * object + 4096).allow_shrink(true).run().unwrap();
+    image.snapshots().create("four").run().unwrap();
     image.resize(10 * object + 5000).run().unwrap();
     write(&[0, 7, 10]);
     image.close().unwrap();
@@ -176,7 +178,7 @@ fn images_of_every_kind() {
     assert_eq!(ways["no map"], (Way::Osds, Way::Librbd));
     let trashed = survey_of(all(&space).trash(true));
     assert_eq!(trashed.len(), 1);
-    assert_eq!((&*trashed[0].name, trashed[0].snapshots.len()), ("clone source", 3));
+    assert_eq!((&*trashed[0].name, trashed[0].snapshots.len()), ("clone source", 4));
     let parent = &survey(&other)[1].parent.clone().unwrap();
     assert!(parent.image.in_trash && parent.image.name == "clone source", "{parent:?}");
     other.remove("clone of image in trash").run().unwrap();
