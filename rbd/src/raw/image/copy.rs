@@ -42,6 +42,7 @@ impl Image {
 
     /// Copies what the handle shows over another open image.
     pub(crate) fn copy_over(&self, to: &Image, progress: Progress<'_>) -> RawResult<()> {
+        to.shared().mark_written();
         // SAFETY: both images are open; the progress state lives through the call.
         unsafe {
             with_progress(progress, |report, arg| {

@@ -57,6 +57,7 @@ impl Image {
         let mut options = options(aes128, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         let _one = self.shared().encryption();
+        self.shared().mark_written();
         // SAFETY: the image is open, and nobody else is at its encryption; options and passphrase
         // live through the call, have the layout of the format, and are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
