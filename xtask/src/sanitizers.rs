@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         setup::ensure(&[Purpose::Build], args.consent)?;
         return models();
     }
-    setup::ensure(&[Purpose::Build, Purpose::Cluster], args.consent)?;
+    setup::ensure(&[Purpose::Build, Purpose::Cluster, Purpose::Sanitizers], args.consent)?;
     if !args.quick {
         models()?;
     }

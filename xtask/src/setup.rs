@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
     Fuzz,
     /// Make the roots of other releases
     Matrix,
+    /// Name the functions in what a sanitizer reports
+    Sanitizers,
 }
 
 impl Purpose {
@@ -81,6 +83,7 @@ impl Purpose {
             Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
             Self::Fuzz => &[("g++", "gcc-c++")],
             Self::Matrix => &[("mmdebstrap", "mmdebstrap")],
+            Self::Sanitizers => &[("llvm", "llvm")],
         }
     }
 }
