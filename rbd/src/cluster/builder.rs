@@ -11,7 +11,8 @@ use super::environment::EarlyArgs;
 use super::files;
 use super::key::Key;
 use super::login;
-use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout, refuse_forgetful_cache};
+use super::safeguards::{refuse_forgetful_cache, turn_scheduler_off};
+use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
@@ -160,6 +161,7 @@ impl ClusterBuilder {
         }
         login::check_key_files(&raw, &user)?;
         self.set_timeouts(&raw)?;
+        turn_scheduler_off(&raw)?;
         let secrets = Secrets::check(|option| get(&raw, option), &user)?;
         let log = attach_log(&raw);
 

@@ -22,6 +22,7 @@ mod key;
 mod log;
 mod login;
 mod pools;
+mod safeguards;
 mod service;
 mod timeouts;
 mod usage;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::builder::{ClusterBuilder, get, set};
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::raw::cluster::Cluster as RawCluster;
-use crate::raw::image::early_ack::{CACHE, CACHES, FORGETFUL, POLICY};
+use crate::raw::image::early_ack::CACHES;
 
 /// The options that hold a timeout in seconds, with Ceph's default and the default of this crate.
 ///
@@ -117,15 +117,6 @@ pub(super) fn fix_osd_timeout(raw: &RawCluster) -> Result<bool> {
         }
     }
     Ok(has_timeout)
-}
-
-/// Turns librbd's cache off where it would forget failed writes: see
-/// [`early_ack`](crate::raw::image::early_ack).
-pub(super) fn refuse_forgetful_cache(raw: &RawCluster) -> Result<()> {
-    match get(raw, POLICY) {
-        Some(policy) if policy == FORGETFUL => set(raw, CACHE, "false"),
-        _ => Ok(()),
-    }
 }
 
 /// Returns whether the configuration changes an option from Ceph's default.
