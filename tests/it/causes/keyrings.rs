@@ -45,7 +45,14 @@ fn list(dice: &mut Dice, good: &Path, bad: &Path) -> String {
         "G", "G", "G", "G", "G", "G", "/nope,G", "/nope;G", "/nope, G", "/nope G", "G,B", "B,G", "G;B",
         "G B", ",G", " G",
     ]);
-    list.replace('G', &good.to_string()).replace('B', &bad.to_string())
+    // One pass: a path may hold these letters itself.
+    list.chars()
+        .map(|letter| match letter {
+            'G' => good.to_string(),
+            'B' => bad.to_string(),
+            other => other.to_string(),
+        })
+        .collect()
 }
 
 #[test]
