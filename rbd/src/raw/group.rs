@@ -13,7 +13,7 @@ use crate::raw::image::snapshot::RawQuiesce;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
 
-/// An image in a group: pool id, name, and whether it is wholly attached.
+/// An image in a group: pool id, name, and whether it is completely attached.
 #[derive(Debug)]
 pub(crate) struct RawMember {
     pub(crate) pool_id: i64,
@@ -21,14 +21,14 @@ pub(crate) struct RawMember {
     pub(crate) attached: bool,
 }
 
-/// A snapshot of a group: its name, and whether it was completed.
+/// A snapshot of a group: its name, and whether it is complete.
 #[derive(Debug)]
 pub(crate) struct RawGroupSnapshot {
     pub(crate) name: String,
     pub(crate) complete: bool,
 }
 
-/// What newer libraries tell of a snapshot of a group.
+/// The details of a group snapshot, which newer libraries return.
 #[derive(Debug)]
 pub(crate) struct RawGroupSnapshotInfo {
     pub(crate) id: String,
@@ -104,8 +104,8 @@ impl IoCtx {
             };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of a pointer and integers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
         let member = |info: &sys::rbd_group_image_info_t| RawMember {
             pool_id: info.pool,
@@ -114,7 +114,7 @@ impl IoCtx {
             attached: info.state == sys::RBD_GROUP_IMAGE_STATE_ATTACHED,
         };
         let members = infos.iter().map(member).collect();
-        // SAFETY: the names are the library's; they are not used after this.
+        // SAFETY: the library owns the names, which are not used after this.
         unsafe { sys::rbd_group_image_list_cleanup(infos.as_mut_ptr(), ITEM, infos.len()) };
         Ok(members)
     }
@@ -155,8 +155,8 @@ impl IoCtx {
             };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and an integer, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of a pointer and an integer; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
         let snapshot = |info: &sys::rbd_group_snap_info_t| RawGroupSnapshot {
             // SAFETY: on success the name is set.
@@ -164,7 +164,7 @@ impl IoCtx {
             complete: info.state == sys::RBD_GROUP_SNAP_STATE_COMPLETE,
         };
         let snapshots = infos.iter().map(snapshot).collect();
-        // SAFETY: the names are the library's; they are not used after this.
+        // SAFETY: the library owns the names, which are not used after this.
         unsafe { sys::rbd_group_snap_list_cleanup(infos.as_mut_ptr(), ITEM, infos.len()) };
         Ok(snapshots)
     }
@@ -172,12 +172,12 @@ impl IoCtx {
     pub(crate) fn group_snapshot_info(&self, group: &CStr, name: &CStr) -> WeakResult<RawGroupSnapshotInfo> {
         let get_info = need(&sys::late::rbd_group_snap_get_info)?;
         let cleanup = need(&sys::late::rbd_group_snap_get_info_cleanup)?;
-        // SAFETY: a struct of pointers and integers, of which zeros are valid.
+        // SAFETY: a struct of pointers and integers; all zeros are valid.
         let mut info: sys::late::rbd_group_snap_info2_t = unsafe { std::mem::zeroed() };
         // SAFETY: the handle is valid, names and out pointer live through the call.
         check(unsafe { get_info(self.as_ptr(), group.as_ptr(), name.as_ptr(), &raw mut info) })?;
-        // SAFETY: on success the strings and the array are set; they are the library's, and not
-        // used after the cleanup.
+        // SAFETY: on success the strings and the array are set; the library owns them, and they are
+        // not used after the cleanup.
         unsafe {
             let copied = copy_info(&info);
             cleanup(&raw mut info);
@@ -185,7 +185,7 @@ impl IoCtx {
         }
     }
 
-    /// The snapshots with all their images, from a library that has the call.
+    /// Returns the snapshots with their images. Older libraries lack the call.
     pub(crate) fn group_snapshot_infos(&self, group: &CStr) -> WeakResult<Vec<RawGroupSnapshotInfo>> {
         let list = need(&sys::late::rbd_group_snap_list2)?;
         let cleanup = need(&sys::late::rbd_group_snap_list2_cleanup)?;
@@ -194,11 +194,11 @@ impl IoCtx {
             let code = unsafe { list(self.as_ptr(), group.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of pointers and integers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
-        // SAFETY: on success the strings and arrays are set; they are the library's, and not used
-        // after the cleanup.
+        // SAFETY: on success the strings and arrays are set; the library owns them, and they are
+        // not used after the cleanup.
         unsafe {
             let copied = infos.iter().map(|info| copy_info(info)).collect();
             cleanup(infos.as_mut_ptr(), infos.len());
@@ -219,15 +219,15 @@ impl IoCtx {
 }
 
 impl Image {
-    /// The group it belongs to: pool id and name. The name is empty when it belongs to none.
+    /// Returns the group of the image: pool id and name. The name is empty if the image is in no
+    /// group.
     pub(crate) fn group(&self) -> RawResult<(i64, String)> {
         const ITEM: usize = size_of::<sys::rbd_group_info_t>();
-        // SAFETY: a struct of a pointer and an integer, of which zeros are valid.
+        // SAFETY: a struct of a pointer and an integer; all zeros are valid.
         let mut info: sys::rbd_group_info_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_get_group(self.as_ptr(), &raw mut info, ITEM) })?;
-        // SAFETY: on success the name is null or a C string of the library's, which is not used
-        // after the cleanup.
+        // SAFETY: on success the name is null or a C string, which is not used after the cleanup.
         unsafe {
             let group = (info.pool, copy_string(info.name));
             sys::rbd_group_info_cleanup(&raw mut info, ITEM);

@@ -21,7 +21,7 @@ pub(crate) struct RawMigrationEnd {
     pub(crate) id: String,
 }
 
-/// How a migration stands.
+/// The state of a migration.
 #[derive(Debug)]
 pub(crate) struct RawMigration {
     pub(crate) source: RawMigrationEnd,
@@ -91,7 +91,7 @@ impl IoCtx {
     }
 
     pub(crate) fn migration_status(&self, image: &CStr) -> RawResult<RawMigration> {
-        // SAFETY: a struct of integers and pointers, of which zeros are valid.
+        // SAFETY: a struct of integers and pointers; all zeros are valid.
         let mut raw: sys::rbd_image_migration_status_t = unsafe { std::mem::zeroed() };
         let size = size_of_val(&raw);
         // SAFETY: the pool handle is valid, the name lives through the call; librbd is told the
@@ -116,7 +116,7 @@ impl IoCtx {
                 description: copy_string(raw.state_description),
             }
         };
-        // SAFETY: the strings are the library's and not used after this.
+        // SAFETY: the library owns the strings, which are not used after this.
         unsafe { sys::rbd_migration_status_cleanup(&raw mut raw) };
         Ok(status)
     }

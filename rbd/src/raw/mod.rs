@@ -1,7 +1,7 @@
-//! All unsafe code of this crate: Ceph's handles and calls behind safe, still C-shaped methods.
+//! All unsafe code of this crate: safe methods for Ceph's handles and calls, in the shape of the C
+//! interface.
 //!
-//! Everything here answers with a bare [`Errno`]; the layers above say on which object, and what to
-//! do about it.
+//! Methods return a bare [`Errno`]. The layers above add the object and what to do next.
 #![allow(unsafe_code)]
 
 pub(crate) mod cluster;
@@ -16,18 +16,18 @@ pub(crate) mod migration;
 pub(crate) mod mirror;
 pub(crate) mod op;
 pub(crate) mod queue;
-// Without the feature only omaps are read, for the causes of errors.
+// Without the feature, only the causes of errors read omaps.
 #[cfg_attr(not(feature = "rados"), allow(dead_code))]
 pub(crate) mod rados;
 pub(crate) mod thread;
 
 use crate::errno::Errno;
 
-/// What a C call gave: its value, or the errno.
+/// The result of a C call: a value or an errno.
 pub(crate) type RawResult<T> = Result<T, Errno>;
 
-/// What the sanitizer must catch, or its silence about the rest means nothing. Compiled by `cargo
-/// xtask sanitizers` only.
+/// A fault that the sanitizer must report. Otherwise its silence about the other tests means
+/// nothing. Only `cargo xtask sanitizers` compiles it.
 #[cfg(all(test, sanitizer_canary))]
 mod canary {
     #[test]
@@ -35,7 +35,7 @@ mod canary {
         let buffer = std::hint::black_box(vec![7_u8; 64]);
         let start = buffer.as_ptr();
         drop(buffer);
-        // SAFETY: there is none: the memory was freed.
+        // SAFETY: this is unsound on purpose: the memory was freed.
         std::hint::black_box(unsafe { start.read_volatile() });
     }
 

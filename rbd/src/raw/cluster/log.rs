@@ -1,9 +1,9 @@
 //! The client's log, so that errors can carry librbd's own reasons.
 //!
-//! Ceph writes its log to a file named by an option. Here it is an anonymous file in memory: it has
-//! no name in a file system, and is gone with the process. It is read only when a call failed. Only
-//! the end of it is kept: a thread, one for all connections, gives the memory of the rest back, for
-//! asynchronous I/O makes no call that could.
+//! Ceph writes its log to a file that an option names. This crate gives it an anonymous file in
+//! memory, which has no name in a file system and ends with the process. The file is read only
+//! after a call has failed. Only its end is kept. One thread for all connections frees the memory
+//! of the rest, because a program that uses only asynchronous I/O makes no call that could do so.
 
 use std::fs::File;
 use std::io;
@@ -17,26 +17,26 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::system_errno;
 
-/// So many bytes at the end of the log are kept, and read at most.
+/// How many bytes at the end of the log are kept. No more than this is read.
 const KEEP: u64 = 256 * 1024;
-/// What is not kept goes on counting in the file's size. It is emptied at this size, before any
-/// limit on sizes of files is met.
+/// Freed parts still count in the file's size. At this size the file is emptied, before it reaches
+/// any limit on the size of files.
 const MOST_BYTES: u64 = 1 << 30;
-/// How long the thread sleeps: after a look at a log that has grown by more than it keeps, and
-/// after any other.
+/// How long the thread sleeps: the first value after a log has grown by more than is kept, the
+/// second otherwise.
 const NAPS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// No error carries more lines than this.
+/// The most lines that an error contains.
 const MOST_LINES: usize = 16;
-/// How long a failing call waits for the log thread to write: lines follow within microseconds, as
-/// a rule.
+/// How long a failed call waits for Ceph's log thread to write. Lines usually follow within
+/// microseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A log in memory.
 #[derive(Debug)]
 pub(crate) struct Log(Arc<File>);
 
-/// The process that has the thread, since a fork of it has not, and the logs that the thread keeps
-/// short.
+/// The id of the process that runs the thread (its forks do not have the thread), and the logs that
+/// the thread shortens.
 static KEPT: Mutex<(u32, Vec<Weak<File>>)> = Mutex::new((0, Vec::new()));
 
 impl Log {
@@ -47,17 +47,17 @@ impl Log {
         Ok(Log(file))
     }
 
-    /// The path under which Ceph can open it.
+    /// Returns the path by which Ceph can open it.
     pub(crate) fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.0.as_raw_fd())
     }
 
-    /// Where the lines of a call that is about to start will begin.
+    /// Returns the position at which the lines of a call that starts now will begin.
     pub(crate) fn mark(&self) -> u64 {
         self.0.metadata().map_or(0, |meta| meta.len())
     }
 
-    /// The messages logged since `mark`, without their time stamps and thread numbers.
+    /// Returns the messages logged since `mark`, without time stamps and thread numbers.
     pub(crate) fn since(&self, mark: u64) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -69,14 +69,14 @@ impl Log {
         }
     }
 
-    /// [`since`](Log::since), of what has been written by now.
+    /// Like [`since`](Log::since), but does not wait for lines that are not written yet.
     pub(crate) fn written_since(&self, mark: u64) -> Vec<String> {
         messages(&self.text(mark).unwrap_or_default())
     }
 
     fn text(&self, mark: u64) -> io::Result<String> {
         let end = self.0.metadata()?.len();
-        // It may have been emptied since.
+        // The log may have been emptied since.
         let start = if mark > end { 0 } else { mark };
         let cut = start < end.saturating_sub(KEEP);
         let start = if cut { end - KEEP } else { start };
@@ -92,7 +92,7 @@ impl Log {
         }
         bytes.truncate(filled);
         let text = String::from_utf8_lossy(&bytes);
-        // The first line of what is cut off may lack its beginning.
+        // If the text was cut, its first line may lack its beginning.
         Ok(if cut {
             text.split_once('\n').map_or("", |(_, rest)| rest).to_owned()
         } else {
@@ -101,8 +101,8 @@ impl Log {
     }
 }
 
-/// Has the thread look after a log until the log is dropped. Where no thread can be had, the log is
-/// as long as it gets.
+/// Has the thread shorten a log until the log is dropped. If no thread can be started, the log
+/// grows without a limit.
 fn keep_short(log: &Arc<File>) {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
@@ -138,7 +138,7 @@ fn keep_all_short() {
     }
 }
 
-/// Gives back the memory of all but the end. True if there was much.
+/// Frees the memory of all but the end. Returns whether the log had grown by more than is kept.
 fn shorten(log: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(meta) = log.metadata() else { return false };
@@ -151,13 +151,13 @@ fn shorten(log: &File) -> bool {
         return false;
     }
     let (hole, end) = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, len.saturating_sub(KEEP));
-    // SAFETY: no memory is passed. Where it fails, the log stays as long as it is.
+    // SAFETY: no memory is passed. If it fails, the log keeps its length.
     unsafe { libc::fallocate(log.as_raw_fd(), hole, 0, i64::try_from(end).unwrap_or(i64::MAX)) };
     true
 }
 
-/// The messages of log lines such as `2026-11-23T20:14:31.712+0000 7f1e52f55040 -1 librbd: why`,
-/// each once.
+/// Returns the distinct messages of log lines such as `2026-11-23T20:14:31.712+0000 7f1e52f55040 -1
+/// librbd: why`.
 fn messages(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -180,8 +180,8 @@ fn messages(text: &str) -> Vec<String> {
     lines
 }
 
-/// Ceph shows a key that it does not understand, which may be a good one of a newer type: as
-/// `val=KEY`, or as `key 'KEY'`.
+/// Hides keys. Ceph logs a key that it cannot parse, which may be a valid key of a newer type, as
+/// `val=KEY` or `key 'KEY'`.
 fn without_keys(message: &str) -> String {
     let mut before = "";
     let word = |word| {

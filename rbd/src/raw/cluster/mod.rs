@@ -1,4 +1,4 @@
-//! A `rados_t`: one client of a cluster.
+//! The connection to a cluster (`rados_t`).
 
 pub(crate) mod log;
 pub(crate) mod service;
@@ -18,13 +18,13 @@ use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
 
-/// A client handle, shut down when it is dropped.
+/// A client of a cluster. It is shut down when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     handle: Address<c_void>,
-    /// The process that has librados's threads. A fork of it has the memory alone.
+    /// The id of the process that has librados's threads. A fork of it has only the memory.
     process: u32,
-    /// Whether somebody watches the cluster's log: librados has place for one.
+    /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
     /// Whether OSDs have a timeout. Set before the handle is shared.
@@ -40,17 +40,17 @@ impl Drop for Cluster {
         }
         let handle = self.handle;
         outside_callback(move || {
-            // SAFETY: we own the handle, and everything made from it held a reference to this value
-            // and is gone. Works on a handle that was never connected too.
+            // SAFETY: we own the handle. Everything made from it held a reference to this value, so
+            // it is gone. The call also works on a handle that was never connected.
             unsafe { sys::rados_shutdown(handle.get()) }
         });
     }
 }
 
-/// Usage of a whole cluster, as librados counts it.
+/// Usage of a whole cluster as librados counts it.
 pub(crate) use sys::rados_cluster_stat_t as ClusterStat;
 
-/// Where a command goes.
+/// The daemon that receives a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CommandTarget {
     Monitors,
@@ -82,13 +82,14 @@ impl Cluster {
         self.osd_timeout = has;
     }
 
-    /// The images that are open for writing.
+    /// Returns the images that are open for writing.
     pub(in crate::raw) fn writers(&self) -> &Writers {
         &self.writers
     }
 
-    /// Whether this process is a fork of the one that connected. What it inherited is leaked, and
-    /// cannot be used: ending or using it would wait for threads that are not here.
+    /// Returns whether this process is a fork of the one that connected. The fork leaks the
+    /// inherited handles and cannot use them: each call would wait for threads that the fork does
+    /// not have.
     pub(crate) fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }
@@ -97,13 +98,13 @@ impl Cluster {
         &self.log_watched
     }
 
-    /// Creates a handle for a user such as `client.admin`, not connected yet.
+    /// Creates a handle for a user such as `client.admin`. It is not connected yet.
     pub(crate) fn create(cluster_name: &CStr, user: &CStr) -> RawResult<Cluster> {
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer and both strings live through the call.
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
         Ok(Cluster {
-            // SAFETY: librados serialises access to it by itself: any thread may use it.
+            // SAFETY: librados serialises access to it, so any thread may use it.
             handle: unsafe { Address::new(handle) },
             process: std::process::id(),
             log_watched: AtomicBool::new(false),
@@ -113,8 +114,8 @@ impl Cluster {
         })
     }
 
-    /// Reads a configuration file; without a path the one named by CEPH_CONF, or the default search
-    /// path.
+    /// Reads a configuration file. Without a path, reads the file that CEPH_CONF names, or the
+    /// default search path.
     pub(crate) fn conf_read_file(&self, path: Option<&CStr>) -> RawResult<()> {
         // SAFETY: the handle is valid, the path is null or a C string.
         check(unsafe { sys::rados_conf_read_file(self.as_ptr(), path.map_or(ptr::null(), CStr::as_ptr)) })?;
@@ -138,7 +139,7 @@ impl Cluster {
         let fetch = |buffer: *mut c_char, len: usize| {
             // SAFETY: the buffer has `len` bytes.
             let code = unsafe { sys::rados_conf_get(self.as_ptr(), option.as_ptr(), buffer, len) };
-            // librados says that it did not fit by ENAMETOOLONG.
+            // librados returns ENAMETOOLONG if the value did not fit.
             (if code == -libc::ENAMETOOLONG { -libc::ERANGE } else { code }, 0)
         };
         // SAFETY: `fetch` writes at most the length it is given.
@@ -160,18 +161,18 @@ impl Cluster {
         unsafe { grow_string(64, fetch) }
     }
 
-    /// The global id of this client: the number in `client.4123`.
+    /// Returns the global id of this client: the number in `client.4123`.
     pub(crate) fn instance_id(&self) -> u64 {
         // SAFETY: the handle is valid and connected.
         unsafe { sys::rados_get_instance_id(self.as_ptr()) }
     }
 
-    /// The addresses of this client, as the blocklist takes them.
+    /// Returns the addresses of this client in the form that the blocklist takes.
     pub(crate) fn addresses(&self) -> RawResult<String> {
         let mut addresses: *mut c_char = ptr::null_mut();
         // SAFETY: the out pointer lives through the call.
         check(unsafe { sys::rados_getaddrs(self.as_ptr(), &raw mut addresses) })?;
-        // SAFETY: on success it is a C string of the library's, which we copy and give back.
+        // SAFETY: on success it is a C string of the library, which we copy and free.
         unsafe {
             let copy = copy_string(addresses);
             sys::rados_buffer_free(addresses);
@@ -179,8 +180,7 @@ impl Cluster {
         }
     }
 
-    /// Sends a command. Returns its output and what the cluster said of it; on failure the errno
-    /// and what it said.
+    /// Sends a command. Returns its output and its status text, or the errno and the status text.
     pub(crate) fn command(
         &self,
         to: &CommandTarget,
@@ -196,8 +196,8 @@ impl Cluster {
             (&raw mut out, &raw mut out_len, &raw mut said, &raw mut said_len);
         macro_rules! send {
             ($call:path $(, $target:expr)?) => {
-                // SAFETY: all pointers live through the call; the outputs are the library's buffers
-                // or stay null.
+                // SAFETY: all pointers live through the call; the library allocates the outputs or
+                // leaves them null.
                 unsafe {
                     $call(
                         self.as_ptr(), $($target,)? argv, argc, input, input_len, out_to, out_len_to, said_to, said_len_to,
@@ -270,10 +270,10 @@ impl Cluster {
         Ok(stat)
     }
 
-    /// Fences a client off. 0 seconds stand for the cluster's default (an hour).
+    /// Fences a client. 0 seconds mean the cluster's default (one hour).
     pub(crate) fn blocklist_add(&self, address: &CStr, seconds: u32) -> RawResult<()> {
-        // SAFETY: the handle is valid. The C function takes a mutable string, which librados only
-        // reads: it copies it.
+        // SAFETY: the handle is valid. The C function takes a mutable string, but librados only
+        // copies it.
         check(unsafe { sys::rados_blocklist_add(self.as_ptr(), address.as_ptr().cast_mut(), seconds) })?;
         Ok(())
     }
@@ -286,7 +286,7 @@ impl Cluster {
     }
 }
 
-/// Copies a buffer of the library's and gives it back.
+/// Copies a buffer of the library and frees it.
 ///
 /// # Safety
 /// `buffer` must be null, or a buffer of librados with `len` bytes, not yet freed.

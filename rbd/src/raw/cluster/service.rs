@@ -1,4 +1,4 @@
-//! A client as a service of the cluster, and the cluster's own log.
+//! The registration of a client as a service of the cluster, and the cluster's own log.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -30,7 +30,7 @@ pub(crate) struct RawLogEntry {
 
 type LogCallback = dyn Fn(RawLogEntry) + Send + Sync;
 
-/// Has a callback called for each line of the cluster's log, until it is dropped.
+/// A watch of the cluster's log: a callback runs for each line until this is dropped.
 pub(crate) struct RawLogWatch {
     cluster: Arc<Cluster>,
     callback: Address<Box<LogCallback>>,
@@ -43,13 +43,13 @@ impl Drop for RawLogWatch {
         }
         let (cluster, callback) = (Arc::clone(&self.cluster), self.callback);
         outside_callback(move || {
-            // SAFETY: the handle is connected; null ends the watch, and librados calls back under
-            // the lock it takes for that.
+            // SAFETY: the handle is connected; null ends the watch. librados calls back under the
+            // same lock, so no callback is running afterwards.
             if unsafe { sys::rados_monitor_log2(cluster.as_ptr(), c"".as_ptr(), None, ptr::null_mut()) } < 0 {
-                // It may still be called, and must stay.
+                // The callback may still be called, so it must stay.
                 return;
             }
-            // SAFETY: nobody calls it any more, and the watch was its owner.
+            // SAFETY: it is never called again, and the watch owned it.
             drop(unsafe { Box::from_raw(callback.get()) });
             cluster.log_watched().store(false, Ordering::Release);
         });
@@ -57,8 +57,8 @@ impl Drop for RawLogWatch {
 }
 
 impl RawLogWatch {
-    /// `level` is one of the words of Ceph. There can be one at a time on a connection: a second
-    /// one is EBUSY.
+    /// Starts the watch. `level` is Ceph's word for a level. A connection has at most one watch: a
+    /// second one fails with EBUSY.
     pub(crate) fn start(
         cluster: &Arc<Cluster>,
         level: &CStr,
@@ -69,8 +69,8 @@ impl RawLogWatch {
             return Err(Errno::EBUSY);
         }
         let callback: *mut Box<LogCallback> = Box::into_raw(Box::new(Box::new(callback)));
-        // SAFETY: the handle is connected; the callback stays where it is until the watch has
-        // ended, or for ever.
+        // SAFETY: the handle is connected; the callback stays at its address until the watch has
+        // ended, or is leaked.
         let code = unsafe {
             sys::rados_monitor_log2(cluster.as_ptr(), level.as_ptr(), Some(on_line), callback.cast())
         };
@@ -99,7 +99,7 @@ unsafe extern "C" fn on_line(
     message: *const c_char,
 ) {
     let _mark = CallbackMark::set();
-    // SAFETY: `start` passed a Box<LogCallback> that lives for as long as this can be called.
+    // SAFETY: `start` passed a Box<LogCallback> that lives as long as this can be called.
     let callback = unsafe { &*arg.cast::<Box<LogCallback>>() };
     // SAFETY: librados passes C strings.
     let entry = unsafe {
@@ -117,7 +117,7 @@ unsafe extern "C" fn on_line(
 }
 
 impl Cluster {
-    /// `metadata` are keys and values by turns, each ended by a NUL, and a NUL at the end.
+    /// `metadata` are alternating keys and values, each ended by a NUL, and a final NUL.
     pub(crate) fn service_register(&self, service: &CStr, daemon: &CStr, metadata: &Dict) -> RawResult<()> {
         let (service, daemon) = (service.as_ptr(), daemon.as_ptr());
         // SAFETY: the handle is connected, all strings live through the call, and the last one is
@@ -133,12 +133,12 @@ impl Cluster {
     }
 }
 
-/// Keys and values as librados takes them.
+/// Keys and values in the form that librados takes.
 #[derive(Debug)]
 pub(crate) struct Dict(Vec<u8>);
 
 impl Dict {
-    /// Refuses empty keys, which would end it, and NULs.
+    /// Returns `None` for NULs and for empty keys, which would end the list.
     pub(crate) fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Dict> {
         let mut bytes = Vec::new();
         for (key, value) in pairs {

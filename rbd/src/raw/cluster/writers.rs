@@ -1,5 +1,5 @@
-//! The images that a connection has open for writing, and those whose exclusive lock stayed when
-//! they were closed.
+//! The images that a connection has open for writing, and those whose exclusive lock was not
+//! released when they were closed.
 
 use std::any::Any;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -7,15 +7,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 /// An image: the id of its pool, and its own.
 pub(in crate::raw) type ImageKey = (i64, String);
 
-/// What a connection knows of the images that it has open for writing, and of locks that stayed.
+/// The images that a connection has open for writing, and the locks that were not released.
 #[derive(Debug, Default)]
 pub(in crate::raw) struct Writers(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What lives as long as each handle does.
+    /// The images that are open, each with a value that lives as long as its handle.
     open: Vec<(ImageKey, Weak<dyn Any + Send + Sync>)>,
-    /// The images whose lock stayed.
+    /// The images whose lock was not released.
     left: Vec<ImageKey>,
 }
 
@@ -24,8 +24,8 @@ impl Writers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An image was opened for writing. True if a lock of an earlier handle stayed, and no handle
-    /// but this one is open.
+    /// Registers an image that was opened for writing. Returns true if an earlier handle did not
+    /// release its lock and no other handle is open.
     pub(in crate::raw) fn opened(&self, key: &ImageKey, handle: Weak<dyn Any + Send + Sync>) -> bool {
         let mut known = self.lock();
         known.open.retain(|(_, handle)| handle.strong_count() > 0);

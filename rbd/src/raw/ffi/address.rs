@@ -2,12 +2,12 @@
 
 use std::ptr;
 
-/// An address that threads may share and pass on. Structs that have one are `Send` and `Sync` by
-/// their other fields alone.
+/// An address that threads may share and pass on. Whether a struct that contains it is `Send` and
+/// `Sync` depends on its other fields only.
 #[repr(transparent)]
 pub(in crate::raw) struct Address<T>(*mut T);
 
-// SAFETY: `new` was promised so.
+// SAFETY: the caller of `new` promised it.
 unsafe impl<T> Send for Address<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Address<T> {}
@@ -36,7 +36,7 @@ impl<T> Address<T> {
     pub(in crate::raw) const NULL: Self = Address(ptr::null_mut());
 
     /// # Safety
-    /// Any thread may do what the owners of the address do with what is there.
+    /// Any thread may use the target in the ways in which the owners of the address use it.
     pub(in crate::raw) const unsafe fn new(address: *mut T) -> Self {
         Address(address)
     }

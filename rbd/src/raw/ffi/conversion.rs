@@ -1,5 +1,5 @@
-//! The patterns of Ceph's C interface: negative errno, buffers to be grown, strings to be copied
-//! out.
+//! The patterns of Ceph's C interface: negative errnos, buffers that must grow, strings that must
+//! be copied.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::MaybeUninit;
@@ -7,24 +7,23 @@ use std::mem::MaybeUninit;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 
-/// The largest buffer that is offered to a call, in elements: a library that asks for more is
-/// broken.
+/// The largest buffer that a call gets, in elements. A library that asks for more is broken.
 const LIMIT: usize = 1 << 26;
 
-/// A call that returns 0 or a count, or a negative errno.
+/// Checks the result of a call that returns 0 or a count, or a negative errno.
 pub(crate) fn check(code: c_int) -> RawResult<c_int> {
     if code < 0 { Err(Errno::new(code)) } else { Ok(code) }
 }
 
-/// A call that returns a count of bytes, or a negative errno.
+/// Checks the result of a call that returns a count of bytes, or a negative errno.
 pub(crate) fn check_len(code: isize) -> RawResult<usize> {
     usize::try_from(code).map_err(|_| Errno::new(i32::try_from(code).unwrap_or(-libc::EIO)))
 }
 
 /// Calls `fetch` with a buffer that grows until the answer fits.
 ///
-/// `fetch` gets the buffer and its capacity; it returns the C result and the length that the
-/// library reported: the length used on success, the one needed on `-ERANGE`.
+/// `fetch` gets the buffer and its capacity. It returns the C result and the length that the
+/// library reported: on success the length used, on `-ERANGE` the length needed.
 ///
 /// # Safety
 /// All zeros must be a valid `T`, and `fetch` must write at most `capacity` elements.
@@ -42,12 +41,12 @@ pub(crate) unsafe fn grow<T: Copy>(
         }
         check(code)?;
         buffer.truncate(len);
-        // SAFETY: the buffer was zeroed, which the caller promises to be a valid T.
+        // SAFETY: the buffer was zeroed, and the caller promises that zeros are a valid T.
         return Ok(buffer.into_iter().map(|item| unsafe { item.assume_init() }).collect());
     }
 }
 
-/// [`grow`] for one string: what stands before the first NUL.
+/// Calls [`grow`] for one string, which ends before the first NUL.
 ///
 /// # Safety
 /// `fetch` must write at most `capacity` bytes.
@@ -55,10 +54,9 @@ pub(crate) unsafe fn grow_string(
     first: usize,
     fetch: impl FnMut(*mut c_char, usize) -> (c_int, usize),
 ) -> RawResult<String> {
-    // The length that is reported on success counts the NUL in some calls and not in others: it is
-    // not used.
+    // On success, some calls count the NUL in the length and others do not, so it is not used.
     let mut fetch = fetch;
-    // SAFETY: zero is a valid c_char; the caller vouches for `fetch`.
+    // SAFETY: zero is a valid c_char; the caller promises what `fetch` writes.
     let bytes = unsafe {
         grow(first, |buffer, capacity| {
             let (code, len) = fetch(buffer, capacity);
@@ -68,7 +66,7 @@ pub(crate) unsafe fn grow_string(
     Ok(split(&bytes).next().unwrap_or_default())
 }
 
-/// [`grow`] for a list of strings, each ended by a NUL.
+/// Calls [`grow`] for a list of strings, each ended by a NUL.
 ///
 /// # Safety
 /// `fetch` must write at most `capacity` bytes.
@@ -76,12 +74,12 @@ pub(crate) unsafe fn grow_strings(
     first: usize,
     fetch: impl FnMut(*mut c_char, usize) -> (c_int, usize),
 ) -> RawResult<Vec<String>> {
-    // SAFETY: zero is a valid c_char; the caller vouches for `fetch`.
+    // SAFETY: zero is a valid c_char; the caller promises what `fetch` writes.
     let bytes = unsafe { grow(first, fetch) }?;
     Ok(split(&bytes).filter(|word| !word.is_empty()).collect())
 }
 
-/// The strings of a buffer, as far as they are ended by NULs.
+/// Returns the NUL-terminated strings of a buffer.
 pub(in crate::raw) fn split(bytes: &[c_char]) -> impl Iterator<Item = String> {
     bytes.split(|byte| *byte == 0).map(|word| {
         let word: Vec<u8> = word.iter().map(|byte| *byte as u8).collect();
@@ -89,7 +87,7 @@ pub(in crate::raw) fn split(bytes: &[c_char]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Copies a C string; null gives an empty one.
+/// Copies a C string. Returns an empty string for null.
 ///
 /// # Safety
 /// `text` must be null or point to a NUL-terminated string.
@@ -101,13 +99,13 @@ pub(crate) unsafe fn copy_string(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// Copies the string in a fixed array of a C struct, which may lack its NUL.
+/// Copies the string of a fixed array in a C struct. The NUL may be missing.
 #[cfg(feature = "mirror")]
 pub(crate) fn array_string(text: &[c_char]) -> String {
     split(text).next().unwrap_or_default()
 }
 
-/// The error of a system call.
+/// Converts the error of a system call.
 pub(crate) fn system_errno(error: rustix::io::Errno) -> Errno {
     Errno::new(error.raw_os_error())
 }

@@ -2,24 +2,24 @@
 
 use std::ffi::c_int;
 
-/// How many stand in the operation itself; more cost an allocation.
+/// How many elements the operation itself contains; more cost an allocation.
 const INLINE: usize = 8;
 
-/// An array of iovecs that an operation owns, since librbd reads it until the operation ends.
+/// An array of iovecs. The operation owns it, because librbd reads it until the operation ends.
 pub(crate) struct Iovecs {
     inline: [Iovec; INLINE],
     count: usize,
-    /// Used instead of `inline` for more than fit there.
+    /// Used instead of `inline` if there are more elements than fit there.
     spilled: Vec<Iovec>,
 }
 
-/// One of an array.
+/// One element of the array.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Iovec(libc::iovec);
 
-// SAFETY: the address of a buffer that the operation owns and that is Send itself; or of memory of
-// the caller's, who promised so.
+// SAFETY: the address of a buffer that the operation owns and that is Send, or of memory for which
+// the caller promised it.
 unsafe impl Send for Iovec {}
 
 impl std::fmt::Debug for Iovecs {
@@ -39,7 +39,7 @@ impl Iovecs {
         Iovecs { inline: [NOTHING; INLINE], count: 0, spilled: Vec::new() }
     }
 
-    /// Takes over the memory of another array, whose content is lost.
+    /// Takes over the memory of another array. Its content is lost.
     pub(crate) fn reuse(&mut self, other: &mut Iovecs) {
         if self.spilled.capacity() < other.spilled.capacity() {
             other.spilled.clear();
@@ -63,7 +63,7 @@ impl Iovecs {
         self.spilled.extend(iovecs);
     }
 
-    /// Address and count for C. The address is good for as long as `self` stays where it is.
+    /// Returns address and count for C. The address is valid as long as `self` does not move.
     pub(crate) fn as_raw(&self) -> (*const libc::iovec, c_int) {
         let start = if self.spilled.is_empty() { self.inline.as_ptr() } else { self.spilled.as_ptr() };
         (start.cast(), c_int::try_from(self.count).unwrap_or(c_int::MAX))
@@ -96,15 +96,14 @@ mod tests {
         }
     }
 
-    /// The same memory in a list again and again: a sum that wrapped round would pass for a short
+    /// A list may name the same memory many times. A sum that overflowed would look like a short
     /// request.
     #[test]
     fn a_sum_beyond_all_numbers_is_not_a_small_one() {
         let (len, none) = (1_usize << 45, ptr::null_mut());
         let (access, flags) =
             (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-        // SAFETY: a new mapping. It cannot be read, and is not; it is left to the end of the
-        // process.
+        // SAFETY: a new mapping, which is never read, and which lasts until the process ends.
         let huge = unsafe {
             let start = libc::mmap(none, len, access, flags, -1, 0);
             assert_ne!(start, libc::MAP_FAILED);

@@ -1,4 +1,4 @@
-//! Values on their way into C and back.
+//! Conversions of values to C and back.
 
 pub(in crate::raw) mod address;
 pub(crate) mod conversion;

@@ -9,7 +9,7 @@ use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 
-/// Which option; the numbers are librbd's.
+/// An option, by librbd's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opt {
     Format,
@@ -59,7 +59,7 @@ impl ImageOptions {
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer lives through the call, which cannot fail.
         unsafe { sys::rbd_image_options_create(&raw mut handle) };
-        // SAFETY: plain data, tied to no thread; writing takes `&mut`.
+        // SAFETY: plain data that belongs to no thread; writing takes `&mut`.
         ImageOptions(unsafe { Address::new(handle) })
     }
 

@@ -1,5 +1,4 @@
-//! Secrets on their way out of C: no copy of them stays in memory behind the one that is given
-//! away.
+//! Secrets from C. Only the returned copy stays in memory.
 
 use std::ffi::{c_char, c_int};
 
@@ -9,10 +8,10 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 
-/// Secrets longer than this are none.
+/// The longest buffer for a secret. A longer one is an error.
 const LIMIT: usize = 1 << 20;
 
-/// As [`grow_string`](crate::raw::ffi::conversion::grow_string), for a secret.
+/// Like [`grow_string`](crate::raw::ffi::conversion::grow_string), for a secret.
 ///
 /// # Safety
 /// `fetch` must write at most `capacity` bytes.
@@ -33,7 +32,7 @@ pub(crate) unsafe fn grow_secret(
     }
 }
 
-/// The strings in a buffer, as far as they are ended by NULs.
+/// Returns the NUL-terminated strings of a buffer.
 pub(crate) fn words(buffer: &[u8]) -> impl Iterator<Item = Zeroizing<String>> {
     buffer.split(|byte| *byte == 0).map(|word| Zeroizing::new(String::from_utf8_lossy(word).into_owned()))
 }

@@ -6,12 +6,12 @@ use librbd_sys as sys;
 
 use crate::version::Version;
 
-/// The version of the loaded librados.
+/// Returns the version of the loaded librados.
 pub(crate) fn librados_version() -> Version {
     version(sys::rados_version)
 }
 
-/// The version of the loaded librbd.
+/// Returns the version of the loaded librbd.
 pub(crate) fn librbd_version() -> Version {
     version(sys::rbd_version)
 }

@@ -1,4 +1,4 @@
-//! Functions newer than the oldest Ceph release that we support: the loaded library may lack them.
+//! Weak symbols: functions newer than Ceph 16.2, which the loaded library may lack.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::ffi::version::{librados_version, librbd_version};
 
-/// Why a call failed that may need a newer library.
+/// The failure of a call that may need a newer library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     Errno(Errno),
-    /// The loaded library lacks the function, so nothing was called.
+    /// The loaded library lacks the function. Nothing was called.
     Missing {
         symbol: &'static str,
         needs: &'static str,
     },
 }
 
-/// What a call of a function gave that the loaded library may lack.
+/// The result of a function that the loaded library may lack.
 pub(crate) type WeakResult<T> = Result<T, Failure>;
 
 impl fmt::Display for Failure {
@@ -36,12 +36,13 @@ impl From<Errno> for Failure {
     }
 }
 
-/// The function, or that it is missing: `let clone4 = need(&sys::late::rbd_clone4)?;`.
+/// Returns the function, or an error if it is missing: `let clone4 =
+/// need(&sys::late::rbd_clone4)?;`.
 pub(crate) fn need<F: Copy>(late: &sys::late::Late<F>) -> WeakResult<F> {
     late.get().ok_or(Failure::Missing { symbol: late.symbol(), needs: late.needs() })
 }
 
-/// The library, with its version, that should have the symbol: `librbd 1.16.0`.
+/// Returns the library that should have the symbol, with its version: `librbd 1.16.0`.
 pub(crate) fn library_of(symbol: &str) -> String {
     match symbol.strip_prefix("rados_") {
         Some(_) => format!("librados {}", librados_version()),

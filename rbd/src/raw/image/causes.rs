@@ -1,4 +1,4 @@
-//! Why requests to an image fail: its pool was deleted, or another client keeps its exclusive lock.
+//! Why requests to an image fail: the pool was deleted, or another client keeps the exclusive lock.
 
 use std::sync::{Arc, Weak};
 
@@ -8,11 +8,11 @@ use crate::raw::image::keeper::keeper_of;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes};
 
-/// Asks about an image of this pool. Weak, since the last reference to a pool must not go where an
-/// operation ends.
+/// The pool that is asked about an image. Weak, because the last reference to a pool must not be
+/// dropped where an operation ends.
 pub(super) struct Lookup {
     pool: Weak<IoCtx>,
-    /// Who may not write is not kept from it by a lock.
+    /// The image is open for writing. Otherwise a lock cannot be the cause.
     writes: bool,
 }
 

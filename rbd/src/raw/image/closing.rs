@@ -1,4 +1,4 @@
-//! What an image must not be closed without, and what can fail of it.
+//! What must happen before an image is closed, and its failures.
 
 use std::ffi::c_char;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::raw::image::causes::Lookup;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes, needs_cause};
 
-/// What failed of a closing. The image is closed all the same.
+/// The step of closing that failed. The image is closed nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloseFailure {
     pub(crate) step: Step,
@@ -21,12 +21,12 @@ pub(crate) struct CloseFailure {
     pub(crate) cause: Option<Cause>,
 }
 
-/// What closing consists of.
+/// The steps of closing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Where it fails, what was written since the last flush may be lost.
+    /// If it fails, data written since the last flush may be lost.
     Flush,
-    /// Where it fails, the exclusive lock may have stayed.
+    /// If it fails, the exclusive lock may remain.
     Lock,
     Close,
 }
@@ -48,14 +48,14 @@ impl fmt::Display for CloseFailure {
     }
 }
 
-/// Flushes what was written, and releases the exclusive lock. librbd's own closing does so, too,
-/// but does not tell of failures. Blocks.
+/// Flushes written data and releases the exclusive lock. librbd's close also does both, but does
+/// not report failures. Blocks.
 ///
-/// A handle through which nothing was written is not flushed: librbd acquires the exclusive lock
-/// for a flush, and so a reader that leaves would take it from the one who writes.
+/// A handle that wrote nothing is not flushed: librbd acquires the exclusive lock for a flush, so a
+/// closing reader would take it from the writer.
 ///
 /// # Safety
-/// The image must be open, in this pool. Not on a thread of Ceph's.
+/// The image must be open, in this pool. Must not run on a thread of Ceph.
 pub(super) unsafe fn finish(
     image: sys::rbd_image_t,
     written: bool,
@@ -100,7 +100,7 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
     let released = unsafe { release(image) };
     // SAFETY: as above.
     if released == Err(Errno::EINVAL) && !unsafe { is_owner(image) }? {
-        // Another client has asked for it in between: it is released already.
+        // Another client requested the lock meanwhile, so it is already released.
         return Ok(());
     }
     released
@@ -108,9 +108,9 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
 
 /// Releases the exclusive lock.
 ///
-/// If the image's features have changed, librbd reads the header in the middle of the release. If
-/// they no longer include the exclusive lock, librbd then waits for this very release, without end.
-/// Reading the size makes it read the header first.
+/// If the image's features have changed, librbd reads the header during the release. If they no
+/// longer include the exclusive lock, librbd then waits forever for this same release. Asking for
+/// the size makes it read the header before.
 ///
 /// # Safety
 /// The image must be open.
@@ -122,8 +122,8 @@ pub(super) unsafe fn release(image: sys::rbd_image_t) -> RawResult<()> {
     check(unsafe { sys::rbd_lock_release(image) }).map(drop)
 }
 
-/// Returns the id of the image. It never changes; librbd reads the name without a lock, while a
-/// rename may replace it, and asking the cluster for it could block.
+/// Returns the id of the image, which never changes. The name is no alternative: librbd reads it
+/// without a lock while a rename may replace it, and asking the cluster for it could block.
 ///
 /// # Safety
 /// The image must be open.

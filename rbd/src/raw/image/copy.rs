@@ -1,4 +1,4 @@
-//! Copies of images, and upkeep of their objects and object map.
+//! Copies of images, and maintenance of their objects and object map.
 
 use std::ffi::CStr;
 
@@ -12,8 +12,8 @@ use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
 
 impl Image {
-    /// Copies what the handle shows into a new image. Runs of zeros of `sparse_size` bytes are not
-    /// written; 0 writes them.
+    /// Copies the version that the handle shows into a new image. Runs of `sparse_size` zero bytes
+    /// are not written; with 0 they are.
     pub(crate) fn copy(
         &self,
         to: &IoCtx,
@@ -40,7 +40,7 @@ impl Image {
         Ok(())
     }
 
-    /// Copies what the handle shows over another open image.
+    /// Copies the version that the handle shows over another open image.
     pub(crate) fn copy_over(&self, to: &Image, progress: Progress<'_>) -> RawResult<()> {
         to.shared().mark_written();
         // SAFETY: both images are open; the progress state lives through the call.

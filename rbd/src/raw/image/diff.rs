@@ -9,16 +9,16 @@ use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::image::Image;
 use crate::raw::thread::callback::Callback;
 
-/// The version that a diff starts from; it ends at what the handle shows.
+/// The version from which a diff starts. It ends at the version that the handle shows.
 #[derive(Debug)]
 pub(crate) enum From {
-    /// Before the image held anything.
+    /// The empty image.
     Nothing,
     Name(CString),
     Id(u64),
 }
 
-/// The range and the manner of a diff. The range must lie within the image.
+/// The range and the options of a diff. The range must lie within the image.
 #[derive(Debug)]
 pub(crate) struct DiffSpec {
     pub(crate) from: From,
@@ -28,7 +28,7 @@ pub(crate) struct DiffSpec {
     pub(crate) whole_object: bool,
 }
 
-/// Gets offset and length of an extent in bytes, and whether there is data now.
+/// Receives offset and length of an extent in bytes, and whether it contains data now.
 type Each<'a> = &'a mut (dyn FnMut(u64, u64, bool) -> ControlFlow<()> + Send);
 
 impl Image {

@@ -1,10 +1,10 @@
 //! Caches that acknowledge a write before the OSDs do.
 //!
 //! librbd's policy `writearound` forgets a write that fails after its acknowledgement, unless
-//! another one is in flight when the next flush begins (seen with 16.2, and in the code of 20.2):
-//! flush and close say Ok. And with a timeout for OSDs, every cache loses a write without an error.
-//! The connection turns these caches off, but an image's or a pool's own configuration can turn
-//! them on again.
+//! another write is in flight when the next flush begins (seen with 16.2, and in the code of 20.2):
+//! flush and close return Ok. With a timeout for OSDs, every cache loses writes without an error.
+//! The connection turns these caches off, but the configuration of an image or a pool can turn them
+//! on again.
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
@@ -13,21 +13,21 @@ use crate::raw::image::Image;
 /// The caches, and the values that turn them off.
 pub(crate) const CACHES: [(&str, &str); 2] = [(CACHE, "false"), ("rbd_persistent_cache_mode", "disabled")];
 
-/// The cache that forgets: this option, with that one at this value.
+/// The option of the cache that can forget writes.
 pub(crate) const CACHE: &str = "rbd_cache";
 pub(crate) const POLICY: &str = "rbd_cache_policy";
 pub(crate) const FORGETFUL: &str = "writearound";
 
-/// An image was not opened since its own configuration turns a cache on.
+/// The image was not opened because its configuration turns a cache on.
 pub(crate) const CACHED: Errno = Errno::new(libc::EUCLEAN);
-/// Or the cache that forgets.
+/// The same, for the cache that forgets writes.
 pub(crate) const FORGETS: Errno = Errno::new(libc::ENOTUNIQ);
 
 impl Image {
-    /// Belongs to opening it for writing.
+    /// Part of opening an image for writing.
     pub(super) fn refuse_early_acknowledgements(&self) -> RawResult<()> {
         let options = match self.config_options() {
-            // Nor has librbd read what this client must not read.
+            // librbd could not read this configuration either.
             Err(Errno::EPERM | Errno::EACCES) => return Ok(()),
             options => options?,
         };

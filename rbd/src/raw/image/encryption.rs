@@ -7,12 +7,12 @@ use crate::raw::ffi::conversion::check;
 use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::image::Image;
 
-/// Which format.
+/// The encryption format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RawFormat {
     Luks1,
     Luks2,
-    /// Whichever of the two the image has; for loading, from Ceph 18.2 on.
+    /// The format that the image has. Only for loading, with Ceph 18.2 or later.
     Any,
 }
 
@@ -26,12 +26,12 @@ impl RawFormat {
     }
 }
 
-/// Whether the loaded librbd encrypts a clone apart from its parent.
+/// Returns whether the loaded librbd can encrypt a clone separately from its parent.
 pub(crate) fn has_chains() -> bool {
     sys::late::rbd_encryption_load2.get().is_some()
 }
 
-/// The C options of LUKS1, which those of LUKS2 equal in layout; the passphrase is borrowed.
+/// Returns the C options of LUKS1. Those of LUKS2 have the same layout. The passphrase is borrowed.
 fn options(aes128: bool, passphrase: &[u8]) -> sys::rbd_encryption_luks1_format_options_t {
     const {
         assert!(
@@ -58,8 +58,8 @@ impl Image {
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         let _one = self.shared().encryption();
         self.shared().mark_written();
-        // SAFETY: the image is open, and nobody else is at its encryption; options and passphrase
-        // live through the call, have the layout of the format, and are only read.
+        // SAFETY: the image is open, and the lock keeps others from its encryption; options and
+        // passphrase live through the call, have the layout of the format, and are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
         self.size_changed();
         Ok(())
@@ -70,7 +70,7 @@ impl Image {
         let mut options = options(false, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         let _one = self.shared().encryption();
-        // SAFETY: as in `encryption_format`; the algorithm is not looked at.
+        // SAFETY: as in `encryption_format`; the algorithm is ignored.
         check(unsafe { sys::rbd_encryption_load(self.as_ptr(), format.number(), opts, size) })?;
         self.size_changed();
         Ok(())
@@ -99,8 +99,9 @@ impl Image {
             })
             .collect();
         let _one = self.shared().encryption();
-        // SAFETY: the image is open, and nobody else is at its encryption; specs, options and
-        // passphrases live through the call, have the layouts of their formats, and are only read.
+        // SAFETY: the image is open, and the lock keeps others from its encryption; specs, options
+        // and passphrases live through the call, have the layouts of their formats, and are only
+        // read.
         check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
         self.size_changed();
         Ok(())

@@ -1,4 +1,4 @@
-//! Closing an image: what that needs, apart from the image.
+//! Closing of an image, separate from the image itself.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -30,17 +30,17 @@ pub(crate) struct Handle {
 /// Ends a watch on an image that is about to be closed.
 ///
 /// # Safety
-/// The image must be open. Not on a thread of Ceph's.
+/// The image must be open. Must not run on a thread of Ceph.
 unsafe fn end(watch: Option<Watch>, image: sys::rbd_image_t) {
-    // It fails only where the image knows no such watch.
+    // It fails only if the image does not know the watch.
     // SAFETY: the caller's promise.
     let _ = watch.map(|watch| unsafe { watch.end(image) });
 }
 
 impl Handle {
     /// # Safety
-    /// The handle must be open, in this pool, and nobody else's; no operation may be submitted to
-    /// it any more. The target must be its, and the watch, too.
+    /// The handle must be open, in this pool, and owned by nobody else. No further operation may be
+    /// submitted to it. Target and watch must belong to it.
     pub(in crate::raw) unsafe fn new(
         handle: Address<c_void>,
         ioctx: Arc<IoCtx>,
@@ -54,28 +54,28 @@ impl Handle {
         self.ioctx.cluster().call_timeout()
     }
 
-    /// Returns the id of the image, for the event about a closing that nobody hears of.
+    /// Returns the id of the image, for the event about a failed closing that no caller receives.
     #[cfg(feature = "tracing")]
     pub(super) fn id(&self) -> String {
         // SAFETY: the image is open until this is consumed.
         unsafe { closing::id(self.handle.get()) }.unwrap_or_default()
     }
 
-    /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph's.
+    /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph.
     pub(crate) fn close(self) -> Result<(), CloseFailure> {
         let (sender, receiver) = mpsc::channel();
-        // SAFETY: nobody enters any more, and the count lives until we have heard from its last
-        // user.
+        // SAFETY: no operation enters any more, and the count lives until its last user has
+        // reported.
         unsafe {
             Target::close(Arc::as_ptr(&self.shared), move || {
                 let _ = sender.send(());
             });
         }
         let _ = receiver.recv();
-        // SAFETY: the image is open, and its pool is this.
+        // SAFETY: the image is open, in this pool.
         let finished = unsafe { closing::finish(self.handle.get(), self.shared.is_written(), &self.ioctx) };
-        // SAFETY: the handle is ours, and nothing is in flight on it. librbd frees it whatever it
-        // returns.
+        // SAFETY: we own the handle, and nothing is in flight on it. librbd frees it even if it
+        // returns an error.
         let closed = check(unsafe {
             end(self.watch, self.handle.get());
             sys::rbd_close(self.handle.get())
@@ -83,8 +83,8 @@ impl Handle {
         finished.and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
 
-    /// Closes the image after all I/O in flight, without waiting for that. `heard` tells whether
-    /// somebody hears how it ends.
+    /// Closes the image after all I/O in flight, without blocking. `heard` says whether a caller
+    /// receives the result.
     pub(crate) fn start_close(self, heard: bool) -> RawResult<Operation<Result<(), CloseFailure>>> {
         #[cfg(feature = "tracing")]
         let unheard = (!heard).then(|| self.id());
@@ -102,7 +102,7 @@ impl Handle {
         #[cfg(not(feature = "tracing"))]
         let _ = heard;
         // SAFETY: librbd takes the completion once nothing is in flight; the operation keeps the
-        // count and the pool alive until then and beyond. The handle is ours, and librbd frees it
+        // count and the pool alive until it has completed. We own the handle, and librbd frees it
         // in any case; `rbd_aio_close` cannot fail at once.
         unsafe {
             Operation::submit(None, payload, move |_, completion| {
@@ -111,7 +111,7 @@ impl Handle {
                 Target::close(counted, move || {
                     let written = shared.is_written();
                     let close = move |last: RawResult<()>| {
-                        // Nobody else sets it.
+                        // Only this closure sets it.
                         let _ = finished.set(
                             last.map_err(|errno| Step::Flush.failed(errno))
                                 .and_then(|()| closing::finish(close.get(), written, &pool)),
@@ -120,8 +120,8 @@ impl Handle {
                         end(watch, close.get());
                         sys::rbd_aio_close(close.get(), completion.get());
                     };
-                    // A flush blocks, and the last operation may end on a thread that still works
-                    // for this image.
+                    // A flush blocks, and the last operation may end on a thread that the flush
+                    // waits for.
                     let close = Arc::new(Mutex::new(Some(close)));
                     let job = Arc::clone(&close);
                     let take = |close: &Mutex<Option<_>>| {
@@ -144,16 +144,16 @@ impl Handle {
     }
 }
 
-/// What an image that is being closed owns.
+/// The values that a closing image keeps alive.
 #[derive(Debug)]
 struct ClosePayload {
-    /// Never read: the operations in flight point to it.
+    /// Never read. The operations in flight point to it.
     _shared: Arc<Target>,
     ioctx: Option<Arc<IoCtx>>,
     pending: Option<Pending>,
-    /// How the last flush went, and the release of the lock.
+    /// The results of the last flush and of the release of the lock.
     finished: Arc<OnceLock<Result<(), CloseFailure>>>,
-    /// The id of an image that was dropped, so that nobody hears of a failure.
+    /// The id of an image that was dropped: no caller receives its failure.
     #[cfg(feature = "tracing")]
     unheard: Option<String>,
 }
@@ -166,10 +166,10 @@ impl Payload for ClosePayload {
         if let (Some(id), Some(Err(failure))) = (&self.unheard, self.finished.get()) {
             crate::events::lost(id, failure);
         }
-        // With the last image the connection may end, which blocks: not here.
+        // Dropping the last image may end the connection, which blocks. So it happens elsewhere.
         let ioctx = self.ioctx.take();
         run_in_background(move || drop(ioctx));
-        // Only now: work in the background is pending itself.
+        // Only now, because the work in the background counts as pending itself.
         self.pending = None;
     }
 

@@ -1,4 +1,4 @@
-//! What librbd tells of an open image.
+//! Properties of an open image.
 
 use std::ffi::{CString, c_char};
 
@@ -12,7 +12,7 @@ use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::Image;
 use crate::raw::image::size::positive;
 
-/// What `rbd_stat` tells, with the text copied out.
+/// The result of `rbd_stat`, with the text copied.
 #[derive(Debug)]
 pub(crate) struct RawStat {
     pub(crate) size: u64,
@@ -36,7 +36,7 @@ impl Image {
         call: unsafe extern "C" fn(sys::rbd_image_t, *mut u64) -> std::ffi::c_int,
     ) -> RawResult<u64> {
         let mut value = 0;
-        // SAFETY: the image is open; every function passed here writes one u64.
+        // SAFETY: the image is open; each function that is passed here writes one u64.
         check(unsafe { call(self.as_ptr(), &raw mut value) })?;
         Ok(value)
     }
@@ -88,7 +88,7 @@ impl Image {
             object_size: info.obj_size,
             objects: info.num_objs,
             order: info.order,
-            // That of `info` has room for 23 bytes only.
+            // The field of `info` has room for 23 bytes only.
             block_name_prefix: self.block_name_prefix()?,
         })
     }
@@ -105,8 +105,8 @@ impl Image {
         Ok(time)
     }
 
-    /// librbd reads the name that the handle has without a lock, while a rename, which the owner of
-    /// the exclusive lock carries out, replaces it. So it is asked of the pool.
+    /// Asks the pool. librbd would read the handle's name without a lock, while a rename that this
+    /// client carries out as the owner of the exclusive lock replaces it.
     pub(crate) fn name(&self) -> RawResult<String> {
         let (id, ioctx) = (self.id()?, self.pool());
         if id.is_empty() {
@@ -119,8 +119,8 @@ impl Image {
         }
     }
 
-    /// Images of the old format have no exclusive lock, and so their handles carry out no renames
-    /// of others.
+    /// Asks librbd: images of the old format have no exclusive lock, so their handles carry out no
+    /// renames for other clients.
     fn name_of_old_format(&self) -> RawResult<String> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
@@ -160,8 +160,8 @@ impl Image {
             let code = unsafe { sys::rbd_watchers_list(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of a pointer and integers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut raw = unsafe { grow(16, fetch) }?;
         let watchers = raw
             .iter()
@@ -172,7 +172,7 @@ impl Image {
                 cookie: watcher.cookie,
             })
             .collect();
-        // SAFETY: the addresses are the library's; they are not used after this.
+        // SAFETY: the library owns the addresses, which are not used after this.
         unsafe { sys::rbd_watchers_list_cleanup(raw.as_mut_ptr(), raw.len()) };
         Ok(watchers)
     }

@@ -1,5 +1,4 @@
-//! Blocking I/O on an open image. Ranges are checked by librbd; lengths above [`MOST`] are the
-//! caller's to split.
+//! Blocking I/O on an open image. librbd checks ranges; the caller splits lengths above [`MOST`].
 
 use librbd_sys as sys;
 
@@ -14,12 +13,12 @@ use crate::raw::op::io;
 use crate::raw::op::operation::Operation;
 use crate::raw::op::request::{Fault, Request, differs_at};
 
-/// The most bytes that are passed to librbd in one call: it counts in 32 bits with a sign in
-/// places.
+/// The most bytes that librbd gets in one call: in places it counts in signed 32 bits.
 pub(crate) const MOST: usize = 1 << 30;
 
 impl Image {
-    /// Reads what lies within the image. With `whole` a shorter read is a failure.
+    /// Reads the part of the range that lies within the image. With `whole`, a short read is a
+    /// failure.
     pub(crate) fn read(
         &self,
         offset: u64,
@@ -33,12 +32,13 @@ impl Image {
         if len == 0 {
             return Ok(0);
         }
-        // SAFETY: the image is open; the buffer has that many bytes and is written by no more.
+        // SAFETY: the image is open; the buffer has that many bytes, and no more are written.
         let read = check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) })?;
         self.check_count(offset, asked, read, whole)
     }
 
-    /// Writes what lies within the image. With `whole` a shorter write is a failure.
+    /// Writes the part of the range that lies within the image. With `whole`, a short write is a
+    /// failure.
     pub(crate) fn write(
         &self,
         offset: u64,
@@ -117,9 +117,9 @@ impl Image {
     }
 
     /// Begins a blocking call: waits while the image is held, and asks for the size if it may have
-    /// changed. Returns how much of the range lies within the image: librbd 16.2 ends the process
-    /// over what lies beyond the end of its object map. A range that must be `whole` is refused
-    /// with the size, which may be another one a moment later.
+    /// changed. Returns how much of the range lies within the image, because librbd 16.2 aborts the
+    /// process if a request exceeds the object map. If `whole` is set, refuses a range that exceeds
+    /// the image; the error contains the size, which may change a moment later.
     fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
         let passage = self.shared().pass()?;
         let size = self.fresh_size().map_or_else(|| self.ask_size(), Ok)?;
@@ -127,20 +127,20 @@ impl Image {
         if whole && within < len { Err(Fault::Cut(size)) } else { Ok((passage, within)) }
     }
 
-    /// Judges how much librbd has done: it cuts a range without a word where another client has
-    /// shrunk the image.
+    /// Checks how much librbd has done: it silently truncates a range if another client has shrunk
+    /// the image.
     fn check_count(&self, offset: u64, asked: u64, done: usize, whole: bool) -> Result<usize, Fault> {
         if !whole || done as u64 == asked {
             return Ok(done);
         }
         let size = self.ask_size()?;
-        // Where the image has grown again, the size explains nothing.
+        // If the image has grown again, the size explains nothing.
         Err(if offset.saturating_add(asked) > size { Fault::Cut(size) } else { Errno::ENODATA.into() })
     }
 
-    /// Submits a request that was checked. While the image is held it is kept, and submitted later.
+    /// Submits a checked request. While the image is held, the request is kept and submitted later.
     pub(crate) fn submit_request(&self, request: Request) -> Result<Operation<io::Outcome>, Fault> {
-        // SAFETY: the image is open, and is not closed before all operations have left.
+        // SAFETY: the image is open, and it is closed only after all operations have left.
         unsafe { io::submit(self.shared(), request) }
     }
 

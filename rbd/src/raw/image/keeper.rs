@@ -1,4 +1,4 @@
-//! Who has the exclusive lock of an image, asked by its address.
+//! The owner of an image's exclusive lock, asked through the address of the handle.
 
 use std::ffi::c_char;
 
@@ -18,20 +18,20 @@ pub(super) unsafe fn owners_of(image: sys::rbd_image_t) -> RawResult<Vec<String>
         let code = unsafe { sys::rbd_lock_get_owners(image, &raw mut mode, buffer, &raw mut len) };
         (code, len)
     };
-    // SAFETY: null is a valid pointer; `fetch` writes at most the number it is given.
+    // SAFETY: null is a valid pointer; `fetch` writes at most as many elements as it is given.
     let mut owners = match unsafe { grow(4, fetch) } {
         Err(Errno::ENOENT) => return Ok(Vec::new()),
         owners => owners?,
     };
     // SAFETY: on success each is a C string.
     let copies = owners.iter().map(|owner| unsafe { copy_string(*owner) }).collect();
-    // SAFETY: the strings are the library's; they are not used after this.
+    // SAFETY: the library owns the strings, which are not used after this.
     unsafe { sys::rbd_lock_get_owners_cleanup(owners.as_mut_ptr(), owners.len()) };
     Ok(copies)
 }
 
-/// Returns the address of another client that keeps the exclusive lock. `None` where a write is
-/// refused for another reason: the image is open read-only, or not primary.
+/// Returns the address of another client that keeps the exclusive lock. Returns `None` if a write
+/// is refused for another reason: the image is not primary, or no other client has the lock.
 ///
 /// # Safety
 /// The image must be open.

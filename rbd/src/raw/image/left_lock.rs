@@ -1,8 +1,8 @@
-//! Exclusive locks that stayed when their image was closed, since no OSD took the release.
+//! Exclusive locks that were not released when their image was closed, because no OSD answered.
 //!
-//! librbd takes such a lock for that of a client that is alive: this one. It neither waits for it
-//! nor breaks it, and fails each write. So a connection keeps in mind which locks stayed, and drops
-//! one when the image is opened anew.
+//! librbd takes such a lock for that of a living client, namely this one. It neither waits for it
+//! nor breaks it, and fails each write. So a connection remembers which locks were not released,
+//! and removes one when its image is opened again.
 
 use std::any::Any;
 use std::ffi::CString;
@@ -12,13 +12,13 @@ use crate::raw::RawResult;
 use crate::raw::image::Image;
 
 impl Image {
-    /// Belongs to opening it for writing.
+    /// Part of opening an image for writing.
     pub(super) fn prepare_to_write(&self) -> RawResult<()> {
         self.refuse_early_acknowledgements()?;
         self.drop_left_lock()
     }
 
-    /// Belongs to opening it for writing.
+    /// Part of opening an image for writing.
     fn drop_left_lock(&self) -> RawResult<()> {
         let (key, cluster) = ((self.pool().id(), self.id()?), self.pool().cluster());
         let handle: Arc<dyn Any + Send + Sync> = Arc::clone(&self.shared) as _;
@@ -27,7 +27,8 @@ impl Image {
         }
         let own = format!("client.{}", cluster.instance_id());
         for (client, cookie, _) in self.lockers()?.lockers {
-            // Those of the exclusive lock begin so; an advisory lock is a user's.
+            // Cookies of the exclusive lock begin so. Other locks are advisory and belong to a
+            // user.
             if client == own && cookie.starts_with("auto ") {
                 self.unlock(&CString::new(cookie).unwrap_or_default())?;
             }

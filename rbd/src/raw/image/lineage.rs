@@ -1,4 +1,4 @@
-//! Clones: parents, children, and how an image becomes one or stops being one.
+//! Clones: parents, children, cloning and flattening.
 
 use std::ffi::CStr;
 
@@ -37,7 +37,7 @@ pub(crate) struct RawParent {
 /// # Safety
 /// The strings of `spec` must be null or NUL-terminated.
 unsafe fn copy_linked(spec: &sys::rbd_linked_image_spec_t) -> RawLinkedImage {
-    // SAFETY: the caller vouches for the strings.
+    // SAFETY: the caller's promise.
     unsafe {
         RawLinkedImage {
             pool_id: spec.pool_id,
@@ -51,7 +51,7 @@ unsafe fn copy_linked(spec: &sys::rbd_linked_image_spec_t) -> RawLinkedImage {
 }
 
 impl IoCtx {
-    /// Clones a snapshot of an image here into `child`.
+    /// Clones a snapshot of an image of this pool into `child`.
     pub(crate) fn clone_named(
         &self,
         parent: &CStr,
@@ -68,7 +68,7 @@ impl IoCtx {
         Ok(())
     }
 
-    /// The same, with the snapshot's id.
+    /// Like `clone_named`, with the id of the snapshot.
     pub(crate) fn clone_by_id(
         &self,
         parent: &CStr,
@@ -86,9 +86,9 @@ impl IoCtx {
 }
 
 impl Image {
-    /// `None` where it is no clone.
+    /// Returns the parent, or `None` if the image is no clone.
     pub(crate) fn parent(&self) -> RawResult<Option<RawParent>> {
-        // SAFETY: structs of integers and pointers, of which zeros are valid.
+        // SAFETY: structs of integers and pointers; all zeros are valid.
         let mut image: sys::rbd_linked_image_spec_t = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
         let mut snapshot: sys::rbd_snap_spec_t = unsafe { std::mem::zeroed() };
@@ -106,7 +106,7 @@ impl Image {
             snapshot: unsafe { copy_string(snapshot.name) },
             snapshot_type: snapshot.namespace_type,
         };
-        // SAFETY: the strings are the library's and not used after this.
+        // SAFETY: the library owns the strings, which are not used after this.
         unsafe {
             sys::rbd_linked_image_spec_cleanup(&raw mut image);
             sys::rbd_snap_spec_cleanup(&raw mut snapshot);
@@ -114,12 +114,12 @@ impl Image {
         Ok(Some(parent))
     }
 
-    /// The clones of the snapshot that the handle is at, or of all snapshots.
+    /// Returns the clones of the snapshot that the handle shows, or of all snapshots.
     pub(crate) fn children(&self) -> RawResult<Vec<RawLinkedImage>> {
         self.linked(sys::rbd_list_children3)
     }
 
-    /// The clones, their clones, and so on.
+    /// Returns the clones, their clones, and so on.
     pub(crate) fn descendants(&self) -> RawResult<Vec<RawLinkedImage>> {
         self.linked(sys::rbd_list_descendants)
     }
@@ -137,12 +137,12 @@ impl Image {
             let code = unsafe { call(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of integers and pointers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of integers and pointers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut raw = unsafe { grow(32, fetch) }?;
         // SAFETY: on success all strings are set.
         let images = raw.iter().map(|spec| unsafe { copy_linked(spec) }).collect();
-        // SAFETY: the strings are the library's and not used after this.
+        // SAFETY: the library owns the strings, which are not used after this.
         unsafe { sys::rbd_linked_image_spec_list_cleanup(raw.as_mut_ptr(), raw.len()) };
         Ok(images)
     }

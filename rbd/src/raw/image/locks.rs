@@ -17,7 +17,7 @@ use crate::raw::op::answer::Cause;
 pub(crate) struct RawLockers {
     pub(crate) exclusive: bool,
     pub(crate) tag: String,
-    /// Client, cookie, address of each.
+    /// Client, cookie and address of each holder.
     pub(crate) lockers: Vec<(String, String, String)>,
 }
 
@@ -40,13 +40,13 @@ impl Image {
         unsafe { release(self.as_ptr()) }
     }
 
-    /// The owners: addresses of clients. Empty when nobody has the lock.
+    /// Returns the addresses of the owners. Empty if no client has the lock.
     pub(crate) fn exclusive_lock_owners(&self) -> RawResult<Vec<String>> {
         // SAFETY: the image is open.
         unsafe { owners_of(self.as_ptr()) }
     }
 
-    /// Asks the cluster why requests fail. Blocks, for a while at most.
+    /// Asks the cluster why requests fail. Blocks for a limited time.
     pub(crate) fn cause(&self) -> Option<Cause> {
         // SAFETY: the image is open.
         unsafe { self.shared().cause() }
@@ -84,9 +84,9 @@ impl Image {
 }
 
 impl IoCtx {
-    /// The locks of librbd's and of users on the header of an image.
+    /// Returns the locks on the header of an image: librbd's and those of users.
     pub(crate) fn lockers(&self, header: &CStr) -> RawResult<RawLockers> {
-        // SAFETY: the pool is open, both names live through the call; `lockers` vouches for the
+        // SAFETY: the pool is open, both names live through the call; `lockers` passes valid
         // buffers.
         let list = |exclusive, [tag, clients, cookies, addresses]: Buffers| unsafe {
             sys::rados_list_lockers(
@@ -109,9 +109,9 @@ impl IoCtx {
 }
 
 impl Image {
-    /// The locks as this handle knows them: those of the time when librbd read the header.
+    /// Returns the locks as librbd knows them since it last read the header.
     pub(crate) fn lockers(&self) -> RawResult<RawLockers> {
-        // SAFETY: the image is open; `lockers` vouches for the buffers.
+        // SAFETY: the image is open; `lockers` passes valid buffers.
         let list = |exclusive, [tag, clients, cookies, addresses]: Buffers| unsafe {
             sys::rbd_list_lockers(
                 self.as_ptr(),
@@ -130,14 +130,14 @@ impl Image {
     }
 }
 
-/// The largest buffer that is offered: a library that asks for more is broken.
+/// The largest buffer that a call gets. A library that asks for more is broken.
 const LIMIT: usize = 1 << 26;
 
-/// Start and length of each: the tag, the clients, their cookies, their addresses.
+/// Start and length of each buffer: the tag, the clients, their cookies, their addresses.
 type Buffers = [(*mut c_char, *mut usize); 4];
 
-/// Lists with buffers that grow. Each has the length that is passed with it; the length that is
-/// needed comes back in the same place.
+/// Lists the holders with buffers that grow. Each buffer has the length that is passed with it, and
+/// the library stores the needed length in the same place.
 fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers> {
     let mut lens = [64, 256, 256, 256];
     loop {
@@ -153,8 +153,8 @@ fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers>
         ];
         let count = i32::try_from(list(&raw mut exclusive, places)).unwrap_or(-libc::EIO);
         if count == -libc::ERANGE && lens.iter().max() < Some(&LIMIT) {
-            // What fits keeps its length, what does not asks for more: doubled, lest two lists race
-            // for ever.
+            // Sufficient buffers keep their length. The others get the needed length or twice the
+            // old one: without the doubling, a growing list could outrun the loop forever.
             for (len, buffer) in lens.iter_mut().zip(&buffers) {
                 *len = (*len).max(buffer.len()) * 2;
             }
@@ -166,7 +166,7 @@ fn lockers(list: impl Fn(*mut c_int, Buffers) -> isize) -> RawResult<RawLockers>
         return Ok(RawLockers {
             exclusive: exclusive != 0,
             tag: split(tag).next().unwrap_or_default(),
-            // Without the protocol, as watchers and owners have it.
+            // Addresses are given without the protocol, like those of watchers and owners.
             lockers: lockers
                 .map(|((client, cookie), address)| {
                     (client, cookie, address.strip_prefix("v1:").unwrap_or(&address).to_owned())

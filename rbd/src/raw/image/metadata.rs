@@ -1,5 +1,5 @@
-//! Metadata of images and pools: pairs of key and value; and the options of the configuration that
-//! they override.
+//! Metadata of images and pools (pairs of key and value), and the configuration options that they
+//! override.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -11,7 +11,7 @@ use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::Image;
 use crate::raw::ioctx::IoCtx;
 
-/// An option that an image or pool may override, its value in force and where that stands.
+/// An option that an image or pool may override, its current value and the source of the value.
 #[derive(Debug)]
 pub(crate) struct RawConfigOption {
     pub(crate) name: String,
@@ -19,12 +19,12 @@ pub(crate) struct RawConfigOption {
     pub(crate) source: sys::rbd_config_source_t,
 }
 
-/// How many pairs are asked for at once.
+/// How many pairs one call asks for.
 const PAGE: u64 = 64;
-/// More than this in one page cannot be: keys and values are bounded by what an OSD stores in one.
+/// The most bytes of a page. An OSD bounds the size of keys and values.
 const LIMIT: usize = 1 << 28;
 
-/// The C functions that list metadata differ only in their handle.
+/// The C functions that list metadata. They differ only in their handle.
 type List = unsafe extern "C" fn(
     *mut std::ffi::c_void,
     *const c_char,
@@ -35,7 +35,7 @@ type List = unsafe extern "C" fn(
     *mut usize,
 ) -> c_int;
 
-/// All pairs, sorted by key.
+/// Returns all pairs, sorted by key.
 ///
 /// # Safety
 /// `handle` must be one that `list` takes.
@@ -43,7 +43,7 @@ unsafe fn all(list: List, handle: *mut std::ffi::c_void) -> RawResult<Vec<(Strin
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut start = std::ffi::CString::default();
     loop {
-        // SAFETY: the caller vouches for the handle.
+        // SAFETY: the caller's promise.
         let (keys, values) = unsafe { page(list, handle, &start) }?;
         let Some(last) = keys.last() else { return Ok(pairs) };
         start.clone_from(last);
@@ -54,7 +54,7 @@ unsafe fn all(list: List, handle: *mut std::ffi::c_void) -> RawResult<Vec<(Strin
 
 type Page = (Vec<std::ffi::CString>, Vec<std::ffi::CString>);
 
-/// The keys behind `start` and their values, as many as [`PAGE`].
+/// Returns up to [`PAGE`] keys that follow `start`, with their values.
 ///
 /// # Safety
 /// See [`all`].
@@ -76,7 +76,7 @@ unsafe fn page(list: List, handle: *mut std::ffi::c_void, start: &CStr) -> RawRe
             )
         };
         if code == -libc::ERANGE && keys_len.max(values_len) < LIMIT {
-            // Room for one that is set meanwhile.
+            // Leaves room for a key that is set meanwhile.
             keys_len = keys_len.max(keys.len()) + 256;
             values_len = values_len.max(values.len()) + 4096;
             continue;
@@ -87,7 +87,7 @@ unsafe fn page(list: List, handle: *mut std::ffi::c_void, start: &CStr) -> RawRe
     }
 }
 
-/// The strings in the first `len` bytes, each ended by a NUL; empty ones count.
+/// Returns the NUL-terminated strings in the first `len` bytes, including empty ones.
 fn terminated(buffer: &[u8], len: usize) -> Vec<std::ffi::CString> {
     let used = &buffer[..len.min(buffer.len())];
     used.split_inclusive(|byte| *byte == 0)
@@ -95,11 +95,11 @@ fn terminated(buffer: &[u8], len: usize) -> Vec<std::ffi::CString> {
         .collect()
 }
 
-/// Options and their cleanup: the C functions differ only in their handle.
+/// Returns options. The C functions for images and pools differ only in their handle.
 ///
 /// # Safety
-/// `list` must fill at most as many elements as its second argument says, and `cleanup` must belong
-/// to it.
+/// `list` must fill at most as many elements as its second argument says, and `cleanup` must free
+/// what `list` allocates.
 unsafe fn options(
     list: impl Fn(*mut sys::rbd_config_option_t, *mut c_int) -> c_int,
     cleanup: unsafe extern "C" fn(*mut sys::rbd_config_option_t, c_int),
@@ -109,8 +109,8 @@ unsafe fn options(
         let code = list(buffer, &raw mut len);
         (code, usize::try_from(len).unwrap_or(0))
     };
-    // SAFETY: a struct of pointers and an integer, of which zeros are valid; `fetch` writes at most
-    // what it is given.
+    // SAFETY: a struct of pointers and an integer; all zeros are valid; `fetch` writes at most the
+    // length it is given.
     let mut raw = unsafe { grow(128, fetch) }?;
     let options = raw
         .iter()
@@ -122,7 +122,7 @@ unsafe fn options(
             source: option.source,
         })
         .collect();
-    // SAFETY: the strings are the library's and not used after this.
+    // SAFETY: the library owns the strings, which are not used after this.
     unsafe { cleanup(raw.as_mut_ptr(), raw.len() as c_int) };
     Ok(options)
 }
@@ -159,7 +159,7 @@ impl Image {
         // SAFETY: the image is open; the buffer has `len` elements, the number needed or used comes
         // back there.
         let list = |buffer, len| unsafe { sys::rbd_config_image_list(self.as_ptr(), buffer, len) };
-        // SAFETY: the two belong together.
+        // SAFETY: `cleanup` frees what `list` allocates.
         unsafe { options(list, sys::rbd_config_image_list_cleanup) }
     }
 }
@@ -197,7 +197,7 @@ impl IoCtx {
         // SAFETY: the handle is valid; the buffer has `len` elements, the number needed or used
         // comes back there.
         let list = |buffer, len| unsafe { sys::rbd_config_pool_list(self.as_ptr(), buffer, len) };
-        // SAFETY: the two belong together.
+        // SAFETY: `cleanup` frees what `list` allocates.
         unsafe { options(list, sys::rbd_config_pool_list_cleanup) }
     }
 }

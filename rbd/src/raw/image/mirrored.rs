@@ -1,11 +1,11 @@
-//! What mirroring knows of an image, asked by its address.
+//! The mirroring state of an image, asked through the address of the handle.
 
 use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string};
 
-/// What mirroring knows of an image.
+/// The mirroring state of an image.
 #[derive(Debug)]
 pub(crate) struct RawMirrorInfo {
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
@@ -22,7 +22,7 @@ pub(in crate::raw) unsafe fn copy_info(info: &sys::rbd_mirror_image_info_t) -> R
     RawMirrorInfo { global_id, state: info.state.0, primary: info.primary }
 }
 
-/// Whether the image is mirrored, and not the primary one.
+/// Returns whether the image is mirrored and not primary.
 ///
 /// # Safety
 /// The image must be open.
@@ -35,11 +35,11 @@ pub(in crate::raw) unsafe fn is_secondary(image: sys::rbd_image_t) -> bool {
 /// The image must be open.
 pub(in crate::raw) unsafe fn info_of(image: sys::rbd_image_t) -> RawResult<RawMirrorInfo> {
     const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
-    // SAFETY: a struct of a pointer and integers, of which zeros are valid.
+    // SAFETY: a struct of a pointer and integers; all zeros are valid.
     let mut info: sys::rbd_mirror_image_info_t = unsafe { std::mem::zeroed() };
     // SAFETY: the image is open; librbd is told the size of the struct.
     check(unsafe { sys::rbd_mirror_image_get_info(image, &raw mut info, SIZE) })?;
-    // SAFETY: on success the string is set; it is the library's, and not used after the cleanup.
+    // SAFETY: on success the string is set; it is not used after the cleanup.
     unsafe {
         let copied = copy_info(&info);
         sys::rbd_mirror_image_get_info_cleanup(&raw mut info);

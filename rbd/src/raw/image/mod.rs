@@ -1,4 +1,4 @@
-//! A `rbd_image_t`: an open image, and what can be asked of it.
+//! Open images (`rbd_image_t`) and their calls.
 
 mod causes;
 pub(crate) mod closing;
@@ -42,34 +42,35 @@ use crate::raw::thread::exit::settle_at_exit_of;
 use crate::raw::thread::mark::must_not_block;
 use crate::raw::thread::worker::start;
 
-/// An open image that keeps its pool, and by it the cluster, alive. Closed when it is dropped.
+/// An open image. It keeps its pool alive, and thereby the cluster. It is closed when it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// Null after the closer has taken it.
+    /// Null after `take`.
     handle: Address<c_void>,
-    /// Goes with the handle: the connection may end with it, which is not for the thread that drops
-    /// this.
+    /// Moves with the handle: dropping it may end the connection, which the thread that drops this
+    /// must not do.
     ioctx: Option<Arc<IoCtx>>,
-    /// The operations in flight point to it. It is freed after they have left.
+    /// The operations in flight point to it. It is freed after they have left it.
     shared: Arc<Target>,
-    /// Counts changes of the header. `None` until the size was learnt.
+    /// Counts changes of the header. `None` until the size is known.
     header_watch: Option<Watch>,
-    /// Dropping it does not wait for the closing.
+    /// Dropping the image does not wait for the closing.
     background: bool,
-    /// Nothing refreshes it: it was opened read-only, so nobody tells it of changes.
+    /// librbd does not refresh it: an image opened read-only receives no notifications of changes.
     settled: bool,
 }
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // A call that was given up may never end, and closing waits for it.
+        // A timed-out call may never end, and closing waits for it.
         let background = self.background || must_not_block() || self.shared.has_calls();
         if self.is_forked() {
             std::mem::forget(self.take());
             return;
         }
         let Some(image) = self.take() else { return };
-        // Who drops an image cannot hear how the close went; `close` tells.
+        // A drop cannot return the result of the closing; `close` does.
         if background {
             drop(image.start_close(false));
             return;
@@ -91,32 +92,32 @@ impl Drop for Image {
 }
 
 impl Image {
-    /// Takes over a handle. `writes` tells what it was opened for.
+    /// Takes over a handle. `writes` says whether it was opened for writing.
     ///
     /// # Safety
-    /// It must be open, in this pool, and nobody else's.
+    /// It must be open, in this pool, and owned by nobody else.
     pub(in crate::raw) unsafe fn new(handle: sys::rbd_image_t, ioctx: Arc<IoCtx>, writes: bool) -> Image {
-        // SAFETY: librbd's calls on an image may be made from any thread, at the same time. The
-        // exceptions (seen with 16.2) are kept apart by those who make them:
-        // - `rbd_get_name` reads the name without a lock: not called but for images of the old
-        //   format, which nobody renames beside (`info.rs`).
-        // - `rbd_get_group` reads the group's without one: called on handles of its own.
-        // - `rbd_snap_get_timestamp` aborts where the snapshot goes meanwhile: called on handles
-        //   that nothing refreshes (`snapshot.rs`).
-        // - `rbd_encryption_load` and `…_format` fail an assertion beside each other: under a lock
-        //   (`encryption.rs`).
-        // - What makes an image smaller fails an assertion beside I/O: the image is held meanwhile
-        //   (`op/hold.rs`).
-        // - `rbd_snap_set` changes the meaning of others' I/O: called before a handle is shared
+        // SAFETY: librbd's calls on an image may be made from any thread, concurrently. The callers
+        // of the exceptions (seen with 16.2) keep them apart:
+        // - `rbd_get_name` reads the name without a lock: called only for images of the old format,
+        //   which no other thread renames meanwhile (`info.rs`).
+        // - `rbd_get_group` reads the group without a lock: called on separate handles.
+        // - `rbd_snap_get_timestamp` aborts if the snapshot is removed meanwhile: called on handles
+        //   that librbd does not refresh (`snapshot.rs`).
+        // - `rbd_encryption_load` and `…_format` fail an assertion if they run concurrently: called
+        //   under a lock (`encryption.rs`).
+        // - Calls that shrink an image fail an assertion if I/O is in flight: the image is held
+        //   meanwhile (`op/hold.rs`).
+        // - `rbd_snap_set` changes the meaning of concurrent I/O: called before a handle is shared
         //   (`open.rs`).
-        // - `rbd_quiesce_watch` and `…_unwatch` lose count beside a snapshot: one on a handle of
-        //   its own (`quiesce.rs`).
+        // - `rbd_quiesce_watch` and `…_unwatch` miscount if a snapshot is being taken: each watch
+        //   has its own handle (`quiesce.rs`).
         // - A completion with a callback must not run once the image reports to a queue
         //   (`Target::begin_queue`).
-        // - `rbd_close` frees the handle beside calls: it comes after all of them
+        // - `rbd_close` frees the handle: called after all other calls have ended
         //   (`Target::close`).
         let handle = unsafe { Address::new(handle) };
-        // SAFETY: as this function's; `Handle` closes it.
+        // SAFETY: by the contract of this function; `Handle` closes it.
         let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx, writes)) });
         settle_at_exit_of(&shared);
         Image { handle, ioctx: Some(ioctx), shared, header_watch: None, background: false, settled: false }
@@ -134,7 +135,7 @@ impl Image {
         &self.shared
     }
 
-    /// Its pool. Must not be called after the closer has taken it.
+    /// Returns the pool. Must not be called after `take`.
     pub(in crate::raw) fn pool(&self) -> &IoCtx {
         self.ioctx.as_ref().expect("only the shell that is left behind has none")
     }
@@ -152,39 +153,40 @@ impl Image {
         self.background
     }
 
-    /// Whether its completions go to a queue, so that no others may be submitted.
+    /// Returns whether completions go to a queue, so that no operations with callbacks may be
+    /// submitted.
     pub(crate) fn is_queued(&self) -> bool {
         self.shared.is_queued()
     }
 
-    /// Leaves an empty shell behind, whose drop does nothing.
+    /// Takes the handle out. Dropping the rest does nothing.
     fn take(&mut self) -> Option<Handle> {
         let handle = std::mem::replace(&mut self.handle, Address::NULL);
         let watch = self.header_watch.take();
         let ioctx = self.ioctx.take()?;
-        // SAFETY: this was the handle's owner, and nothing is submitted to a shell.
+        // SAFETY: this value owned the handle, and nothing is submitted without one.
         (handle != Address::NULL)
             .then(|| unsafe { Handle::new(handle, ioctx, Arc::clone(&self.shared), watch) })
     }
 
-    /// Closes it after all I/O in flight. Blocks. Must not run on a thread of Ceph's: see
+    /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph: see
     /// [`crate::raw::thread::mark`].
     pub(crate) fn close(mut self) -> Result<(), CloseFailure> {
         self.take().map_or(Ok(()), Handle::close)
     }
 
-    /// Closes it after all I/O in flight, without waiting for that.
+    /// Closes the image after all I/O in flight, without blocking.
     pub(crate) fn start_close(mut self) -> RawResult<Operation<Result<(), CloseFailure>>> {
         self.take().map_or(Err(Errno::EBADF), |image| image.start_close(true))
     }
 
-    /// Calls `callback` after each change of the header. A panic in it ends there.
+    /// Calls `callback` after each change of the header. A panic in the callback is caught.
     pub(crate) fn watch_updates(&self, callback: impl Fn() + Send + Sync + 'static) -> RawResult<Watch> {
         // SAFETY: the image is open.
         unsafe { Watch::begin(self.as_ptr(), callback) }
     }
 
-    /// Ends a watch, as [`Watch::end`] says.
+    /// Ends a watch: see [`Watch::end`].
     pub(crate) fn unwatch_updates(&self, watch: Watch) -> RawResult<()> {
         // SAFETY: the image is open.
         unsafe { watch.end(self.as_ptr()) }

@@ -1,4 +1,4 @@
-//! Opening images, with and without waiting for it.
+//! Opening of images, blocking and asynchronous.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -23,16 +23,16 @@ pub(crate) enum By {
     Id,
 }
 
-/// An image that is being opened. If nobody takes it, it is closed again.
+/// An image that is being opened. If its future is dropped, the image is closed again.
 #[derive(Debug)]
 struct OpenPayload {
     ioctx: Arc<IoCtx>,
     handle: Place,
-    /// The image, once it has ended.
+    /// The result, once the opening has ended.
     image: Option<RawResult<Image>>,
     writes: bool,
     read_only: bool,
-    /// Until the image is taken, or its closing has begun, which is pending itself.
+    /// Lives until the image is taken or its closing has begun, which counts as pending itself.
     _pending: Pending,
 }
 
@@ -46,12 +46,12 @@ unsafe impl Send for Place {}
 impl Payload for OpenPayload {
     type Output = Image;
 
-    /// librbd may have to read the header again before it tells the size.
+    /// librbd may have to read the header again before it knows the size.
     const END_MAY_BLOCK: bool = true;
 
     fn on_end(&mut self) {
         self.image = self.take().map(|mut image| {
-            // There is no thread for it.
+            // No thread could be started.
             if in_callback() {
                 return Err(Errno::EAGAIN);
             }
@@ -71,7 +71,7 @@ impl Payload for OpenPayload {
 
 impl OpenPayload {
     fn take(&self) -> Option<Image> {
-        // SAFETY: librbd wrote it, if at all, before the completion ran; it is ours alone since.
+        // SAFETY: librbd wrote it, if at all, before the completion ran; since then only we use it.
         let handle = unsafe { self.handle.0.get().replace(ptr::null_mut()) };
         (!handle.is_null()).then(|| {
             // SAFETY: librbd has opened it for us, in this pool.
@@ -85,8 +85,7 @@ impl OpenPayload {
 
 impl Drop for OpenPayload {
     fn drop(&mut self) {
-        // Closed in the background, as `take` says, and so is the one that nobody took: this may be
-        // a thread of librbd's.
+        // Closed in the background, like an image that is dropped: this may be a thread of librbd.
         drop(self.take());
     }
 }
@@ -121,7 +120,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Starts to open an image. Its close, when it is dropped, happens in the background.
+    /// Starts to open an image. When the image is dropped, it is closed in the background.
     pub(crate) fn start_open(
         ioctx: Arc<IoCtx>,
         by: By,

@@ -1,16 +1,16 @@
-//! Taking part when snapshots are taken, by librbd's threads.
+//! Quiesce watches: callbacks of librbd's threads before and after a snapshot.
 //!
-//! librbd loses count of a snapshot under way when the watches of a handle change meanwhile (seen
-//! with 16.2.15):
+//! librbd miscounts if the watches of a handle change while a snapshot is being taken (seen with
+//! 16.2.15):
 //!
-//! - Ending one waits for the thaw, which is told to the watches that are left. With the last one
-//!   gone it waits for ever, and the handle hears of no later snapshot. There is no time to do it
-//!   in: a snapshot may begin at that very moment.
-//! - Where the first one begins between freeze and thaw, librbd aborts the process at the thaw.
+//! - Ending a watch waits for the thaw, which is sent to the remaining watches. If none remains, it
+//!   waits forever, and the handle receives no later snapshot. No moment is safe, because a
+//!   snapshot may begin at any time.
+//! - If the first watch begins between freeze and thaw, librbd aborts the process at the thaw.
 //!
-//! So each watch has a handle of its own, which is opened for it and knows nothing of what began
-//! before. It is closed with the watch still on: librbd brings what is under way to its end then,
-//! and nobody waits for a thaw. What is left is the moment between the opening and the watch.
+//! So each watch opens its own handle, which knows no earlier snapshot request. The handle is
+//! closed while the watch is still registered: librbd then ends the request in progress, and
+//! nothing waits for a thaw. The moment between the opening and the registration remains.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,21 +24,21 @@ use crate::raw::image::Image;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
 
-/// What the callback is told.
+/// The events that the callback receives.
 pub(crate) enum Told {
-    /// A snapshot is about to be taken, and waits for the answer.
+    /// A snapshot is about to be taken. It waits for the answer.
     Freeze(FreezeAnswer),
-    /// It is taken, or given up.
+    /// The snapshot was taken or abandoned.
     Thaw,
 }
 
-/// The answer that the client which takes a snapshot waits for. If it is dropped without an answer,
-/// the answer is an I/O error.
+/// The answer for which the client that takes the snapshot waits. Dropping it unused answers with
+/// an I/O error.
 pub(crate) struct FreezeAnswer(Arc<Party>);
 
-/// Takes part from its beginning until it is closed. Dropped without that, it leaks.
+/// A quiesce watch, registered until it is closed. It leaks if it is dropped instead.
 pub(crate) struct QuiesceWatch {
-    /// Nobody else's, and this is its only watch of the kind.
+    /// Owned by this watch alone, which is its only quiesce watch.
     image: Image,
     handle: u64,
     party: Arc<Party>,
@@ -52,11 +52,11 @@ struct Party {
 
 #[derive(Default)]
 struct Round {
-    /// Unknown until the watch has begun, which a snapshot may do before us.
+    /// Unknown until the registration returns. A snapshot may begin before that.
     handle: Option<u64>,
-    /// A freeze is not answered yet: librbd asserts that it gets one answer to each.
+    /// A freeze is not answered yet. librbd asserts that each gets one answer.
     owed: bool,
-    /// An answer for which the handle is missing.
+    /// An answer given before the handle was known.
     early: Option<i32>,
     ended: bool,
 }
@@ -71,8 +71,8 @@ impl Party {
             return;
         }
         match round.handle {
-            // SAFETY: one is owed, so librbd has called and waits, for which the image is open. It
-            // is not closed before the lock of the round is free and nothing is owed.
+            // SAFETY: an answer is owed, so librbd waits for it and the image is open. The image is
+            // closed only after the round is unlocked and nothing is owed.
             Some(handle) => unsafe { sys::rbd_quiesce_complete(self.image.get(), handle, code) },
             None => round.early = Some(code),
         }
@@ -80,8 +80,8 @@ impl Party {
 }
 
 impl FreezeAnswer {
-    /// Zero lets the snapshot go on, a negative errno has it fail. Does nothing where the watch has
-    /// ended meanwhile.
+    /// Answers: zero lets the snapshot continue, a negative errno makes it fail. Does nothing if
+    /// the watch has ended meanwhile.
     pub(crate) fn give(self, code: i32) {
         self.0.answer(&mut self.0.round(), code);
     }
@@ -89,14 +89,14 @@ impl FreezeAnswer {
 
 impl Drop for FreezeAnswer {
     fn drop(&mut self) {
-        // Nothing, if it was given.
+        // Does nothing if the answer was given.
         self.0.answer(&mut self.0.round(), -libc::EIO);
     }
 }
 
 impl QuiesceWatch {
-    /// Has `tell` called around snapshots, on a thread of librbd's. The image must have been opened
-    /// just now, for this.
+    /// Registers `tell`, which librbd's threads call before and after snapshots. The image must
+    /// have been opened just now, for this watch.
     pub(crate) fn begin(
         image: Image,
         tell: impl Fn(Told) + Send + Sync + 'static,
@@ -105,12 +105,13 @@ impl QuiesceWatch {
         let party = Arc::new(party);
         let arg = Arc::into_raw(Arc::clone(&party)).cast_mut().cast::<c_void>();
         let mut handle = 0;
-        // SAFETY: the image is open; the party lives until `close` has closed it, or for ever.
+        // SAFETY: the image is open; the party lives until `close` has closed the image, or is
+        // leaked.
         let code = unsafe {
             sys::rbd_quiesce_watch(image.as_ptr(), Some(on_quiesce), Some(on_unquiesce), arg, &raw mut handle)
         };
         if code < 0 {
-            // SAFETY: it was not registered, so this count is ours.
+            // SAFETY: it was not registered, so we own this count.
             unsafe { Arc::decrement_strong_count(arg.cast::<Party>().cast_const()) };
         }
         check(code)?;
@@ -124,26 +125,25 @@ impl QuiesceWatch {
         Ok(QuiesceWatch { image, handle, party })
     }
 
-    /// Tells nothing any more. A freeze under way fails.
+    /// Stops the events. A freeze in progress fails.
     pub(crate) fn end(&self) {
         let mut round = self.party.round();
         round.ended = true;
         self.party.answer(&mut round, -libc::ECANCELED);
     }
 
-    /// Ends it and closes its image. `other` must be open; which one does not matter. Blocks; must
-    /// not run on a thread of Ceph's.
+    /// Ends the watch and closes its image. `other` can be any open image. Blocks; must not run on
+    /// a thread of Ceph.
     pub(crate) fn close(self, other: &Image) -> RawResult<()> {
         self.end();
         let QuiesceWatch { image, handle, party } = self;
         let closed = image.close();
-        // SAFETY: nothing is called any more; librbd frees the image whatever `close` gives. This
-        // is the count that it had.
+        // SAFETY: no callback runs any more, and librbd frees the image even if `close` fails. This
+        // is the count that the registration had.
         unsafe { Arc::decrement_strong_count(Arc::as_ptr(&party)) };
-        // What librbd made for the watch is freed by this alone. It is in no list any more, least
-        // of all in that of an image that never had such a watch: that it is unknown there is all
-        // that comes back, and there is nothing to wait for. SAFETY: the image is open. The handle
-        // is the address of an object that nobody but us knows of any more.
+        // Only this call frees the object that librbd made for the watch. No list contains it any
+        // more, so the call waits for nothing and returns only that the watch is unknown. SAFETY:
+        // the image is open. The handle is the address of an object that only we still know.
         unsafe { sys::rbd_quiesce_unwatch(other.as_ptr(), handle) };
         closed.map_err(|failure| failure.errno)
     }
@@ -152,8 +152,8 @@ impl QuiesceWatch {
 unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let party = arg.cast::<Party>().cast_const();
-    // SAFETY: `begin` passed an Arc<Party> that lives for as long as this can be called; this makes
-    // one more.
+    // SAFETY: `begin` passed an Arc<Party> that lives as long as this can be called. We take one
+    // more count.
     let party = unsafe {
         Arc::increment_strong_count(party);
         Arc::from_raw(party)
@@ -161,7 +161,7 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
     let mut round = party.round();
     round.owed = true;
     if round.ended {
-        // Nobody is left to be frozen.
+        // The watch has ended, so there is nothing to freeze.
         party.answer(&mut round, 0);
         return;
     }

@@ -1,4 +1,4 @@
-//! An open image in the hands of a call that may be given up.
+//! Open images shared with calls that may time out.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::raw::ffi::address::Address;
 use crate::raw::image::Image;
 use crate::raw::op::target::Target;
 
-/// An open image for a call on another thread. Closing waits until it is dropped.
+/// An open image for a call on another thread. Closing waits until this is dropped.
 #[derive(Debug)]
 pub(crate) struct SharedImage {
     image: Image,
@@ -23,16 +23,16 @@ impl Deref for SharedImage {
 
 impl Drop for SharedImage {
     fn drop(&mut self) {
-        // What is left behind is no image any more, and its drop closes nothing.
+        // Without the handle, the drop of the image closes nothing.
         self.image.handle = Address::NULL;
         self.image.ioctx = None;
-        // SAFETY: entered by `share`, and our reference keeps the count valid.
+        // SAFETY: `share` entered it, and our reference keeps it valid.
         unsafe { Target::leave_call(Arc::as_ptr(&self.image.shared)) };
     }
 }
 
 impl Image {
-    /// The same handle, for a call that may be given up.
+    /// Returns the same handle for a call that may time out.
     pub(crate) fn share(&self) -> SharedImage {
         self.shared.enter_call();
         let (handle, ioctx, shared) = (self.handle, self.ioctx.clone(), Arc::clone(&self.shared));

@@ -18,17 +18,18 @@ use crate::raw::thread::progress::with_progress;
 impl Image {
     pub(crate) fn size(&self) -> RawResult<u64> {
         match positive(self.number(sys::rbd_get_size)?) {
-            // Cut below its encryption header, for example: nothing may reach librbd from now on.
+            // For example, the image was cut below its encryption header. No I/O may reach librbd
+            // any more.
             0 => self.ask_size(),
             size => Ok(size),
         }
     }
 
-    /// Belongs to the opening, and blocks as that does: [`size_for`](Image::size_for) has the
-    /// answer from here on.
+    /// Learns the size: part of the opening, and blocks. Afterwards [`size_for`](Image::size_for)
+    /// knows it.
     pub(in crate::raw) fn learn_size(&mut self) -> RawResult<()> {
         let shared = Arc::clone(&self.shared);
-        // First, so that no change comes in between.
+        // The watch comes first, so that no change is missed.
         self.header_watch = Some(self.watch_updates(move || shared.size().changed())?);
         let (pool, id, stripe_unit) = (self.data_pool_id()?, self.id()?, self.stripe_unit()?);
         self.shared.identify(Identity { pool, id, stripe_unit });
@@ -42,7 +43,7 @@ impl Image {
     pub(crate) fn size_for(&self, end: u64) -> RawResult<u64> {
         match self.shared().size().for_end(end) {
             Some(size) => Ok(size),
-            // librbd would read the header with the threads that call back here.
+            // librbd needs this very thread to read the header.
             None if in_callback() => {
                 self.shared().refresh_size();
                 Err(Errno::EDEADLK)
@@ -51,14 +52,14 @@ impl Image {
         }
     }
 
-    /// Returns the size, unless the header was changed and nobody has asked for the size since.
+    /// Returns the size, unless the header has changed since it was asked for.
     pub(crate) fn fresh_size(&self) -> Option<u64> {
         self.shared().size().fresh()
     }
 
     /// Waits until nothing is in flight on any handle that this process has of the image, and keeps
-    /// what comes. A shrink needs that: librbd 16.2 ends the process when the object map becomes
-    /// smaller below a request.
+    /// new operations. A shrink needs that: librbd 16.2 aborts the process if the object map
+    /// shrinks below a request in flight.
     pub(in crate::raw) fn hold(&self) -> RawResult<Vec<Hold>> {
         if in_callback() {
             return Err(Errno::EDEADLK);
@@ -72,13 +73,13 @@ impl Image {
 
     /// Refreshes the known size after a call that may have changed it.
     pub(in crate::raw) fn size_changed(&self) {
-        // An answer that is under way may be that of before.
+        // An answer that is on its way may be the old size.
         self.shared.size().changed();
-        // Without an answer it is asked for later.
+        // If this fails, the size is asked for later.
         let _ = self.ask_size();
     }
 
-    /// Asks for the size and keeps it. Blocks.
+    /// Asks for the size and stores it. Blocks.
     pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
         self.shared().ask_size()
     }
@@ -97,17 +98,17 @@ impl Image {
     }
 }
 
-/// Images whose size is being changed, one handle of each.
+/// The images whose size is being changed, one handle each.
 static CHANGED: Mutex<Vec<Arc<Target>>> = Mutex::new(Vec::new());
 static CHANGED_NO_MORE: Condvar = Condvar::new();
 
-/// While it lives, nobody else in this process changes the size of the image. Two changes at once
-/// meet in librbd 16.2, with no other I/O: one truncates an object that the other has taken out of
-/// the object map, and the process ends.
+/// While it lives, no other thread of this process changes the size of the image. Two concurrent
+/// changes make librbd 16.2 abort the process, even without I/O: one truncates an object that the
+/// other has removed from the object map.
 pub(in crate::raw) struct Turn(Arc<Target>);
 
 impl Turn {
-    /// Waits for others that change the size.
+    /// Waits until no other thread changes the size.
     pub(in crate::raw) fn take(target: &Arc<Target>) -> Turn {
         let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
         let is_taken =
@@ -125,7 +126,7 @@ impl Drop for Turn {
     }
 }
 
-/// The images that are open, and some that were.
+/// The open images, and some that are closed already.
 static OPEN: Mutex<Vec<Weak<Target>>> = Mutex::new(Vec::new());
 
 fn register(target: &Arc<Target>) {
@@ -134,7 +135,7 @@ fn register(target: &Arc<Target>) {
     open.push(Arc::downgrade(target));
 }
 
-/// The handles that this process has of one image, this one among them.
+/// Returns all handles that this process has of an image, including this one.
 fn handles_of(target: &Arc<Target>) -> Vec<Arc<Target>> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let others = open.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, target));

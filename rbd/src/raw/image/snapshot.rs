@@ -20,8 +20,7 @@ pub(crate) struct RawSnapshot {
     pub(crate) name: String,
 }
 
-/// How a snapshot treats clients that watch for it: by default they pause their writes, and may
-/// refuse.
+/// How a snapshot treats its quiesce watchers. By default they pause their writes, and may refuse.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RawQuiesce {
     pub(crate) skip: bool,
@@ -37,25 +36,26 @@ impl RawQuiesce {
 }
 
 impl Image {
-    /// All snapshots, of every namespace.
+    /// Returns all snapshots of all namespaces.
     pub(crate) fn snapshots(&self) -> RawResult<Vec<RawSnapshot>> {
         let fetch = |buffer: *mut sys::rbd_snap_info_t, capacity: usize| {
-            // One element is kept back: `rbd_snap_list_end` goes on until an element that is zero.
+            // One element is reserved: `rbd_snap_list_end` continues until it finds a zero element.
             let mut len = capacity as c_int - 1;
             // SAFETY: the buffer has more than `len` elements; the number needed comes back in
             // `len`.
             let code = unsafe { sys::rbd_snap_list(self.as_ptr(), buffer, &raw mut len) };
             (code, if code < 0 { len as usize + 1 } else { code as usize + 1 })
         };
-        // SAFETY: a struct of integers and a pointer, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of integers and a pointer; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut raw = unsafe { grow(33, fetch) }?;
         let snapshots = raw[..raw.len() - 1]
             .iter()
             // SAFETY: on success each name is set.
             .map(|snap| RawSnapshot { id: snap.id, size: snap.size, name: unsafe { copy_string(snap.name) } })
             .collect();
-        // SAFETY: the names are the library's and not used after this; the last element is zero.
+        // SAFETY: the library owns the names, which are not used after this; the last element is
+        // zero.
         unsafe { sys::rbd_snap_list_end(raw.as_mut_ptr()) };
         Ok(snapshots)
     }
@@ -84,8 +84,9 @@ impl Image {
         unsafe { grow_string(128, fetch) }
     }
 
-    /// librbd looks the id up without a lock, and **aborts the process** where it is unknown. So
-    /// the handle must be one that nothing refreshes, a read-only one; `EINVAL` with another.
+    /// Returns when the snapshot was taken. librbd looks the id up without a lock, and **aborts the
+    /// process** if it is unknown. So the handle must be one that librbd does not refresh, opened
+    /// read-only. Fails with `EINVAL` on others.
     pub(crate) fn snapshot_time(&self, id: u64) -> RawResult<libc::timespec> {
         if !self.settled {
             return Err(Errno::EINVAL);
@@ -167,7 +168,7 @@ impl Image {
         Ok(protected != 0)
     }
 
-    /// `u64::MAX` stands for no limit.
+    /// Returns the limit; `u64::MAX` means none.
     pub(crate) fn snapshot_limit(&self) -> RawResult<u64> {
         let mut limit = 0;
         // SAFETY: the image is open; the out pointer lives through the call.
@@ -194,10 +195,10 @@ impl Image {
         rolled_back.map(drop)
     }
 
-    /// Turns the handle to a snapshot. It takes the handle exclusively: I/O of others on it would
-    /// change its meaning.
+    /// Sets the handle to a snapshot. The caller must be its only user, because this changes the
+    /// meaning of I/O.
     pub(crate) fn set_snapshot_id(&self, id: u64) -> RawResult<()> {
-        // SAFETY: the image is open, and nobody else uses it.
+        // SAFETY: the image is open, and only this thread uses it.
         check(unsafe { sys::rbd_snap_set_by_id(self.as_ptr(), id) })?;
         self.size_changed();
         Ok(())

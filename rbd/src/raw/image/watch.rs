@@ -1,4 +1,4 @@
-//! Being told of changes of an image's header, by librbd's threads.
+//! Update watches: librbd's threads report changes of an image's header.
 
 use std::ffi::c_void;
 
@@ -13,13 +13,13 @@ use crate::raw::thread::mark::CallbackMark;
 
 type UpdateCallback = dyn Fn() + Send + Sync;
 
-/// A registration of a callback, leaked unless it is ended.
+/// A registered callback. It leaks unless the watch is ended.
 #[derive(Debug)]
 pub(crate) struct Watch {
     image: Address<c_void>,
-    /// The address of what librbd made for it, which ending it frees. Images number their watches,
-    /// each from zero: at the wrong one this would end another watch, and free one that is still
-    /// called.
+    /// The address of librbd's object for the watch, which `end` frees. Each image numbers its
+    /// watches from zero, so ending this one on the wrong image would end another watch and free a
+    /// callback that is still in use.
     handle: u64,
     callback: Address<Box<UpdateCallback>>,
 }
@@ -35,20 +35,20 @@ impl Watch {
     ) -> RawResult<Watch> {
         let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(callback)));
         let mut handle = 0;
-        // SAFETY: the image is open; the callback stays where it is until `end` has returned, or
-        // for ever.
+        // SAFETY: the image is open; the callback stays at its address until `end` has returned, or
+        // is leaked.
         let code = unsafe { sys::rbd_update_watch(image, &raw mut handle, Some(on_update), callback.cast()) };
         if code < 0 {
             // SAFETY: it was not registered, so the pointer is ours alone.
             drop(unsafe { Box::from_raw(callback) });
         }
         check(code)?;
-        // SAFETY: the handle of the image is only compared; the callback is Send and Sync.
+        // SAFETY: the image's handle is only compared; the callback is Send and Sync.
         let (image, callback) = unsafe { (Address::new(image), Address::new(callback)) };
         Ok(Watch { image, handle, callback })
     }
 
-    /// Ends it. Waits for a callback that is running, so it must not be called by one. A watch of
+    /// Ends the watch. Waits for a running callback, so a callback must not call this. A watch of
     /// another image is refused, and leaks.
     ///
     /// # Safety
@@ -59,11 +59,11 @@ impl Watch {
         if of.get() != image {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: the image is open, and the handle was made for it. One made for an earlier image
-        // that had its address is still allocated, since only this frees it, and nobody calls it
-        // any more.
+        // SAFETY: the image is open, and the handle was made for it. A handle made for an earlier
+        // image with the same address is still allocated, because only this call frees it, and its
+        // callback is not called any more.
         check(unsafe { sys::rbd_update_unwatch(image, handle) })?;
-        // SAFETY: librbd has let go of it, and the watch, which is consumed, owned it.
+        // SAFETY: librbd no longer uses it, and the watch, which is consumed, owned it.
         drop(unsafe { Box::from_raw(callback.get()) });
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Watch {
 
 unsafe extern "C" fn on_update(arg: *mut c_void) {
     let _mark = CallbackMark::set();
-    // SAFETY: `begin` passed a Box<UpdateCallback> that lives for as long as this can be called.
+    // SAFETY: `begin` passed a Box<UpdateCallback> that lives as long as this can be called.
     let callback = unsafe { &*arg.cast::<Box<UpdateCallback>>() };
     catch_panic(callback);
 }
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_watch_of_another_image_is_left_alone() {
         let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(|| {})));
-        // Not the address of anything of librbd's: who looks there crashes.
+        // Not the address of an object of librbd: reading there crashes.
         let image = std::ptr::dangling_mut();
         // SAFETY: librbd is not called.
         unsafe {

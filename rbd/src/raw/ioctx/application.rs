@@ -1,4 +1,4 @@
-//! The applications that a pool is tagged for, and what they keep there.
+//! The applications of a pool, and their metadata.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -8,11 +8,11 @@ use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, grow_strings, split};
 use crate::raw::ioctx::IoCtx;
 
-/// More than this cannot be: the monitors keep it in the map of all pools.
+/// The largest buffer. Monitors keep this data in the map of all pools, so it is smaller.
 const LIMIT: usize = 1 << 24;
 
 impl IoCtx {
-    /// Tags the pool for an application.
+    /// Enables an application on the pool.
     pub(crate) fn application_enable(&self, application: &CStr, force: bool) -> RawResult<()> {
         // SAFETY: the pool is open; the name lives through the call.
         check(unsafe {
@@ -31,7 +31,7 @@ impl IoCtx {
         unsafe { grow_strings(256, fetch) }
     }
 
-    /// Pairs of key and value.
+    /// Returns pairs of key and value.
     pub(crate) fn application_metadata(&self, application: &CStr) -> RawResult<Vec<(String, String)>> {
         let (mut keys_len, mut values_len) = (1024, 4096);
         loop {
@@ -53,7 +53,7 @@ impl IoCtx {
                 continue;
             }
             check(code)?;
-            // Keys are not empty, values may be.
+            // Values may be empty, keys not.
             let keys = split(&keys[..keys_len.min(keys.len())]).take_while(|key| !key.is_empty());
             return Ok(keys.zip(split(&values)).collect());
         }

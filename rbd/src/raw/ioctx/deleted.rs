@@ -1,4 +1,4 @@
-//! Whether a pool was deleted under its handle.
+//! Whether a pool was deleted while its handle is open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
-/// An error is told without its cause after that long.
+/// After this time an error is returned without its cause.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl IoCtx {
-    /// Returns the pool that was deleted: this one, or the other one, unless that is negative. With
-    /// `latest` the monitors are asked, else what this client knows decides. Blocks, for a while at
-    /// most.
+    /// Returns the id of the pool that was deleted: this one, or `other` (negative: no other). With
+    /// `latest` the monitors are asked, otherwise the map that this client has. Blocks for a
+    /// limited time.
     pub(crate) fn deleted_pool(self: &Arc<IoCtx>, other: i64, latest: bool) -> Option<i64> {
         if must_not_call() {
             return None;

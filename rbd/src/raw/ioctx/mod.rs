@@ -1,4 +1,4 @@
-//! A `rados_ioctx_t`: a pool and a namespace in it.
+//! Pool handles (`rados_ioctx_t`): a pool and a namespace in it.
 
 pub(crate) mod application;
 pub(crate) mod deleted;
@@ -20,8 +20,8 @@ use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_st
 use crate::raw::ffi::options::ImageOptions;
 use crate::raw::thread::progress::with_progress;
 
-/// A pool handle that keeps its cluster alive. Its namespace is set before it is shared and never
-/// changed.
+/// A pool handle. It keeps its cluster alive. The namespace is set before the handle is shared, and
+/// never changes.
 #[derive(Debug)]
 pub(crate) struct IoCtx {
     handle: Address<c_void>,
@@ -34,13 +34,13 @@ impl Drop for IoCtx {
         if self.is_forked() {
             return;
         }
-        // SAFETY: we own the handle. librbd keeps copies of its own, so open images do not mind;
-        // and this call only drops references, so it is harmless on Ceph's threads.
+        // SAFETY: we own the handle. Open images are not affected, because librbd keeps its own
+        // copies. The call only drops references, so Ceph's threads may make it.
         unsafe { sys::rados_ioctx_destroy(self.as_ptr()) }
     }
 }
 
-/// Usage of one pool, as librados counts it.
+/// Usage of one pool as librados counts it.
 pub(crate) use sys::rados_pool_stat_t as PoolStat;
 
 impl IoCtx {
@@ -53,7 +53,7 @@ impl IoCtx {
         self.handle.get()
     }
 
-    /// The id of the pool.
+    /// Returns the id of the pool.
     pub(crate) fn id(&self) -> i64 {
         // SAFETY: the handle is valid.
         unsafe { sys::rados_ioctx_get_id(self.as_ptr()) }
@@ -67,20 +67,20 @@ impl IoCtx {
         let mut handle = ptr::null_mut();
         // SAFETY: the cluster handle is valid, the out pointer lives through the call.
         check(unsafe { sys::rados_ioctx_create2(cluster.as_ptr(), pool_id, &raw mut handle) })?;
-        // SAFETY: librados lets any thread use it, except for what changes it (namespace, locator,
-        // snapshot), which is done only here and in `open_when_full`, and for the version of the
-        // last object, which requests write without a lock and nobody asks for.
+        // SAFETY: librados lets any thread use it, with two exceptions. Calls that change it
+        // (namespace, locator, snapshot) are made only here and in `open_when_full`. Requests write
+        // the version of the last object without a lock, and this crate never reads it.
         let ioctx = IoCtx { handle: unsafe { Address::new(handle) }, cluster };
-        // SAFETY: nobody else has the handle yet; the string is copied.
+        // SAFETY: the handle is not shared yet; the string is copied.
         unsafe { sys::rados_ioctx_set_namespace(ioctx.as_ptr(), namespace.as_ptr()) };
         Ok(ioctx)
     }
 
-    /// As [`open`](IoCtx::open), for what frees space: its requests are carried out when the pool
-    /// or the cluster is full.
+    /// Like [`open`](IoCtx::open), for calls that free space: their requests are carried out even
+    /// if the pool or the cluster is full.
     pub(crate) fn open_when_full(cluster: Arc<Cluster>, pool_id: i64, namespace: &CStr) -> RawResult<IoCtx> {
         let ioctx = IoCtx::open(cluster, pool_id, namespace)?;
-        // SAFETY: the handle is valid, and nobody else has it yet.
+        // SAFETY: the handle is valid, and not shared yet.
         unsafe { sys::rados_set_pool_full_try(ioctx.as_ptr()) };
         Ok(ioctx)
     }
@@ -96,7 +96,7 @@ impl IoCtx {
     }
 
     pub(crate) fn pool_stat(&self) -> RawResult<PoolStat> {
-        // SAFETY: a struct of integers; zeros are valid.
+        // SAFETY: a struct of integers; all zeros are valid.
         let mut stat: PoolStat = unsafe { std::mem::zeroed() };
         // SAFETY: the out pointer lives through the call.
         check(unsafe { sys::rados_ioctx_pool_stat(self.as_ptr(), &raw mut stat) })?;
@@ -138,41 +138,41 @@ impl IoCtx {
         unsafe { grow_strings(1024, fetch) }
     }
 
-    /// The images: pairs of id and name.
+    /// Returns the id and name of each image.
     pub(crate) fn images(&self) -> RawResult<Vec<(String, String)>> {
         let fetch = |buffer: *mut sys::rbd_image_spec_t, mut len: usize| {
             // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
             let code = unsafe { sys::rbd_list2(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of two pointers, of which zeros are valid; `fetch` writes at most the
-        // number it is given.
+        // SAFETY: a struct of two pointers; all zeros are valid; `fetch` writes at most as many
+        // elements as it is given.
         let mut specs = unsafe { grow(128, fetch) }?;
         // SAFETY: on success both strings of each are set.
         let images =
             specs.iter().map(|spec| unsafe { (copy_string(spec.id), copy_string(spec.name)) }).collect();
-        // SAFETY: the strings are the library's; they are not used after this.
+        // SAFETY: the library owns the strings, which are not used after this.
         unsafe { sys::rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len()) };
         Ok(images)
     }
 
-    /// The name of an image that is not in the trash, by its id: from the directory, by the method
-    /// that librbd asks for it.
+    /// Returns the name of the image with this id, from the pool's directory. Images in the trash
+    /// are not listed there.
     pub(crate) fn image_name(&self, id: &CStr) -> RawResult<String> {
-        // In C++'s encoding a text is its length of 4 bytes and the text. No name is longer than
-        // librados lets a request be.
+        // Ceph encodes a text as its length in 4 bytes, followed by the text. A request, and
+        // thereby a name, is always shorter than 4 GiB.
         let id = id.to_bytes();
         let mut input = u32::try_from(id.len()).map_err(|_| Errno::EINVAL)?.to_le_bytes().to_vec();
         input.extend_from_slice(id);
         self.ask_rbd_class(c"rbd_directory", c"dir_get_name", &input)
     }
 
-    /// The id that is in a name's object, `rbd_id.NAME`.
+    /// Returns the id in the object of an image's name, `rbd_id.NAME`.
     pub(crate) fn image_id(&self, object: &CStr) -> RawResult<String> {
         self.ask_rbd_class(object, c"get_id", &[])
     }
 
-    /// Calls a method of the class `rbd` of the OSDs, which answers with a text.
+    /// Calls a method of the OSDs' class `rbd` that returns a text.
     fn ask_rbd_class(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<String> {
         let fetch = |buffer: *mut u8, len: usize| {
             // SAFETY: the handle is valid; input and output have the lengths that are passed.

@@ -1,4 +1,4 @@
-//! What a pool or namespace holds, counted by librbd.
+//! Statistics of a pool or namespace, counted by librbd.
 
 use librbd_sys as sys;
 
@@ -16,7 +16,8 @@ impl Drop for StatsRequest {
     }
 }
 
-/// Number, size, greatest size over all snapshots, and snapshots.
+/// The number of images, their size, their greatest size over all snapshots, and the number of
+/// snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct RawCounts {
     pub(crate) images: u64,
@@ -26,7 +27,7 @@ pub(crate) struct RawCounts {
 }
 
 impl IoCtx {
-    /// The images, and those in the trash.
+    /// Returns the counts of the images, and those of the trash.
     pub(crate) fn stats(&self) -> RawResult<(RawCounts, RawCounts)> {
         let (mut images, mut trash) = (RawCounts::default(), RawCounts::default());
         let mut handle = std::ptr::null_mut();
@@ -44,11 +45,11 @@ impl IoCtx {
             (sys::RBD_POOL_STAT_OPTION_TRASH_SNAPSHOTS, &raw mut trash.snapshots),
         ] {
             // SAFETY: the request is valid; librbd keeps the pointer until the request is
-            // destroyed, and the counts live longer than the request.
+            // destroyed, and the counts outlive the request.
             check(unsafe { sys::rbd_pool_stats_option_add_uint64(request.0, option.0 as i32, into) })?;
         }
-        // SAFETY: pool handle and request are valid; the counts that it writes are alive and not
-        // borrowed.
+        // SAFETY: pool handle and request are valid; the counts that librbd writes are alive and
+        // not borrowed.
         check(unsafe { sys::rbd_pool_stats_get(self.as_ptr(), request.0) })?;
         drop(request);
         Ok((images, trash))

@@ -14,7 +14,7 @@ use crate::raw::ffi::conversion::{check, copy_string, grow};
 use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
 
-/// An image in the trash, with its text copied out. Times are in seconds since 1970.
+/// An image in the trash, with the text copied. Times are in seconds since 1970.
 #[derive(Debug)]
 pub(crate) struct RawTrashed {
     pub(crate) id: String,
@@ -46,12 +46,12 @@ impl IoCtx {
     }
 
     pub(crate) fn trash_get(&self, id: &CStr) -> RawResult<RawTrashed> {
-        // SAFETY: a struct of pointers and integers, of which zeros are valid.
+        // SAFETY: a struct of pointers and integers; all zeros are valid.
         let mut info: sys::rbd_trash_image_info_t = unsafe { std::mem::zeroed() };
         // SAFETY: the handle is valid, id and out pointer live through the call.
         check(unsafe { sys::rbd_trash_get(self.as_ptr(), id.as_ptr(), &raw mut info) })?;
-        // SAFETY: on success both strings are set; they are the library's, and not used after the
-        // cleanup.
+        // SAFETY: on success both strings are set; the library owns them, and they are not used
+        // after the cleanup.
         unsafe {
             let copied = copy(&info);
             sys::rbd_trash_get_cleanup(&raw mut info);
@@ -65,11 +65,11 @@ impl IoCtx {
             let code = unsafe { sys::rbd_trash_list(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
-        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of pointers and integers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut infos = unsafe { grow(32, fetch) }?;
-        // SAFETY: on success all strings are set; they are the library's, and not used after the
-        // cleanup.
+        // SAFETY: on success all strings are set; the library owns them, and they are not used
+        // after the cleanup.
         unsafe {
             let copied = infos.iter().map(|info| copy(info)).collect();
             sys::rbd_trash_list_cleanup(infos.as_mut_ptr(), infos.len());

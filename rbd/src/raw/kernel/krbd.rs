@@ -1,5 +1,5 @@
-//! System calls for mapping through the kernel that the standard library lacks: the kernel's key
-//! rings, and the socket on which devices are announced.
+//! System calls for mapping that the standard library lacks: the kernel's key rings, and the socket
+//! that announces devices.
 
 use std::ffi::CStr;
 use std::io;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 
-/// A key in the key ring of the thread that added it. Nobody can use it after the drop: the end of
-/// the thread alone would leave it to the kernel, which removes unused keys some time later.
+/// A key in the key ring of the thread that added it. Dropping it invalidates the key. Otherwise
+/// the kernel would remove it only some time after the end of the thread.
 ///
-/// Stays on its thread: only there is the key in reach.
+/// Not `Send`: only the thread that added the key can reach it.
 #[derive(Debug)]
 pub(crate) struct ThreadKey {
     serial: libc::c_long,
@@ -41,10 +41,10 @@ impl ThreadKey {
 
 impl Drop for ThreadKey {
     fn drop(&mut self) {
-        // A seccomp filter may forbid the one and allow the other. Where both fail, the key still
-        // goes with its thread.
+        // A seccomp filter may forbid one call and allow the other. If both fail, the key
+        // disappears after its thread has ended.
         for way in [libc::KEYCTL_INVALIDATE, libc::KEYCTL_REVOKE] {
-            // SAFETY: no pointers. The serial is that of the thread's own key.
+            // SAFETY: no pointers. The serial is that of this thread's key.
             let done = unsafe { libc::syscall(libc::SYS_keyctl, libc::c_long::from(way), self.serial) };
             if done == 0 {
                 return;
@@ -53,19 +53,19 @@ impl Drop for ThreadKey {
     }
 }
 
-/// The groups of those who announce devices.
+/// The multicast groups that announce devices.
 const FROM_KERNEL: u32 = 1;
 const FROM_UDEV: u32 = 2;
 
-/// A netlink socket that receives the announcements of devices, the kernel's and udev's.
+/// A netlink socket that receives the device events of the kernel and of udev.
 pub(crate) struct UeventSocket(OwnedFd);
 
-/// What came from the socket.
+/// The result of waiting at the socket.
 pub(crate) enum Received {
     Message(Vec<u8>),
-    /// Nothing in the time given.
+    /// No message before the timeout.
     Nothing,
-    /// Messages were lost, or came from where they should not.
+    /// Messages were lost, or came from a sender without privileges.
     Unusable,
 }
 
@@ -107,7 +107,7 @@ impl UeventSocket {
         if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(UeventSocket(socket)) }
     }
 
-    /// The next message; waits for `time` at most.
+    /// Returns the next message. Waits for `time` at most.
     pub(crate) fn receive(&self, time: Duration) -> Received {
         let fd = self.0.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
@@ -137,7 +137,7 @@ impl UeventSocket {
         // SAFETY: zeroed above, of which every field is valid; the kernel overwrote some or all of
         // it.
         let sender = unsafe { sender.assume_init() };
-        // Only the privileged may send to a group. What is sent to us alone may come from anybody.
+        // Only privileged processes may send to a group. Any process may send to our address.
         if sender.nl_groups == 0 {
             return Received::Unusable;
         }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn an_unknown_type_of_key_is_refused_by_the_kernel() {
         let refused = ThreadKey::add(c"no-such-type", c"client.x", b"1").unwrap_err();
-        // A seccomp filter may answer in the kernel's place.
+        // A seccomp filter may return its own errno.
         assert!([Errno::ENODEV, Errno::ENOSYS, Errno::EPERM].contains(&refused), "{refused:?}");
     }
 
@@ -184,7 +184,7 @@ mod tests {
                 drop(key);
                 assert!(!find(), "the thread still finds its key");
             }
-            // What a seccomp filter, or a kernel without key rings, says.
+            // The errno of a seccomp filter, or of a kernel without key rings.
             Err(refused) => assert!([Errno::ENOSYS, Errno::EPERM].contains(&refused), "{refused:?}"),
         }
     }

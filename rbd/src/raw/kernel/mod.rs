@@ -1,3 +1,3 @@
-//! What is asked of Linux, not of Ceph.
+//! System calls of Linux.
 
 pub(crate) mod krbd;

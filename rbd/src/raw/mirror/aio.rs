@@ -13,7 +13,7 @@ use crate::raw::image::snapshot::RawQuiesce;
 use crate::raw::mirror::image::{RawMirrorStatus, copy_status};
 use crate::raw::op::operation::{Operation, Payload};
 
-/// Nothing but the completion is passed.
+/// The payload of calls that take only the completion.
 struct Nothing;
 
 impl Payload for Nothing {
@@ -24,7 +24,7 @@ impl Payload for Nothing {
     }
 }
 
-/// Where librbd writes a number, and what becomes of it.
+/// The payload of calls that write a number, and the conversion of the number.
 struct Number<N, T> {
     out: UnsafeCell<N>,
     convert: fn(N) -> T,
@@ -38,8 +38,8 @@ impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
     }
 }
 
-/// Where librbd writes a struct with strings, all zeros until it does, and what becomes of it. The
-/// strings are given back when this is dropped.
+/// The payload of calls that fill a struct with strings, and the conversion of the struct. It is
+/// all zeros until librbd fills it. Dropping this frees the strings.
 struct Filled<C, R, T> {
     out: UnsafeCell<C>,
     copy: unsafe fn(&C) -> R,
@@ -47,13 +47,13 @@ struct Filled<C, R, T> {
     cleanup: unsafe extern "C" fn(*mut C),
 }
 
-// SAFETY: the struct and its strings are this value's alone once librbd has filled it.
+// SAFETY: this value alone owns the struct and its strings once librbd has filled them.
 unsafe impl<C, R, T> Send for Filled<C, R, T> {}
 
 impl<C, R, T> Filled<C, R, T> {
     /// # Safety
-    /// All zeros must be a valid `C`, which `cleanup` takes, too. `copy` must be safe to call once
-    /// librbd has filled it.
+    /// All zeros must be a valid `C`, also for `cleanup`. `copy` must be safe to call once librbd
+    /// has filled the struct.
     unsafe fn new(
         copy: unsafe fn(&C) -> R,
         convert: fn(R) -> T,
@@ -84,7 +84,7 @@ impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
 }
 
 impl Image {
-    /// Submits a call that this image counts as in flight.
+    /// Submits a call, which the image counts as in flight.
     ///
     /// # Safety
     /// As for [`Operation::submit`]; the call must be on this image.
@@ -115,7 +115,7 @@ impl Image {
         }
     }
 
-    /// What comes out is the snapshot's id.
+    /// Creates a mirror snapshot. The result is its id.
     pub(crate) fn aio_mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<Operation<u64>> {
         let flags = quiesce.flags();
         // SAFETY: the operation owns the place for the id until the completion has run.
@@ -132,8 +132,8 @@ impl Image {
         convert: fn(RawMirrorInfo) -> T,
     ) -> RawResult<Operation<T>> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_info_t>();
-        // SAFETY: a struct of a pointer and integers, of which zeros are valid and freed as null.
-        // The operation owns it until the completion has run; librbd is told its size.
+        // SAFETY: a struct of a pointer and integers; all zeros are valid and freed as null. The
+        // operation owns it until the completion has run; librbd is told its size.
         unsafe {
             let info = Filled::new(copy_info, convert, sys::rbd_mirror_image_get_info_cleanup);
             self.submit_call(info, |info, completion| {
@@ -143,7 +143,7 @@ impl Image {
     }
 
     pub(crate) fn aio_mirror_mode<T: 'static>(&self, convert: fn(u32) -> T) -> RawResult<Operation<T>> {
-        // The C type is a u32 in its own clothes.
+        // The C type has the layout of a u32.
         let mode = Number { out: UnsafeCell::new(0_u32), convert };
         // SAFETY: the operation owns the place for the mode until the completion has run.
         unsafe {
@@ -158,7 +158,7 @@ impl Image {
         convert: fn(RawMirrorStatus) -> T,
     ) -> RawResult<Operation<T>> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_global_status_t>();
-        // SAFETY: as in `aio_mirror_info`; of no sites none is freed.
+        // SAFETY: as in `aio_mirror_info`; with zero sites nothing is freed.
         unsafe {
             let status = Filled::new(copy_status, convert, sys::rbd_mirror_image_global_status_cleanup);
             self.submit_call(status, |status, completion| {

@@ -10,7 +10,7 @@ use crate::raw::image::Image;
 use crate::raw::image::mirrored::{RawMirrorInfo, copy_info, info_of};
 use crate::raw::image::snapshot::RawQuiesce;
 
-/// How an image stands on all sites.
+/// The mirroring status of an image on all sites.
 #[derive(Debug)]
 pub(crate) struct RawMirrorStatus {
     pub(crate) name: String,
@@ -18,8 +18,8 @@ pub(crate) struct RawMirrorStatus {
     pub(crate) sites: Vec<RawSiteStatus>,
 }
 
-/// How an image stands on one site. The time is in seconds since 1970, 0 for never; the uuid is
-/// empty for this site.
+/// The mirroring status of an image on one site. The time is in seconds since 1970, or 0 for never.
+/// The uuid is empty for this site.
 #[derive(Debug)]
 pub(crate) struct RawSiteStatus {
     pub(crate) mirror_uuid: String,
@@ -84,7 +84,7 @@ impl Image {
         Ok(())
     }
 
-    /// Returns the snapshot's id.
+    /// Creates a mirror snapshot. Returns its id.
     pub(crate) fn mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<u64> {
         let (flags, mut id) = (quiesce.flags(), 0);
         // SAFETY: the image is open, the out pointer lives through the call.
@@ -106,12 +106,12 @@ impl Image {
 
     pub(crate) fn mirror_status(&self) -> RawResult<RawMirrorStatus> {
         const SIZE: usize = size_of::<sys::rbd_mirror_image_global_status_t>();
-        // SAFETY: a struct of pointers and integers, of which zeros are valid.
+        // SAFETY: a struct of pointers and integers; all zeros are valid.
         let mut status: sys::rbd_mirror_image_global_status_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_mirror_image_get_global_status(self.as_ptr(), &raw mut status, SIZE) })?;
-        // SAFETY: on success strings and array are set; they are the library's, and not used after
-        // the cleanup.
+        // SAFETY: on success strings and array are set; the library owns them, and they are not
+        // used after the cleanup.
         unsafe {
             let copied = copy_status(&status);
             sys::rbd_mirror_image_global_status_cleanup(&raw mut status);

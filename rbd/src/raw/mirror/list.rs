@@ -11,16 +11,16 @@ use crate::raw::image::mirrored::{RawMirrorInfo, copy_info};
 use crate::raw::ioctx::IoCtx;
 use crate::raw::mirror::image::{RawMirrorStatus, copy_status};
 
-/// How many images are asked for at once.
+/// How many images one call asks for.
 const PAGE: usize = 256;
-/// More states of images than Ceph will ever have.
+/// The size of the buffer for states. Ceph has fewer.
 const STATES: usize = 64;
 
-/// Pairs of an image's id and something about it.
+/// Pairs of an image's id and a value.
 type ById<T> = Vec<(String, T)>;
 
-/// Asks for pages, each from the last id of the one before, until there is an empty one: librbd may
-/// give fewer than are asked for although more follow.
+/// Asks for pages until one is empty. Each begins after the last id of the one before. librbd may
+/// return fewer items than requested although more follow.
 fn pages<T>(mut page: impl FnMut(&CString) -> RawResult<ById<T>>) -> RawResult<ById<T>> {
     let mut all = Vec::new();
     let mut start = CString::default();
@@ -40,11 +40,11 @@ unsafe fn copy_ids(ids: &[*mut c_char]) -> impl Iterator<Item = String> {
 }
 
 impl IoCtx {
-    /// The status of each mirrored image, by its id.
+    /// Returns the status of each mirrored image, by image id.
     pub(crate) fn mirror_statuses(&self) -> RawResult<ById<RawMirrorStatus>> {
         pages(|start| {
             let mut ids = [ptr::null_mut(); PAGE];
-            // SAFETY: a struct of pointers and integers, of which zeros are valid.
+            // SAFETY: a struct of pointers and integers; all zeros are valid.
             let mut statuses: Vec<sys::rbd_mirror_image_global_status_t> =
                 vec![unsafe { std::mem::zeroed() }; PAGE];
             let mut len = 0;
@@ -61,8 +61,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after
-            // the cleanup.
+            // SAFETY: the first `len` elements are set; the library owns them, and they are not
+            // used after the cleanup.
             unsafe {
                 let copies = statuses[..len].iter().map(|status| copy_status(status));
                 let found = copy_ids(&ids[..len]).zip(copies).collect();
@@ -73,13 +73,13 @@ impl IoCtx {
         })
     }
 
-    /// Mode and state of each mirrored image (of one mode), by its id.
+    /// Returns mode and state of each mirrored image (optionally of one mode), by image id.
     pub(crate) fn mirror_infos(&self, mode: Option<u32>) -> RawResult<ById<(u32, RawMirrorInfo)>> {
         pages(|start| {
             let mut filter = mode.map(sys::rbd_mirror_image_mode_t);
             let mut ids = [ptr::null_mut(); PAGE];
             let mut modes = [sys::RBD_MIRROR_IMAGE_MODE_JOURNAL; PAGE];
-            // SAFETY: a struct of a pointer and integers, of which zeros are valid.
+            // SAFETY: a struct of a pointer and integers; all zeros are valid.
             let mut infos: Vec<sys::rbd_mirror_image_info_t> = vec![unsafe { std::mem::zeroed() }; PAGE];
             let mut len = 0;
             // SAFETY: the filter is null or a mode; all arrays have as many elements as is said;
@@ -97,8 +97,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after
-            // the cleanup.
+            // SAFETY: the first `len` elements are set; the library owns them, and they are not
+            // used after the cleanup.
             unsafe {
                 let copies = modes.iter().zip(&infos[..len]).map(|(mode, info)| (mode.0, copy_info(info)));
                 let found = copy_ids(&ids[..len]).zip(copies).collect();
@@ -108,7 +108,7 @@ impl IoCtx {
         })
     }
 
-    /// The instance id of the daemon that replicates each image, by the image's id.
+    /// Returns the instance id of the daemon that replicates each image, by image id.
     pub(crate) fn mirror_instances(&self) -> RawResult<ById<String>> {
         pages(|start| {
             let (mut ids, mut instances) = ([ptr::null_mut(); PAGE], [ptr::null_mut(); PAGE]);
@@ -126,8 +126,8 @@ impl IoCtx {
                 )
             })?;
             let len = len.min(PAGE);
-            // SAFETY: the first `len` elements are set; they are the library's, and not used after
-            // the cleanup.
+            // SAFETY: the first `len` elements are set; the library owns them, and they are not
+            // used after the cleanup.
             unsafe {
                 let found = copy_ids(&ids[..len]).zip(copy_ids(&instances[..len])).collect();
                 let (ids, instances) = (ids.as_mut_ptr(), instances.as_mut_ptr());
@@ -137,7 +137,7 @@ impl IoCtx {
         })
     }
 
-    /// How many mirrored images are in each state.
+    /// Returns how many mirrored images are in each state.
     pub(crate) fn mirror_summary(&self) -> RawResult<Vec<(u32, u64)>> {
         let mut states = [sys::MIRROR_IMAGE_STATUS_STATE_UNKNOWN; STATES];
         let mut counts = [0; STATES];

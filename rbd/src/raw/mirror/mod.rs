@@ -1,4 +1,4 @@
-//! Mirroring of a pool or namespace: its mode, its identity, how peers are brought together.
+//! Mirroring of a pool or namespace: its mode, its identity, the bootstrap of peers.
 
 pub(crate) mod aio;
 pub(crate) mod image;
@@ -77,7 +77,7 @@ impl IoCtx {
         Ok(())
     }
 
-    /// The token holds a key, so no copy of it stays behind.
+    /// Returns the token. It contains a key, so no other copy stays in memory.
     pub(crate) fn mirror_bootstrap_create(&self) -> RawResult<Zeroizing<String>> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.

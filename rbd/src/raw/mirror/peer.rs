@@ -10,7 +10,7 @@ use crate::raw::ffi::conversion::{array_string, check, copy_string, grow};
 use crate::raw::ffi::secret::words;
 use crate::raw::ioctx::IoCtx;
 
-/// A peer, with its text copied out. The time is in seconds since 1970, 0 for never.
+/// A peer, with the text copied. The time is in seconds since 1970, or 0 for never.
 #[derive(Debug)]
 pub(crate) struct RawPeer {
     pub(crate) uuid: String,
@@ -21,14 +21,14 @@ pub(crate) struct RawPeer {
     pub(crate) last_seen: i64,
 }
 
-/// The attributes that librbd knows of a peer.
+/// The attributes of a peer that librbd knows.
 #[derive(Debug, Default)]
 pub(crate) struct RawPeerAccess {
     pub(crate) mon_host: Option<Zeroizing<String>>,
     pub(crate) key: Option<Zeroizing<String>>,
 }
 
-/// Attributes longer than this are none.
+/// The largest buffer for attributes. A longer answer is an error.
 const LIMIT: usize = 1 << 20;
 
 impl IoCtx {
@@ -85,8 +85,8 @@ impl IoCtx {
             let code = unsafe { sys::rbd_mirror_peer_site_list(self.as_ptr(), buffer, &raw mut len) };
             (code, usize::try_from(len).unwrap_or(0))
         };
-        // SAFETY: a struct of pointers and integers, of which zeros are valid; `fetch` writes at
-        // most what it is given.
+        // SAFETY: a struct of pointers and integers; all zeros are valid; `fetch` writes at most
+        // the length it is given.
         let mut raw = unsafe { grow(8, fetch) }?;
         // SAFETY: on success all strings are set.
         let copy = |peer: &sys::rbd_mirror_peer_site_t| unsafe {
@@ -101,7 +101,7 @@ impl IoCtx {
         };
         let peers = raw.iter().map(copy).collect();
         let len = c_int::try_from(raw.len()).unwrap_or(c_int::MAX);
-        // SAFETY: the strings are the library's; they are not used after this.
+        // SAFETY: the library owns the strings, which are not used after this.
         unsafe { sys::rbd_mirror_peer_site_list_cleanup(raw.as_mut_ptr(), len) };
         Ok(peers)
     }
@@ -126,8 +126,8 @@ impl IoCtx {
                 )
             };
             if code == -libc::ERANGE && keys_len.max(values_len) < LIMIT {
-                // What fits keeps its length, what does not asks for more: doubled, lest two
-                // lengths race for ever.
+                // Sufficient buffers keep their length. The others grow to at least twice the
+                // length, so that the loop ends.
                 (keys_len, values_len) = (keys_len.max(keys.len()) * 2, values_len.max(values.len()) * 2);
                 continue;
             }

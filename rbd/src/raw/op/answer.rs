@@ -1,28 +1,28 @@
-//! What the cluster answers about an image, and what waits for that.
+//! Answers of the cluster about an image, and the operations that wait for them.
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
 
-/// What is known about an image that was asked.
+/// The answer about an image.
 #[derive(Debug, Clone)]
 pub(in crate::raw) struct Answer {
     pub(in crate::raw) size: RawResult<u64>,
     pub(in crate::raw) cause: Option<Cause>,
 }
 
-/// Why librbd refuses requests, which its errors do not say.
+/// Why librbd refuses requests. Its errno does not tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Another client keeps the exclusive lock: its address.
     Kept(String),
-    /// The pool with this id was deleted: the image's own, or that of its data.
+    /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },
 }
 
 impl Cause {
-    /// Whether librbd means this cause by that number.
+    /// Returns whether librbd uses this errno for this cause.
     pub(crate) fn explains(&self, errno: Errno) -> bool {
         match self {
             Cause::Kept(_) => errno == Errno::EROFS,
@@ -31,21 +31,21 @@ impl Cause {
     }
 }
 
-/// Whether a number can stand for several causes, which only the cluster can tell.
+/// Returns whether the errno can have several causes, so that the cluster must be asked.
 pub(crate) fn needs_cause(errno: Errno) -> bool {
     matches!(errno, Errno::EROFS | Errno::EPERM | Errno::ENOENT)
 }
 
-/// Finds causes.
+/// A look-up of causes.
 pub(in crate::raw) trait Causes: Send + Sync {
-    /// Asks the cluster why requests fail. Blocks, for a while at most.
+    /// Asks the cluster why requests fail. Blocks for a limited time.
     ///
     /// # Safety
     /// The image must be open.
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause>;
 }
 
-/// There is nobody to ask.
+/// No look-up, for tests.
 impl Causes for () {
     unsafe fn look_up(&self, _: sys::rbd_image_t) -> Option<Cause> {
         None
@@ -54,12 +54,12 @@ impl Causes for () {
 
 pub(super) type Then = Box<dyn FnOnce(&Answer) + Send>;
 
-/// What waits for an answer about an image.
+/// The operations that wait for an answer about an image.
 #[derive(Default)]
 pub(in crate::raw) struct Asking {
     pub(super) waiting: Vec<Then>,
-    /// One of them wants to know why requests fail.
+    /// At least one operation asks why requests fail.
     pub(super) cause: bool,
-    /// There is a thread.
+    /// The thread that asks is running.
     pub(super) running: bool,
 }

@@ -1,7 +1,7 @@
 //! Asking the cluster about an image in the background: its size, and why requests fail.
 //!
-//! A completion runs on a thread of librbd's, which must not wait for librbd, and a result may mean
-//! nothing before the answer. One thread for each image asks for all operations that wait.
+//! A completion runs on a thread of librbd, which must not wait for librbd, and some results mean
+//! nothing before the answer. One thread for each image asks on behalf of all waiting operations.
 
 use librbd_sys as sys;
 
@@ -14,8 +14,8 @@ use crate::raw::op::target::Target;
 use crate::raw::thread::background::try_spawn_detached;
 
 impl Target {
-    /// Has the cluster asked, and runs `then` on a thread that may wait. Where no thread can be
-    /// had, there is an empty answer at once.
+    /// Asks the cluster, and runs `then` on a thread that may block. If no thread can be started,
+    /// `then` gets an empty answer at once.
     ///
     /// # Safety
     /// The image must be open, and stay open until `then` runs.
@@ -31,7 +31,7 @@ impl Target {
         self.start_asking();
     }
 
-    /// Learns the size in the background, if it is not known.
+    /// Asks for the size in the background if it is not known.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(in crate::raw) fn refresh_size(&self) {
         if self.size().fresh().is_some() {
@@ -46,7 +46,7 @@ impl Target {
     }
 
     fn start_asking(&self) {
-        // The thread counts as an operation, so that the image stays open for it.
+        // The thread counts as an operation, which keeps the image open.
         let _ = self.enter();
         let target = TargetPtr(self);
         let started = try_spawn_detached(move || {
@@ -59,13 +59,13 @@ impl Target {
         });
         if !started {
             self.answer_all(|_| Answer { size: Err(Errno::EAGAIN), cause: None });
-            // SAFETY: entered above. Those who wait were in flight themselves, but the caller still
-            // has the target.
+            // SAFETY: entered above. The waiting operations have left, but this entry keeps the
+            // target valid.
             unsafe { Target::leave(self) };
         }
     }
 
-    /// Asks for the size, and keeps it. Blocks.
+    /// Asks for the size and stores it. Blocks.
     pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
         let changes = self.size().changes();
         let mut size = 0;
@@ -103,14 +103,14 @@ impl Target {
     }
 }
 
-/// On its way to the thread that asks.
+/// The target on its way to the thread that asks.
 struct TargetPtr(*const Target);
 
-// SAFETY: a target is Sync, and the sender of its address keeps it valid.
+// SAFETY: a target is Sync, and the sender keeps it valid.
 unsafe impl Send for TargetPtr {}
 
-/// Returns 0 for a negative size. librbd subtracts the encryption header: if the image was cut
-/// below that, nothing is left, and I/O would abort the process.
+/// Returns 0 for a negative size. librbd subtracts the encryption header. If the image was cut
+/// below it, no data is left, and I/O would abort the process.
 pub(crate) fn positive(size: u64) -> u64 {
     if i64::try_from(size).is_ok() { size } else { 0 }
 }

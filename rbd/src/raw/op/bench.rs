@@ -1,5 +1,4 @@
-//! The machinery of completions for the bench `overhead`, which puts stubs in the place of
-//! librbd's.
+//! Completions for the bench `overhead`, which replaces librbd's calls by stubs.
 
 use std::ffi::c_int;
 use std::future::Future;
@@ -24,30 +23,30 @@ impl Payload for Nothing {
     }
 }
 
-/// What counts the operations in flight on an image. It lives as long as the process, so it
-/// outlives them.
+/// The count of operations in flight on an image. It lives as long as the process, so it outlives
+/// them.
 #[derive(Debug, Clone, Copy)]
 pub struct Counter(&'static Target);
 
 impl Counter {
-    /// Allocates one, for ever.
+    /// Allocates a count, which is never freed.
     #[allow(clippy::new_without_default)] // it leaks
     pub fn new() -> Counter {
-        // SAFETY: nobody asks for the image.
+        // SAFETY: the image is never used.
         Counter(Box::leak(Box::new(unsafe { Target::new(Address::NULL, ()) })))
     }
 }
 
-/// An operation without buffers in flight; its result comes out as it is.
+/// An operation in flight without buffers. It returns librbd's result unchanged.
 #[derive(Debug)]
 pub struct Submitted(Operation<isize>);
 
 impl Submitted {
-    /// Submits one by `call`.
+    /// Submits an operation by `call`.
     ///
     /// # Safety
-    /// `call` must take the completion and return 0, or return a negative number and not take it.
-    /// One that was taken must end once.
+    /// `call` must take the completion and return 0, or return a negative number and not take it. A
+    /// taken completion must end once.
     pub unsafe fn new(
         counter: Counter,
         call: impl FnOnce(sys::rbd_completion_t) -> c_int,

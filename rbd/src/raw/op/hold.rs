@@ -1,7 +1,7 @@
-//! Holding an image: what is in flight ends, and what comes is kept until the hold is over.
+//! Holds on an image: operations in flight end, and new ones are kept until the hold is over.
 //!
-//! A shrink needs that. An operation adds itself to a count and then looks for a hold; a hold is
-//! set and then looks at the counts. So one of the two always sees the other.
+//! A shrink needs holds. An operation first adds itself to a count and then looks for a hold; a
+//! hold is first set and then looks at the counts. So at least one of the two sees the other.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::raw::thread::mark::in_callback;
 /// Whether an operation may be submitted.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::raw) enum Entered {
-    /// Now. It must leave.
+    /// Now. The operation must leave later.
     Now,
-    /// It is kept, and submitted later.
+    /// It is kept and submitted later.
     Later,
-    /// Its completion would go to a queue.
+    /// No: its completion would go to a queue.
     Queued,
 }
 
-/// A blocking call on the image.
+/// A blocking call in progress on the image.
 #[derive(Debug)]
 pub(in crate::raw) struct Passage<'a>(&'a Target);
 
@@ -33,12 +33,12 @@ impl Drop for Passage<'_> {
     }
 }
 
-/// Operations are kept while it lives. The image is not closed before it ends.
+/// A hold. While it lives, operations are kept and the image is not closed.
 #[derive(Debug)]
 pub(in crate::raw) struct Hold(Arc<Target>);
 
 impl Hold {
-    /// Whether what came before has ended.
+    /// Returns whether all earlier operations have ended.
     pub(in crate::raw) fn is_drained(&self) -> bool {
         let target = &*self.0;
         target.state.load(Ordering::SeqCst) % CALL < ONE
@@ -55,9 +55,9 @@ impl Drop for Hold {
         if kept.holds > 0 {
             return;
         }
-        // What comes now asks for the size first, which makes librbd read the header.
+        // Later operations ask for the size first, which makes librbd read the header.
         target.size().changed();
-        // The hold becomes an operation that keeps the image open until those that were kept have
+        // The hold becomes an operation, which keeps the image open until the kept operations have
         // begun.
         target.state.fetch_add(ONE - HELD, Ordering::SeqCst);
         let operations = std::mem::take(&mut kept.operations);
@@ -72,8 +72,8 @@ impl Drop for Hold {
 }
 
 impl Target {
-    /// An operation with a callback begins, or is kept as what `later` gives. Not after
-    /// [`close`](Target::close).
+    /// Begins an operation with a callback, or keeps the one that `later` returns. Must not be
+    /// called after [`close`](Target::close).
     pub(in crate::raw) fn begin(&self, later: impl FnOnce() -> Later) -> Entered {
         let before = self.state.fetch_add(ONE, Ordering::SeqCst);
         let entered = if before & QUEUED != 0 {
@@ -83,13 +83,13 @@ impl Target {
         } else {
             return Entered::Now;
         };
-        // SAFETY: entered above. The image is not closed by this: its owner submits, or an
-        // operation of it is in flight.
+        // SAFETY: entered above. This does not close the image: its owner is submitting, or another
+        // operation is in flight.
         unsafe { Target::leave(self) };
         entered
     }
 
-    /// Keeps an operation if the image is held.
+    /// Keeps an operation if the image is held. Returns whether it was kept.
     pub(in crate::raw) fn keep_for_later(&self, later: impl FnOnce() -> Later) -> bool {
         if self.state.load(Ordering::SeqCst) & HELD == 0 {
             return false;
@@ -102,8 +102,8 @@ impl Target {
         held
     }
 
-    /// A blocking call begins. Waits while the image is held; on a thread of librbd's, which must
-    /// not wait, it fails.
+    /// Begins a blocking call. Waits while the image is held. Fails on a thread of librbd, which
+    /// must not wait.
     pub(in crate::raw) fn pass(&self) -> RawResult<Passage<'_>> {
         loop {
             self.blocking.fetch_add(1, Ordering::SeqCst);
@@ -122,8 +122,8 @@ impl Target {
         }
     }
 
-    /// Keeps operations that begin from now on. `None` once the image is closed, or is about to be
-    /// with nothing in flight.
+    /// Holds the image: keeps operations that begin from now on. Returns `None` if the image is
+    /// closed, or is closing with nothing in flight.
     pub(in crate::raw) fn hold(self: Arc<Self>) -> Option<Hold> {
         let mut kept = self.holds.kept();
         let open = |state: usize| (state & !QUEUED != CLOSING).then_some(state | HELD);

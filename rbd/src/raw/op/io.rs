@@ -23,30 +23,30 @@ use crate::raw::op::target::Target;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
 
-/// What a request amounts to.
+/// The result of a request.
 pub(crate) type Outcome = (Buffer, Result<Option<Compare>, Fault>);
 
-/// The block. The request belongs to librbd until the slot is complete.
+/// The shared block. The request belongs to librbd until the slot is complete.
 struct Node {
     slot: Slot,
-    /// Valid while the operation counts as in flight; afterwards only `unit` is used.
+    /// Valid while the operation counts as in flight. Afterwards only `unit` is used.
     target: *const Target,
     unit: u64,
     request: UnsafeCell<Request>,
 }
 
-/// The completion's share of a node, on its way to another thread.
+/// The completion's share of a node on its way to another thread.
 #[derive(Clone, Copy)]
 struct Share(*mut Node);
 
 // SAFETY: a request is Send, and the slot is Sync.
 unsafe impl Send for Share {}
 
-/// Submits a request that was checked. While the image is held it is kept, and submitted later.
+/// Submits a checked request. While the image is held, the request is kept and submitted later.
 ///
 /// # Safety
-/// The image of the target must be open. It must not be closed, nor the target freed, before all
-/// that entered has left.
+/// The image of the target must be open. Until all operations have left, the image must not be
+/// closed and the target must not be freed.
 pub(in crate::raw) unsafe fn submit(
     target: &Target,
     mut request: Request,
@@ -55,22 +55,22 @@ pub(in crate::raw) unsafe fn submit(
     let unit = target.stripe_unit();
     let node = Node { slot: Slot::new(), target, unit, request: UnsafeCell::new(request) };
     let node = Box::into_raw(Box::new(node));
-    // SAFETY: the node is new, and the target valid. Both shares are given away: one here, one
+    // SAFETY: the node is new, and the target is valid. Both shares are passed on: one here, one
     // below.
     if let Err(errno) = unsafe { start(node) } {
-        // SAFETY: nobody else has the node.
+        // SAFETY: no other reference to the node exists.
         drop(unsafe { Box::from_raw(node) });
         return Err(errno.into());
     }
-    // SAFETY: what is left is the future's share of it.
+    // SAFETY: the remaining share is that of the future.
     Ok(unsafe { Operation::from_share(NonNull::new_unchecked(node.cast()), &CALLS) })
 }
 
-/// Submits what is left of the request, or has it kept.
+/// Submits the rest of the request, or keeps it if the image is held.
 ///
 /// # Safety
-/// The caller has the completion's share of the node, whose target is valid and whose image is
-/// open. It keeps the share if this fails.
+/// The caller owns the completion's share of the node, whose target is valid and whose image is
+/// open. If this fails, the caller still owns the share.
 unsafe fn start(node: *mut Node) -> RawResult<()> {
     // SAFETY: valid, by the contract.
     let target = unsafe { &*(*node).target };
@@ -87,7 +87,7 @@ unsafe fn start(node: *mut Node) -> RawResult<()> {
         Entered::Later => return Ok(()),
         Entered::Queued => return Err(Errno::EBUSY),
     }
-    // SAFETY: the request is ours.
+    // SAFETY: librbd does not have the request.
     let request = unsafe { &mut *(*node).request.get() };
     if !request.is_judged(target) {
         let share = Share(node);
@@ -96,18 +96,18 @@ unsafe fn start(node: *mut Node) -> RawResult<()> {
         return Ok(());
     }
     if request.is_refused() {
-        // SAFETY: entered above, and the completion's share is ours.
+        // SAFETY: entered above, and we own the completion's share.
         unsafe {
             Target::leave(target);
             complete(node);
         }
         return Ok(());
     }
-    // SAFETY: entered above; what else is needed is this function's contract.
+    // SAFETY: entered above; the rest is the contract of this function.
     unsafe { launch(node, target) }
 }
 
-/// The size is known by which the range is to be judged.
+/// Continues with the size against which the range is checked.
 ///
 /// # Safety
 /// As for [`start`]; the operation is in flight.
@@ -125,17 +125,17 @@ unsafe fn start_judged(share: Share, answer: &Answer) {
     }
 }
 
-/// Makes the call. Leaves the target if this fails.
+/// Makes the call. Leaves the target if the call fails.
 ///
 /// # Safety
 /// As for [`start`]; the operation is in flight.
 unsafe fn launch(node: *mut Node, target: &Target) -> RawResult<()> {
     let mut completion = ptr::null_mut();
-    // SAFETY: the callback is made for nodes; the out pointer lives through the call.
+    // SAFETY: the callback takes nodes; the out pointer lives through the call.
     let created =
         check(unsafe { sys::rbd_aio_create_completion(node.cast(), Some(completed), &raw mut completion) });
     let called = created.and_then(|_| {
-        // SAFETY: the node has its final address, and nobody touches the request until the
+        // SAFETY: the node has its final address, and the request is not touched until the
         // completion has run.
         check(unsafe { Request::call((*node).request.get(), target, completion) }).inspect_err(|_| {
             // SAFETY: librbd did not take it.
@@ -149,15 +149,15 @@ unsafe fn launch(node: *mut Node, target: &Target) -> RawResult<()> {
     called.map(drop)
 }
 
-/// What librbd calls when a call has completed.
+/// The callback for librbd: a call has completed.
 ///
 /// # Safety
-/// `arg` is a node whose completion this is, with the completion's share.
+/// `arg` is the node of this completion, together with the completion's share.
 unsafe extern "C" fn completed(completion: *mut c_void, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     let node: *mut Node = arg.cast();
-    // SAFETY: librbd gives us its completion, which we created and release here, once. The request
-    // is ours again. The operation is in flight, so the target is valid.
+    // SAFETY: librbd passes the completion that we created, and we release it here, once. librbd no
+    // longer has the request. The operation is in flight, so the target is valid.
     unsafe {
         let result = sys::rbd_aio_get_return_value(completion);
         sys::rbd_aio_release(completion);
@@ -168,9 +168,10 @@ unsafe extern "C" fn completed(completion: *mut c_void, arg: *mut c_void) {
 }
 
 /// # Safety
-/// The caller has the completion's share and the request; the operation is in flight.
+/// The caller owns the completion's share, librbd does not have the request, and the operation is
+/// in flight.
 unsafe fn go_on(node: *mut Node, next: Next) {
-    // SAFETY: valid, by the contract. The target stays so until it is left.
+    // SAFETY: valid, by the contract. The target stays valid until we leave it.
     unsafe {
         let target = (*node).target;
         match next {
@@ -182,7 +183,7 @@ unsafe fn go_on(node: *mut Node, next: Next) {
                 if let Err(errno) = start(node) {
                     fail(node, errno);
                 }
-                // It has entered anew for the next part.
+                // The next part has entered separately.
                 Target::leave(target);
             }
             Next::Ask { cause } => {
@@ -200,7 +201,7 @@ unsafe fn go_on(node: *mut Node, next: Next) {
 }
 
 /// # Safety
-/// The caller has the completion's share and the request, and gives both up.
+/// The caller owns the completion's share and gives it up. librbd does not have the request.
 unsafe fn fail(node: *mut Node, errno: Errno) {
     // SAFETY: by the contract.
     unsafe {
@@ -209,19 +210,19 @@ unsafe fn fail(node: *mut Node, errno: Errno) {
     }
 }
 
-/// Tells the future of the end.
+/// Completes the operation for the future.
 ///
 /// # Safety
-/// The caller has the completion's share of the node, and gives it up.
+/// The caller owns the completion's share of the node and gives it up.
 unsafe fn complete(node: *mut Node) {
-    // SAFETY: the node is alive, and this runs once.
+    // SAFETY: the node lives, and this runs once.
     match unsafe { Slot::complete(&raw const (*node).slot, 0) } {
         Left::First(None) => {}
         Left::First(Some(waker)) => {
             catch_panic(|| waker.wake());
         }
         Left::Last => {
-            // SAFETY: the future has left before, so the node is ours alone.
+            // SAFETY: the future has left before, so we alone own the node.
             catch_panic(|| drop(unsafe { Box::from_raw(node) }));
         }
     }
@@ -230,16 +231,16 @@ unsafe fn complete(node: *mut Node) {
 const CALLS: Calls<Outcome> = Calls { poll, detach };
 
 /// # Safety
-/// `share` is the future's share of a node. It is taken out when it is used up.
+/// `share` is the future's share of a node. It becomes `None` when the node is freed.
 unsafe fn poll(share: &mut Option<NonNull<c_void>>, context: &mut Context<'_>) -> Poll<RawResult<Outcome>> {
     let node = share.expect("polled after it was ready").cast::<Node>();
-    // SAFETY: our share keeps the node alive. Only the slot is borrowed: the request may be
-    // librbd's.
+    // SAFETY: our share keeps the node alive. Only the slot is borrowed, because librbd may have
+    // the request.
     match unsafe { &(*node.as_ptr()).slot }.poll(context) {
         Poll::Pending => Poll::Pending,
         Poll::Ready(_) => {
             *share = None;
-            // SAFETY: the completion has left, and so have we: the node is ours alone.
+            // SAFETY: the completion has left, so we alone own the node.
             let mut node = unsafe { Box::from_raw(node.as_ptr()) };
             Poll::Ready(Ok(node.request.get_mut().finish(node.unit)))
         }
@@ -247,12 +248,12 @@ unsafe fn poll(share: &mut Option<NonNull<c_void>>, context: &mut Context<'_>) -
 }
 
 /// # Safety
-/// `node` is a node of which the caller has the future's share and gives it up.
+/// The caller owns the future's share of the node and gives it up.
 unsafe fn detach(node: NonNull<c_void>) {
     let node = node.cast::<Node>().as_ptr();
-    // SAFETY: our share keeps the node alive up to here, and is given up once.
+    // SAFETY: our share keeps the node alive, and is given up here, once.
     if let Left::Last = unsafe { Slot::detach(&raw const (*node).slot) } {
-        // SAFETY: the completion has left before, so the node is ours alone.
+        // SAFETY: the completion has left before, so we alone own the node.
         drop(unsafe { Box::from_raw(node) });
     }
 }

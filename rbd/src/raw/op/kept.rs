@@ -1,14 +1,14 @@
-//! The operations that a held image keeps, to be submitted after the hold.
+//! The operations that a held image keeps until the hold is over.
 
 use crate::raw::op::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What submits an operation that was kept.
+/// A function that submits a kept operation.
 pub(in crate::raw) type Later = Box<dyn FnOnce() + Send>;
 
-/// The holds on an image, and what they keep.
+/// The holds on an image, and the operations that they keep.
 pub(super) struct Holds {
     kept: Mutex<Kept>,
-    /// The last hold is over.
+    /// Signals the end of the last hold.
     pub(super) released: Condvar,
 }
 

@@ -1,6 +1,6 @@
 //! The kinds of requests to an image.
 
-/// What is done to an image.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Read,
@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What it is called in errors and events.
+    /// Returns the name in errors and events.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Read => "read",
@@ -27,12 +27,13 @@ impl Kind {
         }
     }
 
-    /// Whether librbd moves data, whose length is limited. A longer range of the others is split.
+    /// Returns whether data is transferred, whose length librbd limits. The other kinds are split
+    /// if they are longer.
     pub(crate) fn moves_data(self) -> bool {
         !matches!(self, Kind::Discard | Kind::WriteZeroes | Kind::WriteZeroesThick | Kind::Flush)
     }
 
-    /// Whether it changes data.
+    /// Returns whether the request changes data.
     pub(crate) fn changes_data(self) -> bool {
         !matches!(self, Kind::Read | Kind::Flush)
     }

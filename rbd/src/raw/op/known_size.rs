@@ -1,22 +1,22 @@
-//! The size of an image, as far as it can be told without waiting for the cluster.
+//! The size of an image, as far as it is known without waiting for the cluster.
 //!
-//! When anybody changes an image's header, librbd reads it again before the next thing it does. For
-//! `rbd_get_size` the caller waits for that, and cannot know beforehand whether it will; for an
-//! asynchronous operation librbd does it by itself. So an operation is submitted without asking for
-//! the size, and its range is checked twice: at the submission by the size before a change, and at
-//! the end by the size after it, which a thread in the background asks for.
+//! After a client has changed the header of an image, librbd reads the header again before its next
+//! operation. `rbd_get_size` blocks for that, and the caller cannot know in advance; an
+//! asynchronous operation does not block. So operations are submitted without asking for the size,
+//! and their range is checked twice: at the submission against the size before a change, and at the
+//! end against the size after it, which a background thread asks for.
 
 use crate::raw::op::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError};
 
 #[derive(Debug)]
 pub(crate) struct KnownSize {
-    /// How many changes of the header we have heard of.
+    /// How many changes of the header were reported.
     changes: AtomicUsize,
     size: AtomicU64,
-    /// One more than the changes that had been heard of when the size was asked for; 0 before the
+    /// One more than the changes that had been reported when the size was asked for; 0 before the
     /// first answer. Written after the size, and read before it.
     learnt: AtomicUsize,
-    /// Taken by those who learn the size.
+    /// Locked while a new size is stored.
     learning: Mutex<()>,
 }
 
@@ -30,17 +30,17 @@ impl KnownSize {
         }
     }
 
-    /// The header was changed.
+    /// Counts a change of the header.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// To be read before the size is asked for.
+    /// Returns the number of changes. Call it before asking for the size.
     pub(crate) fn changes(&self) -> usize {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// The size was asked for after so many changes.
+    /// Stores a size that was asked for after `changes` changes.
     pub(crate) fn learn(&self, size: u64, changes: usize) {
         let _learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
         if self.learnt.load(Ordering::Relaxed) <= changes + 1 {
@@ -49,21 +49,21 @@ impl KnownSize {
         }
     }
 
-    /// The last size that was learnt, and whether no change has been heard of since.
+    /// Returns the last size that was stored, and whether no change was reported since.
     fn last(&self) -> Option<(u64, bool)> {
         let learnt = self.learnt.load(Ordering::Acquire);
-        // It may be newer than that: then it counts as older than it is.
+        // The size may be newer than that. Then it counts as older than it is.
         let size = self.size.load(Ordering::Acquire);
         (learnt > 0).then(|| (size, learnt > self.changes()))
     }
 
-    /// The size, unless a change has been heard of since it was learnt.
+    /// Returns the size, unless a change was reported since it was stored.
     pub(crate) fn fresh(&self) -> Option<u64> {
         self.last().filter(|(_, fresh)| *fresh).map(|(size, _)| size)
     }
 
-    /// A size by which a range with this end can be judged at its submission. Without one it is to
-    /// be asked for: the image may have grown by enough.
+    /// Returns a size against which a range with this end can be checked at its submission. Returns
+    /// `None` if the size must be asked for, because the image may have grown enough.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn for_end(&self, end: u64) -> Option<u64> {
         self.last().filter(|(size, fresh)| *fresh || end <= *size).map(|(size, _)| size)
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// A size that counts as fresh is not one from before the last change.
+    /// A fresh size is never one from before the last change.
     #[test]
     fn a_fresh_size_is_not_an_old_one() {
         loom::model(|| {

@@ -1,4 +1,4 @@
-//! Asynchronous operations: what is shared between the future and the completion.
+//! Asynchronous operations: the state that future and completion share.
 
 pub(crate) mod answer;
 pub(crate) mod ask;

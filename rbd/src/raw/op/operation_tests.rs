@@ -1,4 +1,4 @@
-//! Operations whose completions are stubs, run whenever a test wants.
+//! Operations whose completions are stubs, which a test runs when it wants.
 
 use std::cell::Cell;
 use std::panic::resume_unwind;
@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::raw::ffi::address::Address;
 use crate::raw::thread::mark::in_callback;
 
-/// A completion of no library: a block with what is to be called.
+/// A completion of the tests: a block with the callback and its argument.
 struct Stub;
 
 struct Block {
@@ -20,7 +20,7 @@ struct Block {
     result: Cell<isize>,
 }
 
-/// How many stubs this thread has not released.
+/// Returns how many stubs this thread has not released.
 fn unreleased(change: isize) -> isize {
     thread_local! {
         static COUNT: Cell<isize> = const { Cell::new(0) };
@@ -40,7 +40,7 @@ unsafe impl Completions for Stub {
     ) -> c_int {
         unreleased(1);
         let block = Box::into_raw(Box::new(Block { callback, arg, result: Cell::new(0) }));
-        // SAFETY: the place is valid, by the contract.
+        // SAFETY: `out` is valid, by the contract.
         unsafe { *out = block.cast() };
         0
     }
@@ -57,7 +57,7 @@ unsafe impl Completions for Stub {
     }
 }
 
-/// What the library does when the operation has ended.
+/// Ends the operation as the library would.
 fn end(completion: *mut c_void, result: isize) {
     let block = completion.cast::<Block>();
     // SAFETY: each test ends a completion that was taken once.
@@ -67,7 +67,7 @@ fn end(completion: *mut c_void, result: isize) {
     }
 }
 
-/// Owns something whose freeing can be seen.
+/// A payload whose drop a test can observe.
 struct Owner(Arc<()>);
 
 impl Payload for Owner {
@@ -109,7 +109,7 @@ fn a_completion_inside_of_the_submission() {
 #[test]
 fn a_refused_submission_frees_everything_and_calls_nobody() {
     let owned = Arc::new(());
-    // SAFETY: nobody asks for the image.
+    // SAFETY: the image is never used.
     let target = unsafe { Target::new(Address::NULL, ()) };
     // SAFETY: the call does not take the completion.
     let refused =
@@ -147,7 +147,7 @@ fn dropped_at_every_point() {
     }
 }
 
-/// A wake that drops the very operation whose end it tells.
+/// A wake may drop the operation that has just ended.
 #[test]
 fn an_operation_dropped_inside_of_its_own_wake() {
     struct Drops(std::sync::Mutex<Option<OwnerOp>>, AtomicUsize);
@@ -171,7 +171,7 @@ fn an_operation_dropped_inside_of_its_own_wake() {
     assert_eq!((drops.1.load(SeqCst), Arc::strong_count(&owned), Arc::strong_count(&drops)), (1, 1, 1));
 }
 
-/// Its owner unwinds: the operation goes on, and frees what it owns at its end.
+/// If the owner unwinds, the operation continues, and frees its payload when it ends.
 #[test]
 fn dropped_by_a_panic() {
     let (owned, completion) = (Arc::new(()), Cell::new(ptr::null_mut()));
@@ -188,8 +188,7 @@ fn dropped_by_a_panic() {
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
-/// The drop of a buffer's owner, while the result is taken: the future must not think that it still
-/// has a share.
+/// The drop of a buffer's owner panics while the result is taken. The future must not keep a share.
 #[test]
 fn a_panic_while_the_result_is_made() {
     struct Bad(Arc<()>);
@@ -219,8 +218,8 @@ fn a_panic_while_the_result_is_made() {
     assert_eq!((Arc::strong_count(&owned), unreleased(0)), (1, 0));
 }
 
-/// What may wait for the cluster does so on no thread of the library's; a failure has nothing to
-/// wait for.
+/// An `on_end` that may block never runs on a thread of the library, except after a failure, when
+/// it does not block.
 #[test]
 fn an_end_that_may_wait_has_a_thread_of_its_own() {
     struct Waits(Option<bool>);

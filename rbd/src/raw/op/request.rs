@@ -1,6 +1,8 @@
-//! One request to an image: made once, checked once, submitted once, by futures and queues alike.
+//! Requests to an image. Futures and queues use the same type, which is made, checked and submitted
+//! in one place.
 //!
-//! Hints, limits and what librbd must be kept from stand here. Ranges are checked by the caller.
+//! It contains the hints, the limits and the workarounds for faults of librbd. The caller checks
+//! ranges.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -18,11 +20,11 @@ use crate::raw::op::answer::{Answer, Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::target::Target;
 
-/// The offset in the image at which a compare-and-write at `offset` differs, from what librbd
-/// reports.
+/// Returns the offset in the image at which a compare-and-write at `offset` differs, computed from
+/// librbd's report.
 ///
 /// librbd adds the position within the request to the image offset at which the *object* begins,
-/// not the request (seen on 16.2). A request lies within one stripe unit, and objects begin at
+/// not the request (seen with 16.2). A request lies within one stripe unit, and objects begin at
 /// multiples of it.
 pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
     offset + reported % stripe_unit.max(1)
@@ -31,11 +33,11 @@ pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// librbd said so, or the loaded library lacks a function.
+    /// librbd returned an error, or the loaded library lacks a function.
     Failed(Failure),
-    /// The image has this size, and the range does not lie within it.
+    /// The image has this size, and the range exceeds it.
     Cut(u64),
-    /// The cluster was asked, and there is a reason for what librbd said.
+    /// The cluster explained librbd's error.
     Caused(Errno, Cause),
 }
 
@@ -64,8 +66,8 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// A request. librbd reads and writes its buffers, and the two fields that say so, from the call to
-/// the completion.
+/// A request. Between the call and the completion, librbd reads and writes its buffers and the two
+/// fields whose docs say so.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) kind: Kind,
@@ -73,27 +75,28 @@ pub(crate) struct Request {
     pub(crate) len: u64,
     pub(crate) hints: AccessHints,
     pub(crate) buffer: Buffer,
-    /// Where the buffers of a list are. librbd reads it.
+    /// The addresses of the buffers of a list. librbd reads it.
     iovecs: Iovecs,
-    /// How many of them hold what a compare-and-write expects.
+    /// How many of the buffers contain the expected data of a compare-and-write.
     expected: usize,
-    /// Where librbd writes at which byte the image differs.
+    /// The position at which the image differs. librbd writes it.
     differs: u64,
-    /// How much of the range is done. Long ranges are split.
+    /// How much of the range is done, because long ranges are split.
     done: u64,
-    /// How librbd ended the last call, and what was found out about that.
+    /// The result of the last call, and the cause of a failure if it was looked up.
     result: isize,
     fault: Option<Fault>,
 }
 
-/// What follows after librbd has ended a call.
+/// The next step after librbd has ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::raw) enum Next {
     /// The request has ended.
     Ended,
-    /// The next part of the range is to be submitted.
+    /// Submit the next part of the range.
     Part,
-    /// The result means nothing before the size of the image is known, or the cause of a failure.
+    /// Ask for the size of the image, or also for the cause of a failure. Before that, the result
+    /// means nothing.
     Ask { cause: bool },
 }
 
@@ -114,13 +117,13 @@ impl Request {
         }
     }
 
-    /// Nothing to do.
+    /// Returns a request that does nothing.
     pub(in crate::raw) fn empty() -> Request {
         Request::new(Kind::Flush, 0, 0, AccessHints::empty(), Buffer::None)
     }
 
-    /// Does all that can fail before librbd hears of it. The array of addresses takes its memory
-    /// from another request's, and begins with these parts of memory of the caller's.
+    /// Makes a request, including all steps that can fail before the submission. The array of
+    /// addresses reuses the memory of `spare`, and begins with `parts`, memory of the caller.
     pub(in crate::raw) fn prepare(
         &mut self,
         spare: &mut Request,
@@ -139,7 +142,7 @@ impl Request {
         match &mut self.buffer {
             Buffer::BytesMut(target) if self.kind == Kind::Read => target.reserve(self.len as usize),
             Buffer::BytesVec(list) => self.iovecs.extend(list.iter().map(|one| (one.as_ptr(), one.len()))),
-            // Addresses that may be written to: from an exclusive reference.
+            // Addresses for writes come from an exclusive reference.
             Buffer::BytesMutVec(list) => {
                 self.iovecs.extend(list.iter_mut().map(|one| (one.as_mut_ptr().cast_const(), one.len())));
             }
@@ -153,13 +156,13 @@ impl Request {
         Ok(())
     }
 
-    /// Makes the call for what is left of the range, or for the first part of that. librbd has
-    /// taken the completion unless this is negative.
+    /// Makes the call for the rest of the range, or for its first part. librbd has taken the
+    /// completion unless the result is negative.
     ///
     /// # Safety
-    /// The image of the target must be open. `this` was [prepared](Request::prepare), and nobody
-    /// touches it or moves it from here on until the completion has run. Memory of the caller's
-    /// stays valid until then: for writes if it is a read, else for reads.
+    /// The image of the target must be open. `this` was [prepared](Request::prepare), and is
+    /// neither touched nor moved from now on until the completion has run. The caller's memory
+    /// stays valid until then: for writes if this is a read, otherwise for reads.
     pub(in crate::raw) unsafe fn call(
         this: *mut Request,
         target: &Target,
@@ -180,8 +183,8 @@ impl Request {
             _ => 0,
         };
         // SAFETY: the image is open, by the contract. Buffers, array and the place for the
-        // difference have the lengths that are passed, belong to the request and stay where they
-        // are. For memory of the caller's the contract says that.
+        // difference have the lengths that are passed, belong to the request and do not move. For
+        // the caller's memory, the contract promises it.
         unsafe {
             match (kind, buffer) {
                 (Kind::Read, Buffer::BytesMut(target)) => {
@@ -194,8 +197,8 @@ impl Request {
                     sys::rbd_aio_write_zeroes(image, offset, size, completion, zero_flags, flags)
                 }
                 (Kind::Flush, _) => sys::rbd_aio_flush(image, completion),
-                // librbd 16.2 aborts the process on an empty compare-and-write. Nothing is always
-                // as expected; a read of nothing says so.
+                // librbd 16.2 aborts the process on an empty compare-and-write. It always succeeds,
+                // and an empty read has the same result.
                 (Kind::CompareAndWrite, _) if len == 0 => {
                     sys::rbd_aio_read(image, offset, 0, ptr::dangling_mut(), completion)
                 }
@@ -231,19 +234,19 @@ impl Request {
         }
     }
 
-    /// librbd has ended a call. Says what follows; where nobody wants to hear of the end no further
-    /// part does.
+    /// Handles the end of a call, and returns the next step. If the result is not `wanted`, no
+    /// further part follows.
     pub(in crate::raw) fn settle(&mut self, target: &Target, result: isize, wanted: bool) -> Next {
         self.result = result;
         let whole = result == self.len as isize;
         match (self.kind, i32::try_from(result)) {
             (_, Ok(code)) if needs_cause(Errno::new(-code)) => return Next::Ask { cause: true },
             (Kind::Flush, _) => {}
-            // The range was cut off.
+            // librbd truncated the range.
             (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { cause: false },
             (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { cause: false },
             (_, _) if result >= 0 => match target.size().fresh() {
-                // So does librbd.
+                // librbd does not know the size either.
                 None => return Next::Ask { cause: false },
                 Some(size) => self.judge(size),
             },
@@ -252,7 +255,7 @@ impl Request {
         self.next(target, wanted)
     }
 
-    /// Takes in what was asked.
+    /// Handles the answer, and returns the next step.
     pub(in crate::raw) fn answered(&mut self, target: &Target, answer: &Answer, wanted: bool) -> Next {
         let failed = check_len(self.result).err();
         match (&answer.cause, answer.size) {
@@ -263,7 +266,7 @@ impl Request {
             (Some(cause @ Cause::PoolDeleted { .. }), Err(errno)) => {
                 self.fault = Some(Fault::Caused(errno, cause.clone()));
             }
-            // What cannot be known is not told as done.
+            // If the size is unknown, a change must not be reported as done.
             (_, Err(errno)) if failed.is_none() && self.kind.changes_data() => {
                 self.fault = Some(errno.into());
             }
@@ -272,13 +275,12 @@ impl Request {
         self.next(target, wanted)
     }
 
-    /// Judges the range by the known size before librbd gets the request, which librbd 16.2 ends
-    /// the process over when it lies beyond the end of the object map. The check at the submission
-    /// is not enough: the image may have been shrunk since. False where the size is to be asked for
-    /// first.
+    /// Checks the range against the known size before librbd gets the request, because librbd 16.2
+    /// aborts the process if a request exceeds the object map. The check at the submission is not
+    /// enough: the image may have shrunk since. Returns false if the size must be asked for first.
     ///
-    /// The operation must be counted: then no shrink of this process comes between this and the
-    /// call.
+    /// The operation must be counted, so that no shrink of this process happens between this check
+    /// and the call.
     pub(in crate::raw) fn is_judged(&mut self, target: &Target) -> bool {
         if self.kind == Kind::Flush {
             return true;
@@ -286,12 +288,13 @@ impl Request {
         target.size().fresh().map(|size| self.judge(size)).is_some()
     }
 
-    /// Whether it was found to lie beyond the end of the image, so that librbd must not get it.
+    /// Returns whether the range exceeds the image, so that librbd must not get the request.
     pub(in crate::raw) fn is_refused(&self) -> bool {
         self.fault.is_some()
     }
 
-    /// Judges the range by a size that was asked for. Without one librbd is to say why.
+    /// Checks the range against the answer. Without a size, librbd gets the request and reports
+    /// why.
     pub(in crate::raw) fn is_within(&mut self, answer: &Answer) -> bool {
         if let Ok(size) = answer.size {
             self.judge(size);
@@ -313,12 +316,12 @@ impl Request {
         if self.done < self.len && wanted { Next::Part } else { Next::Ended }
     }
 
-    /// It came to nothing, for this reason if no other is known.
+    /// Fails the request, with this errno unless a better one is known.
     pub(in crate::raw) fn fail(&mut self, errno: Errno) {
         self.fault.get_or_insert(errno.into());
     }
 
-    /// What the ended request amounts to, and its buffer. The request is not used any more.
+    /// Returns the buffer and the result of the ended request, which must not be used afterwards.
     pub(in crate::raw) fn finish(&mut self, stripe_unit: u64) -> (Buffer, Result<Option<Compare>, Fault>) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let outcome = match (self.fault.take(), check_len(self.result)) {
@@ -331,8 +334,8 @@ impl Request {
                 (Kind::Read, _) if count as u64 != self.len => Err(Errno::ENODATA.into()),
                 (Kind::Read, Buffer::BytesMut(target)) => {
                     let filled = target.len() + count;
-                    // SAFETY: librbd has written all that was asked for behind the old length,
-                    // where room was reserved.
+                    // SAFETY: librbd has written all requested bytes after the old length, where
+                    // space was reserved.
                     unsafe { target.set_len(filled) };
                     Ok(None)
                 }

@@ -1,11 +1,11 @@
 //! The meeting point of one operation's future and its completion: a state word, the result, and
 //! the waker.
 //!
-//! Two parties hold a slot: the future, and librbd by the completion. Each gives up its claim
-//! exactly once, by [`Slot::detach`] and [`Slot::complete`], and the later one of the two is told
-//! that it owns what the slot is part of. No lock is taken; nobody waits for anybody.
+//! Two parties hold a slot: the future, and librbd through the completion. Each gives up its claim
+//! exactly once, by [`Slot::detach`] and [`Slot::complete`], and the later one learns that it owns
+//! the memory that contains the slot. There is no lock, and no party waits for the other.
 //!
-//! The cell of the waker belongs to the thread that moved the state word to say so:
+//! The state word says which thread may use the cell of the waker:
 //!
 //! | state          | cell      | may be touched by                                        |
 //! |----------------|-----------|----------------------------------------------------------|
@@ -22,11 +22,11 @@ use crate::raw::thread::catch_panic::catch_panic;
 
 /// A waker is stored.
 const SET: usize = 1;
-/// The future is at the waker.
+/// The future uses the waker.
 const LOCKED: usize = 2;
-/// The completion is at the waker.
+/// The completion uses the waker.
 const TAKING: usize = 4;
-/// The result stands, and the completion has left.
+/// The result is stored, and the completion has left.
 const DONE: usize = 8;
 /// The future has left.
 const DETACHED: usize = 16;
@@ -38,17 +38,16 @@ pub(crate) struct Slot {
     result: UnsafeCell<isize>,
 }
 
-// SAFETY: the cells are handed over by the state word, as the table above says; what they hold is
-// Send.
+// SAFETY: the state word hands the cells over, as the table above says, and their content is Send.
 unsafe impl Send for Slot {}
 // SAFETY: as above.
 unsafe impl Sync for Slot {}
 
-/// What a party learns when it leaves.
+/// The answer to a party that leaves.
 #[derive(Debug)]
 pub(crate) enum Left {
-    /// The other party is still there and will clean up: touch nothing any more. For the
-    /// completion: wake this.
+    /// The other party is still there and will clean up: do not touch the slot any more. The
+    /// completion wakes this waker.
     First(Option<Waker>),
     /// The other party has left before: clean up.
     Last,
@@ -59,37 +58,38 @@ impl Slot {
         Slot { state: AtomicUsize::new(0), waker: UnsafeCell::new(None), result: UnsafeCell::new(0) }
     }
 
-    /// The completion leaves its result.
+    /// Stores the result: the completion leaves.
     ///
     /// # Safety
-    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may
-    /// not be any more.
+    /// Called at most once. `this` must be valid at the call; after [`Left::First`] it may be
+    /// invalid.
     pub(crate) unsafe fn complete(this: *const Slot, result: isize) -> Left {
         // SAFETY: valid until the store of DONE below, after which `slot` is not used.
         let slot = unsafe { &*this };
-        // SAFETY: only the completion writes it, and nobody reads it before DONE.
+        // SAFETY: only the completion writes it, and it is not read before DONE.
         slot.result.with_mut(|cell| unsafe { *cell = result });
         if slot.state.compare_exchange(0, DONE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return Left::First(None);
         }
         let mut waker = None;
         if slot.state.fetch_or(TAKING, Ordering::AcqRel) & (SET | LOCKED) == SET {
-            // SAFETY: the state said that a waker is stored and that the future is not at it;
-            // TAKING keeps it away.
+            // SAFETY: the state said that a waker is stored and that the future does not use it;
+            // TAKING keeps the future away.
             waker = slot.waker.with_mut(|cell| unsafe { (*cell).take() });
         }
         if slot.state.fetch_or(DONE, Ordering::AcqRel) & DETACHED == 0 {
             Left::First(waker)
         } else {
-            // Nobody is left to wake. It is foreign code, and this a thread of C's.
+            // The future is gone. The drop is foreign code on a thread of C, so a panic must not
+            // pass.
             catch_panic(|| drop(waker));
             Left::Last
         }
     }
 
-    /// The result, or later a wake of this context's task.
+    /// Returns the result, or stores the waker of this context.
     ///
-    /// Only the one future calls it, and not after [`detach`](Slot::detach).
+    /// Only the one future calls this, and not after [`detach`](Slot::detach).
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<isize> {
         loop {
             let state = self.state.load(Ordering::Acquire);
@@ -97,12 +97,12 @@ impl Slot {
                 return Poll::Ready(self.result());
             }
             if state & TAKING != 0 {
-                // The completion is between its two steps. It has the old waker, or none: come back
+                // The completion is between its two steps and has the old waker or none: poll again
                 // at once.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // LOCKED here is our own, left by a waker that panicked while it was cloned.
+            // Here LOCKED is our own, left by a waker that panicked while it was cloned.
             if state & LOCKED != 0
                 || self.state.compare_exchange(state, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
@@ -112,7 +112,7 @@ impl Slot {
         let new = context.waker();
         // SAFETY: LOCKED keeps the completion away.
         let same = self.waker.with(|cell| unsafe { (*cell).as_ref().is_some_and(|old| old.will_wake(new)) });
-        // A foreign clone and a foreign drop: neither happens inside the cell.
+        // Clone and drop are foreign code, so neither runs inside the cell.
         let new = if same { None } else { Some(new.clone()) };
         // SAFETY: as above.
         let old = new.and_then(|new| self.waker.with_mut(|cell| unsafe { (*cell).replace(new) }));
@@ -122,22 +122,22 @@ impl Slot {
             Ok(_) => Poll::Pending,
             Err(state) if state & DONE != 0 => Poll::Ready(self.result()),
             Err(_) => {
-                // The completion came meanwhile and found the waker locked, so it wakes nobody.
+                // The completion ran meanwhile and found the waker locked, so it did not wake it.
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
         }
     }
 
-    /// The future leaves without the result, or after it.
+    /// Leaves the slot: the future has the result, or does not want it.
     ///
     /// # Safety
-    /// Called at most once. `this` must be valid when it is called; after [`Left::First`] it may
-    /// not be any more.
+    /// Called at most once. `this` must be valid at the call; after [`Left::First`] it may be
+    /// invalid.
     pub(crate) unsafe fn detach(this: *const Slot) -> Left {
         // SAFETY: valid until the store of DETACHED below, after which `slot` is not used.
         let slot = unsafe { &*this };
-        // A waker keeps a whole task alive: let it go now, not when the operation ends.
+        // A waker keeps a whole task alive: drop it now, not when the operation ends.
         let unlisted = slot.state.compare_exchange(SET, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok();
         // SAFETY: LOCKED keeps the completion away.
         let waker = if unlisted { slot.waker.with_mut(|cell| unsafe { (*cell).take() }) } else { None };
@@ -146,13 +146,13 @@ impl Slot {
         if before & DONE == 0 { Left::First(None) } else { Left::Last }
     }
 
-    /// Whether the future has left.
+    /// Returns whether the future has left.
     pub(crate) fn is_detached(&self) -> bool {
         self.state.load(Ordering::Relaxed) & DETACHED != 0
     }
 
     fn result(&self) -> isize {
-        // SAFETY: DONE was seen, after which nobody writes it.
+        // SAFETY: DONE was seen, and it is not written afterwards.
         self.result.with(|cell| unsafe { *cell })
     }
 }

@@ -1,4 +1,4 @@
-//! The slot by itself: in order on one thread, and in every order of two under loom.
+//! The slot alone: in order on one thread, and in every order of two threads under loom.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Count, Ordering::SeqCst};
@@ -106,10 +106,10 @@ mod in_every_order {
 
     use super::*;
 
-    /// A slot on the heap, freed only by the side that is told to.
+    /// A slot on the heap, which only the party that left last frees.
     struct Shared {
         slot: Slot,
-        /// Notes the drop; loom's Arc complains about leaks and races by itself.
+        /// Records the drop. loom's Arc reports leaks and races itself.
         _freed: Freed,
     }
 
@@ -122,7 +122,7 @@ mod in_every_order {
     }
 
     struct Pointer(*mut Shared);
-    // SAFETY: that is what is tested here.
+    // SAFETY: this is what the tests check.
     unsafe impl Send for Pointer {}
 
     impl Pointer {
@@ -140,7 +140,7 @@ mod in_every_order {
             let completion = Pointer(shared);
             let completer = thread::spawn(move || {
                 let completion = completion;
-                // SAFETY: valid until one of the two is told to free it.
+                // SAFETY: valid until one of the parties frees it.
                 match unsafe { Slot::complete(&raw const (*completion.0).slot, 42) } {
                     Left::First(Some(waker)) => waker.wake(),
                     Left::First(None) => {}
@@ -176,7 +176,7 @@ mod in_every_order {
         });
     }
 
-    /// A waker that loom knows how to wait for.
+    /// A waker for which loom can wait.
     struct Bell(loom::sync::Notify);
 
     impl Wake for Bell {
@@ -185,7 +185,7 @@ mod in_every_order {
         }
     }
 
-    /// Polls when woken, and only then: a lost wake is a deadlock, which loom reports.
+    /// Polls only after a wake. A lost wake is a deadlock, which loom reports.
     fn to_the_end(slot: &Slot) -> bool {
         let bell = std::sync::Arc::new(Bell(loom::sync::Notify::new()));
         let waker = Waker::from(std::sync::Arc::clone(&bell));
@@ -204,8 +204,7 @@ mod in_every_order {
         model(to_the_end);
     }
 
-    /// Polled with one waker and then, woken or not, with another: the newest is the one that
-    /// counts.
+    /// Polls with one waker and then, woken or not, with another one. The last waker must be woken.
     #[test]
     fn the_newest_waker_is_woken() {
         model(|slot| {

@@ -1,4 +1,4 @@
-//! The atomics, locks and cells of the completion path: the system's, or loom's in its tests
+//! The atomics, locks and cells of the completion path: those of std, or those of loom in its tests
 //! (`--cfg loom`).
 
 #[cfg(loom)]

@@ -1,11 +1,11 @@
-//! The operations in flight on one image, counted: closing waits for them, and so does shrinking.
-//! And whether they go to a queue.
+//! The target of operations: counts the operations in flight on an image, for which closing and
+//! shrinking wait, and records whether completions go to a queue.
 //!
-//! librbd waits by itself only for those that have reached its lowest layer. One that still stands
-//! in a queue of it (held up by a limit on I/O, or by an exclusive lock that another client has)
-//! would meet a freed image.
+//! librbd's close waits only for operations that have reached its lowest layer. One that is still
+//! in one of its queues (because of an I/O limit, or an exclusive lock that another client has)
+//! would use a freed image.
 //!
-//! What a shrink does with them is in [`hold`](crate::raw::op::hold).
+//! For shrinks see [`hold`](crate::raw::op::hold).
 
 use std::ffi::c_void;
 use std::sync::atomic::AtomicBool;
@@ -23,24 +23,24 @@ use crate::raw::thread::exit::Busy;
 
 type Closer = Box<dyn FnOnce() + Send>;
 
-/// The state: this once the image is to be closed,
+/// Bit of the state word: the image is being closed.
 pub(super) const CLOSING: usize = 1;
-/// this while operations are kept,
+/// Bit: the image is held.
 pub(super) const HELD: usize = 2;
-/// this once the completions of operations go to a queue, for good,
+/// Bit: completions go to a queue. It is never cleared.
 pub(super) const QUEUED: usize = 4;
-/// this while that queue exists,
+/// Bit: that queue exists.
 const ATTACHED: usize = 8;
-/// this for each operation in flight,
+/// One operation in flight.
 pub(super) const ONE: usize = 16;
-/// and this for each blocking call on a thread of this crate.
+/// One blocking call on a thread of this crate.
 pub(super) const CALL: usize = 1 << (usize::BITS / 2);
 
 /// The most bytes of a range that librbd gets at once, and the most stripe units.
 const MOST: u64 = 1 << 30;
 const MOST_UNITS: u64 = 4096;
 
-/// What never changes of an open image.
+/// The properties of an open image that never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::raw) struct Identity {
     pub(in crate::raw) pool: i64,
@@ -53,28 +53,28 @@ pub(crate) struct Target {
     image: Address<c_void>,
     causes: Box<dyn Causes>,
     pub(super) state: AtomicUsize,
-    /// The blocking calls. Apart from the rest, since a queue may begin beside them.
+    /// The blocking calls. They are counted separately, because a queue may begin while they run.
     pub(super) blocking: AtomicUsize,
     pub(super) holds: Holds,
     closer: Closers,
-    /// The ends of operations tell something about it.
+    /// The known size of the image.
     size: KnownSize,
     asking: Mutex<Asking>,
     identity: OnceLock<Identity>,
-    /// The queue's descriptor, to which librbd may write until the image is closed, and what its
-    /// callbacks use.
+    /// The queue's state for callbacks, with the descriptor to which librbd may write until the
+    /// image is closed.
     pub(super) queue: OnceLock<Arc<dyn Busy>>,
-    /// Whether data was ever changed through this handle.
+    /// Whether data was ever written through this handle.
     written: AtomicBool,
-    /// Held by the one who loads or writes the encryption: librbd fails an assertion where two do
-    /// (seen with 16.2).
+    /// Locked while encryption is loaded or formatted: librbd fails an assertion if two threads do
+    /// so (seen with 16.2).
     encryption: std::sync::Mutex<()>,
 }
 
-/// What closes the image in the end.
+/// The function that closes the image.
 struct Closers(UnsafeCell<Option<Closer>>);
 
-// SAFETY: written before CLOSING is set, and taken by the one that sees it set with nothing in
+// SAFETY: written before CLOSING is set, and taken by the thread that sees CLOSING with nothing in
 // flight.
 unsafe impl Send for Closers {}
 // SAFETY: as above.
@@ -88,7 +88,7 @@ impl std::fmt::Debug for Target {
 
 impl Target {
     /// # Safety
-    /// The image must be open, and be closed by what [`close`](Target::close) runs alone.
+    /// The image must be open. Only the function given to [`close`](Target::close) may close it.
     pub(in crate::raw) unsafe fn new(image: Address<c_void>, causes: impl Causes + 'static) -> Target {
         Target {
             image,
@@ -106,7 +106,7 @@ impl Target {
         }
     }
 
-    /// Open for as long as anything is in flight.
+    /// Returns the image. It is open as long as anything is in flight.
     pub(in crate::raw) fn image(&self) -> sys::rbd_image_t {
         self.image.get()
     }
@@ -115,9 +115,9 @@ impl Target {
         self.image
     }
 
-    /// Data is about to be changed.
+    /// Records that data is about to be written.
     pub(in crate::raw) fn mark_written(&self) {
-        // Most find it set: then nothing is written to memory that others read.
+        // It is usually set already. Then shared memory is not written.
         if !self.is_written() {
             self.written.store(true, std::sync::atomic::Ordering::Relaxed);
         }
@@ -127,7 +127,7 @@ impl Target {
         self.written.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Waits for the one who is at the encryption.
+    /// Locks the encryption of the image.
     pub(in crate::raw) fn encryption(&self) -> std::sync::MutexGuard<'_, ()> {
         self.encryption.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -140,26 +140,25 @@ impl Target {
         &self.asking
     }
 
-    /// Known from the opening on.
+    /// Stores the identity, once, when the image is opened.
     pub(in crate::raw) fn identify(&self, identity: Identity) {
         let _ = self.identity.set(identity);
     }
 
-    /// Whether both are handles of one image.
+    /// Returns whether both are handles of the same image.
     pub(in crate::raw) fn is_of_same_image(&self, other: &Target) -> bool {
         let ours = self.identity.get();
         std::ptr::eq(self, other)
             || ours.is_some_and(|ours| !ours.id.is_empty()) && ours == other.identity.get()
     }
 
-    /// The size of a stripe unit in bytes; that of an object where the image has no other.
+    /// Returns the size of a stripe unit in bytes. Without striping it is the object size.
     pub(in crate::raw) fn stripe_unit(&self) -> u64 {
         self.identity.get().map_or(1, |identity| identity.stripe_unit)
     }
 
-    /// How much of a range librbd gets at once: what makes no more object requests than memory has
-    /// room for. Parts end where stripe units end, so that nothing that can be discarded as a whole
-    /// is cut.
+    /// Returns how much of a range librbd gets at once: a limited number of object requests. Parts
+    /// end at the end of a stripe unit, so that no object that can be discarded whole is split.
     pub(in crate::raw) fn part(&self, kind: Kind, offset: u64, len: u64) -> u64 {
         if kind.moves_data() {
             return len;
@@ -168,20 +167,21 @@ impl Target {
         len.min(most - offset % most)
     }
 
-    /// Whether no operations are in flight.
+    /// Returns whether no operations are in flight.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.state.load(Ordering::Acquire) < ONE
     }
 
-    /// An operation begins. Not after [`close`](Target::close). False if its completion would go to
-    /// a queue: one with a callback must not be submitted then, only leave.
+    /// Counts an operation that begins. Must not be called after [`close`](Target::close). Returns
+    /// false if its completion would go to a queue: then an operation with a callback must not be
+    /// submitted, only leave.
     pub(in crate::raw) fn enter(&self) -> bool {
         self.state.fetch_add(ONE, Ordering::SeqCst) & QUEUED == 0
     }
 
-    /// Counts a blocking call that begins, which closing waits for as it does for operations. Not
-    /// after [`close`](Target::close).
+    /// Counts a blocking call that begins. Closing waits for it. Must not be called after
+    /// [`close`](Target::close).
     pub(in crate::raw) fn enter_call(&self) {
         self.state.fetch_add(CALL, Ordering::Relaxed);
     }
@@ -189,44 +189,44 @@ impl Target {
     /// Counts the end of a blocking call.
     ///
     /// # Safety
-    /// `this` must be valid and entered by a call; afterwards it may not be valid any more.
+    /// `this` must be valid and entered by a call; afterwards it may be invalid.
     pub(in crate::raw) unsafe fn leave_call(this: *const Target) {
         // SAFETY: the caller's promise.
         unsafe { Target::sub(this, CALL) };
     }
 
-    /// Whether blocking calls are at work.
+    /// Returns whether blocking calls are running.
     pub(in crate::raw) fn has_calls(&self) -> bool {
         self.state.load(Ordering::Acquire) >= CALL
     }
 
-    /// A queue gets all completions from here on. False while operations are in flight, or where
-    /// there was one before.
+    /// Sends all completions to a queue from now on. Returns false while operations are in flight,
+    /// or if the image had a queue before.
     pub(crate) fn begin_queue(&self) -> bool {
         let begun =
             |state: usize| (state & QUEUED == 0 && state % CALL < ONE).then_some(state | QUEUED | ATTACHED);
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun).is_ok()
     }
 
-    /// It came to nothing.
+    /// Undoes `begin_queue`.
     pub(crate) fn cancel_queue(&self) {
         self.state.fetch_and(!(QUEUED | ATTACHED), Ordering::Relaxed);
     }
 
-    /// The queue has ended: the image may be closed.
+    /// Ends the queue: the image may be closed.
     pub(in crate::raw) fn detach_queue(self: Arc<Self>) {
         // SAFETY: the Arc keeps it valid. The bit was set by `begin_queue`.
         unsafe { Target::sub(Arc::as_ptr(&self), ATTACHED) };
     }
 
-    /// Whether a queue gets the completions, or did.
+    /// Returns whether a queue gets the completions, now or earlier.
     pub(crate) fn is_queued(&self) -> bool {
         self.state.load(Ordering::Relaxed) & QUEUED != 0
     }
 
-    /// Keeps what librbd may use until the image is closed, of the queue that has begun.
+    /// Keeps the parts of the queue that librbd may use until the image is closed.
     pub(crate) fn keep(&self, queue: Arc<dyn Busy>) {
-        // There is one queue at most.
+        // An image has at most one queue.
         let _ = self.queue.set(queue);
     }
 
@@ -239,46 +239,46 @@ impl Target {
         unsafe { self.causes.look_up(self.image()) }
     }
 
-    /// An operation ends. The last one runs what `close` left.
+    /// Counts an operation that has ended. The last one runs the function given to `close`.
     ///
     /// # Safety
-    /// `this` must be valid and entered; afterwards it may not be valid any more.
+    /// `this` must be valid and entered; afterwards it may be invalid.
     pub(crate) unsafe fn leave(this: *const Target) {
         // SAFETY: the caller's promise.
         unsafe { Target::sub(this, ONE) };
     }
 
     /// # Safety
-    /// `this` must be valid, and its state have `what` in it from us; afterwards it may not be
-    /// valid any more.
+    /// `this` must be valid, and its state must contain `what`, which the caller added; afterwards
+    /// it may be invalid.
     unsafe fn sub(this: *const Target, what: usize) {
         // SAFETY: valid, by the contract.
         if unsafe { (*this).state.fetch_sub(what, Ordering::SeqCst) } & !QUEUED == what | CLOSING {
-            // SAFETY: as the last, we have taken over the target from the one that set CLOSING.
+            // SAFETY: we are the last user, so we own the target that was marked CLOSING.
             unsafe { Target::finish(this) };
         }
     }
 
-    /// Runs `then` once nothing is in flight: at once, or on the thread where the last operation
+    /// Runs `then` once nothing is in flight: at once, or on the thread on which the last operation
     /// ends.
     ///
     /// # Safety
-    /// Called at most once, when nobody enters any more. `this` must be valid until `then` runs,
-    /// and may be freed by it.
+    /// Called at most once, after the last operation has entered. `this` must be valid until `then`
+    /// runs, which may free it.
     pub(crate) unsafe fn close(this: *const Target, then: impl FnOnce() + Send + 'static) {
-        // SAFETY: valid; nobody else is at the closer before CLOSING is set.
+        // SAFETY: valid; only this function uses the closer before CLOSING is set.
         unsafe { (*this).closer.0.with_mut(|cell| *cell = Some(Box::new(then))) };
         // SAFETY: valid, since `then` has not run.
         if unsafe { (*this).state.fetch_or(CLOSING, Ordering::AcqRel) } & !QUEUED == 0 {
-            // SAFETY: nothing is in flight, so nobody else will come.
+            // SAFETY: nothing is in flight, so no other thread uses the target.
             unsafe { Target::finish(this) };
         }
     }
 
     /// # Safety
-    /// `this` is valid, and the caller is the only one left to use it.
+    /// `this` is valid, and only the caller still uses it.
     unsafe fn finish(this: *const Target) {
-        // SAFETY: by the contract; the closer is moved out before it runs, since it may free the
+        // SAFETY: by the contract; the closer is moved out before it runs, because it may free the
         // target.
         let closer = unsafe { (*this).closer.0.with_mut(|cell| (*cell).take()) };
         if let Some(closer) = closer {
@@ -288,7 +288,7 @@ impl Target {
 }
 
 impl Busy for Target {
-    /// Completions in an abandoned queue count until they were taken out of it.
+    /// Completions in an abandoned queue count until they are taken out of it.
     fn is_busy(&self) -> bool {
         self.state.load(Ordering::Acquire) >= ONE || self.queue.get().is_some_and(|queue| queue.is_busy())
     }

@@ -1,11 +1,11 @@
-//! Counting, holding and closing, with operations that end whenever a test wants.
+//! Counting, holding and closing, with operations that a test ends when it wants.
 
 use super::*;
 use crate::raw::ffi::address::Address;
 use crate::raw::op::hold::Entered;
 
 fn new() -> Target {
-    // SAFETY: nobody asks for the image.
+    // SAFETY: the image is never used.
     unsafe { Target::new(Address::NULL, ()) }
 }
 
@@ -15,7 +15,7 @@ mod plain {
 
     use super::*;
 
-    /// Something to run, and how often it ran.
+    /// Returns a closure, and how often it ran.
     fn counted() -> (impl FnOnce() + Send + 'static, Arc<AtomicUsize>) {
         let runs = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&runs);
@@ -31,7 +31,7 @@ mod plain {
     fn a_queue_begins_once_and_with_nothing_in_flight_and_keeps_the_image_open() {
         let target = Arc::new(new());
         assert!(target.enter() && !target.begin_queue() && !target.is_queued());
-        // SAFETY: entered above; the target outlives all of it.
+        // SAFETY: entered above; the target outlives them.
         unsafe { Target::leave(&raw const *target) };
         assert!(target.begin_queue() && target.is_queued() && target.is_empty());
         assert!(!target.enter() && !target.begin_queue());
@@ -160,7 +160,7 @@ mod models {
     use super::*;
     use crate::raw::op::kept::Later;
 
-    /// Two ends of what was begun, each on a thread of its own, while the image is closed.
+    /// Ends two operations, each on its own thread, while the image is closed.
     fn closes_once(begin: fn(&Target), ends: [fn(&Arc<Target>); 2]) {
         loom::model(move || {
             let target = Arc::new(new());
@@ -171,7 +171,7 @@ mod models {
                 thread::spawn(move || end(&target))
             });
             let count = Arc::clone(&runs);
-            // SAFETY: the Arc keeps it valid; nobody enters.
+            // SAFETY: the Arc keeps it valid; no operation enters.
             unsafe {
                 Target::close(&raw const *target, move || {
                     count.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +211,7 @@ mod models {
                 thread::spawn(move || drop(target.hold()))
             };
             let count = Arc::clone(&runs);
-            // SAFETY: the Arc keeps it valid; nobody enters.
+            // SAFETY: the Arc keeps it valid; no operation enters.
             unsafe {
                 Target::close(&raw const *target, move || {
                     count.fetch_add(1, Ordering::Relaxed);
@@ -222,7 +222,8 @@ mod models {
         });
     }
 
-    /// Whatever the order: while the hold is drained nobody is inside, and in the end all have run.
+    /// In every order: while the hold is drained no operation is inside, and in the end all have
+    /// run.
     #[test]
     fn a_hold_and_two_that_begin() {
         loom::model(|| {
@@ -248,7 +249,7 @@ mod models {
             let hold = std::sync::Arc::clone(&target).hold().unwrap();
             if hold.is_drained() {
                 assert_eq!(inside.load(Ordering::SeqCst), 0);
-                // Nobody comes in either.
+                // A drained hold stays drained.
                 thread::yield_now();
                 assert_eq!(inside.load(Ordering::SeqCst), 0);
             }

@@ -1,9 +1,10 @@
-//! Ends that do not come to the one who reaps by way of librbd's queue of completions.
+//! Completions that do not reach the reaping thread through librbd's queue of completions.
 //!
-//! librbd keeps compare-and-writes out of that queue (seen with 16.2). A callback reports their
-//! ends, with the same descriptor and as little: no lock, no memory. A shrink, which waits for the
-//! operations in flight while nobody may reap, takes ends out of librbd's queue and reports them in
-//! the same way. So what is in flight is counted exactly, whatever is read from the descriptor.
+//! librbd does not put compare-and-writes into that queue (seen with 16.2). A callback reports
+//! their ends through the same descriptor, without a lock and without an allocation. A shrink waits
+//! for the operations in flight while the program may not reap, so it takes completions out of
+//! librbd's queue and reports them in the same way. So the count of operations in flight is exact,
+//! whatever the program reads from the descriptor.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,37 +22,37 @@ use crate::raw::thread::mark::CallbackMark;
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// How many completions are taken out of librbd's queue at once.
+/// How many completions a shrink takes out of librbd's queue at once.
 const COLLECTED: usize = 64;
 
-/// The entries whose operations have ended so, as a stack.
+/// The entries whose ends were reported, as a stack.
 pub(crate) struct CallbackCompletions {
     top: AtomicU32,
     links: Box<[Link]>,
     event: OwnedFd,
-    /// How many operations of the queue were submitted.
+    /// How many operations the queue has submitted.
     submitted: AtomicU64,
-    /// How many of these librbd has ended, as far as its queue was looked at.
+    /// How many of them librbd has ended, as far as its queue was read.
     ended: AtomicU64,
-    /// The image, while librbd's queue may be looked at.
+    /// The image, as long as librbd's queue may be read.
     image: Mutex<Option<Address<c_void>>>,
 }
 
-/// What the callback of one entry gets.
+/// The argument of the callback of one entry.
 struct Link {
     number: u32,
-    /// The one that has ended before.
+    /// The entry that was reported before this one.
     next: AtomicU32,
     completions: Address<CallbackCompletions>,
     target: Address<Target>,
 }
 
 impl CallbackCompletions {
-    /// For so many entries of the image whose count it is, announced by the descriptor.
+    /// Makes a stack for `depth` entries on the target's image, announced through the descriptor.
     pub(super) fn new(target: &Target, event: OwnedFd, depth: u32) -> Arc<CallbackCompletions> {
         Arc::new_cyclic(|this: &Weak<CallbackCompletions>| {
             let image = target.address();
-            // SAFETY: callbacks alone use them, as `on_completion` argues. Both are Sync.
+            // SAFETY: only callbacks use them, as `on_completion` argues. Both are Sync.
             let (completions, target) = unsafe {
                 let target = ptr::from_ref(target).cast_mut();
                 (Address::new(this.as_ptr().cast_mut()), Address::new(target))
@@ -72,42 +73,43 @@ impl CallbackCompletions {
         &self.event
     }
 
-    /// Before the submission: then a hold on the image is seen by it, or sees it.
+    /// Counts an operation before its submission, so that either the operation sees a hold on the
+    /// image, or the hold sees the operation.
     pub(super) fn count_submission(&self) {
         self.submitted.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It came to nothing.
+    /// Undoes `count_submission`.
     pub(super) fn uncount_submission(&self) {
         self.submitted.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Counts operations that librbd has ended. Once for each: by the one who takes its completion
-    /// out of librbd's queue, or by the callback or the report that there is instead.
+    /// Counts operations that librbd has ended. Each is counted once: by the thread that takes its
+    /// completion out of librbd's queue, or by the callback or report that replaces it.
     pub(super) fn count_ends(&self, ends: usize) {
         self.ended.fetch_add(ends as u64, Ordering::SeqCst);
     }
 
-    /// Whether librbd has operations, as far as its queue was looked at.
+    /// Returns whether librbd has operations, as far as its queue was read.
     fn is_counted_busy(&self) -> bool {
-        // In this order: an operation that is submitted in between counts.
+        // In this order, so that an operation submitted in between counts.
         let ended = self.ended.load(Ordering::SeqCst);
         ended < self.submitted.load(Ordering::SeqCst)
     }
 
-    /// Takes all ends out of librbd's queue, and reports them to the one who reaps.
+    /// Takes all completions out of librbd's queue and reports them to the reaping thread.
     fn collect(&self) {
         let image = self.lock_image();
         let Some(image) = *image else { return };
         let mut batch = [ptr::null_mut(); COLLECTED];
         loop {
-            // SAFETY: the image is open while its address stands here. librbd's queue may be
-            // emptied by several threads; the array has room for as many as are asked for.
+            // SAFETY: the image is open while its address is stored here. Several threads may empty
+            // librbd's queue, and the array has room for as many completions as are requested.
             let count =
                 unsafe { sys::rbd_poll_io_events(image.get(), batch.as_mut_ptr(), COLLECTED as c_int) };
             let listed = &batch[..usize::try_from(count).unwrap_or(0)];
-            // SAFETY: librbd has handed them out, and those who reap do not release one before
-            // they have had this lock.
+            // SAFETY: librbd has handed them out, and the reaping thread takes this lock before it
+            // releases one.
             let numbers = listed.iter().map(|completion| unsafe { sys::rbd_aio_get_arg(*completion) }.addr());
             let links: Vec<_> = numbers.filter_map(|number| self.links.get(number)).collect();
             for link in &links {
@@ -127,52 +129,51 @@ impl CallbackCompletions {
         self.image.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the one who takes ends out of librbd's queue, and who may still look at
-    /// completions whose callbacks have run.
+    /// Waits for a thread in `collect`, which may still read completions whose callbacks have run.
     pub(super) fn let_collector_end(&self, taken: &Taken) {
         if !taken.is_empty() {
             drop(self.lock_image());
         }
     }
 
-    /// Nobody takes ends out of librbd's queue from now on, so that the image may be closed.
+    /// Stops `collect` for good, so that the image may be closed.
     pub(super) fn stop_collecting(&self) {
         *self.lock_image() = None;
     }
 
-    /// Takes back what the descriptor announced. What ends from now on is announced again.
+    /// Resets the descriptor. Later completions are announced again.
     pub(super) fn acknowledge(&self) {
         let mut count = 0_u64;
         let room = (&raw mut count).cast();
-        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. That there is
-        // nothing to read is fine.
+        // SAFETY: the descriptor is open, and eight bytes may be written to `count`. If there is
+        // nothing to read, the call fails, which is no error.
         unsafe { libc::read(self.event.as_raw_fd(), room, size_of::<u64>()) };
     }
 
     fn announce(&self, count: u64) {
         // SAFETY: the descriptor is open, and `count` has eight bytes. A counter that is full is
-        // readable, too.
+        // readable as well.
         unsafe { libc::write(self.event.as_raw_fd(), (&raw const count).cast(), size_of::<u64>()) };
     }
 
-    /// Gives an entry back, whose end was found out in the background.
+    /// Reports an entry whose result was looked up in the background.
     pub(super) fn report(&self, number: u32) {
         self.push(&self.links[number as usize]);
         self.count_ends(1);
         self.announce(1);
     }
 
-    /// What [`on_completion`] is to be given for the operation of an entry.
+    /// Returns the argument of [`on_completion`] for the operation of an entry.
     pub(super) fn arg(&self, number: u32) -> *mut c_void {
         (&raw const self.links[number as usize]).cast_mut().cast()
     }
 
-    /// Takes all that have ended.
+    /// Takes all reported entries.
     pub(super) fn take(&self) -> Taken {
         Taken(self.top.swap(NONE, Ordering::Acquire))
     }
 
-    /// To be announced then.
+    /// Pushes an entry. The caller announces it afterwards.
     fn push(&self, link: &Link) {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
@@ -186,7 +187,7 @@ impl CallbackCompletions {
 }
 
 impl Busy for CallbackCompletions {
-    /// Whether librbd is at work on operations. Nobody needs to reap for that.
+    /// Returns whether librbd has operations, even if the program does not reap.
     fn is_busy(&self) -> bool {
         self.is_counted_busy() && {
             self.collect();
@@ -207,13 +208,13 @@ impl Taken {
         self.0 == NONE
     }
 
-    /// All of them, which stay.
+    /// Returns all numbers without removing them.
     pub(super) fn numbers(&self, completions: &CallbackCompletions) -> impl Iterator<Item = u32> {
         let mut rest = Taken(self.0);
         std::iter::from_fn(move || rest.pop(completions))
     }
 
-    /// The next of them, whose link is free from here on.
+    /// Removes the next entry. Its link is free from now on.
     pub(super) fn pop(&mut self, completions: &CallbackCompletions) -> Option<u32> {
         let link = completions.links.get(self.0 as usize)?;
         self.0 = link.next.load(Ordering::Relaxed);
@@ -221,11 +222,11 @@ impl Taken {
     }
 }
 
-/// What librbd calls when such an operation ends.
+/// The callback for librbd: the operation of an entry has ended.
 ///
 /// # Safety
-/// `arg` must be from [`CallbackCompletions::arg`], whose image's count was entered for this, and
-/// be used once. The completions must not be freed before the count is zero.
+/// `arg` must be from [`CallbackCompletions::arg`] and be used once. The operation must have
+/// entered the image's count, and the completions must live until the count is zero.
 pub(super) unsafe extern "C" fn on_completion(_completion: sys::rbd_completion_t, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: completions and links live until the count is zero.
@@ -249,15 +250,15 @@ mod tests {
 
     use super::*;
 
-    /// Four threads of librbd's and one who reaps, each entry used many times.
+    /// Four threads of librbd and one that reaps. Each entry is used many times.
     #[test]
     fn each_end_is_reported_once() {
         const THREADS: u32 = 4;
         const ROUNDS: usize = 2_000;
-        // SAFETY: a new descriptor, which is nobody else's.
+        // SAFETY: a new descriptor, which we own.
         let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         let mut announced = std::fs::File::from(event.try_clone().unwrap());
-        // SAFETY: nobody asks for the image.
+        // SAFETY: the image is never used.
         let in_flight = unsafe { Target::new(Address::NULL, ()) };
         let completions = CallbackCompletions::new(&in_flight, event, THREADS * 2);
         let mut free = [true; THREADS as usize * 2];
@@ -269,7 +270,7 @@ mod tests {
                 let completions = &completions;
                 scope.spawn(move || {
                     for number in numbers {
-                        // SAFETY: the count was entered, and both outlive this thread.
+                        // SAFETY: the count was entered, and both values outlive this thread.
                         unsafe { on_completion(std::ptr::null_mut(), completions.arg(number)) };
                     }
                 });

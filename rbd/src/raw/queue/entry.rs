@@ -1,4 +1,4 @@
-//! One request of a queue while librbd has it.
+//! The entries of a queue: requests that librbd has.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -18,13 +18,13 @@ use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Next, Request};
 use crate::raw::op::target::Target;
 
-/// One of the fixed number of requests that librbd may have.
+/// An entry: one of the fixed number of requests that librbd may have.
 pub(super) struct Entry {
     pub(super) token: u64,
     pub(super) request: Request,
-    /// The completion of a call whose end a callback reports. Null for a report of this crate.
+    /// The completion of a call whose end a callback reports. Null if this crate reports it.
     pub(super) completion: Address<c_void>,
-    /// What follows, once it was found out in the background.
+    /// The next step, if it was looked up in the background.
     pub(super) answered: Option<Next>,
 }
 
@@ -34,10 +34,11 @@ impl Entry {
     }
 }
 
-/// Where an entry stands. Who has the entry is said by the queue, never by a reference to this.
+/// The place of an entry. The queue knows who owns the entry; a reference to the place gives no
+/// access.
 pub(super) struct Place(UnsafeCell<Entry>);
 
-// SAFETY: entries are Send, and one thread at a time has one.
+// SAFETY: entries are Send, and one thread at a time owns one.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -51,8 +52,8 @@ impl Place {
     }
 }
 
-/// An entry on its way to librbd or another thread, with all that it needs there. Its queue keeps
-/// the entry where it is until a completion or a report gives it back.
+/// An entry on its way to librbd or another thread, with all values needed there. The queue does
+/// not move the entry until a completion or a report gives it back.
 pub(super) struct Submission {
     pub(super) entry: Address<Entry>,
     pub(super) number: u32,
@@ -61,25 +62,26 @@ pub(super) struct Submission {
 }
 
 impl Submission {
-    /// Submits what is left of the request, or has it kept while the image is held.
+    /// Submits the rest of the request, or keeps it while the image is held.
     ///
     /// # Safety
-    /// The entry is valid and its request prepared, the image is open, and both stay so until the
-    /// entry is given back. Nobody else uses the entry until then; at once, if this fails.
+    /// The entry is valid, its request is prepared, and the image is open, until the entry is given
+    /// back. Nothing else uses the entry until then. If this fails, the entry is given back at
+    /// once.
     pub(super) unsafe fn start(self) -> RawResult<()> {
         self.callbacks.count_submission();
         let target = Arc::clone(&self.target);
         let mut this = Some(self);
         let later = || -> Later {
             let this = this.take().expect("called once");
-            // It is counted when it is submitted.
+            // It is counted again when it is submitted.
             this.callbacks.uncount_submission();
-            // SAFETY: as for this call: the queue still waits for the entry.
+            // SAFETY: by the contract: the queue still waits for the entry.
             Box::new(move || unsafe { this.start_or_report() })
         };
         let kept = target.keep_for_later(later);
         let Some(this) = this.filter(|_| !kept) else { return Ok(()) };
-        // SAFETY: the entry is ours.
+        // SAFETY: we own the entry.
         let request = unsafe { &mut (*this.entry.get()).request };
         if !request.is_judged(&target) {
             let _ = target.enter();
@@ -88,7 +90,7 @@ impl Submission {
             return Ok(());
         }
         if request.is_refused() {
-            // SAFETY: the entry is ours, and librbd does not get it.
+            // SAFETY: we own the entry, and librbd does not get it.
             unsafe { report(this.entry, this.number, &this.callbacks, Next::Ended) };
             return Ok(());
         }
@@ -101,7 +103,7 @@ impl Submission {
     /// As for [`start`](Submission::start).
     unsafe fn start_or_report(self) {
         let (entry, number, callbacks) = (self.entry, self.number, Arc::clone(&self.callbacks));
-        // SAFETY: by the contract. Where it fails librbd did not take the request.
+        // SAFETY: by the contract. If it fails, librbd did not take the request.
         unsafe {
             if let Err(errno) = self.start() {
                 callbacks.count_submission();
@@ -111,12 +113,12 @@ impl Submission {
         }
     }
 
-    /// The size is known by which the range is to be judged.
+    /// Continues with the size against which the range is checked.
     ///
     /// # Safety
     /// As for [`start`](Submission::start); the target was entered, and the submission counted.
     unsafe fn start_judged(self, answer: &Answer) {
-        // SAFETY: by the contract. Where the call fails librbd did not take the request.
+        // SAFETY: by the contract. If the call fails, librbd did not take the request.
         unsafe {
             let entry = self.entry;
             let called =
@@ -134,7 +136,7 @@ impl Submission {
     unsafe fn call(&self) -> RawResult<()> {
         // SAFETY: by the contract.
         let entry = unsafe { &mut *self.entry.get() };
-        // The empty one is a read.
+        // An empty compare-and-write is submitted as a read.
         let reported = entry.request.kind == Kind::CompareAndWrite && entry.request.len > 0;
         let (arg, callback): (_, sys::rbd_callback_t) = if reported {
             (self.callbacks.arg(self.number), Some(on_completion))
@@ -142,9 +144,9 @@ impl Submission {
             (ptr::without_provenance_mut(self.number as usize), None)
         };
         let mut completion = ptr::null_mut();
-        // SAFETY: without a callback the argument is ours alone: the number of the entry. With it
-        // the callbacks are freed after the image was closed, and that waits for the target to be
-        // empty.
+        // SAFETY: without a callback, only we use the argument: the number of the entry. With a
+        // callback, the stack is freed after the image is closed, and closing waits until the
+        // target is empty.
         check(unsafe { sys::rbd_aio_create_completion(arg, callback, &raw mut completion) })?;
         // SAFETY: a completion may be used from any thread.
         entry.completion = unsafe { Address::new(completion) };
@@ -165,18 +167,18 @@ impl Submission {
         })
     }
 
-    /// Finds out in the background what the end of a call means, and reports the entry then.
+    /// Looks up in the background what the end of a call means, and then reports the entry.
     ///
     /// # Safety
     /// As for [`start`](Submission::start); librbd has ended the call.
     pub(super) unsafe fn ask(self, cause: bool, wanted: bool) {
-        // It is announced once more.
+        // It will be reported once more.
         self.callbacks.count_submission();
         let _ = self.target.enter();
         let target = Arc::clone(&self.target);
         let then = move |answer: &Answer| {
             let this = self;
-            // SAFETY: the entry is ours until it is reported.
+            // SAFETY: we own the entry until it is reported.
             unsafe {
                 let next = (*this.entry.get()).request.answered(&this.target, answer, wanted);
                 report(this.entry, this.number, &this.callbacks, next);
@@ -191,7 +193,7 @@ impl Submission {
 /// Gives an entry back to its queue.
 ///
 /// # Safety
-/// The entry is the caller's.
+/// The caller owns the entry.
 unsafe fn report(entry: Address<Entry>, number: u32, callbacks: &CallbackCompletions, next: Next) {
     // SAFETY: by the contract.
     unsafe { (*entry.get()).answered = Some(next) };

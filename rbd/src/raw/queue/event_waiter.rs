@@ -1,7 +1,7 @@
-//! Waiting for what a queue's descriptor announces, in one system call.
+//! Waiting for a queue's descriptor, in one system call.
 //!
-//! Edge-triggered: each announcement is reported once, so the descriptor does not have to be read
-//! before the next wait.
+//! The wait is edge-triggered: each announcement is reported once, so the descriptor need not be
+//! read before the next wait.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -23,9 +23,10 @@ impl EventWaiter {
         Ok(EventWaiter(epoll))
     }
 
-    /// Whether there was an announcement. Blocks, at most for the timeout if there is one.
+    /// Waits for an announcement, at most for the timeout if there is one. Returns whether there
+    /// was one.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> RawResult<bool> {
-        // Whole milliseconds, rounded up, as every kernel has them.
+        // Whole milliseconds, rounded up: older kernels have nothing finer.
         let millis = timeout.map(|timeout| timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128));
         let timeout = millis.map(|millis| Timespec {
             tv_sec: (millis / 1000) as i64,

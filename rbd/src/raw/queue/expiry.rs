@@ -1,28 +1,28 @@
-//! Which operations of a queue are given up on, and when. Without deadlines it costs a comparison.
+//! Timeouts of a queue's operations. Without timeouts they cost one comparison.
 
 use std::time::{Duration, Instant};
 
-/// What is known of the operation in an entry.
+/// The timeout state of the operation in an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     None,
-    /// Its end, and how long after the submission that is.
+    /// Its deadline, and the timeout from which that follows.
     At(Instant, Duration),
-    /// It was given up on, and librbd still has it.
+    /// It timed out, and librbd still has it.
     Left,
 }
 
 #[derive(Debug)]
 pub(super) struct Expiry {
     limits: Box<[Limit]>,
-    /// No operation ends before it; `None` where none has an end. While a look goes on: of those
-    /// seen so far.
+    /// The earliest deadline; `None` if there is none. During a look, the earliest of those seen so
+    /// far.
     earliest: Option<Instant>,
     look: Option<Look>,
     left: usize,
 }
 
-/// A look at all entries, which is interrupted by each operation that it finds.
+/// A look at all entries. It stops at each operation that it finds, and continues there.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     next: usize,
@@ -34,17 +34,18 @@ impl Expiry {
         Expiry { limits: vec![Limit::None; entries].into(), earliest: None, look: None, left: 0 }
     }
 
-    /// How many were given up on that librbd still has.
+    /// Returns how many timed-out operations librbd still has.
     pub(super) fn left(&self) -> usize {
         self.left
     }
 
-    /// No operation is given up on before it; `None` when none ever is.
+    /// Returns the earliest deadline, or `None` if no operation has one.
     pub(super) fn earliest(&self) -> Option<Instant> {
         self.look.map(|look| look.now).or(self.earliest)
     }
 
-    /// An operation begins, to be given up on after a while. One beyond the end of time never is.
+    /// Begins an operation with this timeout. A deadline that `Instant` cannot express never
+    /// passes.
     pub(super) fn begin(&mut self, entry: usize, after: Option<Duration>) {
         let Some(after) = after else { return };
         let Some(end) = Instant::now().checked_add(after) else { return };
@@ -56,20 +57,20 @@ impl Expiry {
         self.earliest = Some(self.earliest.map_or(end, |earliest| earliest.min(end)));
     }
 
-    /// Whether the operation was given up on.
+    /// Returns whether the operation timed out.
     pub(super) fn is_left(&self, place: usize) -> bool {
         self.limits[place] == Limit::Left
     }
 
-    /// librbd has given an operation back. Whether it had been given up on.
+    /// Ends an operation. Returns whether it had timed out.
     pub(super) fn end(&mut self, entry: usize) -> bool {
         let left = std::mem::replace(&mut self.limits[entry], Limit::None) == Limit::Left;
         self.left -= usize::from(left);
         left
     }
 
-    /// An operation whose time is over, and how long that was. It counts as given up on from here
-    /// on.
+    /// Returns an operation whose deadline has passed, and its timeout. It counts as timed out from
+    /// now on.
     pub(super) fn next(&mut self) -> Option<(usize, Duration)> {
         let mut look = if let Some(look) = self.look.take() {
             look
@@ -117,7 +118,8 @@ mod tests {
         let past = Instant::now();
         assert!(expiry.earliest().unwrap() <= past);
         assert_eq!(expiry.next(), Some((0, Duration::ZERO)));
-        // More may be submitted before the look goes on, before and behind it.
+        // More operations may be submitted before the look continues, at lower and at higher
+        // entries.
         assert!(expiry.end(0));
         expiry.begin(0, Some(NEVER / 2));
         expiry.begin(4, Some(NEVER));

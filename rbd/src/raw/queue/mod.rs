@@ -1,9 +1,10 @@
-//! Completions reaped in batches from librbd's queue, which a file descriptor announces.
+//! Queues: completions that are reaped in batches from librbd's queue, which a file descriptor
+//! announces.
 //!
-//! Once an image reports to such a queue, completions on it go there, those with callbacks too. One
-//! that its callback has released would be handed out freed: so an image is either queued or has
-//! callbacks, never both. The exceptions, which never go there and therefore need a callback or
-//! another thread, are in the module `callback_completions`.
+//! Once an image reports to such a queue, all its completions go there, even those with callbacks.
+//! librbd would hand out a completion that its callback has already released. So an image has
+//! either a queue or callbacks, never both. The exceptions, which never go there and therefore need
+//! a callback or another thread, are in the module `callback_completions`.
 
 mod callback_completions;
 mod entry;
@@ -33,10 +34,10 @@ use entry::{Entry, Place, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
 
-/// How many completions are asked for at once: librbd puts an array of as many onto the stack.
+/// How many completions one call requests. librbd puts an array of this size onto the stack.
 const MOST: usize = 512;
 
-/// A request that has ended, or is given up on.
+/// A request that has ended or timed out.
 #[derive(Debug)]
 pub(crate) struct Reaped {
     pub(crate) token: u64,
@@ -48,37 +49,37 @@ pub(crate) struct Reaped {
 
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The buffer, and what became of the request.
+    /// The buffer and the result of the request.
     Ended(Outcome),
-    /// After this long. librbd still has it.
+    /// It timed out after this time. librbd still has it.
     GivenUp(Duration),
 }
 
-/// The requests of a queue, and the completions that were reaped but not handed out yet. The image
-/// is not closed before this is dropped.
+/// The requests of a queue, and the completions that were reaped but not returned yet. The image is
+/// not closed before this is dropped.
 pub(crate) struct Entries {
-    /// Twice the depth, so that as many can be given up on as the queue is deep. Never grown nor
-    /// shrunk, since librbd has pointers into those in flight. So no exclusive reference is made to
-    /// the whole, and of such an entry none but by the one who reaps it.
+    /// Twice the depth, so that as many requests can time out as the queue is deep. The number
+    /// never changes, because librbd has pointers into the entries in flight. So no exclusive
+    /// reference to the whole slice is made, and only reaping makes one to an entry in flight.
     entries: Box<[Place]>,
     depth: usize,
-    /// The numbers of the entries that are free.
+    /// The numbers of the free entries.
     free: Vec<u32>,
-    /// After how long what is submitted is given up on.
+    /// The timeout of submitted requests.
     timeout: Option<Duration>,
     expiry: Expiry,
     batch: Box<[Address<c_void>]>,
-    /// What is left of the batch.
+    /// The rest of the batch.
     listed: std::ops::Range<usize>,
-    /// The batch was as long as it can be: librbd may have more.
+    /// The batch was full, so librbd may have more completions.
     more: bool,
-    /// The batch before was not empty, and the descriptor was not looked at since.
+    /// The last batch was not empty, and the descriptor was not read since.
     again: bool,
-    /// There was an announcement, and nobody has looked since.
+    /// There was an announcement, and librbd was not asked since.
     heard: bool,
-    /// What librbd keeps out of its queue.
+    /// The completions that librbd does not put into its queue.
     callbacks: Arc<CallbackCompletions>,
-    /// What is left of those taken.
+    /// The rest of those taken from the stack.
     taken: Taken,
     waiter: EventWaiter,
     target: Arc<Target>,
@@ -90,15 +91,15 @@ impl Drop for Entries {
             self.callbacks.stop_collecting();
             Arc::clone(&self.target).detach_queue();
         } else {
-            // librbd has some of them. The image stays open, too.
+            // librbd has some of them. The image stays open as well.
             std::mem::forget(std::mem::take(&mut self.entries));
         }
     }
 }
 
 impl Entries {
-    /// Makes the image report its completions here, for good. `EBUSY` while it has operations in
-    /// flight, or where it has reported to others before.
+    /// Makes the image report its completions here, for good. Fails with `EBUSY` while operations
+    /// are in flight, or if the image had a queue before.
     pub(crate) fn new(image: &Image, depth: u32) -> RawResult<Entries> {
         let target = image.shared();
         if !target.begin_queue() {
@@ -112,8 +113,8 @@ impl Entries {
         let event = rustix::event::eventfd(0, flags).map_err(system_errno)?;
         let waiter = EventWaiter::of(event.as_fd())?;
         let (descriptor, kind) = (event.as_raw_fd(), sys::EVENT_TYPE_EVENTFD as c_int);
-        // SAFETY: the image is open. librbd does not take over the descriptor: the target keeps it
-        // until the image is closed.
+        // SAFETY: the image is open. The target keeps the descriptor open until the image is
+        // closed.
         check(unsafe { sys::rbd_set_image_notification(target.image(), descriptor, kind) })?;
         let count = depth * 2;
         let callbacks = CallbackCompletions::new(&target, event, count);
@@ -140,7 +141,7 @@ impl Entries {
         self.depth
     }
 
-    /// How many requests librbd has that somebody waits for.
+    /// Returns how many requests are in flight, without timed-out ones.
     pub(crate) fn in_flight(&self) -> usize {
         self.entries.len() - self.free.len() - self.expiry.left()
     }
@@ -153,7 +154,7 @@ impl Entries {
         self.free.len().min(self.depth - self.in_flight())
     }
 
-    /// librbd has no request.
+    /// Returns whether librbd has no request.
     pub(crate) fn is_idle(&self) -> bool {
         self.free.len() == self.entries.len()
     }
@@ -171,19 +172,19 @@ impl Entries {
         Submission { entry: self.entries[number as usize].entry(), number, callbacks, target }
     }
 
-    /// Submits a request whose range was checked. The buffer comes back when it is refused. There
-    /// must be room.
+    /// Submits a request whose range was checked. If it is refused, the error contains the buffer.
+    /// There must be a free entry.
     pub(crate) fn submit(&mut self, token: u64, request: Request) -> Result<(), (Fault, Buffer)> {
-        // SAFETY: no memory of the caller's.
+        // SAFETY: no memory of the caller is used.
         unsafe { self.submit_on_memory(token, request, &[]) }
     }
 
-    /// [`submit`](Entries::submit) for a read or write, without a buffer, on memory of the
-    /// caller's. It is never given up on.
+    /// Like [`submit`](Entries::submit), for a read or write without a buffer, on memory of the
+    /// caller. It never times out.
     ///
     /// # Safety
-    /// Each part must be valid until the request has ended: for writes if it is a read, else for
-    /// reads.
+    /// Each part must be valid until the request has ended: for writes if it is a read, otherwise
+    /// for reads.
     pub(crate) unsafe fn submit_on_memory(
         &mut self,
         token: u64,
@@ -191,15 +192,15 @@ impl Entries {
         parts: &[*mut [u8]],
     ) -> Result<(), (Fault, Buffer)> {
         let Some(&number) = self.free.last() else { return Err((Errno::EAGAIN.into(), request.buffer)) };
-        // SAFETY: the entry is free, so neither librbd nor a reference has it.
+        // SAFETY: the entry is free, so neither librbd nor another reference uses it.
         let entry = unsafe { &mut *self.entries[number as usize].entry().get() };
         if let Err(failure) = request.prepare(&mut entry.request, parts) {
             return Err((failure.into(), request.buffer));
         }
         let timeout = self.timeout.filter(|_| parts.is_empty());
         *entry = Entry { token, request, completion: Address::NULL, answered: None };
-        // SAFETY: the entry is at its place, which it keeps while it is not free. The image is open
-        // while this lives, and afterwards if not all are free.
+        // SAFETY: the entry does not move while it is not free. The image is open while this lives,
+        // and also afterwards if not all entries are free.
         match unsafe { self.submission(number).start() } {
             Ok(()) => {
                 self.free.pop();
@@ -207,25 +208,25 @@ impl Entries {
                 Ok(())
             }
             Err(errno) => {
-                // SAFETY: it is free again.
+                // SAFETY: the entry is free again.
                 let entry = unsafe { &mut *self.entries[number as usize].entry().get() };
                 Err((errno.into(), std::mem::take(&mut entry.request.buffer)))
             }
         }
     }
 
-    /// The next request that has ended or whose time is over, if there is one. Blocks for none.
+    /// Returns the next request that has ended or timed out, if there is one. Never blocks.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
         while let Some((number, completion)) = self.next_completed() {
             if let Some(reaped) = self.take(number, completion) {
                 return Some(reaped);
             }
         }
-        // What has ended wins.
+        // A completion wins over a timeout.
         let (number, after) = self.expiry.next()?;
         let entry = self.entries[number].entry().get();
-        // SAFETY: fields that librbd does not know of; no reference is made to the entry, which it
-        // has.
+        // SAFETY: librbd does not use these fields, and no reference is made to the entry, which
+        // librbd has.
         let (token, kind, offset, len) = unsafe {
             let request = &raw const (*entry).request;
             ((*entry).token, (*request).kind, (*request).offset, (*request).len)
@@ -233,8 +234,8 @@ impl Entries {
         Some(Reaped { token, kind, offset, len, end: End::GivenUp(after) })
     }
 
-    /// Returns the next entry whose call has ended, and the completion, which is not released yet.
-    /// Null for a report of this crate.
+    /// Returns the next entry whose call has ended, and its completion, which is not released yet.
+    /// The completion is null if this crate reported the entry.
     fn next_completed(&mut self) -> Option<(usize, Address<c_void>)> {
         let mut looked = false;
         loop {
@@ -242,7 +243,7 @@ impl Entries {
                 let completion = self.batch[next];
                 // SAFETY: librbd has handed it out, and it is not released yet.
                 let number = unsafe { sys::rbd_aio_get_arg(completion.get()) }.addr();
-                // Else the address of a report.
+                // Otherwise it is the address of a link, which is reported separately.
                 if number < self.entries.len() {
                     return Some((number, completion));
                 }
@@ -261,19 +262,19 @@ impl Entries {
         }
     }
 
-    /// The completion of a call whose end a callback has reported; null where the report is ours.
+    /// Returns the completion of a reported call; null if this crate reported it.
     fn completion_of(&self, number: u32) -> Address<c_void> {
-        // SAFETY: it was reported, so nobody else has the entry.
+        // SAFETY: it was reported, so nothing else uses the entry.
         let entry = unsafe { &*self.entries[number as usize].entry().get() };
         if entry.answered.is_some() { Address::NULL } else { entry.completion }
     }
 
-    /// Looks for what has ended. False if nothing can have.
+    /// Looks for completions. Returns false if there can be none.
     fn look(&mut self) -> bool {
-        // Looking again after a batch, without the system call: what has been announced meanwhile
-        // stays announced, and is taken back by a later look. The same applies after this queue's
-        // own wait, which sees each announcement once whether it is taken back or not. Not when all
-        // are reaped: nothing would ever follow.
+        // After a batch, looks again without the system call: later announcements remain, and a
+        // later look resets them. The same applies after this queue's own wait, which sees each
+        // announcement once whether it is reset or not. Not when all requests are reaped, because
+        // then no look would follow.
         let (again, heard) = (std::mem::take(&mut self.again), std::mem::take(&mut self.heard));
         if !(again || heard) || self.is_idle() {
             self.callbacks.acknowledge();
@@ -285,10 +286,10 @@ impl Entries {
         for number in self.taken.numbers(&self.callbacks) {
             let completion = self.completion_of(number);
             if completion != Address::NULL {
-                // Over in a moment. A release that does put these into its queue has done so by
-                // then, and they are skipped when they are listed; afterwards it would be too late,
-                // since they are released when they are handed out. SAFETY: its callback has run,
-                // and the completion is not released yet.
+                // This takes a moment. A release that also puts these into its queue has done so by
+                // then, and they are skipped when they are listed. Later would be too late, because
+                // they are released when they are returned. SAFETY: its callback has run, and the
+                // completion is not released yet.
                 unsafe { sys::rbd_aio_wait_for_complete(completion.get()) };
             }
         }
@@ -301,8 +302,8 @@ impl Entries {
     /// Asks librbd for a batch.
     fn ask(&mut self) {
         let most = self.batch.len() as c_int;
-        // SAFETY: the image is open, since this keeps it so, and reports to us; the array has room
-        // for `most`.
+        // SAFETY: this value keeps the image open, which reports to us; the array has room for
+        // `most` completions.
         let count =
             unsafe { sys::rbd_poll_io_events(self.target.image(), self.batch.as_mut_ptr().cast(), most) };
         self.listed = 0..usize::try_from(count).unwrap_or(0);
@@ -313,10 +314,11 @@ impl Entries {
         self.more = self.listed.len() == self.batch.len();
     }
 
-    /// Takes a request whose call has ended out of its entry, unless it goes on, or nobody wants to
-    /// hear of it any more.
+    /// Takes a request whose call has ended out of its entry. Returns `None` if the request
+    /// continues, or has timed out before.
     fn take(&mut self, number: usize, completion: Address<c_void>) -> Option<Reaped> {
-        // SAFETY: its call has ended, so librbd has left the entry, and no other reference is made.
+        // SAFETY: its call has ended, so librbd does not use the entry, and no other reference
+        // exists.
         let entry = unsafe { &mut *self.entries[number].entry().get() };
         let wanted = !self.expiry.is_left(number);
         let next = if let Some(next) = entry.answered.take() {
@@ -326,8 +328,8 @@ impl Entries {
             let result = unsafe {
                 let result = sys::rbd_aio_get_return_value(completion.get());
                 if result < 0 {
-                    // Closing waits for none that librbd refused by itself, and its thread may
-                    // still be at our descriptor.
+                    // librbd's close does not wait for a request that librbd refused, and librbd's
+                    // thread may still be using our descriptor.
                     sys::rbd_aio_wait_for_complete(completion.get());
                 }
                 sys::rbd_aio_release(completion.get());
@@ -349,7 +351,7 @@ impl Entries {
                 return None;
             }
         }
-        // SAFETY: nobody else has it.
+        // SAFETY: nothing else uses the entry.
         let entry = unsafe { &mut *self.entries[number].entry().get() };
         self.free.push(number as u32);
         let wanted = !self.expiry.end(number);
@@ -359,8 +361,9 @@ impl Entries {
         wanted.then_some(Reaped { token, kind, offset, len, end: End::Ended(outcome) })
     }
 
-    /// Waits until there may be something to reap, or room again. Blocks, at most for the timeout
-    /// if there is one; not if nothing is in flight that somebody waits for and there is room.
+    /// Waits until there may be something to reap, or a free entry. Blocks at most for the timeout,
+    /// if there is one. Does not block if an entry is free and nothing is in flight except
+    /// timed-out requests.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if self.in_flight() == 0 {
             return if self.room() > 0 { Ok(self.has_taken()) } else { self.wait_for_librbd(timeout) };
@@ -369,13 +372,12 @@ impl Entries {
         let rest = earliest.saturating_duration_since(Instant::now());
         match timeout {
             Some(timeout) if timeout < rest => self.wait_for_librbd(Some(timeout)),
-            // Either way there is something.
+            // A completion or a timeout: there is something to reap.
             _ => self.wait_for_librbd(Some(rest)).map(|_| true),
         }
     }
 
-    /// Waits until the descriptor announces something, for instance the end of what was given up
-    /// on.
+    /// Waits until the descriptor announces something, for instance the end of a timed-out request.
     pub(crate) fn wait_for_librbd(&mut self, timeout: Option<Duration>) -> RawResult<bool> {
         if !self.has_taken() && !self.heard {
             self.heard = self.waiter.wait(timeout)?;
@@ -383,7 +385,7 @@ impl Entries {
         Ok(self.has_taken() || self.heard)
     }
 
-    /// Something was taken from librbd and not handed out.
+    /// Returns whether completions were taken from librbd and not returned yet.
     fn has_taken(&self) -> bool {
         !self.listed.is_empty() || self.more || !self.taken.is_empty()
     }

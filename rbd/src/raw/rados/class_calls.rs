@@ -1,4 +1,4 @@
-//! Several calls of the OSDs' classes on one object, in one operation that reads.
+//! Several calls of the OSDs' object classes on one object, in one read operation.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::exit::Pending;
 use crate::raw::thread::mark::CallbackMark;
 
-/// A call of a method that reads.
+/// A call of a read-only method.
 #[derive(Debug)]
 pub(crate) struct ClassCall {
     pub(crate) class: &'static CStr,
@@ -26,7 +26,7 @@ pub(crate) struct ClassCall {
     pub(crate) input: Vec<u8>,
 }
 
-/// What each call answered, in the order of the calls.
+/// The answers, in the order of the calls.
 pub(crate) type Answers = Vec<RawResult<Vec<u8>>>;
 
 /// Where librados writes the answer of one call.
@@ -39,13 +39,13 @@ struct Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.start.is_null() {
-            // SAFETY: librados allocated it for us, and nobody else has it.
+            // SAFETY: librados allocated it for us, and we alone own it.
             unsafe { sys::rados_buffer_free(self.start) }
         }
     }
 }
 
-/// What an operation in flight owns.
+/// The values that an operation in flight owns.
 struct Flight {
     answers: Box<[Answer]>,
     shared: Arc<Shared>,
@@ -63,7 +63,7 @@ struct State {
 #[derive(Default)]
 struct Shared(Mutex<State>);
 
-/// An operation in flight, as a future. The operation goes on when this is dropped.
+/// The future of an operation in flight. Dropping it does not stop the operation.
 pub(crate) struct Asked(Arc<Shared>);
 
 impl Shared {
@@ -92,8 +92,8 @@ impl Future for Asked {
 }
 
 impl IoCtx {
-    /// Makes these calls on the object in one round trip. A call that fails does not keep the
-    /// others from being made. The whole fails with ENOENT where there is no such object.
+    /// Makes these calls on the object in one round trip. A failed call does not stop the others.
+    /// If the object does not exist, the whole operation fails with ENOENT.
     pub(crate) fn ask(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall]) -> Asked {
         let shared = Arc::new(Shared::default());
         if let Err(errno) = self.submit(object, calls, &shared) {
@@ -103,7 +103,7 @@ impl IoCtx {
     }
 
     fn submit(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall], shared: &Arc<Shared>) -> RawResult<()> {
-        // A call that the OSD has not come to shows as EIO.
+        // EIO stands for a call that the OSD did not reach.
         let empty = || Answer { start: ptr::null_mut(), len: 0, code: -libc::EIO };
         let flight = Box::into_raw(Box::new(Flight {
             answers: calls.iter().map(|_| empty()).collect(),
@@ -113,7 +113,7 @@ impl IoCtx {
         }));
         // SAFETY: needs nothing.
         let op = ReadOp(unsafe { sys::rados_create_read_op() });
-        // SAFETY: the flight was made above, and nobody else has it yet.
+        // SAFETY: the flight was made above, and is not shared yet.
         let answers = unsafe { (*flight).answers.as_mut_ptr() };
         for (index, call) in calls.iter().enumerate() {
             // SAFETY: there are as many answers as calls. They live in the flight, which lives
@@ -149,7 +149,8 @@ impl IoCtx {
             check(code)
         });
         submitted.map(drop).inspect_err(|_| {
-            // SAFETY: what was not submitted is not called back, so the flight is still ours.
+            // SAFETY: an operation that was not submitted has no callback, so we still own the
+            // flight.
             drop(unsafe { Box::from_raw(flight) });
         })
     }
@@ -158,7 +159,7 @@ impl IoCtx {
 unsafe extern "C" fn ended(completion: sys::rados_completion_t, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     catch_panic(|| {
-        // SAFETY: the argument is the flight of this completion, which comes once.
+        // SAFETY: the argument is the flight of this completion, whose callback runs once.
         let flight = unsafe { Box::from_raw(arg.cast::<Flight>()) };
         // SAFETY: librados keeps the completion until the callback has returned.
         let code = unsafe { sys::rados_aio_get_return_value(completion) };

@@ -1,4 +1,4 @@
-//! Objects, their omaps and calls of classes on them, as librados has them.
+//! Objects of librados, their omaps, and calls of object classes.
 
 pub(crate) mod class_calls;
 pub(crate) mod objects;

@@ -12,10 +12,10 @@ use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::ioctx::IoCtx;
 
-/// Moving more at once is refused: an object is smaller by far.
+/// The most bytes of one read or write. Objects are much smaller.
 const MOST: usize = 1 << 30;
 
-/// The list of a pool's objects, at some place.
+/// A listing of a pool's objects, with its position.
 #[derive(Debug)]
 pub(crate) struct RawObjectList {
     handle: Address<c_void>,
@@ -35,13 +35,13 @@ impl RawObjectList {
         let mut handle = ptr::null_mut();
         // SAFETY: the pool is open, the out pointer lives through the call.
         check(unsafe { sys::rados_nobjects_list_open(ioctx.as_ptr(), &raw mut handle) })?;
-        // SAFETY: tied to no thread, and used by one at a time, since `advance` takes the list
-        // mutably.
+        // SAFETY: the list belongs to no thread, and one thread at a time uses it, because
+        // `advance` borrows it mutably.
         let handle = unsafe { Address::new(handle) };
         Ok(RawObjectList { handle, _ioctx: ioctx })
     }
 
-    /// Name and namespace of the next one; `None` at the end.
+    /// Returns name and namespace of the next object, or `None` at the end.
     pub(crate) fn advance(&mut self) -> RawResult<Option<(String, String)>> {
         let (mut name, mut key, mut space) = (ptr::null(), ptr::null(), ptr::null());
         let (mut name_len, mut key_len, mut space_len) = (0, 0, 0);
@@ -73,7 +73,7 @@ unsafe fn text(start: *const c_char, len: usize) -> String {
     String::from_utf8_lossy(&unsafe { bytes(start, len) }).into_owned()
 }
 
-/// Copies bytes of the library's.
+/// Copies bytes of the library.
 ///
 /// # Safety
 /// `start` must be null or point to `len` bytes.
@@ -86,12 +86,12 @@ pub(in crate::raw) unsafe fn bytes(start: *const c_char, len: usize) -> Vec<u8> 
 }
 
 impl IoCtx {
-    /// Size in bytes; seconds and nanoseconds since 1970 of the last change. Older libraries give
-    /// whole seconds.
+    /// Returns the size in bytes, and the time of the last change in seconds and nanoseconds since
+    /// 1970. Older libraries return whole seconds.
     pub(crate) fn object_stat(&self, name: &CStr) -> RawResult<(u64, i64, i64)> {
         let mut size = 0;
         if let Some(stat2) = sys::late::rados_stat2.get() {
-            // SAFETY: a struct of integers, of which zeros are valid.
+            // SAFETY: a struct of integers; all zeros are valid.
             let mut time: libc::timespec = unsafe { std::mem::zeroed() };
             // SAFETY: the pool is open; name and out pointers live through the call.
             check(unsafe { stat2(self.as_ptr(), name.as_ptr(), &raw mut size, &raw mut time) })?;

@@ -11,12 +11,12 @@ use crate::raw::ffi::conversion::{check, copy_string};
 use crate::raw::ioctx::IoCtx;
 use crate::raw::rados::objects::bytes;
 
-/// How many keys are asked for at once.
+/// How many keys one call asks for.
 const PAGE: u64 = 1024;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// An operation that reads, released when it is dropped.
+/// A read operation. It is released when it is dropped.
 pub(in crate::raw) struct ReadOp(pub(in crate::raw) sys::rados_read_op_t);
 
 impl Drop for ReadOp {
@@ -26,7 +26,7 @@ impl Drop for ReadOp {
     }
 }
 
-/// An operation that writes, released when it is dropped.
+/// A write operation. It is released when it is dropped.
 struct WriteOp(sys::rados_write_op_t);
 
 impl Drop for WriteOp {
@@ -36,7 +36,7 @@ impl Drop for WriteOp {
     }
 }
 
-/// What an operation found, ended when it is dropped. Null where it was not begun.
+/// The result of an operation. It is ended when it is dropped. Null if the operation did not run.
 struct OmapIter(sys::rados_omap_iter_t);
 
 impl Drop for OmapIter {
@@ -58,7 +58,7 @@ impl Drop for AttributeIter {
 }
 
 impl IoCtx {
-    /// All keys with their values, in the order of the keys.
+    /// Returns all keys with their values, sorted by key.
     pub(crate) fn omap(&self, object: &CStr) -> RawResult<Pairs> {
         let mut all = Pairs::new();
         let mut start = CString::default();
@@ -67,14 +67,14 @@ impl IoCtx {
             let last = page.last().map(|(key, _)| key.clone());
             all.extend(page);
             match last {
-                // C takes no key with a NUL as the one to go on behind.
+                // C cannot continue after a key that contains a NUL.
                 Some(key) if more => start = CString::new(key).map_err(|_| Errno::EBADMSG)?,
                 _ => return Ok(all),
             }
         }
     }
 
-    /// The keys behind `start` with their values, and whether more follow.
+    /// Returns keys that follow `start` with their values, and whether more follow.
     fn omap_page(&self, object: &CStr, start: &CStr) -> RawResult<(Pairs, bool)> {
         // SAFETY: needs nothing.
         let op = ReadOp(unsafe { sys::rados_create_read_op() });
@@ -108,12 +108,12 @@ impl IoCtx {
             if key.is_null() {
                 return Ok((pairs, more != 0));
             }
-            // SAFETY: both point to as many bytes of the iterator's.
+            // SAFETY: both point to as many bytes, which the iterator owns.
             pairs.push(unsafe { (bytes(key, key_len), bytes(value, value_len)) });
         }
     }
 
-    /// Sets these keys, all or none.
+    /// Sets these keys atomically.
     pub(crate) fn omap_set(&self, object: &CStr, pairs: &[(&[u8], &[u8])]) -> RawResult<()> {
         let keys: Vec<_> = pairs.iter().map(|(key, _)| key.as_ptr().cast()).collect();
         let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_ptr().cast()).collect();
@@ -136,7 +136,7 @@ impl IoCtx {
         self.operate(&op, object)
     }
 
-    /// Removes these keys, all or none.
+    /// Removes these keys atomically.
     pub(crate) fn omap_remove(&self, object: &CStr, keys: &[&[u8]]) -> RawResult<()> {
         let starts: Vec<_> = keys.iter().map(|key| key.as_ptr().cast()).collect();
         let lens: Vec<usize> = keys.iter().map(|key| key.len()).collect();
@@ -148,15 +148,14 @@ impl IoCtx {
     }
 
     fn operate(&self, op: &WriteOp, object: &CStr) -> RawResult<()> {
-        // SAFETY: the pool is open; the name lives through the call; null stands for the present
-        // time.
+        // SAFETY: the pool is open; the name lives through the call; null means the current time.
         check(unsafe {
             sys::rados_write_op_operate(op.0, self.as_ptr(), object.as_ptr(), ptr::null_mut(), 0)
         })?;
         Ok(())
     }
 
-    /// All extended attributes.
+    /// Returns all extended attributes.
     pub(crate) fn object_attributes(&self, object: &CStr) -> RawResult<Vec<(String, Vec<u8>)>> {
         let mut iter = ptr::null_mut();
         // SAFETY: the pool is open; name and out pointer live through the call.
@@ -170,7 +169,7 @@ impl IoCtx {
             if name.is_null() {
                 return Ok(attributes);
             }
-            // SAFETY: a C string, and as many bytes, of the iterator's.
+            // SAFETY: a C string and as many bytes, which the iterator owns.
             attributes.push(unsafe { (copy_string(name), bytes(value, len)) });
         }
     }

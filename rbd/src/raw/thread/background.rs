@@ -1,5 +1,5 @@
-//! Work that must not run on the thread that has it to do: on the background thread, or on a thread
-//! of its own.
+//! Work that must not run on the current thread. It runs on the background thread, or on a separate
+//! thread.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -19,15 +19,16 @@ impl Job {
     }
 }
 
-/// Runs `work` here, or on the background thread when this is one of Ceph's.
+/// Runs `work` here, or on the background thread if this is a thread of Ceph.
 pub(crate) fn outside_callback(work: impl FnOnce() + Send + 'static) {
     if in_callback() { run_in_background(work) } else { work() }
 }
 
-/// The process that has the thread, since a fork of it has not, and the way to the thread.
+/// The id of the process that has the background thread (its forks do not), and the channel to the
+/// thread.
 static BACKGROUND: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
 
-/// Runs `work` on the background thread, after all that it was given before.
+/// Runs `work` on the background thread, after all earlier work.
 pub(crate) fn run_in_background(work: impl FnOnce() + Send + 'static) {
     let (mut job, process) = (Job::new(work), std::process::id());
     let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,33 +38,34 @@ pub(crate) fn run_in_background(work: impl FnOnce() + Send + 'static) {
             Err(refused) => job = refused.0,
         }
     }
-    // Where no thread is to be had, leaking the handle is all that is left: closing it here would
-    // hang.
+    // If no thread can be started, the handle is leaked: closing it here would hang.
     let started = start("rbd-background", job).map_err(|job| std::mem::forget(job.work)).ok();
-    // What was left to a thread that is not here is left to it: its handles are another process's.
+    // A fork leaks the jobs of the thread that it does not have: their handles belong to the other
+    // process.
     std::mem::forget(std::mem::replace(&mut *background, started.map(|sender| (process, sender))));
 }
 
-/// Runs `work`, which may take as long as the cluster does, on a thread of its own: nobody else has
-/// to wait for it.
+/// Runs `work`, which may wait for the cluster, on a separate thread, so that nothing else waits
+/// for it.
 pub(crate) fn spawn_detached(work: impl FnOnce() + Send + 'static) {
-    // The thread ends after the job, when there is no sender any more. For the leak see
+    // The thread ends after the job, because no sender remains. For the leak see
     // `run_in_background`.
     let _ = start("rbd-detached", Job::new(work)).map_err(|job| std::mem::forget(job.work));
 }
 
-/// Runs `work` as [`spawn_detached`] does, or tells that there is no thread for it.
+/// Like [`spawn_detached`]. Returns false if no thread can be started.
 pub(crate) fn try_spawn_detached(work: impl FnOnce() + Send + 'static) -> bool {
     start("rbd-detached", Job::new(work)).is_ok()
 }
 
-/// A thread with a first job, and a way to more. The job comes back where no thread is to be had.
+/// Starts a thread with a first job, and returns the channel for more. Returns the job if no thread
+/// can be started.
 fn start(name: &str, job: Job) -> Result<Sender<Job>, Job> {
     let (sender, receiver) = channel::<Job>();
     let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
         mark_ours();
         for job in receiver {
-            // A panic of one job must not cost the ones behind it.
+            // A panic of one job must not stop the following ones.
             catch_panic(job.work);
         }
     });
@@ -110,7 +112,7 @@ mod tests {
             return;
         }
         assert_eq!(thread_of(run_in_background), "rbd-background");
-        // Else another test might have locked it, for ever in the child.
+        // Otherwise another test might hold the lock at the fork, and the child would wait forever.
         let mut locked = Some(BACKGROUND.lock().unwrap());
         assert!(in_fork(|| {
             locked = None;

@@ -1,5 +1,5 @@
-//! Callbacks that C makes during a blocking call: a break becomes -ECANCELED, a panic is stored and
-//! resumed afterwards.
+//! Callbacks during a blocking C call. A break becomes -ECANCELED. A panic is stored, and resumed
+//! after the call.
 
 use std::any::Any;
 use std::ffi::{c_int, c_void};
@@ -18,15 +18,16 @@ struct State<F> {
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// A callback on its way through one C call, which may make it from any thread: they take turns.
+/// A callback that is passed through one C call. C may call it from any thread; the calls take
+/// turns.
 pub(crate) struct Callback<F>(Mutex<State<F>>);
 
 impl<F: Send> Callback<F> {
-    /// Makes the C call: `call` gets the argument that the C function hands back to
+    /// Makes the C call. `call` gets the argument that the C function passes to
     /// [`enter`](Self::enter).
     ///
     /// # Safety
-    /// The C function must not use the argument after it returned, and give it to nothing but
+    /// The C function must not use the argument after it has returned, and must pass it only to
     /// callbacks that [`enter`](Self::enter) it with this `F`.
     pub(crate) unsafe fn during(callback: F, call: impl FnOnce(*mut c_void) -> c_int) -> RawResult<c_int> {
         let state = Callback(Mutex::new(State { callback, stopped: false, panic: None }));
@@ -35,20 +36,20 @@ impl<F: Send> Callback<F> {
         if let Some(panic) = state.panic {
             resume_unwind(panic);
         }
-        // librbd turns our -ECANCELED into other numbers in places; what the caller asked for
-        // decides. Success stays success: a break that came too late stopped nothing.
+        // librbd sometimes replaces our -ECANCELED, so the caller's break decides. Success stays
+        // success: a late break stopped nothing.
         check(code).map_err(|errno| if state.stopped { Errno::ECANCELED } else { errno })
     }
 
-    /// What the C callback does: runs `each` with the callback and tells C whether to go on.
+    /// Runs `each` with the callback, and returns to C whether to continue.
     ///
     /// # Safety
     /// `arg` must be the argument of a [`during`](Self::during) with the same `F` that is still
-    /// going on.
+    /// running.
     pub(crate) unsafe fn enter(arg: *mut c_void, each: impl FnOnce(&mut F) -> ControlFlow<()>) -> c_int {
         let _mark = CallbackMark::set();
-        // SAFETY: the caller says that it is this type and alive. Only shared references are made
-        // of it.
+        // SAFETY: the caller promises that it has this type and is alive. Only shared references to
+        // it are made.
         let state = unsafe { &*arg.cast::<Callback<F>>() };
         let mut state = state.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped || state.panic.is_some() {

@@ -1,5 +1,4 @@
-//! Foreign code where nobody is left to resume its panic: wakers, callbacks, the drops of buffers'
-//! owners.
+//! Foreign code whose panic no caller can resume: wakers, callbacks, drops of buffers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

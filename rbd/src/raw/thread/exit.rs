@@ -1,9 +1,8 @@
-//! What a process that ends waits for, for a moment.
+//! The wait at the exit of the process.
 //!
-//! The end of a process takes the statics of Ceph's libraries away while the libraries' threads go
-//! on: one that is at work on an operation, or on closing a connection, crashes over that. So what
-//! is going on comes to its end first. One that is stuck, since the cluster does not answer, is no
-//! danger: it sleeps.
+//! An exiting process destroys the statics of Ceph's libraries while their threads continue. A
+//! thread that works on an operation, or closes a connection, then crashes. So the exit waits for
+//! such work. A thread that waits for an unresponsive cluster sleeps and does no harm.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -13,36 +12,36 @@ use std::time::{Duration, Instant};
 
 use crate::raw::thread::mark::in_callback;
 
-/// How long it waits at most: what is not stuck takes milliseconds.
+/// The longest wait. Work that is not stuck takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Something that C may be at work on.
+/// A value on which C may be working.
 pub(crate) trait Busy: Send + Sync {
-    /// Whether it is, as far as can be told by a thread that does not take the results.
+    /// Returns whether C is working on it, as far as a thread can know that does not take results.
     fn is_busy(&self) -> bool;
 }
 
-/// The background work of one process. A fork starts a new one: it has none of the threads, and
-/// may have been made while a lock was held.
+/// The background work of one process. A fork starts a new value: it has none of the threads, and a
+/// lock may have been held at the fork.
 struct Process {
     id: u32,
-    /// The number of background jobs that are not done, and the signal that none is left.
+    /// The number of unfinished background jobs, and the signal that none remains.
     left: Mutex<usize>,
     none_left: Condvar,
-    /// What is open, and some of what was open.
+    /// The open values, and some that are closed already.
     open: Mutex<Vec<Weak<dyn Busy>>>,
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 
-/// Returns this process, if this crate has begun background work in it.
+/// Returns the value of this process, if this crate has begun background work in it.
 fn known() -> Option<&'static Process> {
     // SAFETY: null, or leaked by `process`.
     let known = unsafe { PROCESS.load(Ordering::Acquire).as_ref() };
     known.filter(|known| known.id == std::process::id())
 }
 
-/// Returns this process, which waits at its exit after this call.
+/// Returns the value of this process, and makes its exit wait.
 fn process() -> &'static Process {
     loop {
         let last = PROCESS.load(Ordering::Acquire);
@@ -53,19 +52,19 @@ fn process() -> &'static Process {
         let new = Process { id: std::process::id(), left, none_left: Condvar::new(), open };
         let new = Box::into_raw(Box::new(new));
         if PROCESS.compare_exchange(last, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            // A fork inherits the registration; that it waits twice does no harm.
-            // SAFETY: a function that may run at any time after this. It comes before what the
-            // libraries registered when they were loaded, and when this process connected; not
-            // before what they might register later.
+            // A fork inherits the registration. Waiting twice does no harm.
+            // SAFETY: the function may run at any time after this. It runs before the functions
+            // that the libraries registered when they were loaded and when this process connected,
+            // but not before those that they register later.
             let _ = unsafe { libc::atexit(settle) };
         } else {
-            // SAFETY: nobody has seen it.
+            // SAFETY: it was never shared.
             drop(unsafe { Box::from_raw(new) });
         }
     }
 }
 
-/// While it lives, a background job is running that an exiting process waits for.
+/// A running background job, for which the exit of the process waits.
 #[derive(Debug)]
 pub(crate) struct Pending(u32);
 
@@ -79,14 +78,14 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // What a fork has inherited goes on elsewhere.
+        // An inherited job runs in the other process.
         let Some(process) = known().filter(|process| process.id == self.0) else { return };
         *process.left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         process.none_left.notify_all();
     }
 }
 
-/// Makes the end of the process wait until this is not busy.
+/// Makes the exit of the process wait until this is not busy.
 pub(crate) fn settle_at_exit_of(opened: &Arc<impl Busy + 'static>) {
     let mut open = process().open.lock().unwrap_or_else(PoisonError::into_inner);
     if open.len() == open.capacity() {
@@ -100,8 +99,8 @@ pub(crate) fn settle_at_exit_of(opened: &Arc<impl Busy + 'static>) {
 
 extern "C" fn settle() {
     let Some(process) = known() else { return };
-    // Some of what is left may wait for this very thread, if it is one of Ceph's; the rest does
-    // not.
+    // If this is a thread of Ceph, some of the remaining work may wait for it, so the wait is
+    // shorter.
     let patience = if in_callback() { PATIENCE / 8 } else { PATIENCE };
     let end = Instant::now() + patience;
     let left = process.left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +113,7 @@ extern "C" fn settle() {
     while is_busy() && Instant::now() < end {
         thread::sleep(Duration::from_millis(1));
     }
-    // The threads that have told of the last ends have some steps left.
+    // The threads that reported the last ends still have a few steps to make.
     thread::sleep(Duration::from_millis(5));
 }
 
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
     use crate::raw::thread::fork::{alone, in_fork};
 
-    /// The child has no other threads: what they had locked stays locked.
+    /// The child has no other threads, so their locks stay locked.
     #[test]
     fn a_fork_ends_without_waiting_for_threads_that_it_has_not() {
         if !alone(concat!(module_path!(), "::a_fork_ends_without_waiting_for_threads_that_it_has_not")) {

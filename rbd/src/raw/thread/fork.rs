@@ -1,7 +1,8 @@
-//! For tests of what a fork of the process has: its memory, but none of its threads.
+//! Help for tests of forks, which have the memory of the process but none of its threads.
 
-/// Runs the test of this name in a process of its own, without other threads at work, whose locks a
-/// fork would find locked for ever. True there; false here, when it has passed.
+/// Runs the test of this name in a separate process. Other threads cannot hold locks there, which
+/// would stay locked in a fork. Returns true in that process, and false here after the test has
+/// passed.
 pub(crate) fn alone(test: &str) -> bool {
     const ALONE: &str = "RBD_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -18,11 +19,11 @@ pub(crate) fn alone(test: &str) -> bool {
     false
 }
 
-/// What `run` says in a fork of this process, within 10 s. It must wait for no lock that another
-/// thread may have.
+/// Returns the result of `run` in a fork of this process, within 10 s. `run` must not wait for a
+/// lock that another thread may hold.
 pub(crate) fn in_fork(run: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs what its caller promises to be fit for it, and ends without any
-    // cleaning up.
+    // SAFETY: the child runs only code that the caller of this function promises to be safe in a
+    // fork, and ends without cleaning up.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let code = i32::from(!crate::raw::thread::catch_panic::catch_panic(run).unwrap_or(false));

@@ -1,20 +1,21 @@
-//! Which threads are Ceph's, and what must not happen on them.
+//! Marks of Ceph's threads, on which some calls must not run.
 //!
-//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads; called on one of those they wait
-//! for themselves, for ever. Every function of this crate that C calls therefore marks its thread
-//! for as long as it runs. Where the Drop of a handle sees the mark, it hands the work to the
-//! background thread. The timer marks its thread, too, since all deadlines share it.
+//! `rbd_close` and `rados_shutdown` wait for Ceph's own threads. On one of those they would wait
+//! for themselves forever. So every function of this crate that C calls marks its thread while it
+//! runs. If the Drop of a handle sees the mark, it passes the work to the background thread. The
+//! timer's thread is marked as well, because all deadlines share it.
 
 use std::cell::Cell;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// The depth of the callback that may make calls.
+    /// The nesting depth of the callback that may make calls.
     static ALLOWED_AT: Cell<u32> = const { Cell::new(0) };
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it lives, this thread counts as one of Ceph's: this crate never blocks on it.
+/// A mark: while it lives, this thread counts as one of Ceph's, and this crate does not block on
+/// it.
 pub(crate) struct CallbackMark(());
 
 impl CallbackMark {
@@ -30,8 +31,8 @@ impl Drop for CallbackMark {
     }
 }
 
-/// While it lives, a callback may make calls that block: nothing that librbd holds stands in their
-/// way.
+/// A permission: while it lives, a callback may make blocking calls, because librbd holds no lock
+/// that they need.
 pub(crate) struct CallsAllowed(u32);
 
 impl CallsAllowed {
@@ -46,22 +47,25 @@ impl Drop for CallsAllowed {
     }
 }
 
-/// Whether this thread runs a callback in which a call that blocks might wait for this very thread.
+/// Returns whether this thread runs a callback in which a blocking call might wait for this same
+/// thread.
 pub(crate) fn must_not_call() -> bool {
     in_callback() && ALLOWED_AT.get() != DEPTH.get()
 }
 
-/// Whether this thread runs a callback of Ceph's at the moment.
+/// Returns whether this thread is running a callback of Ceph.
 pub(crate) fn in_callback() -> bool {
     DEPTH.with(|depth| depth.get() > 0)
 }
 
-/// Whether others wait for this thread: it must not wait for an image's I/O, which may be stuck.
+/// Returns whether other work waits for this thread. Such a thread must not wait for I/O, which may
+/// be stuck.
 pub(crate) fn must_not_block() -> bool {
     in_callback() || OURS.with(Cell::get)
 }
 
-/// While it lives, this thread runs code of the user that may block: others do not wait for it.
+/// A mark: while it lives, this thread runs user code that may block, and no other work waits for
+/// it.
 pub(crate) struct ThreadOfUser(bool);
 
 impl ThreadOfUser {
@@ -76,7 +80,8 @@ impl Drop for ThreadOfUser {
     }
 }
 
-/// Others may wait for this thread from here on, until it ends: what blocks goes elsewhere.
+/// Marks this thread, until it ends, as one that other work waits for: blocking work goes to other
+/// threads.
 pub(in crate::raw) fn mark_ours() {
     OURS.with(|ours| ours.set(true));
 }

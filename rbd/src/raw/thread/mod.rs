@@ -1,4 +1,5 @@
-//! Threads of Ceph and of this crate: what may run on which, and what an exiting process waits for.
+//! Threads of Ceph and of this crate: what may run on which thread, and the wait at the exit of the
+//! process.
 
 pub(crate) mod background;
 pub(crate) mod callback;

@@ -11,8 +11,8 @@ use crate::raw::RawResult;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::mark_ours;
 
-/// How many threads there are at most. Calls that are stuck keep theirs, so retrying for ever must
-/// not add up for ever.
+/// The most threads. A stuck call keeps its thread, so endless retries must not start threads
+/// without a limit.
 const MOST: usize = 1024;
 
 /// How long a thread waits for its next call.
@@ -22,14 +22,14 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads of one process.
 struct Pool {
-    /// A fork of the process has the memory, but none of the threads, and finds the lock as it was.
+    /// The id of the process. A fork has none of the threads, and the lock may be held forever.
     process: u32,
     threads: Mutex<Threads>,
 }
 
 #[derive(Default)]
 struct Threads {
-    /// The ways to those that wait for a call, and which of them is which.
+    /// The ids and channels of the threads that wait for a call.
     idle: Vec<(u64, Sender<Job>)>,
     count: usize,
     next: u64,
@@ -37,11 +37,11 @@ struct Threads {
 
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 
-/// The pool of this process. One of another process, of which this is a fork, is left as it is.
+/// Returns the pool of this process. A fork leaks the pool of the other process.
 fn pool() -> &'static Pool {
     let process = std::process::id();
     let current = POOL.load(Ordering::Acquire);
-    // SAFETY: what stands there was leaked below, so it lives for ever.
+    // SAFETY: the value was leaked below, so it is always valid.
     match unsafe { current.as_ref() } {
         Some(pool) if pool.process == process => return pool,
         _ => {}
@@ -51,17 +51,18 @@ fn pool() -> &'static Pool {
         POOL.compare_exchange(current, ptr::from_ref(new).cast_mut(), Ordering::AcqRel, Ordering::Acquire);
     match exchanged {
         Ok(_) => new,
-        // SAFETY: as above. Another thread of this process was faster, so it is this process's.
+        // SAFETY: as above. Another thread of this process was faster, so it belongs to this
+        // process.
         Err(winner) => unsafe { &*winner },
     }
 }
 
-/// Runs a job on a thread that waits for one, or on a new one. EAGAIN where there are too many.
+/// Runs a job on an idle thread or a new one. Fails with EAGAIN if there are too many.
 pub(in crate::raw) fn run(job: impl FnOnce() + Send + 'static) -> RawResult<()> {
     let mut job: Job = Box::new(job);
     let pool = pool();
     let mut threads = pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last that went idle is the first to be taken, so that the others come to their end.
+    // The thread that became idle last is taken first, so that the others can end.
     while let Some((_, sender)) = threads.idle.pop() {
         match sender.send(job) {
             Ok(()) => return Ok(()),
@@ -81,18 +82,18 @@ pub(in crate::raw) fn run(job: impl FnOnce() + Send + 'static) -> RawResult<()> 
     threads.next += 1;
     threads.count += 1;
     drop(threads);
-    // The thread has the other end until it was told to work.
+    // The thread keeps the receiver until it gets a job.
     let _ = sender.send(job);
     Ok(())
 }
 
-/// What a thread does.
+/// The main function of a thread.
 fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job>) {
     mark_ours();
     let lock = || pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
     let mut next = receiver.recv().ok();
     while let Some(job) = next.take() {
-        // The job deals with panics of the call; one in a waker is contained here.
+        // The job handles panics of the call. A panic of a waker is caught here.
         catch_panic(job);
         lock().idle.push((id, own.clone()));
         next = match receiver.recv_timeout(IDLE) {
@@ -104,7 +105,7 @@ fn work(pool: &'static Pool, id: u64, own: &Sender<Job>, receiver: &Receiver<Job
                     threads.idle.remove(place);
                     None
                 } else {
-                    // Another thread has taken it just now.
+                    // A caller has just taken this thread.
                     drop(threads);
                     receiver.recv().ok()
                 }
@@ -150,7 +151,7 @@ mod tests {
             receiver.recv_timeout(LIMIT) == Ok(7)
         };
         assert!(ask());
-        // As another thread could have it at the moment of the fork.
+        // Another thread could hold the lock at the fork.
         let locked = pool().threads.lock().unwrap();
         assert!(in_fork(ask));
         drop(locked);

@@ -7,23 +7,23 @@ use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::thread::callback::Callback;
 
-/// The function pointer of librbd's progress callbacks.
+/// The type of librbd's progress callbacks.
 pub(crate) type ProgressFn = unsafe extern "C" fn(u64, u64, *mut c_void) -> c_int;
 
-/// What the callback of a C call uses.
+/// The state of the callback.
 struct Reports<'a> {
     progress: Progress<'a>,
-    /// What was reported last.
+    /// The last report.
     last: (u64, u64),
 }
 
-/// Makes a C call that reports progress: `call` gets the function and the argument to pass on. When
-/// it has succeeded after reports, the last report is the total of the total: librbd reports a step
-/// when it begins.
+/// Makes a C call that reports progress. `call` gets the function and the argument for C. librbd
+/// reports a step when it begins. So after a success, if there was a report, the last report is
+/// (total, total).
 ///
 /// # Safety
-/// The C call must not use the argument after it returned, which holds for all of librbd's
-/// `…_with_progress`: they block. It must give it to that function alone.
+/// The C call must not use the argument after it has returned, and must pass it only to that
+/// function. This holds for all calls `…_with_progress` of librbd, which block.
 pub(crate) unsafe fn with_progress(
     progress: Progress<'_>,
     call: impl FnOnce(ProgressFn, *mut c_void) -> c_int,
@@ -36,12 +36,12 @@ pub(crate) unsafe fn with_progress(
                 (done, total) if done < total => reports.progress.step(total, total),
                 _ => ControlFlow::Continue(()),
             };
-            // SAFETY: a Callback<Reports> that is still going on. After a break it is not called.
+            // SAFETY: a Callback<Reports> that is still running. After a break it is not called.
             unsafe { Callback::enter(arg, end) };
         }
         code
     };
-    // SAFETY: by the contract, and `report` enters what it gets as this type.
+    // SAFETY: by the contract; `report` enters its argument as this type.
     unsafe { Callback::during(state, call) }
 }
 
@@ -90,7 +90,7 @@ mod tests {
         };
         assert_eq!(drive(Progress::new(keep)), Ok(0));
         assert_eq!((steps.len(), steps.last()), (11, Some(&(10, 10))));
-        // A break at the end has nothing to stop.
+        // A break at the end stops nothing.
         let last =
             |done, total| if done == total { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         assert_eq!(drive(Progress::new(last)), Ok(0));

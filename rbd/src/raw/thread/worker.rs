@@ -1,11 +1,11 @@
-//! Calls that block, on threads of our own, so that the thread that waits for one can stop waiting.
+//! Blocking calls on threads of this crate, so that the waiting thread can stop waiting.
 //!
-//! librbd and librados cannot cancel a call. A call that was given up keeps its thread, and what it
-//! owns, until it returns.
+//! librbd and librados cannot cancel a call. A timed-out call keeps its thread and its values until
+//! it returns.
 //!
-//! [`start`] begins a call. The [`Started`] waits for it ([`Started::wait`]), or is a future of its
-//! result. A call can report to the thread that waits, by a [`Reporter`], and gets an answer from
-//! there: this is how the callbacks of a user run on the user's thread.
+//! [`start`] begins a call. The returned [`Started`] waits for it ([`Started::wait`]), or is
+//! awaited as a future. Through a [`Reporter`], a call can report to the waiting thread and get an
+//! answer. Thus a user's callbacks run on the user's thread.
 
 use std::any::Any;
 use std::future::Future;
@@ -22,26 +22,26 @@ use crate::raw::thread::exit::Pending;
 use crate::raw::thread::mark::CallbackMark;
 use crate::raw::thread::pool;
 
-/// How far a call is. `M` is what it reports.
+/// The state of a call. `M` is the type of its reports.
 enum State<T, M> {
-    /// The call is at work, and nobody needs to do anything. The waker is that of a future.
+    /// The call is running. The waker is that of a future.
     Working(Option<Waker>),
     /// The call waits for the answer to a report.
     Reported(M),
-    /// The thread that waits is making up the answer.
+    /// The waiting thread is computing the answer.
     Answering,
     /// The answer, which the call has not read yet.
     Answered(ControlFlow<()>),
     /// The result, or a panic of the call.
     Ended(Result<T, Box<dyn Any + Send>>),
-    /// Nobody waits for it any more, or the result was taken.
+    /// The waiting side has left, or the result was taken.
     Left,
 }
 
 struct Shared<T, M> {
     state: Mutex<State<T, M>>,
     changed: Condvar,
-    /// Counts the signs of life of the call.
+    /// How many signs of life the call has given.
     signs: AtomicUsize,
 }
 
@@ -64,7 +64,7 @@ impl<T, M> Shared<T, M> {
         }
     }
 
-    /// The call has something for the thread that waits. Nobody waits any more where this is false.
+    /// Passes news of the call to the waiting thread. Returns false if it does not wait any more.
     fn tell(&self, mut state: MutexGuard<'_, State<T, M>>, news: State<T, M>) {
         let before = std::mem::replace(&mut *state, news);
         drop(state);
@@ -78,25 +78,25 @@ impl<T, M> Shared<T, M> {
         let state = self.lock();
         if matches!(*state, State::Left) {
             drop(state);
-            // What a call brings that nobody waits for is dropped here: an image closes itself in
-            // the background.
+            // If nobody waits, the result is dropped here: an image closes itself in the
+            // background.
             return drop(result);
         }
         self.tell(state, State::Ended(result));
     }
 }
 
-/// The way of a call back to the thread that waits for it.
+/// The channel of a call to the thread that waits for it.
 pub(crate) struct Reporter<T, M>(Arc<Shared<T, M>>);
 
 impl<T, M> Reporter<T, M> {
-    /// Shows that the call goes on: the timeout begins anew.
+    /// Shows that the call makes progress: the timeout starts again.
     pub(crate) fn alive(&self) {
         self.0.signs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Hands over a report, and waits for its answer. Once the call was given up the answer is to
-    /// go on.
+    /// Passes a report and waits for the answer. After the call timed out, the answer is always to
+    /// continue.
     pub(crate) fn report(&self, report: M) -> ControlFlow<()> {
         let state = self.0.lock();
         if !matches!(*state, State::Working(_)) {
@@ -117,7 +117,7 @@ impl<T, M> Reporter<T, M> {
     }
 }
 
-/// A call on its way. Dropping it gives the call up.
+/// A call in progress. Dropping it abandons the call.
 pub(crate) struct Started<T, M = ()>(Arc<Shared<T, M>>);
 
 impl<T, M> std::fmt::Debug for Started<T, M> {
@@ -126,14 +126,14 @@ impl<T, M> std::fmt::Debug for Started<T, M> {
     }
 }
 
-/// Begins a call on a thread of its own. Fails with EAGAIN where no thread can be had.
+/// Begins a call on a separate thread. Fails with EAGAIN if no thread can be started.
 ///
-/// What the call owns is dropped before its result can be seen.
+/// The values that the call owns are dropped before its result is visible.
 pub(crate) fn start<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> RawResult<Started<T>> {
     start_reporting(|_| call())
 }
 
-/// [`start`] for a call that reports.
+/// Like [`start`], for a call that reports.
 pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
     call: impl FnOnce(Reporter<T, M>) -> T + Send + 'static,
 ) -> RawResult<Started<T, M>> {
@@ -154,18 +154,17 @@ pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
 }
 
 impl<T> Started<T> {
-    /// Waits for the result. `None` when the call was given up after the timeout. A panic of the
-    /// call goes on here.
+    /// Waits for the result. Returns `None` after the timeout. Resumes a panic of the call.
     pub(crate) fn wait(self, timeout: Option<Duration>) -> Option<T> {
         self.wait_answering(timeout, |()| ControlFlow::Continue(()))
     }
 }
 
 impl<T, M> Started<T, M> {
-    /// [`Started::wait`] for a call that reports. The timeout counts from the last report, or about
-    /// the last sign of life, on.
+    /// Like [`Started::wait`], for a call that reports. The timeout counts from the last report, or
+    /// approximately from the last sign of life.
     ///
-    /// A panic of `answer` goes on when the call has ended, or was given up.
+    /// A panic of `answer` is resumed when the call has ended or timed out.
     pub(crate) fn wait_answering(
         self,
         timeout: Option<Duration>,
@@ -188,7 +187,7 @@ impl<T, M> Started<T, M> {
                     end = until();
                 }
                 before => {
-                    // Left behind as it is, the call is given up.
+                    // The drop of `self` abandons the call.
                     if end.is_some_and(|end| end <= Instant::now()) {
                         let seen = self.0.signs.load(Ordering::Relaxed);
                         if seen == signs {
@@ -217,7 +216,7 @@ fn answer_one<M>(
     if panic.is_some() {
         return ControlFlow::Break(());
     }
-    // librbd waits for the answer, so this thread counts as one of its own.
+    // librbd waits for the answer, so this thread counts as one of librbd's.
     let _mark = CallbackMark::set();
     catch_unwind(AssertUnwindSafe(|| answer(report))).unwrap_or_else(|thrown| {
         *panic = Some(thrown);
@@ -233,7 +232,7 @@ impl<T, M> Drop for Started<T, M> {
     }
 }
 
-/// The result of the call. A panic of the call goes on in the poll.
+/// Returns the result of the call. Polling resumes a panic of the call.
 impl<T> Future for Started<T> {
     type Output = T;
 
