@@ -176,6 +176,40 @@ fn an_image_that_turns_the_forgetful_cache_on_is_not_opened() {
     space.open("foo").run().unwrap().write_all_at(&A, 0).unwrap();
 }
 
+/// Nor can it bring the scheduler back that is used after it was freed.
+#[test]
+fn an_image_that_turns_the_scheduler_on_is_not_opened() {
+    let space = crate::support::Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.config().set("rbd_io_scheduler", "simple").unwrap();
+    let id = image.id().unwrap();
+    let errors = [
+        space.open("foo").run().unwrap_err(),
+        space.open("foo").start().wait().unwrap_err(),
+        space.open_by_id(&id).run().unwrap_err(),
+        space.open_by_id(&id).start().wait().unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("remove the override of rbd_io_scheduler"), "{error}");
+    }
+    space.open("foo").read_only(true).run().unwrap();
+    image.config().remove("rbd_io_scheduler").unwrap();
+    space.open("foo").run().unwrap().write_all_at(&A, 0).unwrap();
+
+    // A pool's own configuration applies to each of its images.
+    let (cluster, name) = (crate::support::cluster(), crate::support::unique("scheduled"));
+    cluster.pools().create(&name).unwrap();
+    let pool = cluster.ioctx(&name).unwrap();
+    pool.init().run().unwrap();
+    pool.create("foo", 8 << 20).run().unwrap();
+    pool.config().set("rbd_io_scheduler", "simple").unwrap();
+    let error = pool.open("foo").run().unwrap_err();
+    assert!(error.to_string().contains("remove the override of rbd_io_scheduler"), "{error}");
+    cluster.pools().remove(&name).unwrap();
+}
+
 /// The configuration of an image or a pool stands above that of the connection.
 #[test]
 fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {

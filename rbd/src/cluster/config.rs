@@ -3,7 +3,7 @@
 use super::{Cluster, timeouts};
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::{c_string, c_value};
-use crate::raw::image::early_ack::CACHES;
+use crate::raw::image::safeguards::CACHES;
 
 /// The configuration of a client: see [`Cluster::config`].
 #[derive(Debug, Clone, Copy)]

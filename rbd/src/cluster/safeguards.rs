@@ -3,10 +3,10 @@
 use super::builder::{get, set};
 use crate::error::Result;
 use crate::raw::cluster::Cluster as RawCluster;
-use crate::raw::image::early_ack::{CACHE, FORGETFUL, POLICY};
+use crate::raw::image::safeguards::{CACHE, FORGETFUL, NO_SCHEDULER, POLICY, SCHEDULER};
 
 /// Turns librbd's cache off where it would forget failed writes: see
-/// [`early_ack`](crate::raw::image::early_ack).
+/// [`safeguards`](crate::raw::image::safeguards).
 pub(super) fn refuse_forgetful_cache(raw: &RawCluster) -> Result<()> {
     match get(raw, POLICY) {
         Some(policy) if policy == FORGETFUL => set(raw, CACHE, "false"),
@@ -23,9 +23,7 @@ pub(super) fn refuse_forgetful_cache(raw: &RawCluster) -> Result<()> {
 /// releases is the same).
 pub(super) fn turn_scheduler_off(raw: &RawCluster) -> Result<()> {
     match get(raw, SCHEDULER) {
-        Some(scheduler) if scheduler != "none" => set(raw, SCHEDULER, "none"),
+        Some(scheduler) if scheduler != NO_SCHEDULER => set(raw, SCHEDULER, NO_SCHEDULER),
         _ => Ok(()),
     }
 }
-
-const SCHEDULER: &str = "rbd_io_scheduler";

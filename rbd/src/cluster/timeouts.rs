@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::builder::{ClusterBuilder, get, set};
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::raw::cluster::Cluster as RawCluster;
-use crate::raw::image::early_ack::CACHES;
+use crate::raw::image::safeguards::CACHES;
 
 /// The options that hold a timeout in seconds, with Ceph's default and the default of this crate.
 ///

@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::names::existing_name;
 use crate::raw;
-use crate::raw::image::early_ack::{CACHED, FORGETS};
 use crate::raw::image::open::By;
+use crate::raw::image::safeguards::{CACHED, FORGETS, SCHEDULED};
 use crate::spec::ImageSpec;
 
 /// Opens an image: see [`IoCtx::open`].
@@ -30,21 +30,23 @@ pub struct OpenImage<'a> {
 
 /// Explains an error of opening without asking the cluster.
 pub(crate) fn explain_open(error: Error) -> Error {
-    if error.errno() == Some(FORGETS) {
-        return error.with_kind(ErrorKind::InvalidInput).with_detail(
-            "the configuration of the image or its pool turns librbd's cache on with the policy writearound, which forgets a \
-             write that fails after its acknowledgement; set rbd_cache_policy to writeback or writethrough there, or remove the \
-             override of rbd_cache",
-        );
-    }
-    if error.errno() != Some(CACHED) {
-        return error;
-    }
-    error.with_kind(ErrorKind::InvalidInput).with_detail(
-        "the configuration of the image or its pool turns librbd's cache on, and this connection has an OSD timeout, so a write \
-         could be acknowledged and lost; remove the overrides of rbd_cache and rbd_persistent_cache_mode, or connect without \
-         the timeout",
-    )
+    let why = match error.errno() {
+        Some(FORGETS) => {
+            "turns librbd's cache on with the policy writearound, which forgets a write that fails after its acknowledgement; \
+             set rbd_cache_policy to writeback or writethrough there, or remove the override of rbd_cache"
+        }
+        Some(CACHED) => {
+            "turns librbd's cache on, and this connection has an OSD timeout, so a write could be acknowledged and lost; remove \
+             the overrides of rbd_cache and rbd_persistent_cache_mode, or connect without the timeout"
+        }
+        Some(SCHEDULED) => {
+            "turns librbd's scheduler of writes on, which can crash this process when the image is closed; remove the override \
+             of rbd_io_scheduler"
+        }
+        _ => return error,
+    };
+    let detail = format!("the configuration of the image or its pool {why}");
+    error.with_kind(ErrorKind::InvalidInput).with_detail(detail)
 }
 
 /// A checked request to open an image.

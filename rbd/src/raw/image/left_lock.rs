@@ -14,7 +14,7 @@ use crate::raw::image::Image;
 impl Image {
     /// Part of opening an image for writing.
     pub(super) fn prepare_to_write(&self) -> RawResult<()> {
-        self.refuse_early_acknowledgements()?;
+        self.refuse_dangerous_options()?;
         self.drop_left_lock()
     }
 
