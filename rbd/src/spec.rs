@@ -118,6 +118,13 @@ mod tests {
         assert_eq!("foo".parse::<ImageSpec>().unwrap(), ImageSpec::new("rbd", "foo"));
     }
 
+    #[test]
+    fn an_error_names_an_image_or_a_snapshot() {
+        let image = ImageSpec::new("rbd", "foo");
+        assert_eq!(image.object(), Object::new(ObjectKind::Image, "rbd/foo"));
+        assert_eq!(image.snapshot("s").object(), Object::new(ObjectKind::Snapshot, "rbd/foo@s"));
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_parses_back(

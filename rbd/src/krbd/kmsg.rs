@@ -51,6 +51,8 @@ pub(crate) fn parse(record: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::krbd::fixture::FakeHost;
 
@@ -69,5 +71,15 @@ mod tests {
     fn a_log_that_cannot_be_read_is_empty() {
         let fake = FakeHost::new();
         assert!(Kmsg::from_now(fake.host()).lines().is_empty());
+    }
+
+    #[test]
+    fn only_lines_since_the_start_are_read() {
+        let fake = FakeHost::new();
+        fake.file("dev/kmsg", "4,1,1,-;rbd: before\n");
+        let log = Kmsg::from_now(fake.host());
+        let mut file = OpenOptions::new().append(true).open(fake.host().dev_path().join("kmsg")).unwrap();
+        file.write_all(b"4,2,2,-;rbd: after\n").unwrap();
+        assert_eq!(log.lines(), ["kernel: rbd: after"]);
     }
 }

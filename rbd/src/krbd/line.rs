@@ -17,6 +17,11 @@ pub(super) enum LineError {
     Write(Errno),
 }
 
+/// How the line has the key itself.
+const SECRET: &str = ",secret=";
+/// How the line refers to a key in a key ring.
+const KEY_OF_USER: &str = ",key=client.";
+
 /// The line for the kernel, without the key.
 pub(super) struct Line {
     head: String,
@@ -54,8 +59,9 @@ impl Line {
 
     /// Returns the length of the longest form.
     pub(super) fn len(&self) -> usize {
-        let key = self.secret.as_ref().map_or(0, |key| ",secret=".len() + key.text().len());
-        self.head.len() + self.tail.len() + key.max(",key=client.".len() + self.user.len())
+        let key =
+            |secret: &Secret| (SECRET.len() + secret.text().len()).max(KEY_OF_USER.len() + self.user.len());
+        self.head.len() + self.tail.len() + self.secret.as_ref().map_or(0, key)
     }
 
     /// Adds the key to the calling thread's key ring and writes the line that refers to it. The
@@ -72,9 +78,9 @@ impl Line {
             None => None,
         };
         if key.is_some() {
-            bytes.extend_from_slice(format!(",key=client.{}", self.user).as_bytes());
+            bytes.extend_from_slice(format!("{KEY_OF_USER}{}", self.user).as_bytes());
         } else if let Some(secret) = &self.secret {
-            bytes.extend_from_slice(b",secret=");
+            bytes.extend_from_slice(SECRET.as_bytes());
             bytes.extend_from_slice(secret.text().as_bytes());
         }
         bytes.extend_from_slice(self.tail.as_bytes());
@@ -82,5 +88,42 @@ impl Line {
             write(&bytes).map_err(|error| LineError::Write(Errno::of(&error).unwrap_or(Errno::EIO)));
         drop(key);
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::Key;
+    use crate::krbd::fixture::FakeHost;
+    use crate::krbd::options::MapOptions;
+
+    const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
+
+    /// A line that outgrew its buffer would leave a copy of the key in freed memory.
+    #[test]
+    fn the_line_is_as_long_as_it_says() {
+        // Both forms have the same length, whether or not this kernel has key rings.
+        let user = "u".repeat(SECRET.len() + KEY.len() - KEY_OF_USER.len());
+        for secret in [None, Some(Secret::new(&Key::new(KEY)).unwrap())] {
+            let attach = Attach {
+                host: FakeHost::new().host().clone(),
+                spec: ImageSpec::new("volumes", "foo"),
+                monitors: vec!["10.0.0.1:6789".into()],
+                user: user.clone(),
+                secret,
+                options: MapOptions::new(),
+                udev: true,
+            };
+            let line = Line::new(&attach, "tag", Deadline::after(Duration::from_secs(9)));
+            let len = line.len();
+            let written = line.with_identity(|bytes| {
+                assert_eq!(bytes.len(), len);
+                Ok(())
+            });
+            assert!(written.is_ok());
+        }
     }
 }

@@ -48,6 +48,7 @@ mod tests {
     fn names_that_the_kernel_would_misread_are_refused() {
         let fine = ImageSpec::new("rbd", "a,b=c;ä'\"-").namespace("team-1").snapshot("s-,");
         fine.check().unwrap();
+        ImageSpec::new("rbd", "foo").check().unwrap();
         for bad in [
             ImageSpec::new("rbd", "my image"),
             ImageSpec::new("rbd\t", "foo"),
@@ -64,5 +65,11 @@ mod tests {
         }
         let error = ImageSpec::new("rbd", "my image").check().unwrap_err();
         assert!(error.to_string().contains("name 'my image' contains ' '"), "{error}");
+    }
+
+    #[test]
+    fn the_kernel_splits_at_white_space_of_ascii() {
+        assert!(" \t\n\x0b\x0c\r\0".chars().all(splits));
+        assert!(!"a,-/\u{a0}\u{2003}".chars().any(splits));
     }
 }

@@ -1,8 +1,8 @@
 //! The features of the running kernel, and loading of its module.
 
-use std::fmt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
+use std::{fmt, io};
 
 use crate::Features;
 use crate::errno::Errno;
@@ -130,31 +130,29 @@ impl Host {
         if self.module_loaded() {
             return Ok(());
         }
+        let modprobe = Command::new("modprobe").args(["rbd", "single_major=Y"]).stdin(Stdio::null()).output();
+        self.judge_modprobe(modprobe)
+    }
+
+    /// Returns whether `modprobe` has loaded the module, and why not.
+    fn judge_modprobe(&self, modprobe: io::Result<Output>) -> Result<()> {
         let refused = |errno, reason: String| {
             Error::new("load", Object::new(ObjectKind::File, "rbd.ko"), errno).with_detail(reason)
         };
-        let output =
-            Command::new("modprobe").args(["rbd", "single_major=Y"]).stdin(Stdio::null()).output().map_err(
-                |error| {
-                    let errno = Errno::of(&error).unwrap_or(Errno::ENOENT);
-                    refused(errno, format!("modprobe cannot be run ({error}); install the package kmod"))
-                },
-            )?;
+        let output = modprobe.map_err(|error| {
+            let errno = Errno::of(&error).unwrap_or(Errno::ENOENT);
+            refused(errno, format!("modprobe cannot be run ({error}); install the package kmod"))
+        })?;
         if output.status.success() && self.module_loaded() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim();
         let said = if said.is_empty() { "modprobe succeeded, but /sys/bus/rbd did not appear" } else { said };
-        Err(refused(
-            Errno::ENODEV,
-            format!(
-                "{said}; this kernel ({}) may come without the module",
-                self.kernel()
-                    .map_or_else(|_| "of unknown version".to_owned(), |version| version.to_string(),)
-            ),
-        )
-        .with_kind(ErrorKind::NotSupported))
+        let kernel =
+            self.kernel().map_or_else(|_| "of unknown version".to_owned(), |version| version.to_string());
+        let why = format!("{said}; this kernel ({kernel}) may come without the module");
+        Err(refused(Errno::ENODEV, why).with_kind(ErrorKind::NotSupported))
     }
 
     /// Fails if the module is not loaded.
@@ -176,6 +174,8 @@ fn file(path: &std::path::Path) -> Object {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
 
     use super::*;
 
@@ -237,5 +237,88 @@ mod tests {
         for text in ["", "6", "v6.1", "6.x", "99999999999.1"] {
             assert!(text.parse::<KernelVersion>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn each_version_adds_its_features() {
+        let stages = [
+            ((3, 9), Features::empty()),
+            ((3, 10), Features::LAYERING | Features::STRIPING),
+            ((4, 9), Features::EXCLUSIVE_LOCK),
+            ((4, 11), Features::DATA_POOL),
+            ((4, 16), Features::OPERATIONS),
+            ((5, 1), Features::DEEP_FLATTEN),
+            ((5, 3), Features::OBJECT_MAP | Features::FAST_DIFF),
+        ];
+        let mut expected = Features::empty();
+        for ((major, minor), added) in stages {
+            if minor > 0 && !added.is_empty() {
+                assert_eq!(
+                    KernelVersion::new(major, minor - 1).features(),
+                    expected,
+                    "before {major}.{minor}"
+                );
+            }
+            expected |= added;
+            assert_eq!(KernelVersion::new(major, minor).features(), expected, "{major}.{minor}");
+        }
+        assert_eq!(KernelVersion::new(6, 1).features(), expected);
+    }
+
+    #[test]
+    fn limits_of_versions_are_inclusive() {
+        let [old, new] = [16, 17].map(|minor| KernelVersion::new(4, minor).maps_fancy_striping());
+        assert!(!old && new);
+        let [old, new] = [4, 5].map(|minor| KernelVersion::new(5, minor).reads_despite_write_features());
+        assert!(!old && new);
+        assert_eq!(KernelVersion::new(5, 10).to_string(), "5.10");
+    }
+
+    #[test]
+    fn the_features_are_the_same_from_each_source() {
+        let expected = Features::LAYERING;
+        for state in [
+            KernelFeatures::Known(expected),
+            KernelFeatures::ModuleNotLoaded { expected },
+            KernelFeatures::KernelTooOld { expected },
+        ] {
+            assert_eq!(state.features(), expected);
+        }
+    }
+
+    #[test]
+    fn a_list_of_features_that_cannot_be_read_is_an_error() {
+        let (_root, host) = host("6.1.0\n", None, true);
+        fs::create_dir(host.bus().join("supported_features")).unwrap();
+        let error = host.supported_features().unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EISDIR), "{error}");
+        assert!(error.to_string().contains("/supported_features"), "{error}");
+    }
+
+    #[test]
+    fn a_loaded_module_needs_nothing() {
+        let (_root, host) = host("6.1.0\n", None, true);
+        host.load_module().unwrap();
+        host.require_module("map", Object::new(ObjectKind::Image, "rbd/foo")).unwrap();
+    }
+
+    #[test]
+    fn a_failed_modprobe_is_explained() {
+        let ended = |code: i32, said: &str| {
+            let status = ExitStatus::from_raw(code << 8);
+            Ok(Output { status, stdout: Vec::new(), stderr: said.into() })
+        };
+        let (_root, absent) = host("6.1.0\n", None, false);
+        let missing = absent.judge_modprobe(Err(io::Error::from_raw_os_error(libc::EACCES))).unwrap_err();
+        assert_eq!(missing.errno(), Some(Errno::EACCES));
+        assert!(missing.to_string().contains("install the package kmod"), "{missing}");
+        let failed = absent.judge_modprobe(ended(1, "FATAL: Module rbd not found.\n")).unwrap_err();
+        assert_eq!(*failed.kind(), ErrorKind::NotSupported);
+        assert!(failed.to_string().contains("FATAL: Module rbd not found.; this kernel (6.1)"), "{failed}");
+        let silent = absent.judge_modprobe(ended(0, "")).unwrap_err();
+        assert!(silent.to_string().contains("did not appear"), "{silent}");
+        let (_root, loaded) = host("6.1.0\n", None, true);
+        loaded.judge_modprobe(ended(0, "")).unwrap();
+        assert!(loaded.judge_modprobe(ended(1, "")).is_err());
     }
 }

@@ -33,13 +33,13 @@ impl Uevent {
             return Some(Uevent { source: Announcer::Udev, properties: parse_properties(properties) });
         }
         // The kernel's: "add@/devices/rbd/0\0ACTION=add\0…"
-        let end = message.iter().position(|byte| *byte == 0)?;
-        let head = std::str::from_utf8(&message[..end]).ok()?;
+        let mut parts = message.splitn(2, |byte| *byte == 0);
+        let (head, properties) = (std::str::from_utf8(parts.next()?).ok()?, parts.next()?);
         let (action, path) = head.split_once('@')?;
         if action.is_empty() || !path.starts_with('/') {
             return None;
         }
-        Some(Uevent { source: Announcer::Kernel, properties: parse_properties(&message[end + 1..]) })
+        Some(Uevent { source: Announcer::Kernel, properties: parse_properties(properties) })
     }
 
     pub(crate) fn property(&self, name: &str) -> Option<&str> {
@@ -120,6 +120,27 @@ mod tests {
         assert_eq!(Uevent::parse(b"add@nowhere\0"), None);
         assert_eq!(Uevent::parse(b"no end"), None);
         assert_eq!(Uevent::parse(b""), None);
+    }
+
+    #[test]
+    fn only_an_event_of_a_block_device_announces_it() {
+        for (change, announces) in [
+            (("ACTION=add", "ACTION=change"), true),
+            (("ACTION=add", "ACTION=bind"), false),
+            (("SUBSYSTEM=block", "SUBSYSTEM=rbd"), false),
+            (("MAJOR=252", "MAJOR=x"), false),
+            (("MINOR=16", "minor=16"), false),
+        ] {
+            let text = String::from_utf8(kernel()).unwrap().replace(change.0, change.1);
+            assert_eq!(Uevent::parse(text.as_bytes()).unwrap().announces(252, 16), announces, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_property_has_a_name() {
+        let event = Uevent::parse(b"add@/devices\0=nameless\0A=b=c\0none\0").unwrap();
+        assert_eq!(event.properties, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(Uevent::parse(b"@/devices\0ACTION=add\0"), None);
     }
 
     proptest! {
