@@ -118,13 +118,14 @@ fn explain(pool: &IoCtx, default_pool: &str, image: &str, error: Error) -> Failu
                     (name, namespace) => format!("{name}/{namespace}/"),
                 };
                 format!(
-                    "You can disable features unsupported by the kernel with \"rbd feature disable {place}{image} {}\".\n",
+                    "You can disable features unsupported by the kernel with \"rbd feature \
+                     disable {place}{image} {}\".\n",
                     names.join(" ")
                 )
             }
             Err(immutable) => format!(
-                "This image cannot be mapped because the following immutable features are unsupported by the kernel: \
-                 {}.\n",
+                "This image cannot be mapped because the following immutable features are \
+                 unsupported by the kernel: {}.\n",
                 immutable.immutable
             ),
         };

@@ -44,15 +44,16 @@ fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
         },
         ErrorKind::Busy { .. } => {
             "error: image still has watchers\n\
-             This means the image is still open or the client using it crashed. Try again after closing/unmapping it or \
-             waiting 30s for the crashed client to timeout."
+             This means the image is still open or the client using it crashed. Try again after \
+             closing/unmapping it or waiting 30s for the crashed client to timeout."
         }
         ErrorKind::HasSnapshots => {
-            "image has snapshots - these must be deleted with 'rbd snap purge' before the image can be removed."
+            "image has snapshots - these must be deleted with 'rbd snap purge' before the image \
+             can be removed."
         }
         ErrorKind::HasClones => {
-            "image has snapshots with linked clones - these must be deleted or flattened before the image can be \
-             removed."
+            "image has snapshots with linked clones - these must be deleted or flattened before \
+             the image can be removed."
         }
         _ => return failed("delete error")(error),
     };

@@ -7,8 +7,9 @@ pub fn bars(title: &str, bars: &[(&str, [f64; 3])]) -> String {
     let x = |value: f64| 190.0 + value / most * 480.0;
     let height = 40 + bars.len() * 28;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"790\" height=\"{height}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"8\" y=\"20\">{title}</text>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"790\" height=\"{height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" \
+             fill=\"white\"/>\n<text x=\"8\" y=\"20\">{title}</text>\n"
     );
     for (row, (name, [low, mid, high])) in bars.iter().enumerate() {
         let y = 36 + row * 28;
@@ -16,8 +17,9 @@ pub fn bars(title: &str, bars: &[(&str, [f64; 3])]) -> String {
         let (start, end, middle) = (x(0.0), x(*mid), y + 10);
         let _ = writeln!(
             svg,
-            "<text x=\"8\" y=\"{}\">{name}</text>\n<rect x=\"{start:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" \
-             fill=\"{color}\"/>\n<path d=\"M{:.1} {middle}H{:.1}\" stroke=\"black\"/>\n<text x=\"{:.1}\" y=\"{}\">{mid:.1}</text>",
+            "<text x=\"8\" y=\"{}\">{name}</text>\n<rect x=\"{start:.1}\" y=\"{y}\" \
+             width=\"{:.1}\" height=\"20\" fill=\"{color}\"/>\n<path d=\"M{:.1} {middle}H{:.1}\" \
+                 stroke=\"black\"/>\n<text x=\"{:.1}\" y=\"{}\">{mid:.1}</text>",
             y + 14,
             end - start,
             x(*low),

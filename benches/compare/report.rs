@@ -50,7 +50,9 @@ pub fn spread([low, mid, high]: [f64; 3]) -> String {
 
 /// Each engine, and its ratio to the C loop of its kind: callbacks and programs to the C callbacks.
 pub fn table(rows: &[Row]) -> String {
-    let mut text = "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | against | IOPS ratio | CPU ratio |\n".to_owned();
+    let mut text = "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | \
+        against | IOPS ratio | CPU ratio |\n"
+        .to_owned();
     text += "|---|---:|---:|---:|---:|---:|---|---:|---:|\n";
     for row in rows {
         let kind = |kind: &str| row.name.contains(kind).then(|| format!("C, {kind}"));
@@ -67,7 +69,8 @@ pub fn table(rows: &[Row]) -> String {
         let cpu_ratio = spread(quartiles(ratios(row, twin, |sample| sample.cpu)));
         let _ = writeln!(
             text,
-            "| {} | {iops:.0} | {cpu:.1} | {allocations:.1} | {kib:.1} | {peak:.0} | {against} | {iops_ratio} | {cpu_ratio} |",
+            "| {} | {iops:.0} | {cpu:.1} | {allocations:.1} | {kib:.1} | {peak:.0} | {against} | \
+             {iops_ratio} | {cpu_ratio} |",
             row.name
         );
     }

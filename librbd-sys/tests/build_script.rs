@@ -130,8 +130,8 @@ fn a_missing_library_names_the_packages() {
     let lines = run(&root, &[("LIBRBD_LIB_DIR", "ROOT/lib")]);
     assert_eq!(
         error(&lines),
-        "LIBRBD_LIB_DIR=ROOT/lib does not hold librbd.so and librados.so; install librbd-dev and librados-dev (Debian, \
-         Ubuntu) or librbd-devel and librados-devel (Fedora)"
+        "LIBRBD_LIB_DIR=ROOT/lib does not hold librbd.so and librados.so; install librbd-dev and \
+         librados-dev (Debian, Ubuntu) or librbd-devel and librados-devel (Fedora)"
     );
     let lines = run(&root, &[("LIBRBD_LIB_DIR", "ROOT/nowhere")]);
     assert_eq!(error(&lines), "LIBRBD_LIB_DIR=ROOT/nowhere is not a directory");
@@ -144,8 +144,8 @@ fn a_system_without_the_library_is_told_where_it_was_looked_for() {
     let lines = run(&root, &[("TARGET", "s390x-unknown-linux-gnu"), ("LIBRARY_PATH", "ROOT")]);
     assert_eq!(
         error(&lines),
-        "librbd and librados are not in any of [ROOT]; install librbd-dev and librados-dev (Debian, Ubuntu) or librbd-devel and \
-         librados-devel (Fedora), or set LIBRBD_LIB_DIR"
+        "librbd and librados are not in any of [ROOT]; install librbd-dev and librados-dev \
+         (Debian, Ubuntu) or librbd-devel and librados-devel (Fedora), or set LIBRBD_LIB_DIR"
     );
 }
 

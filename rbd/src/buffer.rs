@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// The memory of an operation, which comes back when it has ended.
+/// The memory of an operation. The operation returns it when it ends.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Buffer {
@@ -11,11 +11,11 @@ pub enum Buffer {
     None,
     /// Data to be written that may be shared.
     Bytes(Bytes),
-    /// A buffer of its own.
+    /// A separate buffer.
     BytesMut(BytesMut),
-    /// Data in several places, to be written one behind the other.
+    /// Data in several places, written consecutively.
     BytesVec(Vec<Bytes>),
-    /// Several buffers of their own.
+    /// Several separate buffers.
     BytesMutVec(Vec<BytesMut>),
     /// What a compare-and-write compares with, and what it writes.
     Compare {
@@ -33,8 +33,8 @@ pub enum Buffer {
     },
 }
 
-/// How many bytes there are in all buffers together. The same memory may be listed often enough to
-/// go beyond all numbers.
+/// Returns the total length of all buffers. The sum saturates, because a list may name the same
+/// memory many times.
 pub(crate) fn total<B: AsRef<[u8]>>(buffers: &[B]) -> u64 {
     buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.as_ref().len() as u64))
 }
@@ -91,7 +91,7 @@ impl Buffer {
         }
     }
 
-    /// How many bytes there are in how many buffers, if it is a list of them.
+    /// Returns the total length and the number of buffers, if this is a list.
     pub(crate) fn several(&self) -> Option<(u64, usize)> {
         match self {
             Buffer::BytesVec(buffers) => Some((total(buffers), buffers.len())),

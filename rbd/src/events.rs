@@ -21,7 +21,7 @@ pub(crate) fn lost(image_id: &str, why: &impl Display) {
 /// Reports that no caller will get the operation's result.
 pub(crate) fn left((operation, image, range): Subject<'_>) {
     let (offset, len) = range.unzip();
-    trace!(target: "rbd::aio", operation, image, offset, len, "left to itself");
+    trace!(target: "rbd::aio", operation, image, offset, len, "detached");
 }
 
 /// Reports the result when the caller takes it, which is later than the completion in librbd, or at

@@ -42,8 +42,8 @@ pub(crate) fn existing_name(
 pub(crate) fn spec_hint(what: ObjectKind, name: &str) -> Option<String> {
     name.contains(['/', '@']).then(|| {
         format!(
-            "no {what} has the name '{name}'; pass pool, namespace, image and snapshot separately: rbd::ImageSpec \
-             parses 'pool/namespace/image@snapshot'"
+            "no {what} has the name '{name}'; pass pool, namespace, image and snapshot \
+             separately: rbd::ImageSpec parses 'pool/namespace/image@snapshot'"
         )
     })
 }

@@ -63,8 +63,8 @@ fn ranges_are_cut_or_refused_as_documented() {
     assert_eq!(
         text,
         format!(
-            "cannot write 100 bytes at offset 8388598 of image '{spec}': the image has 8388608 bytes (EINVAL 22); resize the \
-             image or shorten the range"
+            "cannot write 100 bytes at offset 8388598 of image '{spec}': the image has 8388608 \
+             bytes (EINVAL 22); resize the image or shorten the range"
         )
     );
     assert_eq!(read(&image, size - 10, 10), [1; 10], "the refused write left it alone");

@@ -100,7 +100,8 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
     if !cmd::exists("dpkg-query") || !cmd::exists("apt-get") {
         let names: Vec<_> = purposes.iter().flat_map(|p| p.packages()).map(|(_, fedora)| *fedora).collect();
         anstream::eprintln!(
-            "{y}note:{y:#} this system has no apt-get, so nothing is checked or installed. Needed are (Fedora's names): {}",
+            "{y}note:{y:#} this system has no apt-get, so nothing is checked or installed. Needed \
+             are (Fedora's names): {}",
             names.join(" "),
             y = ui::YELLOW
         );

@@ -57,7 +57,8 @@ mod tests {
             "test doc.rs - it (line 3) ... \u{1b}[31mFAILED\u{1b}[m",
             "test fine ... ok",
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
-            "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 9.87s",
+            "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; \
+             finished in 9.87s",
         ] {
             tally.take(line);
         }

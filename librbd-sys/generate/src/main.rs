@@ -127,7 +127,8 @@ fn check(dir: &Path, releases: &[Headers]) -> Result<()> {
             let line = present.iter().zip(&text).take_while(|(a, b)| a == b).count();
             let at = |text: &[&str]| text.get(line).map_or("(end of file)", |line| *line).to_owned();
             bail!(
-                "librbd-sys/{name} drifted from the headers at line {}:\n  is:     {}\n  should: {}\nrun `cargo xtask bindgen`",
+                "librbd-sys/{name} drifted from the headers at line {}:\n  is:     {}\n  should: \
+                 {}\nrun `cargo xtask bindgen`",
                 line + 1,
                 at(&present),
                 at(&text),

@@ -80,7 +80,7 @@ impl Drop for Closing {
 }
 
 /// # Panics
-/// When it is polled again after it was ready.
+/// Panics if it is polled again after it was ready.
 impl Future for Closing {
     type Output = Result<()>;
 
@@ -107,7 +107,7 @@ impl Future for Closing {
                 }
                 State::Failed(error) => {
                     let log = ready!(reasons.poll(context));
-                    let error = error.take().expect("told once").with_log(log);
+                    let error = error.take().expect("reported once").with_log(log);
                     *state = State::Told;
                     return Poll::Ready(Err(error));
                 }

@@ -232,8 +232,8 @@ impl Aio<'_> {
         self.call(operation, submit, Op::submitted)
     }
 
-    /// The same for one whose errnos mean what the answer to a question tells, which is asked
-    /// before it: another question after its end would find the image closed.
+    /// Like [`about_image`](Self::about_image), for a call whose errnos depend on the answer to a
+    /// query. The query is made before the call: after its end the image may be closed.
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) fn explained<T: 'static>(
         self,
@@ -331,8 +331,8 @@ impl Aio<'_> {
         if !self.image.raw().is_queued() {
             return Ok(());
         }
-        let why = "this image's completions go to a Queue; submit there, or open the image a second time for reading: two writers \
-                   take the exclusive lock from each other";
+        let why = "this image's completions go to a Queue; submit there, or open the image a \
+                   second time for reading: two writers take the exclusive lock from each other";
         Err(self.image.refuse(operation, why))
     }
 }

@@ -44,15 +44,15 @@ pub struct Op<T: 'static> {
 #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
-    /// A thread submits it, since librbd waits for OSDs before it takes it.
+    /// A thread submits it, because librbd waits for OSDs before it accepts it.
     Submitting(Started<WeakResult<(Answer, raw::op::operation::Operation<T>)>>),
-    /// What its errno means tells the answer to a question that was asked before it.
+    /// The meaning of its errno depends on the answer to a query that was made before it.
     Asked {
         op: raw::op::operation::Operation<T>,
         answer: Answer,
         failed: Option<Errno>,
     },
-    /// A request for data, and what comes out of its end.
+    /// A request for data, and the conversion of its result.
     Request(raw::op::operation::Operation<Outcome>, Kind, Finish<T>),
     /// Completed without librbd: refused, or nothing to do. `None` after the result was taken.
     Ended(Option<Result<T>>),
@@ -61,22 +61,22 @@ enum Flight<T: 'static> {
 /// Makes the future's result from the buffer and from the result of a compare-and-write.
 pub(super) type Finish<T> = fn(Buffer, Option<Compare>) -> T;
 
-/// Adds to an error what it means.
+/// Explains an error.
 pub(crate) type Explain = fn(Error) -> Error;
 
-/// An operation of which comes out how errors of another one are explained.
+/// An operation whose result explains errors of another operation.
 pub(crate) type Answer = raw::op::operation::Operation<Explain>;
 
-/// What an error of the operation must say.
+/// The context that an error of the operation contains.
 #[derive(Debug, Clone)]
 pub(super) struct OperationContext {
     pub(super) image: Arc<Label>,
     pub(super) operation: &'static str,
     /// Offset and length, if the operation has a range.
     pub(super) range: Option<(u64, u64)>,
-    /// What is known of the operation's errors without asking anybody.
+    /// Explains errors without a query.
     pub(super) explain: Explain,
-    /// How long a thread waits for it, unless it says otherwise.
+    /// How long a thread waits for it by default.
     pub(super) patience: Option<Duration>,
 }
 
@@ -194,11 +194,11 @@ impl<T: 'static> Drop for Op<T> {
     }
 }
 
-/// The result is not pinned: it is made when it is taken.
+/// The result is never pinned: it is made when it is taken.
 impl<T: 'static> Unpin for Op<T> {}
 
 /// # Panics
-/// When it is polled again after it was ready.
+/// Panics if it is polled again after it was ready.
 impl<T: 'static> Future for Op<T> {
     type Output = Result<T>;
 

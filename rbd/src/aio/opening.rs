@@ -158,7 +158,7 @@ impl Drop for Opening {
 }
 
 /// # Panics
-/// When it is polled again after it was ready.
+/// Panics if it is polled again after it was ready.
 impl Future for Opening {
     type Output = Result<Image>;
 
@@ -192,7 +192,8 @@ impl Future for Opening {
                             continue;
                         }
                         Errno::EAGAIN => about.error(errno).with_log(log).with_detail(
-                            "no thread can be started to read its size; end other threads, or raise the limit",
+                            "no thread can be started to read its size; end other threads, or \
+                             raise the limit",
                         ),
                         _ => about.error(errno).with_log(log),
                     }

@@ -35,7 +35,7 @@ pub struct Timeout<F> {
     /// `None` for no timeout.
     end: Option<Instant>,
     alarm: Option<Alarm>,
-    /// Whether the poller itself comes back at the deadline.
+    /// Whether the poller itself polls again at the deadline.
     waits: bool,
 }
 
@@ -70,7 +70,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
 }
 
 /// # Panics
-/// When it is polled again after it was ready.
+/// Panics if it is polled again after it was ready.
 impl<T, F: Future<Output = Result<T>> + Unpin> Future for Timeout<F> {
     type Output = Result<T>;
 

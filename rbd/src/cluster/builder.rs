@@ -173,8 +173,8 @@ impl ClusterBuilder {
                 (Some(kind), _) => login::unknown_key(error, kind, &user),
                 (None, ConfFile::At(path)) if files::is_empty(path) => {
                     let file = Object::new(ObjectKind::File, path.to_string_lossy());
-                    let why = "the configuration file is empty and nothing else names the monitors; name them in \
-                               the file or on the builder";
+                    let why = "the configuration file is empty and nothing else names the \
+                               monitors; name them in the file or on the builder";
                     Error::new("connect with", file, errno).with_detail(why)
                 }
                 _ => login::explain(error, errno, &user, have_file),

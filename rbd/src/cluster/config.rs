@@ -38,8 +38,8 @@ impl ClusterConfig<'_> {
         if option == timeouts::OSD_TIMEOUT
             || (self.0.raw().has_osd_timeout() && CACHES.iter().any(|(cache, _)| *cache == option))
         {
-            let why = "it decides whether an acknowledged write can be lost, and is fixed when connecting; give it to the \
-                       builder";
+            let why = "it decides whether an acknowledged write can be lost, and is fixed when \
+                       connecting; give it to the builder";
             return Err(Error::invalid("set", object(), why));
         }
         self.0.call("set", object, || self.0.raw().conf_set(&name, &c_value))

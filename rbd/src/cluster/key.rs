@@ -51,7 +51,8 @@ impl Key {
     /// of the text: it may be a real key with a typing error.
     pub(crate) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let binary = STANDARD.decode(self.expose()).map(Zeroizing::new).map_err(|_| {
-             "is not what `ceph auth get-key` prints (one line of base64); decode the value of a Kubernetes Secret once"
+            "is not what `ceph auth get-key` prints (one line of base64); decode the value of a \
+              Kubernetes Secret once"
         })?;
         let len = binary
             .get(KEY_HEADER - 2..KEY_HEADER)

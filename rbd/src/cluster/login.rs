@@ -62,18 +62,19 @@ pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
 pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
     match errno {
         Errno::ENOENT if !have_file => error.with_detail(
-            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, or name monitors \
-             and key",
+            "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, \
+             or name monitors and key",
         ),
         Errno::ENOENT => error
             .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
             .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),
-        Errno::EACCES | Errno::EPERM => error
-            .with_kind(ErrorKind::PermissionDenied)
-            .with_detail(format!("the cluster did not accept the key of {user}; compare the key with `ceph auth get \
-                                  {user}`")),
+        Errno::EACCES | Errno::EPERM => error.with_kind(ErrorKind::PermissionDenied).with_detail(format!(
+            "the cluster did not accept the key of {user}; compare the key \
+                                  with `ceph auth get {user}`"
+        )),
         Errno::ETIMEDOUT => error.with_detail(
-            "no monitor answered in time; check mon_host and that the monitors are up and reachable from here",
+            "no monitor answered in time; check mon_host and that the monitors are up and \
+             reachable from here",
         ),
         _ => error,
     }
@@ -93,7 +94,7 @@ pub(super) fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u1
 pub(super) fn unknown_key(error: Error, kind: u16, user: &str) -> Error {
     let version = super::Cluster::librados_version();
     error.with_kind(ErrorKind::NotSupported).with_detail(format!(
-        "the key of {user} is of the newer type {kind}, which librados {version} does not know: use the libraries of Ceph \
-         20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
+        "the key of {user} is of the newer type {kind}, which librados {version} does not know: \
+         use the libraries of Ceph 20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
     ))
 }

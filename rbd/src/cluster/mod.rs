@@ -216,7 +216,8 @@ impl Cluster {
 
 /// Returns the error of a call in a forked process, which has none of Ceph's threads.
 pub(crate) fn forked(operation: impl Into<Cow<'static, str>>, object: Object) -> Error {
-    let why = "this process was forked from the one that connected, and has none of Ceph's threads; connect again here";
+    let why = "this process was forked from the one that connected, and has none of Ceph's \
+        threads; connect again here";
     Error::invalid(operation, object, why)
 }
 

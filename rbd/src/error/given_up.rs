@@ -9,7 +9,8 @@ impl Error {
     pub(crate) fn timed_out(self, after: Duration, changes: bool) -> Error {
         let goes_on = goes_on(changes);
         self.with_kind(ErrorKind::TimedOut).with_detail(format!(
-            "it did not complete within {after:?}; {goes_on}; check that monitors and OSDs are up and reachable"
+            "it did not complete within {after:?}; {goes_on}; check that monitors and OSDs are up \
+             and reachable"
         ))
     }
 }

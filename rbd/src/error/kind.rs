@@ -128,7 +128,8 @@ impl ErrorKind {
             ErrorKind::Exists => ("it already exists".into(), "choose another name, or use the existing one"),
             ErrorKind::Busy { holders } if holders.is_empty() => (
                 "it is in use".into(),
-                "close, unmap or unlock it in the client that uses it; a crashed client counts as a user for 30 s",
+                "close, unmap or unlock it in the client that uses it; a crashed client counts as \
+                 a user for 30 s",
             ),
             ErrorKind::Busy { holders } => {
                 let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
@@ -148,7 +149,7 @@ impl ErrorKind {
                 "check the user's key and its capabilities (mon 'profile rbd', osd 'profile rbd pool=…')",
             ),
             ErrorKind::Blocklisted => (
-                "this client has been fenced off (blocklisted)".into(),
+                "this client is fenced (blocklisted)".into(),
                 "drop this Cluster and everything opened from it, and connect again",
             ),
             ErrorKind::TimedOut => (

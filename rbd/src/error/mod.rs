@@ -269,8 +269,8 @@ mod tests {
     fn text_names_operation_object_reason_and_advice_in_one_line() {
         let error = Error::new("create", Object::new(ObjectKind::Image, "rbd/foo"), Errno::EEXIST)
             .with_log(vec!["librbd: rbd image foo already exists".into()]);
-        let line = "cannot create image 'rbd/foo': it already exists (EEXIST 17); choose another name, or use the existing \
-                    one";
+        let line = "cannot create image 'rbd/foo': it already exists (EEXIST 17); choose another \
+                    name, or use the existing one";
         assert_eq!(error.to_string(), line);
         assert!(error.is_exists());
         let whole = format!("{line}\nceph: librbd: rbd image foo already exists");

@@ -25,8 +25,8 @@ pub struct Plan {
 /// The unsupported features that cannot be disabled, so that no plan exists.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "these features are not supported and cannot be disabled: {immutable}; copy the data into an image created \
-         without them"
+    "these features are not supported and cannot be disabled: {immutable}; copy the data into an \
+         image created without them"
 )]
 #[non_exhaustive]
 pub struct ImmutableFeatures {

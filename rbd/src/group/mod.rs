@@ -192,14 +192,14 @@ impl Group {
     }
 
     fn take_out(&self, pool: &IoCtx, image: &str, by_id: bool) -> Result<()> {
-        let operation = "take an image out of";
+        let operation = "remove an image from";
         self.ioctx.check_same_cluster(operation, || self.object(), pool)?;
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
         let of = Arc::clone(pool.raw());
         let take_out = move |raw: &RawIoCtx| raw.group_drop(&group, &of, &c_image, by_id);
         let result = self.ioctx.bounded(
-            format!("take image '{}' out of", pool.spec(image)),
+            format!("remove image '{}' from", pool.spec(image)),
             || self.object(),
             take_out,
         );

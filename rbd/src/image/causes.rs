@@ -7,7 +7,8 @@ use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
 
 impl Image {
-    /// Adds who keeps the exclusive lock, or that the image's pool or its data pool was deleted.
+    /// Adds the client that keeps the exclusive lock, or that the image's pool or its data pool was
+    /// deleted.
     pub(super) fn explain(&self, error: Error) -> Error {
         if error.errno() == Some(Errno::EROFS) {
             if let Some(cause) = self.cause() {

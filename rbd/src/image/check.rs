@@ -117,8 +117,8 @@ impl Image {
             let error = Error::new("read the size of", self.object(), errno);
             match errno {
                 Errno::EDEADLK => error.with_detail(
-                    "another client has changed it, and a callback or wake on a thread of librbd cannot wait for the size; \
-                     submit the request on another thread, or later",
+                    "another client has changed it, and a callback or wake on a thread of librbd \
+                     cannot wait for the size; submit the request on another thread, or later",
                 ),
                 _ => error,
             }
@@ -146,7 +146,7 @@ impl Image {
     }
 }
 
-/// Returns the error of a failure whose cause the cluster told.
+/// Returns the error of a failure whose cause the cluster reported.
 pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error {
     match cause {
         Cause::Kept(address) => {

@@ -37,7 +37,8 @@ pub struct DeepCopyImage<'a> {
 }
 
 /// librbd would write decrypted data into an image that is not encrypted.
-const COPY_STORED: &str = "open the image again without encryption and copy that handle; the copy is then encrypted with the same key";
+const COPY_STORED: &str = "open the image again without encryption and copy that handle; the copy \
+    is then encrypted with the same key";
 
 /// The length of runs of zeros that are not written; librbd has the same default.
 const SPARSE_SIZE: u64 = 4096;
@@ -96,8 +97,8 @@ impl Image {
                 return Err(self.refuse("copy", why));
             }
             if self.snapshot().is_none() && to.snapshot().is_none() && self.is_same(to)? {
-                let why = "the source and the target are the same image; all data would be lost, because the target \
-                           is zeroed first";
+                let why = "the source and the target are the same image; all data would be lost, \
+                           because the target is zeroed first";
                 return Err(self.refuse("copy", why));
             }
             to.write_zeroes(0, from)?;
@@ -137,7 +138,7 @@ impl Image {
 }
 
 impl Image {
-    /// librbd fails late, and leaves half a copy, where only snapshots have a parent: after the
+    /// If only snapshots have a parent, librbd fails late and leaves an incomplete copy: after the
     /// clone was flattened without the feature deep-flatten.
     fn check_snapshots_for_deep_copy(&self) -> Result<()> {
         if self.features()?.contains(Features::DEEP_FLATTEN) || self.parent()?.is_some() {
@@ -146,8 +147,8 @@ impl Image {
         for snapshot in self.snapshots().list()? {
             if self.stored_at(snapshot.id.into())?.parent()?.is_some() {
                 let why = format!(
-                    "it was flattened, but its snapshot '{}' still has a parent, and librbd cannot copy that; flatten the copy: \
-                     `flatten(true)`",
+                    "it was flattened, but its snapshot '{}' still has a parent, and librbd \
+                     cannot copy that; flatten the copy: `flatten(true)`",
                     snapshot.name
                 );
                 return Err(self.refuse("deep-copy", why));

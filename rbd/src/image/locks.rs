@@ -44,7 +44,7 @@ impl ExclusiveLock<'_> {
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
     pub fn acquire(&self) -> Result<()> {
-        let operation = "take the exclusive lock of";
+        let operation = "acquire the exclusive lock of";
         if !self.0.features()?.contains(Features::EXCLUSIVE_LOCK) {
             let why = "it lacks the feature exclusive-lock; enable it first";
             return Err(self.0.refuse(operation, why).with_kind(ErrorKind::NotSupported));

@@ -266,11 +266,10 @@ pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) 
         None => error,
     };
     error.and(match failure.step {
-        Step::Flush => {
-            "the image is closed, but writes since the last successful flush may be lost"
-        }
+        Step::Flush => "the image is closed, but writes since the last successful flush may be lost",
         Step::Lock => {
-            "the image is closed and flushed, but its exclusive lock may still be held; other clients wait until this connection ends"
+            "the image is closed and flushed, but its exclusive lock may still be held; other \
+             clients wait until this connection ends"
         }
         Step::Close => "the image is closed in any case",
     })

@@ -14,7 +14,7 @@ use crate::progress::LongOperation;
 pub struct ObjectMapFault {
     /// The object's number, as in its name.
     pub object: u64,
-    /// Whether the object exists. If so, the map lacks it, and librbd reads zeros in place of its
+    /// Whether the object exists. If so, the map lacks it, and librbd reads zeros instead of its
     /// data. If not, the map lists a missing object, which only costs a useless look-up.
     pub exists: bool,
 }

@@ -32,16 +32,18 @@ pub struct OpenImage<'a> {
 pub(crate) fn explain_open(error: Error) -> Error {
     let why = match error.errno() {
         Some(FORGETS) => {
-            "turns librbd's cache on with the policy writearound, which forgets a write that fails after its acknowledgement; \
-             set rbd_cache_policy to writeback or writethrough there, or remove the override of rbd_cache"
+            "turns librbd's cache on with the policy writearound, which forgets a write that \
+             fails after its acknowledgement; set rbd_cache_policy to writeback or writethrough \
+             there, or remove the override of rbd_cache"
         }
         Some(CACHED) => {
-            "turns librbd's cache on, and this connection has an OSD timeout, so a write could be acknowledged and lost; remove \
-             the overrides of rbd_cache and rbd_persistent_cache_mode, or connect without the timeout"
+            "turns librbd's cache on, and this connection has an OSD timeout, so a write could be \
+             acknowledged and lost; remove the overrides of rbd_cache and \
+             rbd_persistent_cache_mode, or connect without the timeout"
         }
         Some(SCHEDULED) => {
-            "turns librbd's scheduler of writes on, which can crash this process when the image is closed; remove the override \
-             of rbd_io_scheduler"
+            "turns librbd's scheduler of writes on, which can crash this process when the image \
+             is closed; remove the override of rbd_io_scheduler"
         }
         _ => return error,
     };
@@ -146,8 +148,8 @@ impl<'a> OpenImage<'a> {
     }
 
     /// Sets what happens when the pool is over its quota, or the cluster is full. Off, every change
-    /// of the image waits until there is space again. On, what frees space works: discards,
-    /// removing snapshots, shrinking. All else fails at once with
+    /// of the image waits until there is space again. With it, calls that free space work:
+    /// discards, removing snapshots, shrinking. All else fails at once with
     /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). Default: off.
     pub fn when_full(mut self, when_full: bool) -> Self {
         self.when_full = when_full;
@@ -236,8 +238,8 @@ impl Image {
     pub fn at_snapshot<'a>(&self, snapshot: impl Into<SnapshotRef<'a>>) -> Result<Image> {
         self.refuse_encrypted(
             "open a snapshot of",
-            "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and load the encryption \
-             there",
+            "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and \
+             load the encryption there",
         )?;
         self.stored_at(snapshot.into())
     }

@@ -29,7 +29,8 @@ impl Image {
             return Ok(());
         }
         let why = format!(
-            "a sparse size of {bytes} bytes is not a power of two from 4096 to its object size of {object_size}"
+            "a sparse size of {bytes} bytes is not a power of two from 4096 to its object size of \
+             {object_size}"
         );
         Err(self.refuse(operation, why))
     }

@@ -1,4 +1,4 @@
-//! Reasons of failures on a pool that librbd does not tell.
+//! Reasons of failures on a pool that librbd does not report.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ impl IoCtx {
             return Ok(());
         }
         let why = format!(
-            "pool '{}' is in cluster {here}, and pool '{}' is in another cluster, {there}; only copies can go from one cluster \
-             to another",
+            "pool '{}' is in cluster {here}, and pool '{}' is in another cluster, {there}; only \
+             copies can go from one cluster to another",
             self.pool, other.pool
         );
         Err(Error::invalid(operation, object(), why))
@@ -62,13 +62,13 @@ impl IoCtx {
         }
     }
 
-    /// Returns the pool whose deletion explains the error: this one, or the other one.
+    /// Returns the pool whose deletion explains the error: this one or `other`.
     pub(crate) fn deleted_pool(&self, error: &Error, other: i64) -> Option<i64> {
         match error.errno() {
             // What timed out is not asked about again.
             None | Some(Errno::ETIMEDOUT) => None,
-            // OSDs refuse so before this client knows of the deletion, and so does librbd where it
-            // cannot have the lock.
+            // OSDs return these before this client knows of the deletion, and librbd returns them
+            // if it cannot acquire the lock.
             Some(errno) => self.raw.deleted_pool(other, matches!(errno, Errno::EPERM | Errno::EROFS)),
         }
     }
@@ -119,7 +119,7 @@ impl IoCtx {
         };
         if let Some(id) = self.interrupted_removal(id.as_deref(), image) {
             return error.with_detail(format!(
-                "its removal was interrupted, and the rest of it cannot be used; finish the removal by its id, \
+                "its removal was interrupted, and the rest cannot be used; finish the removal by its id, \
                  `trash().remove(\"{id}\")`, because the name may belong to a new image"
             ));
         }
@@ -145,7 +145,7 @@ impl IoCtx {
         }
         // librbd's list of the trash leaves out what is being removed.
         let read = |raw: &raw::ioctx::IoCtx| raw.omap(c"rbd_trash");
-        let pairs = self.bounded("look into the trash of", || self.pool_object(), read).ok()?;
+        let pairs = self.bounded("search the trash of", || self.pool_object(), read).ok()?;
         let named = pairs.iter().filter(|(_, entry)| trashed_name(entry) == Some(name.as_bytes()));
         let mut ids = named.filter_map(|(key, _)| std::str::from_utf8(key.strip_prefix(b"id_")?).ok());
         ids.find(|id| is_removed(id)).map(str::to_owned)
@@ -155,15 +155,15 @@ impl IoCtx {
     /// parent.
     fn explain_parent(&self, id: &str, error: Error) -> Error {
         match self.parent_pool(id) {
-            Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => error
-                .with_kind(ErrorKind::NotFound { what: ObjectKind::Pool })
-                .with_detail(format!(
-                    "it is a clone, and the pool with its parent (id {pool}) was removed; data that the clone has not overwritten \
-                     is lost"
-                )),
+            Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => {
+                error.with_kind(ErrorKind::NotFound { what: ObjectKind::Pool }).with_detail(format!(
+                    "it is a clone, and the pool with its parent (id {pool}) was removed; data \
+                     that the clone has not overwritten is lost"
+                ))
+            }
             Some(pool) => error.with_detail(format!(
-                "it is a clone, and its parent in the pool with the id {pool} cannot be opened; data that the clone has \
-                 overwritten still exists"
+                "it is a clone, and its parent in the pool with the id {pool} cannot be opened; \
+                 data that the clone has overwritten still exists"
             )),
             None => error,
         }

@@ -215,8 +215,8 @@ impl NewImage<'_> {
             // librbd has no number for it, but says so.
             if error.log().iter().any(|line| line.contains("missing required overwrite support")) {
                 return error.with_kind(ErrorKind::InvalidInput).with_detail(format!(
-                    "the data pool '{pool}' is erasure-coded and does not allow overwrites: `ceph osd pool set {pool} \
-                     allow_ec_overwrites true`"
+                    "the data pool '{pool}' is erasure-coded and does not allow overwrites: `ceph \
+                     osd pool set {pool} allow_ec_overwrites true`"
                 ));
             }
         }

@@ -173,11 +173,11 @@ impl AddToTrash<'_> {
     pub fn run(self) -> Result<()> {
         let AddToTrash { ioctx, name, delay } = self;
         let object = || ioctx.image_object(name);
-        let c_name = existing_name("move to the trash", object, name)?;
+        let c_name = existing_name("trash", object, name)?;
         ioctx
-            .freeing("move to the trash an image in")?
-            .bounded("move to the trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
-            .map_err(|error| ioctx.explain_missing("move to the trash an image in", By::Name, name, error))
+            .freeing("trash an image in")?
+            .bounded("trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
+            .map_err(|error| ioctx.explain_missing("trash an image in", By::Name, name, error))
     }
 }
 

@@ -54,8 +54,9 @@ impl Attach {
         self.add(&tag, &before, deadline).map_err(|error| error.with_log(kmsg.lines()))?;
         let device = find(&self.host, &self.spec, &tag, &before).ok_or_else(|| {
             Error::new("map", self.spec.object(), Errno::ENODEV).with_kind(ErrorKind::Other).with_detail(
-                "the kernel accepted the mapping, but no such device is found on its bus: it may have been unmapped concurrently, or may \
-                 still be mapped; krbd::devices() lists all mappings",
+                "the kernel accepted the mapping, but no such device is found on its bus: it may \
+                 have been unmapped concurrently, or may still be mapped; krbd::devices() lists \
+                 all mappings",
             )
         })?;
         match self.wait(&device, socket.as_ref(), started, deadline) {
@@ -72,8 +73,8 @@ impl Attach {
                 "map",
                 self.spec.object(),
                 format!(
-                    "names, monitors and options have {} bytes, and the kernel accepts {LINE_LIMIT}; use fewer \
-                     options or monitors",
+                    "names, monitors and options have {} bytes, and the kernel accepts \
+                     {LINE_LIMIT}; use fewer options or monitors",
                     line.len()
                 ),
             ));
@@ -95,13 +96,18 @@ impl Attach {
             Ok(Ok(())) => Ok(()),
             Ok(Err(refused)) => Err(self.explain(&refused)),
             Err(error) if Errno::of(&error) == Some(Errno::ETIMEDOUT) => {
-                Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT).with_kind(ErrorKind::TimedOut).with_detail(
-                    "the kernel got no answer from the cluster in time; nothing is mapped, and a late mapping is undone \
-                     at once; check that monitors and OSDs are up and reachable from this machine",
-                ))
+                Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT)
+                    .with_kind(ErrorKind::TimedOut)
+                    .with_detail(
+                        "the kernel got no answer from the cluster in time; nothing is mapped, and a \
+                     late mapping is undone at once; check that monitors and OSDs are up and \
+                     reachable from this machine",
+                    ))
             }
-            Err(error) => Err(Error::new("map", self.spec.object(), Errno::of(&error).unwrap_or(Errno::EAGAIN))
-                .with_detail(format!("no thread could be started for it: {error}"))),
+            Err(error) => {
+                Err(Error::new("map", self.spec.object(), Errno::of(&error).unwrap_or(Errno::EAGAIN))
+                    .with_detail(format!("no thread could be started for it: {error}")))
+            }
         }
     }
 
@@ -120,28 +126,30 @@ impl Attach {
         };
         let error = Error::new("map", self.spec.object(), errno);
         match errno {
-            Errno::ENXIO => error
-                .with_kind(ErrorKind::NotSupported)
-                .with_detail("image feature set mismatch: the image has features that this kernel does not support"),
+            Errno::ENXIO => error.with_kind(ErrorKind::NotSupported).with_detail(
+                "image feature set mismatch: the image has features that this kernel \
+                    does not support",
+            ),
             Errno::ENOENT => error.with_detail("the pool, namespace, image or snapshot does not exist"),
             Errno::EACCES | Errno::EPERM | Errno::EKEYREJECTED | Errno::ENOKEY => {
                 error.with_kind(ErrorKind::PermissionDenied).with_detail(format!(
-                    "the cluster refused user client.{}, or this process may not map; check its key and capabilities \
-                     (mon 'profile rbd', osd 'profile rbd pool=…'){hint}",
+                    "the cluster refused user client.{}, or this process may not map; check its \
+                     key and capabilities (mon 'profile rbd', osd 'profile rbd pool=…'){hint}",
                     self.user
                 ))
             }
             Errno::EROFS => error.with_kind(ErrorKind::Busy { holders: Vec::new() }).with_detail(
-                "another client holds the image's exclusive lock and does not give it up; unmap it there, or map it \
-                 read-only",
+                "another client holds the image's exclusive lock and does not give it up; unmap \
+                 it there, or map it read-only",
             ),
-            Errno::EINVAL => error
-                .with_kind(ErrorKind::InvalidInput)
-                .with_detail("the kernel does not know one of the options, or not of this image (see its log: dmesg)"),
-            Errno::ESHUTDOWN => error.with_detail("the kernel's client has been fenced off (blocklisted)"),
+            Errno::EINVAL => error.with_kind(ErrorKind::InvalidInput).with_detail(
+                "the kernel does not support one of the options, or not for this \
+                    image; its log (dmesg) may say which",
+            ),
+            Errno::ESHUTDOWN => error.with_detail("the kernel's client is fenced (blocklisted)"),
             Errno::ETIMEDOUT | Errno::EIO => error.with_kind(ErrorKind::TimedOut).with_detail(
-                "the kernel got no answer from the cluster; check that the monitors are up and reachable from this \
-                 machine, and that ms_mode fits their ports",
+                "the kernel got no answer from the cluster; check that the monitors are up and \
+                 reachable from this machine, and that ms_mode fits their ports",
             ),
             _ => error,
         }
@@ -182,7 +190,8 @@ impl Attach {
                         format!("udev has not finished with {}", path.display())
                     } else {
                         format!(
-                            "{} did not appear; in a container without devtmpfs name the host's device directory",
+                            "{} did not appear; in a container without devtmpfs name the host's \
+                             device directory",
                             path.display()
                         )
                     },

@@ -287,8 +287,8 @@ impl Map {
     }
 }
 
-/// The answer to `osd find` of one OSD. None where the cluster has none, or does not tell: then the
-/// kernel finds out.
+/// The answer to `osd find` for one OSD. `None` if the cluster has no OSD or gives no answer: then
+/// the kernel finds out.
 fn some_osd(cluster: &Cluster) -> Option<Vec<u8>> {
     let all = cluster.mon_command(r#"{"prefix": "osd ls", "format": "json"}"#, &[]).ok()?;
     let all: Vec<u32> = serde_json::from_slice(&all).ok()?;

@@ -65,8 +65,8 @@ impl Monmap {
             return Err(Error::new("reach", Object::new(ObjectKind::Osd, ""), Errno::EOPNOTSUPP)
                 .with_kind(ErrorKind::NotSupported)
                 .with_detail(
-                    "the OSDs listen for the second protocol (msgr2) only, and ms_mode=legacy is the first; choose \
-                     another mode, which kernels know since 5.11",
+                    "the OSDs listen for the second protocol (msgr2) only, and ms_mode=legacy is \
+                     the first; choose another mode, which kernels know since 5.11",
                 ));
         }
         let addresses: Vec<String> = self.of(mode).map(str::to_owned).collect();
@@ -75,7 +75,8 @@ impl Monmap {
             return Err(Error::new("find", Object::new(ObjectKind::Monitor, ""), Errno::ENOENT)
                 .with_kind(ErrorKind::NotFound { what: ObjectKind::Monitor })
                 .with_detail(format!(
-                    "no monitor listens for the {needed} protocol, which ms_mode={mode} needs; choose another mode"
+                    "no monitor listens for the {needed} protocol, which ms_mode={mode} needs; \
+                     choose another mode"
                 )));
         }
         check(&addresses)?;

@@ -14,7 +14,7 @@ use crate::krbd::host::{Host, failed, read};
 pub(crate) fn block_number(path: &Path) -> Result<(u32, u32)> {
     let metadata = fs::metadata(path).map_err(|error| match Errno::of(&error) {
         Some(Errno::ENOENT) => Error::new("find", object(path), Errno::ENOENT),
-        _ => failed("look at", path, &error),
+        _ => failed("inspect", path, &error),
     })?;
     if !metadata.file_type().is_block_device() {
         return Err(Error::new("find", object(path), Errno::ENOTBLK)
@@ -76,11 +76,12 @@ pub(crate) fn verify(device: &Device) -> Result<bool> {
     let metadata = match fs::metadata(&path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(failed("look at", &path, &error)),
+        Err(error) => return Err(failed("inspect", &path, &error)),
     };
     let wrong = |what: String| {
         Error::new("use", object(&path), Errno::ENODEV).with_kind(ErrorKind::Other).with_detail(format!(
-            "{what}, but the kernel mapped the image as {}:{}; the device directory is stale or not the host's",
+            "{what}, but the kernel mapped the image as {}:{}; the device directory is stale or \
+             not the host's",
             device.number().0,
             device.number().1
         ))

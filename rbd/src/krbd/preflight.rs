@@ -58,8 +58,8 @@ impl Preflight<'_> {
         let size = image.size()?;
         if size % SECTOR != 0 {
             return refuse(format!(
-                "its size of {size} bytes is not a multiple of {SECTOR}, so the kernel would hide its last {} \
-                 bytes; resize it",
+                "its size of {size} bytes is not a multiple of {SECTOR}, so the kernel would hide \
+                 its last {} bytes; resize it",
                 size % SECTOR
             ));
         }
@@ -74,8 +74,9 @@ impl Preflight<'_> {
                 (image.stripe_unit()?, image.stripe_count()?, image.stat()?.object_size);
             if count != 1 || unit != object {
                 return refuse(format!(
-                    "its data is striped over {count} objects in units of {unit} bytes, which kernels map since 4.17 and \
-                     this one ({kernel}) does not; copy the data into an image without striping"
+                    "its data is striped over {count} objects in units of {unit} bytes, which \
+                     kernels map since 4.17 and this one ({kernel}) does not; copy the data into \
+                     an image without striping"
                 ));
             }
         }
@@ -110,7 +111,8 @@ impl Preflight<'_> {
                 let error =
                     unsupported(self.object(), Err(ImmutableFeatures { immutable: unknown, disable }));
                 return Err(error.with_detail(format!(
-                    "this kernel cannot read its ancestor {}, which has the features {unknown}; flatten the image",
+                    "this kernel cannot read its ancestor {}, which has the features {unknown}; \
+                     flatten the image",
                     parent.image
                 )));
             }
@@ -135,7 +137,8 @@ impl Preflight<'_> {
             Some(device) => Err(Error::new("map", self.object(), Errno::EEXIST)
                 .with_kind(ErrorKind::Exists)
                 .with_detail(format!(
-                    "it is already mapped here as {}; use that, or allow a second one with Map::allow_second_device",
+                    "it is already mapped here as {}; use that, or allow a second one with \
+                     Map::allow_second_device",
                     device.path().display()
                 ))),
         }
@@ -155,7 +158,8 @@ impl Preflight<'_> {
         Err(Error::new("map exclusively", self.object(), Errno::EBUSY)
             .with_kind(ErrorKind::Busy { holders })
             .with_detail(format!(
-                "it is open or mapped elsewhere: {}; end that use; a crashed client counts as a user for 30 s",
+                "it is open or mapped elsewhere: {}; end that use; a crashed client counts as a \
+                 user for 30 s",
                 names.join("; ")
             )))
     }
@@ -181,7 +185,8 @@ pub(crate) fn unsupported(object: Object, plan: Result<Plan, ImmutableFeatures>)
     let error = Error::new("map", object, Errno::ENXIO);
     let error = match &plan {
         Ok(plan) => error.with_detail(format!(
-            "this kernel does not support its features {}; {plan}, in this order, or map it with fix_features",
+            "this kernel does not support its features {}; {plan}, in this order, or map it with \
+             fix_features",
             plan.disables()
         )),
         Err(immutable) => error.with_detail(format!("this kernel cannot map it: {immutable}")),

@@ -160,10 +160,13 @@ impl Host {
         if self.module_loaded() {
             return Ok(());
         }
-        Err(Error::new(operation, object, Errno::ENODEV).with_kind(ErrorKind::NotSupported).with_detail(format!(
-            "the kernel's rbd module is not loaded ({} is missing); load it with krbd::load_module() or 'modprobe rbd'",
-            self.bus().display()
-        )))
+        Err(Error::new(operation, object, Errno::ENODEV).with_kind(ErrorKind::NotSupported).with_detail(
+            format!(
+                "the kernel's rbd module is not loaded ({} is missing); load it with \
+             krbd::load_module() or 'modprobe rbd'",
+                self.bus().display()
+            ),
+        ))
     }
 }
 

@@ -82,7 +82,8 @@ impl Unmap {
         written.and_then(|result| result).map_err(|error| match Errno::of(&error) {
             Some(Errno::ETIMEDOUT) => Error::new("unmap", self.device.object(), Errno::ETIMEDOUT)
                 .with_detail(
-                    "the kernel still waits for the cluster, and continues to unmap; check that the OSDs are up",
+                    "the kernel still waits for the cluster, and continues to unmap; check that \
+                     the OSDs are up",
                 ),
             Some(Errno::ENOENT) if path.exists() => Error::new("unmap", self.device.object(), Errno::ENOENT)
                 .with_detail("it is not mapped; it was unmapped meanwhile"),
@@ -104,8 +105,8 @@ impl Unmap {
         let error = Error::new("unmap", self.device.object(), Errno::EBUSY);
         if holders.is_empty() {
             return error.with_detail(
-                "it is in use, but the holder could not be determined; look in other mount and pid namespaces, or \
-                 use force",
+                "it is in use, but the holder could not be determined; look in other mount and \
+                 pid namespaces, or use force",
             );
         }
         let names: Vec<String> = holders.iter().map(ToString::to_string).collect();

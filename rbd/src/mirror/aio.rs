@@ -1,4 +1,4 @@
-//! The same without waiting: operations as futures.
+//! Asynchronous mirroring calls of an image.
 
 use super::image::Role;
 use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
@@ -8,8 +8,8 @@ use crate::raw::{self, RawResult};
 impl ImageMirroring<'_> {
     /// Starts to [demote](Self::demote) the image.
     ///
-    /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
-    /// 16.2).
+    /// A thread of this crate submits it, because librbd waits for OSDs before it accepts it (seen
+    /// with 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
@@ -51,8 +51,8 @@ impl ImageMirroring<'_> {
 impl Promote<'_> {
     /// Starts to promote the image.
     ///
-    /// A thread of this crate submits it, since librbd waits for OSDs before it takes it (seen with
-    /// 16.2).
+    /// A thread of this crate submits it, because librbd waits for OSDs before it accepts it (seen
+    /// with 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]
@@ -69,13 +69,14 @@ impl CreateSnapshot<'_> {
     #[doc(alias = "rbd_aio_mirror_image_create_snapshot")]
     pub fn start(self) -> Op<u64> {
         let CreateSnapshot { image, quiesce } = self;
-        let operation = "make a snapshot for mirroring of";
+        let operation = "create a mirror snapshot of";
         image.aio().explained(operation, need_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
     }
 }
 
-// librbd's EINVAL means that the image is not mirrored, or not in the role that it must have; some
-// releases say ENOENT of one that is not mirrored. Which of them is asked before the operation.
+// librbd's EINVAL means that the image is not mirrored, or not in the required role; some releases
+// return ENOENT for an image that is not mirrored. A query before the operation distinguishes the
+// two.
 
 fn need_primary(raw: &raw::image::Image) -> RawResult<Answer> {
     raw.aio_mirror_info(|info| Role::Primary.explanation(&info.into()))

@@ -58,7 +58,7 @@ impl<'a> ImageMirroring<'a> {
         let operation = "enable mirroring of";
         if mode == ImageMode::Journal {
             // The journal would contain unencrypted data.
-            self.image.refuse_encrypted(operation, "mirror it by snapshots")?;
+            self.image.refuse_encrypted(operation, "mirror it with snapshots")?;
         }
         let result = self.image.bounded(operation, move |raw| raw.mirror_enable(mode.raw()));
         result.map_err(|error| match error.errno() {
@@ -178,7 +178,8 @@ impl<'a> ImageMirroring<'a> {
         let ioctx = self.image.ioctx();
         match ioctx.mirroring().mode() {
             Ok(Mode::Disabled | Mode::InitOnly) => error.with_kind(ErrorKind::MirroringDisabled).with_detail(
-                "mirroring is disabled in its pool or namespace; set the mode of that to image or pool first",
+                "mirroring is disabled in its pool or namespace; set its mirroring mode to image \
+                 or pool first",
             ),
             Ok(Mode::Pool) => error.with_kind(ErrorKind::NotSupported).with_detail(
                 "its pool or namespace mirrors all images with journaling; enable the feature journaling",
@@ -186,13 +187,13 @@ impl<'a> ImageMirroring<'a> {
             _ => match self.mode() {
                 Ok(Some(mode)) if mode != wanted => error
                     .with_kind(ErrorKind::Exists)
-                    .with_detail(format!("it is already mirrored by {mode}; disable that first")),
+                    .with_detail(format!("it is already mirrored by {mode}; disable mirroring first")),
                 _ => error,
             },
         }
     }
 
-    /// What an error means, by what the image says of itself.
+    /// Explains an error by the mirroring state of the image.
     fn explain(self, error: Error, role: Role) -> Error {
         if !matches!(error.errno(), Some(Errno::EINVAL | Errno::ENOENT | Errno::EBUSY)) {
             return error;
@@ -205,14 +206,14 @@ impl<'a> ImageMirroring<'a> {
             && self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == Mode::Pool)
         {
             return error.with_kind(ErrorKind::NotSupported).with_detail(
-                "its pool or namespace is mirrored as a whole, by journals: disable the feature journaling",
+                "its pool or namespace mirrors all images with the feature journaling; disable that feature",
             );
         }
         error
     }
 }
 
-/// Which role an image must have for an operation.
+/// The role that an operation requires of an image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Primary,
@@ -220,9 +221,9 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// What an error of an operation means on an image of which this is known. librbd says EINVAL
-    /// of an image that is not mirrored (16.2 also ENOENT, though the image is open), and of one in
-    /// the other role.
+    /// Returns the explanation of errors on an image with this mirroring state. librbd returns
+    /// EINVAL for an image that is not mirrored (16.2 also ENOENT, although the image is open), and
+    /// for one in the other role.
     pub(super) fn explanation(self, info: &Info) -> Explain {
         let unchanged: Explain = |error| error;
         match (self, info.state, info.primary) {
@@ -234,7 +235,7 @@ impl Role {
                 about_state(error, |error| {
                     error
                         .with_kind(ErrorKind::ReadOnly)
-                        .with_detail("it is not primary; do this where it is, or promote it")
+                        .with_detail("it is not primary; do this at the primary site, or promote it")
                 })
             },
             (Role::Secondary, _, true) => |error| {
@@ -250,7 +251,7 @@ impl Role {
     }
 }
 
-/// Explains what librbd says of an image in the wrong state.
+/// Explains librbd's errors for an image in the wrong state.
 fn about_state(error: Error, explain: impl FnOnce(Error) -> Error) -> Error {
     match error.errno() {
         Some(Errno::EINVAL | Errno::ENOENT) => explain(error),
@@ -259,8 +260,8 @@ fn about_state(error: Error, explain: impl FnOnce(Error) -> Error) -> Error {
 }
 
 /// Why an image cannot be promoted yet.
-const STILL_PRIMARY: &str =
-    "another copy is still primary; demote it first and wait until that is replicated, or promote by force";
+const STILL_PRIMARY: &str = "another copy is still primary; demote it first and wait until the \
+    demotion is replicated, or promote with `force(true)`";
 
 impl Disable<'_> {
     /// Sets whether to disable mirroring of a copy that is not primary. Default: off.
@@ -314,8 +315,7 @@ impl CreateSnapshot<'_> {
     /// Creates the snapshot and returns its id. Blocks until clients have paused.
     pub fn run(self) -> Result<u64> {
         let CreateSnapshot { image, quiesce } = self;
-        let result =
-            image.bounded("make a snapshot for mirroring of", move |raw| raw.mirror_snapshot(quiesce));
+        let result = image.bounded("create a mirror snapshot of", move |raw| raw.mirror_snapshot(quiesce));
         result.map_err(|error| {
             let error = image.mirroring().explain(error, Role::Primary);
             let sends = |peer: &Peer| peer.direction != Direction::RxOnly;

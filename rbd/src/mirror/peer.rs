@@ -157,7 +157,7 @@ impl<'a> Peers<'a> {
     #[doc(alias = "rbd_mirror_peer_get_attributes")]
     #[doc(alias = "rbd_mirror_peer_site_get_attributes")]
     pub fn access(&self, uuid: &str) -> Result<PeerAccess> {
-        let operation = "read how to reach";
+        let operation = "read the access data of";
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let access = move |raw: &RawIoCtx| match raw.mirror_peer_access(&c_uuid) {
             // No access data is set.
@@ -178,7 +178,7 @@ impl<'a> Peers<'a> {
     #[doc(alias = "rbd_mirror_peer_set_attributes")]
     #[doc(alias = "rbd_mirror_peer_site_set_attributes")]
     pub fn set_access(&self, uuid: &str, access: &PeerAccess) -> Result<()> {
-        let operation = "set how to reach";
+        let operation = "set the access data of";
         self.check_peer(operation, uuid)?;
         let c_uuid = self.peer_uuid(operation, uuid)?;
         let host =

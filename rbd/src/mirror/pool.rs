@@ -20,7 +20,8 @@ pub enum Mode {
     Image,
     /// All images with the feature journaling.
     Pool,
-    /// No images of its own, but it can receive images of another cluster. Needs Ceph 20.2.
+    /// The pool does not mirror its own images, but it can receive images of another cluster. Needs
+    /// Ceph 20.2.
     InitOnly,
     /// A mode that this crate does not know.
     Unknown(u32),
@@ -132,7 +133,7 @@ impl PoolMirroring<'_> {
     /// Implements: `rbd_mirror_peer_bootstrap_create`.
     #[doc(alias = "rbd_mirror_peer_bootstrap_create")]
     pub fn create_bootstrap_token(&self) -> Result<BootstrapToken> {
-        let operation = "make a bootstrap token for";
+        let operation = "create a bootstrap token for";
         let token = self.pool_call(operation, |raw| raw.mirror_bootstrap_create())?;
         Ok(BootstrapToken::from_raw(token))
     }

@@ -39,7 +39,7 @@ pub enum ImageState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// The id that all its copies share. Empty where it is not mirrored.
+    /// The id that all its copies share. Empty if the image is not mirrored.
     pub global_id: String,
     /// Whether it is mirrored.
     pub state: ImageState,
@@ -75,7 +75,7 @@ pub enum State {
 pub struct Status {
     /// The image's name.
     pub name: String,
-    /// The id that all its copies share. Empty where it is not mirrored.
+    /// The id that all its copies share. Empty if the image is not mirrored.
     pub global_id: String,
     /// Whether it is mirrored.
     pub state: ImageState,

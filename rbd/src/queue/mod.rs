@@ -134,12 +134,12 @@ impl Queue {
         };
         match Entries::new(image.raw(), depth) {
             Ok(entries) => Ok(Queue { inner: Drained::new(image, entries), hints: AccessHints::empty() }),
-            Err(Errno::EBUSY) if image.raw().is_queued() => refuse(
-                "it has, or had, a queue and cannot get another one; open the image again".to_owned(),
-            ),
+            Err(Errno::EBUSY) if image.raw().is_queued() => {
+                refuse("it has, or had, a queue and cannot get another one; open the image again".to_owned())
+            }
             Err(Errno::EBUSY) => refuse(
-                "it has asynchronous operations in flight; wait for them first. It is now closed, unless an Arc of \
-                 it exists"
+                "it has asynchronous operations in flight; wait for them first. It is now closed, \
+                 unless an Arc of it exists"
                     .to_owned(),
             ),
             Err(errno) => Err(Error::new("create a queue of", image.object(), errno)),
@@ -265,7 +265,8 @@ impl Queue {
                 let error = Error::new("wait for operations on", image.object(), errno);
                 match errno {
                     Errno::EDEADLK => error.with_detail(
-                        "a callback or wake on a thread of librbd cannot wait for librbd; wait on another thread",
+                        "a callback or wake on a thread of librbd cannot wait for librbd; wait on \
+                         another thread",
                     ),
                     _ => error,
                 }

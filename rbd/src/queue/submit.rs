@@ -189,8 +189,9 @@ impl Queue {
         let why = match entries.given_up() {
             0 => format!("all {} entries of the queue are in flight; reap first", entries.depth()),
             count => format!(
-                "{} operations are in flight, and librbd still has {count} that were given up after their timeout; check \
-                 that monitors and OSDs are up, then wait and reap, which makes room when librbd completes one",
+                "{} operations are in flight, and librbd still has {count} that were given up \
+                 after their timeout; check that monitors and OSDs are up, then wait and reap, \
+                 which makes room when librbd completes one",
                 entries.in_flight()
             ),
         };

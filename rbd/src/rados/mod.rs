@@ -16,7 +16,7 @@
 //!     println!("{name} {}", pool.objects().stat(&name)?.size);
 //! }
 //! let watch = pool.watch_blocklisting(std::time::Duration::from_secs(5), || {
-//!     eprintln!("this client is fenced off: stop writing, and connect anew");
+//!     eprintln!("this client is fenced: stop writing, and connect again");
 //! })?;
 //! # Ok::<(), rbd::Error>(())
 //! ```

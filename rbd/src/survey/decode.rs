@@ -1,9 +1,9 @@
-//! Reads what the OSDs' classes answer, in Ceph's encoding. Whatever comes, nothing here panics,
-//! and nothing allocates more than was sent, except for object maps: four times as much.
+//! Decodes the answers of the OSDs' object classes. No input makes this code panic, or allocate
+//! more memory than the input has; object maps take four times as much.
 
 use std::time::{Duration, SystemTime};
 
-/// An answer that cannot be understood.
+/// An answer that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -13,7 +13,7 @@ type Decoded<T> = Result<T, Malformed>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoder<'a>(&'a [u8]);
 
-/// A snapshot, as the header of an image has it.
+/// A snapshot in the header of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnapshotInfo {
     pub(crate) kind: u32,
@@ -31,10 +31,10 @@ pub(crate) struct ParentSpec {
     pub(crate) snapshot_id: u64,
 }
 
-/// A lock, and who holds it.
+/// A lock and its holders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockInfo {
-    /// 0 for none, 1 and 3 for an exclusive one, 2 for a shared one.
+    /// 0: none; 1 and 3: exclusive; 2: shared.
     pub(crate) kind: u8,
     pub(crate) tag: String,
     pub(crate) lockers: Vec<LockerInfo>,
@@ -46,7 +46,7 @@ pub(crate) struct LockerInfo {
     /// `client.4123`.
     pub(crate) client: String,
     pub(crate) cookie: String,
-    /// Empty where it is of a kind that this crate does not know.
+    /// Empty if this crate does not know its kind.
     pub(crate) address: String,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Decoder<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    /// Bytes behind their length.
+    /// Reads bytes that follow their length.
     fn bytes(&mut self) -> Decoded<&'a [u8]> {
         let len = self.u32()?;
         self.take(len as usize)
@@ -93,14 +93,14 @@ impl<'a> Decoder<'a> {
         Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
     }
 
-    /// Seconds and nanoseconds since 1970.
+    /// Reads a time: seconds and nanoseconds since 1970.
     pub(crate) fn time(&mut self) -> Decoded<SystemTime> {
         let (seconds, nanoseconds) = (self.u32()?, self.u32()?);
         let since = Duration::from_secs(seconds.into()) + Duration::from_nanos(nanoseconds.into());
         SystemTime::UNIX_EPOCH.checked_add(since).ok_or(Malformed)
     }
 
-    /// A struct with its version in front. What newer versions have behind it is skipped.
+    /// Reads a struct that begins with its version. Skips the fields that newer versions append.
     fn section(&mut self) -> Decoded<Decoder<'a>> {
         let (_version, oldest_reader) = (self.u8()?, self.u8()?);
         if oldest_reader > 1 {
@@ -109,7 +109,7 @@ impl<'a> Decoder<'a> {
         self.bytes().map(Decoder)
     }
 
-    /// Snapshots of an image: ids, newest first.
+    /// Reads the ids of an image's snapshots, newest first.
     pub(crate) fn snapshot_ids(&mut self) -> Decoded<Vec<u64>> {
         let _newest = self.u64()?;
         let count = self.u32()?;
@@ -125,7 +125,7 @@ impl<'a> Decoder<'a> {
         Ok(SnapshotInfo { kind, name, size: inner.u64()?, created: inner.time()? })
     }
 
-    /// `None` for an image that is no clone.
+    /// Reads the parent. Returns `None` if the image is no clone.
     pub(crate) fn parent(&mut self) -> Decoded<Option<ParentSpec>> {
         let mut inner = self.section()?;
         let parent = ParentSpec {
@@ -141,7 +141,7 @@ impl<'a> Decoder<'a> {
         if self.u8()? == 0 { Ok(None) } else { self.u64().map(Some) }
     }
 
-    /// The name of an image in the trash.
+    /// Reads the name of an image in the trash.
     pub(crate) fn trashed_name(&mut self) -> Decoded<String> {
         let mut inner = self.section()?;
         let _source = inner.u8()?;
@@ -170,7 +170,7 @@ impl<'a> Decoder<'a> {
         Ok(LockInfo { kind: inner.u8()?, tag: inner.text()?, lockers })
     }
 
-    /// The address of a client, as Ceph writes it.
+    /// Reads the address of a client, in Ceph's notation.
     fn address(&mut self) -> Decoded<String> {
         if self.u8()? != 1 {
             return Err(Malformed);
@@ -194,18 +194,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// An object map: the state of each object, one byte each.
+    /// Reads an object map. Returns the state of each object, one byte each.
     pub(crate) fn object_map(&mut self) -> Decoded<Vec<u8>> {
         let mut header = Decoder(self.bytes()?);
         let count = usize::try_from(header.section()?.u64()?).map_err(|_| Malformed)?;
-        // Four states a byte, the first one in the highest bits. What follows is checksums.
+        // A byte contains four states, the first one in the highest bits. Checksums follow.
         let packed = self.take(count.div_ceil(4))?;
         let states = packed.iter().flat_map(|byte| [byte >> 6, byte >> 4 & 3, byte >> 2 & 3, byte & 3]);
         Ok(states.take(count).collect())
     }
 }
 
-/// Reads an answer with every decoder. None may panic.
+/// Decodes an answer with each decoder. None may panic.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn anything(answer: &[u8]) {
     let decoder = || Decoder::new(answer);
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// A struct of version 1.
+    /// Returns a struct of version 1.
     fn section(inner: &[u8]) -> Vec<u8> {
         [&[1, 1][..], &u32::try_from(inner.len()).unwrap().to_le_bytes(), inner].concat()
     }

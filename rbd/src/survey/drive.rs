@@ -1,4 +1,4 @@
-//! Goes through the images: a thread has many of them in flight, and hands over what it finds.
+//! The thread of a survey, which queries many images at the same time and passes on the answers.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -20,7 +20,7 @@ use crate::raw::thread::worker;
 
 pub(super) const OPERATION: &str = "survey";
 
-/// An image to be asked for.
+/// An image to query.
 #[derive(Debug)]
 pub(super) struct Listed {
     space: usize,
@@ -31,7 +31,7 @@ pub(super) struct Listed {
 /// The namespaces, and the images in them.
 pub(super) type List = (Vec<IoCtx>, Vec<Listed>);
 
-/// The images of a survey, in an iterator: see [`Survey::run`](super::Survey::run).
+/// The images of a survey as an iterator: see [`Survey::run`](super::Survey::run).
 ///
 /// Dropping it ends the survey.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ pub struct SurveyedImages {
     way: Consumer,
 }
 
-/// The images of a survey, to be awaited: see [`Survey::start`](super::Survey::start).
+/// The images of a survey, each of which is awaited: see [`Survey::start`](super::Survey::start).
 ///
 /// Dropping it ends the survey.
 #[derive(Debug)]
 pub struct SurveyedStream(Consumer);
 
-/// Lists what is to be asked for. Blocks.
+/// Lists the namespaces and images to query. Blocks.
 pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
     let mut spaces = vec![ioctx.clone()];
     if plan.all_namespaces {
@@ -69,7 +69,7 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
             continue;
         }
         let entries = match pool.list() {
-            // A namespace that was removed since it was listed.
+            // The namespace was removed after it was listed.
             Err(error) if space > 0 && error.is_not_found() => continue,
             entries => entries?,
         };
@@ -87,14 +87,14 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
     Ok((spaces, images))
 }
 
-/// Begins to ask for what was listed.
+/// Begins to query the listed images.
 pub(super) fn begin(ioctx: &IoCtx, plan: Plan, listed: List) -> Result<SurveyedImages> {
     let total = listed.1.len();
     let way = spawn(ioctx, move |driver| driver.run(plan, listed))?;
     Ok(SurveyedImages { total, way })
 }
 
-/// Begins with the list.
+/// Begins to list and to query images.
 pub(super) fn start(ioctx: &IoCtx, plan: Plan) -> Result<SurveyedStream> {
     let own = ioctx.clone();
     spawn(ioctx, move |driver| match list(&own, plan) {
@@ -112,7 +112,7 @@ fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Co
     let driver = Driver { handover: Arc::clone(&handover), wake: wake_driver, woken };
     let ended = End(Arc::clone(&handover));
     let started = worker::start(move || {
-        // Also where the work panics.
+        // Also runs if the work panics.
         let _ended = ended;
         let _thread = ThreadOfUser::set();
         work(driver);
@@ -120,7 +120,7 @@ fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Co
     match started {
         Ok(_) => {}
         Err(errno) => {
-            let why = "no thread can be had for the survey; run fewer calls at a time";
+            let why = "no thread can be started for the survey; run fewer calls at a time";
             return Err(Error::new(OPERATION, ioctx.pool_object(), errno).with_detail(why));
         }
     }
@@ -129,7 +129,7 @@ fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Co
 }
 
 impl SurveyedImages {
-    /// Returns how many images were listed: at least as many as come.
+    /// Returns how many images were listed. The iterator returns at most as many.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -152,14 +152,14 @@ impl SurveyedStream {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Driver {
     handover: Arc<Handover>,
     wake: Sender<usize>,
     woken: Receiver<usize>,
 }
 
-/// Wakes the thread for one of the images in flight.
+/// A waker of the thread for one of the images in flight.
 struct Slot(usize, Mutex<Sender<usize>>);
 
 impl Wake for Slot {
@@ -184,7 +184,7 @@ impl Driver {
             (0..slots).map(|slot| Waker::from(Arc::new(Slot(slot, Mutex::new(self.wake.clone()))))).collect();
         let mut flying: Vec<Option<(usize, Looking)>> = (0..slots).map(|_| None).collect();
         let mut waiting = images.into_iter().enumerate().peekable();
-        // What is found too early, until its turn comes.
+        // Images whose answers arrived before their turn.
         let (mut early, mut turn) = (BTreeMap::new(), 0);
         let mut free: Vec<usize> = (0..slots).collect();
         let mut ready = VecDeque::new();
@@ -235,7 +235,7 @@ impl Driver {
     }
 }
 
-/// Finds out about an image; `None` where it is gone.
+/// Queries an image. Returns `None` if it was removed.
 async fn look(space: Rc<(Space, IoCtx)>, plan: Plan, listed: Listed, parents: Rc<Parents>) -> Option<Item> {
     let (osds, ioctx) = &*space;
     let entry = &listed.entry;
@@ -267,7 +267,7 @@ fn missing_image() -> ErrorKind {
     ErrorKind::NotFound { what: crate::error::ObjectKind::Image }
 }
 
-/// Makes calls that block, on a thread of their own.
+/// Makes blocking calls on a separate thread.
 async fn by_librbd(ioctx: &IoCtx, call: impl FnOnce(&IoCtx) -> Item + Send + 'static) -> Item {
     let own = ioctx.clone();
     let started = worker::start(move || {
@@ -278,7 +278,7 @@ async fn by_librbd(ioctx: &IoCtx, call: impl FnOnce(&IoCtx) -> Item + Send + 'st
         Ok(started) => started.await,
         Err(errno) => {
             let object: Object = ioctx.pool_object();
-            let why = "no thread can be had for librbd; survey fewer images at a time";
+            let why = "no thread can be started for a call; survey fewer images at a time";
             Err(Error::new(OPERATION, object, errno).with_detail(why))
         }
     }

@@ -1,4 +1,4 @@
-//! How images get from the thread that asks for them to the one who wants them.
+//! The channel from the thread that queries images to the consumer.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -12,19 +12,19 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 
-/// How many images wait for the one who asked, at most.
+/// The most images that wait for the consumer.
 pub(super) const ROOM: usize = 256;
 
 pub(super) type Item = Result<SurveyedImage>;
 
-/// The end that takes images off.
+/// The receiving end.
 pub(super) struct Consumer {
     pub(super) handover: Arc<Handover>,
     pub(super) ioctx: IoCtx,
     pub(super) timeout: Option<Duration>,
 }
 
-/// Where images wait for the one who asked.
+/// The images that wait for the consumer.
 pub(super) struct Handover {
     state: Mutex<Waiting>,
     changed: Condvar,
@@ -33,15 +33,15 @@ pub(super) struct Handover {
 struct Waiting {
     images: VecDeque<Item>,
     waker: Option<Waker>,
-    /// Nothing comes any more.
+    /// No more images follow.
     ended: bool,
-    /// Nobody asks any more.
+    /// The consumer was dropped.
     left: bool,
-    /// Ends the thread that may wait for an image.
+    /// Wakes the thread so that it ends.
     wake_driver: Sender<usize>,
 }
 
-/// Says that nothing comes any more.
+/// Marks the end when it is dropped.
 pub(super) struct End(pub(super) Arc<Handover>);
 
 impl Drop for End {
@@ -53,7 +53,7 @@ impl Drop for End {
 }
 
 impl Handover {
-    /// `wake_driver` reaches the thread that asks for images.
+    /// Makes a channel. `wake_driver` wakes the thread that queries images.
     pub(super) fn new(wake_driver: Sender<usize>) -> Handover {
         let images = VecDeque::new();
         let state = Waiting { images, waker: None, ended: false, left: false, wake_driver };
@@ -73,7 +73,8 @@ impl Handover {
         }
     }
 
-    /// Hands an image over, as soon as there is room. False where nobody asks any more.
+    /// Passes an image to the consumer. Blocks until there is room. Returns false if the consumer
+    /// was dropped.
     pub(super) fn push(&self, image: Item) -> bool {
         let mut state = self.lock();
         while state.images.len() >= ROOM && !state.left {
@@ -103,7 +104,7 @@ impl Consumer {
             }
             state = match end.map(|end| end.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => {
-                    // No more than one such error: what comes later is not waited for.
+                    // The error is returned once: later images are not waited for.
                     state.ended = true;
                     let error = Error::new(OPERATION, self.ioctx.pool_object(), Errno::ETIMEDOUT);
                     return Some(Err(error.timed_out(self.timeout.unwrap_or_default(), false)));

@@ -1,4 +1,4 @@
-//! What the OSDs answer about one image.
+//! Queries of one image that the OSDs answer.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -19,28 +19,28 @@ use crate::raw::RawResult;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::rados::class_calls::ClassCall;
 
-/// The id that stands for the image as it is now.
+/// The id of the current version of the image.
 const HEAD: u64 = u64::MAX - 1;
 
-/// How many snapshots are asked for in one operation.
+/// How many snapshots one operation asks for.
 const SNAPSHOTS: usize = 32;
 
-/// How often an image is asked for anew that changes meanwhile.
+/// How often an image that changes meanwhile is queried.
 const TRIES: usize = 5;
 
-/// Why the OSDs have not answered all.
+/// Why the answers of the OSDs are incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     Errno(Errno),
     /// Only librbd can answer.
     AskLibrbd,
-    /// A snapshot went while it was asked for.
+    /// A snapshot was removed during the query.
     Changed,
 }
 
-/// What the OSDs know of an image.
+/// The answers of the OSDs about an image.
 pub(super) enum Found {
-    /// It is gone.
+    /// The image was removed.
     Gone,
     Image(Box<SurveyedImage>),
 }
@@ -60,23 +60,23 @@ impl From<Malformed> for Trouble {
     }
 }
 
-/// A call of the class `rbd`.
+/// Makes a call of the object class `rbd`.
 pub(super) fn call(method: &'static CStr, input: Vec<u8>) -> ClassCall {
     ClassCall { class: c"rbd", method, input }
 }
 
-/// A text as calls take it.
+/// Encodes a text for a call.
 pub(super) fn text(text: &str) -> Result<Vec<u8>, Trouble> {
     let len = u32::try_from(text.len()).map_err(|_| Trouble::AskLibrbd)?;
     Ok([&len.to_le_bytes()[..], text.as_bytes()].concat())
 }
 
-/// A call that asks for something of a snapshot, or of the head.
+/// Makes a call about a snapshot or the current version.
 fn at(method: &'static CStr, snapshot: u64) -> ClassCall {
     call(method, snapshot.to_le_bytes().to_vec())
 }
 
-/// The namespace in which images are asked for.
+/// A namespace whose images are queried.
 pub(super) struct Space {
     pub(super) raw: Arc<RawIoCtx>,
     pub(super) cluster: Arc<crate::raw::cluster::Cluster>,
@@ -84,7 +84,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Asks for an image until its snapshots do not change meanwhile.
+    /// Queries an image, again if its snapshots change meanwhile.
     pub(super) async fn look(
         &self,
         plan: Plan,
@@ -161,7 +161,8 @@ impl Space {
         Ok(Found::Image(Box::new(image)))
     }
 
-    /// An image is listed, and its header is missing: it was removed just now, or half of it.
+    /// Handles a listed image without a header: it was removed just now, or its removal was
+    /// interrupted.
     async fn without_header(&self, entry: &ImageEntry) -> Result<Found, Trouble> {
         let name = call(c"dir_get_name", text(&entry.id)?);
         match self.raw.ask(c"rbd_directory", &[name]).await.and_then(first) {
@@ -193,7 +194,7 @@ impl Space {
         }
     }
 
-    /// Fills in the snapshots, and returns the flags of all of them together.
+    /// Fills in the snapshots. Returns the union of their flags.
     async fn snapshots(
         &self,
         object: &CStr,
@@ -221,7 +222,7 @@ impl Space {
                     name: snapshot.name,
                     size: snapshot.size,
                     created: snapshot.created,
-                    // 0 stands for unprotected, 1 for a removal of the protection under way.
+                    // 0 means unprotected, 1 that the protection is being removed.
                     protected: kind == SnapshotKind::User && protection != 0,
                     kind,
                     parent: self.parent(parents, parent, overlap).await?,
@@ -232,7 +233,7 @@ impl Space {
         Ok(flags)
     }
 
-    /// Fills in the used space. Leaves it empty where the maps cannot be trusted.
+    /// Fills in the used space. Leaves it empty if the maps cannot be trusted.
     async fn usage(&self, layout: Layout, image: &mut SurveyedImage) -> Result<(), Trouble> {
         let mut walk = Walk::new(layout);
         let mut used = HashMap::new();
@@ -270,10 +271,10 @@ impl Space {
     }
 }
 
-/// What is asked of the head, in the order in which the answers are read.
+/// Returns the calls about the current version, in the order in which their answers are read.
 fn head_calls(plan: Plan) -> Vec<ClassCall> {
     let mut features = HEAD.to_le_bytes().to_vec();
-    // Asked by one who reads only: then others' locks do not matter.
+    // The query is for reading only, so locks of other clients do not matter.
     features.push(1);
     let mut calls = vec![
         at(c"get_size", HEAD),
@@ -289,7 +290,7 @@ fn head_calls(plan: Plan) -> Vec<ClassCall> {
         calls.extend(times.map(|method| call(method, Vec::new())));
     }
     if plan.locks {
-        // A struct of version 1 with the name of the lock.
+        // A struct of version 1 that contains the name of the lock.
         let name = b"\x01\x01\x0c\0\0\0\x08\0\0\0rbd_lock".to_vec();
         calls.push(ClassCall { class: c"lock", method: c"get_info", input: name });
     }
@@ -311,7 +312,7 @@ fn lockers(lock: LockInfo) -> Lockers {
     Lockers { exclusive: matches!(lock.kind, 1 | 3), tag: lock.tag, lockers: lockers.collect() }
 }
 
-/// An image of which nothing is known.
+/// Returns an image without any answers.
 pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
     SurveyedImage {
         namespace: namespace.to_owned(),
@@ -336,7 +337,7 @@ pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
     }
 }
 
-/// The answers, one after the other.
+/// The answers, in order.
 struct Next(vec::IntoIter<RawResult<Vec<u8>>>);
 
 impl Next {

@@ -1,4 +1,4 @@
-//! What librbd answers about an image: for those that the OSDs cannot answer about.
+//! Queries through librbd, of images about which the OSDs cannot answer.
 
 use super::image::empty;
 use super::{Plan, SurveyedImage, SurveyedSnapshot, Way};
@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::image::snapshot::SnapshotKind;
 use crate::ioctx::{ImageEntry, IoCtx};
 
-/// Opens the image read-only and asks for all. Blocks.
+/// Opens the image read-only and queries all values. Blocks.
 pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<SurveyedImage> {
     let image = match entry.id.as_str() {
         "" => ioctx.open(&entry.name).read_only(true).run()?,
@@ -59,7 +59,7 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
     Ok(found)
 }
 
-/// Fills in the used space of an image that the OSDs have answered about. Blocks.
+/// Fills in the used space of an image whose other values the OSDs have answered. Blocks.
 pub(super) fn usage(ioctx: &IoCtx, mut found: SurveyedImage) -> Result<SurveyedImage> {
     let image = ioctx.open_by_id(&found.id).read_only(true).run()?;
     fill(&image, &mut found)?;

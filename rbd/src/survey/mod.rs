@@ -1,5 +1,5 @@
-//! Asks for sizes, features, snapshots, parents, locks and used space of all images of a pool,
-//! without opening them.
+//! Surveys: sizes, features, snapshots, parents, locks and used space of all images of a pool,
+//! without opening the images.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -12,15 +12,15 @@
 //! # Ok::<(), rbd::Error>(())
 //! ```
 //!
-//! To open an image takes many round trips. A survey asks the OSDs by the calls that librbd makes
-//! itself while it opens an image, several of them in one round trip, and has many images in
-//! flight. It opens no image, sets no watch, takes no lock and writes nothing. The capability
-//! `profile rbd-read-only` suffices.
+//! Opening an image takes many round trips. A survey makes the same calls to the OSDs that librbd
+//! makes when it opens an image, but several of them in one round trip, and for many images at the
+//! same time. It opens no image, sets no watch, acquires no lock and writes nothing. The capability
+//! `profile rbd-read-only` is sufficient.
 //!
-//! Some images need librbd: those of format 1, those in a migration, and those whose OSDs answer in
-//! a way that this crate does not know. A survey opens them read-only, one by one.
-//! [`SurveyedImage::way`] tells which way each one went, and [`SurveyedImage::usage_way`] tells it
-//! of the used space.
+//! Some images need librbd: images of format 1, images in a migration, and images whose OSDs give
+//! answers that this crate does not know. A survey opens them read-only, one by one.
+//! [`SurveyedImage::way`] says how each image was queried, and [`SurveyedImage::usage_way`] how its
+//! used space was.
 
 pub(crate) mod decode;
 mod drive;
@@ -41,9 +41,9 @@ use crate::ioctx::IoCtx;
 
 pub use drive::{SurveyedImages, SurveyedStream};
 
-/// Asks for all images of a pool or namespace: see [`IoCtx::survey`].
+/// Queries all images of a pool or namespace: see [`IoCtx::survey`].
 ///
-/// Size, features and flags are always asked for.
+/// Size, features and flags are always queried.
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run` or `start`"]
 pub struct Survey<'a> {
@@ -51,7 +51,7 @@ pub struct Survey<'a> {
     plan: Plan,
 }
 
-/// What is asked for, and how.
+/// The values to query, and how.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools)]
 struct Plan {
@@ -66,17 +66,17 @@ struct Plan {
     in_flight: usize,
 }
 
-/// By which way an answer came.
+/// How an answer was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
-    /// The OSDs were asked, and the image was not opened.
+    /// From the OSDs. The image was not opened.
     Osds,
-    /// librbd opened the image read-only.
+    /// From librbd, which opened the image read-only.
     Librbd,
 }
 
-/// What a survey found out about an image. What was not asked for is `None`, or empty.
+/// An image of a survey. Values that were not requested are `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SurveyedImage {
@@ -86,10 +86,10 @@ pub struct SurveyedImage {
     pub name: String,
     /// The id, which a rename does not change. Empty for images of format 1.
     pub id: String,
-    /// By which way the answers came.
+    /// How the answers were obtained.
     pub way: Way,
-    /// Whether its removal was begun and not ended. It cannot be opened any more. Where its header
-    /// is gone, sizes are 0 and all else is empty.
+    /// Whether its removal was interrupted. It cannot be opened any more. If its header is already
+    /// removed, sizes are 0 and all other fields are empty.
     pub half_removed: bool,
     /// Whether it is of the old format 1.
     pub old_format: bool,
@@ -99,26 +99,25 @@ pub struct SurveyedImage {
     pub object_size: u64,
     /// The features.
     pub features: Features,
-    /// The operations it takes part in.
+    /// The operations in which it takes part.
     pub op_features: OpFeatures,
     /// Whether its object map and fast-diff data can be trusted.
     pub flags: Flags,
     /// The snapshots of all kinds, oldest first.
     pub snapshots: Vec<SurveyedSnapshot>,
-    /// What it was cloned from. Names are empty where what they name is gone.
+    /// The snapshot from which it was cloned. Names are empty if the named object was removed.
     pub parent: Option<Parent>,
     /// When it was created.
     pub created: Option<SystemTime>,
-    /// When it was last read, roughly.
+    /// When it was last read, approximately.
     pub accessed: Option<SystemTime>,
-    /// When it was last written, roughly.
+    /// When it was last written, approximately.
     pub modified: Option<SystemTime>,
-    /// Who locks it: librbd's exclusive lock has the tag `internal`.
+    /// The holders of its locks. librbd's exclusive lock has the tag `internal`.
     pub locks: Option<Lockers>,
-    /// The bytes of the objects that were written since the newest snapshot of a user, as `rbd du`
-    /// counts them.
+    /// The bytes of the objects written since the newest user snapshot, as `rbd du` counts them.
     pub used: Option<u64>,
-    /// By which way the used space was found.
+    /// How the used space was obtained.
     pub usage_way: Option<Way>,
 }
 
@@ -136,17 +135,18 @@ pub struct SurveyedSnapshot {
     pub size: u64,
     /// When it was taken.
     pub created: SystemTime,
-    /// Whether it is protected from removal. Only snapshots of users are.
+    /// Whether it is protected from removal. Only user snapshots can be.
     pub protected: bool,
-    /// What it was cloned from; only where the parent was asked for.
+    /// The snapshot from which it was cloned. Only if the parent was requested.
     pub parent: Option<Parent>,
-    /// The bytes of the objects that were written since the snapshot of a user before it, as `rbd
-    /// du` counts them. Only for snapshots of users.
+    /// The bytes of the objects written since the previous user snapshot, as `rbd du` counts them.
+    /// Only for user snapshots.
     pub used: Option<u64>,
 }
 
 impl IoCtx {
-    /// Asks for all images here, without opening them: see [`survey`](crate::survey).
+    /// Queries all images of this pool and namespace without opening them: see
+    /// [`survey`](crate::survey).
     pub fn survey(&self) -> Survey<'_> {
         let plan = Plan {
             snapshots: false,
@@ -164,78 +164,78 @@ impl IoCtx {
 }
 
 impl Survey<'_> {
-    /// Sets whether to ask for the snapshots. Default: off.
+    /// Sets whether to query the snapshots. Default: off.
     pub fn snapshots(mut self, ask: bool) -> Self {
         self.plan.snapshots = ask;
         self
     }
 
-    /// Sets whether to ask for the parents of clones, with their names. Default: off.
+    /// Sets whether to query the parents of clones, with their names. Default: off.
     pub fn parent(mut self, ask: bool) -> Self {
         self.plan.parent = ask;
         self
     }
 
-    /// Sets whether to ask when an image was created, read and written. Default: off.
+    /// Sets whether to query when an image was created, read and written. Default: off.
     pub fn times(mut self, ask: bool) -> Self {
         self.plan.times = ask;
         self
     }
 
-    /// Sets whether to ask who locks an image. Default: off.
+    /// Sets whether to query the locks of an image. Default: off.
     pub fn locks(mut self, ask: bool) -> Self {
         self.plan.locks = ask;
         self
     }
 
-    /// Sets whether to ask for the space that images and their snapshots use. Asks for the
-    /// snapshots, too. Default: off.
+    /// Sets whether to query the space that images and their snapshots use. This includes the
+    /// snapshots. Default: off.
     ///
-    /// Reads the object maps of images with the feature fast-diff. For other images, and where the
-    /// map is invalid, librbd asks the OSDs for each object, which takes long.
+    /// A survey reads the object maps of images with the feature fast-diff. For other images, and
+    /// if the map is invalid, librbd asks the OSDs for each object, which takes long.
     pub fn usage(mut self, ask: bool) -> Self {
         self.plan.usage = ask;
         self
     }
 
-    /// Sets whether to look at the images in the trash instead. Default: off.
+    /// Sets whether to query the images in the trash instead. Default: off.
     pub fn trash(mut self, trash: bool) -> Self {
         self.plan.trash = trash;
         self
     }
 
-    /// Sets whether to look at all namespaces of the pool, the default one first. Default: off.
+    /// Sets whether to query all namespaces of the pool, the default one first. Default: off.
     pub fn all_namespaces(mut self, all: bool) -> Self {
         self.plan.all_namespaces = all;
         self
     }
 
-    /// Sets whether images come sorted by name, within each namespace. If not, they come as they
-    /// are found, and one slow image holds up no other. Default: on.
+    /// Sets whether to sort images by name within each namespace. If not, they are returned as
+    /// their answers arrive, and a slow image delays no other. Default: on.
     pub fn sorted(mut self, sorted: bool) -> Self {
         self.plan.sorted = sorted;
         self
     }
 
-    /// Sets how many images are asked for at the same time: from 1 on. Default: 64.
+    /// Sets how many images are queried at the same time, at least 1. Default: 64.
     pub fn in_flight(mut self, images: usize) -> Self {
         self.plan.in_flight = images.max(1);
         self
     }
 
-    /// Lists the images and begins to ask for them. Blocks for the list, and each step of the
-    /// iterator blocks until an image is known.
+    /// Lists the images and begins to query them. Blocks for the list. Each step of the iterator
+    /// blocks until an image is known.
     ///
-    /// An image that is removed meanwhile is left out. The error of one image does not end the
-    /// others. The iterator ends with an error where nothing comes within the [call
+    /// An image that is removed meanwhile is omitted. The error of one image does not end the
+    /// iterator. The iterator ends with an error if no answer comes within the [call
     /// timeout](crate::ClusterBuilder::call_timeout).
     pub fn run(self) -> Result<SurveyedImages> {
         drive::list(self.ioctx, self.plan).and_then(|listed| drive::begin(self.ioctx, self.plan, listed))
     }
 
-    /// Begins to list the images and to ask for them, and returns a stream of them. Blocks nothing.
+    /// Begins to list and to query the images, and returns a stream of them. Does not block.
     ///
-    /// The stream ends after an error of the list.
+    /// If the list fails, the stream ends after its error.
     pub fn start(self) -> Result<SurveyedStream> {
         drive::start(self.ioctx, self.plan)
     }

@@ -1,4 +1,4 @@
-//! The names of parents, each asked for once.
+//! The names of parents. Each is queried once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use crate::raw;
 /// A snapshot: its pool, namespace, image and id.
 type Snapshot = (i64, String, String, u64);
 
-/// What is known of parents. Names of images and snapshots can change meanwhile; a survey shows
-/// those of the moment when it asked.
+/// The known parents. Names of images and snapshots can change meanwhile; a survey shows those at
+/// the time of its query.
 #[derive(Default)]
 pub(super) struct Parents {
     pools: RefCell<HashMap<(i64, String), Rc<Place>>>,
@@ -117,12 +117,12 @@ async fn ask(ioctx: &Arc<raw::ioctx::IoCtx>, spec: &ParentSpec) -> Result<Named,
     }
 }
 
-/// The object that is the header of an image.
+/// Returns the name of an image's header object.
 pub(super) fn header(id: &str) -> Result<CString, Trouble> {
     CString::new(format!("rbd_header.{id}")).map_err(|_| Trouble::AskLibrbd)
 }
 
-/// The answer of the only call.
+/// Returns the answer of a single call.
 pub(super) fn first(answers: raw::rados::class_calls::Answers) -> raw::RawResult<Vec<u8>> {
     answers.into_iter().next().unwrap_or(Err(Errno::EIO))
 }

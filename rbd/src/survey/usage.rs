@@ -1,6 +1,6 @@
-//! How much space an image and its snapshots use, from their object maps.
+//! The space that an image and its snapshots use, computed from their object maps.
 
-/// How an image lies on its objects.
+/// The layout of an image on its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     object_size: u64,
@@ -8,7 +8,7 @@ pub(super) struct Layout {
     count: u64,
 }
 
-/// What happened to an object between two versions of an image.
+/// The change of an object between two versions of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
@@ -22,14 +22,14 @@ const WRITTEN: u8 = 1;
 const CLEAN: u8 = 3;
 
 impl Layout {
-    /// Returns `None` for what no image can have.
+    /// Returns `None` for values that no image can have.
     pub(super) fn new(order: u8, unit: u64, count: u64) -> Option<Layout> {
         let object_size = 1_u64.checked_shl(order.into())?;
         let fits = unit > 0 && count > 0 && unit <= object_size && object_size % unit == 0;
         (fits && object_size.checked_mul(count).is_some()).then_some(Layout { object_size, unit, count })
     }
 
-    /// Returns how many bytes of an image of this size lie in an object.
+    /// Returns how many bytes of an object an image of this size uses.
     fn bytes_in(self, object: u64, size: u64) -> u64 {
         let set_size = self.object_size * self.count;
         let start = (object / self.count).saturating_mul(set_size);
@@ -47,11 +47,11 @@ impl Layout {
     }
 }
 
-/// Goes through the versions of an image, from the oldest on, and counts what each one has changed.
+/// A walk through the versions of an image, oldest first, that counts the changes of each.
 #[derive(Debug)]
 pub(super) struct Walk {
     layout: Layout,
-    /// The map of the version before, and the changes since the last one that was counted.
+    /// The map of the previous version, and the changes since the last counted version.
     before: Vec<u8>,
     changes: Vec<Change>,
 }
@@ -61,15 +61,15 @@ impl Walk {
         Walk { layout, before: Vec::new(), changes: Vec::new() }
     }
 
-    /// Goes on to the next version. Returns `None` where its map is too short for its size: then
-    /// the map cannot be trusted.
+    /// Continues with the next version. Returns `None` if its map is too short for its size, so
+    /// that it cannot be trusted.
     pub(super) fn step(&mut self, mut map: Vec<u8>, size: u64) -> Option<()> {
         let objects = usize::try_from(self.layout.objects(size)).ok()?;
         if map.len() < objects {
             return None;
         }
         map.truncate(objects);
-        // After a shrink the objects behind the end are absent.
+        // After a shrink, the objects beyond the end are absent.
         map.resize(objects.max(self.before.len()).max(self.changes.len()), ABSENT);
         self.changes.resize(map.len(), Change::None);
         for (index, (now, change)) in map.iter().zip(&mut self.changes).enumerate() {
@@ -86,8 +86,8 @@ impl Walk {
         Some(())
     }
 
-    /// Returns the bytes that this version, of this size, has written since the last one that was
-    /// counted. Begins anew.
+    /// Returns the bytes that this version, of this size, has written since the last counted
+    /// version. Starts a new count.
     pub(super) fn count(&mut self, size: u64) -> u64 {
         let objects = (0_u64..).zip(&self.changes);
         let written = objects.filter(|(_, change)| **change == Change::Written);
@@ -126,12 +126,12 @@ mod tests {
         let mut walk = Walk::new(PLAIN);
         walk.step(vec![1, 3, 0, 1], 28).unwrap();
         assert_eq!(walk.count(28), 8 + 8 + 4);
-        // Written again, clean since, removed, grown.
+        // Written again, clean since then, removed, grown.
         walk.step(vec![1, 3, 3, 0, 1], 40).unwrap();
         assert_eq!(walk.count(40), 8 + 8 + 8);
         walk.step(vec![3, 3, 3, 0, 3], 40).unwrap();
         assert_eq!(walk.count(40), 0);
-        // Shrunk, and grown again behind a version that is not counted.
+        // Shrunk, and grown again after a version that is not counted.
         walk.step(vec![3], 8).unwrap();
         walk.step(vec![3, 1, 0], 24).unwrap();
         assert_eq!(walk.count(24), 8);

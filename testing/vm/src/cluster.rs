@@ -74,7 +74,8 @@ mod tests {
         }
         let dir = home.path().display();
         let mut found = keyrings(&format!(
-            "[global]\n# keyring = {dir}/initial\nkeyring={dir}/plain\n[client]\n keyring = /none, {dir}/$cluster.$name.keyring\n"
+            "[global]\n# keyring = {dir}/initial\nkeyring={dir}/plain\n[client]\n keyring = \
+             /none, {dir}/$cluster.$name.keyring\n"
         ));
         found.sort();
         let expected = ["ceph.client.admin.keyring", "ceph.client.reader.keyring", "plain"];

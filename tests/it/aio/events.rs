@@ -192,10 +192,8 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
         assert!(late.unwrap_err().is_timed_out());
     });
     drop(frozen);
-    let (opened, closed) = (
-        [("submitted", "open"), ("left to itself", "open")],
-        [("submitted", "close"), ("left to itself", "close")],
-    );
+    let (opened, closed) =
+        ([("submitted", "open"), ("detached", "open")], [("submitted", "close"), ("detached", "close")]);
     assert_eq!(told(&events), [opened, opened, closed].concat());
     within(Duration::from_secs(60), || drop(busy.wait()));
     // A failure that is still looked into was not told.
@@ -204,7 +202,7 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
         let _ = Pin::new(&mut opening).poll(&mut Context::from_waker(Waker::noop()));
         drop(opening);
     });
-    assert_eq!(told(&events), [("left to itself", "open")]);
+    assert_eq!(told(&events), [("detached", "open")]);
 }
 
 /// At a deadline or dropped: nobody will hear of the end, and the events say so.
@@ -219,7 +217,7 @@ fn an_operation_that_is_given_up_on_tells_that() {
         drop(image.aio().read(512, 512));
     });
     drop(frozen);
-    let (submitted, left) = (("submitted", "read"), ("left to itself", "read"));
+    let (submitted, left) = (("submitted", "read"), ("detached", "read"));
     assert_eq!(told(&events), [submitted, left, submitted, left]);
     within(Duration::from_secs(60), || image.close()).unwrap();
 }

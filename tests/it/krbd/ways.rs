@@ -281,9 +281,8 @@ impl Ways {
             assert!(!shown.contains(key.trim()) && !shown.lines().any(usable_key), "{shown}");
             let kept = self.guest.sh("cat /sys/bus/rbd/devices/0/config_info");
             assert!(kept.contains("key=client.admin") && !kept.contains(key.trim()), "{kept}");
-            self.guest.sh(
-                "n=0; while grep ' ceph ' /proc/keys; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; usleep 100000; done",
-            );
+            self.guest.sh("n=0; while grep ' ceph ' /proc/keys; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; \
+                 usleep 100000; done");
             self.guest.ok(&["unmap", &spec]);
         }
 

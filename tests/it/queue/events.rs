@@ -59,5 +59,5 @@ fn failures_and_what_is_given_up_on_tell_that() {
     });
     let told: Vec<_> = events.iter().map(|event| event.split(" image=").next().unwrap()).collect();
     let read = |what: &str| format!("TRACE message={what} operation=\"read\"");
-    assert_eq!(told, [read("submitted"), read("left to itself")]);
+    assert_eq!(told, [read("submitted"), read("detached")]);
 }

@@ -83,17 +83,19 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     // librbd
     LeftOut {
         symbols: &["rbd_snap_set"],
-        why: "changes the handle under those who read from it; `OpenImage::snapshot` and `Image::at_snapshot` open a handle \
-              at the snapshot instead (inside by `rbd_snap_set_by_id`, before anybody else has it)",
+        why: "changes the handle under those who read from it; `OpenImage::snapshot` and \
+              `Image::at_snapshot` open a handle at the snapshot instead (inside by \
+              `rbd_snap_set_by_id`, before anybody else has it)",
     },
     LeftOut {
         symbols: &["rbd_read_iterate", "rbd_read_iterate2"],
-        why: "reads in a callback, holes and data alike; `Image::diff` tells where data is and `Image::read_at` reads it, into \
-              the caller's buffer",
+        why: "reads in a callback, holes and data alike; `Image::diff` tells where data is and \
+              `Image::read_at` reads it, into the caller's buffer",
     },
     LeftOut {
         symbols: &["rbd_features_to_string", "rbd_features_from_string"],
-        why: "`Features` parses and prints without a library, keeps unknown bits, and refuses unknown names one by one",
+        why: "`Features` parses and prints without a library, keeps unknown bits, and refuses \
+            unknown names one by one",
     },
     LeftOut {
         symbols: &[
@@ -104,15 +106,18 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rbd_image_options_clear",
             "rbd_image_options_is_empty",
         ],
-        why: "builders keep the options in Rust and fill a new set for each call, so there is nothing to ask or to clear",
+        why: "builders keep the options in Rust and fill a new set for each call, so there is \
+            nothing to ask or to clear",
     },
     LeftOut {
         symbols: &["rbd_image_spec_cleanup"],
-        why: "frees a single spec, which no function of the header gives; lists are freed by `rbd_image_spec_list_cleanup`",
+        why: "frees a single spec, which no function of the header gives; lists are freed by \
+            `rbd_image_spec_list_cleanup`",
     },
     LeftOut {
         symbols: &["rbd_aio_write_with_crc32c"],
-        why: "spares librbd a checksum that the caller must have at hand, of exactly these bytes; to be added when a program has",
+        why: "spares librbd a checksum that the caller must have at hand, of exactly these bytes; \
+            to be added when a program has",
     },
     LeftOut {
         symbols: &["rbd_aio_is_complete"],
@@ -121,8 +126,9 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     // librados: what an RBD program does not need. Whole families by pattern.
     LeftOut {
         symbols: &["rados_write_op_*", "rados_read_op_*", "rados_aio_write_op_*", "rados_aio_read_op_*"],
-        why: "compound operations on RADOS objects: applications that define an object format of their own need them; RBD's is \
-              librbd's business, and `rados::Objects` reads and sets keys",
+        why: "compound operations on RADOS objects: applications that define an object format of \
+              their own need them; RBD's is librbd's business, and `rados::Objects` reads and \
+              sets keys",
     },
     LeftOut {
         symbols: &["rados_aio_*"],
@@ -140,17 +146,18 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rados_set_alloc_hint*",
             "rados_cache_*",
         ],
-        why: "changes RADOS objects behind librbd's back, which destroys images; for objects of one's own `rados::Objects` writes \
-              and removes",
+        why: "changes RADOS objects behind librbd's back, which destroys images; for objects of \
+              one's own `rados::Objects` writes and removes",
     },
     LeftOut {
         symbols: &["rados_getxattr", "rados_application_metadata_get"],
-        why: "gives one value; `rados::Objects::attributes` and `ApplicationMetadata::list` give all in one call",
+        why: "gives one value; `rados::Objects::attributes` and `ApplicationMetadata::list` give \
+            all in one call",
     },
     LeftOut {
         symbols: &["rados_*snap*"],
-        why: "snapshots of pools and self-managed ones; those of images are librbd's, and a pool that has one kind cannot have \
-              the other",
+        why: "snapshots of pools and self-managed ones; those of images are librbd's, and a pool \
+              that has one kind cannot have the other",
     },
     LeftOut {
         symbols: &["rados_lock_*", "rados_unlock", "rados_break_lock"],
@@ -164,12 +171,14 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rados_decode_notify_response",
             "rados_free_notify_response",
         ],
-        why: "watches of RADOS objects; those of images are `Image::watch_updates` and `Image::watch_quiesce`",
+        why: "watches of RADOS objects; those of images are `Image::watch_updates` and \
+            `Image::watch_quiesce`",
     },
     LeftOut { symbols: &["rados_objects_list_*"], why: "deprecated by Ceph: answers -ENOTSUP" },
     LeftOut {
         symbols: &["rados_nobjects_list_seek*", "rados_nobjects_list_get_*", "rados_object_list*"],
-        why: "lists objects in slices, for several workers; plain listing by `rados::Objects::list` serves inspection",
+        why: "lists objects in slices, for several workers; plain listing by \
+            `rados::Objects::list` serves inspection",
     },
     LeftOut {
         symbols: &["rados_cct", "rados_ioctx_cct", "rados_ioctx_get_cluster"],
@@ -191,11 +200,13 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             "rados_inconsistent_pg_list",
             "rados_ping_monitor",
         ],
-        why: "administration of pools and the cluster: `Cluster::mon_command` does it and more, as the `ceph` command does",
+        why: "administration of pools and the cluster: `Cluster::mon_command` does it and more, \
+            as the `ceph` command does",
     },
     LeftOut {
         symbols: &["rados_ioctx_locator_set_key", "rados_ioctx_get_namespace", "rados_get_last_version"],
-        why: "images use no locators; pool id and namespace are known to `IoCtx`; versions are of single objects",
+        why: "images use no locators; pool id and namespace are known to `IoCtx`; versions are of \
+            single objects",
     },
 ];
 

@@ -280,7 +280,8 @@ mod tests {
         source
             .add(Path::new("image.rs"), "impl Image { pub fn size(&self) {} fn secret(&self) {} }")
             .unwrap();
-        let text = "| `Image.Old` | `Image::size`, `Image::bulk` |\n| x | `Image::secret` or `None` |\n`Image::free`";
+        let text = "| `Image.Old` | `Image::size`, `Image::bulk` |\n| x | `Image::secret` or \
+            `None` |\n`Image::free`";
         assert_eq!(strangers(&source, text).collect::<Vec<_>>(), ["Image::bulk", "Image::secret"]);
     }
 }

@@ -146,7 +146,8 @@ fn arrows<'a>(
                 layer.name, other.name
             )),
             None => faults.push(format!(
-                "{shown}:{line}: `{target}` is in no layer and no re-export of one; name the module it comes from"
+                "{shown}:{line}: `{target}` is in no layer and no re-export of one; name the \
+                 module it comes from"
             )),
         }
     }
@@ -259,9 +260,8 @@ mod tests {
         let fault = faults("cluster/mod.rs", "\nuse crate::image::Image;");
         assert_eq!(
             fault,
-            [
-                "rbd/src/cluster/mod.rs:2: `cluster` (layer cluster) uses `image` (layer image); an arrow points down only"
-            ]
+            ["rbd/src/cluster/mod.rs:2: `cluster` (layer cluster) uses `image` (layer image); \
+                 an arrow points down only"]
         );
         assert_eq!(faults("error.rs", "use super::raw::x;").len(), 1);
     }
@@ -292,7 +292,8 @@ mod tests {
 
     #[test]
     fn raw_has_layers_of_its_own() {
-        let text = "use crate::raw::{RawResult, ffi::weak::need}; use super::sync::Ordering; use crate::errno::Errno;";
+        let text = "use crate::raw::{RawResult, ffi::weak::need}; use super::sync::Ordering; use \
+            crate::errno::Errno;";
         assert_eq!(faults("raw/op/operation.rs", text), [] as [&str; 0]);
         for up in [
             "use crate::raw::image::Image;",

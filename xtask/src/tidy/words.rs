@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn an_idiom_is_found_in_prose_and_not_in_code() {
-        let rust = "// Whoever polls waits.\nlet as_of = \"whoever\";\n/// A list `of ours`.\n/// ```\n/// be it\n/// ```\n";
+        let rust = "// Whoever polls waits.\nlet as_of = \"whoever\";\n/// A list `of ours`.\n/// \
+            ```\n/// be it\n/// ```\n";
         let lines = |file, text| check(file, text).len();
         assert_eq!(lines("a.rs", rust), 1);
         assert!(check("a.rs", rust)[0].contains("a.rs:1: \"whoever\""));
@@ -141,7 +142,8 @@ mod tests {
     fn docs_of_public_functions_begin_with_a_verb() {
         let docs = |first: &str| {
             format!(
-                "    /// {first}\n    ///\n    /// More.\n    #[doc(\n        alias = \"a\"\n    )]\n    pub fn a() {{\n"
+                "    /// {first}\n    ///\n    /// More.\n    #[doc(\n        alias = \"a\"\n    \
+                 )]\n    pub fn a() {{\n"
             )
         };
         let faults = |text: &str| check("rbd/src/a.rs", text).len();

@@ -25,7 +25,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Errno(errno) => errno.fmt(f),
-            Failure::Missing { symbol, needs } => write!(f, "{symbol} is missing, which needs {needs}"),
+            Failure::Missing { symbol, needs } => write!(f, "{symbol} is missing; it needs {needs}"),
         }
     }
 }

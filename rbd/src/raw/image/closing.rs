@@ -40,8 +40,8 @@ impl Step {
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.step {
-            Step::Flush => "the last flush failed, so what was written since the one before may be lost",
-            Step::Lock => "the exclusive lock could not be released, and may have stayed",
+            Step::Flush => "the last flush failed, so writes since the previous flush may be lost",
+            Step::Lock => "the exclusive lock could not be released, and may remain",
             Step::Close => "closing failed",
         };
         write!(f, "{what} ({})", self.errno)

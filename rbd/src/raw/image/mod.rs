@@ -83,7 +83,9 @@ impl Drop for Image {
         match closed {
             Ok(Some(Ok(()))) => {}
             Ok(Some(Err(failure))) => crate::events::lost(&id, &failure),
-            Ok(None) => crate::events::lost(&id, &"it did not end in time, and goes on in the background"),
+            Ok(None) => {
+                crate::events::lost(&id, &"it did not complete in time, and continues in the background")
+            }
             Err(errno) => crate::events::lost(&id, &errno),
         }
         #[cfg(not(feature = "tracing"))]
