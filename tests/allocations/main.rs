@@ -1,5 +1,6 @@
-//! Allocations per operation, counted over all threads of the process. C++ does not allocate
-//! through Rust's allocator, so these are ours alone. And calls of librbd per batch of a queue.
+//! Counts allocations per operation, over all threads of the process, and calls of librbd per batch
+//! of a queue. C++ does not allocate through Rust's allocator, so librbd's allocations are not
+//! counted.
 
 #![allow(missing_docs, clippy::pedantic)]
 
@@ -23,7 +24,7 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const ROUNDS: usize = 200;
 
-/// Allocations and bytes allocated of each of many rounds, which must all be alike.
+/// Returns the allocations and the allocated bytes of a round. All of many rounds must be equal.
 fn each(name: &str, mut round: impl FnMut(u64)) -> (usize, usize) {
     (0..20).for_each(&mut round);
     let region = Region::new(GLOBAL);
@@ -64,7 +65,7 @@ impl Wake for Unpark {
     }
 }
 
-/// An executor of the poorest kind.
+/// A minimal executor.
 fn wait_for<T>(waker: &Waker, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -75,7 +76,7 @@ fn wait_for<T>(waker: &Waker, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits until so many ends are announced, without taking any.
+/// Waits until `count` completions are announced, without reaping them.
 fn announced(queue: &Queue, count: usize) {
     let info = format!("/proc/self/fdinfo/{}", queue.as_raw_fd());
     let end = Instant::now() + Duration::from_secs(30);
@@ -90,7 +91,7 @@ fn announced(queue: &Queue, count: usize) {
     }
 }
 
-/// Reaps all that is in flight.
+/// Reaps all operations in flight.
 fn drain(queue: &mut Queue, mut back: impl FnMut(Buffer)) {
     while queue.in_flight() > 0 {
         queue.wait(None).unwrap();
@@ -101,7 +102,7 @@ fn drain(queue: &mut Queue, mut back: impl FnMut(Buffer)) {
     }
 }
 
-/// One test, so that nothing else allocates meanwhile.
+/// A single test, so that nothing else allocates meanwhile.
 #[test]
 fn one_for_a_future_and_none_for_the_queue() {
     let image = open("futures");
@@ -134,7 +135,7 @@ fn one_for_a_future_and_none_for_the_queue() {
     });
     assert!(count <= 1 && bytes < 1024, "the operation, with the list of addresses in it");
 
-    // Its time is over long after: it must be set, and taken back.
+    // The timeout is long, so it is set and then removed.
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let (count, bytes) = each("awaited with a deadline", |round| {
         let write = aio.write(round * 4096, data.clone()).timeout(Duration::from_secs(600));
@@ -157,7 +158,7 @@ fn one_for_a_future_and_none_for_the_queue() {
         aio.write_same(round * 4096, 4096, sector.clone()).wait().unwrap();
     });
     assert!(count <= 1);
-    // The list of the buffers is the caller's.
+    // The caller allocates the list of the buffers.
     let (count, _) = each("write of eight buffers", |_| {
         aio.write_vectored(0, vec![data.clone(); 8]).wait().unwrap();
     });
@@ -179,8 +180,8 @@ fn one_for_a_future_and_none_for_the_queue() {
             Buffer::BytesMut(buffer) => buffers.push(buffer),
             other => panic!("{other:?}"),
         });
-        // In the order of the tokens a buffer would always be read into or always be written: mix
-        // them.
+        // In the order of the tokens, a buffer would always be used for reads or always for writes.
+        // So mix them.
         buffers.rotate_left(1);
     });
     assert_eq!((count, bytes), (0, 0));
@@ -188,7 +189,7 @@ fn one_for_a_future_and_none_for_the_queue() {
     let mut lists: Vec<Vec<BytesMut>> = (0..16).map(|_| vec![BytesMut::zeroed(512); 12]).collect();
     let sector = Bytes::from(vec![0; 512]);
     let (count, bytes) = each("16 vectored and conditional operations of a queue", |round| {
-        // Lists of up to twelve buffers, each in every place of the queue before long.
+        // Lists of up to twelve buffers. Each soon uses every entry of the queue.
         for (token, list) in lists.drain(..).enumerate() {
             let offset = (round * 16 + token as u64) * 512;
             match token % 2 {
@@ -211,7 +212,7 @@ fn one_for_a_future_and_none_for_the_queue() {
     });
     assert_eq!((count, bytes), (0, 0));
 
-    // From here on with a deadline.
+    // From here on with a timeout.
     queue.set_timeout(Duration::from_secs(600));
     let (count, bytes) = each("8 flushes and 8 discards of a queue", |round| {
         for token in 0..16 {
@@ -224,8 +225,8 @@ fn one_for_a_future_and_none_for_the_queue() {
     });
     assert_eq!((count, bytes), (0, 0));
 
-    // What has ended is fetched at once, not one by one. An announcement of those before may come
-    // late and be taken for one of these: that happens once, not always.
+    // Completions are fetched in one batch, not one by one. A late announcement of earlier
+    // operations may be counted here, but not in every round.
     let calls_for_16 = || {
         thread::sleep(Duration::from_millis(200));
         assert!(queue.reap().is_none());

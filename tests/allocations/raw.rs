@@ -1,6 +1,6 @@
-//! Counts the calls of a function of librbd's.
+//! Counts the calls of a function of librbd.
 //!
-//! The function below has its name, and the program's own come first when it is linked.
+//! The function below has the same name, and the linker prefers the program's own functions.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +14,7 @@ type Poll = unsafe extern "C" fn(rbd_image_t, *mut rbd_completion_t, c_int) -> c
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// How often completions were asked for.
+/// Returns how often completions were requested.
 pub(super) fn polls() -> usize {
     CALLS.load(Ordering::SeqCst)
 }
@@ -34,6 +34,6 @@ unsafe extern "C" fn rbd_poll_io_events(
         unsafe { std::mem::transmute::<*mut libc::c_void, Poll>(theirs) }
     });
     CALLS.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: as the caller promises librbd.
+    // SAFETY: the caller's promise to librbd.
     unsafe { theirs(image, completions, most) }
 }

@@ -1,4 +1,4 @@
-//! The calls that return a future of I/O.
+//! The calls that return futures of I/O.
 
 use super::*;
 

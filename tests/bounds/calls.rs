@@ -10,7 +10,7 @@ use rbd::{Cluster, Image, IoCtx, Queue};
 
 use crate::SHORT;
 
-/// A call that is prepared, and its path in the list of public items.
+/// A prepared call, and its path in the list of public items.
 pub(crate) type Call = (&'static str, Box<dyn FnOnce() + Send>);
 
 const STATUS: &str = r#"{"prefix": "status"}"#;
@@ -24,7 +24,7 @@ fn block() -> Bytes {
     Bytes::from_static(&[1; 4096])
 }
 
-/// The token of another cluster: base64 of JSON.
+/// Returns the token of another cluster.
 fn token() -> rbd::mirror::BootstrapToken {
     rbd::mirror::BootstrapToken::new(TOKEN)
 }
@@ -40,7 +40,7 @@ pub(crate) fn builder(conf: &str) -> rbd::ClusterBuilder {
         .call_timeout(SHORT)
 }
 
-/// What the calls use.
+/// The handles that the calls use.
 struct Context {
     conf: String,
     cluster: Cluster,
@@ -56,7 +56,7 @@ struct Context {
 
 impl Context {
     fn new(conf: &str) -> Context {
-        // Preparing may take longer than the calls.
+        // The preparation may take longer than the calls.
         let cluster = builder(conf).connect_timeout(None).connect().unwrap();
         let pool = cluster.ioctx("rbd").unwrap();
         for name in ["image", "spare", "idle", "other"] {
@@ -80,7 +80,7 @@ impl Context {
         Context { conf, pool, image, spare, group, address, plan: plan.unwrap(), owner, locker, cluster }
     }
 
-    /// Another handle, on a connection of its own.
+    /// Opens another handle, on a separate connection.
     fn open(&self) -> Image {
         let cluster = builder(&self.conf).connect_timeout(None).connect().unwrap();
         let pool = cluster.ioctx("rbd").unwrap();
@@ -134,7 +134,7 @@ pub(crate) fn prepare(conf: &str) -> Vec<Call> {
     mirror::prepare(&context, &mut calls);
     owned::prepare(&context, &mut calls);
     pool::prepare(&context, &mut calls);
-    // Nothing that is left of it may end before the process.
+    // No handle may be dropped before the process ends.
     std::mem::forget(context);
     calls
 }

@@ -1,8 +1,8 @@
-//! The check that no call was forgotten.
+//! The check that the table has all calls.
 
 use std::collections::BTreeSet;
 
-/// What is no call to the cluster, by the beginning of its path.
+/// Prefixes of the paths that make no call to the cluster.
 const LOCAL: &[&str] = &[
     // The kernel and the files of this machine.
     "krbd::",
@@ -16,15 +16,15 @@ const LOCAL: &[&str] = &[
     "aio::Closing::timeout",
     "aio::AsyncCursor::",
     "image::Image::aio",
-    // They run the user's closure, whose calls are bounded each.
+    // They run the user's closure, whose calls each have a timeout.
     "unblock",
     "cluster::Cluster::unblock",
     "image::Image::unblock",
     "ioctx::IoCtx::unblock",
-    // They block nothing.
+    // They do not block.
     "survey::Survey::start",
     "survey::SurveyedStream::",
-    // Submitting to a queue waits for nobody.
+    // Submitting to a queue does not block.
     "queue::Queue::compare_and_write",
     "queue::Queue::discard",
     "queue::Queue::flush",
@@ -35,8 +35,8 @@ const LOCAL: &[&str] = &[
 /// Methods of traits that never wait.
 const TRAITS: &[&str] = &["fmt", "from", "from_str", "poll", "source", "eq", "partial_cmp", "cmp"];
 
-/// The paths in the list of all public items of the functions that may talk to the cluster: those
-/// that return a result or a future.
+/// Returns the paths of the public functions that may call the cluster: those that return a result
+/// or a future.
 fn fallible() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in include_str!("../../rbd/api.txt").lines() {
@@ -65,11 +65,11 @@ fn fallible() -> BTreeSet<String> {
     found
 }
 
-/// Fails where the table misses a public call, or has one that is none.
+/// Fails if the table lacks a public call, or contains one that does not exist.
 pub(crate) fn check(table: &BTreeSet<&str>) {
     let fallible = fallible();
     let missing: Vec<_> = fallible.iter().filter(|path| !table.contains(path.as_str())).collect();
-    // A drop has no line of its own in the list.
+    // The list has no lines for drops.
     let unknown: Vec<_> =
         table.iter().filter(|name| !name.starts_with("drop ") && !fallible.contains(**name)).collect();
     assert!(

@@ -1,7 +1,7 @@
-//! No call waits for ever: every public call, with frozen monitors, with frozen OSDs, with both.
+//! No call waits forever: every public call, with frozen monitors, with frozen OSDs, and with both.
 //!
 //! Each mode has its own cluster, and a child process that makes the calls. The child is killed
-//! after the last call: librbd cannot cancel a call, so those that were given up still wait.
+//! after the last call: librbd cannot cancel a call, so timed-out calls still wait.
 
 #![allow(missing_docs, clippy::pedantic)]
 
@@ -19,10 +19,10 @@ use rbd_testcluster::{Daemon, TestCluster};
 /// All timeouts.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// What a call may take at most, on a machine that is busy. Some calls make several requests.
+/// The longest time of a call on a busy machine. Some calls make several requests.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// Makes a child of this program make the calls on the cluster of this configuration.
+/// If set, this process is a child that makes the calls on the cluster of this configuration file.
 const CHILD: &str = "RBD_BOUNDS_CONF";
 
 fn main() {
@@ -74,7 +74,7 @@ fn run(frozen: &[Daemon]) -> Vec<String> {
     late
 }
 
-/// Prepares the calls, waits for the word, and makes all of them side by side.
+/// Prepares the calls, waits for a line on standard input, and makes all calls concurrently.
 fn child(conf: &str) {
     let calls = calls::prepare(conf);
     println!("ready");
@@ -100,7 +100,7 @@ fn child(conf: &str) {
     }
     waiting.values().for_each(|name| println!("late {name}"));
     println!("end");
-    // The parent ends this process. To end by itself it would wait for the calls that are stuck.
+    // The parent kills this process. A normal exit would wait for the stuck calls.
     loop {
         std::thread::park();
     }

@@ -1,4 +1,4 @@
-//! The calls that use up a handle, and drops: each on a connection of its own.
+//! The calls that consume a handle, and drops, each on a separate connection.
 
 use super::*;
 

@@ -1,7 +1,7 @@
-//! The process ends, whatever is in flight: each way to end it, in a child, while the OSD is
-//! frozen.
+//! A process ends whatever is in flight. A child tries each way to end while the OSD is frozen.
 //!
-//! Without a harness: the child ends by leaving `main`, which a test in a harness cannot.
+//! There is no test harness: the child ends by returning from `main`, which a test in a harness
+//! cannot do.
 
 #![allow(missing_docs, clippy::pedantic)]
 
@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn main() {
-    // Not by the arguments: a filter for tests may be the name of a way.
+    // A variable, not an argument: the name of a way may also be a filter for tests.
     if let Some(conf) = std::env::var_os(CONF) {
         return child(&std::env::args().nth(1).unwrap(), Path::new(&conf));
     }
@@ -43,7 +43,8 @@ fn main() {
         println!("test {way} ... ok");
     }
     for (way, byte, _) in SLOW {
-        // One of its own: the exclusive lock of a process that has ended is its own for a while.
+        // Each child has its own image, because the exclusive lock of a process that has ended
+        // stays for a while.
         pool.create(way, 8 << 20).run().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap());
         let status = child.arg(way).env(CONF, cluster.conf()).status().unwrap();
@@ -75,7 +76,7 @@ fn main() {
             .env(CONF, cluster.conf())
             .spawn()
             .unwrap();
-        // It says by a file that its operations are about to be submitted.
+        // The child creates a file when it is about to submit its operations.
         let ready = cluster.directory().join(format!("ready-{}", child.id()));
         let end = Instant::now() + LIMIT;
         while !ready.exists() {
@@ -106,11 +107,11 @@ fn main() {
     );
 }
 
-/// Tells a child that it is one, and the cluster.
+/// If set, this process is a child, and the value names the cluster's configuration file.
 const CONF: &str = "RBD_EXIT_CONF";
 
-/// Nothing is frozen for these. The last reference to the connection has just been handed to
-/// another thread, which closes it; or to an image whose closing has just begun.
+/// Ways for which nothing is frozen. The last reference to the connection was just passed to
+/// another thread, which closes it, or to an image whose closing has just begun.
 const LIVE: &[&str] = &[
     "returns_while_the_connection_is_closed",
     "returns_while_an_image_is_closed",
@@ -118,9 +119,9 @@ const LIVE: &[&str] = &[
     "returns_while_a_call_is_awaited",
 ];
 
-/// A limit, of so many a second, holds up writes of a certain byte. A process that ends meanwhile
-/// waits for them: librbd's threads crash when they are at work while its statics are taken away.
-/// On a thread of librbd's it does not wait for as long.
+/// Ways, each with the byte that is written and a limit of writes per second that delays them. A
+/// process that ends meanwhile waits for the writes: librbd's threads crash if they run while its
+/// statics are destroyed. On a thread of librbd the wait is shorter.
 const SLOW: &[(&str, u8, u32)] = &[
     ("exits_with_futures_under_way", 3, 40),
     ("exits_with_a_queue_under_way", 4, 40),
@@ -128,8 +129,8 @@ const SLOW: &[(&str, u8, u32)] = &[
 ];
 const SLOW_WRITES: u64 = 20;
 
-/// Nothing is frozen for these either: operations are in flight, and librbd first has to take the
-/// lock of a client that is gone. Without waiting for them, one child of about ten crashes in that.
+/// Ways for which nothing is frozen. Operations are in flight, and librbd first has to acquire the
+/// lock of a dead client. Without a wait, about one child in ten crashes there.
 const BUSY: &[(&str, i32)] = &[
     ("busy_futures_and_exit", 7),
     ("busy_futures_and_return", 0),
@@ -140,8 +141,7 @@ const BUSY: &[(&str, i32)] = &[
     ("busy_waker_and_exit", 7),
 ];
 
-/// A new image, whose exclusive lock was left behind by a client that has not even a watch any
-/// more.
+/// Creates an image whose exclusive lock belongs to a dead client, which has no watch any more.
 fn locked(pool: &IoCtx, conf: &Path, name: &str) -> String {
     pool.create(name, 4 << 20).run().unwrap();
     let header = format!("rbd_header.{}", pool.open(name).read_only(true).run().unwrap().id().unwrap());
@@ -151,7 +151,7 @@ fn locked(pool: &IoCtx, conf: &Path, name: &str) -> String {
     name.to_owned()
 }
 
-/// Submits 64 operations, and ends at once.
+/// Submits 64 operations and ends at once.
 fn busy(way: &str, pool: &IoCtx, image: &str) {
     const LEN: u64 = 4096;
     let image = pool.open(image).run().unwrap();
@@ -203,7 +203,7 @@ impl Wake for Exit {
     }
 }
 
-/// How the child ends, and its exit code for that.
+/// The ways to end, and the exit code of each.
 const WAYS: &[(&str, i32)] = &[
     ("returns_with_futures_in_flight", 0),
     ("returns_with_a_queue_in_flight", 0),
@@ -270,7 +270,7 @@ fn child(way: &str, conf: &Path) {
         std::mem::forget(cluster);
         let image = std::env::args().nth(2).unwrap();
         busy(way, &pool, &image);
-        // The connection lives on, as after an exit.
+        // The connection stays open, as after an exit.
         return std::mem::forget(pool);
     }
     let mut image = pool.open("foo").run().unwrap();
@@ -285,8 +285,8 @@ fn child(way: &str, conf: &Path) {
     for n in 0..4 {
         queue.read(n, n * 4096, 4096, BytesMut::new()).unwrap();
     }
-    // What waits for its operations when it is dropped is forgotten: here the process shall end,
-    // not wait.
+    // Values whose drop waits for their operations are leaked, because here the process must end
+    // without waiting.
     match way {
         "returns_with_futures_in_flight" => {
             std::mem::forget(queue);
@@ -305,7 +305,7 @@ fn child(way: &str, conf: &Path) {
                 assert!(Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 std::mem::forget(read);
             };
-            // None of what is stuck costs a thread. Ceph may start one of its own meanwhile.
+            // Stuck operations use no threads. Ceph may start a thread meanwhile.
             let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
             alarm(0);
             let with_one = threads();
@@ -315,7 +315,7 @@ fn child(way: &str, conf: &Path) {
             std::mem::forget((image, reads, queue));
         }
         "returns_where_no_thread_is_to_be_had" => {
-            // Room for no stack.
+            // No memory for a stack.
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
             let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();

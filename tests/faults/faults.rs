@@ -13,7 +13,7 @@ use crate::round::{BLOCKS, Round, TAIL};
 
 type Apply = fn(&mut Round, usize);
 
-/// The faults, and how often each of them is drawn. The second argument is the number of an image.
+/// The faults, and the weight of each. The second argument is the number of an image.
 const FAULTS: &[(&str, u64, Apply)] = &[
     ("OSD ended and started", 3, |round, _| round.osd_ended()),
     ("OSD stopped and continued", 2, |round, _| round.paused(Daemon::Osd(0))),
@@ -32,7 +32,7 @@ const FAULTS: &[(&str, u64, Apply)] = &[
 ];
 
 impl Round {
-    /// Lets one happen.
+    /// Causes a fault.
     pub(crate) fn next_fault(&mut self) {
         let sum = FAULTS.iter().map(|(_, weight, _)| weight).sum();
         let mut drawn = self.random.below(sum);
@@ -52,7 +52,7 @@ impl Round {
         *self.outcome.faults.entry(name).or_default() += 1;
     }
 
-    /// Waits, watching.
+    /// Waits, and watches the clients meanwhile.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -70,10 +70,10 @@ impl Round {
         if self.durable_osd {
             self.daemons.kill_osd(0).unwrap();
         } else {
-            // One in memory has its data only where it ends in order.
+            // An OSD in memory keeps its data only after an orderly stop.
             self.daemons.stop_osd(0).unwrap();
         }
-        // Sometimes for longer than the OSD timeout of a client.
+        // Sometimes longer than the OSD timeout of a client.
         let time = self.some_seconds() + Duration::from_secs(if self.random.chance(30) { 8 } else { 0 });
         self.pass(time);
         self.daemons.start_osd(0).unwrap();
@@ -131,12 +131,14 @@ impl Round {
         self.weather.end(going);
     }
 
-    /// Another client breaks the exclusive lock, which fences the owner, and has it for a moment.
+    /// Another client breaks the exclusive lock, which fences the owner, and keeps the lock for a
+    /// moment.
     fn lock_stolen(&mut self, at: usize) {
         if !self.sites[at].features.contains(Features::EXCLUSIVE_LOCK) {
             return;
         }
-        // Else the lock of a dead client would be stolen, which the one that lives does not mind.
+        // Otherwise the lock of a dead client would be broken, which does not affect the living
+        // one.
         if self.sites[at].ended.is_some_and(|ended| ended.elapsed() < Duration::from_secs(45)) {
             return;
         }
@@ -158,7 +160,7 @@ impl Round {
         self.weather.end(going);
     }
 
-    /// A client that is fenced hears of it.
+    /// A fenced client must get an error.
     fn must_end(&mut self, at: usize, why: &str) {
         let end = Instant::now() + Duration::from_secs(60);
         while self.sites[at].process.is_some() {
@@ -180,7 +182,7 @@ impl Round {
         self.noted("resizing", result);
     }
 
-    /// The second half of what the clients use is gone for a while.
+    /// Another client shrinks the image to half of the used blocks for a while.
     fn shrunk(&mut self, at: usize) {
         if self.sites[at].spec.encrypted {
             return;
@@ -192,7 +194,7 @@ impl Round {
         let size = handle.as_ref().map_or(0, |image| image.size().unwrap_or(0));
         let cut = handle.and_then(|image| image.resize(half * BLOCK).allow_shrink(true).run());
         self.noted("shrinking", cut);
-        // Not watching: what a client leaves behind is looked at when the image has grown again.
+        // Without watching: an ended client is checked when the image has grown again.
         std::thread::sleep(Duration::from_secs(1));
         let end = Instant::now() + Duration::from_secs(60);
         while let Err(error) = self.handle(at).and_then(|image| image.resize(size).run()) {
@@ -227,7 +229,7 @@ impl Round {
         }
     }
 
-    /// A quota of the pool is reached for a while.
+    /// The quota of the pool is reached for a while.
     fn pool_full(&mut self) {
         let going = self.weather.begin(&["QuotaExceeded", "TimedOut"], "full");
         let quota = |max: u64| json!({"pool": "full", "field": "max_objects", "val": max.to_string()});
@@ -239,7 +241,7 @@ impl Round {
         self.weather.end(going);
     }
 
-    /// The pool of the last image is deleted under its client, and made anew.
+    /// The pool of the last image is deleted while its client works, and created again.
     fn pool_deleted(&mut self) {
         let at = self.sites.len() - 1;
         let pool = self.sites[at].spec.pool.clone();
@@ -255,7 +257,7 @@ impl Round {
         match self.sites[at].process.take() {
             Some(process) if ended => process.stop(),
             Some(process) => {
-                // librbd keeps some operations for ever, those of a journal for example.
+                // librbd keeps some operations forever, for example those of a journal.
                 *self.outcome.failed.entry("stuck in a deleted pool".to_owned()).or_default() += 1;
                 process.kill();
             }
@@ -263,14 +265,14 @@ impl Round {
         }
         self.sum_up(at);
         let site = self.sites.pop().unwrap();
-        // By another name: clients keep the old one for a while.
+        // The new pool has another name, because clients keep the old one for a while.
         let pool = format!("doomed-{}", self.number);
         self.daemons.create_pool(&pool).unwrap();
         self.weather.end(going);
         self.make_site(&pool, "doomed-0", site.spec.way);
     }
 
-    /// Another client's handle.
+    /// Opens the handle of another client.
     fn handle(&self, at: usize) -> rbd::Result<Image> {
         self.cluster.ioctx(&self.sites[at].spec.pool)?.open(&self.sites[at].spec.image).run()
     }
@@ -281,8 +283,8 @@ impl Round {
         }
     }
 
-    /// What another client could not do: librbd's peers time out under load, which is no fault of
-    /// theirs.
+    /// Records a failure of the other client: requests to librbd's peers time out under load, which
+    /// is no fault.
     fn note(&mut self, what: &str, error: &rbd::Error) {
         println!("    {what}: {error}");
         *self.outcome.failed.entry(format!("by another: {what}")).or_default() += 1;

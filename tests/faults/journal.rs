@@ -1,7 +1,7 @@
-//! What a client tells the oracle: one line before each operation, and one after it.
+//! The journal from a client to the oracle: one line before each operation, and one after it.
 //!
-//! A line is one `write` to a pipe, shorter than what the kernel keeps together. What a killed
-//! client has written the oracle reads all the same.
+//! A line is one `write` to a pipe, short enough to be atomic. So the oracle also reads all lines
+//! of a killed client.
 
 use std::fmt;
 use std::fs::File;
@@ -9,14 +9,14 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes in a block, the unit of the oracle: what the encryption of an image works on.
+/// Bytes in a block, the unit of the oracle. Encryption works on blocks of this size.
 pub(crate) const BLOCK: u64 = 4096;
 
-/// What an operation does.
+/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Write,
-    /// Zeroes of any kind.
+    /// Any operation that makes zeros.
     Zero,
     Read,
     Flush,
@@ -33,7 +33,7 @@ const KINDS: [(Kind, &str); 6] = [
     (Kind::Close, "close"),
 ];
 
-/// A line.
+/// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
     Begin {
@@ -45,7 +45,7 @@ pub(crate) enum Line {
     Done {
         id: u64,
     },
-    /// What a read found: the content of each block.
+    /// The content of each block that a read returned.
     Found {
         id: u64,
         contents: Vec<Content>,
@@ -57,16 +57,16 @@ pub(crate) enum Line {
     },
 }
 
-/// What stands in a block: 0 for zeros, the id of the write, or nothing that a write has made.
+/// The content of a block: zeros (0), the id of the write, or data that no write made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Of(u64),
-    /// With the id and the number at its start, and where that ends.
+    /// The id and the number at its start, and where they end.
     Mixed(u64, u64, usize),
 }
 
 impl Content {
-    /// A block is its number and the id of the write, over and over.
+    /// Fills a block with its number and the id of the write, repeated.
     pub(crate) fn fill(block: u64, id: u64, into: &mut [u8]) {
         let unit = [id.to_le_bytes(), (block ^ id).to_le_bytes()].concat();
         for piece in into.chunks_exact_mut(unit.len()) {
@@ -145,16 +145,16 @@ fn content(word: &str) -> Content {
     Content::Mixed(next(), next(), next() as usize)
 }
 
-/// The client's end: its standard output.
+/// The client's end of the journal: its standard output.
 pub(crate) struct Journal {
     out: File,
     next: AtomicU64,
 }
 
 impl Journal {
-    /// `first` is the id of the first operation: greater than all of the clients before.
+    /// `first` is the id of the first operation. It is greater than those of all earlier clients.
     pub(crate) fn new(first: u64) -> Journal {
-        // A second descriptor, without the buffer of std's.
+        // A second descriptor, without the buffer of std.
         let out = std::io::stdout().as_fd().try_clone_to_owned().expect("standard output is open");
         Journal { out: File::from(out), next: AtomicU64::new(first) }
     }
@@ -184,13 +184,13 @@ impl Journal {
         self.say(&Line::Failed { id, error: name, text: error.to_string() });
     }
 
-    /// For an error that is not of this library.
+    /// Reports an error that is not from this library.
     pub(crate) fn fail_by(&self, id: u64, error: &str, text: String) {
         self.say(&Line::Failed { id, error: error.to_owned(), text });
     }
 
     fn say(&self, line: &Line) {
-        // The oracle is gone: so is the point of going on.
+        // Without the oracle, the client has no purpose.
         if (&self.out).write_all(format!("{line}\n").as_bytes()).is_err() {
             std::process::exit(1);
         }

@@ -1,7 +1,7 @@
-//! A campaign: clients in processes of their own, faults of daemons, clients, images and pools, and
-//! an oracle that knows what was acknowledged. `docs/testing.md` says more.
+//! A campaign: clients in separate processes, faults of daemons, clients, images and pools, and an
+//! oracle that knows the acknowledged writes. See `docs/testing.md`.
 //!
-//! Without a harness: the clients are this very program.
+//! There is no test harness: the clients are this program, too.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use oracle::Wrong;
 use round::{Outcome, Round};
 
-/// Seeds of rounds that once failed.
+/// Seeds of rounds that failed once.
 const SEEDS: &str = include_str!("seeds.txt");
 
 const WRONG: [Wrong; 5] = [Wrong::Lost, Wrong::Hang, Wrong::Error, Wrong::Died, Wrong::Grown];
@@ -28,18 +28,18 @@ const WRONG: [Wrong; 5] = [Wrong::Lost, Wrong::Hang, Wrong::Error, Wrong::Died, 
 /// How long the clients of a round work.
 const ROUND: Duration = Duration::from_secs(45);
 
-/// What a run is to come to.
+/// The goals of a run.
 struct Wanted {
     operations: u64,
     faults: u64,
-    /// Whether to go on until both are reached, or for a time.
+    /// The time limit of a run without goals.
     time: Duration,
     first_seed: Option<u64>,
 }
 
 impl Wanted {
-    /// By default two minutes; `RBD_FAULTS_OPS`, `RBD_FAULTS_FAULTS`, `RBD_FAULTS_SECONDS` and
-    /// `RBD_FAULTS_SEED` tell otherwise.
+    /// Reads `RBD_FAULTS_OPS`, `RBD_FAULTS_FAULTS`, `RBD_FAULTS_SECONDS` and `RBD_FAULTS_SEED`.
+    /// Default: two minutes.
     fn from_environment() -> Wanted {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
         Wanted {
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
             seed - 1
         });
         let outcome = one(now, if wanted.operations > 0 { ROUND + ROUND / 3 } else { ROUND });
-        // Of each kind the first ones: they tell as much as all.
+        // Prints the first ones of each kind, which say as much as all.
         for wrong in WRONG {
             for (_, what) in outcome.wrong.iter().filter(|(other, _)| *other == wrong).take(3) {
                 println!("  WRONG ({wrong:?}, seed {now}): {what}");
@@ -101,8 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, time: Duration) -> Outcome {
-    // Half of the rounds on stores that survive a kill, the others in memory, where there is more
-    // to do in the same time.
+    // Half of the rounds use stores that survive a kill. The others are in memory, which is faster.
     let durable = seed % 2 == 0;
     println!("round with the seed {seed}, {}", if durable { "BlueStore" } else { "in memory" });
     let mut round = Round::start(seed, durable);

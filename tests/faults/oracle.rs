@@ -1,9 +1,9 @@
-//! What an image may hold, judged by what its clients said.
+//! The oracle: checks what an image may contain against the reports of its clients.
 //!
-//! A block holds what was last known to be durable (`base`), or what was written to it since. A
-//! flush or a close that succeeds makes durable what was acknowledged before it began. One that
-//! fails tells: nothing acknowledged since the last flush is owed any more. A killed client could
-//! not be told, so of its writes since the last flush any may be there.
+//! A block contains the last data known to be durable (`base`), or a later write. A successful
+//! flush or close makes durable what was acknowledged before it began. A failed one reports the
+//! loss: writes acknowledged since the last flush may be missing. A killed client gets no report,
+//! so any of its writes since the last flush may be there.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use crate::journal::{Content, Kind, Line};
 use crate::weather::Weather;
 
-/// Something that must not be.
+/// A violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Wrong {
-    /// A block holds what it must not.
+    /// A block contains data that it must not.
     Lost,
     /// An error that no fault explains, or that names another object.
     Error,
-    /// An operation, or the end of a client, that takes too long.
+    /// An operation or the end of a client takes too long.
     Hang,
-    /// A client that ended and should not have.
+    /// A client ended without a reason.
     Died,
-    /// More threads, descriptors or memory than before.
+    /// A client uses more threads, descriptors or memory than before.
     Grown,
 }
 
@@ -30,9 +30,9 @@ pub(crate) enum Wrong {
 enum State {
     Sent,
     Acked(u64),
-    /// Failed itself: it may still take effect, also after a later one.
+    /// The write failed. It may still take effect, even after a later one.
     Failed,
-    /// Acknowledged, and then told to be in doubt.
+    /// The write was acknowledged, and then reported as possibly lost.
     Doubtful,
 }
 
@@ -46,9 +46,9 @@ struct Written {
 #[derive(Debug, Clone)]
 struct Block {
     base: Content,
-    /// What vouched for it.
+    /// The operation that made it durable.
     by: &'static str,
-    /// Cut off by a shrink: anything may be there.
+    /// A shrink cut it off, so anything may be there.
     any: bool,
     since: Vec<Written>,
 }
@@ -62,25 +62,25 @@ struct Pending {
 }
 
 pub(crate) struct Oracle {
-    /// Whether every error tells of all writes before, as with a stream that leaves writes behind.
+    /// Whether each error covers all earlier writes, as with a stream that writes behind.
     pub(crate) stream: bool,
     /// `pool/image`, which errors must name.
     pub(crate) name: String,
     blocks: Vec<Block>,
     pending: HashMap<u64, Pending>,
-    /// Lines read so far.
+    /// The number of lines read so far.
     order: u64,
     pub(crate) done: u64,
     pub(crate) failed: HashMap<String, u64>,
     pub(crate) slowest: Duration,
-    /// While another client shrinks the image and grows it again: from which block on nothing is
-    /// owed.
+    /// While another client shrinks the image and grows it again: the first block that may contain
+    /// anything.
     unsure_from: Option<u64>,
     /// The kind of an error after which the client ends.
     pub(crate) fatal: Option<String>,
     pub(crate) closed: bool,
     pub(crate) wrong: Vec<(Wrong, String)>,
-    /// The greatest id seen.
+    /// The greatest id so far.
     pub(crate) last_id: u64,
 }
 
@@ -104,7 +104,7 @@ impl Oracle {
         }
     }
 
-    /// Before the first client: what the image holds.
+    /// Sets the content before the first client.
     pub(crate) fn begin_with(&mut self, block: u64, id: u64) {
         self.blocks[block as usize].base = Content::Of(id);
     }
@@ -179,7 +179,7 @@ impl Oracle {
         }
     }
 
-    /// What was acknowledged before that line is there from now on.
+    /// Makes durable the writes acknowledged before that line.
     fn durable(&mut self, order: u64, by: &'static str) {
         let sure_until = self.unsure_from.unwrap_or(u64::MAX);
         for (_, block) in (0..sure_until).zip(&mut self.blocks) {
@@ -197,7 +197,7 @@ impl Oracle {
         }
     }
 
-    /// What was acknowledged since the last flush is not owed any more.
+    /// Marks the writes acknowledged since the last flush as possibly lost.
     fn told(&mut self) {
         for write in self.blocks.iter_mut().flat_map(|block| &mut block.since) {
             if matches!(write.state, State::Acked(_)) {
@@ -206,13 +206,13 @@ impl Oracle {
         }
     }
 
-    /// The blocks from this one on may hold anything, until `cut` is called.
+    /// From now on the blocks from this one may contain anything, until `cut` is called.
     pub(crate) fn begin_cut(&mut self, from: u64) {
         self.cut(from);
         self.unsure_from = Some(from);
     }
 
-    /// Whatever the blocks from this one on hold, until something is written again and flushed.
+    /// The blocks from this one may contain anything, until they are written again and flushed.
     pub(crate) fn cut(&mut self, from: u64) {
         self.unsure_from = None;
         for block in &mut self.blocks[from as usize..] {
@@ -230,7 +230,7 @@ impl Oracle {
         }
     }
 
-    /// After the end of a client: what the image holds is what the next one begins with.
+    /// After the end of a client: takes the content of the image as the start for the next one.
     pub(crate) fn settle(&mut self, contents: impl Iterator<Item = Content>) {
         for (block, content) in contents.enumerate() {
             self.check(block as u64, content, "the verification");
@@ -242,12 +242,12 @@ impl Oracle {
         self.pending.clear();
     }
 
-    /// The client was killed, so nothing is under way any more.
+    /// Forgets operations in flight: the client was killed.
     pub(crate) fn forget_pending(&mut self) {
         self.pending.clear();
     }
 
-    /// The longest that an operation has been under way.
+    /// Returns the operation that has been in flight for the longest time.
     pub(crate) fn oldest(&self) -> Option<(Duration, String)> {
         let oldest = self.pending.values().max_by_key(|pending| pending.began.elapsed())?;
         let Pending { kind, block, .. } = oldest;
@@ -255,7 +255,7 @@ impl Oracle {
     }
 
     pub(crate) fn blame(&mut self, wrong: Wrong, what: String) {
-        // The first ones tell; a lost image would fill the screen.
+        // The first ones are enough: a lost image would fill the screen.
         if self.wrong.len() < 20 {
             self.wrong.push((wrong, what));
         }
@@ -271,7 +271,7 @@ impl Oracle {
     }
 }
 
-/// What the blocks hold after an operation of this kind; `None` where it does not write.
+/// Returns the content of the blocks after an operation of this kind; `None` if it does not write.
 fn written(kind: Kind, id: u64) -> Option<u64> {
     match kind {
         Kind::Write => Some(id),
@@ -280,7 +280,7 @@ fn written(kind: Kind, id: u64) -> Option<u64> {
     }
 }
 
-/// The oracle itself: it finds what must not be, and nothing else.
+/// Tests the oracle itself: it finds violations, and nothing else.
 pub(crate) fn self_test() {
     let weather = Weather::new();
     let begin = |id, kind, block| Line::Begin { id, kind, block, count: 1 };

@@ -1,4 +1,4 @@
-//! A client as the oracle sees it: a process, its journal, and what it takes of the machine.
+//! A client from the side of the oracle: a process, its journal, and its use of resources.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,10 +15,10 @@ use crate::weather::Weather;
 
 pub(crate) const SPEC: &str = "RBD_FAULTS_CLIENT";
 
-/// How long an operation, or the end of a client, may take, outages included.
+/// The longest time of an operation, or of the end of a client, including outages.
 pub(crate) const BOUND: Duration = Duration::from_secs(90);
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, Default)]
 struct Takes {
     threads: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Process {
     reader: Option<JoinHandle<()>>,
     complaints: Option<JoinHandle<String>>,
     started: Instant,
-    /// When it had run for a while.
+    /// The resources after the process had run for a while.
     early: Option<Takes>,
     late: Takes,
 }
@@ -56,7 +56,7 @@ impl Process {
         let (shared, weather) = (Arc::clone(oracle), Arc::clone(weather));
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                // The last one of a killed client may be cut off.
+                // The last line of a killed client may be cut off.
                 if let Some(line) = Line::parse(&line) {
                     shared.lock().unwrap().hear(line, &weather);
                 }
@@ -85,7 +85,7 @@ impl Process {
         self.child.try_wait().ok().flatten().is_some()
     }
 
-    /// Looks at what it takes; and at operations that take too long.
+    /// Checks the resources of the client, and for operations that take too long.
     pub(crate) fn watch(&mut self) {
         if let Some(takes) = takes(self.child.id()) {
             self.late = takes;
@@ -100,7 +100,7 @@ impl Process {
         }
     }
 
-    /// Kills it, and reads what it has said.
+    /// Kills the client and reads the rest of its journal.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
@@ -108,12 +108,12 @@ impl Process {
         self.oracle().forget_pending();
     }
 
-    /// Tells it to stop.
+    /// Tells the client to stop.
     pub(crate) fn ask_to_stop(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Tells it to stop, or waits for it where it has stopped by itself, and judges how it ended.
+    /// Tells the client to stop, waits for it, and checks how it ended.
     pub(crate) fn stop(mut self) {
         self.ask_to_stop();
         let begun = Instant::now();
@@ -143,7 +143,7 @@ impl Process {
             self.oracle().blame(Wrong::Died, format!("the client ended with {status:?}: {end}"));
         }
         let (Some(early), late) = (self.early, self.late) else { return };
-        // Ceph's own pools and caches fill in the beginning, and OSDs that come again take further
+        // Ceph's pools and caches fill at the beginning, and OSDs that return make further
         // connections.
         if late.threads > early.threads + 20
             || late.descriptors > early.descriptors + 40
@@ -153,7 +153,7 @@ impl Process {
         }
     }
 
-    /// Both ends of its pipes are closed by now.
+    /// Reads the rest. The process has ended, so its end of the pipe is closed.
     fn read_on(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();

@@ -1,4 +1,4 @@
-//! Random numbers that a seed decides: splitmix64.
+//! Random numbers from a seed (splitmix64).
 
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);

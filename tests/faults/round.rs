@@ -1,5 +1,5 @@
-//! A round: a cluster, clients on images of all kinds, and a fault every few seconds. A seed
-//! decides all of it.
+//! A round: a cluster, clients on images of all kinds, and a fault every few seconds, all chosen by
+//! a seed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,25 +17,25 @@ use crate::process::Process;
 use crate::random::Random;
 use crate::weather::Weather;
 
-/// Of which the clients make use; an image is bigger, so that there is a tail to be cut off and put
-/// on.
+/// How many blocks the clients use. The image is larger, so that its tail can be cut off and added
+/// again.
 pub(crate) const BLOCKS: u64 = 512;
 pub(crate) const TAIL: u64 = 4 << 20;
-/// What the encryption header takes of objects of 4 MiB.
+/// The size of the encryption header with objects of 4 MiB.
 const HEADER: u64 = 4 << 20;
 
-/// An image, its clients one after another, and what it must hold.
+/// An image, its current client, and its oracle.
 pub(crate) struct Site {
     pub(crate) spec: Spec,
     pub(crate) features: Features,
     pub(crate) clone: bool,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) process: Option<Process>,
-    /// When the last client ended. Its lock may stay until its watch is over.
+    /// When the last client ended. Its lock may remain until its watch expires.
     pub(crate) ended: Option<Instant>,
 }
 
-/// What a round came to.
+/// The outcome of a round.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) operations: u64,
@@ -73,8 +73,8 @@ impl Round {
             outcome: Outcome::default(),
             number: 0,
         };
-        // Each way to do I/O has an image in a pool to which nothing happens; two more are in pools
-        // that suffer.
+        // Each way of I/O has an image in a pool without faults of its own. Two more images are in
+        // pools with faults.
         let first = round.random.below(4) as usize;
         for at in 0..4 {
             round.make_site("steady", &format!("steady-{at}"), WAYS[(first + at) % 4]);
@@ -85,7 +85,7 @@ impl Round {
         round
     }
 
-    /// An image of random features, sometimes a clone or encrypted, and its first client.
+    /// Makes an image of random features, sometimes a clone or encrypted, and its first client.
     pub(crate) fn make_site(&mut self, pool: &str, image: &str, way: Way) {
         let random = &mut self.random;
         let layering = Features::LAYERING;
@@ -98,7 +98,7 @@ impl Round {
             image: image.to_owned(),
             way,
             policy: random.pick(&["writearound", "writeback", "writethrough", "off"]).to_owned(),
-            // librbd's journal may hang for good after an operation of it has timed out.
+            // librbd's journal may hang forever after one of its operations has timed out.
             osd_timeout: match features.contains(Features::JOURNALING) {
                 true => 0,
                 false => random.pick(&[0, 0, 5]),
@@ -111,7 +111,7 @@ impl Round {
         let mut oracle = Oracle::new(&format!("{pool}/{image}"), BLOCKS);
         oracle.stream = way == Way::Cursor;
         if encrypted {
-            // What was never written reads as anything.
+            // Unwritten blocks may contain anything.
             oracle.cut(0);
         }
         let site =
@@ -130,7 +130,7 @@ impl Round {
         }
     }
 
-    /// What is to be seen all the time: clients that have ended, and what they take.
+    /// Checks all clients: whether they have ended, and their resources.
     pub(crate) fn watch(&mut self) {
         for at in 0..self.sites.len() {
             let Some(process) = &mut self.sites[at].process else { continue };
@@ -141,7 +141,7 @@ impl Round {
         }
     }
 
-    /// The client of an image has ended, or is told to: what it left is judged.
+    /// Ends the client of an image, if it still runs, and checks the content of the image.
     pub(crate) fn take_over(&mut self, at: usize) {
         let Some(process) = self.sites[at].process.take() else { return };
         self.sites[at].ended = Some(Instant::now());
@@ -161,17 +161,17 @@ impl Round {
         let Some(process) = self.sites[at].process.take() else { return };
         self.sites[at].ended = Some(Instant::now());
         process.kill();
-        // What it has sent is on its way still.
+        // Its last requests may still be in flight.
         std::thread::sleep(Duration::from_secs(1));
         self.verify(at);
     }
 
-    /// Reads the image, and has the oracle compare.
+    /// Reads the image and compares it with the oracle.
     fn verify(&self, at: usize) {
         let site = &self.sites[at];
         let read = || -> rbd::Result<Vec<u8>> {
             if site.features.contains(Features::JOURNALING) {
-                // What stands in the journal counts; who takes the lock over replays it.
+                // The journal counts as content: the next owner of the lock replays it.
                 let image = site.spec.open(&self.cluster, false)?;
                 if let Some(dead) = image.exclusive_lock().owner()? {
                     let _ = image.exclusive_lock().break_lock(&dead);
@@ -199,7 +199,7 @@ impl Round {
         site.oracle.lock().unwrap().settle(blocks.map(|(data, block)| Content::of(block, data)));
     }
 
-    /// Ends all clients, and sums up.
+    /// Ends all clients and returns the outcome.
     pub(crate) fn finish(mut self) -> Outcome {
         for site in &mut self.sites {
             site.process.iter_mut().for_each(Process::ask_to_stop);
@@ -213,7 +213,7 @@ impl Round {
         self.outcome
     }
 
-    /// Adds what an image saw.
+    /// Adds the counts of an image.
     pub(crate) fn sum_up(&mut self, at: usize) {
         let site = &self.sites[at];
         let mut oracle = site.oracle.lock().unwrap();
@@ -263,7 +263,7 @@ impl Site {
         Ok(())
     }
 
-    /// Some blocks of a parent hold data.
+    /// Writes data to some blocks of a parent.
     fn fill(&self, image: &Image) -> rbd::Result<()> {
         let mut oracle = self.oracle.lock().unwrap();
         for block in (0..BLOCKS).step_by(3) {
@@ -283,7 +283,7 @@ impl Site {
         {
             let mut oracle = self.oracle.lock().unwrap();
             (oracle.fatal, oracle.closed) = (None, false);
-            // Nobody has used these.
+            // These ids are unused.
             self.spec.first_id = self.spec.first_id.max(oracle.last_id) + 1;
         }
         self.spec.seed = self.spec.seed.wrapping_add(1);

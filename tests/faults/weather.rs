@@ -1,22 +1,22 @@
-//! The faults so far, and which errors they explain.
+//! The faults so far, and the errors that they explain.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// For how long after its end a fault explains errors: librbd tries again, finds another OSD map,
-/// closes what it has open.
+/// How long a fault explains errors after its end: librbd retries, gets a new OSD map, and closes
+/// connections.
 const AFTER: Duration = Duration::from_secs(45);
 
 struct Spell {
     errors: &'static [&'static str],
-    /// A pool, or `pool/image`; everything, where it is empty.
+    /// A pool, or `pool/image`. If empty, everything.
     scope: String,
     ended: Option<Instant>,
 }
 
 pub(crate) struct Weather(Mutex<Vec<Spell>>);
 
-/// A fault that is going on.
+/// A fault in progress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Going(usize);
 
@@ -35,7 +35,7 @@ impl Weather {
         self.0.lock().unwrap()[at].ended = Some(Instant::now());
     }
 
-    /// Whether an operation on `name` that began then may fail so.
+    /// Returns whether an operation on `name` that began at this time may fail with this error.
     pub(crate) fn allows(&self, error: &str, name: &str, began: Instant) -> bool {
         self.0.lock().unwrap().iter().any(|spell| {
             let pool = name.split('/').next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What the tests of mapping run inside the virtual machine: each command is a call of `rbd::krbd`
-//! or `rbd_volume`, and prints its outcome.
+//! The program that tests of mapping run inside the virtual machine. Each command is a call of
+//! `rbd::krbd` or `rbd_volume`, and prints its result.
 //!
-//! After an error the status is 1. The first line on stderr is the kind of the error, then comes
-//! its text.
+//! After an error, the exit status is 1. The first line on stderr is the kind of the error, and its
+//! text follows.
 #![allow(missing_docs, clippy::pedantic)]
 
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use rbd_volume::Volume;
 
 #[derive(Parser)]
 enum Command {
-    /// Prints the device and what was disabled for it
+    /// Prints the device and the features that were disabled for it
     Map(MapArgs),
-    /// Maps, shows the device, drops it, and shows what is mapped then
+    /// Maps, shows the device, drops it, and shows the remaining mappings
     Scoped(MapArgs),
-    /// By path, spec or number
+    /// Unmaps by path, spec or number
     Unmap {
         what: String,
         #[arg(long)]
@@ -35,12 +35,12 @@ enum Command {
     Holders {
         path: PathBuf,
     },
-    /// Makes a mounted volume of a device, and binds it to a second directory
+    /// Formats and mounts a device, and binds the mount to a second directory
     Volume {
         path: PathBuf,
         stage: PathBuf,
         target: PathBuf,
-        /// The second mount is read-only
+        /// Make the second mount read-only
         #[arg(long)]
         read_only: bool,
         #[arg(long)]
@@ -48,7 +48,7 @@ enum Command {
         #[arg(long)]
         allow_devices: bool,
     },
-    /// Takes both mounts away
+    /// Removes both mounts
     EndVolume {
         stage: PathBuf,
         target: PathBuf,
@@ -59,7 +59,7 @@ enum Command {
         spec: ImageSpec,
         size: u64,
     },
-    /// Maps an image this many times, finds each device, unmaps all
+    /// Maps an image this many times, finds each device, and unmaps all
     Many {
         spec: ImageSpec,
         count: usize,
@@ -81,14 +81,14 @@ struct MapArgs {
     load_module: bool,
     #[arg(long, default_value_t = 60)]
     timeout: u64,
-    /// Without a connection: these monitors, this user and key
+    /// Map without a connection, with these monitors, user and key
     #[arg(long, requires = "key")]
     monitors: Option<String>,
     #[arg(long, default_value = "admin")]
     user: String,
     #[arg(long)]
     key: Option<String>,
-    /// Then show the keys that the kernel holds, as they are when the mapping is there
+    /// Show the keys that the kernel holds while the mapping exists
     #[arg(long)]
     show_keys: bool,
 }
@@ -209,7 +209,7 @@ fn many(spec: &ImageSpec, count: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// One line with all that the kernel says.
+/// Returns one line with all properties of a device.
 fn show(device: &Device) -> String {
     format!(
         "{} {} {} {} {} {} {}",

@@ -1,10 +1,10 @@
-//! The other client of `tests/it/mixed.rs`: a process that works on the same images, with libraries
-//! of its own.
+//! The other client of `tests/it/mixed.rs`: a process that works on the same images, with its own
+//! libraries.
 //!
 //!     peer SOCKET          (CEPH_CONF names the cluster)
 //!
-//! It listens on a Unix socket until its standard input ends. Each connection is a client of its
-//! own: one line is one call, answered by one line, `ok RESULT` or `error TEXT`.
+//! It listens on a Unix socket until its standard input ends. Each connection is a separate client.
+//! One line is one call, answered by one line, `ok RESULT` or `error TEXT`.
 #![allow(missing_docs, clippy::pedantic)]
 
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ fn serve(mut stream: UnixStream) {
     }
 }
 
-/// One connection to the cluster, one namespace of the pool `rbd`, and the images that are open.
+/// One connection to the cluster, one namespace of the pool `rbd`, and the open images.
 #[derive(Default)]
 struct Client {
     images: HashMap<String, Image>,
@@ -96,7 +96,7 @@ fn on(image: &Image, call: &str, rest: &[&str]) -> Answer {
             image.write_all_at(&vec![byte.parse()?; len.parse()?], offset.parse()?)?;
             image.flush()?;
         }
-        // The bytes of the range, each value once.
+        // The distinct bytes of the range.
         ("read", [offset, len]) => {
             let mut data = vec![0; len.parse()?];
             image.read_exact_at(&mut data, offset.parse()?)?;

@@ -11,7 +11,7 @@ use rbd::{
 use crate::masks::{OBJECT, create, features};
 use crate::support::{Space, pattern};
 
-/// `foo@s1` with four objects of data.
+/// Creates `foo@s1` with four objects of data.
 fn parent(space: &Space) -> Image {
     create(space, "foo", 8 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();

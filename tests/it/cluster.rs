@@ -106,8 +106,8 @@ fn keys_are_found_where_the_configuration_has_them() {
     let cluster = cluster();
     let key = cluster.auth_get_key("client.admin").unwrap();
     assert_eq!(cluster.key().unwrap(), key, "from the keyring file");
-    // The secret of a pod volume, with the newline that `echo` adds, and no configuration file at
-    // all.
+    // The secret of a pod volume, with the newline that `echo` adds, and without a configuration
+    // file.
     let monitors = cluster.config().get("mon_host").unwrap();
     let bare = Cluster::builder()
         .ignore_environment(true)
@@ -151,8 +151,8 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     assert_eq!(*"somebody".parse::<rbd::ClientAddress>().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
-/// A key of the type `aes256k`, which Ceph 20.2 makes: that of the cluster, or where those are
-/// older, one of a cluster long gone.
+/// Returns a key of the type `aes256k`, which Ceph 20.2 makes: the cluster's, or for an older Ceph,
+/// one of a former cluster.
 pub(crate) fn newer_key() -> String {
     const KEY: &str = "AgBgNQtrJrLaGSAAMhEvZd1wW43pZrKImhkCgxc3vAqhuslZRStfa1YQ/WQ=";
     let keyring = rbd_testcluster::shared().conf().with_file_name("ceph.client.admin.keyring");

@@ -1,4 +1,4 @@
-//! Copies, and the upkeep of objects and object maps.
+//! Copies, and maintenance of objects and object maps.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +7,7 @@ use rbd::{ErrorKind, Features, Image, features::Flags, image::CloneFormat};
 use crate::masks::{Mask, OBJECT, create, features, mask};
 use crate::support::{Space, pattern, rados};
 
-/// `foo` with two objects of data, then `s1`, then other data.
+/// Creates `foo` with two objects of data, then `s1`, then other data.
 fn source(space: &Space) -> Image {
     create(space, "foo", 8 * OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
@@ -131,7 +131,7 @@ fn copies_that_cannot_be_are_refused() {
         invalid(image.sparsify(size).run());
         invalid(image.copy_to(&space, "bar").sparse_size(size).run());
     }
-    // librbd does not listen while it copies: the copy is whole all the same.
+    // librbd ignores the break while it copies, so the copy is complete.
     image.copy_to(&space, "bar").progress(|_, _| ControlFlow::Break(())).run().unwrap();
     assert!(content(&space.open("bar").run().unwrap()) == content(&image));
 }
@@ -148,7 +148,7 @@ fn an_object_map_that_is_invalid_can_be_rebuilt() {
     let maps = Features::OBJECT_MAP | Features::FAST_DIFF;
     image.disable_features(maps).unwrap();
     assert!(features().contains(maps));
-    // Enabled anew, no map knows what is there.
+    // After maps were enabled again, none knows the existing objects.
     image.enable_features(maps).unwrap();
     let invalid = Flags::OBJECT_MAP_INVALID | Flags::FAST_DIFF_INVALID;
     let at_snapshot = || space.open("foo").snapshot("s1").run().unwrap();
@@ -186,12 +186,13 @@ fn an_object_map_that_is_wrong_is_found_out() {
     let faults = || -> Vec<(u64, bool)> {
         bar.object_map().check().unwrap().iter().map(|fault| (fault.object, fault.exists)).collect()
     };
-    // Behind librbd's back: one object more, one less.
+    // Without librbd: one object more, one less.
     rados(&bar, 6, &["put"], &["/proc/version"]);
     assert_eq!(faults(), [(6, true)]);
     rados(&bar, 1, &["rm"], &[]);
     assert_eq!(faults(), [(1, false), (6, true)]);
-    // What is gone stays in the map of the image itself, as somebody might just be writing it.
+    // The removed object stays in the map of the image itself, because a client might just be
+    // writing it.
     bar.object_map().rebuild().run().unwrap();
     assert_eq!(faults(), [(1, false)]);
 }
@@ -219,7 +220,7 @@ fn what_is_read_only_is_not_worked_on() {
     assert!(error.is_read_only(), "{error}");
 }
 
-/// librbd fails late where only a snapshot of the image has a parent.
+/// librbd fails late if only a snapshot of the image has a parent.
 #[test]
 fn a_flattened_clone_whose_snapshot_has_a_parent_is_copied_flat() {
     let space = Space::new();

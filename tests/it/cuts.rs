@@ -1,4 +1,4 @@
-//! An operation that another client's shrink cuts off never says Ok, and says why it failed.
+//! An operation that another client's shrink cuts off never returns Ok, and its error says why.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn masks() -> [Features; 3] {
     [Features::LAYERING, lock, lock | Features::OBJECT_MAP | Features::FAST_DIFF]
 }
 
-/// An image that is open here, and through another connection that changes its size.
+/// An image that is open here, and through another connection, which changes its size.
 struct Shared {
     ours: Arc<Image>,
     theirs: Image,
@@ -51,8 +51,7 @@ impl Shared {
         Shared { ours, theirs, news, _watch: watch, _other: other }
     }
 
-    /// Makes it large, and waits until a read through `read` has seen that; then the other client
-    /// makes it small.
+    /// Grows the image, and waits until `read` has seen that. Then the other client shrinks it.
     fn shrink(&self, mut read: impl FnMut(u64) -> bool) {
         self.theirs.resize(LARGE).run().unwrap();
         while !read(LARGE - 512) {
@@ -189,7 +188,7 @@ fn cursors() {
     }
 }
 
-/// A change of the header that leaves the size alone does no harm to what is in flight.
+/// A change of the header that keeps the size does not affect operations in flight.
 #[test]
 fn other_changes_cut_nothing() {
     let space = Space::new();

@@ -1,4 +1,4 @@
-//! Diffs: what changed, in which ranges, and whether that is known without looking.
+//! Diffs: the changed ranges, and whether they are known without querying objects.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ fn write(image: &Image, seed: u8, offset: u64, len: u64) {
     image.write_all_at(&pattern(seed, len as usize), offset).unwrap();
 }
 
-/// Neighbours joined: how librbd cuts is not of interest.
+/// Joins neighbouring extents, because librbd's division does not matter.
 fn joined(extents: impl IntoIterator<Item = Extent>) -> Vec<(u64, u64, bool)> {
     let mut extents: Vec<Extent> = extents.into_iter().collect();
     extents.sort();
@@ -38,7 +38,7 @@ fn joined(extents: impl IntoIterator<Item = Extent>) -> Vec<(u64, u64, bool)> {
     joined
 }
 
-/// What whole objects a range touches, with the striping of the mask.
+/// Returns the bytes of the whole objects that a range touches, with the striping of the mask.
 fn whole(offset: u64, len: u64) -> u64 {
     let row = if mask() == Mask::Everything { 2 * OBJECT } else { OBJECT };
     assert!(offset % row == 0);
@@ -60,7 +60,7 @@ fn changes_since_a_snapshot_are_told_with_holes() {
     assert_eq!(image.diff().from_snapshot("s2").collect().unwrap(), []);
     let data = [(2 * OBJECT, 2 * OBJECT, true), (8 * OBJECT, 4096, true)];
     assert_eq!(joined(image.diff().collect().unwrap()), data);
-    // At a snapshot the end is the snapshot, whatever is written meanwhile.
+    // On a handle of a snapshot, the diff ends at the snapshot, whatever is written meanwhile.
     write(&image, 3, 20 * OBJECT, OBJECT);
     let s2 = image.at_snapshot("s2").unwrap();
     assert_eq!(joined(s2.diff().from_snapshot("s1").collect().unwrap()), changes);
@@ -185,7 +185,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let all = vec![(0, whole(0, OBJECT), true)];
     assert_eq!(joined(diff.collect().unwrap()), all);
 
-    // The snapshot's map still has what a look at the objects does not find.
+    // The snapshot's map still contains objects that a query does not find.
     write(&image, 2, 4 * OBJECT, whole(0, OBJECT));
     image.snapshots().create("s3").run().unwrap();
     let number = 4;
@@ -196,7 +196,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let by_map = joined(diff.collect().unwrap());
     assert_eq!(by_map, [(4 * OBJECT, whole(0, OBJECT), true)]);
 
-    // Without a map that can be trusted, every object is asked for.
+    // Without a valid map, every object is queried.
     let maps = Features::OBJECT_MAP | Features::FAST_DIFF;
     image.disable_features(maps).unwrap();
     let image_spec = format!("rbd/{}/foo", space.namespace());
@@ -211,7 +211,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::Invalid { version });
     assert_ne!(joined(diff.collect().unwrap()), by_map);
 
-    // With the end's map rebuilt, the start's is still invalid.
+    // The map of the end is rebuilt, but that of the start is still invalid.
     space.open("foo").snapshot("s3").run().unwrap().object_map().rebuild().run().unwrap();
     let again = image.at_snapshot("s3").unwrap();
     let diff = again.diff().from_snapshot("s2").whole_object(true);
@@ -235,7 +235,7 @@ fn a_parent_without_fast_diff_makes_its_clones_slow() {
     assert!(diff.include_parent(false).fast_diff().unwrap().is_usable());
 }
 
-/// What a diff covers of the image, one flag for each object.
+/// Returns which objects a diff covers, one flag each.
 fn covered(diff: rbd::diff::Diff<'_>) -> Vec<bool> {
     let mut objects = vec![false; 32];
     for extent in diff.collect().unwrap() {
@@ -264,14 +264,14 @@ fn a_shrink_between_two_snapshots_is_not_missed() {
         }
         assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
     }
-    // To the image itself too, and where the shrink came last.
+    // Also up to the image itself, and if the shrink was the last change.
     let diff = image.diff().from_snapshot("a").whole_object(true);
     assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
     image.resize(4 * OBJECT).allow_shrink(true).run().unwrap();
     image.resize(32 * OBJECT).run().unwrap();
     let diff = image.diff().from_snapshot("a").whole_object(true);
     assert_eq!(covered(diff), [vec![false; 4], vec![true; 28]].concat());
-    // Where nothing shrank in between, the maps suffice.
+    // Without a shrink in between, the maps are sufficient.
     if mask() != Mask::Layering {
         let diff = image.diff().from_snapshot("b").whole_object(true);
         assert!(diff.fast_diff().unwrap().is_usable());

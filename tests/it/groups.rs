@@ -134,7 +134,7 @@ fn a_diff_does_not_miss_what_a_rollback_of_the_group_has_changed() {
     group.add(&space, "foo").unwrap();
     let image = space.open("foo").run().unwrap();
     image.write_all_at(&[1; 4096], 0).unwrap();
-    // In the map of the second one the object counts as unchanged.
+    // In the map of the second snapshot, the object counts as unchanged.
     for snapshot in ["s1", "s2"] {
         group.snapshots().create(snapshot).run().unwrap();
     }

@@ -1,4 +1,4 @@
-//! Images: create, list, open, ask, resize, rename, remove; and what is said when that fails.
+//! Images: create, list, open, query, resize, rename, remove, and the errors of these calls.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
@@ -169,7 +169,7 @@ fn features_change_by_the_rules() {
     assert!(error.to_string().contains("disable object-map too"), "{error}");
     assert_eq!(image.features().unwrap(), Features::DEFAULT, "nothing was touched");
 
-    // The walkthrough's own line.
+    // The line of the walkthrough.
     image.disable_features("exclusive-lock, object-map, fast-diff, deep-flatten".parse().unwrap()).unwrap();
     assert_eq!(image.features().unwrap(), Features::LAYERING);
     image.disable_features(Features::JOURNALING).expect("what is off already is no change");

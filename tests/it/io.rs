@@ -1,5 +1,5 @@
-//! Blocking I/O: what was written is read, ranges are kept, and the stream traits behave as for
-//! files.
+//! Blocking I/O: reads return what was written, ranges are checked, and the stream traits behave as
+//! for files.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;

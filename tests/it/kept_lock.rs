@@ -1,4 +1,4 @@
-//! I/O while another client keeps the exclusive lock says that, and who it is.
+//! I/O while another client keeps the exclusive lock reports that and names the client.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -49,14 +49,14 @@ fn blocking_calls() {
         keeper(image.write_same(0, 512, &data()), "write same");
         keeper(image.compare_and_write(0, &data(), &data()).map(drop), "compare");
         keeper(Cursor::new(&*image).write_all(&data()).map_err(inner), "cursor");
-        // The keeper does it for others, or they hear who it is.
+        // The owner carries it out for others, or they get its address.
         if let Err(error) = image.disable_features(Features::JOURNALING) {
             keeper(Err(error), "disable journaling");
         }
     });
 }
 
-/// Nobody's lock is in the way of one who may not write at all.
+/// A lock never explains the failure of a handle that may not write.
 #[test]
 fn a_handle_that_only_reads() {
     both(|image, _| {
@@ -117,7 +117,7 @@ fn a_queue() {
     });
 }
 
-/// With the feature journaling librbd needs the lock for reads, too.
+/// With the feature journaling, librbd needs the lock for reads as well.
 fn reads(outcome: rbd::Result<()>, keeper: &dyn Fn(rbd::Result<()>, &str)) {
     if outcome.is_err() {
         keeper(outcome, "read");

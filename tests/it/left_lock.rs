@@ -1,5 +1,5 @@
-//! An image that is closed while no OSD takes the release of its exclusive lock can be opened and
-//! written again on the same connection, once the OSD is back.
+//! An image is closed while no OSD can release its exclusive lock. Once the OSD is back, the same
+//! connection can open and write the image again.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const CLOSES: [(&str, Close); 3] = [
     }),
 ];
 
-/// Says how it went, where that can be heard.
+/// Closes an image. Returns the result, if the way of closing has one.
 type Close = fn(Image) -> Option<rbd::Result<()>>;
 
 fn run(timeouts: impl Fn(rbd::ClusterBuilder) -> rbd::ClusterBuilder) {
@@ -71,7 +71,7 @@ fn with_an_osd_timeout() {
     run(|builder| builder.osd_timeout(Duration::from_secs(5)));
 }
 
-/// The closing is given up, and goes on until the OSD is back.
+/// The closing times out, and continues until the OSD is back.
 #[test]
 fn without_an_osd_timeout() {
     run(|builder| builder.call_timeout(Duration::from_secs(5)));

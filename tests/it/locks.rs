@@ -95,7 +95,7 @@ fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
     crate::support::cluster().blocklist().remove(&locker.address).unwrap();
 }
 
-/// librbd acquires the lock for a flush, which closing makes.
+/// librbd acquires the lock for a flush, and closing flushes.
 #[test]
 fn a_reader_that_leaves_does_not_take_the_lock() {
     let space = Space::new();
@@ -114,7 +114,7 @@ fn a_reader_that_leaves_does_not_take_the_lock() {
     }
 }
 
-/// Without the feature there is no lock to release: neither closing nor a release waits for it.
+/// Without the feature there is no lock, so neither closing nor a release waits for it.
 #[test]
 fn the_exclusive_lock_goes_with_its_feature() {
     let space = Space::new();
@@ -127,7 +127,7 @@ fn the_exclusive_lock_goes_with_its_feature() {
             Ok(())
         }),
         ("release", |image| {
-            // There is none, which it may say.
+            // There is no lock, so this may fail.
             let _ = image.exclusive_lock().release();
             image.close()
         }),

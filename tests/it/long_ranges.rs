@@ -1,4 +1,4 @@
-//! Ranges of more objects than memory has room for requests.
+//! Ranges of so many objects that their requests would not fit into memory.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use rbd::{Features, Image, Queue};
 
 use crate::support::{Space, alone, has_object};
 
-/// How much memory this process has had at most, in bytes.
+/// Returns the peak memory of this process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -40,7 +40,7 @@ fn futures_over_a_huge_image() {
                 assert!(peak() < MUCH, "{} bytes of memory", peak());
             }
         }
-        // What nobody waits for ends after the part that is under way.
+        // An abandoned operation ends after its current part.
         let start = Instant::now();
         image.close().unwrap();
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
@@ -67,7 +67,7 @@ fn a_queue_over_a_huge_image() {
     }
 }
 
-/// 12,288 objects, of which some hold data, at the ends of all parts in which the range is split.
+/// 12,288 objects. Some contain data: those at the ends of all parts into which the range is split.
 const SMALL_OBJECTS: u64 = 4096 * 12_288;
 
 fn with_data(space: &Space) -> Image {

@@ -1,6 +1,6 @@
 //! Integration tests: one binary, one real cluster.
 
-// What a test needs it unwraps, and it may compare floats and cast as it likes.
+// Tests may unwrap, compare floats and cast.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod aio;

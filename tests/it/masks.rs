@@ -1,12 +1,11 @@
-//! The features of the images that the tests of capabilities create, so that the whole suite runs
-//! under several.
+//! The features of test images, so that the whole suite can run with several sets.
 
 use std::sync::OnceLock;
 
 use rbd::{Features, IoCtx, ioctx::CreateImage};
 use serde_json::json;
 
-/// Names the mask: one of [`Mask`]'s, `default` when it is not set.
+/// The variable that names the [`Mask`]. Default: `default`.
 const VARIABLE: &str = "RBD_TEST_FEATURES";
 
 /// The object size of test images, in bytes: small, so that little data makes many objects.
@@ -14,13 +13,14 @@ pub(crate) const OBJECT: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mask {
-    /// Clones, and nothing else.
+    /// Only layering.
     Layering,
-    /// The five that Ceph gives by default.
+    /// The five default features of Ceph.
     Default,
     /// With journaling and striping.
     Everything,
-    /// The five, and the data in an erasure-coded pool. Needs a cluster with three OSDs.
+    /// The five default features, with the data in an erasure-coded pool. Needs a cluster with
+    /// three OSDs.
     DataPool,
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn mask() -> Mask {
     }
 }
 
-/// The features that images of this mask have, without those that follow from other options.
+/// Returns the features of this mask, without those that follow from other options.
 pub(crate) fn features() -> Features {
     match mask() {
         Mask::Layering => Features::LAYERING,
@@ -53,7 +53,7 @@ pub(crate) fn create<'a>(ioctx: &'a IoCtx, name: &'a str, size: u64) -> CreateIm
     }
 }
 
-/// An erasure-coded pool with overwrites, made at the first call.
+/// Returns an erasure-coded pool with overwrites, created by the first call.
 fn erasure_coded_pool() -> &'static str {
     static POOL: OnceLock<String> = OnceLock::new();
     POOL.get_or_init(|| {

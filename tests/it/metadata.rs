@@ -13,7 +13,7 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
     create(&space, "foo", OBJECT).run().unwrap();
     let image = space.open("foo").run().unwrap();
     assert!(image.metadata().list().unwrap().is_empty());
-    // More than a page, longer than the first buffers, and one that is empty.
+    // More pairs than a page, texts longer than the first buffers, and an empty value.
     let mut expected: std::collections::BTreeMap<String, String> =
         (0..150).map(|n| (format!("key-{n:03}"), "v".repeat(n * 10))).collect();
     for (key, value) in &expected {

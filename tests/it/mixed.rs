@@ -1,9 +1,9 @@
-//! Two clients on the same images: this process and another one, whose libraries may be of another
+//! Two clients on the same images: this process and another one, whose libraries may have another
 //! release.
 //!
 //! `cargo xtask matrix` runs this with the cluster and the other client of one release and this
-//! client of another, both ways round. Then `RBD_TEST_PEER` is the socket at which the other one
-//! listens. Without it, it is started here.
+//! client of another, and the reverse. Then `RBD_TEST_PEER` is the socket of the other client.
+//! Without this variable, the test starts it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -24,7 +24,7 @@ const MIB: u64 = 1 << 20;
 struct Peer {
     stream: UnixStream,
     answers: BufReader<UnixStream>,
-    /// The one that was started here, and the directory of its socket.
+    /// The client that was started here, and the directory of its socket.
     own: Option<(Child, tempfile::TempDir)>,
 }
 
@@ -117,7 +117,7 @@ fn what_one_writes_the_other_reads_and_the_lock_goes_to_and_fro() {
         assert_eq!(first_byte(&image, offset), byte + 1);
     }
 
-    // A lock that was asked for is not handed over.
+    // An explicitly acquired lock is not handed over.
     peer.ok(&["lock", "foo"]);
     let error = image.exclusive_lock().acquire().unwrap_err();
     assert!(error.is_busy(), "{error}");
@@ -126,8 +126,9 @@ fn what_one_writes_the_other_reads_and_the_lock_goes_to_and_fro() {
     assert!(peer.call(&["lock", "foo"]).is_err());
     image.exclusive_lock().release().unwrap();
 
-    // The owner of the lock does what the other one asks for, and both know. Who has asked for the
-    // lock by itself gets it by itself no more, so both are opened again.
+    // The owner of the lock carries out requests of the other client, and both see the result. A
+    // handle that acquired the lock explicitly does not acquire it automatically any more, so both
+    // are opened again.
     drop(image);
     let image = space.open("foo").run().unwrap();
     peer.ok(&["open", "foo"]);
@@ -138,7 +139,7 @@ fn what_one_writes_the_other_reads_and_the_lock_goes_to_and_fro() {
     image.resize(24 * MIB).run().unwrap();
     assert_eq!(peer.ok(&["size", "foo"]), (24 * MIB).to_string());
 
-    // With the feature exclusive-lock both kinds of lock would be one.
+    // With the feature exclusive-lock, both kinds of locks would be the same.
     space.create("bar", MIB).features(Features::LAYERING).run().unwrap();
     let image = space.open("bar").run().unwrap();
     peer.ok(&["open", "bar"]);
@@ -183,8 +184,8 @@ fn snapshots_clones_and_differences_are_the_same_for_both() {
     assert_eq!(peer.ok(&["read", "ours", "0", "4096"]), "1");
     assert_eq!(peer.ok(&["read", "ours", "4194304", "4096"]), "0");
 
-    // A snapshot that has clones goes to the trash, whichever of the two removes it, and the clones
-    // read on.
+    // A snapshot with clones is moved to the trash, whichever client removes it, and the clones
+    // stay readable.
     peer.ok(&["remove-snapshot", "foo", "theirs"]);
     image.snapshots().remove("ours").run().unwrap();
     let left = image.snapshots().list().unwrap();

@@ -1,5 +1,5 @@
-//! What was acknowledged is kept, or a flush or close tells: OSDs that go and come, pools that are
-//! full. The clusters are the tests' own.
+//! Acknowledged writes are kept, or a flush or close reports the loss: OSDs that stop and return,
+//! full pools. The tests have their own clusters.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
 }
 
-/// A killed OSD in memory would forget all it had.
+/// Starts a cluster on disk, because a killed OSD in memory would lose its data.
 fn on_disk() -> TestCluster {
     TestCluster::builder().object_store(ObjectStore::Bluestore).mgr(false).start().unwrap()
 }
@@ -35,7 +35,7 @@ fn content(image: &Image) -> u8 {
     found[0]
 }
 
-/// One write on each path; whether it was acknowledged.
+/// Writes on one path. Returns whether the write was acknowledged.
 fn write_b(path: &str, image: Image) -> (Image, bool) {
     match path {
         "blocking" => {
@@ -64,7 +64,8 @@ fn write_b(path: &str, image: Image) -> (Image, bool) {
     }
 }
 
-/// With a timeout for OSDs an acknowledged write stays, whatever was configured for librbd's cache.
+/// With a timeout for OSDs, an acknowledged write is kept, whatever the configuration of librbd's
+/// cache.
 #[test]
 fn with_an_osd_timeout_no_acknowledged_write_is_lost() {
     let daemons = on_disk();
@@ -96,7 +97,7 @@ fn with_an_osd_timeout_no_acknowledged_write_is_lost() {
         })
         .collect();
     let images: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
-    // A write-back that was begun behind the acknowledgement has timed out by then.
+    // By then, a write-back that began after the acknowledgement has timed out.
     sleep(Duration::from_secs(8));
     daemons.start_osd(0).unwrap();
     for (policy, path, image, written) in images {
@@ -105,7 +106,7 @@ fn with_an_osd_timeout_no_acknowledged_write_is_lost() {
     }
 }
 
-/// The default, as in Ceph: what OSDs do not answer is kept until they do.
+/// The default, as in Ceph: requests wait until the OSDs answer.
 #[test]
 fn a_default_connection_has_no_osd_timeout() {
     let cluster = crate::support::builder().connect().unwrap();
@@ -113,8 +114,8 @@ fn a_default_connection_has_no_osd_timeout() {
     assert_eq!(seconds, 0.0);
 }
 
-/// A client is fenced, and what it writes fails behind the acknowledgement: the next flush tells,
-/// however long after that it begins, and so does closing.
+/// A client is fenced, so its writes fail after the acknowledgement. The next flush reports it,
+/// however late it begins, and so does closing.
 #[test]
 fn a_write_that_fails_behind_its_acknowledgement_is_told() {
     let space = crate::support::Space::new();
@@ -140,7 +141,7 @@ fn a_write_that_fails_behind_its_acknowledgement_is_told() {
             cluster.wait_for_latest_osdmap().unwrap();
             let write = |image: &Image| {
                 let written = image.write_all_at(&B, 0).is_ok();
-                // Long enough for the OSD to refuse it before the flush begins.
+                // Long enough that the OSD refuses it before the flush begins.
                 sleep(Duration::from_millis(200));
                 written
             };
@@ -159,7 +160,7 @@ fn a_write_that_fails_behind_its_acknowledgement_is_told() {
     }
 }
 
-/// The configuration of an image cannot bring the cache back that forgets.
+/// The configuration of an image cannot turn the cache that forgets back on.
 #[test]
 fn an_image_that_turns_the_forgetful_cache_on_is_not_opened() {
     let space = crate::support::Space::new();
@@ -210,7 +211,7 @@ fn an_image_that_turns_the_scheduler_on_is_not_opened() {
     cluster.pools().remove(&name).unwrap();
 }
 
-/// The configuration of an image or a pool stands above that of the connection.
+/// The configuration of an image or a pool overrides that of the connection.
 #[test]
 fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
     let space = crate::support::Space::new();
@@ -231,12 +232,12 @@ fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
         assert!(error.to_string().contains("turns librbd's cache on"), "{error}");
     }
     pool.open("foo").read_only(true).run().unwrap();
-    // Without the timeout a cache that does not forget is not in the way.
+    // Without the timeout, a cache that does not forget is allowed.
     image.config().set("rbd_cache_policy", "writeback").unwrap();
     space.open("foo").run().unwrap();
 }
 
-/// A client that was fenced cannot write back: closing tells, and closes all the same.
+/// A fenced client cannot write back: closing reports that, and closes nevertheless.
 #[test]
 fn closing_tells_of_writes_that_were_lost() {
     let space = crate::support::Space::new();
@@ -251,7 +252,7 @@ fn closing_tells_of_writes_that_were_lost() {
     });
     space.cluster().blocklist().add(&cluster.address().unwrap()).run().unwrap();
     cluster.wait_for_latest_osdmap().unwrap();
-    // Acknowledged or not: what it wrote is nowhere.
+    // Acknowledged or not, its writes are lost.
     images.iter().for_each(|image| drop(image.write_all_at(&B, 0)));
     let [blocking, future] = images;
     for error in [blocking.close().unwrap_err(), future.start_close().wait().unwrap_err()] {

@@ -1,4 +1,4 @@
-//! Handles in any order of life and death: nothing hangs, nothing is used after it is gone.
+//! Handles created and dropped in any order: nothing hangs, and nothing is used after it was freed.
 
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -58,7 +58,7 @@ fn a_forgotten_image_leaks_and_nothing_else() {
     let watcher = image.watchers().unwrap().remove(0);
     std::mem::forget(image);
     drop(cluster);
-    // It still holds its watch, as a crashed client would; fencing it off lets go.
+    // It still has its watch, like a crashed client. Fencing removes the watch.
     let holder = space.open("foo").read_only(true).run().unwrap().watchers().unwrap();
     assert_eq!(holder, [watcher]);
     crate::support::cluster()
@@ -80,7 +80,7 @@ fn the_last_reference_may_die_in_a_callback_of_librbds() {
     drop(cluster);
     let last = Mutex::new(Some(image));
     let progress = |_, _| {
-        // Closes the image and shuts its cluster down, here on one of librbd's threads.
+        // Closes the image and ends its connection, here on one of librbd's threads.
         drop(last.lock().unwrap().take());
         ControlFlow::Continue(())
     };
@@ -96,7 +96,7 @@ fn the_last_reference_may_die_in_a_callback_of_librbds() {
 #[test]
 fn connecting_and_leaving_leaves_no_thread_and_no_descriptor() {
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
-    // In a process of its own, so that no other test adds threads meanwhile.
+    // In a separate process, so that no other test adds threads meanwhile.
     if std::env::var_os("RBD_TEST_ALONE").is_none() {
         let name = "ownership::connecting_and_leaving_leaves_no_thread_and_no_descriptor";
         let alone = std::process::Command::new(std::env::current_exe().unwrap())
@@ -121,7 +121,7 @@ fn connecting_and_leaving_leaves_no_thread_and_no_descriptor() {
     for _ in 0..5 {
         once();
     }
-    // Threads end a moment after they are joined by the library.
+    // Threads end a moment after the library has joined them.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while (count("task"), count("fd")) > before && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(50));

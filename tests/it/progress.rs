@@ -1,4 +1,4 @@
-//! What the reports of long operations say.
+//! The progress reports of long operations.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 
 type Steps = Vec<(u64, u64)>;
 
-/// The steps that a call reports.
+/// Returns the steps that a call reports.
 fn steps(
     call: impl FnOnce(&mut (dyn FnMut(u64, u64) -> ControlFlow<()> + Send)) -> rbd::Result<()>,
 ) -> Steps {

@@ -1,4 +1,4 @@
-//! Quiesce watches: what they are told, and their end at any moment of a snapshot.
+//! Quiesce watches: their events, and their end at any moment of a snapshot.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -16,9 +16,9 @@ use crate::support::{Space, builder};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// An image, and others who have it open, each with a connection of its own.
+/// An image, opened by several clients with separate connections.
 struct Scene {
-    /// Dropped first, as a namespace goes when its images are closed.
+    /// Dropped first, because the namespace can be removed only when its images are closed.
     image: Arc<Image>,
     others: Vec<Cluster>,
     space: Space,
@@ -39,7 +39,7 @@ impl Scene {
     }
 }
 
-/// Takes a snapshot beside this thread.
+/// Takes a snapshot on another thread.
 fn snapshot(image: Image, name: &'static str) -> JoinHandle<(Image, Result<()>)> {
     thread::spawn(move || {
         let outcome = image.snapshots().create(name).run();
@@ -47,7 +47,7 @@ fn snapshot(image: Image, name: &'static str) -> JoinHandle<(Image, Result<()>)>
     })
 }
 
-/// A watch that tells what it is told, and answers `Ok`.
+/// Returns a watch that passes its events on and answers `Ok`.
 fn listen(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>) {
     let (sender, events) = channel();
     let watch = image.watch_quiesce(move |event| {
@@ -57,7 +57,7 @@ fn listen(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>) {
     (watch.unwrap(), events)
 }
 
-/// A watch whose freeze lasts until it is let go.
+/// Returns a watch whose freeze lasts until a message arrives.
 fn hold(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>, Sender<()>) {
     let (sender, events) = channel();
     let (go, goes) = channel::<()>();
@@ -71,7 +71,7 @@ fn hold(image: &Arc<Image>) -> (QuiesceWatch, Receiver<Quiesce>, Sender<()>) {
     (watch.unwrap(), events, go)
 }
 
-/// Drops it on a thread of its own, since it may hang.
+/// Drops a value on a separate thread, because this may hang.
 fn dropped<T: Send + 'static>(what: T) {
     let (sender, done) = channel();
     thread::spawn(move || {
@@ -87,12 +87,12 @@ fn assert_told(events: &Receiver<Quiesce>, expected: &[Quiesce]) {
     }
 }
 
-/// Its callback is freed, and nothing came before that.
+/// Asserts that the callback is freed without further events.
 fn assert_ended(events: &Receiver<Quiesce>) {
     assert_eq!(events.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
 }
 
-/// A snapshot by another client, reported to a watch that starts now.
+/// Asserts that a watch that starts now receives a snapshot of another client.
 fn assert_works(image: &Arc<Image>, theirs: Image, name: &'static str) -> Image {
     let (watch, events) = listen(image);
     let (theirs, outcome) = snapshot(theirs, name).join().unwrap();
@@ -122,7 +122,7 @@ fn freeze_and_thaw_surround_a_snapshot_and_an_error_or_a_panic_prevents_it() {
         }
     });
     let watch = watch.unwrap();
-    // Two watches of one image, and each is heard.
+    // Two watches of one image receive their events.
     let (second, second_events) = listen(&scene.image);
     for (name, expected) in [("one", None), ("two", Some(Errno::EBUSY)), ("three", Some(Errno::EIO))] {
         let outcome = theirs.snapshots().create(name).run();
@@ -150,7 +150,7 @@ fn dropped_in_the_middle_of_a_freeze_it_fails_and_the_next_works() {
     dropped(watch);
     let (theirs, outcome) = taken.join().unwrap();
     assert_eq!(outcome.unwrap_err().errno(), Some(Errno::ECANCELED));
-    // The callback runs still: what it returns is of no interest any more.
+    // The callback is still running. Its answer does not matter any more.
     drop(go);
     assert_ended(&events);
     drop(assert_works(&scene.image, theirs, "one"));
@@ -181,21 +181,21 @@ fn dropped_between_freeze_and_thaw_the_snapshot_is_taken_and_the_next_works() {
     let mut scene = Scene::new();
     let theirs = scene.other();
     let slow = Arc::new(scene.other());
-    // The client that takes the snapshot waits for this one, which is frozen late.
+    // The client that takes the snapshot waits for this watch, which freezes late.
     let (slow_watch, slow_events, go) = hold(&slow);
     let (watch, events) = listen(&scene.image);
     let taken = snapshot(theirs, "one");
     assert_told(&events, &[Quiesce::Freeze]);
     assert_told(&slow_events, &[Quiesce::Freeze]);
-    // Nothing tells that the callback has returned and its answer is given.
+    // There is no signal that the callback has returned and the answer is given.
     thread::sleep(Duration::from_millis(300));
     dropped(watch);
     assert_ended(&events);
-    // What begins now is not told of the thaw.
+    // A watch that begins now does not receive the thaw.
     let (late, late_events) = listen(&scene.image);
     go.send(()).unwrap();
     let (theirs, outcome) = taken.join().unwrap();
-    // The second where it was dropped before its answer, on a machine that is that slow.
+    // The second result occurs on a slow machine, if the watch was dropped before its answer.
     let outcome = outcome.map_err(|error| error.errno());
     assert!(matches!(outcome, Ok(()) | Err(Some(Errno::ECANCELED))), "{outcome:?}");
     assert_told(&slow_events, &[Quiesce::Thaw]);
@@ -205,8 +205,7 @@ fn dropped_between_freeze_and_thaw_the_snapshot_is_taken_and_the_next_works() {
     dropped(late);
 }
 
-/// librbd 16.2 aborts the process where the first watch of a handle begins in the middle of a
-/// snapshot.
+/// librbd 16.2 aborts the process if the first watch of a handle begins during a snapshot.
 #[test]
 fn a_watch_may_begin_in_the_middle_of_a_snapshot() {
     let mut scene = Scene::new();
@@ -222,7 +221,7 @@ fn a_watch_may_begin_in_the_middle_of_a_snapshot() {
     assert_told(&slow_events, &[Quiesce::Thaw]);
     drop((slow_watch, go));
     let theirs = assert_works(&scene.image, theirs, "two");
-    // Neither thaw nor freeze of the first.
+    // No thaw and no freeze of the first snapshot.
     assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
     dropped((watch, theirs));
 }
@@ -236,9 +235,9 @@ fn watches_may_be_dropped_at_any_moment_of_a_snapshot() {
         let watches: Vec<_> = (0..8).map(|_| listen(&scene.image)).collect();
         let (all_dropped, is_over) = channel::<()>();
         let taker = thread::spawn(move || {
-            // At least one, for the remaining watches.
+            // At least one snapshot, for the remaining watches.
             while {
-                // One that is dropped before it answers has it fail.
+                // The snapshot fails if a watch is dropped before it answers.
                 let outcome = theirs.snapshots().create(&format!("s{taken}")).run();
                 let outcome = outcome.map_err(|error| error.errno());
                 assert!(matches!(outcome, Ok(()) | Err(Some(Errno::ECANCELED))), "{outcome:?}");

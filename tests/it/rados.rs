@@ -1,4 +1,4 @@
-//! Below images: objects, commands to daemons, services, the log, and being fenced off.
+//! Below images: objects, commands to daemons, services, the log, fencing.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -80,7 +80,7 @@ fn objects_of_ones_own_can_be_written() {
     assert_eq!(objects.stat("mine").unwrap().size, 5);
     assert!(objects.attributes("mine").unwrap().is_empty());
 
-    // More than one page of keys, with any bytes in the values.
+    // More than one page of keys, with arbitrary bytes in the values.
     let keys: Vec<String> = (0..2500).map(|number| format!("key-{number:04}")).collect();
     let pairs: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_bytes(), &b"\0\xff"[..])).collect();
     objects.set_omap("mine", &pairs).unwrap();
@@ -110,7 +110,7 @@ fn applications_keep_something_about_a_pool() {
     let mut applications = pool.applications().list().unwrap();
     applications.sort_unstable();
     assert_eq!(applications, ["mine", "other"]);
-    // More than the first buffers hold.
+    // More than fits into the first buffers.
     let pairs: Vec<(String, String)> = (0..40)
         .map(|i| (format!("{i:02}{}", "k".repeat(98)), format!("{i:02}{}", "v".repeat(118))))
         .collect();
@@ -143,7 +143,7 @@ fn daemons_answer_commands() {
     let state = json(cluster.pg_command(&group, &query, &[]).unwrap());
     assert!(state["state"].as_str().unwrap().contains("active"), "{state}");
     cluster.mgr_command_to("x", r#"{"prefix": "mgr versions"}"#, &[]).map(drop).unwrap_or_else(|error| {
-        // The manager knows other commands than the monitors; that it answered is what counts.
+        // The manager does not know this command. Only its answer matters.
         assert_eq!((error.object_kind(), error.object_name()), (ObjectKind::Manager, "x"), "{error}");
         assert_eq!(error.errno(), Some(rbd::Errno::EINVAL), "{error}");
     });
@@ -204,7 +204,7 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
     log_line("info", &text);
     let entry = loop {
         let entry = lines.recv_timeout(SOON).expect("the line");
-        // The audit log repeats it with the command.
+        // The audit log repeats the text with the command.
         if entry.message == text {
             break entry;
         }
@@ -216,7 +216,8 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
     while lines.recv_timeout(SOON).is_ok() {}
     assert_eq!(lines.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "the callback is freed");
 
-    // Dropped by its own callback, which panics then: nothing hangs, and another watch can follow.
+    // The callback drops its own watch and then panics. Nothing hangs, and another watch can
+    // follow.
     let slot: Arc<Mutex<Option<LogWatch>>> = Arc::default();
     let (sender, told) = channel();
     let (own, sender) = (Arc::clone(&slot), Mutex::new(sender));

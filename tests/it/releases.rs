@@ -14,7 +14,7 @@ fn how_much_a_compare_and_write_covers() {
     let space = Space::new();
     space.create("foo", 8 * MIB).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    // In one sector of 512 bytes; across two; a page; up to the end of an object.
+    // Within one sector of 512 bytes, across two sectors, one page, up to the end of an object.
     for (offset, len) in [(0, 512), (256, 512), (4096, 4096), (MIB, 3 * MIB)] {
         let (zeroes, ones) = (vec![0; len as usize], vec![1; len as usize]);
         let written = image.compare_and_write(offset, &zeroes, &ones);
@@ -39,7 +39,7 @@ fn the_time_of_an_object_is_finer_with_newer_libraries() {
         let modified = space.objects().stat(name).unwrap().modified;
         modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos()
     };
-    // One may fall on a whole second.
+    // One may be at a whole second.
     let fine = ["a", "b", "c"].map(modified).into_iter().any(|nanoseconds| nanoseconds > 0);
     assert_eq!(fine, Cluster::librbd_version().minor > 16);
 }

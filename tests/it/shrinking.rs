@@ -1,7 +1,7 @@
 //! An image is shrunk while others in the same process use it.
 //!
-//! librbd 16.2 ends the process (`ceph_assert(object_no < m_object_map.size())`) when the object
-//! map becomes smaller below a request. So each case runs in a process of its own.
+//! librbd 16.2 aborts the process (`ceph_assert(object_no < m_object_map.size())`) if the object
+//! map shrinks below a request in flight. So each case runs in a separate process.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 const LARGEST: u64 = 32 * MIB;
 const FOR: Duration = Duration::from_secs(4);
 
-/// Numbers that are the same in each run.
+/// Pseudorandom numbers that are the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -29,7 +29,7 @@ impl Numbers {
     }
 }
 
-/// Tells whether an operation succeeded. The only failure that a shrink explains is the range.
+/// Returns whether an operation succeeded. A shrink explains only a failure of the range.
 fn succeeded<T>(outcome: rbd::Result<T>) -> bool {
     match outcome {
         Ok(_) => true,
@@ -47,8 +47,8 @@ fn open(space: &Space) -> Arc<Image> {
     Arc::new(space.open("foo").run().unwrap())
 }
 
-/// Resizes the image on so many threads while `work` runs on others, and counts what both did: for
-/// a while, and longer where the machine is slow.
+/// Resizes the image on several threads while `work` runs on others, until both have done enough. A
+/// slow machine takes longer.
 fn beside(resizers: &[Arc<Image>], odd: bool, work: &[&(dyn Fn(&mut Numbers) -> bool + Sync)]) {
     let over = &AtomicBool::new(false);
     let (done, resized) = (&AtomicU64::new(0), &AtomicU64::new(0));
@@ -90,7 +90,7 @@ fn offset(numbers: &mut Numbers) -> u64 {
 
 fn reads(image: &Image) -> impl Fn(&mut Numbers) -> bool + Sync {
     |numbers| {
-        // No image holds nines: Ok means that all of the buffer was read.
+        // No image contains nines, so Ok means that the whole buffer was read.
         let mut data = [9; 4096];
         let read = succeeded(image.read_exact_at(&mut data, offset(numbers)));
         assert!(!read || !data.contains(&9), "part of it was not read");
@@ -189,13 +189,12 @@ fn a_queue() {
             some
         };
         beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&round]);
-        // Blocking I/O of others shares the image with the queue.
+        // Other threads do blocking I/O on the image of the queue.
         beside(&[Arc::clone(&image)], false, &[&round, &reads(&image), &writes(&image)]);
     }
 }
 
-/// The descriptor is the caller's, too: what is read from it there is missing from the queue's
-/// view.
+/// The caller can read the descriptor, too. The queue then misses these announcements.
 #[test]
 fn a_queue_whose_descriptor_is_read_by_others() {
     if alone("shrinking::a_queue_whose_descriptor_is_read_by_others") {
@@ -220,7 +219,7 @@ fn a_queue_whose_descriptor_is_read_by_others() {
     }
 }
 
-/// Others open and close handles of the image, which a shrink holds as well.
+/// Other threads open and close handles of the image, which a shrink also holds.
 #[test]
 fn handles_are_closed() {
     if alone("shrinking::handles_are_closed") {
@@ -237,7 +236,7 @@ fn handles_are_closed() {
     }
 }
 
-/// The owner of the queue resizes: nobody reaps meanwhile.
+/// The owner of the queue resizes, so the queue is not reaped meanwhile.
 #[test]
 fn the_owner_of_a_queue_shrinks() {
     if alone("shrinking::the_owner_of_a_queue_shrinks") {

@@ -1,4 +1,4 @@
-//! Snapshots, and what is said when one of their operations fails.
+//! Snapshots, and the errors of their operations.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! What every test needs: a connection, and a namespace of its own in the shared cluster.
+//! Help for all tests: a connection, and a separate namespace in the shared cluster.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotNamespace};
 
-/// A builder that reaches the shared cluster as `client.admin`.
+/// Returns a builder for the shared cluster, as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(rbd_testcluster::shared().conf())
 }
 
-/// One connection for all tests that run at the same time. It is closed when nobody has it: one
-/// that lives on while the process exits can crash in OpenSSL, which has cleaned up by then, and
-/// hides what LeakSanitizer has to say.
+/// Returns the connection that concurrent tests share. It is closed when the last test drops it: a
+/// connection that is open while the process exits can crash in OpenSSL, which has already cleaned
+/// up, and hides reports of LeakSanitizer.
 pub(crate) fn cluster() -> Arc<Cluster> {
     static CLUSTER: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,17 +24,17 @@ pub(crate) fn cluster() -> Arc<Cluster> {
     })
 }
 
-/// A name that no other test uses, in no other run either.
+/// Returns a name that no other test uses, also in other runs.
 pub(crate) fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A namespace of its own in the pool `rbd`, removed with its images when it is dropped.
+/// A separate namespace in the pool `rbd`. Dropping it removes the namespace and its images.
 pub(crate) struct Space {
     name: String,
     ioctx: IoCtx,
-    /// Keeps the shared connection for the tests that run beside this one.
+    /// Keeps the shared connection open for concurrent tests.
     shared: Option<Arc<Cluster>>,
 }
 
@@ -63,9 +63,9 @@ impl Deref for Space {
 }
 
 impl Drop for Space {
-    /// As far as it goes: a failed test must not be hidden by a failure here.
+    /// Ignores errors, because a failure here must not hide a failed test.
     fn drop(&mut self) {
-        // Clones keep their parents from going: again, until nothing goes any more.
+        // Parents of clones cannot be removed, so repeat until nothing more can be.
         let mut left = usize::MAX;
         loop {
             let images = self.ioctx.list().unwrap_or_default();
@@ -96,8 +96,8 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     ioctx.remove(name).run()
 }
 
-/// Runs the test of this name in a process of its own, which may die without harm to others.
-/// Returns true there. Returns false here, once it has passed.
+/// Runs the test of this name in a separate process, whose crash does not affect other tests.
+/// Returns true there, and false here after the test has passed.
 pub(crate) fn alone(test: &str) -> bool {
     const ALONE: &str = "RBD_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -121,12 +121,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Bytes that differ from each other and from zero, the same for the same seed.
+/// Returns bytes that differ from each other and from zero, the same for the same seed.
 pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 ^ seed | 1).collect()
 }
 
-/// Whether an image that has its data in its own pool has an object there.
+/// Returns whether an image has this data object. The data must be in the image's own pool.
 pub(crate) fn has_object(image: &Image, object: u64) -> bool {
     let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());
     match image.ioctx().objects().stat(&object) {
@@ -136,7 +136,7 @@ pub(crate) fn has_object(image: &Image, object: u64) -> bool {
     }
 }
 
-/// Runs the `rados` command on a data object of an image, behind librbd's back.
+/// Runs the `rados` command on a data object of an image, without librbd.
 pub(crate) fn rados(image: &Image, object: u64, before: &[&str], after: &[&str]) {
     let pool = image.ioctx().cluster().pools().name(image.data_pool_id().unwrap()).unwrap();
     let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());

@@ -1,4 +1,4 @@
-//! Surveys of pools: what they say is what librbd and the `rbd` command say.
+//! Surveys of pools: they agree with librbd and the `rbd` command.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -32,7 +32,7 @@ fn rbd(args: &[&str]) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-/// The rows of `rbd du`, made of a survey.
+/// Returns the rows of `rbd du`, made from a survey.
 fn du_rows(images: &[SurveyedImage]) -> Vec<Value> {
     let mut rows = Vec::new();
     for image in images {
@@ -50,7 +50,7 @@ fn du_rows(images: &[SurveyedImage]) -> Vec<Value> {
     rows
 }
 
-/// Compares the used space with that of `rbd du`. That of 16.2 aborts on an image of size 0.
+/// Compares the used space with that of `rbd du`, which aborts on an image of size 0 in 16.2.
 #[track_caller]
 fn same_as_du(pool: &IoCtx) {
     for image in survey(pool).into_iter().filter(|image| image.size > 0) {
@@ -61,7 +61,7 @@ fn same_as_du(pool: &IoCtx) {
     }
 }
 
-/// Compares each field with what the opened image says.
+/// Compares each field with the opened image.
 #[track_caller]
 fn same_as_opened(pool: &IoCtx) {
     let listed = pool.list().unwrap();
@@ -96,7 +96,7 @@ fn same_as_opened(pool: &IoCtx) {
     }
 }
 
-/// Writes, takes snapshots, discards, grows.
+/// Writes, takes snapshots, discards and grows.
 fn history(pool: &IoCtx, name: &str) {
     let image = pool.open(name).run().unwrap();
     let (object, data) = (image.stat().unwrap().object_size, pattern(7, 4096));
@@ -156,7 +156,7 @@ fn images_of_every_kind() {
         .format(CloneFormat::V2)
         .run()
         .unwrap();
-    // A snapshot in the trash, and an image in the trash.
+    // A snapshot and an image in the trash.
     parent.snapshots().remove("goes").run().unwrap();
     source.close().unwrap();
     space.trash().add("clone source").run().unwrap();
@@ -216,7 +216,7 @@ fn half_removed_and_vanished_images() {
     assert_eq!(found.total(), 40);
     assert_eq!(found.next().unwrap().unwrap().name, "image00");
     drop(found);
-    // Others come and go meanwhile.
+    // Other images are created and removed meanwhile.
     let ioctx = space.with_namespace(space.namespace()).unwrap();
     let changes = std::thread::spawn(move || {
         for number in 20..40 {
@@ -236,7 +236,7 @@ fn half_removed_and_vanished_images() {
     let left = survey_of(space.survey());
     assert_eq!(left.len(), 20);
     assert_eq!(left.iter().filter(|image| image.half_removed).count(), 1);
-    // What is left of it can be removed.
+    // The rest can be removed.
     let _ = space.remove("image03").run();
 }
 
@@ -272,7 +272,7 @@ fn all_namespaces_and_a_stream() {
     assert!(matches!(error.kind(), ErrorKind::NotFound { .. }), "{error}");
 }
 
-/// How many operations that write a whole cluster of one OSD has carried out.
+/// Returns how many write operations a cluster with one OSD has carried out.
 fn writes(cluster: &Cluster) -> u64 {
     let dump = cluster.osd_command(0, r#"{"prefix": "perf dump"}"#, b"").unwrap();
     let dump: Value = serde_json::from_slice(&dump).unwrap();
@@ -295,7 +295,7 @@ fn a_survey_changes_nothing() {
     let user = own.user(&unique("reader"), &caps).unwrap();
     let reader = builder().user(&user.id).keyring(&user.keyring).connect().unwrap();
     let open = reader.ioctx("rbd").unwrap();
-    // The manager writes something now and then.
+    // The manager sometimes writes something.
     let counts: Vec<_> = (0..5)
         .map(|_| {
             let before = writes(&admin);
@@ -304,7 +304,7 @@ fn a_survey_changes_nothing() {
         })
         .collect();
     assert!(counts.contains(&0), "each survey has written: {counts:?}");
-    // The counter counts: an opening for writing sets a watch.
+    // A test of the counter: opening for writing sets a watch.
     let before = writes(&admin);
     pool.open("image1").run().unwrap().close().unwrap();
     assert!(writes(&admin) > before);

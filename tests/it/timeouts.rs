@@ -1,5 +1,5 @@
-//! Dead and frozen daemons: an error within the time set, never a hang. These clusters are the
-//! tests' own.
+//! Dead and frozen daemons: an error within the timeout, never a hang. The tests have their own
+//! clusters.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,7 @@ fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
 }
 
-/// Runs it, and asserts that it ended within `limit`: the point of these tests is that nothing
-/// hangs.
+/// Runs `what`, and asserts that it ends within `limit`.
 fn within<T: Send>(limit: Duration, what: impl FnOnce() -> T + Send) -> T {
     let start = Instant::now();
     let result = what();
@@ -21,7 +20,7 @@ fn within<T: Send>(limit: Duration, what: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn a_dead_osd_is_a_timeout_and_not_a_hang() {
-    // BlueStore, because a killed OSD in memory forgets all it had.
+    // BlueStore, because a killed OSD in memory loses its data.
     let daemons = TestCluster::builder().object_store(ObjectStore::Bluestore).start().unwrap();
     let cluster = builder(&daemons).osd_timeout(Duration::from_secs(5)).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
@@ -32,7 +31,7 @@ fn a_dead_osd_is_a_timeout_and_not_a_hang() {
 
     let error = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            // Reads that are under way when the OSD dies, one of which never gets its answer.
+            // Reads that are in flight when the OSD dies. One of them never gets an answer.
             within(Duration::from_secs(60), || {
                 loop {
                     if let Err(error) = image.read_exact_at(&mut [0; 4096], 0) {
@@ -57,7 +56,7 @@ fn a_dead_osd_is_a_timeout_and_not_a_hang() {
     );
 
     daemons.start_osd(0).unwrap();
-    // The client learns the OSD's new address with a new map, which takes it a moment.
+    // The client learns the OSD's new address with a new map, which takes a moment.
     let until = Instant::now() + Duration::from_secs(60);
     while let Err(error) = image.read_exact_at(&mut [0; 4096], 0) {
         assert!(

@@ -52,7 +52,7 @@ fn a_watch_may_be_dropped_by_its_own_callback_and_may_panic() {
     assert_eq!(image.size().unwrap(), 2 << 20);
 }
 
-/// A callback may take its time, and whatever it waits for: no image waits for it to be closed.
+/// A callback may block, whatever it waits for: closing an image does not wait for it.
 #[test]
 fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
     let space = Space::new();
@@ -76,13 +76,13 @@ fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
     let (closed, is_closed) = channel();
     let bar = space.open("bar").run().unwrap();
     std::thread::spawn(move || {
-        // Its own changes are told on the same thread of librbd's.
+        // librbd reports the client's own changes on the same thread.
         bar.snapshots().create("two").run().unwrap();
         bar.close().unwrap();
         closed.send(()).unwrap();
     });
     is_closed.recv_timeout(SOON / 2).expect("closed while the callback runs");
-    // A drop waits for the callback, and nothing comes after it.
+    // A drop waits for the callback, and no event follows.
     image.snapshots().create("three").run().unwrap();
     let (dropped, is_dropped) = channel();
     let dropper = std::thread::spawn(move || {

@@ -26,7 +26,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
     close(work, image);
 }
 
-/// Whether it went well.
+/// Makes one step. Returns whether it succeeded.
 fn step(work: &Work<'_>, image: &Image, todo: Todo) -> bool {
     let id = todo.begin(work.journal);
     let result = match todo {

@@ -1,4 +1,4 @@
-//! A stream for tokio. It leaves writes behind, and tells of a failed one with a later call.
+//! A stream for tokio. It writes behind, and reports a failed write with a later call.
 
 use std::io;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
                 }
             }
         }
-        // What is still behind is not yet with librbd, so that closing could not tell of it.
+        // Writes that librbd does not have yet could not be reported by closing.
         let id = Todo::Flush.begin(work.journal);
         match stream.flush().await {
             Ok(()) => work.end(id, &Ok(())),
@@ -59,7 +59,7 @@ async fn step(
             seek(block).await?;
             stream.write_all(&vec![0; (count * BLOCK) as usize]).await?;
         }
-        // A stream has no such thing.
+        // A stream cannot do this.
         Todo::Compare { .. } => {}
         Todo::Read { block, count } => {
             seek(block).await?;
@@ -72,8 +72,8 @@ async fn step(
     Ok(None)
 }
 
-/// Says how it failed: by an error of this library, or by std's at the end of an image that is
-/// shorter now.
+/// Reports the failure: an error of this library, or that of std at the end of an image that has
+/// shrunk.
 fn end(work: &Work<'_>, id: u64, error: io::Error) {
     let ends = matches!(error.kind(), io::ErrorKind::WriteZero | io::ErrorKind::UnexpectedEof);
     match error.downcast::<rbd::Error>() {

@@ -27,7 +27,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
     runtime.block_on(async {
         let mut lanes: Vec<_> =
             Lane::all(work.spec, DEPTH).into_iter().map(|each| Box::pin(lane(each))).collect();
-        // All of them on this task: whichever is woken, each is polled.
+        // All futures belong to this task: after any wake, each is polled.
         std::future::poll_fn(|cx| {
             lanes.retain_mut(|lane| lane.as_mut().poll(cx).is_pending());
             if lanes.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }

@@ -1,5 +1,4 @@
-//! A client: a process that works on one image, by one of the ways to do so, until it is told to
-//! stop.
+//! A client: a process that works on one image, in one of the ways, until it is told to stop.
 
 mod blocking;
 mod cursor;
@@ -20,7 +19,7 @@ use crate::random::Random;
 
 pub(crate) const PASSPHRASE: &str = "campaign";
 
-/// The way of a client.
+/// The way in which a client does I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Blocking,
@@ -31,7 +30,7 @@ pub(crate) enum Way {
 
 pub(crate) const WAYS: [Way; 4] = [Way::Blocking, Way::Futures, Way::Queue, Way::Cursor];
 
-/// What a client is told by its environment.
+/// The settings of a client, passed in its environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub(crate) conf: PathBuf,
@@ -39,7 +38,7 @@ pub(crate) struct Spec {
     pub(crate) image: String,
     pub(crate) way: Way,
     pub(crate) policy: String,
-    /// In seconds; 0 for that of the library.
+    /// In seconds; 0 for the default.
     pub(crate) osd_timeout: u64,
     pub(crate) encrypted: bool,
     pub(crate) blocks: u64,
@@ -100,8 +99,8 @@ impl Spec {
     }
 }
 
-/// An operation to do next. The blocks are those of one lane, so that no two operations touch one
-/// block at a time.
+/// The next operation. Its blocks belong to one lane, so no two operations use a block at the same
+/// time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Todo {
     Write {
@@ -123,7 +122,7 @@ pub(crate) enum Todo {
         block: u64,
         count: u64,
     },
-    /// A compare-and-write that must not write: no block holds what it expects.
+    /// A compare-and-write that must not write: no block contains the expected data.
     Compare {
         block: u64,
     },
@@ -145,7 +144,7 @@ impl Todo {
     }
 }
 
-/// A part of the image that one operation at a time works on.
+/// A part of the image that one operation at a time uses.
 pub(crate) struct Lane {
     random: Random,
     first: u64,
@@ -179,7 +178,7 @@ impl Lane {
     }
 }
 
-/// The bytes of a write.
+/// Returns the bytes of a write.
 fn data(block: u64, count: u64, id: u64) -> Vec<u8> {
     let mut data = vec![0; (count * BLOCK) as usize];
     for (block, piece) in (block..).zip(data.chunks_exact_mut(BLOCK as usize)) {
@@ -188,10 +187,10 @@ fn data(block: u64, count: u64, id: u64) -> Vec<u8> {
     data
 }
 
-/// What a [`Todo::Compare`] expects, and what it would write: within one sector.
+/// The data that a [`Todo::Compare`] expects and would write, within one sector.
 const NOWHERE: [u8; 512] = [0xff; 512];
 
-/// What the ways share.
+/// The state that all ways share.
 pub(crate) struct Work<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) journal: &'a Journal,
@@ -201,8 +200,8 @@ pub(crate) struct Work<'a> {
     operations: AtomicU64,
 }
 
-/// The most operations a second of a client, so that none takes the machine from daemons and
-/// others.
+/// The most operations per second of a client, so that none takes the machine from daemons and
+/// other clients.
 const RATE: f64 = 500.0;
 
 impl Work<'_> {
@@ -210,13 +209,13 @@ impl Work<'_> {
         !self.stop.load(Ordering::Relaxed) && !self.fatal.load(Ordering::Relaxed)
     }
 
-    /// For each operation: how long to wait before it.
+    /// Returns how long to wait before an operation.
     fn pace(&self) -> Duration {
         let number = self.operations.fetch_add(1, Ordering::Relaxed);
         Duration::from_secs_f64(number as f64 / RATE).saturating_sub(self.begun.elapsed())
     }
 
-    /// Says how a [`Todo::Compare`] ended.
+    /// Reports the end of a [`Todo::Compare`].
     fn compared(&self, id: u64, found: rbd::Result<Compare>) {
         match found {
             Ok(Compare::Written) => {
@@ -227,7 +226,7 @@ impl Work<'_> {
         }
     }
 
-    /// Says how an operation ended. After some errors nothing on this image works again.
+    /// Reports the end of an operation. After some errors, nothing works on this image any more.
     fn end(&self, id: u64, result: &rbd::Result<()>) {
         self.journal.end(id, result);
         if let Err(error) = result {
@@ -238,9 +237,9 @@ impl Work<'_> {
     }
 }
 
-/// The life of a client. Ends when standard input does.
+/// Runs a client until its standard input ends.
 pub(crate) fn run(spec: &Spec) -> ExitCode {
-    // A stopped client would outlive its oracle.
+    // Otherwise a stopped client would outlive its oracle.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     static STOP: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(|| {
@@ -286,10 +285,10 @@ pub(crate) fn run(spec: &Spec) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// How many operations before the image is closed and opened again.
+/// After how many operations the image is closed and opened again.
 const BEFORE_REOPEN: u64 = 4000;
 
-/// Closes it without a flush before: closing must do that.
+/// Closes the image without a flush, because closing must flush.
 fn close(work: &Work<'_>, image: Image) {
     let id = work.journal.begin(Kind::Close, 0, 0);
     work.end(id, &image.close());

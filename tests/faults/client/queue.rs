@@ -14,7 +14,7 @@ const DEPTH: u64 = 16;
 pub(super) fn run(work: &Work<'_>, image: Image) {
     let mut queue = Queue::new(image, DEPTH as usize).expect("an image of its own");
     let mut lanes = Lane::all(work.spec, DEPTH);
-    // What each lane waits for.
+    // The operation for which each lane waits.
     let mut waiting: Vec<Option<(u64, Todo)>> = lanes.iter().map(|_| None).collect();
     let mut done = 0;
     let mut failed = false;

@@ -1,4 +1,4 @@
-//! Closing without blocking.
+//! Asynchronous closing.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Deadlines: a stuck operation costs its buffer, and nobody's time.
+//! Timeouts: a stuck operation keeps its buffer, but nothing waits for it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -98,12 +98,12 @@ fn an_operation_that_has_ended_wins_be_the_time_zero() {
         };
         assert_eq!(outcome.unwrap(), [7; 4096][..], "awaited: {awaited}");
     }
-    // Nor does one that has failed fail for the time.
+    // An operation that has failed keeps its own error.
     let error = image.aio().read(1 << 20, 1).timeout(Duration::ZERO).wait().unwrap_err();
     assert!(!error.is_timed_out(), "{error}");
 }
 
-/// An operation that has ended, with a result that nobody took.
+/// Returns an operation that has ended and whose result was not taken.
 fn ended<T>(submit: impl Fn() -> Op<T>) -> Op<T> {
     struct Told(AtomicBool);
     impl Wake for Told {
@@ -114,7 +114,7 @@ fn ended<T>(submit: impl Fn() -> Op<T>) -> Op<T> {
     loop {
         let told = Arc::new(Told(AtomicBool::new(false)));
         let (mut op, waker) = (submit(), Waker::from(Arc::clone(&told)));
-        // Else it took no time at all, and its result is gone.
+        // Otherwise it ended at once, and its result is already taken.
         if Pin::new(&mut op).poll(&mut Context::from_waker(&waker)).is_pending() {
             eventually("it has ended", || told.0.load(Ordering::SeqCst));
             return op;
@@ -122,8 +122,8 @@ fn ended<T>(submit: impl Fn() -> Op<T>) -> Op<T> {
     }
 }
 
-/// The task of an executor that polls inside the wake ends on the timer's thread, and its image is
-/// closed there, which waits for the stuck read.
+/// An executor polls inside the wake, so its task ends on the timer's thread. Its image is closed
+/// there, which waits for the stuck read.
 #[test]
 fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
     let freezer = Freezer::get();
@@ -139,7 +139,7 @@ fn a_task_that_ends_with_its_deadline_holds_up_no_other_deadline() {
     });
     let start = Instant::now();
     let read = other.aio().read(0, 4096);
-    // Not on this thread: without the alarm it would wait for ever.
+    // On another thread, because without the timeout it would wait forever.
     let (tell, late) = std::sync::mpsc::channel();
     InPlace::spawn(async move {
         tell.send(read.timeout(Duration::from_millis(300)).await.unwrap_err()).unwrap();

@@ -86,7 +86,7 @@ fn closing_waits_for_what_is_in_flight() {
     }
 }
 
-/// librbd's own close waits for none of these: they stand in its queue, held up by the limit.
+/// librbd's own close does not wait for these operations: the limit holds them in its queue.
 #[test]
 fn closing_waits_for_what_a_limit_holds_up() {
     let space = Space::new();
@@ -133,7 +133,7 @@ fn in_the_background_a_drop_blocks_nobody() {
     let start = Instant::now();
     drop(image);
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
-    // Nor does one stuck close hold up another.
+    // A stuck close does not delay another one.
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let mut other = space.open("foo").run().unwrap();
@@ -146,8 +146,8 @@ fn in_the_background_a_drop_blocks_nobody() {
     eventually("the buffer is freed", || tracked.is_freed());
 }
 
-/// The last reference to an image goes with its watch, in a wake. Where that has to wait, the next
-/// one does not wait with it.
+/// A wake drops the last reference to an image, together with its watch. If that has to wait, the
+/// next drop does not.
 #[test]
 fn a_stuck_image_dropped_in_a_wake_holds_up_no_other() {
     let freezer = Freezer::get();
@@ -166,7 +166,7 @@ fn a_stuck_image_dropped_in_a_wake_holds_up_no_other() {
     within(LIMIT, || write.wait()).unwrap();
 }
 
-/// The clock has operations that are stuck.
+/// Drops `image` in a wake. `clock` has stuck operations.
 fn dropped_in_a_wake(clock: &Image, image: Arc<Image>) {
     let watch = image.watch_updates(|| ()).unwrap();
     drop(image);

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells about operations.
+//! The events of operations with the feature `tracing`.
 
 use std::fmt::Write;
 use std::future::Future;
@@ -52,11 +52,11 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 }
 
-/// What is told on this thread while something runs.
+/// Returns the events on this thread while `run` runs.
 ///
-/// Two more listeners live on, to whom nothing is told. Where tracing knows of a single one, it
-/// asks only that of the thread which comes to an event first. That may be another test's, which
-/// has none: then the event is off for all threads.
+/// Two more subscribers exist that receive nothing. If tracing knows a single subscriber, it asks
+/// only that of the thread that reaches an event first. A thread of another test has none, which
+/// would turn the event off for all threads.
 pub(crate) fn during(run: impl FnOnce()) -> Vec<String> {
     static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
     OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Listener::default())));
@@ -80,7 +80,7 @@ fn an_operation_tells_of_its_submission_and_its_end() {
     let flush = format!("operation=\"flush\" {name}");
     assert_eq!(events, [format!("TRACE message=submitted {flush}"), format!("TRACE message=ended {flush}")]);
 
-    // What is not submitted has neither.
+    // An operation that is not submitted has neither event.
     let events = during(|| drop(image.aio().read(1 << 20, 1).wait().unwrap_err()));
     assert!(events.is_empty(), "{events:?}");
 
@@ -92,7 +92,7 @@ fn an_operation_tells_of_its_submission_and_its_end() {
     assert_eq!(events, [format!("TRACE message=submitted {write}"), failed]);
 }
 
-/// By a library that has the call and ends it, or by one that lacks it.
+/// The library has the call and ends it, or lacks it.
 #[test]
 fn a_submission_that_fails_is_an_end_too() {
     let space = Space::new();
@@ -114,8 +114,8 @@ fn a_submission_that_fails_is_an_end_too() {
     assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
 }
 
-/// The thread of another test, where nobody listens, may be the first that comes to an event. In a
-/// process of its own, since it is the first only once.
+/// A thread of another test, without a subscriber, may be the first to reach an event. In a
+/// separate process, because a thread is the first only once.
 #[test]
 fn an_event_is_heard_though_another_thread_came_to_it_first() {
     let name = "aio::events::an_event_is_heard_though_another_thread_came_to_it_first";
@@ -155,7 +155,7 @@ fn opening_and_closing_tell_the_same() {
     let close = format!("operation=\"close\" {}", name("foo"));
     assert_eq!(events, [format!("TRACE message=submitted {close}"), format!("TRACE message=ended {close}")]);
 
-    // Whatever was missing, it is one operation.
+    // It is one operation, whatever is missing.
     for open in [space.open("bar"), space.open("bar").snapshot("s")] {
         let events = during(|| drop(open.start().wait().unwrap_err()));
         let open = format!("operation=\"open\" {}", name("bar"));
@@ -163,12 +163,12 @@ fn opening_and_closing_tell_the_same() {
         assert_eq!(events, [format!("TRACE message=submitted {open}"), failed]);
     }
 
-    // What is not submitted has neither.
+    // An operation that is not submitted has neither event.
     let events = during(|| drop(space.open("a\0b").start().wait().unwrap_err()));
     assert!(events.is_empty(), "{events:?}");
 }
 
-/// The operations and what is told of them.
+/// Returns the message and the operation of each event.
 fn told(events: &[String]) -> Vec<(&str, &str)> {
     let parts = |event| {
         let (message, rest) = str::split_once(event, " operation=\"").unwrap();
@@ -196,7 +196,7 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
         ([("submitted", "open"), ("detached", "open")], [("submitted", "close"), ("detached", "close")]);
     assert_eq!(told(&events), [opened, opened, closed].concat());
     within(Duration::from_secs(60), || drop(busy.wait()));
-    // A failure that is still looked into was not told.
+    // A failure whose cause is still being looked up is not reported yet.
     let mut opening = pool.open("missing").start();
     let events = during(|| {
         let _ = Pin::new(&mut opening).poll(&mut Context::from_waker(Waker::noop()));
@@ -205,7 +205,7 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
     assert_eq!(told(&events), [("detached", "open")]);
 }
 
-/// At a deadline or dropped: nobody will hear of the end, and the events say so.
+/// After a timeout or a drop, no caller gets the result, and the events say so.
 #[test]
 fn an_operation_that_is_given_up_on_tells_that() {
     let freezer = Freezer::get();

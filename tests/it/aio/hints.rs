@@ -1,4 +1,4 @@
-//! What the OSDs are told of how data is going to be used.
+//! The hints that OSDs receive.
 
 use bytes::{Bytes, BytesMut};
 use rbd::{AccessHints, Image, aio::Aio, image::Compare};
@@ -8,8 +8,7 @@ use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
 
-/// What a test does with an object of 4 MiB: each of the operations that take hints, and some that
-/// do not.
+/// Makes each operation that takes hints, and some that do not, on an object of 4 MiB.
 fn use_object(aio: Aio<'_>, object: u64) {
     let at = object * 4 * MIB;
     aio.write(at, Bytes::from(vec![1; 4096])).wait().unwrap();
@@ -29,7 +28,7 @@ fn use_object(aio: Aio<'_>, object: u64) {
     assert_eq!(aio.read(at + 8192, 8).wait().unwrap(), b"fourfour"[..]);
 }
 
-/// The reads and writes of an object that the OSD remembers, as it describes them.
+/// Returns the OSD's descriptions of its last reads and writes of an object.
 fn remembered(image: &Image, object: u64) -> Vec<String> {
     let name = format!("{}.{object:016x}:", image.block_name_prefix().unwrap());
     let ops = image.ioctx().cluster().osd_command(0, r#"{"prefix":"dump_historic_ops"}"#, b"").unwrap();
@@ -42,20 +41,20 @@ fn hints_reach_the_osd_with_those_operations_that_take_them() {
     let space = Space::new();
     space.create("foo", 8 * MIB).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    // Else it remembers the last twenty, of all tests.
+    // By default it remembers only the last twenty, of all tests.
     let remember = r#"{"prefix":"config set","var":"osd_op_history_size","val":["10000"]}"#;
     image.ioctx().cluster().osd_command(0, remember, b"").unwrap();
     use_object(image.aio(), 0);
     use_object(image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED), 1);
     let hint = "fadvise_dontneed";
-    // It remembers them a moment after they have ended.
+    // It records them a moment after they have ended.
     for sign in ["write 0~4096", "read 0~4096", "read 512~100", "cmpext "] {
         eventually(sign, || {
             remembered(&image, 1).iter().any(|op| op.contains(sign) && op.contains(hint))
                 && remembered(&image, 0).iter().any(|op| op.contains(sign))
         });
     }
-    // The vectored write has none, whatever was asked for.
+    // A vectored write never has hints.
     let vectored = |op: &String| op.contains("write 65536~10");
     eventually("a vectored write", || {
         [0, 1].iter().all(|object| remembered(&image, *object).iter().any(vectored))

@@ -1,4 +1,4 @@
-//! Every operation, and every refusal.
+//! Every operation and every refusal.
 
 use bytes::{Bytes, BytesMut};
 use rbd::{Errno, ErrorKind, Image, image::Compare};
@@ -66,7 +66,7 @@ fn nothing_is_a_valid_amount() {
     image.write_zeroes(0, 0).unwrap();
 }
 
-/// Others have written the capacity, and with it whatever the heap held.
+/// Other bindings have written the whole capacity, and thereby arbitrary memory.
 #[test]
 fn a_write_is_as_long_as_its_data() {
     let space = Space::new();
@@ -160,7 +160,7 @@ fn compare_and_write_tells_where_it_differs() {
     assert!(error.to_string().contains("must lie within one "), "{error}");
 }
 
-/// The call came with Ceph 18.2: it works there, and says so elsewhere.
+/// The call exists since Ceph 18.2. Older libraries report that.
 #[test]
 fn vectored_compare_and_write_works_or_says_what_it_needs() {
     let space = Space::new();

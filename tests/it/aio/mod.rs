@@ -1,5 +1,4 @@
-//! Asynchronous operations: what they do, and that they survive everything that kills those of
-//! other bindings.
+//! Asynchronous operations: their results, and the cases in which other bindings crash.
 
 mod close;
 mod deadline;
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rbd_testcluster::{Daemon, TestCluster};
 
-/// A cluster whose OSD can be frozen, so that operations get stuck. One test at a time has it.
+/// A cluster whose OSD can be frozen, so that operations get stuck. One test at a time uses it.
 pub(crate) struct Freezer(TestCluster);
 
 impl Freezer {
@@ -33,13 +32,13 @@ impl Freezer {
         FREEZER.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection of its own, on which no operation times out by itself.
+    /// Returns a separate connection, on which no operation times out by default.
     pub(crate) fn connect(&self) -> rbd::Cluster {
         let builder = rbd::Cluster::builder().ignore_environment(true).conf_file(self.0.conf());
         builder.osd_timeout(Duration::from_secs(600)).connect().unwrap()
     }
 
-    /// A new image of 8 MiB, opened.
+    /// Creates and opens an image of 8 MiB.
     pub(crate) fn image(&self) -> rbd::Image {
         let pool = self.connect().ioctx("rbd").unwrap();
         let name = crate::support::unique("frozen");
@@ -47,7 +46,7 @@ impl Freezer {
         pool.open(&name).run().unwrap()
     }
 
-    /// From here on operations are stuck, until the guard is dropped.
+    /// Freezes the OSD: operations are stuck until the guard is dropped.
     pub(crate) fn freeze(&self) -> Frozen<'_> {
         self.0.pause(Daemon::Osd(0)).unwrap();
         Frozen(&self.0)
@@ -62,7 +61,7 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// A buffer that tells when it is freed.
+/// A buffer that records when it is freed.
 #[derive(Clone, Default)]
 pub(crate) struct Tracked(Arc<AtomicBool>);
 
@@ -88,7 +87,7 @@ impl Tracked {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !holds() {

@@ -1,4 +1,4 @@
-//! Opening without blocking, and giving up on it.
+//! Asynchronous opening, completed or abandoned.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -90,7 +90,7 @@ fn a_missing_namespace_is_named() {
     }
 }
 
-/// How often this thread has gone to sleep.
+/// Returns how often this thread has slept.
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -114,13 +114,12 @@ fn no_poll_sleeps_while_a_failure_is_looked_into() {
         assert!(error.is_not_found(), "{error}");
         slept
     });
-    // The fewest of several rounds: a lock that somebody else has now and then is not what is
-    // looked for.
+    // The fewest of several rounds, because other threads sometimes hold a lock.
     assert_eq!(fewest.min(), Some(0));
 }
 
-/// A change of the header makes librbd read it again before it tells the size: neither taking the
-/// image nor using it may wait for that.
+/// After a change of the header, librbd reads it again before it returns the size. Neither taking
+/// the image nor using it may wait for that.
 #[test]
 fn an_opening_that_has_ended_gives_the_image_at_once() {
     let freezer = Freezer::get();
@@ -135,7 +134,7 @@ fn an_opening_that_has_ended_gives_the_image_at_once() {
     woken.recv_timeout(LIMIT).unwrap();
     image.snapshots().create("changed").run().unwrap();
     let frozen = freezer.freeze();
-    // So that a poll that waits fails the test instead of hanging it.
+    // On another thread, so that a poll that blocks fails the test instead of hanging it.
     let (sender, polled) = channel();
     std::thread::spawn(move || {
         let polled = Pin::new(&mut opening).poll(&mut Context::from_waker(Waker::noop()));
@@ -152,14 +151,14 @@ fn an_opening_that_has_ended_gives_the_image_at_once() {
     within(LIMIT, || image.close()).unwrap();
 }
 
-/// In another binding this hangs the process for ever.
+/// In another binding this hangs the process forever.
 #[test]
 fn an_opening_that_is_dropped_closes_what_it_opens() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();
     for wait in [0, 1, 5, 20, 100] {
-        // A connection of its own, whose last reference the opening has.
+        // A separate connection, whose last reference the opening has.
         let cluster = crate::support::builder().connect().unwrap();
         let ioctx = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
         let opening = ioctx.open("foo").start();

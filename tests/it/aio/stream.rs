@@ -1,4 +1,4 @@
-//! An image as tokio's AsyncRead, AsyncWrite and AsyncSeek, and calls that block awaited.
+//! An image as tokio's AsyncRead, AsyncWrite and AsyncSeek, and blocking calls that are awaited.
 
 use std::future::Future;
 use std::io::SeekFrom;
@@ -40,7 +40,7 @@ fn what_is_written_is_read_with_any_chunk_and_depth() {
                 stream.write_all(piece).await.unwrap();
             }
             assert_eq!(stream.position(), 777 + 3_000_001);
-            // Not flushed yet, but seen by the same stream.
+            // Not flushed yet, but visible to the same stream.
             stream.seek(SeekFrom::Current(-3_000_001)).await.unwrap();
             let mut back = vec![0; data.len()];
             stream.read_exact(&mut back).await.unwrap();
@@ -126,7 +126,7 @@ fn a_write_that_fails_behind_is_reported() {
     });
 }
 
-/// Reads ahead are in flight together: with four of them frozen, one thaw is enough for all.
+/// Read-aheads are in flight together: if four are frozen, one thaw is enough for all.
 #[test]
 fn a_stream_dropped_in_flight() {
     let freezer = Freezer::get();
@@ -143,7 +143,7 @@ fn a_stream_dropped_in_flight() {
     within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
 }
 
-/// The ranges of what is submitted meanwhile, in chunks of 512 bytes.
+/// Returns the submitted ranges, in chunks of 512 bytes.
 fn submitted(operation: &str, run: impl FnOnce()) -> Vec<u64> {
     let number = |event: &String| {
         assert!(event.starts_with(&format!("TRACE message=submitted operation=\"{operation}\"")), "{event}");
@@ -155,8 +155,8 @@ fn submitted(operation: &str, run: impl FnOnce()) -> Vec<u64> {
     events::during(run).iter().map(number).collect()
 }
 
-/// Uses a stream of each depth while nothing ends: as many operations must be submitted as it is
-/// deep.
+/// Uses a stream of each depth while no operation ends: it must submit as many operations as its
+/// depth.
 fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &mut Context<'_>)) {
     let freezer = Freezer::get();
     let image = freezer.image();
@@ -173,7 +173,7 @@ fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &m
 #[test]
 fn so_many_reads_run_ahead_as_was_asked_for() {
     as_many_as_it_is_deep("read", |stream, context| {
-        // The second time there is nothing left to do.
+        // The second time there is nothing to do.
         for _ in 0..2 {
             let mut data = [0; 10];
             assert!(Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut data)).is_pending());
@@ -193,7 +193,7 @@ fn so_many_writes_are_left_behind_as_was_asked_for() {
     });
 }
 
-/// A future that is not ready when it is polled.
+/// Returns whether a future is pending when it is polled.
 async fn is_stuck(future: impl Future) -> bool {
     tokio::time::timeout(Duration::from_millis(100), future).await.is_err()
 }
@@ -206,9 +206,9 @@ fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
     runtime.block_on(async {
         let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512);
         stream.write_all(&[1; 512]).await.unwrap();
-        // Until the write has ended: then the flush is the one that is given up on.
+        // Waits until the write has ended, so that the flush is the abandoned operation.
         stream.read_exact(&mut [0; 1]).await.unwrap();
-        // A write elsewhere holds up the image's flush.
+        // A write elsewhere delays the image's flush.
         let frozen = freezer.freeze();
         let held_up = image.aio().write(1 << 20, vec![9; 512]);
         assert!(is_stuck(stream.flush()).await);
@@ -216,8 +216,7 @@ fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
         stream.write_all(&[2; 512]).await.unwrap();
         drop(frozen);
         held_up.await.unwrap();
-        // The old flush can end now. The new one comes after the new write, so with that stuck it
-        // is, too.
+        // The old flush can end now. The new one follows the new write, so both are stuck.
         stream.read_exact(&mut [0; 1]).await.unwrap();
         let frozen = freezer.freeze();
         let held_up = image.aio().write(1 << 20, vec![9; 512]);
@@ -256,7 +255,7 @@ fn two_writes_to_one_place_are_not_in_flight_at_once() {
     within(Duration::from_secs(60), move || Arc::into_inner(image).unwrap().close()).unwrap();
 }
 
-/// What was found to overlap nothing as a small chunk could do so as a big one.
+/// A small chunk that overlaps nothing could overlap something as a large one.
 #[test]
 fn the_chunk_can_grow_before_a_write_in_flight() {
     let freezer = Freezer::get();
@@ -299,7 +298,7 @@ fn the_chunk_can_become_smaller_than_what_was_written() {
     });
 }
 
-/// Each failure once: neither lost nor told for ever.
+/// Each failure is reported once.
 #[test]
 fn a_failed_write_is_reported_once() {
     let space = Space::new();
@@ -333,7 +332,7 @@ fn positions_at_the_end_of_all_numbers() {
             assert!(stream.seek(overflow).await.is_err());
         }
         assert_eq!(stream.position(), u64::MAX);
-        // With reads ahead in flight, from where nobody has read.
+        // With read-aheads in flight, at a position that was not read yet.
         stream.seek(SeekFrom::Start(0)).await.unwrap();
         stream.read_exact(&mut [0; 10]).await.unwrap();
         stream.seek(SeekFrom::End(-5)).await.unwrap();
@@ -357,7 +356,7 @@ fn calls_that_block_are_awaited() {
     assert!(space.list().unwrap().is_empty());
 }
 
-/// On the executor's own thread it would wait for a task that cannot run meanwhile.
+/// On the executor's own thread it would wait for a task that cannot run.
 #[test]
 fn a_call_that_blocks_does_not_block_the_executor() {
     let runtime = Builder::new_current_thread().build().unwrap();
@@ -369,7 +368,7 @@ fn a_call_that_blocks_does_not_block_the_executor() {
                 .await
                 .unwrap();
         assert!(heard.is_ok() && thread != thread::current().id(), "{heard:?} on {thread:?}");
-        // The receiver is gone only after the call.
+        // The receiver is dropped only after the call.
         task.await.unwrap().unwrap();
     });
 }

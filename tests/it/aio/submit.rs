@@ -1,4 +1,4 @@
-//! Submitting takes no time, whatever state the image and the cluster are in.
+//! Submitting never blocks, whatever the state of image and cluster.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,8 @@ use crate::support::Space;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A change of the header by another client makes librbd read it again at the next call, which is
-/// not ours to wait for.
+/// After another client has changed the header, librbd reads it again at the next call. A
+/// submission must not wait for that.
 #[test]
 fn a_changed_header_holds_up_no_submission() {
     let freezer = Freezer::get();
@@ -44,7 +44,7 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     let other = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
     other.snapshots().create("changed").run().unwrap();
     let frozen = freezer.freeze();
-    // So that a submission that waits fails the test instead of hanging it.
+    // On another thread, so that a submission that blocks fails the test instead of hanging it.
     let (sender, submitted) = channel();
     let submitter = std::thread::spawn(move || {
         let submit = |what: &'static str, submit: &mut dyn FnMut()| {
@@ -73,7 +73,7 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
         let mut end = [9; BLOCKS * 4096];
         image.read_exact_at(&mut end, 0).unwrap();
         let firsts: Vec<u8> = end.chunks(4096).map(|block| block[511]).collect();
-        // So little is not given back.
+        // Such small ranges are not discarded.
         assert_eq!(firsts, [1, 2, 3, 4, 1, 0, 0, 5]);
         image
     });
@@ -91,11 +91,11 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     within(LIMIT, || queue.close()).unwrap();
 }
 
-/// As many as [`of_each_kind`] uses.
+/// The number of blocks that [`of_each_kind`] uses.
 const BLOCKS: usize = 8;
 
-/// Submits one operation of each kind, that changes something each on a block of its own, which
-/// holds ones. What comes back waits for the ends and looks at them.
+/// Submits one operation of each kind. Those that change data use separate blocks, filled with
+/// ones. The returned closure waits for the results and checks them.
 fn of_each_kind(
     image: &Image,
     submit: &dyn Fn(&'static str, &mut dyn FnMut()),
@@ -131,7 +131,7 @@ fn of_each_kind(
     ends
 }
 
-/// The same by a queue, beyond those blocks, where nothing was written.
+/// Like `of_each_kind`, through a queue, beyond those blocks, where nothing was written.
 fn queue_each_kind(queue: &mut Queue, submit: &dyn Fn(&'static str, &mut dyn FnMut())) {
     let bytes = |byte: u8, len: usize| Bytes::from(vec![byte; len]);
     let base = 1 << 20;
@@ -153,8 +153,8 @@ fn queue_each_kind(queue: &mut Queue, submit: &dyn Fn(&'static str, &mut dyn FnM
     }
 }
 
-/// Another client has the image grow to 16 MiB, of which librbd has told this one; it has not read
-/// the new size yet.
+/// Another client grows the image to 16 MiB. librbd has reported the change, but this client has
+/// not read the new size yet.
 fn grown_by_another(freezer: &Freezer, image: &Arc<Image>) -> (UpdateWatch, Image) {
     let other = freezer.connect().ioctx("rbd").unwrap().open(&image.name().unwrap()).run().unwrap();
     let (sender, news) = channel();
@@ -166,8 +166,8 @@ fn grown_by_another(freezer: &Freezer, image: &Arc<Image>) -> (UpdateWatch, Imag
     (watch, other)
 }
 
-/// librbd reads the header with the threads that wakes run on: waiting for it there might be for
-/// ever.
+/// librbd reads the header with the threads on which wakes run. Waiting for it there could take
+/// forever.
 #[test]
 fn nothing_waits_for_a_new_size_inside_a_wake() {
     let freezer = Freezer::get();
@@ -181,12 +181,13 @@ fn nothing_waits_for_a_new_size_inside_a_wake() {
     let task = async move {
         let stuck = inside.aio().read(0, 4096).timeout(Duration::from_secs(1));
         assert!(stuck.await.unwrap_err().is_timed_out());
-        // This is the wake of the timer.
+        // This runs in a wake of the timer.
         let (grown, beyond) = (inside.aio().read(8 << 20, 4096), inside.aio().read(16 << 20, 1));
         sender.send(()).unwrap();
         told.send((grown.await, beyond.await)).unwrap();
     };
-    // Not from this thread, which would wait if it took so long to poll once that this is no wake.
+    // Not on this thread: if the first poll took long, the task would complete here, outside a
+    // wake.
     std::thread::spawn(|| InPlace::spawn(task));
     let submitted = said.recv_timeout(Duration::from_secs(10));
     let early = ended.try_recv();
@@ -234,10 +235,10 @@ fn the_size_follows_what_others_do() {
     let data = || Bytes::from(vec![1; 4096]);
     image.aio().write(0, data()).wait().unwrap();
     other.resize(16 << 20).run().unwrap();
-    // Beyond the old size, so the new one is asked for.
+    // Beyond the old size, so the new size is asked for.
     eventually("it has grown", || image.aio().write((16 << 20) - 4096, data()).wait().is_ok());
     other.resize((4 << 20) + 100).allow_shrink(true).run().unwrap();
-    // The news is on its way, and an operation has to end after it came.
+    // The notification is on its way, and an operation must end after its arrival.
     eventually("it has shrunk", || {
         image.aio().read(0, 512).wait().unwrap();
         image.aio().write(4 << 20, data()).wait().is_err()

@@ -1,4 +1,4 @@
-//! Calls that block, awaited: on tokio and on an executor that is one thread.
+//! Blocking calls that are awaited, on tokio and on a single-threaded executor.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -22,7 +22,7 @@ impl Wake for Unpark {
     }
 }
 
-/// The simplest executor there is.
+/// A minimal executor.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -35,7 +35,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The life of an image, without a line that blocks.
+/// The life of an image, without a blocking call.
 async fn manage(pool: IoCtx) -> Result<()> {
     let cluster = pool.cluster().clone();
     let name = pool.pool().to_owned();
@@ -59,7 +59,7 @@ fn calls_are_awaited_through_their_handle_on_tokio() {
     let space = Space::new();
     let pool = space.with_namespace(space.namespace()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    // Spawned, so that it must be `Send`.
+    // It is spawned, so it must be `Send`.
     runtime.block_on(runtime.spawn(manage(pool))).unwrap().unwrap();
     assert!(space.list().unwrap().is_empty());
 }
@@ -90,7 +90,7 @@ fn a_call_goes_on_when_its_future_is_dropped_half_way() {
     assert!(space.open("late").run().is_ok());
 }
 
-/// An image that a call opened, and nobody takes, leaves no watcher behind.
+/// An image that a call opened leaves no watcher behind if its result is not taken.
 #[test]
 fn what_a_dropped_future_leaves_is_closed() {
     let space = Space::new();
@@ -110,7 +110,7 @@ fn what_a_dropped_future_leaves_is_closed() {
     }
 }
 
-/// On a thread of this crate's others may wait for, a drop goes to the background; not so here.
+/// On threads of this crate for which others may wait, a drop goes to the background, but not here.
 #[test]
 fn a_handle_dropped_in_a_call_is_closed_when_the_call_ends() {
     let space = Space::new();

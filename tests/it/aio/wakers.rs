@@ -1,4 +1,4 @@
-//! Wakers: foreign code that runs on librbd's threads.
+//! Wakers: foreign code on librbd's threads.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -33,7 +33,7 @@ pub(super) fn once(run: impl FnOnce() + Send + 'static) -> Waker {
     Waker::from(Arc::new(Once(Mutex::new(Some(Box::new(run))))))
 }
 
-/// Polls until it is pending with this waker; a result that came too early is an error of the test.
+/// Polls once with this waker. The operation must be pending.
 fn register<T>(op: &mut Op<T>, waker: &Waker) {
     assert!(Pin::new(op).poll(&mut Context::from_waker(waker)).is_pending());
 }
@@ -44,8 +44,8 @@ fn own_image(space: &Space) -> Image {
     cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap()
 }
 
-/// The waker has the last reference to the image, and by it to the connection. Closing either on
-/// librbd's thread would hang for ever.
+/// The waker has the last reference to the image, and thereby to the connection. Closing either on
+/// librbd's thread would hang forever.
 #[test]
 fn the_last_reference_dropped_in_a_wake() {
     let freezer = Freezer::get();
@@ -79,7 +79,7 @@ fn the_last_reference_dropped_in_a_wake() {
     }
 }
 
-/// As simple executors do: the task runs where it is woken.
+/// A simple executor: the task runs where it is woken.
 pub(super) struct InPlace {
     task: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     again: AtomicU32,
@@ -127,7 +127,7 @@ fn an_executor_that_polls_inside_the_wake() {
                 image.aio().write(task * 65536, data.clone()).await.unwrap();
                 assert_eq!(image.aio().read(task * 65536, 4096).await.unwrap(), data, "round {round}");
             }
-            // The image dies here, on librbd's thread.
+            // The image is dropped here, on librbd's thread.
             drop(image);
             sender.send(task).unwrap();
         });
@@ -172,8 +172,8 @@ impl Drop for Bad {
     }
 }
 
-/// A panic in the owner of a buffer that is dropped where the future is ready: it is the caller's,
-/// once.
+/// The owner of a buffer panics when it is dropped because the future is ready. The caller gets the
+/// panic, once.
 #[test]
 fn a_buffer_that_panics_where_the_result_is_taken() {
     let space = Space::new();
@@ -188,8 +188,7 @@ fn a_buffer_that_panics_where_the_result_is_taken() {
     image.close().unwrap();
 }
 
-/// A panic in the owner of a buffer, dropped on librbd's thread because the future was dropped
-/// before.
+/// The owner of a buffer panics on librbd's thread, because the future was dropped before.
 #[test]
 fn a_buffer_that_panics_harms_nobody() {
     let freezer = Freezer::get();
@@ -214,10 +213,10 @@ fn waiting_on_librbds_thread_is_refused_and_does_not_hang() {
     register(
         &mut read,
         &once(move || {
-            // One that has ended already is not refused.
+            // An operation that has already ended is not refused.
             let refused = (0..1000).find_map(|_| image.aio().read(0, 4096).wait().err());
             sender.send(refused.unwrap().to_string()).unwrap();
-            // What needs no waiting says what it has to say.
+            // An operation that needs no wait returns its result.
             let outcome = image.aio().read(9 << 20, 4096).wait();
             sender.send(outcome.unwrap_err().to_string()).unwrap();
         }),

@@ -1,5 +1,4 @@
-//! Handles of two clusters in one process: calls that cannot work are refused before anything is
-//! touched.
+//! Handles of two clusters in one process: impossible calls are refused before anything is touched.
 
 use rbd::image::CloneFormat;
 use rbd::{Cluster, ErrorKind, Image, IoCtx, Result};
@@ -35,7 +34,7 @@ fn what_needs_one_cluster_is_refused_and_copies_work() {
     let clone = a.open("clone").run().unwrap();
     let id = b.open("x").read_only(true).run().unwrap().id().unwrap();
 
-    // Every public call that takes a handle beside its own.
+    // Every public call that takes a second handle.
     let refused: [(&str, Result<()>); 6] = [
         ("Group::add", group.add(&b, "x")),
         ("Group::remove", group.remove(&b, "x")),

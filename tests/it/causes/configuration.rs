@@ -1,4 +1,4 @@
-//! Configuration files and keys as users have them.
+//! Configuration files and keys in the forms that users have.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn in_own_process(test: &str) -> bool {
 
 #[test]
 fn bytes_that_would_abort_librados_are_refused() {
-    // An abort would end all tests.
+    // In a separate process, because an abort would end all tests.
     if in_own_process("bytes_that_would_abort_librados_are_refused") {
         return;
     }

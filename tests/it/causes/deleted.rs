@@ -1,4 +1,4 @@
-//! I/O on an image whose pool was deleted says that the pool is gone, on each path.
+//! I/O on an image whose pool was deleted reports the deletion, on each path.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use crate::support::{block_on, builder, cluster, unique};
 
 const BLOCK: Bytes = Bytes::from_static(&[1; 512]);
 
-/// A handle whose pool another client deletes, for each set of features: with the first object
-/// written, and with a second one after that, when librbd has the exclusive lock.
+/// Runs a test for each set of features on a handle whose pool another client deletes: with one
+/// object written, and with a second one written after it, when librbd has the exclusive lock.
 fn each(run: impl Fn(Image, &dyn Fn(rbd::Result<()>, &str))) {
     for features in [Features::LAYERING, Features::DEFAULT] {
         for written in [false, true] {
             let name = unique("deleted");
             cluster().pools().create(&name).unwrap();
-            // The client's own: what librbd keeps for ever ends with it.
+            // Each test has its own connection: the operations that librbd keeps forever end with
+            // it.
             let ours: Cluster = builder().call_timeout(Duration::from_secs(30)).connect().unwrap();
             let pool = ours.ioctx(&name).unwrap();
             pool.init().run().unwrap();
@@ -35,7 +36,8 @@ fn each(run: impl Fn(Image, &dyn Fn(rbd::Result<()>, &str))) {
             }
             let other = cluster();
             other.pools().remove(&name).unwrap();
-            // An OSD that has not heard of it yet would serve: an operation of who knows tells it.
+            // An OSD that does not know of the deletion would serve requests. A request with the
+            // new map informs it.
             other.wait_for_latest_osdmap().unwrap();
             for object in 0..32 {
                 let found = other.ioctx("rbd").unwrap().objects().stat(&format!("nothing-{object}"));
@@ -106,7 +108,7 @@ fn a_queue() {
     });
 }
 
-/// Closing has nothing to write, or cannot.
+/// Closing has nothing to write, or cannot write.
 #[test]
 fn closing() {
     each(|image, gone| {

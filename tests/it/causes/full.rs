@@ -1,4 +1,4 @@
-//! A full cluster: what frees space works, and at once.
+//! A full cluster: calls that free space work at once.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn images_are_removed_from_a_full_cluster() {
     assert_eq!(pool.trash().list().unwrap(), []);
 }
 
-/// Makes the cluster full, by an image and by what counts as full.
+/// Makes the cluster full: writes an image and lowers the full ratio.
 fn fill(cluster: &Cluster) {
     let pool = cluster.ioctx("rbd").unwrap();
     pool.create("filler", 64 << 20).features(Features::LAYERING).run().unwrap();
@@ -42,7 +42,7 @@ fn fill(cluster: &Cluster) {
         let command = format!(r#"{{"prefix": "osd set-{which}-ratio", "ratio": {ratio}}}"#);
         cluster.mon_command(&command, &[]).unwrap();
     }
-    // The OSD tells of its state when it next looks at it.
+    // The OSD reports its state at its next check.
     let until = Instant::now() + Duration::from_secs(60);
     let is_full = || {
         let dump = cluster.mon_command(r#"{"prefix": "osd dump", "format": "json"}"#, &[]).unwrap();
@@ -60,8 +60,8 @@ fn fill(cluster: &Cluster) {
     cluster.wait_for_latest_osdmap().unwrap();
 }
 
-/// A handle that was opened for it frees space by discards, by removing snapshots and by shrinking,
-/// on each path; and hears at once that nothing can be written.
+/// A handle opened for a full cluster frees space by discards, by removing snapshots and by
+/// shrinking, on each path. Its writes fail at once.
 #[test]
 fn a_handle_frees_space_on_a_full_cluster() {
     let daemons = TestCluster::builder().start().unwrap();
@@ -94,7 +94,8 @@ fn a_handle_frees_space_on_a_full_cluster() {
     }
 }
 
-/// A write that librbd's cache acknowledged fails over a quota: closing tells, in each way.
+/// A write that librbd's cache acknowledged fails because of a quota. Each way of closing reports
+/// it.
 #[test]
 fn closing_tells_of_a_quota() {
     let daemons = TestCluster::builder().start().unwrap();
@@ -105,7 +106,7 @@ fn closing_tells_of_a_quota() {
     let images = names.map(|name| {
         pool.create(name, 8 << 20).features(Features::LAYERING).run().unwrap();
         let image = pool.open(name).when_full(true).run().unwrap();
-        // With the first flush the cache is in use.
+        // The first flush turns the cache on.
         image.write_all_at(&[1; 4096], 0).unwrap();
         image.flush().unwrap();
         (name, image)

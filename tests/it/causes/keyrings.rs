@@ -1,5 +1,5 @@
-//! Keyrings of many forms: this library logs in with what librados logs in with, and says which key
-//! that is.
+//! Keyrings of many forms: this library uses the same key as librados, and reports which key that
+//! is.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use rbd::Cluster;
 
 use crate::support::{cluster, unique};
 
-/// Pseudorandom choices, the same in each run.
+/// Pseudorandom choices that are the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -18,7 +18,7 @@ impl Dice {
     }
 }
 
-/// An entry of a keyring.
+/// Returns an entry of a keyring.
 fn entry(dice: &mut Dice, user: &str, key: &str) -> String {
     let quote = dice.pick(&["", "", "", "", "", "", "\"", "'"]);
     let line = [
@@ -38,14 +38,14 @@ fn entry(dice: &mut Dice, user: &str, key: &str) -> String {
     format!("{heading}\n{caps}{line}\n")
 }
 
-/// What `keyring` is set to.
+/// Returns a value of the option `keyring`.
 fn list(dice: &mut Dice, good: &Path, bad: &Path) -> String {
     let (good, bad) = (good.display(), bad.display());
     let list = *dice.pick(&[
         "G", "G", "G", "G", "G", "G", "/nope,G", "/nope;G", "/nope, G", "/nope G", "G,B", "B,G", "G;B",
         "G B", ",G", " G",
     ]);
-    // One pass: a path may hold these letters itself.
+    // In one pass, because a path may contain these letters itself.
     list.chars()
         .map(|letter| match letter {
             'G' => good.to_string(),

@@ -1,4 +1,4 @@
-//! What is told of locks is what the cluster has.
+//! Reports of locks match the state of the cluster.
 
 use rbd::{ErrorKind, Features, ObjectKind};
 

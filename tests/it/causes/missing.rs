@@ -1,4 +1,4 @@
-//! Which thing is missing, in the way, or not as it must be.
+//! Errors name the thing that is missing, in the way, or in the wrong state.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,7 +193,7 @@ fn opening_by_await_says_what_blocking_opening_says() {
     }
 }
 
-/// A user who may not read the list of images: it can be long.
+/// A user without permission to read the list of images, which can be long.
 #[test]
 fn what_is_missing_is_found_without_a_list_of_the_images() {
     let space = Space::new();
@@ -214,7 +214,7 @@ fn what_is_missing_is_found_without_a_list_of_the_images() {
     space.remove("foo").run().unwrap();
 }
 
-/// An erasure-coded pool holds data only with overwrites allowed.
+/// An erasure-coded pool can store data only if overwrites are allowed.
 #[test]
 fn a_data_pool_without_overwrites_is_named() {
     let daemons = rbd_testcluster::TestCluster::builder().osds(3).start().unwrap();

@@ -1,4 +1,4 @@
-//! The cause of a failure is looked up, not guessed; and what protects, protects.
+//! The cause of a failure is looked up, not guessed, and protection works.
 
 mod clusters;
 mod configuration;

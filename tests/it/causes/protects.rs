@@ -1,4 +1,4 @@
-//! What is to protect an image protects it, and no advice removes another one.
+//! Protections of an image work, and the advice of an error never removes another image.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
@@ -48,7 +48,7 @@ fn an_interrupted_removal_is_ended_by_its_id() {
     let text = error.to_string();
     assert!(text.contains(&format!("trash().remove(\"{id}\")")), "{text}");
     assert!(!text.contains("remove it again"), "{text}");
-    // Somebody else makes an image of the same name. The advice does not touch it.
+    // Another client creates an image of the same name. Following the advice does not touch it.
     space.create("foo", MIB).run().unwrap();
     space.trash().remove(&id).run().unwrap();
     assert_eq!(space.open("foo").run().unwrap().size().unwrap(), MIB);

@@ -1,4 +1,4 @@
-//! What the examples print of images of every kind.
+//! The output of the examples for images of every kind.
 
 use super::{Pool, rbd, same};
 
@@ -53,7 +53,7 @@ fn images_of_every_kind(pool: &Pool, data: &Pool) -> Vec<String> {
     let inside = pool.at("space/inside");
     rbd(&["create", "-s", "1", &inside]);
     rbd(&["clone", "--rbd-default-clone-format", "2", &plain, &pool.at("space/clone")]);
-    // Its snapshot goes to the trash, as a clone needs it.
+    // Its snapshot is moved to the trash, because a clone needs it.
     let trashed = pool.at("parent@trashed");
     rbd(&["snap", "create", "--no-progress", &trashed]);
     rbd(&["clone", "--rbd-default-clone-format", "2", &trashed, &pool.at("clone-3")]);

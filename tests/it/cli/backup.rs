@@ -1,5 +1,5 @@
-//! The examples that are no command of `rbd`. `backup`: its files against those of `rbd
-//! export-diff`, and images restored from them against the originals.
+//! The examples that are not a command of `rbd`. For `backup`: its files are compared with those of
+//! `rbd export-diff`, and restored images with the originals.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::pattern;
 
 const MIB: usize = 1 << 20;
 
-/// Both ways of asynchronous I/O read all of it, the short block at the end as well.
+/// Both ways of asynchronous I/O read the whole image, including the short block at its end.
 #[test]
 fn aio_counts_zeros_by_futures_and_by_a_queue() {
     let pool = Pool::new();
@@ -50,13 +50,13 @@ fn a_restored_image_is_the_one_that_was_saved_at_every_snapshot() {
     pool.ioctx.create("foo", 64 << 20).features(Features::LAYERING).run().unwrap();
     let image = pool.ioctx.open("foo").run().unwrap();
 
-    // More pieces than are in flight at once, some of part of an object, and holes.
+    // More pieces than can be in flight at once, some smaller than an object, and holes.
     write(&image, 1, 0, 41 * MIB + 4711);
     write(&image, 2, 60 * MIB, 5000);
     backup(&["save", &foo, &file("monday"), "--snap", "monday"]).unwrap();
     let monday = bytes(&image);
 
-    // Other data, data given back, and another size.
+    // Other data, discarded data, and another size.
     write(&image, 3, 9 * MIB + 7, 3 * MIB);
     image.discard(20 << 20, 8 << 20).unwrap();
     image.resize(72 << 20).run().unwrap();
@@ -75,7 +75,7 @@ fn a_restored_image_is_the_one_that_was_saved_at_every_snapshot() {
     assert!(bytes(&restored.at_snapshot("tuesday").unwrap()) == tuesday);
     assert!(bytes(&restored) == tuesday[..5 << 20]);
 
-    // The `rbd` command understands these files, and they understand its.
+    // The `rbd` command reads these files, and the example reads the command's files.
     let theirs = pool.at("theirs");
     rbd(&["create", "-s", "1", &theirs]);
     for name in ["monday", "tuesday"] {
@@ -116,7 +116,7 @@ fn what_cannot_be_saved_or_restored_leaves_nothing_or_says_so() {
     assert!(fs::read(path("full")).unwrap() == before && names() == ["one"]);
     backup(&["save", &foo, &path("more"), "--snap", "two", "--since", "one"]).unwrap();
 
-    // Refused before the image is made.
+    // Refused before the image is created.
     for (files, why) in [
         (vec![path("more")], "starts from snapshot 'one', not from an empty image"),
         (vec![path("full"), path("full")], "starts from an empty image, not from snapshot 'one'"),

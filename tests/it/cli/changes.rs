@@ -1,4 +1,4 @@
-//! What the examples do to images, compared with what the `rbd` command does to others like them.
+//! Changes of images by the examples, compared with the same changes by the `rbd` command.
 
 use super::{Pool, Setting, example_succeeds, rbd, same, shape};
 

@@ -1,5 +1,5 @@
-//! How commands fail: the message, the exit status, and what is refused that the `rbd` command does
-//! in silence.
+//! Failures of commands: the message, the exit status, and requests that the `rbd` command carries
+//! out silently.
 
 use rbd::Features;
 
@@ -179,7 +179,7 @@ fn resize() {
     same_failure(&["resize", &image, "-s", "8M"], 22, "rbd: new size is equal to original size ");
     let message = "rbd: shrinking an image is only allowed with the --allow-shrink flag";
     same_failure(&["resize", &image, "-s", "4"], 22, message);
-    // Too big for an object map: the rbd command takes that for a shrinking, and we do not.
+    // Too large for an object map. The rbd command takes this for a shrink, the example does not.
     let (theirs, ours) = both(&["resize", &image, "-s", "16P"]);
     assert_eq!((theirs.status, ours.status), (Some(22), Some(22)));
     assert!(theirs.messages.ends_with(&format!("{message}\n")), "{theirs:?}");
@@ -220,8 +220,8 @@ fn feature() {
     }
 }
 
-/// The `rbd` command's defects that the examples do not copy: each changes something else than was
-/// asked for.
+/// Defects of the `rbd` command that the examples do not copy. Each changes something else than
+/// requested.
 #[test]
 fn what_the_rbd_command_does_in_silence_is_refused() {
     let pool = Pool::new();
@@ -319,7 +319,7 @@ fn both(args: &[&str]) -> (Said, Said) {
     (Setting::shared().rbd(args), Setting::shared().example(args))
 }
 
-/// The example refuses, and says why.
+/// Asserts that the example refuses and says why.
 #[track_caller]
 fn refused(args: &[&str], why: &str) {
     let output = Setting::shared().command(super::example(args[0]), "").args(&args[1..]).output().unwrap();

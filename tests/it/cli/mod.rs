@@ -1,8 +1,8 @@
 //! The examples against the `rbd` command: same output, same messages, same exit status.
 //!
-//! Before its message an example gives the reason in lines that begin with `why: `; the `rbd`
-//! command writes log lines instead, at any time and into the midst of others, so here it is told
-//! to write none. Both are no part of the comparison.
+//! Before its message, an example prints the reason in lines that begin with `why: `. The `rbd`
+//! command writes log lines instead, at any time and into the middle of other lines, so here they
+//! are turned off. Neither is compared.
 
 mod agree;
 mod backup;
@@ -18,10 +18,10 @@ use serde_json::Value;
 
 use crate::support::{cluster, unique};
 
-/// A time zone that no machine is in, to see that times are local.
+/// A time zone that no machine has, which shows that times are local.
 const ZONE: &str = "XXX-3:30";
 
-/// What a program said, and how it ended.
+/// The output of a program and its exit status.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     status: Option<i32>,
@@ -29,7 +29,7 @@ struct Said {
     messages: String,
 }
 
-/// Where to run: the shared cluster, unless a test says otherwise.
+/// Where to run. Default: on the shared cluster.
 struct Setting<'a> {
     conf: &'a Path,
     ceph_args: &'a str,
@@ -64,7 +64,7 @@ impl Setting<'_> {
         said
     }
 
-    /// Both do the same; returns what.
+    /// Asserts that both programs do the same, and returns the output.
     #[track_caller]
     fn same(&self, args: &[&str]) -> Said {
         let (theirs, ours) = (self.rbd(args), self.example(args));
@@ -73,13 +73,13 @@ impl Setting<'_> {
     }
 }
 
-/// Both do the same on the shared cluster; returns what.
+/// Asserts that both programs do the same on the shared cluster, and returns the output.
 #[track_caller]
 fn same(args: &[&str]) -> Said {
     Setting::shared().same(args)
 }
 
-/// Both fail alike.
+/// Asserts that both programs fail in the same way.
 #[track_caller]
 fn same_failure(args: &[&str], status: i32, message: &str) {
     let said = same(args);
@@ -103,7 +103,8 @@ fn example_succeeds(args: &[&str]) -> Said {
     said
 }
 
-/// `rbd info` of an image, but for what differs between two images that are made alike.
+/// Returns `rbd info` of an image, without the fields that differ between two images made in the
+/// same way.
 fn shape(image: &str) -> Value {
     let mut info: Value = serde_json::from_str(&rbd(&["info", "--format", "json", image])).unwrap();
     let fields = info.as_object_mut().unwrap();
@@ -122,9 +123,9 @@ fn said(output: &Output) -> Said {
     }
 }
 
-/// The program of an example, which cargo builds into `target/<profile>/examples` together with
-/// this test, in `target/<profile>/deps`. A test run for this binary alone does not build it: then
-/// this says so.
+/// Returns the program of an example. Cargo builds it into `target/<profile>/examples`, together
+/// with this test in `target/<profile>/deps`. A build of this test alone does not build it; then
+/// the panic says so.
 pub(crate) fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let program = this.ancestors().nth(2).unwrap().join("examples").join(name);
@@ -154,7 +155,7 @@ fn modified(file: &Path) -> SystemTime {
     file.metadata().and_then(|file| file.modified()).expect("the source of the example is there")
 }
 
-/// A pool of its own, so that listings hold nothing else; deleted when it is dropped.
+/// A separate pool, so that listings contain nothing else. Dropping it deletes the pool.
 struct Pool {
     name: String,
     ioctx: IoCtx,

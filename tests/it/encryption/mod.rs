@@ -1,4 +1,4 @@
-//! Encryption in the formats of LUKS.
+//! Encryption with LUKS.
 
 mod table;
 
@@ -100,7 +100,7 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
                     assert!(extents.iter().any(covers), "{place}: {extents:?}");
                 }
                 assert!(extents.iter().all(|extent| extent.end() <= size), "{extents:?}");
-                // No more than the objects that were changed.
+                // Only the changed objects.
                 assert!(extents.iter().map(|extent| extent.len).sum::<u64>() <= 3 * 4 * MIB, "{extents:?}");
             }
         }
@@ -112,7 +112,7 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
     }
 }
 
-/// A clone with a passphrase of its own over a parent with another one.
+/// A clone and its parent have different passphrases.
 #[test]
 fn a_clone_is_read_with_the_passphrases_of_the_whole_chain() {
     let space = Space::new();

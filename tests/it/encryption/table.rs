@@ -1,5 +1,5 @@
-//! Every public call of an image with encryption loaded: it works on what the user sees, or it is
-//! refused before anything is touched.
+//! Every public call of an image with encryption loaded works on the decrypted data, or is refused
+//! before anything is touched.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use rbd::{ErrorKind, Features, Image};
 use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
-/// Of 64 MiB, without the header of LUKS1.
+/// The size of an image of 64 MiB without the header of LUKS1.
 const SIZE: u64 = 60 * MIB;
 const CLEAR: [u8; 4096] = [0x5a; 4096];
 
@@ -28,7 +28,7 @@ struct Place {
 enum Must {
     Work,
     BeRefused,
-    /// Tested at another place, which the text names.
+    /// Tested elsewhere; the text says where.
     Elsewhere,
 }
 use Must::{BeRefused, Elsewhere, Work};
@@ -43,7 +43,8 @@ fn secret() -> Passphrase {
     Passphrase::new("x")
 }
 
-/// A call of a group counts as the group's; what only changes a builder is not a call.
+/// The calls. A call of a group counts as a call of `Image`; a method that only sets an option is
+/// no call.
 const TABLE: &[(&str, Must, Call)] = &[
     ("Image::accessed", Work, |at| at.image.accessed().map(drop)),
     ("Image::advisory_locks", Work, |at| at.image.advisory_locks().list().map(drop)),
@@ -197,7 +198,7 @@ fn snapshots(at: &Place) -> rbd::Result<()> {
     snapshots.create("t").run()?;
     at.image.write_all_at(&[1; 4096], 0)?;
     snapshots.rollback("t").run()?;
-    // Of an image that was not encrypted then.
+    // The image was not encrypted at that time.
     refused(&snapshots.rollback("before").run().unwrap_err());
     snapshots.remove("t").run()
 }
@@ -223,7 +224,7 @@ impl Place {
         Place { space, image: Arc::new(image), other }
     }
 
-    /// What the user sees is what it was, and nothing of it is stored in clear.
+    /// Checks that the decrypted data is unchanged, and that none of it is stored in clear.
     fn check(&self, after: &str) {
         assert_eq!(self.image.size().unwrap(), SIZE, "after {after}");
         for offset in [0, SIZE - 4096] {
@@ -295,7 +296,7 @@ fn a_clone_of_an_encrypted_image_counts_from_behind_the_header() {
     clone.write_all_at(&[7; 4096], 8 * MIB).unwrap();
     refused(&clone.flatten().run().unwrap_err());
     clone.close().unwrap();
-    // The way that the error names: the header comes along.
+    // The alternative that the error names: the header is copied, too.
     let stored = at.space.open("clone").run().unwrap();
     stored.flatten().run().unwrap();
     assert_eq!(stored.parent().unwrap(), None);
@@ -309,7 +310,7 @@ fn a_clone_of_an_encrypted_image_counts_from_behind_the_header() {
     }
     let error = clone.copy_to(&at.space, "copy").run().unwrap_err();
     refused(&error);
-    // The way that the error names: the copy is encrypted.
+    // The alternative that the error names: the copy is encrypted.
     at.space.open("foo").read_only(true).run().unwrap().copy_to(&at.space, "copy").run().unwrap();
     let copy = at.space.open("copy").run().unwrap();
     copy.encryption().load(EncryptionFormat::Luks1, &secret()).unwrap();

@@ -16,9 +16,9 @@ struct Said {
     messages: String,
 }
 
-/// Ceph's log lines and our reasons, which both come before the messages, are no part of the
-/// comparison. Neither is that a write to sysfs failed: where the outcome is known beforehand, we
-/// write nothing.
+/// Returns the output without the parts that are not compared: Ceph's log lines, the examples'
+/// reasons, and the message that a write to sysfs failed. If the result is known in advance, the
+/// example does not write.
 fn said(output: &Output) -> Said {
     let messages = String::from_utf8_lossy(&output.stderr);
     let is_message = |line: &&str| line.starts_with("rbd: ") && *line != "rbd: sysfs write failed";
@@ -35,7 +35,7 @@ struct Both {
 }
 
 impl Both {
-    /// Runs both, undoing what the first one did by `undo`.
+    /// Runs both programs. `undo` undoes the work of the first one.
     fn same(&mut self, words: &[&str], undo: &[&str]) -> Said {
         let theirs = said(&self.guest.run(&[&["rbd"], words].concat()));
         if !undo.is_empty() {
@@ -58,7 +58,7 @@ fn the_examples_say_what_the_rbd_command_says() {
     space.create("journaled", 64 << 20).features(Features::DEFAULT | Features::JOURNALING).run().unwrap();
     let spec = |name: &str| format!("rbd/{}/{name}", space.namespace());
     let (foo, journaled, absent) = (spec("foo"), spec("journaled"), spec("absent"));
-    // The `rbd` command waits for udev, and where there is none it waits for ever.
+    // The `rbd` command waits for udev, without udev forever.
     let builder = ["map", "unmap", "showmapped"]
         .iter()
         .fold(Guest::builder(shared().conf()).program("rbd"), |builder, name| builder.program(example(name)));

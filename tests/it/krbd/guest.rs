@@ -1,4 +1,4 @@
-//! A virtual machine with our programs inside.
+//! A virtual machine that contains our programs.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rbd_testvm::{Builder, TestVm};
 
-/// No command takes so long, unless the machine is busy with other things.
+/// No command takes longer, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// Builds what runs inside, once for this process, so that nothing stale is tested; says where it
-/// is.
+/// Builds a program for the machine, once per process, so that nothing stale is tested. Returns its
+/// path.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(|| {
@@ -24,7 +24,7 @@ pub fn example(name: &str) -> PathBuf {
         }
         let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
         assert!(status.success(), "the programs for the guest do not build");
-        // This program lies in target/PROFILE/deps, the examples in target/debug/examples.
+        // This program is in target/PROFILE/deps, the examples are in target/debug/examples.
         let profile = env::current_exe().unwrap();
         let target = profile.ancestors().nth(3).unwrap();
         target.join("debug/examples")
@@ -32,11 +32,11 @@ pub fn example(name: &str) -> PathBuf {
     dir.join(name)
 }
 
-/// A machine that is up.
+/// A running machine.
 pub struct Guest(pub TestVm);
 
 impl Guest {
-    /// With the test program, for the cluster of this configuration file.
+    /// Returns a machine with the test program, for the cluster of this configuration file.
     pub fn builder(conf: &Path) -> Builder {
         TestVm::builder().cluster(conf).program(example("krbd-guest"))
     }
@@ -45,7 +45,7 @@ impl Guest {
         Guest(Guest::builder(conf).boot().unwrap())
     }
 
-    /// Runs a command, whatever its outcome.
+    /// Runs a command, which may fail.
     pub fn run(&self, words: &[&str]) -> Output {
         self.0.exec(words, SOON).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -67,13 +67,13 @@ impl Guest {
             "{words:?}: {}{stderr}",
             String::from_utf8_lossy(&output.stdout)
         );
-        // Ceph may log before and in between.
+        // Ceph may log before and between the lines.
         let mut lines = stderr.lines().skip_while(|line| line.starts_with(|c: char| c.is_ascii_digit()));
         let kind = lines.next().unwrap_or_default().to_owned();
         (kind, lines.collect::<Vec<_>>().join("\n"))
     }
 
-    /// A line for the shell, which must succeed.
+    /// Runs a line in the shell, which must succeed.
     pub fn sh(&self, line: &str) -> String {
         self.0
             .check(rbd_testvm::Command::shell(line), SOON)

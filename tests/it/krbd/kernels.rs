@@ -1,4 +1,4 @@
-//! Machines set up in other ways: the module not loaded, one major number an image, udev at work.
+//! Machines with other settings: without the module, with one major number per image, with udev.
 
 use rbd_testcluster::shared;
 use rbd_testvm::RbdModule;
@@ -22,19 +22,18 @@ fn udev_is_waited_for_and_the_module_is_loaded_on_request() {
     assert!(text.contains("the kernel's rbd module is not loaded"), "{text}");
 
     guest.ok(&["map", &spec, "--load-module"]);
-    // udev's rules for this device are through, so its record is there, and nobody but us looks at
-    // the device.
+    // udev has run its rules for this device, so its record exists, and only we use the device.
     guest.sh("[ -e /run/udev/data/b$(cat /sys/block/rbd0/dev) ]");
     for _ in 0..5 {
         guest.ok(&["unmap", "/dev/rbd0"]);
         guest.ok(&["map", &spec]);
     }
     guest.ok(&["unmap", "/dev/rbd0"]);
-    // Who does not want to wait need not.
+    // The wait can be turned off.
     guest.ok(&["map", &spec, "-o", "noudev"]);
     guest.ok(&["unmap", "/dev/rbd0"]);
 
-    // The old way to number devices: a major number for each image, and control files of other
+    // The old numbering of devices: a major number for each image, and control files with other
     // names.
     guest.sh("modprobe -r rbd; modprobe rbd single_major=N; [ ! -e /sys/bus/rbd/add_single_major ]");
     let first = guest.ok(&["map", &spec]);

@@ -1,4 +1,4 @@
-//! What kernels differ in: modes of the protocol, reading from replicas, and types of keys.
+//! Differences between kernels: protocol modes, reads from replicas, and types of keys.
 //!
 //! `cargo xtask matrix --kernels` runs this with kernels from 5.10 to 7.x and clusters of 16.2 and
 //! 20.2, and makes a table of the lines that begin with `kernels:`.
@@ -13,7 +13,7 @@ use super::guest::Guest;
 use crate::cluster::newer_key;
 use crate::support::{Space, pattern};
 
-/// Such as `(6, 1)`.
+/// Returns the kernel's version, such as `(6, 1)`.
 fn version(guest: &Guest) -> (u32, u32) {
     let release = guest.sh("uname -r");
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
@@ -71,8 +71,8 @@ fn every_mode_of_the_protocol_carries_data_or_is_refused_with_its_reason() {
     assert_eq!(guest.ok(&["devices"]), "");
 }
 
-/// A kernel before 7.0 knows no key but `aes`. A newer one takes that of a cluster which has such
-/// keys; where the cluster does not know the key, it is refused.
+/// A kernel before 7.0 accepts only keys of the type `aes`. A newer one also accepts newer keys, if
+/// the cluster has them; otherwise the cluster refuses the key.
 #[test]
 fn a_key_of_a_newer_type_is_refused_with_its_reason() {
     let (key, conf) = (newer_key(), std::fs::read_to_string(shared().conf()).unwrap());
@@ -81,7 +81,7 @@ fn a_key_of_a_newer_type_is_refused_with_its_reason() {
     let guest = Guest::builder(shared().conf()).boot().map(Guest).unwrap();
     let words = ["map", "rbd/absent", "--monitors", v1, "--key", &key, "--timeout", "30"];
     if version(&guest) >= (7, 0) {
-        // The image does not exist: who is told so has logged in.
+        // The image does not exist. This error shows that the login succeeded.
         let (kind, text) = guest.fails(&words);
         let known = kind.starts_with("NotFound");
         assert!(known || kind == "PermissionDenied", "{kind} {text}");
@@ -98,7 +98,7 @@ fn a_key_of_a_newer_type_is_refused_with_its_reason() {
     assert_eq!(guest.ok(&["devices"]), "");
 }
 
-/// The shared cluster where it is of the kind that a test wants, else one of its own.
+/// The shared cluster if it is of the kind that a test needs, otherwise a separate one.
 struct Wanted {
     conf: PathBuf,
     _own: Option<TestCluster>,
@@ -113,10 +113,10 @@ impl Wanted {
         Wanted { conf, _own: own, cluster }
     }
 
-    /// The answer to a command for the monitors.
+    /// Sends a command to the monitors and returns the answer.
     fn ask(&self, command: &Value) -> Value {
         let answer = self.cluster.mon_command(&command.to_string(), &[]).unwrap();
-        // Some have nothing to answer.
+        // Some commands have no answer.
         serde_json::from_slice(&answer).unwrap_or_default()
     }
 }
@@ -125,8 +125,8 @@ fn connect(conf: &Path) -> Cluster {
     Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap()
 }
 
-/// Monitors and OSDs that listen for the second protocol only; then OSDs that do, of a cluster
-/// whose monitor listens for both, as `ms_bind_msgr1 = false` leaves it.
+/// First, monitors and OSDs listen for the second protocol only. Then only the OSDs do, while the
+/// monitor listens for both, as with `ms_bind_msgr1 = false`.
 #[test]
 fn without_the_first_protocol_an_image_is_mapped_by_the_second() {
     let monitor_has_none = || !std::fs::read_to_string(shared().conf()).unwrap().contains("v1:");
@@ -182,7 +182,7 @@ fn maps_by_the_second_protocol(wanted: &Wanted, what: &str) {
     assert_eq!(guest.ok(&["devices"]), "");
 }
 
-/// An OSD counts the reads that it serves: those of the kernel reach the one that is not primary.
+/// OSDs count their reads: those of the kernel must reach the OSD that is not primary.
 #[test]
 fn a_replica_serves_what_is_read_from_replicas() {
     let two = || {
@@ -220,13 +220,14 @@ fn a_replica_serves_what_is_read_from_replicas() {
     for (options, wanted_reads) in [
         (&["read_from_replica=no"][..], 0),
         (&["read_from_replica=balance"], 1),
-        // This machine stands in the rack of the replica.
+        // This machine is in the rack of the replica.
         (&["read_from_replica=localize", &format!("crush_location=rack:r{replica}")], 256),
     ] {
         let options: Vec<&str> = options.iter().flat_map(|option| ["-o", *option]).collect();
         guest.ok(&[&["map", &spec, "-o", "noshare"], &options[..]].concat());
         // A replica refuses reads of an object until it knows that the last write is on all OSDs.
-        // It learns that with the next write to the placement group: so each group gets some.
+        // It learns that with the next write to the placement group, so each group gets some
+        // writes.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let reads = loop {
             for number in 0..64 {
@@ -243,7 +244,7 @@ fn a_replica_serves_what_is_read_from_replicas() {
         guest.ok(&["unmap", &spec]);
     }
     println!("{served:?} of 256 reads were served by the replica: no, balance, localize");
-    // Others who use the cluster read next to nothing meanwhile.
+    // Other clients of the cluster read almost nothing meanwhile.
     assert!(served[0] < 50, "the primary should have served all: {served:?}");
     assert!((1..256).contains(&served[1]), "some: {served:?}");
     assert!(served[2] >= 256, "all: {served:?}");

@@ -1,5 +1,5 @@
-//! Dead and frozen daemons under a mapping: every wait ends, and nothing half mapped is left. The
-//! cluster is the test's own.
+//! Dead and frozen daemons under a mapping: every wait ends, and nothing partially mapped remains.
+//! The test has its own cluster.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     pool.create("foo", 64 << 20).run().unwrap();
     let guest = Guest::boot(cluster.conf());
 
-    // Removed by force while writes are under way to an OSD that does not answer. The kernel waits
-    // for them: we do not.
+    // Forced removal while writes to a frozen OSD are in flight. The kernel waits for them, but the
+    // call does not.
     guest.ok(&["map", "rbd/foo"]);
     let writer =
         guest.0.spawn(["sh", "-c", "exec dd if=/dev/zero of=/dev/rbd0 bs=1M count=32 conv=fsync"]).unwrap();
@@ -25,7 +25,7 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     let (kind, text) = guest.fails(&["unmap", "/dev/rbd0"]);
     assert!(kind.contains(r#"name: "dd" }"#), "{kind} {text}");
     let start = Instant::now();
-    // The process itself cannot end before its thread leaves the kernel.
+    // The process cannot end before its thread leaves the kernel.
     let words = "krbd-guest unmap /dev/rbd0 --force --timeout 5 2>/tmp/said";
     let unmapping = guest.0.spawn(["sh", "-c", words]).unwrap();
     let text = guest.sh("until grep ETIMEDOUT /tmp/said; do usleep 100000; done");
@@ -36,8 +36,7 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     assert_eq!(unmapping.wait(SOON).unwrap().status.code(), Some(1));
     writer.wait(SOON).unwrap();
 
-    // Mapped while the OSD does not answer: without the preflight, which would wait for it in
-    // librbd.
+    // Mapping while the OSD is frozen, without the preflight, which would wait for it in librbd.
     cluster.pause(Daemon::Osd(0)).unwrap();
     let start = Instant::now();
     let (kind, text) = guest.fails(&["map", "rbd/foo", "--no-preflight", "--timeout", "5"]);
@@ -46,7 +45,7 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     cluster.resume(Daemon::Osd(0)).unwrap();
     gone(&guest);
 
-    // A monitor that takes connections and says nothing.
+    // A monitor that accepts connections and does not answer.
     let monitor = cluster.monitor_addresses().v1.to_string();
     let key = cluster.key("admin").unwrap();
     cluster.pause(Daemon::Mon).unwrap();
@@ -59,14 +58,14 @@ fn whatever_is_dead_every_wait_ends_and_nothing_is_left() {
     cluster.resume(Daemon::Mon).unwrap();
     gone(&guest);
 
-    // And with all of them awake again it maps.
+    // After all daemons have resumed, the mapping works.
     guest.ok(&["map", "rbd/foo"]);
     guest.ok(&["unmap", "rbd/foo"]);
     drop(guest);
     cluster.stop().unwrap();
 }
 
-/// Nothing is mapped, within a minute.
+/// Waits until nothing is mapped, for at most a minute.
 fn gone(guest: &Guest) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {

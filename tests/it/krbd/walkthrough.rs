@@ -1,4 +1,4 @@
-//! The field report that this project started from, end to end.
+//! The field report with which this project started, end to end.
 
 use rbd::{Features, ImageSpec};
 use rbd_testcluster::shared;
@@ -6,8 +6,8 @@ use rbd_testcluster::shared;
 use super::guest::Guest;
 use crate::support::Space;
 
-/// The image does not map; the plan says what to do; it is done; then two machines, one after the
-/// other, use the volume.
+/// The image cannot be mapped, the plan says what to do, and the test does it. Then two machines
+/// use the volume, one after the other.
 #[test]
 fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     let space = Space::new();
@@ -24,15 +24,15 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(text.contains("does not support its features journaling; disable journaling"), "{text}");
     assert_eq!(first.ok(&["devices"]), "");
 
-    // The original failure: the kernel's own refusal, made out to be the same error; its log says
-    // which bit.
+    // The original failure: the refusal of the kernel gives the same error, and its log names the
+    // bit.
     let (kernels_kind, text) = first.fails(&["map", &spec, "--no-preflight"]);
     assert_eq!(kernels_kind, kind);
     assert!(text.contains("disable journaling"), "{text}");
     assert!(text.contains("kernel: rbd: image foo: image uses unsupported features: 0x40"), "{text}");
     assert_eq!(first.ok(&["devices"]), "");
 
-    // A file system of its own, and a file in it.
+    // A new file system, and a file in it.
     let mapped = first.ok(&["map", &spec, "--fix-features"]);
     let (device, disabled) = mapped.split_once('\t').unwrap();
     assert_eq!(disabled, "journaling");
@@ -40,7 +40,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(device.starts_with(&format!("/dev/rbd0 {spec} {} rw {}", 128 << 20, shared_fsid())), "{device}");
     let volume = ["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/1/volume"];
     assert_eq!(first.ok(&volume), r#"Staged { file_system: "ext4", formatted: true }"#);
-    // The content is a container's: it must not give anybody rights on the node.
+    // The content belongs to a container, so it must not give rights on the node.
     for mount in mount_flags(&first) {
         assert!(mount.starts_with("rw,nosuid,nodev,"), "{mount}");
     }
@@ -60,7 +60,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(kind.contains("/plugins/rbd-image-foo") && kind.contains("/pods/2/volume"), "{text}");
     second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
 
-    // Read-only in the second place, which must not cost the other flags; and flags taken off.
+    // Read-only at the second place, with the other flags kept; and flags that are removed.
     second.ok(&[&volume[..], &["--read-only"]].concat());
     let mounts = mount_flags(&second);
     assert!(mounts[0].starts_with("rw,nosuid,nodev,"), "{mounts:?}");
@@ -76,7 +76,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
         second.ok(&["end-volume", "/plugins/rbd-image-foo", "/pods/2/volume"]);
     }
 
-    // What is there is never formatted, known or not.
+    // Existing data is never formatted, whether it is known or not.
     second.sh("dd if=/dev/zero of=/dev/rbd0 bs=1M count=2 conv=fsync 2>/dev/null");
     second.sh("echo data | dd of=/dev/rbd0 conv=fsync 2>/dev/null");
     let (kind, text) = second.fails(&["volume", "/dev/rbd0", "/plugins/rbd-image-foo", "/pods/2/volume"]);
@@ -85,7 +85,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     second.ok(&["unmap", &spec]);
 }
 
-/// The flags of the mounts of the device, in the order in which they were mounted.
+/// Returns the flags of the mounts of the device, in the order in which they were mounted.
 fn mount_flags(guest: &Guest) -> [String; 2] {
     let mounts = guest.sh("grep ^/dev/rbd0 /proc/self/mounts | cut -d' ' -f4");
     let lines: Vec<_> = mounts.lines().map(|line| format!("{line},")).collect();

@@ -1,4 +1,4 @@
-//! One machine, every way to map an image and to use the device.
+//! Every way to map an image and to use the device, in one machine.
 
 use rbd::Features;
 use rbd_testcluster::shared;
@@ -32,7 +32,7 @@ fn every_way_to_map_and_unmap() {
     step("scoped", Ways::scoped);
     step("created_to_be_mapped", Ways::created_to_be_mapped);
     assert_eq!(ways.guest.ok(&["many", &ways.create("many"), "100"]), "100 found, 0 left");
-    // The machine is asked once more: nothing of it all is left mapped.
+    // In the end, nothing remains mapped in the machine.
     assert_eq!(ways.guest.ok(&["devices"]), "");
 }
 
@@ -88,7 +88,7 @@ impl Ways {
         image.snapshots().remove("monday").run().unwrap();
     }
 
-    /// What the clone does not hold the kernel reads from the ancestor.
+    /// The kernel reads data that the clone does not contain from the ancestor.
     fn a_clone_reads_from_its_parent(&self) {
         self.create("golden");
         let golden = self.space.open("golden").run().unwrap();
@@ -110,7 +110,7 @@ impl Ways {
         golden.snapshots().remove("s").run().unwrap();
     }
 
-    /// Other object sizes and striping: what the kernel writes is what librbd reads.
+    /// Other object sizes and striping: librbd reads what the kernel writes.
     fn layouts(&self) {
         self.space.create("small", 8 << 20).object_size(64 << 10).run().unwrap();
         self.space.create("striped", 8 << 20).object_size(1 << 20).striping(64 << 10, 3).run().unwrap();
@@ -129,7 +129,7 @@ impl Ways {
         assert_eq!(kind, "InvalidInput");
         assert!(text.contains("1000 bytes is not a multiple of 512"), "{text}");
 
-        // Of a device that only reads, the kernel asks less.
+        // The kernel requires fewer features for a read-only device.
         self.space
             .create("journaled", 1 << 20)
             .features(Features::DEFAULT | Features::JOURNALING)
@@ -149,7 +149,7 @@ impl Ways {
         assert!(text.contains("cannot unmap device '/dev/rbd0': it is in use: mounted at /mnt/a"), "{text}");
         self.guest.sh("umount /mnt/a");
 
-        // In a mount namespace that this one does not see.
+        // In a mount namespace that is not visible here.
         let hidden = self.guest.0.spawn(rbd_testvm::Command::shell(
             "exec unshare -m sh -c 'mount /dev/rbd0 /mnt/a; touch /tmp/mounted; exec sleep 1000'",
         ));
@@ -168,12 +168,12 @@ impl Ways {
         self.guest.sh("until krbd-guest holders /dev/rbd0 | grep sleep; do usleep 50000; done");
         let (kind, text) = self.guest.fails(&["unmap", "/dev/rbd0"]);
         assert!(kind.contains(r#"name: "sleep" }"#) && text.contains("(sleep) has it open"), "{kind} {text}");
-        // Who lets go while it is tried again does not stand in the way.
+        // A holder that ends during the retries is no obstacle.
         let unmapping = self.guest.0.spawn(["krbd-guest", "unmap", "/dev/rbd0"]).unwrap();
         drop(reader);
         assert!(unmapping.wait(SOON).unwrap().status.success());
 
-        // By force, what is mounted goes too.
+        // Force also removes a mounted device.
         self.guest.ok(&["map", &spec]);
         self.guest.sh("/usr/sbin/mke2fs -q -t ext4 -F /dev/rbd0; mount /dev/rbd0 /mnt/a");
         self.guest.ok(&["unmap", "/dev/rbd0", "--force"]);
@@ -251,7 +251,7 @@ impl Ways {
         assert_eq!(self.guest.ok(&["devices"]), "");
     }
 
-    /// As a container orchestrator does it: monitors, user and key are given.
+    /// Like a container orchestrator: with monitors, user and key.
     fn without_a_connection(&self) {
         let spec = self.create("given");
         let dump = cluster().mon_command(r#"{"prefix": "mon dump", "format": "json"}"#, &[]).unwrap();
@@ -275,9 +275,8 @@ impl Ways {
         {
             let mode = format!("ms_mode={mode}");
             let shown = self.guest.ok(&words(&given(monitor, &key, &["-o", &mode, "--show-keys"])));
-            // The key is nowhere to be found when the mapping is there: not in the line that the
-            // kernel keeps, not among its keys. One that nobody can use stays listed until the
-            // kernel removes it, which takes it a moment.
+            // While the mapping exists, the key is neither in the line that the kernel keeps nor
+            // among its usable keys. An invalidated key stays listed for a moment.
             assert!(!shown.contains(key.trim()) && !shown.lines().any(usable_key), "{shown}");
             let kept = self.guest.sh("cat /sys/bus/rbd/devices/0/config_info");
             assert!(kept.contains("key=client.admin") && !kept.contains(key.trim()), "{kept}");
@@ -295,7 +294,7 @@ impl Ways {
         let (kind, text) = self.guest.fails(&words(&given(&first, "not a key", &[])));
         assert!(kind == "InvalidInput" && !text.contains("not a key"), "{text}");
 
-        // Nobody listens there.
+        // No daemon listens there.
         let start = std::time::Instant::now();
         let (kind, text) = self.guest.fails(&words(&given("127.0.0.1:1", &key, &["--timeout", "5"])));
         assert!(kind == "TimedOut" && text.contains("no answer from the cluster"), "{text}");
@@ -319,8 +318,8 @@ impl Ways {
     }
 }
 
-/// Whether a line of `/proc/keys` is a key of Ceph's that somebody could use. The second column
-/// holds flags: `R` revoked, `D` dead, `i` invalidated.
+/// Returns whether a line of `/proc/keys` is a usable key of Ceph. The second column contains
+/// flags: `R` revoked, `D` dead, `i` invalidated.
 fn usable_key(line: &str) -> bool {
     let flags = line.split_whitespace().nth(1).unwrap_or_default();
     line.contains(" ceph ") && !flags.contains(['R', 'D', 'i'])

@@ -12,8 +12,8 @@ use rbd::{Errno, ErrorKind, Features, ObjectKind, cluster::Key, image::Quiesce};
 use super::Pool;
 use crate::support::cluster;
 
-/// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`,
-/// of a cluster long dead.
+/// The token of a former cluster:
+/// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`.
 const TOKEN: &str = "eyJmc2lkIjoiZiIsImNsaWVudF9pZCI6ImMiLCJrZXkiOiJBUUJpS0J4WXVQWGlKUkFBc3VwblRCc1VSb1d6YjBrMDBvTTNpUT09IiwibW9uX2hvc3QiOiJoIn0=";
 
 /// Asserts that it failed because mirroring is disabled.
@@ -175,7 +175,7 @@ fn the_same_without_waiting() {
         let error = refused.unwrap_err();
         assert!(error.is_read_only() && error.to_string().contains("it is not primary"), "{error}");
     }
-    // Many at once, some of which nobody waits for.
+    // Many at once, some of which are dropped.
     let (infos, statuses): (Vec<_>, Vec<_>) = (0..8).map(|_| (foo.start_info(), foo.start_status())).unzip();
     drop((foo.start_info(), foo.start_status(), foo.start_mode()));
     for info in infos {

@@ -1,13 +1,12 @@
-//! Mirroring: what one cluster can tell of it, and images that go from one cluster to another and
-//! back.
+//! Mirroring: calls on a single cluster, and images that move from one cluster to another and back.
 
 mod alone;
 mod pair;
 
 use rbd::{Cluster, IoCtx};
 
-/// A pool of its own, prepared for images, deleted when it is dropped: peers and modes belong to
-/// pools.
+/// A separate pool, initialised for images, because peers and modes belong to pools. Dropping it
+/// deletes the pool.
 struct Pool {
     cluster: std::sync::Arc<Cluster>,
     ioctx: IoCtx,

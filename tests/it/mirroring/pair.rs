@@ -6,7 +6,7 @@ use rbd::mirror::{Direction, ImageMode, ImageState, Mode, State};
 use rbd::{Cluster, Features, Image, IoCtx};
 use rbd_testcluster::TestCluster;
 
-/// How long the daemons may take for one step. They take two seconds, and more on busy processors.
+/// The longest time of the daemons for one step. They usually need two seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An image mirrored in each mode.
@@ -32,7 +32,7 @@ impl Site {
         self.pool.open(image).run().unwrap()
     }
 
-    /// Writes to the image, which is primary here, and has that replicated.
+    /// Writes to the image, which is primary here, and replicates the write.
     fn write(&self, image: &str, mode: ImageMode, content: &[u8]) {
         let image = self.open(image);
         take_writes(&image, content);
@@ -41,7 +41,7 @@ impl Site {
         }
     }
 
-    /// Waits until the image is here and begins with this.
+    /// Waits until the image exists here and begins with `content`.
     fn await_content(&self, image: &str, content: &[u8]) {
         until(&format!("'{image}' to hold {content:?}"), || {
             let image = self.pool.open(image).read_only(true).run().map_err(|error| error.to_string())?;
@@ -51,7 +51,7 @@ impl Site {
         });
     }
 
-    /// Waits until the daemon here says this of the image.
+    /// Waits until the daemon here reports this state of the image.
     fn await_state(&self, image: &str, state: State) {
         until(&format!("'{image}' to be {state}"), || {
             let image = self.pool.open(image).read_only(true).run().map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ impl Site {
     }
 }
 
-/// Writes to an image that is primary, but of which the daemon may not have let go yet.
+/// Writes to an image that is primary, but whose lock the daemon may still have.
 fn take_writes(image: &Image, content: &[u8]) {
     until("writes to be taken", || {
         image.write_all_at(content, 0).map_err(|error| {
@@ -139,7 +139,7 @@ fn a_copy_is_no_primary(there: &Site, name: &str, mode: ImageMode) {
     assert!(error.is_busy() && error.to_string().contains("still primary"), "{error}");
 }
 
-/// The copy there becomes primary, and what is written to it comes back.
+/// The copy at the other site becomes primary, and writes to it are replicated back.
 fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     here.open(name).mirroring().demote().unwrap();
     until(&format!("'{name}' to be promoted"), || {
@@ -149,7 +149,7 @@ fn move_primary(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     here.await_content(name, b"second");
 }
 
-/// The cluster there was thought to be lost.
+/// The other cluster was thought to be lost.
 fn split_brain(here: &Site, there: &Site, name: &str, mode: ImageMode) {
     let image = here.open(name);
     image.mirroring().promote().force(true).run().unwrap();
@@ -176,7 +176,7 @@ fn what_the_pools_tell(here: &Site, there: &Site) {
         assert_eq!(copy.mirroring().info().unwrap().global_id, info.global_id);
         let listed = here.pool.mirroring().images(Some(mode)).unwrap();
         assert_eq!(listed.iter().map(|image| &image.id).collect::<Vec<_>>(), [&id]);
-        // The daemons tell how the image stands a little later.
+        // The daemons report the state of the image a little later.
         let mut told = None;
         until(&format!("the state of '{name}'"), || {
             told = copy.mirroring().instance().map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! Differential test: the same random script by this crate and by python3-rbd; all that can be seen
-//! of the two images afterwards must be the same.
+//! Differential test: this crate and python3-rbd run the same random script. Afterwards, all
+//! visible properties of the two images must be equal.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::support::{Space, unique};
 
 const PROGRAM: &str = include_str!("differential.py");
 
-/// What the Python program is told.
+/// The input of the Python program.
 #[derive(Serialize)]
 struct Task<'a> {
     conf: &'a str,
@@ -30,8 +30,8 @@ struct Task<'a> {
 }
 
 fn by_python(task: &Task<'_>) -> Value {
-    // Debian's own interpreter: python3-rbd is a module of it, not of another that may come first
-    // in PATH.
+    // Debian's interpreter: python3-rbd is installed for it, not for another one that may come
+    // first in PATH.
     let mut python = Command::new("/usr/bin/python3")
         .args(["-c", PROGRAM])
         .stdin(Stdio::piped())
@@ -64,7 +64,7 @@ fn by_us(ioctx: &IoCtx, task: &Task<'_>) -> rbd::Result<Value> {
                 image.write_zeroes(at, len)?;
             }
             Op::WriteSame { at, times, byte } => {
-                // Python has no write_same: it writes.
+                // Python has no write_same, so the program writes.
                 let (at, len) = fold(at, times * PATTERN, size);
                 image.write_same(at, len / PATTERN * PATTERN, &[byte; PATTERN as usize])?;
             }
@@ -94,7 +94,7 @@ fn by_us(ioctx: &IoCtx, task: &Task<'_>) -> rbd::Result<Value> {
     look(&image)
 }
 
-/// All that both sides can see.
+/// Returns all properties that both sides can read.
 fn look(image: &Image) -> rbd::Result<Value> {
     let stat = image.stat()?;
     let mut content = vec![0; stat.size as usize];

@@ -1,5 +1,5 @@
-//! Property: a diff between any two versions of an image covers every byte that differs, whatever
-//! happened in between.
+//! Property test: a diff between any two versions of an image covers every byte that differs,
+//! whatever happened in between.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::script::{OBJECT, Op, op_for_diffs};
 use super::{OPS_PER_SCRIPT, Run, Shape, clear, connect, number, script_size};
 use crate::support::unique;
 
-/// Runs scripts on images of a shape; after each of them, all diffs are checked.
+/// Runs scripts on images of a shape, and checks all diffs after each.
 fn check(cluster: &Cluster, shape: Shape) {
     let scripts = number("RBD_MODEL_OPS").map_or(6, |ops| ops.div_ceil(OPS_PER_SCRIPT as u64)) as u32;
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/model/diff_regressions.txt");
@@ -45,7 +45,7 @@ fn check(cluster: &Cluster, shape: Shape) {
     }
 }
 
-/// From nothing and from each snapshot, to each later snapshot and to the image.
+/// Checks diffs from nothing and from each snapshot to each later snapshot and to the image.
 fn all_diffs(run: &Run<'_>) -> Result<(), TestCaseError> {
     let snapshots = &run.model.snapshots;
     for (at, (name, data)) in snapshots.iter().enumerate() {
@@ -55,10 +55,10 @@ fn all_diffs(run: &Run<'_>) -> Result<(), TestCaseError> {
     diffs_to(run, run.image(), &run.model.data, snapshots.len())
 }
 
-/// A deep copy, which librbd makes of diffs, holds the same at all versions.
+/// Checks that a deep copy, which librbd makes from diffs, is equal at all versions.
 fn deep_copy(run: &Run<'_>) -> Result<(), TestCaseError> {
     let failed = |error: rbd::Error| TestCaseError::fail(format!("deep copy: {error}"));
-    // It is younger than a clone: see `clear`.
+    // Its name is longer than that of a clone: see `clear`.
     run.image().deep_copy_to(run.ioctx, "a-deep-copy").flatten(true).run().map_err(failed)?;
     let copy = run.ioctx.open("a-deep-copy").run().map_err(failed)?;
     run.compare(&copy, &run.model.data, &Op::Snapshot)?;
@@ -68,7 +68,7 @@ fn deep_copy(run: &Run<'_>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Checks the diffs to one version from all that are older.
+/// Checks the diffs from all older versions to one version.
 fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(), TestCaseError> {
     let size = data.len() as u64;
     for from in [None].into_iter().chain(run.model.snapshots[..older].iter().map(Some)) {
@@ -94,7 +94,8 @@ fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(
     Ok(())
 }
 
-/// Every byte that differs lies in an extent, and one without data reads as zeros.
+/// Checks that every byte that differs is in an extent, and that extents without data read as
+/// zeros.
 fn covers(diff: Diff<'_>, before: &[u8], now: &[u8], range: std::ops::Range<u64>) -> Result<(), String> {
     let extents = diff.collect().map_err(|error| error.to_string())?;
     let iterated: Result<Vec<Extent>, _> = diff.extents().and_then(Iterator::collect);

@@ -1,7 +1,7 @@
-//! Model test: random scripts run on a real image and on bytes in memory, which must agree at every
+//! Model test: random scripts run on a real image and on bytes in memory. Both must agree at every
 //! step.
 //!
-//! Failures that were ever found stand in `regressions.txt` and run first. A long run:
+//! All failures found so far are in `regressions.txt` and run first. A long run:
 //! `RBD_MODEL_OPS=1000000 RBD_MODEL_SEED=7 cargo test --test it model -- --nocapture`.
 
 mod differential;
@@ -21,17 +21,17 @@ use crate::support::unique;
 
 const OPS_PER_SCRIPT: usize = 40;
 
-/// What an image must hold.
+/// The expected content of an image.
 #[derive(Default)]
 struct Model {
     data: Vec<u8>,
     snapshots: Vec<(String, Vec<u8>)>,
-    /// How many snapshots were made so far: a name is not used again.
+    /// How many snapshots were created so far. Names are not reused.
     made: usize,
     is_clone: bool,
 }
 
-/// How the images of a run are made.
+/// The shape of the images of a run.
 #[derive(Clone, Copy)]
 struct Shape {
     features: Features,
@@ -39,7 +39,7 @@ struct Shape {
     data_pool: Option<&'static str>,
 }
 
-/// A place for the images of one script, cleared when it is over.
+/// The images of one script. They are removed when it has ended.
 struct Run<'a> {
     ioctx: &'a IoCtx,
     name: String,
@@ -47,7 +47,7 @@ struct Run<'a> {
     model: Model,
 }
 
-/// Discards exactly what it is told to, so that the model knows what is left.
+/// Connects with exact discards, so that the model knows the remaining data.
 fn connect(conf: &std::path::Path) -> Cluster {
     let builder = Cluster::builder().ignore_environment(true).conf_file(conf);
     builder.option("rbd_skip_partial_discard", "false").connect().unwrap()
@@ -57,7 +57,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(std::env::var(variable).ok()?.parse().expect("a number"))
 }
 
-/// Runs scripts on images of a shape, each in a namespace of its own.
+/// Runs scripts on images of a shape, each in a separate namespace.
 fn check(cluster: &Cluster, shape: Shape) {
     let scripts = number("RBD_MODEL_OPS").map_or(6, |ops| ops.div_ceil(OPS_PER_SCRIPT as u64)) as u32;
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/model/regressions.txt");
@@ -88,7 +88,7 @@ fn script_size() -> impl Strategy<Value = u64> {
     0..=script::MOST
 }
 
-/// Clones hang on their parents: the newest image goes first.
+/// Removes the newest image first, because clones depend on their parents.
 fn clear(ioctx: &IoCtx) {
     let mut images = ioctx.list().unwrap();
     images.sort_by_key(|image| std::cmp::Reverse(image.name.len()));
@@ -186,13 +186,13 @@ impl<'a> Run<'a> {
             }
             Op::Clone => self.clone_on()?,
             Op::Flatten => {
-                // A clone that was shrunk to nothing has lost its parent.
+                // A clone that was shrunk to zero has lost its parent.
                 let has_parent = self.image().parent()?.is_some();
                 assert!(self.model.is_clone || !has_parent);
                 assert_eq!(self.image().flatten().run().is_ok(), has_parent, "only clones can be flattened");
             }
             Op::RemoveSnapshot { which } => {
-                // A clone may need it; then it stays in the image's trash.
+                // If a clone needs it, it stays in the image's trash.
                 if !self.model.snapshots.is_empty() {
                     let which = which % self.model.snapshots.len();
                     let (name, _) = self.model.snapshots.remove(which);
@@ -212,7 +212,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Within one sector, as librbd 1.16 demands; the model knows where it must differ.
+    /// Compares and writes within one sector, as librbd 1.16 demands. The model knows where the
+    /// data must differ.
     fn compare_and_write(&mut self, at: u64, len: u64, byte: u8, right: bool) -> rbd::Result<()> {
         let (at, len) = fold(at, len, self.model.data.len() as u64);
         let len = len.min(512 - at % 512);
@@ -241,7 +242,7 @@ impl<'a> Run<'a> {
     }
 
     fn clone_on(&mut self) -> rbd::Result<()> {
-        // Longer names are newer: see `clear`. And the OSDs refuse to have a clone of nothing.
+        // Longer names are newer: see `clear`. OSDs refuse a clone of an empty image.
         if self.name.len() > 4 || self.model.data.is_empty() {
             return Ok(());
         }
@@ -280,7 +281,7 @@ fn everything_with_journaling_and_striping() {
 
 #[test]
 fn data_in_an_erasure_coded_pool() {
-    // Erasure-coded pools with overwrites want BlueStore, and one OSD for each part.
+    // Erasure-coded pools with overwrites need BlueStore and one OSD for each part.
     let daemons = TestCluster::builder().osds(3).object_store(ObjectStore::Bluestore).start().unwrap();
     let cluster = connect(daemons.conf());
     let send = |command: &str| cluster.mon_command(command, &[]).unwrap();
@@ -297,7 +298,7 @@ fn data_in_an_erasure_coded_pool() {
 
 #[test]
 fn the_model_catches_a_wrong_image() {
-    // The check itself: a byte that somebody else changed must be found.
+    // A test of the check itself: it must find a byte that another client changed.
     let space = crate::support::Space::on(&shared());
     let shape = Shape { features: Features::LAYERING, striping: None, data_pool: None };
     let mut run = Run::start(&space, 10_000, shape).unwrap();

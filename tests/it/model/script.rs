@@ -1,12 +1,12 @@
 //! Random scripts of operations on one image.
 //!
-//! Numbers in a script are raw material: the runner folds them into the image's range, so that
-//! every script is valid for every size, and shrinking finds small ones.
+//! The runner folds the numbers of a script into the range of the image. So every script is valid
+//! for every size, and proptest can shrink it.
 
 use proptest::prelude::*;
 use serde::Serialize;
 
-/// The most bytes an image of a script has: many objects of 4 KiB, yet read whole in a moment.
+/// The largest size of an image, in bytes: many objects of 4 KiB, but quick to read.
 pub(crate) const MOST: u64 = 96 << 10;
 pub(crate) const OBJECT: u64 = 4 << 10;
 
@@ -31,7 +31,7 @@ pub(crate) enum Op {
         times: u64,
         byte: u8,
     },
-    /// Expects what is there, or something else.
+    /// Expects the current data or other data.
     CompareAndWrite {
         at: u64,
         len: u64,
@@ -42,14 +42,14 @@ pub(crate) enum Op {
         size: u64,
     },
     Snapshot,
-    /// Which of the snapshots there are, modulo their number.
+    /// The number of the snapshot, modulo how many there are.
     Rollback {
         which: usize,
     },
-    /// Goes on with a clone of a new snapshot.
+    /// Continues with a clone of a new snapshot.
     Clone,
     Flatten,
-    /// Which of the snapshots there are, modulo their number.
+    /// The number of the snapshot, modulo how many there are.
     RemoveSnapshot {
         which: usize,
     },
@@ -58,7 +58,7 @@ pub(crate) enum Op {
     Reopen,
 }
 
-/// A size in bytes; often at the edge of an object.
+/// Returns a size in bytes, often at the edge of an object.
 fn size() -> impl Strategy<Value = u64> {
     prop_oneof![(0..=MOST / OBJECT).prop_map(|objects| objects * OBJECT), 0..=MOST]
 }
@@ -83,7 +83,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// As [`op`], with many snapshots, and more that makes a diff difficult.
+/// Like [`op`], with many snapshots and other operations that make diffs difficult.
 pub(crate) fn op_for_diffs() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => op(),
@@ -94,10 +94,10 @@ pub(crate) fn op_for_diffs() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The pattern of a write_same: librbd wants multiples of 512 in places, so that is what it is.
+/// The length of a pattern. In places, librbd needs multiples of 512.
 pub(crate) const PATTERN: u64 = 512;
 
-/// Folds a range into an image: both ends within it.
+/// Folds a range so that it lies within an image.
 pub(crate) fn fold(at: u64, len: u64, size: u64) -> (u64, u64) {
     let at = if size == 0 { 0 } else { at % size };
     (at, len.min(size - at))

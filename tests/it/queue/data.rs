@@ -1,4 +1,4 @@
-//! Lists of buffers, patterns, compare-and-write: what they do, and what is refused.
+//! Lists of buffers, patterns, compare-and-write: results and refusals.
 
 use super::*;
 use crate::support::pattern;
@@ -22,12 +22,12 @@ fn one(queue: &mut Queue) -> Completion {
 fn lists_of_any_length() {
     let space = Space::new();
     let mut queue = queue(&space, 1);
-    // Not in order: a place that has grown is used for shorter lists again.
+    // In mixed order: an entry that has grown is used for shorter lists again.
     for count in [1_usize, 40, 2, 9, 8, 300] {
         let parts: Vec<Bytes> =
             (0..count).map(|n| pattern(n as u8, if n % 5 == 3 { 0 } else { n * 7 + 1 }).into()).collect();
         let whole = parts.concat();
-        // Over the border of two objects.
+        // Across two objects.
         let offset = 4 * MIB - whole.len() as u64 / 2;
         queue.write_vectored(1, offset, parts.clone()).unwrap();
         let end = one(&mut queue);
@@ -47,7 +47,7 @@ fn lists_of_any_length() {
     }
 }
 
-/// Each in its own place, with an array of its own.
+/// Each in its own entry, with its own array.
 #[test]
 fn many_lists_at_once() {
     let space = Space::new();
@@ -138,7 +138,7 @@ fn each_compare_and_write_tells_where_it_differs() {
     }
 }
 
-/// librbd 16.2 aborts the process on an empty one.
+/// librbd 16.2 aborts the process on an empty compare-and-write.
 #[test]
 fn nothing_is_a_valid_amount() {
     let space = Space::new();
@@ -154,7 +154,7 @@ fn nothing_is_a_valid_amount() {
     }
 }
 
-/// The call came with Ceph 18.2: it works there, and says so elsewhere.
+/// The call exists since Ceph 18.2. Older libraries report that.
 #[test]
 fn vectored_compare_and_write_works_or_says_what_it_needs() {
     let space = Space::new();
@@ -183,7 +183,7 @@ fn vectored_compare_and_write_works_or_says_what_it_needs() {
 fn what_librbd_refuses_is_explained() {
     let space = Space::new();
     let mut queue = queue(&space, 1);
-    // Two stripe units: too far apart for every release.
+    // Two stripe units: too long for every release.
     let (expected, data) = (Bytes::from(vec![0; 1024]), Bytes::from(vec![1; 1024]));
     queue.compare_and_write(0, 4 * MIB - 512, expected.clone(), data.clone()).unwrap();
     let end = one(&mut queue);
@@ -194,7 +194,7 @@ fn what_librbd_refuses_is_explained() {
     assert_eq!(at(&queue, 4 * MIB - 512, 1024), [0; 1024]);
 }
 
-/// Refused before anything is submitted, with all buffers.
+/// Refused before anything is submitted; the error contains all buffers.
 #[test]
 fn wrong_requests_are_refused() {
     let space = Space::new();
@@ -299,7 +299,7 @@ fn a_full_queue_gives_everything_back() {
     assert_eq!(lists, Buffer::CompareVec { expected: vec![data()], data: vec![data()] });
     let both = full(queue.compare_and_write(1, 0, Bytes::from(vec![0; 512]), data()));
     one(&mut queue).result.unwrap();
-    // And they are good for the next attempt.
+    // The buffers can be used again.
     queue.write_vectored(1, 512, list).unwrap();
     one(&mut queue).result.unwrap();
     queue.write_same(1, 2048, 1024, pattern).unwrap();

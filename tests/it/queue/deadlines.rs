@@ -1,4 +1,4 @@
-//! Deadlines of a queue's operations: what is stuck costs its buffer, and no place.
+//! Timeouts of a queue's operations: a stuck operation keeps its buffer, but needs no room.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::{Space, builder};
 
 const SHORT: Duration = Duration::from_millis(150);
 
-/// Waits until so many operations were handed out, within the limit.
+/// Waits until `count` operations were reaped, within the limit.
 fn reap(queue: &mut Queue, count: usize) -> Vec<Completion> {
     let (mut ends, end) = (Vec::new(), Instant::now() + LIMIT);
     while ends.len() < count {
@@ -31,7 +31,7 @@ fn reap(queue: &mut Queue, count: usize) -> Vec<Completion> {
 fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 2).unwrap();
-    // With the exclusive lock, no write waits behind a read.
+    // With the exclusive lock, no write waits for a read.
     queue.image().write_all_at(&[1], 0).unwrap();
     let tracked = Tracked::default();
     let frozen = freezer.freeze();
@@ -68,7 +68,7 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(queue.next_deadline().is_none() && !queue.wait(None).unwrap() && queue.reap().is_none());
     assert!(!tracked.is_freed());
 
-    // The places are free for others, which end; nobody hears of the two any more.
+    // There is room for others, which end. The two are not reported again.
     queue.set_timeout(None);
     queue.read(9, 4096, 512, BytesMut::new()).unwrap();
     drop(frozen);
@@ -79,7 +79,8 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
     assert!(tracked.is_freed());
 }
 
-/// As many as the queue is deep keep it as deep as it was; more take away room, until they end.
+/// Up to `depth` timed-out operations leave the depth unchanged. More reduce the room until they
+/// end.
 #[test]
 fn what_is_stuck_takes_room_at_last() {
     let freezer = Freezer::get();
@@ -90,7 +91,7 @@ fn what_is_stuck_takes_room_at_last() {
     for half in 0..2 {
         assert_eq!((queue.room(), queue.given_up()), (3, half * 3));
         for (n, tracked) in tracked.iter().enumerate().skip(half * 3).take(3) {
-            // In all ways that librbd ends operations.
+            // In all ways in which librbd ends operations.
             let (token, offset, data) = (n as u64, n as u64 * 512, tracked.bytes(512));
             match n % 3 {
                 0 => queue.write(token, offset, data).unwrap(),
@@ -105,7 +106,7 @@ fn what_is_stuck_takes_room_at_last() {
     let refused = queue.read(9, 0, 512, BytesMut::new()).unwrap_err();
     assert!(refused.is_queue_full(), "{refused}");
     assert!(refused.to_string().contains("still has 6 that were given up after their timeout"), "{refused}");
-    // A loop that waits for room does not spin meanwhile.
+    // A loop that waits for room does not spin.
     let start = Instant::now();
     assert!(!queue.wait(Some(SHORT)).unwrap() && start.elapsed() >= SHORT);
     assert!(!tracked.iter().any(Tracked::is_freed));
@@ -124,7 +125,7 @@ fn what_is_stuck_takes_room_at_last() {
     assert_eq!(super::data(&finish(&mut queue)[0]), [0x77; 512]);
 }
 
-/// A zero deadline, too: nobody looked before it had ended.
+/// Even with a zero timeout, because the queue was not reaped before the operation had ended.
 #[test]
 fn what_has_ended_wins() {
     let space = Space::new();
@@ -132,7 +133,7 @@ fn what_has_ended_wins() {
     queue.set_timeout(Duration::ZERO);
     queue.write(1, 0, Bytes::from_static(&[3; 512])).unwrap();
     queue.compare_and_write(2, 512, Bytes::from(vec![0; 512]), Bytes::from(vec![3; 512])).unwrap();
-    // Each of them is announced.
+    // Each end is announced.
     let mut told = 0;
     eventually("both have ended", || {
         let mut count = [0; 8];
@@ -146,7 +147,8 @@ fn what_has_ended_wins() {
     assert_eq!(queue.next_deadline(), None);
 }
 
-/// For who waits by other means: the moment is known, and the descriptor says nothing of it.
+/// For programs with their own wait: the deadline is known, and the descriptor does not announce
+/// it.
 #[test]
 fn a_loop_of_ones_own_knows_when_to_look() {
     let freezer = Freezer::get();
@@ -172,7 +174,7 @@ fn a_loop_of_ones_own_knows_when_to_look() {
     assert_eq!(finish(&mut queue).iter().map(|end| end.token).collect::<Vec<_>>(), [0, 1, 3]);
 }
 
-/// Closing waits for what was given up on, or leaves that to a thread.
+/// Closing waits for timed-out operations, or leaves that to a thread.
 #[test]
 fn the_end_of_a_queue_with_stuck_operations() {
     let freezer = Freezer::get();
@@ -204,7 +206,7 @@ fn the_end_of_a_queue_with_stuck_operations() {
     }
 }
 
-/// librbd's closing would not wait for these by itself.
+/// librbd's close would not wait for these operations.
 #[test]
 fn closing_waits_for_what_a_limit_holds_up() {
     let space = Space::new();

@@ -1,10 +1,10 @@
-//! The end of operations and of the queue, where it is ugly.
+//! Difficult ends of operations and of the queue.
 
 use std::panic::resume_unwind;
 
 use super::*;
 
-/// What a buffer's owner does when it is freed.
+/// The owner of a buffer, with a closure that runs when it is freed.
 struct Owner<F: FnMut()>(Vec<u8>, F);
 
 impl<F: FnMut()> AsRef<[u8]> for Owner<F> {
@@ -19,19 +19,19 @@ impl<F: FnMut()> Drop for Owner<F> {
     }
 }
 
-/// A panic on the way out must not free what librbd still reads.
+/// A panic while the queue is dropped must not free memory that librbd still reads.
 #[test]
 fn a_buffer_that_panics_when_it_is_dropped() {
     let freezer = Freezer::get();
     for close in [false, true] {
         let mut queue = Queue::new(freezer.image(), 4).unwrap();
         let tracked = Tracked::default();
-        // Has the exclusive lock from here on: nothing else than the data will wait.
+        // From here on it has the exclusive lock, so only data operations wait.
         queue.image().write_all_at(&[1], 0).unwrap();
         let frozen = freezer.freeze();
         queue.write_vectored(0, 0, vec![tracked.bytes(4096)]).unwrap();
         for token in 1..3 {
-            // Ends at once: it is empty.
+            // Ends at once, because it is empty.
             let owner = Owner(vec![], || resume_unwind(Box::new("a buffer's owner that panics")));
             queue.write(token, 0, Bytes::from_owner(owner)).unwrap();
         }
@@ -54,7 +54,7 @@ fn a_buffer_that_panics_when_it_is_dropped() {
     }
 }
 
-/// As for an image: what a drop must not wait for, a thread of its own does.
+/// As for an image: if a drop must not wait, a separate thread does.
 #[test]
 fn in_the_background_a_drop_waits_for_nothing() {
     let freezer = Freezer::get();
@@ -82,9 +82,9 @@ fn in_the_background_a_drop_waits_for_nothing() {
     });
 }
 
-/// A program that sees each announcement only once, by edge-triggered epoll, gets all ends by
-/// asking then. An announcement may come for nothing (an end was reaped before its own: seen with
-/// librbd 1.18), but an end never without one.
+/// A program with edge-triggered epoll sees each announcement once, and gets all completions if it
+/// reaps then. An announcement may come without a completion (it was reaped before: seen with
+/// librbd 1.18), but no completion comes without an announcement.
 #[test]
 fn an_end_is_there_when_it_was_announced() {
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -122,7 +122,7 @@ fn an_end_is_there_when_it_was_announced() {
     assert_eq!(finish(&mut queue)[0].token, 100);
 }
 
-/// It waits for something to reap: until that is done, it is there.
+/// `wait` returns true as long as there is something to reap.
 #[test]
 fn whoever_waits_twice_waits_once() {
     let space = Space::new();
@@ -134,8 +134,7 @@ fn whoever_waits_twice_waits_once() {
     assert_eq!(finish(&mut queue).len(), 1);
 }
 
-/// librbd puts an operation into its queue first and announces it then: it may have been reaped in
-/// between.
+/// librbd puts an operation into its queue before it announces it, so it may be reaped in between.
 #[test]
 fn a_late_announcement_does_not_keep_the_loop_busy() {
     let space = Space::new();
@@ -147,7 +146,7 @@ fn a_late_announcement_does_not_keep_the_loop_busy() {
     assert!(!readable(&queue, 0), "nothing is in flight, and nobody else takes it back");
 }
 
-/// There it would wait for itself, or hold up what others wait for.
+/// There it would wait for itself, or delay operations for which others wait.
 #[test]
 fn no_waiting_on_librbds_thread() {
     let space = Space::new();
@@ -179,7 +178,7 @@ fn no_waiting_on_librbds_thread() {
     eventually("the image is closed", || again.watchers().unwrap().is_empty());
 }
 
-/// Its end is reported by a callback: the queue and its descriptor must outlive that.
+/// A callback reports its end, so the queue and its descriptor must outlive the callback.
 #[test]
 fn a_compare_and_write_in_flight_at_the_end() {
     let freezer = Freezer::get();

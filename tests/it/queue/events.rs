@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells of a queue's operations.
+//! The events of a queue's operations with the feature `tracing`.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn operations_tell_of_their_submission_and_their_end() {
         finish(&mut queue);
         queue.flush(1).unwrap();
         finish(&mut queue);
-        // What is not submitted has none.
+        // An operation that is not submitted has no event.
         queue.read(2, u64::MAX, 1, BytesMut::new()).unwrap_err();
     });
     let write = format!("operation=\"write\" {name} offset=4096 len=512");

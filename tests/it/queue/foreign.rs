@@ -1,4 +1,4 @@
-//! Memory that no buffer owns.
+//! I/O on memory that no buffer owns.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{LIMIT, data, finish, queue};
 use crate::aio::Freezer;
 use crate::support::Space;
 
-/// As a guest's: it lives until the queue is closed, and nobody looks at it while an operation has
-/// it.
+/// Memory like that of a virtual machine: it lives until the queue is closed, and is not used while
+/// an operation has it.
 struct Guest(Vec<u8>);
 
 impl Guest {
@@ -25,7 +25,7 @@ fn data_moves_between_memory_and_image() {
     let mut guest = Guest((0..64 << 10).map(|n| (n / 512) as u8).collect());
     let mut queue = queue(&space, 4);
     let parts = [(512, 512), (8192, 1024), (0, 512)].map(|(start, len)| guest.part(start, len).cast_const());
-    // SAFETY: the memory lives until the queue is closed, and is not touched before the end was
+    // SAFETY: the memory lives until the queue is closed, and is not used before the operation is
     // reaped.
     unsafe { queue.write_raw(1, 4096, &parts) }.unwrap();
     let end = finish(&mut queue).remove(0);
@@ -53,7 +53,7 @@ fn what_does_not_fit_is_refused() {
     let mut queue = queue(&space, 1);
     let size = queue.image().size().unwrap();
     let part = guest.part(0, 1024);
-    // SAFETY: the memory outlives the queue, and nothing is submitted but the last.
+    // SAFETY: the memory outlives the queue, and only the last request is submitted.
     unsafe {
         let refused = queue.read_raw(0, size - 512, &[part]).unwrap_err();
         assert_eq!(*refused.kind(), ErrorKind::OutOfRange { offset: size - 512, len: 1024, size });
@@ -68,7 +68,7 @@ fn what_does_not_fit_is_refused() {
     queue.close().unwrap();
 }
 
-/// It ends only when librbd has left the memory.
+/// It ends only when librbd no longer uses the memory.
 #[test]
 fn it_is_not_given_up_on() {
     let freezer = Freezer::get();

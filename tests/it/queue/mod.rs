@@ -28,7 +28,7 @@ fn queue(space: &Space, depth: usize) -> Queue {
     Queue::new(space.open("foo").run().unwrap(), depth).unwrap()
 }
 
-/// Waits for all that is in flight; in the order of the tokens.
+/// Waits for all operations in flight. Returns them in the order of their tokens.
 fn finish(queue: &mut Queue) -> Vec<Completion> {
     let mut ends = Vec::new();
     while queue.in_flight() > 0 {
@@ -48,7 +48,7 @@ fn data(end: &Completion) -> &[u8] {
     }
 }
 
-/// Whether the descriptor becomes readable within so many milliseconds.
+/// Returns whether the descriptor becomes readable within so many milliseconds.
 fn readable(queue: &Queue, millis: i32) -> bool {
     let mut polled = [rustix::event::PollFd::from_borrowed_fd(queue.as_fd(), rustix::event::PollFlags::IN)];
     let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
@@ -115,7 +115,7 @@ fn discarded_objects_read_as_zeros() {
 fn a_flush_ends_after_the_writes_before_it() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 4).unwrap();
-    // Has the exclusive lock from here on: nothing else than the data will wait.
+    // From here on it has the exclusive lock, so only data operations wait.
     queue.image().write_all_at(&[1], 0).unwrap();
     queue.flush(0).unwrap();
     finish(&mut queue).remove(0).result.unwrap();
@@ -134,7 +134,7 @@ fn a_flush_ends_after_the_writes_before_it() {
     assert!(early.into_iter().all(|end| end.result.is_ok()));
 }
 
-/// Those too whose future was dropped. Their ends would come to the queue, which does not know of
+/// Also operations whose future was dropped. They would complete in the queue, which does not know
 /// them.
 #[test]
 fn an_image_with_operations_in_flight_is_refused() {
@@ -144,8 +144,8 @@ fn an_image_with_operations_in_flight_is_refused() {
         let (sender, made) = channel();
         let frozen = freezer.freeze();
         let read = Some(image.aio().read(0, 4096)).filter(|_| kept);
-        // It closes the image, which waits for the read. A queue, where there should be none, is
-        // never closed.
+        // The refusal closes the image, which waits for the read. If a queue is made by mistake, it
+        // is leaked.
         let maker = std::thread::spawn(move || {
             sender.send(None).unwrap();
             sender.send(Some(Queue::new(image, 4).map(std::mem::forget))).unwrap();
@@ -237,8 +237,8 @@ fn what_librbd_refuses_comes_back_with_the_buffer() {
     assert_eq!((end.token, end.buffer), (7, Buffer::Bytes(Bytes::from_static(b"no"))));
 }
 
-/// As an event loop would: the descriptor becomes readable, and is not any more when all was
-/// reaped.
+/// Like an event loop: the descriptor becomes readable, and is no longer readable when all
+/// operations are reaped.
 #[test]
 fn the_descriptor_announces_ends() {
     let freezer = Freezer::get();
@@ -276,7 +276,7 @@ fn dropping_waits_for_what_is_in_flight() {
     assert!(tracked.is_freed());
 }
 
-/// A queue whose last owner is a buffer that is dropped on librbd's thread.
+/// The last owner of a queue is a buffer that is dropped on librbd's thread.
 #[test]
 fn dropped_on_librbds_thread() {
     struct Owner(Option<Queue>, std::sync::mpsc::Sender<()>);

@@ -1,4 +1,4 @@
-//! A queue in an event loop that others wrote: tokio's.
+//! A queue in tokio's event loop.
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -6,8 +6,8 @@ use tokio::runtime::Builder;
 
 use super::*;
 
-/// Submits as many as find room, and reaps as the documentation says: after the readiness was
-/// cleared, until nothing is left.
+/// Submits as many reads as there is room for, and reaps as the documentation says: after clearing
+/// the readiness, until nothing is left.
 async fn read_blocks(queue: &mut AsyncFd<Queue>, blocks: u64) -> Vec<u64> {
     let (mut next, mut seen) = (0, Vec::new());
     while (seen.len() as u64) < blocks {
@@ -36,17 +36,16 @@ fn tokio_watches_the_descriptor() {
     image.write_all_at(&content, 0).unwrap();
     image.close().unwrap();
     within(LIMIT, move || {
-        // The reactor is on this thread, or on another one.
+        // The reactor runs on this thread, or on another one.
         for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
             let image = space.open("foo").run().unwrap();
             let runtime = builder.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                // Deprecated for the sake of types whose descriptor may change: a queue's never
-                // does.
+                // Deprecated because of types whose descriptor may change. A queue's never does.
                 #[allow(deprecated)]
                 let mut queue =
                     AsyncFd::with_interest(Queue::new(image, 8).unwrap(), Interest::READABLE).unwrap();
-                // One end after the other, and then many at once: no wake may be missed.
+                // First one completion after the other, then many at once: no wake may be lost.
                 for blocks in [1, 1, BLOCKS] {
                     let mut seen = read_blocks(&mut queue, blocks).await;
                     seen.sort_unstable();

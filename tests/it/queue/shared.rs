@@ -1,4 +1,4 @@
-//! A queue whose image others have, too.
+//! A queue whose image is shared.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -61,7 +61,8 @@ fn others_manage_the_image_while_the_queue_is_at_work() {
     assert_eq!(space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len(), 0);
 }
 
-/// Its asynchronous I/O has gone with the queue; all else is as before, and it closes in any way.
+/// The image has lost its asynchronous I/O to the queue. All other calls work, and it can be closed
+/// in any order.
 #[test]
 fn the_image_outlives_the_queue() {
     let space = Space::new();
@@ -100,7 +101,7 @@ fn the_image_outlives_the_queue() {
     });
 }
 
-/// The first one gets it: no operation's completion goes to a queue that its future waits for.
+/// The first user wins: the completion of an operation with a future never goes to a queue.
 #[test]
 fn futures_and_a_queue_at_the_same_time() {
     let space = Space::new();

@@ -1,5 +1,5 @@
-//! Arguments that librbd does not check: numbers that it narrows, texts whose nesting it follows,
-//! an image as its own target.
+//! Arguments that librbd does not check: numbers that it narrows, deeply nested texts, an image as
+//! its own target.
 
 use rbd::mirror::{BootstrapToken, Direction};
 use rbd::{ErrorKind, Features, Result};
@@ -9,8 +9,8 @@ use crate::support::{Space, builder, pattern, unique};
 
 const MIB: u64 = 1 << 20;
 
-/// What is looked at wherever a number is given: what C narrows to 32 bits, with or without a sign,
-/// becomes another number.
+/// The numbers for each argument: C narrows some to 32 bits, signed or unsigned, which changes
+/// them.
 const NUMBERS: [u64; 18] = [
     0,
     1,
@@ -35,7 +35,7 @@ const NUMBERS: [u64; 18] = [
 fn refused_or(what: &str, result: Result<()>, check: impl FnOnce()) {
     match result {
         Ok(()) => check(),
-        // librbd refuses some by itself, and unknown features.
+        // librbd itself refuses some numbers, and unknown features.
         Err(error) => {
             let expected = [Some(rbd::Errno::EINVAL), Some(rbd::Errno::ENOSYS)];
             assert!(expected.contains(&error.errno()), "{what}: {error}");
@@ -43,7 +43,7 @@ fn refused_or(what: &str, result: Result<()>, check: impl FnOnce()) {
     }
 }
 
-/// A count of 2^32 was narrowed to 0, by which librbd divides.
+/// librbd narrowed a count of 2^32 to 0, and divided by it.
 #[test]
 fn numbers_that_c_would_narrow_are_refused_on_every_builder() {
     if !alone(test!("arguments::numbers_that_c_would_narrow_are_refused_on_every_builder")) {
@@ -72,7 +72,7 @@ fn numbers_that_c_would_narrow_are_refused_on_every_builder() {
     for setter in 0..6 {
         for number in NUMBERS {
             for which in builders {
-                // Each takes the same way through the checks; features go their own.
+                // All creations share these checks, except for features.
                 if setter == 5 && which != "create" {
                     continue;
                 }
@@ -120,7 +120,7 @@ fn numbers_that_c_would_narrow_are_refused_on_every_builder() {
     }
 }
 
-/// librbd's parser calls itself for each level.
+/// librbd's parser is recursive.
 #[test]
 fn deeply_nested_texts_are_refused() {
     if !alone(test!("arguments::deeply_nested_texts_are_refused")) {
@@ -164,7 +164,7 @@ pub(super) fn base64(text: &str) -> String {
     out
 }
 
-/// The target is zeroed first, and librbd then copies the zeros.
+/// librbd zeroes the target first, and then copies the zeros.
 #[test]
 fn an_image_is_not_copied_over_itself() {
     let space = Space::new();
@@ -186,13 +186,13 @@ fn an_image_is_not_copied_over_itself() {
     let mut now = vec![0; data.len()];
     image.read_exact_at(&mut now, 0).unwrap();
     assert_eq!(now, data, "nothing was touched");
-    // What it was at a snapshot is another content.
+    // A snapshot of the same image has other content.
     image.write_all_at(&[1; 8192], 0).unwrap();
     let then = space.open("foo").snapshot("s").run().unwrap();
     then.copy_over(&image).run().unwrap();
     image.read_exact_at(&mut now, 0).unwrap();
     assert_eq!(now, data, "the snapshot is back");
-    // The same name elsewhere is another image.
+    // The same name in another namespace is another image.
     let other = Space::new();
     other.create("foo", MIB).run().unwrap();
     let target = other.open("foo").run().unwrap();

@@ -1,4 +1,4 @@
-//! Callbacks that panic, and callbacks that call.
+//! Callbacks that panic, and callbacks that make calls.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -45,7 +45,7 @@ fn a_panic_in_the_log_watch_that_panics_when_dropped_ends_there() {
     assert!(lines.load(Ordering::Relaxed) >= 2, "it goes on after a panic");
 }
 
-/// A kind of call that could wait for librbd or librados, and what to do it with.
+/// A kind of call that could wait for librbd or librados.
 type Call = (&'static str, fn(&Things) -> rbd::Result<()>);
 
 struct Things {
@@ -77,13 +77,13 @@ const CALLS: &[Call] = &[
     ("wait for a future", |all| all.own.aio().read(0, 4 << 20).wait().map(drop)),
 ];
 
-/// Callbacks for which librbd or librados waits: what could wait for them is refused.
+/// Callbacks for which librbd or librados waits: calls that could wait for them are refused.
 const WAITED_FOR: [&str; 7] =
     ["shrink", "rollback", "remove", "flatten", "copy", "a waker", "a line of the cluster's log"];
-/// Callbacks for which nobody waits: everything works.
+/// Callbacks for which neither waits: all calls work.
 const FREE: [&str; 2] = ["diff", "watch of updates"];
 
-/// Every callback times every kind of call: refused or done, and never a hang.
+/// Every kind of call in every callback is refused or done, and never hangs.
 #[test]
 fn every_kind_of_call_ends_in_every_callback() {
     if !alone(test!("callbacks::every_kind_of_call_ends_in_every_callback")) {
@@ -103,7 +103,7 @@ fn every_kind_of_call_ends_in_every_callback() {
             all.own.write_all_at(&vec![1; 12 << 20], 0).unwrap();
             all.own.snapshots().create("s").run().unwrap();
             let outcomes = Arc::new(Mutex::new(Vec::new()));
-            // Once: a callback may be called again and again.
+            // Only once, because a callback may run many times.
             let (each_all, each_outcomes) = (Arc::clone(&all), Arc::clone(&outcomes));
             let each: Each = Arc::new(move || {
                 let mut outcomes = each_outcomes.lock().unwrap();
@@ -125,7 +125,7 @@ fn every_kind_of_call_ends_in_every_callback() {
     }
 }
 
-/// What runs in a callback.
+/// The code that runs in a callback.
 type Each = Arc<dyn Fn() + Send + Sync>;
 
 fn inside(callback: &str, all: &Things, each: &Each) {
@@ -153,7 +153,7 @@ fn inside(callback: &str, all: &Things, each: &Each) {
         }
         "copy" => own.copy_to(space, "copy").progress(progress).run().unwrap(),
         "a waker" => {
-            // Another thread wakes, or this one where it has ended before.
+            // Another thread runs the wake, or this one if the operation has already ended.
             struct Wakes(mpsc::Sender<()>, Each);
             impl std::task::Wake for Wakes {
                 fn wake(self: Arc<Self>) {
@@ -176,7 +176,7 @@ fn inside(callback: &str, all: &Things, each: &Each) {
             let (each, (sender, receiver)) = (Arc::clone(each), mpsc::channel());
             let cluster = space.cluster().clone();
             let watch = space.cluster().watch_log(LogLevel::Info, move |_| {
-                // They ask nobody.
+                // These calls ask no daemon.
                 assert!(cluster.instance_id() > 0 && cluster.fsid().is_ok());
                 each();
                 let _ = sender.send(());

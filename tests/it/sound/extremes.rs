@@ -1,8 +1,8 @@
-//! Every public function that takes a number, a text, bytes or a duration, with extreme ones. The
-//! only ways out are Ok and Err, within a minute.
+//! Calls every public function that takes a number, a text, bytes or a duration with extreme
+//! arguments. The call must return Ok or Err within a minute.
 //!
-//! The list of functions comes from `rbd/api.txt`: one that is new and not in a table here fails
-//! the test.
+//! The list of functions comes from `rbd/api.txt`. A new function that is in no table fails the
+//! test.
 
 mod tables;
 
@@ -40,14 +40,14 @@ fn texts() -> [String; 12] {
     [a, b, c, d, e, f, g, h, i, j, "x".repeat(4096), "x".repeat(100_000)]
 }
 
-/// What functions are called on.
+/// The values on which the functions are called.
 struct All {
     _space: Space,
     pool: IoCtx,
     cluster: Cluster,
-    /// Of 1 MiB, with a snapshot `s`.
+    /// An image of 1 MiB, with a snapshot `s`.
     image: Arc<Image>,
-    /// Of 8 EiB, without features.
+    /// An image of 8 EiB, without features.
     huge: Image,
 }
 
@@ -56,20 +56,20 @@ impl All {
         let space = Space::new();
         space.create("foo", MIB).run().unwrap();
         let features = rbd::Features::LAYERING;
-        // Not in the space, which removes its images: that would take years.
+        // Not in the space, which removes its images, because the removal would take years.
         let elsewhere = std::mem::ManuallyDrop::new(Space::new());
         elsewhere.create("huge", i64::MAX as u64).features(features).run().unwrap();
         let huge = elsewhere.open("huge").run().unwrap();
         let image = Arc::new(space.open("foo").run().unwrap());
         image.snapshots().create("s").run().unwrap();
         image.snapshots().protect("s").unwrap();
-        // What asks a daemon that does not exist is given up soon.
+        // Calls to a daemon that does not exist time out soon.
         let cluster = builder().call_timeout(Duration::from_secs(5)).connect().unwrap();
         All { pool: (*space).clone(), _space: space, cluster, image, huge }
     }
 }
 
-/// A call with a number and a text. What it returns does not matter.
+/// A call with a number and a text. Its result does not matter.
 type Call = fn(&All, u64, &str);
 type Table = &'static [(&'static str, Call)];
 
@@ -79,7 +79,7 @@ fn run(table: Table) {
         for (at, number) in NUMBERS.iter().enumerate() {
             let text = &texts[at];
             let what = format!("{name}({number}, {:?})", text.chars().take(9).collect::<String>());
-            // The last one in it is the one that kills the process.
+            // The last line names the call that kills the process.
             let _ = writeln!(std::io::stderr(), "{what}");
             let begun = Instant::now();
             call(&all, *number, text);
@@ -110,7 +110,7 @@ tests! {
     mapping: tables::MAPPING;
 }
 
-/// What the types of arguments are called that are to be tried out.
+/// The names of the argument types that are tested.
 const TYPES: [&str; 14] = [
     "u64",
     "u32",
@@ -128,7 +128,7 @@ const TYPES: [&str; 14] = [
     "Bytes",
 ];
 
-/// Name without generics, and the types of the arguments.
+/// Returns the name without generics, and the types of the arguments.
 fn function(line: &str) -> Option<(String, &str)> {
     let (_, rest) = line.strip_prefix("pub ")?.split_once("fn ")?;
     let (mut name, mut depth) = (String::new(), 0);

@@ -1,4 +1,4 @@
-//! A fork of the process has the memory of everything, and none of Ceph's threads.
+//! Forks: a child has the memory of the process, but none of Ceph's threads.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use rbd::{Cluster, Image, Queue};
 use super::{alone, test};
 use crate::support::{Space, builder};
 
-/// Runs `child` in a fork of this process. False where it does not end well in 20 s.
+/// Runs `child` in a fork of this process. Returns false unless it succeeds within 20 s.
 fn forked(child: impl FnOnce()) -> bool {
-    // SAFETY: the child only drops and calls what is meant to work in it, and ends without cleaning
-    // up.
+    // SAFETY: the child only makes drops and calls that must work in a fork, and ends without
+    // cleaning up.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         child();
@@ -81,7 +81,7 @@ fn a_fork_drops_what_it_inherited_and_calls_are_refused() {
         "dropping hangs"
     );
     assert!(forked(|| assert!(everything.take().unwrap().6.close().is_err())), "closing hangs");
-    // The parent was not disturbed.
+    // The parent still works.
     let (read, mut queue, _watch, shared, _background, _log, image, _pool, _cluster) =
         everything.take().unwrap();
     assert_eq!(read.wait().unwrap(), [1; 512][..]);

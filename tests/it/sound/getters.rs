@@ -1,4 +1,4 @@
-//! Getters of an image, while others change what they get.
+//! Getters of an image, while other threads change the values.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
 
-/// librbd reads the name without a lock while a rename, which the owner of the exclusive lock
-/// carries out, replaces it.
+/// librbd reads the name without a lock while a rename replaces it, which the owner of the
+/// exclusive lock carries out.
 #[test]
 fn a_name_is_whole_while_it_is_changed() {
     if !alone(test!("getters::a_name_is_whole_while_it_is_changed")) {
@@ -22,7 +22,7 @@ fn a_name_is_whole_while_it_is_changed() {
     }
     let space = Space::new();
     let names = ["short".to_owned(), "a".repeat(60), "b".repeat(90), "c".repeat(80)];
-    // Only with journaling does the owner of the lock carry it out.
+    // The owner of the lock carries out renames only with journaling.
     let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::JOURNALING;
     space.create(&names[0], MIB).features(features).run().unwrap();
     let image = space.open(&names[0]).run().unwrap();
@@ -52,8 +52,7 @@ fn a_name_is_whole_while_it_is_changed() {
     });
 }
 
-/// librbd does not expect a second call while one loads or writes an encryption: it fails an
-/// assertion.
+/// librbd fails an assertion if two calls load or format encryption at the same time.
 #[test]
 fn encryption_is_loaded_by_one_at_a_time() {
     if !alone(test!("getters::encryption_is_loaded_by_one_at_a_time")) {
@@ -74,8 +73,8 @@ fn encryption_is_loaded_by_one_at_a_time() {
                 let (image, secret, loaded) = (&image, &secret, &loaded);
                 scope.spawn(move || {
                     if round % 3 == 2 && at == 2 {
-                        // Writing a header anew beside those who load the old one: either may come
-                        // first.
+                        // Another thread loads the old header while a new one is written. Either
+                        // may come first.
                         let _ = image.encryption().format(format, Cipher::Aes256, secret);
                         return;
                     }
@@ -93,11 +92,10 @@ fn encryption_is_loaded_by_one_at_a_time() {
     }
 }
 
-/// A getter, told by what it returns only that it has not died. All but its errors that others'
-/// changes explain are faults.
+/// A getter. Only its errors matter: those that concurrent changes do not explain are faults.
 type Getter = (&'static str, fn(&Image) -> rbd::Result<()>);
 
-/// All that can be asked of an open image.
+/// All getters of an open image.
 const GETTERS: &[Getter] = &[
     ("stat", |image| image.stat().map(drop)),
     ("size", |image| image.size().map(drop)),
@@ -129,8 +127,9 @@ const GETTERS: &[Getter] = &[
     ("source of a migration", |image| image.migration_source_spec().map(drop).or(Ok(()))),
 ];
 
-/// Every pair of getters at once, while others change the image. Longer with `RBD_RACE_SECONDS`;
-/// under AddressSanitizer it tells of each read of what a change has freed.
+/// Runs every pair of getters concurrently, while other threads change the image.
+/// `RBD_RACE_SECONDS` sets a longer time. Under AddressSanitizer it reports each read of freed
+/// memory.
 #[test]
 fn every_pair_of_getters_runs_beside_changes() {
     if !alone(test!("getters::every_pair_of_getters_runs_beside_changes")) {
@@ -167,7 +166,7 @@ fn every_pair_of_getters_runs_beside_changes() {
         0
     };
     thread::scope(|scope| {
-        // What cannot be done beside something else fails, and is done in the next round.
+        // A change that conflicts with another one fails, and is made in the next round.
         let changes: [Box<dyn Fn(usize) + Send + '_>; 3] = [
             Box::new(|round| drop(space.rename(&names[round % 2], &names[(round + 1) % 2]))),
             Box::new(|round| {
@@ -205,7 +204,7 @@ fn every_pair_of_getters_runs_beside_changes() {
                         pair.spawn(move || {
                             while Instant::now() < end {
                                 if let Err(error) = getter(image) {
-                                    // An image that is renamed is nowhere for a moment.
+                                    // During a rename the image cannot be found for a moment.
                                     assert!(error.is_not_found(), "{name}: {error}");
                                 }
                             }

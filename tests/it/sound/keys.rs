@@ -1,5 +1,5 @@
-//! No key is shown, on any path on which one fails: not by errors, events, Debug, what the process
-//! prints, its arguments and environment, its client's log, or files.
+//! A failure never shows a key: not in errors, events, Debug output, the output of the process, its
+//! arguments and environment, the client's log, or files.
 
 use std::fmt::Write;
 use std::os::unix::fs::FileExt;
@@ -16,18 +16,18 @@ use crate::support::{builder, unique};
 
 const TEST: &str = test!("keys::no_key_is_shown_on_any_path_on_which_one_fails");
 
-/// A key that no cluster knows.
+/// Returns a key that no cluster knows.
 fn canary() -> String {
     // Type, time, length of the secret, secret.
     base64("\x01\0\x01\x02\x03\x04\0\0\0\0\x10\0Canary-in-a-mine")
 }
 
-/// What must be found nowhere: a part of the secret that all variants have.
+/// Returns the part of the secret that must not appear anywhere. All variants contain it.
 fn part(key: &str) -> &str {
     &key[24..34]
 }
 
-/// The key with typing errors, each of which librados would log.
+/// Returns variants of the key with typing errors. librados would log each.
 fn malformed(key: &str) -> Vec<String> {
     let cut = |from: usize, to: usize| format!("{}{}", &key[..from], &key[to..]);
     vec![
@@ -41,7 +41,7 @@ fn malformed(key: &str) -> Vec<String> {
     ]
 }
 
-/// Everywhere that one process can be looked at.
+/// All places where the data of a process can be seen.
 const PLACES: [&str; 8] = [
     "stdout and stderr",
     "errors, as {}, {:#}, {:?} and {:#?}",
@@ -77,7 +77,7 @@ fn no_key_is_shown_on_any_path_on_which_one_fails() {
     }
 }
 
-/// Returns the part to look for, which differs for a key that was encoded twice.
+/// Returns the part to search for. It differs for a key that was encoded twice.
 fn part_of<'a>(variant: &'a str, key: &'a str) -> &'a str {
     if variant.contains(part(key)) { part(key) } else { &variant[24..34] }
 }
@@ -92,7 +92,7 @@ fn show<T>(what: &str, result: Result<T, rbd::Error>) {
 fn child() {
     let events = crate::aio::events::during(ways);
     println!("{events:?}");
-    // What others can read of this process.
+    // The data of this process that others can read.
     let mut seen = String::new();
     for file in ["cmdline", "environ", "comm"] {
         seen += &String::from_utf8_lossy(&std::fs::read(Path::new("/proc/self").join(file)).unwrap());
@@ -103,7 +103,7 @@ fn child() {
     println!("{seen}");
 }
 
-/// The client's log, and the names of descriptors.
+/// Prints the client's log and the names of descriptors.
 fn show_descriptors() {
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
         let target = std::fs::read_link(entry.path()).unwrap_or_default();
@@ -118,7 +118,7 @@ fn show_descriptors() {
 }
 
 fn ways() {
-    // Not in TMPDIR, which is searched.
+    // Not in TMPDIR, because that is searched.
     let dir = Path::new("/dev/shm").join(unique("rbd-keys"));
     std::fs::create_dir(&dir).unwrap();
     let (good, write) = (canary(), |name: &str, text: &str| {
@@ -190,7 +190,7 @@ fn ways() {
             r#"{{"fsid": "{fsid}", "client_id": "rbd-mirror-peer", "key": "{}", "mon_host": "[v2:127.0.0.1:1/0]"}}"#,
             key.replace('\0', "\\u0000")
         );
-        // That of the right form is not tried: its cluster is waited for.
+        // The well-formed token is not used: the call would wait for its cluster.
         if *key != good {
             let token = BootstrapToken::new(&base64(&json));
             show("a token", ioctx.mirroring().import_bootstrap_token(&token, Direction::RxOnly));

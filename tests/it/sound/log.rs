@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{alone, test};
 use crate::support::{Space, builder};
 
-/// Bytes of memory that the anonymous files of this process take.
+/// Returns the memory of this process's anonymous files, in bytes.
 fn memory_of_logs() -> u64 {
     let mut sum = 0;
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
@@ -18,7 +18,7 @@ fn memory_of_logs() -> u64 {
     sum
 }
 
-/// Asynchronous I/O makes no call that looks at the log.
+/// Asynchronous I/O makes no call that reads the log.
 #[test]
 fn the_log_is_bounded_whatever_is_written_to_it() {
     if !alone(test!("log::the_log_is_bounded_whatever_is_written_to_it")) {
@@ -49,7 +49,7 @@ fn the_log_is_bounded_whatever_is_written_to_it() {
     std::thread::sleep(Duration::from_secs(2));
     let rest = memory_of_logs();
     assert!(rest < 4 << 20, "{rest} bytes when nothing happens any more");
-    // A failing call reads the end of it, not all.
+    // A failed call reads only the end of the log.
     let error = pool.open("nothing").run().unwrap_err();
     assert!(error.log().len() <= 16, "{}", error.log().len());
 }

@@ -1,7 +1,6 @@
-//! Nothing that safe code does, and no bytes of a stranger, kill the process, hang it, or show a
-//! key.
+//! Neither safe code nor foreign input can kill the process, hang it, or show a key.
 //!
-//! Each test of a fault that killed or hung the process runs in a process of its own.
+//! Tests of faults that killed or hung the process run in separate processes.
 
 mod arguments;
 mod callbacks;
@@ -14,19 +13,18 @@ mod log;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a child may take: one that takes longer hangs.
+/// The longest time of a child. One that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Names the test that a child runs.
+/// The variable that names the test that a child runs.
 const CHILD: &str = "RBD_TEST_CHILD";
 
-/// Whether this process runs the test of this name alone.
+/// Returns whether this process runs only the test of this name.
 fn is_child(test: &str) -> bool {
     std::env::var_os(CHILD).is_some_and(|child| child == test)
 }
 
-/// Runs the test of this name in a process of its own, and returns what it printed. Fails when it
-/// hangs.
+/// Runs the test of this name in a separate process, and returns its output. Fails if it hangs.
 fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
@@ -49,7 +47,8 @@ fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     output
 }
 
-/// Runs the test of this name in a process of its own: true there, false here, where it has passed.
+/// Runs the test of this name in a separate process. Returns true there, and false here after the
+/// test has passed.
 fn alone(test: &str) -> bool {
     if is_child(test) {
         return true;
@@ -69,7 +68,7 @@ fn said(output: &Output) -> String {
     format!("{}\n{}", end(&output.stdout), end(&output.stderr))
 }
 
-/// The name of a test in this folder: `alone(test!("getters::a_name"))`.
+/// The full name of a test in this folder: `alone(test!("getters::a_name"))`.
 macro_rules! test {
     ($name:literal) => {
         concat!("sound::", $name)

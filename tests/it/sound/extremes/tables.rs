@@ -1,4 +1,4 @@
-//! The functions, and how each is called with a number and a text.
+//! The functions, each with a call that takes a number and a text.
 
 mod images;
 mod pools;
@@ -16,7 +16,7 @@ use crate::support::builder;
 pub(super) use images::{IMAGES, IO, NEW_IMAGES, QUEUES};
 pub(super) use pools::POOLS;
 
-/// Not called: what is listed as an argument is what a callback gets, or what is returned.
+/// Functions that are not called. Their listed types belong to callbacks or results.
 pub(super) const LEFT_OUT: &[&str] = &[
     "rbd::aio::AsyncCursor::poll_write",
     "rbd::group::RollbackGroup::progress",
@@ -38,7 +38,7 @@ pub(super) const LEFT_OUT: &[&str] = &[
     "rbd::trash::RemoveTrashed::progress",
 ];
 
-/// What a call returns does not matter.
+/// Drops the result of a call.
 fn done<T>(_: T) {}
 
 pub(super) fn seconds(number: u64) -> Duration {
@@ -151,7 +151,7 @@ pub(super) const CLUSTERS: Table = &[
     ("rbd::cluster::Pools::remove", |all, _, t| done(all.cluster.pools().remove(t))),
 ];
 
-/// Mapping on a machine that has nothing.
+/// Returns a machine without any system directories.
 fn nowhere() -> Host {
     Host::at("/nonexistent/rbd")
 }

@@ -14,7 +14,7 @@ use crate::support::block_on;
 
 const SOURCE: &str = r#"{"type": "raw", "stream": {"type": "file", "file_path": "/nonexistent"}}"#;
 
-/// Removes what was made.
+/// Removes the image that was created.
 fn new(all: &All, made: Result<()>) {
     if made.is_err() {
         return;
@@ -43,7 +43,7 @@ fn hinted(all: &All, hints: u64) -> rbd::image::Hinted<'_> {
     all.huge.hints(AccessHints::from_bits_retain(hints as u32))
 }
 
-/// Runs a queue empty after a submission.
+/// Submits to a queue and waits until it is empty.
 fn queue(all: &All, submit: impl FnOnce(&mut Queue)) {
     let mut queue = Queue::new(all.pool.open("foo").run().unwrap(), 2).unwrap();
     submit(&mut queue);
