@@ -1,4 +1,4 @@
-//! Compiles the guest agent: one static program, whatever the host's libraries are, embedded into
+//! Compiles the guest agent: one static program, independent of the host's libraries, embedded into
 //! the library.
 
 use std::env;
@@ -10,8 +10,8 @@ fn main() {
     println!("cargo::rerun-if-changed=src/protocol.rs");
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let out = PathBuf::from(variable("OUT_DIR")).join("rbd-testvm-guest");
-    // Rust's standard library is all it needs, so the compiler alone will do: a nested cargo would
-    // want a lock, a target directory and a network, and would inherit the flags of sanitizer and
+    // It needs only Rust's standard library, so the compiler is sufficient. A nested cargo would
+    // need a lock, a target directory and a network, and would inherit the flags of sanitizer and
     // coverage builds.
     let status = Command::new(variable("RUSTC"))
         .args(["--edition=2024", "--crate-type=bin", "--crate-name=rbd_testvm_guest", "--cap-lints=allow"])

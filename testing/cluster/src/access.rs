@@ -1,5 +1,5 @@
-//! How to reach a running cluster that any process started: its configuration file and a connection
-//! to its monitors.
+//! Access to a running cluster, whichever process started it: its configuration file and a
+//! connection to its monitors.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +10,14 @@ use crate::raw::Rados;
 use crate::status::{OsdTree, Status};
 use crate::{Error, Result};
 
-/// The seconds after which an operation of this crate's own connection gives up. Ceph's defaults
-/// are 300 s for a dead monitor and for ever for a dead OSD.
+/// The timeouts of this crate's own connection. Ceph's defaults are 300 s for a dead monitor and
+/// none for a dead OSD.
 const TIMEOUTS: [(&str, &str); 3] =
     [("client_mount_timeout", "30"), ("rados_mon_op_timeout", "30"), ("rados_osd_op_timeout", "60")];
 
-/// A running cluster as its clients see it.
+/// A running cluster, from the side of its clients.
 ///
-/// Every blocking call gives up with an error when the monitors do not answer for 30 s.
+/// Every blocking call fails if the monitors do not answer within 30 s.
 #[derive(Debug)]
 pub struct Access {
     conf: PathBuf,
@@ -26,21 +26,21 @@ pub struct Access {
 }
 
 impl Access {
-    /// The cluster that the configuration file `conf` describes. Nothing is contacted yet; commands
-    /// are sent as `client.admin`, whose keyring the file must name.
+    /// Returns the cluster that the configuration file `conf` describes. Does not connect yet.
+    /// Commands are sent as `client.admin`, whose keyring the file must name.
     pub fn new(conf: impl Into<PathBuf>) -> Self {
         Self { conf: conf.into(), connection: Mutex::new(None) }
     }
 
-    /// The configuration file: what `CEPH_CONF` must name.
+    /// Returns the path of the configuration file, for `CEPH_CONF`.
     pub fn conf(&self) -> &Path {
         &self.conf
     }
 
-    /// Sends a command to the monitors and returns what they answer.
+    /// Sends a command to the monitors and returns their answer.
     ///
-    /// `command` is the JSON form of what the `ceph` program takes: `{"prefix": "osd pool ls",
-    /// "format": "json"}`.
+    /// `command` is a command of the `ceph` program as JSON: `{"prefix": "osd pool ls", "format":
+    /// "json"}`.
     pub fn mon_command(&self, command: &Value, input: &[u8]) -> Result<Vec<u8>> {
         self.connection()?.mon_command(&command.to_string(), input).map_err(|(errno, message)| {
             Error::MonCommand {
@@ -68,17 +68,17 @@ impl Access {
         serde_json::from_slice(&answer).map_err(|source| Error::Answer { command: prefix.to_owned(), source })
     }
 
-    /// What `ceph -s` tells.
+    /// Returns the values of `ceph -s`.
     pub fn status(&self) -> Result<Status> {
         self.typed("status")
     }
 
-    /// What `ceph osd tree` tells.
+    /// Returns the values of `ceph osd tree`.
     pub fn osd_tree(&self) -> Result<OsdTree> {
         self.typed("osd tree")
     }
 
-    /// Creates a pool and prepares it for RBD. It is usable when this returns, provided that its
+    /// Creates a pool and initialises it for RBD. The pool can be used when this returns, if its
     /// OSDs are up.
     pub fn create_pool(&self, name: &str) -> Result<()> {
         self.mon_query("osd pool create", serde_json::json!({ "pool": name }))?;

@@ -1,7 +1,7 @@
 //! Requests to a daemon of the cluster over its admin socket.
 //!
-//! librados could send the same command, but loses it when the OSD has just been restarted, and
-//! crashes some time after the command timed out (seen with 16.2.15).
+//! librados could send the same command, but loses it if the OSD was just restarted, and crashes
+//! some time after the command has timed out (seen with 16.2.15).
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 
 use crate::Daemon;
 
-/// What a placement group says of itself.
+/// The state of a placement group, reported by its OSD.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Pg {
-    /// The epoch of the map that it has taken into account.
+    /// The epoch of the map that it has processed.
     pub(crate) epoch: u64,
     /// Such as `active+clean`.
     pub(crate) state: String,
 }
 
-/// Asks the OSD number `osd`, whose socket is in `directory`, about the placement group `pg` that
-/// it leads.
+/// Asks the OSD number `osd`, whose socket is in `directory`, about the placement group `pg`, of
+/// which it is the primary.
 pub(crate) fn pg(directory: &Path, osd: u32, pg: &str) -> io::Result<Pg> {
     let command = json!({ "prefix": "pg", "pgid": pg, "cmd": "query", "format": "json" });
     ask(directory, Daemon::Osd(osd), &command)
@@ -41,12 +41,12 @@ fn ask<T: DeserializeOwned>(directory: &Path, daemon: Daemon, command: &Value) -
     // A paused daemon accepts connections and never answers.
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     socket.write_all(format!("{command}\0").as_bytes())?;
-    // The answer's length comes first, in four bytes, the highest first.
+    // The answer begins with its length, in four bytes, big endian.
     let mut length = [0; 4];
     socket.read_exact(&mut length)?;
     let mut answer = Vec::new();
     socket.take(u32::from_be_bytes(length).into()).read_to_end(&mut answer)?;
-    // Refusals come as text.
+    // Refusals are text.
     serde_json::from_slice(&answer).map_err(|_| {
         let said = String::from_utf8_lossy(&answer);
         io::Error::other(format!("{daemon} says: {}", said.trim().replace('\n', " ")))

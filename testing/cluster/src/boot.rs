@@ -1,7 +1,7 @@
-//! From nothing to a ready cluster.
+//! The start of a cluster.
 //!
-//! All keys are made first and given to the monitor at its creation; so the data directories of
-//! monitor and OSDs are made side by side, and every daemon starts as soon as the monitor answers.
+//! All keys are made first and given to the monitor at its creation. So the data directories of
+//! monitor and OSDs are made concurrently, and every daemon starts as soon as the monitor answers.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +20,8 @@ use crate::ports::Port;
 use crate::program::{self, Tool};
 use crate::{Access, Error, Result, keyring, monmap, ports, ready, settings};
 
-/// Starts the wanted cluster. Another program may take a port between its choice and the monitor's
-/// start: then with others, some times over.
+/// Starts the cluster. Another program may take a port between its choice and the monitor's start.
+/// Then the start is repeated with other ports, a few times.
 pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
     for program in ["ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool"] {
         program::find(program)?;
@@ -51,7 +51,7 @@ pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
     }
 }
 
-/// Makes the data directories, starts the daemons, waits until all is ready.
+/// Makes the data directories, starts the daemons, and waits until all are ready.
 fn run_up(
     wanted: &Builder,
     directory: &Path,
@@ -74,7 +74,7 @@ fn run_up(
     keyring::create(directory, wanted.osds, wanted.mgr, &wanted.key_type)?;
     let ciphers = monmap::create(directory, &fsid, &monitors, &wanted.key_type)?;
 
-    // The data directories, side by side.
+    // The data directories are made concurrently.
     let uuids: Vec<_> = osds().map(|_| new_uuid()).collect::<Result<_>>()?;
     let mut create_mon = make_data(Daemon::Mon, directory)?;
     create_mon.arg("--keyring").arg(directory.join("initial.keyring"));
@@ -95,8 +95,8 @@ fn run_up(
         "who": "mgr", "name": "mgr/devicehealth/enable_monitoring", "value": "false", "force": true,
     });
     access.mon_query("config set", unwanted)?;
-    // The manager of Ceph 18.2 in Debian 13 loads none of its modules: Python refuses a library of
-    // theirs. Images need none.
+    // The manager of Ceph 18.2 in Debian 13 loads no modules, because Python refuses one of their
+    // libraries. Images need no modules.
     access.mon_query("health mute", json!({ "code": "MGR_MODULE_DEPENDENCY", "sticky": true }))?;
     if let Some(mgr) = mgr {
         daemons.start(mgr)?;
@@ -126,7 +126,7 @@ fn run_up(
     Ok((access, fsid))
 }
 
-/// Far beyond what a slow machine takes.
+/// Much longer than a slow machine needs.
 const START: Duration = Duration::from_secs(120);
 
 fn make_data(daemon: Daemon, directory: &Path) -> Result<Command> {
@@ -136,7 +136,7 @@ fn make_data(daemon: Daemon, directory: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A random UUID, from the kernel.
+/// Returns a random UUID from the kernel.
 fn new_uuid() -> Result<String> {
     let source = Path::new("/proc/sys/kernel/random/uuid");
     Ok(fs::read_to_string(source).context("reading", source)?.trim().to_owned())

@@ -1,4 +1,4 @@
-//! What cluster is wanted.
+//! The description of a cluster.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,15 +8,15 @@ use crate::cluster::TestCluster;
 use crate::conf::Conf;
 use crate::{Error, Result, boot, ports};
 
-/// What the OSDs store their data in.
+/// The store of the OSDs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObjectStore {
-    /// Memory: the fastest. An OSD keeps its data over [`stop_osd`](TestCluster::stop_osd) and
-    /// [`start_osd`](TestCluster::start_osd), and loses it when killed.
+    /// In memory, the fastest. An OSD keeps its data across [`stop_osd`](TestCluster::stop_osd) and
+    /// [`start_osd`](TestCluster::start_osd), and loses it when it is killed.
     #[default]
     Memstore,
-    /// A sparse file per OSD in the cluster's directory: what production clusters run. Data
+    /// A sparse file per OSD in the cluster's directory, the store of production clusters. Data
     /// survives a kill.
     Bluestore,
 }
@@ -30,7 +30,7 @@ impl fmt::Display for ObjectStore {
     }
 }
 
-/// Describes a cluster and starts it. Made by [`TestCluster::builder`].
+/// Describes a cluster and starts it: see [`TestCluster::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `start` is called"]
 pub struct Builder {
@@ -66,40 +66,39 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How many OSDs. Default: 1.
+    /// Sets the number of OSDs. Default: 1.
     pub fn osds(mut self, count: u32) -> Self {
         self.osds = count;
         self
     }
 
-    /// What the OSDs store their data in. Default: memory.
+    /// Sets the store of the OSDs. Default: memory.
     pub fn object_store(mut self, object_store: ObjectStore) -> Self {
         self.object_store = object_store;
         self
     }
 
-    /// The capacity of each OSD in bytes; used up only as far as data is written. Default: 8 GiB.
+    /// Sets the capacity of each OSD in bytes. Only written data takes space. Default: 8 GiB.
     pub fn osd_size(mut self, bytes: u64) -> Self {
         self.osd_size = bytes;
         self
     }
 
-    /// On how many OSDs each object is stored. Writes go on as long as one of them runs. Default:
-    /// 1.
+    /// Sets how many OSDs store each object. Writes work as long as one of them runs. Default: 1.
     pub fn replicas(mut self, count: u32) -> Self {
         self.replicas = count;
         self
     }
 
-    /// The pools to create, each prepared for RBD, in place of the default: one called `rbd`.
+    /// Sets the pools to create, each initialised for RBD. Default: one called `rbd`.
     pub fn pools<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.pools = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whether a manager runs. Default: yes. Images can be used without; `ceph -s` then knows no
-    /// placement groups, and pool statistics and background tasks are not to be had. It takes 300
-    /// MB of memory and half of the starting time.
+    /// Sets whether a manager runs. Default: on. Images work without it, but `ceph -s` shows no
+    /// placement groups, and there are no pool statistics and background tasks. It needs 300 MB of
+    /// memory and half of the starting time.
     pub fn mgr(mut self, wanted: bool) -> Self {
         self.mgr = wanted;
         self
@@ -116,29 +115,29 @@ impl Builder {
         self
     }
 
-    /// The type of the first keys. Default: `aes`, which every release and kernel knows; Ceph 20
-    /// also has `aes256k`.
+    /// Sets the type of the first keys. Default: `aes`, which every release and kernel knows. Ceph
+    /// 20 also has `aes256k`.
     pub fn key_type(mut self, key_type: impl Into<String>) -> Self {
         self.key_type = key_type.into();
         self
     }
 
-    /// Whether monitor and OSDs listen for version 1 of the protocol, too, which kernels before
-    /// 5.11 need. Default: yes.
+    /// Sets whether monitor and OSDs also listen for version 1 of the protocol, which kernels
+    /// before 5.11 need. Default: on.
     pub fn msgr1(mut self, wanted: bool) -> Self {
         self.msgr1 = wanted;
         self
     }
 
-    /// Puts the cluster's files (configuration, keys, logs, data) into `path`, which must be empty
-    /// or not exist, and leaves them there when the cluster ends. Default: a temporary directory
-    /// that is removed in any case.
+    /// Puts the cluster's files (configuration, keys, logs, data) into `path`, and leaves them
+    /// there when the cluster ends. The directory must be empty or not exist. Default: a temporary
+    /// directory, which is always removed.
     pub fn keep_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.keep = Some(path.into());
         self
     }
 
-    /// The ports of 127.0.0.1 among which two are chosen for the monitor. Keep out of 6800-7300,
+    /// Sets the ports of 127.0.0.1 from which two are chosen for the monitor. Avoid 6800-7300,
     /// where the other daemons listen. Default: 21000-28999.
     pub fn monitor_ports(mut self, range: RangeInclusive<u16>) -> Self {
         self.monitor_ports = range;
@@ -146,15 +145,14 @@ impl Builder {
     }
 
     /// Starts the cluster and returns when it is ready: every OSD up, every placement group
-    /// `active+clean`, the pools usable for RBD, the manager available, the health `HEALTH_OK`
-    /// (options may prevent the latter; then the start succeeds some seconds later). Takes about 5
-    /// s.
+    /// `active+clean`, the pools usable for RBD, the manager available, the health `HEALTH_OK` (if
+    /// options prevent the last, the start succeeds some seconds later). Takes about 5 s.
     pub fn start(self) -> Result<TestCluster> {
         self.check()?;
         boot::boot(self)
     }
 
-    /// Refuses what cannot work before anything is touched.
+    /// Refuses invalid settings before anything is touched.
     fn check(&self) -> Result<()> {
         let refuse = |reason: String| Err(Error::Invalid(reason));
         if self.osds == 0 || self.osds > 32 {

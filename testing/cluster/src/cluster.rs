@@ -1,4 +1,4 @@
-//! The running cluster, in the hands of its owner.
+//! The running cluster, from the side of its owner.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::ports::Port;
 use crate::ready::{self, Probe};
 use crate::{Access, Error, Result};
 
-/// How long the cluster may take to notice that a daemon went or came.
+/// How long the cluster may take to notice that a daemon has stopped or started.
 const NOTICE: Duration = Duration::from_secs(60);
 
 /// A real Ceph cluster on loopback. Dropping it ends all daemons and removes its directory.
 ///
-/// It dies with its process too, however that ends, and no matter which thread started it.
-/// What clients need is in [`Access`], to which this dereferences.
+/// It also ends with its process, however that ends, and whichever thread started it. The calls for
+/// clients are in [`Access`], to which this dereferences.
 #[derive(Debug)]
 pub struct TestCluster {
-    // The order matters: they are dropped in it. Our own client goes while the monitor is there;
-    // the daemons go before their directory; the ports are free again last.
+    // The order of the fields is the order of their drops: first our own client, while the monitor
+    // runs; then the daemons, before their directory; last the ports.
     access: Access,
     daemons: Mutex<Daemons>,
     directory: Directory,
@@ -35,14 +35,14 @@ pub struct TestCluster {
     addresses: Addresses,
 }
 
-/// Where the monitor listens.
+/// The addresses of the monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Addresses {
     /// The address for protocol version 2, `127.0.0.1:PORT`.
     pub v2: String,
-    /// The address for protocol version 1, which older kernels need. Nobody listens there on a
-    /// cluster [without](Builder::msgr1) that version.
+    /// The address for protocol version 1, which older kernels need. Not used on a cluster
+    /// [without](Builder::msgr1) that version.
     pub v1: String,
 }
 
@@ -61,7 +61,7 @@ impl Deref for TestCluster {
 }
 
 impl TestCluster {
-    /// A description of the wanted cluster, by default one OSD in memory and one pool called `rbd`.
+    /// Returns a builder. By default it starts one OSD in memory and one pool called `rbd`.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -79,38 +79,38 @@ impl TestCluster {
         Self { access, daemons, directory, _ports: ports, wanted, fsid, addresses }
     }
 
-    /// The cluster's id.
+    /// The id of the cluster.
     pub fn fsid(&self) -> &str {
         &self.fsid
     }
 
-    /// Where the monitor listens.
+    /// The addresses of the monitor.
     pub fn monitor_addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// The directory with configuration, keyrings, logs (`log/`) and data.
+    /// Returns the directory with configuration, keyrings, logs (`log/`) and data.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The keyring file of `client.admin`.
+    /// Returns the path of the keyring of `client.admin`.
     pub fn admin_keyring(&self) -> PathBuf {
         self.directory().join("ceph.client.admin.keyring")
     }
 
-    /// The pid of a running daemon.
+    /// Returns the pid of a running daemon.
     pub fn pid(&self, daemon: Daemon) -> Option<u32> {
         self.daemons().pid(daemon)
     }
 
-    /// An error with the last log lines of the first daemon that ended although nobody stopped it.
+    /// Fails if a daemon has ended although it was not stopped. The error contains its last log
+    /// lines.
     pub fn check(&self) -> Result<()> {
         self.daemons().check()
     }
 
-    /// Ends a daemon in order (SIGTERM) and waits for its end; for an OSD also until the cluster
-    /// knows.
+    /// Stops a daemon (SIGTERM) and waits for its end; for an OSD, also until the cluster knows.
     pub fn stop_daemon(&self, daemon: Daemon) -> Result<()> {
         let mut daemons = self.daemons();
         daemons.terminate(daemon)?;
@@ -125,8 +125,8 @@ impl TestCluster {
         }
     }
 
-    /// Kills a daemon (SIGKILL). The cluster is not told: with one OSD the monitor takes it for
-    /// alive for many minutes, with several the others report it after about 20 s.
+    /// Kills a daemon (SIGKILL). The cluster is not informed. With one OSD, the monitor considers
+    /// it alive for many minutes. With several, the others report it after about 20 s.
     pub fn kill_daemon(&self, daemon: Daemon) -> Result<()> {
         self.daemons().kill(daemon)
     }
@@ -178,41 +178,41 @@ impl TestCluster {
         }
     }
 
-    /// Starts the daemon that mirrors images from another cluster to this one;
+    /// Starts the daemon that mirrors images from another cluster to this one:
     /// [`start_daemon`](Self::start_daemon) with [`Daemon::RbdMirror`]. It needs a manager and the
-    /// program `rbd-mirror`, a package of its own. The peers of a pool are for the caller to set.
+    /// program `rbd-mirror`, which is a separate package. The caller sets the peers of a pool.
     pub fn start_rbd_mirror(&self) -> Result<()> {
         self.start_daemon(Daemon::RbdMirror)
     }
 
-    /// Freezes a daemon (SIGSTOP): it keeps its connections and answers nothing.
+    /// Freezes a daemon (SIGSTOP): it keeps its connections and does not answer.
     pub fn pause(&self, daemon: Daemon) -> Result<()> {
         self.daemons().set_paused(daemon, true)
     }
 
-    /// Lets a paused daemon go on (SIGCONT).
+    /// Resumes a paused daemon (SIGCONT).
     pub fn resume(&self, daemon: Daemon) -> Result<()> {
         self.daemons().set_paused(daemon, false)
     }
 
-    /// [`stop_daemon`](Self::stop_daemon) for an OSD.
+    /// Stops an OSD: see [`stop_daemon`](Self::stop_daemon).
     pub fn stop_osd(&self, number: u32) -> Result<()> {
         self.stop_daemon(Daemon::Osd(number))
     }
 
-    /// [`start_daemon`](Self::start_daemon) for an OSD.
+    /// Starts an OSD: see [`start_daemon`](Self::start_daemon).
     pub fn start_osd(&self, number: u32) -> Result<()> {
         self.start_daemon(Daemon::Osd(number))
     }
 
-    /// [`kill_daemon`](Self::kill_daemon) for an OSD.
+    /// Kills an OSD: see [`kill_daemon`](Self::kill_daemon).
     pub fn kill_osd(&self, number: u32) -> Result<()> {
         self.kill_daemon(Daemon::Osd(number))
     }
 
-    /// Ends the cluster and removes its directory. If the directory is kept, the daemons end in
-    /// order and save their data; otherwise they are killed. What [`Drop`] does too, but failures
-    /// are told.
+    /// Ends the cluster and removes its directory. If the directory is kept, the daemons are
+    /// stopped and save their data; otherwise they are killed. [`Drop`] does the same, but does not
+    /// return failures.
     pub fn stop(self) -> Result<()> {
         let Self { access, daemons, directory, _ports, wanted, .. } = self;
         drop(access);

@@ -1,26 +1,25 @@
-//! The configuration file: sections of `key = value`, later settings replacing earlier ones.
+//! The configuration file: sections of `key = value`. Later settings replace earlier ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// A `ceph.conf` in the making.
+/// A `ceph.conf` that is being built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Conf {
     sections: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Conf {
-    /// Sets `key` in `section`. Ceph takes `a b`, `a-b` and `a_b` for the same key, and so does
-    /// this.
+    /// Sets `key` in `section`. As in Ceph, `a b`, `a-b` and `a_b` are the same key.
     pub(crate) fn set(&mut self, section: &str, key: &str, value: impl fmt::Display) -> &mut Self {
         let key = key.trim().replace([' ', '-'], "_");
         self.sections.entry(section.trim().to_owned()).or_default().insert(key, value.to_string());
         self
     }
 
-    /// Sets every key of `other`, replacing equal ones.
+    /// Sets every key of `other`. Equal keys are replaced.
     pub(crate) fn merge(&mut self, other: &Conf) {
         for (section, keys) in &other.sections {
             for (key, value) in keys {
@@ -29,7 +28,7 @@ impl Conf {
         }
     }
 
-    /// Refuses what would break the file's syntax and so end up as another setting.
+    /// Refuses values that would break the file's syntax and become other settings.
     pub(crate) fn check(&self) -> Result<()> {
         for (section, keys) in &self.sections {
             if section.is_empty() || section.contains(['[', ']', '\n']) {

@@ -1,4 +1,4 @@
-//! One daemon: its name, its start, its signals, its end.
+//! A daemon: its name, start, signals and end.
 
 use std::fmt;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub enum Daemon {
 }
 
 impl Daemon {
-    /// The program that it runs.
+    /// Returns the program that it runs.
     pub(crate) fn program(self) -> &'static str {
         match self {
             Daemon::Mon => "ceph-mon",
@@ -38,7 +38,7 @@ impl Daemon {
         }
     }
 
-    /// The part of its name after the type.
+    /// Returns the part of its name after the type.
     pub(crate) fn id(self) -> String {
         match self {
             Daemon::Mon | Daemon::RbdMirror => "a".to_owned(),
@@ -47,7 +47,7 @@ impl Daemon {
         }
     }
 
-    /// The entity it authenticates as.
+    /// Returns the entity as which it authenticates.
     pub(crate) fn entity(self) -> String {
         match self {
             Daemon::RbdMirror => "client.rbd-mirror.a".to_owned(),
@@ -56,7 +56,7 @@ impl Daemon {
     }
 }
 
-/// Its name as Ceph writes it: `mon.a`, `osd.0`.
+/// The name in Ceph's form: `mon.a`, `osd.0`.
 impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
@@ -85,7 +85,7 @@ impl Process {
         let output = File::options().create(true).append(true).open(&stderr).context("opening", &stderr)?;
         let second = output.try_clone().context("duplicating", &stderr)?;
         let mut command = program::command(daemon.program())?;
-        // rbd-mirror makes further connections, for which it looks into the environment.
+        // rbd-mirror makes further connections, and reads the environment for them.
         let conf = directory.join("ceph.conf");
         command.env("CEPH_CONF", &conf).arg("-c").arg(&conf);
         match daemon {
@@ -95,17 +95,17 @@ impl Process {
         command.stdout(output).stderr(second);
         let path = Path::new(daemon.program());
         let child = supervisor::spawn(command).context("starting", path)?;
-        // Not yet waited for, so the pid is the child's, dead or alive.
+        // The child was not waited for yet, so the pid is still its own.
         let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), start: 0 });
         Ok(Self { daemon, id, child, paused: false })
     }
 
-    /// `Some` after it has ended for any reason.
+    /// Returns the exit status after it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// An error with the last log lines if it ended.
+    /// Fails with the last log lines if it has ended.
     pub(crate) fn check(&mut self, directory: &Path) -> Result<()> {
         match self.ended() {
             None => Ok(()),
@@ -117,12 +117,11 @@ impl Process {
         }
     }
 
-    /// Stops it in its tracks (SIGSTOP) or lets it go on (SIGCONT).
+    /// Freezes it (SIGSTOP) or resumes it (SIGCONT).
     pub(crate) fn set_paused(&mut self, paused: bool) -> Result<()> {
         self.signal(if paused { Signal::STOP } else { Signal::CONT })?;
         self.paused = paused;
-        // A signal is on its way for a while, and longer on a busy machine: until every thread
-        // stands still.
+        // A signal takes a while, longer on a busy machine. Waits until every thread is stopped.
         let end = Instant::now() + Duration::from_secs(5);
         while paused && self.ended().is_none() && !self.stands_still() && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
@@ -133,13 +132,13 @@ impl Process {
     fn stands_still(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         threads.into_iter().flatten().flatten().all(|task| {
-            // `1234 (ceph-osd) T …`; the name may hold anything.
+            // `1234 (ceph-osd) T …`; the name may contain any characters.
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.starts_with(" T"))
         })
     }
 
-    /// Asks it to end, and makes it end after `patience`. True if it ended by itself.
+    /// Stops it, and kills it after `patience`. Returns whether it ended without a kill.
     pub(crate) fn terminate(mut self, patience: Duration) -> Result<bool> {
         self.signal(Signal::TERM)?;
         if self.paused {
@@ -155,8 +154,8 @@ impl Process {
         Ok(false)
     }
 
-    /// The child is waited for in `ended` only, which keeps the status: a pid of another process is
-    /// never hit.
+    /// Sends a signal. Only `ended` waits for the child, and keeps its status, so the signal never
+    /// reaches another process.
     fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended().is_some() {
             return Ok(());

@@ -11,7 +11,7 @@ use crate::error::IoContext as _;
 use crate::supervisor::Watchdog;
 use crate::{Error, Result};
 
-/// How long a daemon may take to end by itself.
+/// How long a daemon may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Daemons {
         }
     }
 
-    /// The error of the first daemon that ended although nobody stopped it.
+    /// Fails with the error of the first daemon that has ended although it was not stopped.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.running.values_mut().try_for_each(|process| process.check(&self.directory))
     }
@@ -83,7 +83,7 @@ impl Daemons {
         self.running.get(&daemon).map(|process| process.id.pid)
     }
 
-    /// Has every daemon save its data and end, clients of the monitor first.
+    /// Stops every daemon, so that it saves its data, clients of the monitor first.
     pub(crate) fn terminate_all(&mut self) -> Result<()> {
         let all: Vec<_> = self.running.keys().rev().copied().collect();
         all.into_iter().try_for_each(|daemon| self.terminate(daemon))

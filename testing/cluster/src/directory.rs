@@ -1,5 +1,4 @@
-//! The cluster's directory: a temporary one that goes with the cluster, or one that the caller
-//! wants to keep.
+//! The cluster's directory: a temporary one that is removed with the cluster, or one that is kept.
 
 use std::fs;
 use std::io;
@@ -10,7 +9,7 @@ use crate::error::IoContext as _;
 use crate::supervisor::Watchdog;
 use crate::{Error, Result};
 
-/// Goes, if it is temporary, when this and all who share its watchdog are dropped.
+/// A temporary directory is removed when this and all users of its watchdog are dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -19,7 +18,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Makes a new one: `keep`, or a temporary one.
+    /// Makes a new directory: `keep`, or a temporary one.
     pub(crate) fn create(keep: Option<&Path>) -> Result<Self> {
         let kept = keep.map(create_empty).transpose()?;
         let parent = std::env::temp_dir();
@@ -34,7 +33,7 @@ impl Directory {
     }
 
     /// Refuses a path in which the daemons could not make their sockets, or which the configuration
-    /// file cannot hold.
+    /// file cannot contain.
     fn check(&self) -> Result<()> {
         const LONGEST: usize = 107 - "/run/rbd-mirror.a.asok".len();
         let refuse = |reason: &str| {
@@ -57,7 +56,7 @@ impl Directory {
         &self.path
     }
 
-    /// The watchdog over the directory and the daemons in it.
+    /// Returns the watchdog over the directory and the daemons in it.
     pub(crate) fn watchdog(&self) -> Arc<Watchdog> {
         self.watchdog.clone()
     }
@@ -72,7 +71,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes a temporary directory, telling if that fails.
+    /// Removes a temporary directory. Returns failures.
     pub(crate) fn close(self) -> Result<()> {
         let Self { path, temporary, watchdog } = self;
         drop(watchdog);
@@ -83,7 +82,7 @@ impl Directory {
     }
 }
 
-/// Makes sure that the directory `path` exists and is empty. Returns its absolute path, for the
+/// Makes sure that the directory `path` exists and is empty. Returns its absolute path, because the
 /// daemons run elsewhere.
 fn create_empty(path: &Path) -> Result<PathBuf> {
     fs::create_dir_all(path).context("creating", path)?;

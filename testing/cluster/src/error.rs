@@ -1,4 +1,4 @@
-//! What can go wrong, each with what failed, why, and what to do next.
+//! The errors of this crate. Each says what failed, why, and what to do next.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -20,12 +20,12 @@ pub enum Error {
         /// The program's name, such as `ceph-mon`.
         program: String,
     },
-    /// A daemon ended although nobody stopped it.
+    /// A daemon ended although it was not stopped.
     #[error("{daemon} ended unexpectedly ({status}); its last log lines:\n{log}")]
     DaemonDied {
-        /// Which daemon.
+        /// The daemon.
         daemon: Daemon,
-        /// Its exit status in words.
+        /// The exit status in words.
         status: String,
         /// The last lines of its standard error and log file.
         log: String,
@@ -35,19 +35,19 @@ pub enum Error {
     ToolFailed {
         /// The command line.
         command: String,
-        /// Its exit status in words.
+        /// The exit status in words.
         status: String,
-        /// The last lines it printed.
+        /// The last lines of its output.
         output: String,
     },
-    /// The cluster did not get into the wanted state in time.
+    /// The cluster did not reach the expected state in time.
     #[error("still waiting for {waiting_for} after {} s; {seen}", after.as_secs())]
     NotReady {
-        /// What was waited for.
+        /// The expected state.
         waiting_for: String,
-        /// For how long.
+        /// The time after which the wait ended.
         after: Duration,
-        /// The last state seen, and the daemons' last log lines where they help.
+        /// The last state, and the daemons' last log lines if they help.
         seen: String,
     },
     /// The monitors answered a command with an error.
@@ -57,7 +57,7 @@ pub enum Error {
         command: String,
         /// The positive error number.
         errno: i32,
-        /// What the monitors said about it.
+        /// The message of the monitors.
         message: String,
     },
     /// A librados or librbd call failed.
@@ -67,26 +67,26 @@ pub enum Error {
         operation: &'static str,
         /// The cluster or pool.
         target: String,
-        /// The error the library returned.
+        /// The error of the library.
         source: io::Error,
     },
-    /// The monitors answered with something that is not the JSON this crate knows.
+    /// The monitors' answer is not the JSON that this crate expects.
     #[error("the answer to `{command}` is not understood: {source}")]
     Answer {
         /// The command's prefix.
         command: String,
-        /// What the parser stumbled over.
+        /// The error of the parser.
         source: serde_json::Error,
     },
     /// An argument was refused before anything was started.
     #[error("{0}")]
     Invalid(String),
-    /// The daemon is not in the state the operation needs.
+    /// The daemon is not in the state that the operation needs.
     #[error("{daemon} {state}")]
     State {
-        /// Which daemon.
+        /// The daemon.
         daemon: Daemon,
-        /// The state it is in, such as `is not running; start it first`.
+        /// The state, such as `is not running; start it first`.
         state: &'static str,
     },
     /// Every port of the range is taken.
@@ -95,17 +95,17 @@ pub enum Error {
         range.start(), range.end()
     )]
     NoFreePort {
-        /// The range that was searched.
+        /// The searched range.
         range: RangeInclusive<u16>,
     },
     /// A file or process operation failed.
     #[error("{action} {}: {source}", path.display())]
     Io {
-        /// What was tried, such as `writing`.
+        /// The action, such as `writing`.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why it failed.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -116,7 +116,7 @@ fn install_hint(program: &str) -> String {
     format!("on Debian and Ubuntu: apt-get install --no-install-recommends {packages}")
 }
 
-/// Adds what was tried, and on what, to an `io::Error`.
+/// Adds the action and the path to an `io::Error`.
 pub(crate) trait IoContext<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T>;
 }

@@ -1,7 +1,7 @@
 //! Keys and keyring files.
 //!
-//! All first keys are made here and handed to the monitor when it is created, so that every daemon
-//! can be started at once, without a round of `auth get-or-create` each.
+//! All first keys are made here and given to the monitor when it is created. So every daemon can be
+//! started at once, without an `auth get-or-create` for each.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::IoContext as _;
 use crate::program::{self, Tool};
 use crate::{Error, Result};
 
-/// What a user of the cluster may do: pairs of service and capability.
+/// The capabilities of a user: pairs of service and capability.
 pub(crate) type Caps = &'static [(&'static str, &'static str)];
 
 const ADMIN: Caps = &[("mon", "allow *"), ("mgr", "allow *"), ("osd", "allow *"), ("mds", "allow *")];
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// As it stands in a keyring file, capabilities included.
+    /// Returns the entry in a keyring file, with capabilities.
     fn with_caps(&self) -> String {
         let mut text = key_only(&self.entity, &self.key);
         for (service, cap) in self.caps {
@@ -35,12 +35,12 @@ impl Entry {
     }
 }
 
-/// A keyring file with one key.
+/// Returns a keyring file with one key.
 pub(crate) fn key_only(entity: &str, key: &str) -> String {
     format!("[{entity}]\n\tkey = {key}\n")
 }
 
-/// Writes the keyrings of a new cluster: one with everything for the monitor's creation, one for
+/// Writes the keyrings of a new cluster: one with all keys for the monitor's creation, one for
 /// every other daemon, one for `client.admin`.
 pub(crate) fn create(directory: &Path, osds: u32, with_mgr: bool, key_type: &str) -> Result<()> {
     let mut wanted = vec![("mon.".to_owned(), &[("mon", "allow *")][..])];
@@ -70,11 +70,10 @@ pub(crate) fn create(directory: &Path, osds: u32, with_mgr: bool, key_type: &str
     Ok(())
 }
 
-/// Makes `count` keys, all at once: each takes a run of a program.
+/// Makes `count` keys concurrently, because each needs a run of a program.
 fn generate(count: usize, key_type: &str) -> Result<Vec<String>> {
     const TOOL: &str = "ceph-authtool";
-    // Ceph 20 has several types and makes one the default that older clients and kernels do not
-    // know.
+    // Ceph 20 has several types. Older clients and kernels do not know its default type.
     let knows_types = program::knows(TOOL, "--key-type")?;
     if !knows_types && key_type != "aes" {
         let reason = format!("the installed {TOOL} makes keys of type aes only, not {key_type}");
@@ -92,7 +91,7 @@ fn generate(count: usize, key_type: &str) -> Result<Vec<String>> {
     tools.into_iter().map(|tool| Ok(tool.finish()?.trim().to_owned())).collect()
 }
 
-/// Writes a file that only its owner can read, from its first moment on.
+/// Writes a file that only its owner can read at any time.
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

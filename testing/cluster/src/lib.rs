@@ -13,12 +13,12 @@
 //! // Give this to the program under test:
 //! println!("CEPH_CONF={}", cluster.conf().display());
 //!
-//! // A user who may only read images, to see your program refused:
+//! // A user who may only read images, to test refusals:
 //! let caps = [("mon", "profile rbd"), ("osd", "profile rbd-read-only")];
 //! let reader = cluster.user("reader", &caps)?;
 //! println!("--id {} --keyring {}", reader.id, reader.keyring.display());
 //!
-//! // Trouble on request:
+//! // Faults on request:
 //! cluster.stop_osd(0)?;
 //! cluster.start_osd(0)?;
 //! cluster.pause(Daemon::Mon)?;
@@ -28,7 +28,7 @@
 //! # }
 //! ```
 //!
-//! Tests that only need *a* cluster take [`shared()`]: one per process, or one per test run if
+//! Tests that need no particular cluster use [`shared()`]: one per process, or one per test run if
 //! `RBD_TEST_CONF` names it.
 //!
 //! The program `rbd-testcluster` does the same on the command line: `rbd-testcluster run -- cargo
@@ -40,7 +40,7 @@
 
 #![deny(unsafe_code)]
 
-// The README's example is compiled with the documentation's.
+// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

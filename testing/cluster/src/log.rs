@@ -1,31 +1,31 @@
-//! The end of a daemon's log: the reason of its death, without the noise around it.
+//! The end of a daemon's log, which has the reason of its death.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-/// A crashing daemon dumps its recent events after this line: thousands of lines that hide the
-/// reason above them.
+/// A crashing daemon dumps its recent events after this line: thousands of lines after the reason.
 const DUMP: &str = "--- begin dump of recent events ---";
 
-/// How many lines tell why a daemon died: a crash on a signal takes up to 14 of them for its stack.
+/// How many lines contain the reason of a daemon's death. The stack of a crash has up to 14.
 const LINES: usize = 20;
 
-/// The last `count` lines of `text` that are not blank.
+/// Returns the last `count` lines of `text` that are not blank.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let text = text.split(DUMP).next().unwrap_or(text);
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// The last lines that `name` wrote to its standard error and its log file, both in `directory`.
+/// Returns the last lines that `name` wrote to its standard error and its log file, both in
+/// `directory`.
 pub(crate) fn tail(directory: &Path, name: &str) -> String {
     let stderr = last_lines(&end_of(&directory.join(format!("{name}.err"))), LINES);
     let log = last_lines(&end_of(&directory.join(format!("{name}.log"))), LINES);
     join(&log, &stderr)
 }
 
-/// Daemons write errors to both: what the log says need not be said again.
+/// Joins both. Daemons write errors to both, so equal lines are dropped.
 fn join(log: &str, stderr: &str) -> String {
     let new: Vec<_> = stderr.lines().filter(|line| !log.contains(line)).collect();
     match (log.is_empty(), new.is_empty()) {
@@ -36,7 +36,7 @@ fn join(log: &str, stderr: &str) -> String {
     }
 }
 
-/// The last part of a file as text; empty if it cannot be read.
+/// Returns the last part of a file as text; empty if it cannot be read.
 fn end_of(path: &Path) -> String {
     const ENOUGH: u64 = 4 << 20; // A dump of recent events has up to 10 000 lines.
     let read = || {

@@ -1,4 +1,4 @@
-//! The monitor map: where the monitor listens, and which ciphers the cluster's keys have.
+//! The monitor map: the addresses of the monitor, and the ciphers of the cluster's keys.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::daemon::Daemon;
 use crate::{Access, Result, program};
 
-/// Whether the cluster works with a cipher that its release calls insecure: Ceph 20 has a new one,
-/// which older clients and kernels do not know.
+/// Whether the cluster uses a cipher that its release calls insecure. Ceph 20 has a new one, which
+/// older clients and kernels do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ciphers {
     Approved,
@@ -32,7 +32,7 @@ pub(crate) fn create(directory: &Path, fsid: &str, monitors: &str, key_type: &st
 }
 
 impl Ciphers {
-    /// The old cipher is wanted here: it is no reason to be unhealthy.
+    /// Mutes the warning about the old cipher, which is used on purpose.
     pub(crate) fn mute_warnings(self, access: &Access) -> Result<()> {
         if self == Ciphers::Approved {
             return Ok(());

@@ -1,11 +1,11 @@
-//! The parts of the OSD map that tell whether a change has arrived, and who leads which group.
+//! The parts of the OSD map that show whether a change has arrived, and the primary of each group.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{Access, Error, Result};
 
-/// The OSD map, as far as it matters here.
+/// The used parts of the OSD map.
 #[derive(Debug, Deserialize)]
 pub(crate) struct OsdMap {
     /// Grows with every change.
@@ -14,7 +14,7 @@ pub(crate) struct OsdMap {
     pools: Vec<Pool>,
 }
 
-/// One OSD as the monitors see it.
+/// An OSD in the monitors' view.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct OsdState {
     osd: u32,
@@ -31,7 +31,7 @@ struct Pool {
 }
 
 impl OsdMap {
-    /// The names of all placement groups.
+    /// Returns the names of all placement groups.
     pub(crate) fn pgs(&self) -> impl Iterator<Item = String> {
         let of = |pool: &Pool| {
             (0..pool.pg_num).map({
@@ -55,7 +55,7 @@ impl Access {
         serde_json::from_value(map).map_err(|source| Error::Answer { command: "osd dump".to_owned(), source })
     }
 
-    /// The OSD that leads the placement group `pg`, if one does.
+    /// Returns the primary of the placement group `pg`, if it has one.
     pub(crate) fn primary_of(&self, pg: &str) -> Result<Option<u32>> {
         let map = self.mon_query("pg map", json!({ "pgid": pg }))?;
         Ok(map["acting"][0].as_u64().and_then(|osd| osd.try_into().ok()))

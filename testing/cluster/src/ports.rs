@@ -1,8 +1,8 @@
-//! Ports for the monitor that no other test cluster of this host has or gets.
+//! Ports for the monitor that no other test cluster of this host uses.
 //!
-//! A port is reserved twice: an abstract unix socket named after it keeps every other test cluster
-//! away (of any process and user; the kernel frees it with its owner, no lock file stays behind),
-//! and a trial bind shows that no foreign program listens there.
+//! A port is reserved in two ways. An abstract unix socket named after it excludes other test
+//! clusters of any process and user; the kernel frees it with its owner, and no lock file remains.
+//! A trial bind shows that no other program listens there.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Error, Result};
 
-/// Outside 6800-7300 (where OSDs and managers bind as they come) and below the kernel's range for
-/// outgoing connections.
+/// Outside 6800-7300 (where OSDs and managers bind) and below the kernel's range for outgoing
+/// connections.
 pub(crate) const MONITOR_PORTS: RangeInclusive<u16> = 21000..=28999;
 
-/// A port of 127.0.0.1 that is ours until this is dropped.
+/// A port of 127.0.0.1 that is reserved until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
@@ -32,7 +32,7 @@ impl Port {
     }
 }
 
-/// Reserves two ports out of `range`.
+/// Reserves two ports of `range`.
 pub(crate) fn reserve_pair(range: &RangeInclusive<u16>) -> Result<(Port, Port)> {
     // Clusters that start at the same moment begin their search at different places.
     static CLUSTERS: AtomicU32 = AtomicU32::new(0);
@@ -64,8 +64,7 @@ mod tests {
         assert_eq!(numbers, [20900, 20902]);
         assert!(matches!(reserve_pair(&range), Err(Error::NoFreePort { .. })));
         drop((first, listening));
-        // A process that another test starts at this moment has the listener until it becomes its
-        // program.
+        // A process that another test is starting has a copy of the listener until its exec.
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while reserve_pair(&range).is_err() {
             assert!(std::time::Instant::now() < end, "the ports stay taken");

@@ -1,4 +1,4 @@
-//! A process by its pid *and* start time: a pid alone is given to another process sooner or later.
+//! A process, identified by its pid and start time, because pids are reused.
 
 use std::fmt;
 use std::fs;
@@ -14,26 +14,26 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// The process that has `pid` now; `None` if there is none, or only a zombie.
+    /// Returns the process that has `pid` now; `None` if there is none, or only a zombie.
     pub fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (state, start) = parse_stat(&stat)?;
         (!matches!(state, 'Z' | 'X')).then_some(Self { pid, start })
     }
 
-    /// This process.
+    /// Returns this process.
     pub fn own() -> Option<Self> {
         Self::of(std::process::id())
     }
 
-    /// Whether it still runs.
+    /// Returns whether it is still running.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 }
 
-/// State and start time out of `/proc/PID/stat`. The name in parentheses may itself hold spaces and
-/// parentheses.
+/// Parses state and start time from `/proc/PID/stat`. The name in parentheses may itself contain
+/// spaces and parentheses.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

@@ -1,4 +1,4 @@
-//! The programs of Ceph: finding them, running those that do one thing and end.
+//! The programs of Ceph: finding them, and running tools.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,11 +10,11 @@ use crate::error::IoContext as _;
 use crate::log::last_lines;
 use crate::{Error, Result, supervisor};
 
-/// Where distributions put them, searched after PATH: a user's PATH often lacks the sbin
-/// directories.
+/// The directories of distributions, searched after PATH, because a user's PATH often lacks the
+/// sbin directories.
 const DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin"];
 
-/// A command that runs `program`, undisturbed by the Ceph settings of the caller's environment.
+/// Returns a command that runs `program` without the Ceph settings of the caller's environment.
 pub(crate) fn command(program: &str) -> Result<Command> {
     let mut command = Command::new(find(program)?);
     for variable in ["CEPH_ARGS", "CEPH_CONF", "CEPH_KEYRING"] {
@@ -24,7 +24,7 @@ pub(crate) fn command(program: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The path of `program`, or an error that tells how to install it.
+/// Returns the path of `program`, or an error that says how to install it.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -34,7 +34,7 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
         .ok_or_else(|| Error::MissingProgram { program: program.to_owned() })
 }
 
-/// A tool that was started and whose end is yet to be awaited.
+/// A running tool.
 pub(crate) struct Tool {
     child: std::process::Child,
     line: String,
@@ -49,7 +49,7 @@ impl Tool {
         Ok(Self { child, line })
     }
 
-    /// Waits for its end. Returns what it printed on standard output.
+    /// Waits for its end. Returns its standard output.
     pub(crate) fn finish(self) -> Result<String> {
         let line = self.line.clone();
         let (status, output, errors) = self.wait()?;
@@ -60,10 +60,10 @@ impl Tool {
         Err(Error::ToolFailed { command: line, status: status.to_string(), output })
     }
 
-    /// Waits for its end. Returns how it ended and what it printed on standard output and standard
-    /// error.
+    /// Waits for its end. Returns its exit status, standard output and standard error.
     fn wait(mut self) -> Result<(ExitStatus, String, String)> {
-        // Two pipes: a thread empties one, lest the tool wait for us while we wait for it.
+        // A thread reads one of the two pipes. Otherwise the tool could wait for us while we wait
+        // for it.
         let stderr = self.child.stderr.take();
         let errors = std::thread::spawn(move || {
             let mut text = Vec::new();
@@ -84,7 +84,7 @@ impl Tool {
 }
 
 impl Drop for Tool {
-    /// A tool nobody waited for is in the way of a start that failed elsewhere.
+    /// Kills a tool that was not waited for: the start has failed elsewhere.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -96,7 +96,8 @@ pub(crate) fn run(command: Command) -> Result<String> {
     Tool::start(command)?.finish()
 }
 
-/// Whether the installed `program` knows `option`, by its own help (which some print as an error).
+/// Returns whether the help of the installed `program` names `option`. Some programs print it as an
+/// error.
 pub(crate) fn knows(program: &str, option: &str) -> Result<bool> {
     let mut help = command(program)?;
     help.arg("--help");

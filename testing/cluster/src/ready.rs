@@ -1,4 +1,4 @@
-//! Waiting until the cluster, or a part of it, is as it should be.
+//! Waits for states of the cluster or its parts.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use crate::{Access, Daemon, Error, Result, admin_socket, log};
 
 const POLL: Duration = Duration::from_millis(30);
 
-/// Calls `probe` until it yields a value. It says what it sees; a daemon that dies meanwhile ends
-/// the waiting.
+/// Calls `probe` until it returns a value. Otherwise `probe` returns the current state for the
+/// error. A daemon that dies meanwhile ends the wait.
 pub(crate) fn wait<T>(
     daemons: &mut Daemons,
     waiting_for: &str,
@@ -22,7 +22,7 @@ pub(crate) fn wait<T>(
         let seen = match probe() {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::NotYet(seen)) => seen,
-            // A daemon's death says more than that it does not answer.
+            // The death of a daemon is a better error than the missing answer.
             Err(error) => return Err(daemons.check().err().unwrap_or(error)),
         };
         if start.elapsed() > patience {
@@ -35,12 +35,12 @@ pub(crate) fn wait<T>(
 
 pub(crate) enum Probe<T = ()> {
     Ready(T),
-    /// And what is seen instead.
+    /// The current state.
     NotYet(String),
 }
 
-/// Until the monitor leads its quorum of one. It is asked over its admin socket: a foreign program
-/// may listen on its port.
+/// Waits until the monitor leads its quorum of one. Asks over its admin socket, because another
+/// program may listen on its port.
 pub(crate) fn wait_for_monitor(daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let sockets = daemons.directory().join("run");
     let logs = daemons.directory().join("log");
@@ -54,7 +54,7 @@ pub(crate) fn wait_for_monitor(daemons: &mut Daemons, patience: Duration) -> Res
     })
 }
 
-/// Until `count` OSDs are up.
+/// Waits until `count` OSDs are up.
 pub(crate) fn wait_for_osds(
     access: &Access,
     daemons: &mut Daemons,
@@ -71,11 +71,11 @@ pub(crate) fn wait_for_osds(
     })
 }
 
-/// Until every placement group has taken the present OSD map into account and serves: is active,
-/// and clean too if all OSDs are up.
+/// Waits until every placement group has processed the current OSD map and is active, and also
+/// clean if all OSDs are up.
 ///
-/// Asked are the groups themselves, for what the monitors know of them is seconds old: right after
-/// an OSD came back they still call groups clean that have not begun to recover.
+/// It asks the groups themselves, because the monitors' knowledge is seconds old: right after an
+/// OSD has returned, they still report groups as clean that have not begun to recover.
 pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let map = access.osd_map()?;
     let wanted = if map.osds.iter().all(|osd| osd.up) { "active+clean" } else { "active" };
@@ -100,8 +100,7 @@ pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Dur
     })
 }
 
-/// Until a manager is available and what it tells of the placement groups is that all are active
-/// and clean.
+/// Waits until a manager is available and reports that all placement groups are active and clean.
 pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let pgs = access.osd_map()?.pgs().count() as u64;
     wait(daemons, "the manager to know all placement groups", patience, || {
@@ -112,8 +111,8 @@ pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Dur
     })
 }
 
-/// Until the cluster is healthy. Options of the caller may make that impossible: after a while it
-/// is taken as it is.
+/// Waits until the cluster is healthy. Options of the caller may make that impossible, so the wait
+/// ends after a while without an error.
 pub(crate) fn wait_for_health(access: &Access, daemons: &mut Daemons) -> Result<()> {
     let waited = wait(daemons, "HEALTH_OK", Duration::from_secs(10), || {
         let status = access.status()?;

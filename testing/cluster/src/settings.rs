@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::builder::{Builder, ObjectStore};
 use crate::conf::Conf;
 
-/// Manager modules that nobody needs here; loading all of them takes a second and a half of CPU.
+/// Manager modules that are not needed here. Loading all of them takes 1.5 s of CPU.
 const UNUSED_MODULES: &str = "alerts,cephadm,dashboard,diskprediction_local,influx,insights,iostat,k8sevents,\
      localpool,mds_autoscaler,nfs,prometheus,restful,rook,selftest,smb,snap_schedule,stats,telegraf,\
      test_orchestrator,zabbix";
 
-/// The configuration of the wanted cluster in `directory`. What the caller set wins.
+/// Returns the configuration of the cluster in `directory`. The caller's settings win.
 pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &str) -> Conf {
     let dir = directory.display();
     let mut conf = Conf::default();
@@ -43,17 +43,17 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         ("mon allow pool delete", "true"),
         ("mon allow pool size one", "true"),
         ("mon max pg per osd", "10000"),
-        // A taken port is taken; by default it tries for 15 s.
+        // Fail at once if a port is taken. By default a daemon tries for 15 s.
         ("ms bind retry count", "1"),
         ("ms bind retry delay", "0"),
-        // How long the monitor gathers changes before it commits them: 1 s by default, per command
-        // that changes a map.
+        // How long the monitor collects changes before it commits them. By default 1 s for each
+        // command that changes a map.
         ("paxos propose interval", "0.05"),
         ("paxos min wait", "0.02"),
     ] {
         conf.set("mon", key, value);
     }
-    // Ceph 20 would refuse to make keys that older clients know.
+    // Otherwise Ceph 20 refuses to make keys that older clients know.
     conf.set("mon", "mon auth allow insecure key", wanted.key_type == "aes");
     // The monitor learns the state of placement groups from the manager, every 5 s by default.
     conf.set("mgr", "mgr stats period", 1).set("mgr", "mgr tick period", 1);
@@ -62,14 +62,14 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
     conf.set("osd", "osd objectstore", wanted.object_store);
     match wanted.object_store {
         ObjectStore::Memstore => {
-            // Without page sets small random writes get slower by the minute.
+            // Without page sets, small random writes become slower with time.
             conf.set("osd", "memstore page set", true);
             conf.set("osd", "memstore device bytes", wanted.osd_size);
-            // It counts what is used without a lock. Several threads lose some of it, and once it
-            // is below zero the OSD is full.
+            // It counts the used space without a lock. Several threads lose updates, and if the
+            // count is negative the OSD is full.
             conf.set("osd", "osd op num shards", 1);
             conf.set("osd", "osd op num threads per shard", 1);
-            // The fast way out does not save what is in memory.
+            // The fast shutdown does not save the data in memory.
             conf.set("osd", "osd fast shutdown", false);
         }
         ObjectStore::Bluestore => {
@@ -78,7 +78,7 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
     }
 
     for (key, value) in [
-        // How often it looks for new peers, 30 s by default.
+        // How often it searches for new peers. Default: 30 s.
         ("rbd mirror pool replayers refresh interval", 1),
         ("rbd mirror image state check interval", 1),
         ("rbd mirror leader heartbeat interval", 1),
@@ -90,7 +90,8 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         let name = if kind.starts_with("client") { "rbd-mirror.a" } else { "$name" };
         conf.set(kind, "log file", format_args!("{dir}/log/{name}.log"));
         conf.set(kind, "log to stderr", false);
-        // A daemon that gives up at its start would leave before its log's thread has written why.
+        // Otherwise a daemon that fails at its start ends before the thread of its log has written
+        // the reason.
         conf.set(kind, "log flush on exit", true);
         conf.set(kind, "admin socket", format_args!("{dir}/run/{name}.asok"));
     }

@@ -4,20 +4,19 @@ use std::sync::OnceLock;
 
 use crate::{Access, TestCluster};
 
-/// The variable that names the configuration file of a cluster which is to be used instead of an
-/// own one.
+/// The variable that names the configuration file of the cluster to use instead of a new one.
 pub const SHARED_CONF: &str = "RBD_TEST_CONF";
 
-/// A cluster that all tests of this process share.
+/// Returns the cluster that all tests of this process share.
 ///
-/// It is the one whose configuration file the variable `RBD_TEST_CONF` names, such as a test runner
-/// sets it; otherwise a cluster with the default settings that the first call starts (in about 5 s)
-/// and that ends with the process.
+/// If the variable `RBD_TEST_CONF` names a configuration file, as a test runner may do, it is that
+/// cluster. Otherwise the first call starts a cluster with the default settings (in about 5 s),
+/// which ends with the process.
 ///
 /// # Panics
-/// If it cannot be started: no test that needs it can pass then.
+/// Panics if the cluster cannot be started, because no test that needs it could pass.
 pub fn shared() -> &'static Access {
-    // A static is never dropped; the cluster dies with its owner.
+    // A static is never dropped, but the cluster ends with its process.
     static SHARED: OnceLock<Shared> = OnceLock::new();
     let shared = SHARED.get_or_init(|| match std::env::var_os(SHARED_CONF) {
         Some(conf) if !conf.is_empty() => Shared::Given(Access::new(conf)),

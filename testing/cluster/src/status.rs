@@ -1,20 +1,19 @@
-//! What `ceph -s` and `ceph osd tree` tell, as values.
+//! The output of `ceph -s` and `ceph osd tree` as values.
 //!
-//! Only what is of use in tests is read; everything has a default, for releases differ in what they
-//! send.
+//! Only fields that tests use are read. All have a default, because releases differ.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The state of the cluster, as `ceph -s` tells it.
+/// The state of the cluster, from `ceph -s`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Status {
-    /// The cluster's id.
+    /// The id of the cluster.
     pub fsid: String,
-    /// Whether all is well, and what is not.
+    /// The health and its problems.
     pub health: Health,
     /// The monitors that are in the quorum.
     pub quorum_names: Vec<String>,
@@ -33,20 +32,20 @@ pub struct Status {
 pub struct Health {
     /// `HEALTH_OK`, `HEALTH_WARN` or `HEALTH_ERR`.
     pub status: String,
-    /// What is wrong, by the code of the check.
+    /// The problems, by the code of their check.
     pub checks: BTreeMap<String, HealthCheck>,
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct HealthCheck {
     /// `HEALTH_WARN` or `HEALTH_ERR`.
     pub severity: String,
-    /// What is wrong, in a sentence.
+    /// The problem in a sentence.
     pub summary: HealthSummary,
-    /// Whether it was decided that this is no reason to be unhealthy.
+    /// Whether the check is muted.
     pub muted: bool,
 }
 
@@ -67,10 +66,10 @@ pub struct OsdCounts {
     /// All OSDs.
     #[serde(rename = "num_osds")]
     pub all: u32,
-    /// Those that run.
+    /// The running ones.
     #[serde(rename = "num_up_osds")]
     pub up: u32,
-    /// Those that are given data.
+    /// Those that receive data.
     #[serde(rename = "num_in_osds")]
     pub r#in: u32,
 }
@@ -80,7 +79,7 @@ pub struct OsdCounts {
 #[serde(default)]
 #[non_exhaustive]
 pub struct PgCounts {
-    /// How many placement groups are in which state.
+    /// The number of placement groups in each state.
     pub pgs_by_state: Vec<PgState>,
     /// All placement groups.
     pub num_pgs: u64,
@@ -88,13 +87,13 @@ pub struct PgCounts {
     pub num_pools: u64,
     /// All objects.
     pub num_objects: u64,
-    /// What clients stored, in bytes.
+    /// The data of clients, in bytes.
     pub data_bytes: u64,
-    /// What is used on the OSDs, in bytes.
+    /// The used space of the OSDs, in bytes.
     pub bytes_used: u64,
-    /// What is free on the OSDs, in bytes.
+    /// The free space of the OSDs, in bytes.
     pub bytes_avail: u64,
-    /// The size of all OSDs, in bytes.
+    /// The space of all OSDs, in bytes.
     pub bytes_total: u64,
 }
 
@@ -114,25 +113,25 @@ pub struct PgState {
 #[serde(default)]
 #[non_exhaustive]
 pub struct MgrState {
-    /// Whether one is active and takes commands.
+    /// Whether a manager is active and accepts commands.
     pub available: bool,
-    /// How many stand by.
+    /// The number of standbys.
     pub num_standbys: u32,
 }
 
 impl Status {
-    /// Whether nothing is wrong.
+    /// Returns whether there is no problem.
     pub fn is_healthy(&self) -> bool {
         self.health.status == "HEALTH_OK"
     }
 
-    /// How many placement groups are `active+clean`.
+    /// Returns how many placement groups are `active+clean`.
     pub fn clean_pgs(&self) -> u64 {
         let states = self.pgmap.pgs_by_state.iter();
         states.filter(|state| state.state_name == "active+clean").map(|state| state.count).sum()
     }
 
-    /// One line for a person: health, OSDs, placement groups.
+    /// Returns one readable line: health, OSDs, placement groups.
     pub fn summary(&self) -> String {
         let checks: Vec<_> = self
             .health
@@ -160,7 +159,7 @@ impl Status {
     }
 }
 
-/// The OSDs and the buckets they are in, as `ceph osd tree` tells it.
+/// The OSDs and their buckets, from `ceph osd tree`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -185,17 +184,17 @@ pub struct OsdNode {
     pub kind: String,
     /// The device class, for OSDs.
     pub device_class: Option<String>,
-    /// How much data it gets, in TiB by custom.
+    /// Its share of the data, usually in TiB.
     pub crush_weight: Option<f64>,
-    /// How deep it stands in the tree.
+    /// Its depth in the tree.
     pub depth: Option<usize>,
     /// `up`, `down` or `destroyed`, for OSDs.
     pub status: Option<String>,
-    /// 1 if it is given data, 0 if not, or between.
+    /// Between 0 (it receives no data) and 1.
     pub reweight: Option<f64>,
-    /// The share of reads it serves as primary.
+    /// The share of reads that it serves as primary.
     pub primary_affinity: Option<f64>,
-    /// The ids of what it contains.
+    /// The ids of its children.
     pub children: Vec<i64>,
 }
 

@@ -1,14 +1,14 @@
-//! Nothing outlives its owner, not even one that was killed with SIGKILL.
+//! The supervisor: no process and no file outlives its owner, even if the owner is killed with
+//! SIGKILL.
 //!
 //! Two mechanisms, each sufficient for the processes:
 //!
 //! - Every process is started with the parent-death signal set to SIGKILL. The kernel sends it when
-//!   the *thread* that started the process ends, hence one thread that lives as long as this
-//!   process starts all of them.
-//! - A watchdog, a small shell script in a session of its own, makes the cluster's directory and
-//!   reads a pipe whose other end only the owner holds. At the end of input it kills what is still
-//!   alive (pids are compared by start time, so no foreign process is ever hit) and removes the
-//!   directory.
+//!   the *thread* that started the process ends. So one thread, which lives as long as this
+//!   process, starts all of them.
+//! - A watchdog, a small shell script in its own session, makes the cluster's directory and reads a
+//!   pipe whose other end only the owner has. At the end of input it kills the remaining processes
+//!   (it compares start times, so it never kills another process) and removes the directory.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -24,7 +24,7 @@ use crate::raw;
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// Starts `command` such that it dies with this process, whatever becomes of the calling thread.
+/// Starts `command` so that it ends with this process, not with the calling thread.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     static SPAWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
@@ -42,12 +42,12 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     answer.recv().map_err(|_| gone())?
 }
 
-/// The thread never ends: a static keeps a sender.
+/// Starts the thread, which never ends, because a static keeps a sender.
 fn start_spawner() -> io::Result<Sender<Job>> {
     let (jobs, queue) = channel::<Job>();
     thread::Builder::new().name("test cluster".into()).spawn(move || {
         for (mut command, reply) in queue {
-            // The caller waits for the answer; if it is gone after all, nobody needs the child.
+            // The caller waits for the answer. If it is gone nevertheless, the child is not needed.
             if let Err(unwanted) = reply.send(command.spawn()) {
                 if let Ok(mut child) = unwanted.0 {
                     let _ = child.kill();
@@ -59,17 +59,17 @@ fn start_spawner() -> io::Result<Sender<Job>> {
     Ok(jobs)
 }
 
-/// The process that makes a cluster's directory, and clears away in the end or after a killed
-/// owner.
+/// The process that makes a cluster's directory, and cleans up at the end or after its owner was
+/// killed.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Starts a watchdog. If `parent` is given, it makes a directory in there, which is returned
-    /// and goes with it: made by the one who removes it, there is no moment at which the owner's
-    /// death could leave it behind.
+    /// Starts a watchdog. If `parent` is given, it makes a directory there, returns its path, and
+    /// removes it at the end. The watchdog itself makes the directory, so the owner's death can
+    /// never leave it behind.
     pub(crate) fn start(parent: Option<&Path>) -> io::Result<(Self, PathBuf)> {
         let mut command = Command::new("/bin/sh");
         command
@@ -97,12 +97,12 @@ impl Watchdog {
         Ok((watchdog, PathBuf::from(OsString::from_vec(line))))
     }
 
-    /// Has the watchdog kill `process` if the owner dies.
+    /// Makes the watchdog kill `process` if the owner dies.
     pub(crate) fn watch(&self, process: ProcessId) -> io::Result<()> {
         self.tell(&format!("watch {process}\n"))
     }
 
-    /// One short write is atomic, so threads need no lock.
+    /// Sends a line. One short write is atomic, so threads need no lock.
     fn tell(&self, line: &str) -> io::Result<()> {
         let Some(pipe) = &self.shell.stdin else { return Ok(()) };
         (&mut &*pipe).write_all(line.as_bytes())
@@ -110,7 +110,7 @@ impl Watchdog {
 }
 
 impl Drop for Watchdog {
-    /// Has the directory removed, and waits for it. All processes have ended.
+    /// Removes the directory, and waits for that. All processes have ended.
     fn drop(&mut self) {
         let _ = self.tell("done\n");
         self.shell.stdin = None;

@@ -1,4 +1,4 @@
-//! Further users, with less power than `client.admin`.
+//! More users, with fewer capabilities than `client.admin`.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::{Access, Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct User {
-    /// Its id: what `--id` takes and what follows `client.` in its name.
+    /// The id: the argument of `--id`, and the part of the name after `client.`.
     pub id: String,
     /// Its secret, in base64.
     pub key: String,
@@ -38,7 +38,7 @@ impl Access {
         let caps: Vec<_> = caps.iter().flat_map(|(service, cap)| [*service, *cap]).collect();
         let arguments = json!({ "entity": entity, "caps": caps });
         let answer = match self.mon_query("auth get-or-create", arguments.clone()) {
-            // It exists with other capabilities.
+            // The user exists with other capabilities.
             Err(Error::MonCommand { errno: 22, message, .. }) if message.contains("exist") => {
                 self.mon_query("auth caps", arguments)?;
                 self.mon_query("auth get", json!({ "entity": entity }))?
@@ -54,7 +54,7 @@ impl Access {
         Ok(User { id: id.to_owned(), key, keyring })
     }
 
-    /// The secret of the user `client.NAME`, in base64.
+    /// Returns the secret of the user `client.NAME`, in base64.
     pub fn key(&self, name: &str) -> Result<String> {
         let id = name.strip_prefix("client.").unwrap_or(name);
         let answer = self.mon_query("auth get", json!({ "entity": format!("client.{id}") }))?;

@@ -1,8 +1,9 @@
-# Makes the directory of a test cluster, clears it away in the end, and outlives an owner that was killed.
+# Makes the directory of a test cluster, removes it at the end, and outlives an owner that was
+# killed.
 #
-# $1 is the directory in which to make one ("" if the owner has its own); its path is printed. Standard input is a pipe
-# from the owner with lines "watch PID START"; "done" says that all processes have ended, and the end of input without it
-# that the owner died.
+# $1 is the directory in which to make one ("" if the owner has its own); its path is printed.
+# Standard input is a pipe from the owner with lines "watch PID START"; "done" means that all
+# processes have ended. The end of input without it means that the owner died.
 trap '' HUP INT QUIT PIPE TERM TSTP TTIN TTOU
 cd /
 
@@ -12,7 +13,7 @@ if [ -n "$1" ]; then
 fi
 printf '%s\n' "$directory"
 
-# Whether the process that the owner told us of still runs: the same pid with the same start time, and no zombie.
+# Whether a process of the owner still runs: the same pid with the same start time, and no zombie.
 runs() {
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     watched=$2
@@ -47,7 +48,8 @@ for entry in $watched_processes; do
 done
 
 [ -n "$directory" ] || exit 0
-# A process that was just being started may still write into the directory: remove it until it stays away.
+# A process that was just being started may still write into the directory: remove it until it stays
+# removed.
 quiet=0
 tries=0
 while [ "$quiet" -lt 3 ] && [ "$tries" -lt 100 ]; do

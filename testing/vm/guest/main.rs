@@ -1,8 +1,8 @@
-//! The agent in the guest: runs the commands that the host sends over a virtio-serial port and
-//! passes on what they say.
+//! The agent in the guest: runs the commands that the host sends over a virtio-serial port, and
+//! returns their output.
 //!
-//! `/init` starts it with the port's device as the only argument and powers the machine off when it
-//! ends. It ends when the host says so or goes away. What it says itself goes to the console.
+//! `/init` starts it with the port's device as the only argument, and powers the machine off when
+//! it ends. It ends when the host tells it to or disappears. Its own messages go to the console.
 
 #[path = "../src/protocol.rs"]
 mod protocol;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use protocol::{Message, Request};
 
-/// How long after a command's end its output is still awaited, when a process that it left behind
+/// How long after a command's end its output is still awaited if a process that it left behind
 /// keeps it open.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -61,7 +61,7 @@ struct Host {
 }
 
 impl Host {
-    /// A host that is gone is noticed by the reading side.
+    /// Errors are ignored: the reading side notices that the host is gone.
     fn say(&self, id: u32, message: &Message) {
         let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = protocol::send(&mut *port, id, message);
@@ -110,12 +110,13 @@ impl Host {
             self.pump(id, stderr, Message::Stderr, done);
         }
         let status = child.wait()?;
-        // Both pumps drop their end of the channel when they are done.
+        // Both pumps drop their end of the channel when they have ended.
         while wait.recv_timeout(GRACE).is_ok() {}
         Ok(status.into_raw())
     }
 
-    /// `alive` gets a token a piece, so that a slow but steady flow is not cut off.
+    /// Passes output on. `alive` gets a token for each piece, so that a slow but steady flow is not
+    /// cut off.
     fn pump(
         &self,
         id: u32,
@@ -133,8 +134,8 @@ impl Host {
         });
     }
 
-    /// The whole process group, by busybox: the standard library sends signals to single children
-    /// only.
+    /// Kills the whole process group, through busybox, because the standard library sends signals
+    /// to single children only.
     fn kill(&self, id: u32) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = running.get(&id) {

@@ -1,5 +1,5 @@
-//! The host's end of the agent's port: sends commands, and hands what comes back to the thread that
-//! waits for it.
+//! The host's end of the agent's port: sends commands, and passes the answers to the waiting
+//! threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,8 +22,8 @@ pub(crate) struct Agent {
     routes: Arc<Mutex<Routes>>,
 }
 
-/// Where the messages of each command go; number 0 is the agent itself. `None` when the guest is
-/// gone.
+/// The receivers of the messages of each command; number 0 is the agent itself. `None` if the guest
+/// is gone.
 #[derive(Debug)]
 struct Routes {
     to: Option<HashMap<u32, Sender<Message>>>,
@@ -31,7 +31,8 @@ struct Routes {
 }
 
 impl Agent {
-    /// Returns the agent's own messages, too; the first is [`Message::Ready`].
+    /// Attaches to the port. Also returns the agent's own messages; the first is
+    /// [`Message::Ready`].
     pub(crate) fn attach(port: UnixStream) -> Result<(Self, Receiver<Message>)> {
         let attaching = || "cannot attach to the agent's port".to_owned();
         let mut reader = port.try_clone().context(attaching)?;
@@ -42,12 +43,12 @@ impl Agent {
         thread::Builder::new()
             .name("rbd-testvm-port".into())
             .spawn(move || {
-                // A stream out of step is as good as a guest that is gone.
+                // A broken stream is handled like a guest that is gone.
                 while let Ok(Some((id, message))) = protocol::receive(&mut reader) {
                     let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
                     let Some(to) = &mut table.to else { break };
                     let last = matches!(message, Message::Exited(_) | Message::Refused(_));
-                    // Nobody may wait any more.
+                    // The waiting thread may be gone.
                     to.get(&id).map(|route| route.send(message));
                     if last {
                         to.remove(&id);
@@ -59,7 +60,7 @@ impl Agent {
         Ok((Self { port: Mutex::new(port), routes }, own))
     }
 
-    /// Starts a conversation. The receiver ends without a last message when the guest is gone.
+    /// Starts a command. The receiver ends without a last message if the guest is gone.
     pub(crate) fn open(&self, message: &Message) -> io::Result<(u32, Receiver<Message>)> {
         let (sender, receiver) = mpsc::channel();
         let id = {
@@ -81,7 +82,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Ends the reading thread, which has a descriptor of its own.
+        // Ends the reading thread, which has its own descriptor.
         let _ = self.port.get_mut().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
     }
 }

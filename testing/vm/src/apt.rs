@@ -1,5 +1,5 @@
-//! Debian's packages, of the host's suite or of another one, without any change to the host's
-//! package sources.
+//! Debian packages of the host's suite or of another one, without changing the host's package
+//! sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context as _, Error, Result};
 use crate::host;
 
-/// Where packages come from.
+/// A source of packages.
 pub(crate) struct Apt {
-    /// A configuration of our own for a suite that is not among the host's sources.
+    /// A separate configuration for a suite that is not among the host's sources.
     config: Option<PathBuf>,
 }
 
 impl Apt {
-    /// The host's own sources, or one suite; another suite's lists are fetched here and kept under
-    /// `cache`.
+    /// Opens the host's own sources, or one suite. The lists of another suite are fetched here and
+    /// kept under `cache`.
     pub(crate) fn open(suite: Option<&str>, cache: &Path) -> Result<Self> {
         let Some(suite) = suite else { return Ok(Self { config: None }) };
         let mirrors = Mirrors::of_host()?;
@@ -35,8 +35,8 @@ impl Apt {
         write(home.join("status"), String::new())?;
         write(config.clone(), configuration(&home.display().to_string()))?;
         let apt = Self { config: Some(config) };
-        // A suite may lack its security archive, which is an error for apt and none for us: what
-        // counts is the names.
+        // A suite may lack its security archive. That is an error for apt, but not here: only the
+        // names matter.
         let update = host::finish(apt.command("apt-get").arg("update"))?;
         if apt.names_with("linux-image-")?.is_empty() {
             return Err(Error::NoKernel {
@@ -50,13 +50,13 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Names of all packages that begin so.
+    /// Returns the names of all packages with this prefix.
     pub(crate) fn names_with(&self, prefix: &str) -> Result<Vec<String>> {
         let names = host::succeed(self.command("apt-cache").args(["pkgnames", prefix]))?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Names of the packages that this one depends on.
+    /// Returns the names of the packages on which this one depends.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let answer = host::succeed(self.command("apt-cache").args(["depends", "--important", package]))?;
         Ok(answer
@@ -84,7 +84,7 @@ impl Apt {
         if let Some(config) = &self.config {
             command.env("APT_CONFIG", config);
         }
-        // The sandbox's user may not enter the cache, about which apt would complain.
+        // The sandbox's user cannot enter the cache, and apt would warn about that.
         command.args(["-q", "-o", "APT::Sandbox::User=root"]);
         command
     }
@@ -104,7 +104,7 @@ APT::Architectures {{ "amd64"; }};
     )
 }
 
-/// Where the host gets Debian from; whatever mirror that is, it holds the other suites too.
+/// The host's mirror of Debian, which also has the other suites.
 struct Mirrors {
     suites: Vec<String>,
     main: String,
@@ -144,11 +144,11 @@ impl Mirrors {
     }
 
     fn sources(&self, suite: &str) -> String {
-        // Packages are verified with the archive's keys; those of newer suites come with the
-        // package of the keys.
+        // Packages are verified with the archive's keys. The package of the keys contains those of
+        // newer suites.
         let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let main = format!("deb [signed-by={keys}] {} {suite} main\n", self.main);
-        // Backports and the like have no security archive.
+        // Some suites, such as backports, have no security archive.
         match &self.security {
             Some(security) if !suite.contains('-') => {
                 main + &format!("deb [signed-by={keys}] {security} {suite}-security main\n")

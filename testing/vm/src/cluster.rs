@@ -7,11 +7,10 @@ use crate::error::{Context as _, Error, Result};
 use crate::pattern::fits;
 use crate::tree::Tree;
 
-/// Where clients look for the configuration.
+/// Where clients look for the configuration by default.
 pub(crate) const CONFIGURATION: &str = "/etc/ceph/ceph.conf";
 
-/// Puts the configuration in, where clients look by themselves and at its own path, and the
-/// keyrings that it names.
+/// Adds the configuration, at the default path and at its own path, and the keyrings that it names.
 pub(crate) fn add(tree: &mut Tree, configuration: &Path) -> Result<()> {
     let reading = || format!("cannot read {}", configuration.display());
     let configuration = std::path::absolute(configuration).context(reading)?;
@@ -31,9 +30,9 @@ pub(crate) fn add(tree: &mut Tree, configuration: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files that values of the key `keyring` name. Ceph's variables in a file's name, as in
-/// `ceph.$name.keyring`, stand for any text: whichever users have a keyring there may log in from
-/// the guest, too.
+/// Returns the files that values of the key `keyring` name. Ceph's variables in a file name, as in
+/// `ceph.$name.keyring`, match any text, so all users with such a keyring can also log in from the
+/// guest.
 fn keyrings(text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let settings =

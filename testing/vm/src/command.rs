@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::protocol::Request;
 
-/// A command to run in a virtual machine; an array of words is one.
+/// A command to run in a virtual machine. An array of words converts into one.
 ///
 /// ```
 /// use rbd_testvm::Command;
@@ -18,12 +18,13 @@ use crate::protocol::Request;
 pub struct Command(pub(crate) Request);
 
 impl Command {
-    /// A program by its path in the guest, or by its name.
+    /// Returns a command that runs a program, by its path in the guest or its name.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self(Request::default()).arg(program)
     }
 
-    /// A line for the guest's shell (busybox), which ends at the first failure.
+    /// Returns a command that runs a line in the guest's shell (busybox), which ends at the first
+    /// failure.
     pub fn shell(line: impl AsRef<OsStr>) -> Self {
         Self::new("sh").arg("-euc").arg(line)
     }
@@ -45,13 +46,13 @@ impl Command {
         self
     }
 
-    /// Where it runs; by default in `/`.
+    /// Sets the working directory. Default: `/`.
     pub fn dir(mut self, directory: impl AsRef<OsStr>) -> Self {
         self.0.dir = directory.as_ref().as_bytes().to_vec();
         self
     }
 
-    /// What it reads from its standard input; by default nothing.
+    /// Sets its standard input. Default: empty.
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.0.stdin = input.into();
         self

@@ -1,11 +1,11 @@
-//! Everything that can go wrong, and what to do about it.
+//! The errors of this crate, and what to do about each.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why a virtual machine could not be made, or what went wrong inside.
+/// Why a virtual machine could not be started, or what failed inside.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     MissingTools {
         /// The programs' names.
         tools: Vec<&'static str>,
-        /// The Debian packages that hold them.
+        /// The Debian packages that contain them.
         packages: Vec<&'static str>,
     },
     /// A program on the host failed.
@@ -22,25 +22,25 @@ pub enum Error {
     Tool {
         /// The command line.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it said.
+        /// Its standard error.
         stderr: String,
     },
-    /// No kernel package fits.
+    /// No kernel package matches.
     #[error("no kernel package `{pattern}` {reason}")]
     NoKernel {
-        /// The name or pattern that was asked for.
+        /// The requested name or pattern.
         pattern: String,
-        /// Where it was looked for, and what to do.
+        /// Where it was searched, and what to do.
         reason: String,
     },
-    /// The package is there but cannot be booted.
+    /// The package exists but cannot be booted.
     #[error("kernel package {package}: {reason}")]
     BadKernel {
         /// Its name.
         package: String,
-        /// What it lacks.
+        /// What the package lacks.
         reason: String,
     },
     /// A program or file for the guest cannot be put into it.
@@ -48,21 +48,21 @@ pub enum Error {
     Unpackable {
         /// The file on the host.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// An input/output error on the host.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried, on which file.
+        /// The action and its file.
         what: String,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
     /// The guest did not come up in time.
     #[error("the virtual machine was not up after {limit:?}; its console ended with\n{}", tail(console))]
     BootTimedOut {
-        /// The boot deadline.
+        /// The timeout of the boot.
         limit: Duration,
         /// The whole console.
         console: String,
@@ -76,11 +76,11 @@ pub enum Error {
     TimedOut {
         /// The command line.
         command: String,
-        /// Its deadline.
+        /// Its timeout.
         limit: Duration,
-        /// What it had written so far to its standard output.
+        /// Its standard output so far.
         stdout: Vec<u8>,
-        /// What it had written so far to its standard error.
+        /// Its standard error so far.
         stderr: Vec<u8>,
         /// The whole console.
         console: String,
@@ -88,9 +88,9 @@ pub enum Error {
     /// The guest is gone: it panicked, ran out of memory, powered off, or QEMU failed.
     #[error("the virtual machine ended while {during}: {reason}; its console ended with\n{}", tail(console))]
     Died {
-        /// What was going on.
+        /// The activity at that time.
         during: String,
-        /// How QEMU ended and what it said.
+        /// How QEMU ended, and its output.
         reason: String,
         /// The whole console.
         console: String,
@@ -103,12 +103,12 @@ pub enum Error {
         /// The guest's reason.
         reason: String,
     },
-    /// The command failed; only the calls that ask for success return this.
+    /// The command failed. Only calls that require success return this.
     #[error("`{command}` in the virtual machine ended with {status}\n{}", said(stdout, stderr))]
     Failed {
         /// The command line.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// Its standard output.
         stdout: Vec<u8>,
@@ -120,7 +120,7 @@ pub enum Error {
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How many lines of the console stand in an error's text.
+/// How many lines of the console an error's text contains.
 const TAIL: usize = 40;
 
 fn tail(console: &str) -> String {
@@ -141,7 +141,7 @@ fn said(stdout: &[u8], stderr: &[u8]) -> String {
     part("standard output", stdout) + &part("standard error", stderr)
 }
 
-/// Says what was tried when an input/output error comes up.
+/// Adds the action to an input/output error.
 pub(crate) trait Context<T> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T>;
 }

@@ -16,7 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("ldd", "libc-bin"),
 ];
 
-/// Looks for a program in `PATH` and where Debian keeps those of administrators.
+/// Searches a program in `PATH` and in Debian's directories for administrators.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories =
@@ -24,26 +24,26 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     directories.map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
 }
 
-/// Fails with the command that installs what is missing, everything at once.
+/// Fails if programs are missing. The error contains the command that installs all of them.
 pub(crate) fn require_all() -> Result<()> {
     require(NEEDED)
 }
 
-/// Fails unless all these programs, each named with its package, are there.
+/// Fails unless all these programs, each given with its package, are installed.
 pub(crate) fn require(needed: &[(&'static str, &'static str)]) -> Result<()> {
     let (tools, packages): (Vec<_>, Vec<_>) =
         needed.iter().filter(|(tool, _)| find(tool).is_none()).copied().unzip();
     if tools.is_empty() { Ok(()) } else { Err(Error::MissingTools { tools, packages }) }
 }
 
-/// A command for a program of the host, found as `find` does.
+/// Returns a command for a program of the host, searched by `find`.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(find(program).unwrap_or_else(|| PathBuf::from(program)));
     command.env("LC_ALL", "C");
     command
 }
 
-/// Runs a command to its end, whatever that is.
+/// Runs a command, which may fail.
 pub(crate) fn finish(command: &mut Command) -> Result<Output> {
     command.stdin(std::process::Stdio::null());
     command.output().context(|| format!("cannot run `{}`", line(command)))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The guest's first process: devices, modules, network, agent. What it says goes to the console.
+# The guest's first process: devices, modules, network, agent. Its output goes to the console.
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -10,8 +10,8 @@ mount -t devpts devpts /dev/pts
 . /etc/testvm.conf # MODULES, UDEV
 modprobe -a $MODULES || echo "testvm: some of these modules did not load: $MODULES"
 
-# The host's loopback addresses, unchanged, by way of QEMU's user network: a cluster's monitors tell their clients the
-# addresses of its other daemons. The guest's own loopback stays down for that.
+# The host's loopback addresses are reached unchanged through QEMU's user network, because monitors
+# send their clients the addresses of other daemons. So the guest's own loopback stays down.
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
@@ -24,7 +24,7 @@ if [ "$UDEV" = 1 ]; then
     udevadm settle --timeout=30
 fi
 
-# The port's device appears when the virtio-serial driver has talked to the host.
+# The port's device appears after the virtio-serial driver has contacted the host.
 port=
 for try in $(seq 500); do
     for name in /sys/class/virtio-ports/*/name; do
@@ -33,7 +33,7 @@ for try in $(seq 500); do
     [ -n "$port" ] && break
     usleep 20000
 done
-# Kernel messages from here on are worth their time on the console.
+# Print all kernel messages from here on.
 dmesg -n 7
 /usr/lib/testvm/agent "/dev/$port"
 echo "testvm: the agent ended with status $?"

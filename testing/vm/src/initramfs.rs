@@ -1,5 +1,4 @@
-//! What stands in the guest's root: busybox, the kernel's modules, the agent, and what the user
-//! wants.
+//! The guest's root: busybox, the kernel's modules, the agent, and the user's files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -17,11 +16,11 @@ use crate::tree::Tree;
 
 const AGENT: &[u8] = include_bytes!(env!("RBD_TESTVM_GUEST"));
 
-/// Loaded at boot in every guest.
+/// The modules that every guest loads at boot.
 const LOADED: &[&str] = &["virtio_pci", "virtio_console", "virtio_net"];
 
-/// There to be loaded by the kernel or by commands, as far as the kernel has them as modules:
-/// ciphers of Ceph's wire protocol, file systems, and what people stack on block devices.
+/// The modules that the kernel or commands can load, if the kernel has them as modules: ciphers of
+/// Ceph's protocol, file systems, and device-mapper targets and the like.
 const SHIPPED: &[&str] = &[
     "aes_generic",
     "aesni_intel",
@@ -49,8 +48,7 @@ const SHIPPED: &[&str] = &[
 const UDEV_RULES: &[&str] =
     &["50-rbd.rules", "50-udev-default.rules", "60-block.rules", "60-persistent-storage.rules"];
 
-/// Writes the initramfs into a file without a name; it is gone with its last user, however that one
-/// ends.
+/// Writes the initramfs into a file without a name, which disappears with its last user.
 pub(crate) fn write(wanted: &Builder, kernel: &KernelImage) -> Result<(File, u64)> {
     let mut tree = Tree::default();
     for directory in
@@ -99,7 +97,7 @@ pub(crate) fn write(wanted: &Builder, kernel: &KernelImage) -> Result<(File, u64
     Ok((file, length))
 }
 
-/// A link to busybox for each of its commands that is not there already.
+/// Adds a link to busybox for each of its commands that does not exist yet.
 fn applets(tree: &mut Tree) -> Result<()> {
     for ext in ["mkfs.ext2", "mkfs.ext3", "mkfs.ext4"] {
         tree.link(Path::new("/usr/sbin").join(ext), "mke2fs");
@@ -110,7 +108,7 @@ fn applets(tree: &mut Tree) -> Result<()> {
             tree.link(&taken[0], "busybox");
         }
     }
-    // The kernel asks for modules by this path, and people know these two.
+    // The kernel loads modules through this path, and users expect both commands.
     for administrator in ["modprobe", "modinfo"] {
         let path = Path::new("/usr/sbin").join(administrator);
         if !tree.contains(&path) {
@@ -148,14 +146,13 @@ fn modules(tree: &mut Tree, wanted: &Builder, kernel: &KernelImage) -> Result<()
         RbdModule::Unloaded => shipped.push("rbd"),
         RbdModule::Absent => {}
     }
-    // What is built in needs no loading.
+    // Built-in modules need no loading.
     loaded.retain(|name| !known.built_in.contains(*name));
     let home = Path::new("/usr/lib/modules").join(&kernel.release);
     for path in known.closure(loaded.iter().copied().chain(shipped), kernel)? {
         tree.copy(home.join(&path), kernel.modules.join(&path), 0o644);
     }
-    // The whole indices: they are small, and a module that is not there fails to load, as it
-    // should.
+    // The complete indices: they are small, and a missing module fails to load, as intended.
     let listing = || format!("cannot list {}", kernel.modules.display());
     for entry in fs::read_dir(&kernel.modules).context(listing)? {
         let entry = entry.context(listing)?;
@@ -169,7 +166,7 @@ fn modules(tree: &mut Tree, wanted: &Builder, kernel: &KernelImage) -> Result<()
     Ok(())
 }
 
-/// The kernel's modules, by name (with `_`, as the kernel has it).
+/// The kernel's modules, by name (with `_`, as in the kernel).
 struct Modules {
     paths: BTreeMap<String, PathBuf>,
     needs: BTreeMap<PathBuf, Vec<PathBuf>>,
@@ -198,7 +195,7 @@ impl Modules {
         modules
     }
 
-    /// These modules and all that they need.
+    /// Returns these modules and their dependencies.
     fn closure<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,

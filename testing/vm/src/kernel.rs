@@ -13,12 +13,12 @@ use crate::error::{Context as _, Error, Result};
 use crate::host;
 use crate::pattern::{by_number, fits};
 
-/// How long the newest package of a pattern is taken for the newest without asking apt again.
+/// How long the newest package of a pattern is reused without asking apt again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
-/// Which kernel to boot: a Debian package by name or pattern, of which the newest is taken.
+/// A kernel to boot: the newest Debian package with this name or pattern.
 ///
-/// The default is the newest cloud kernel of Debian 12 (6.1), or what `RBD_TESTVM_KERNEL` says.
+/// The default is the newest cloud kernel of Debian 12 (6.1), or the value of `RBD_TESTVM_KERNEL`.
 ///
 /// ```
 /// use rbd_testvm::Kernel;
@@ -41,14 +41,14 @@ impl Default for Kernel {
 }
 
 impl Kernel {
-    /// The newest package with this name, in which `*` stands for anything, from the host's own
-    /// package sources.
+    /// Returns the newest package with this name, in which `*` matches any text, from the host's
+    /// own package sources.
     pub fn package(pattern: impl Into<String>) -> Self {
         Self { pattern: pattern.into(), suite: None }
     }
 
-    /// Takes it from this Debian suite (`trixie`, `bookworm-backports`), which need not be the
-    /// host's.
+    /// Sets the Debian suite of the package (`trixie`, `bookworm-backports`), which may differ from
+    /// the host's.
     #[must_use]
     pub fn suite(mut self, suite: impl Into<String>) -> Self {
         self.suite = Some(suite.into());
@@ -62,8 +62,8 @@ impl Kernel {
         }
     }
 
-    /// Downloads and unpacks the kernel unless the cache has it. Safe to call from several
-    /// processes at once.
+    /// Downloads and unpacks the kernel unless the cache has it. Several processes may call this at
+    /// the same time.
     pub(crate) fn fetch(&self) -> Result<KernelImage> {
         self.validate()?;
         let cache = cache_directory()?;
@@ -89,14 +89,14 @@ impl Kernel {
                 }
                 package
             }
-            // Without a network the newest one in the cache will do.
+            // Without a network, the newest one in the cache is used.
             Err(error) => self.choose(cached(&kernels)).ok_or(error)?,
         };
         fs::write(&newest, &package).context(|| format!("cannot write {}", newest.display()))?;
         KernelImage::open(&kernels.join(package))
     }
 
-    /// Both become parts of file names and of command lines.
+    /// Checks name and suite, which become parts of file names and command lines.
     fn validate(&self) -> Result<()> {
         let plain = |text: &str| {
             let allowed = |char: char| char.is_ascii_alphanumeric() || "+.-_*".contains(char);
@@ -140,7 +140,7 @@ impl std::fmt::Display for Kernel {
 impl FromStr for Kernel {
     type Err = Error;
 
-    /// `PACKAGE` or `PACKAGE@SUITE`, with `*` for any text.
+    /// Parses `PACKAGE` or `PACKAGE@SUITE`, with `*` for any text.
     fn from_str(text: &str) -> Result<Self> {
         let kernel = Self::split(text);
         kernel.validate().map(|()| kernel)
@@ -150,10 +150,10 @@ impl FromStr for Kernel {
 /// A kernel in the cache.
 #[derive(Debug)]
 pub(crate) struct KernelImage {
-    /// As `uname -r` will say.
+    /// The output of `uname -r`.
     pub(crate) release: String,
     pub(crate) vmlinuz: PathBuf,
-    /// What goes to `/lib/modules/RELEASE`, all of it uncompressed.
+    /// The content of `/lib/modules/RELEASE`, uncompressed.
     pub(crate) modules: PathBuf,
 }
 
@@ -166,7 +166,7 @@ impl KernelImage {
     }
 }
 
-/// `RBD_TESTVM_CACHE`, or `rbd-testvm` in the user's cache directory.
+/// Returns `RBD_TESTVM_CACHE`, or `rbd-testvm` in the user's cache directory.
 fn cache_directory() -> Result<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let chosen = variable("RBD_TESTVM_CACHE")
@@ -186,8 +186,8 @@ fn cached(kernels: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Downloads a kernel into the cache; the caller holds the cache's lock. What an interrupted call
-/// left behind is wiped.
+/// Downloads a kernel into the cache. The caller holds the cache's lock. Removes remains of an
+/// interrupted call.
 fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
     let bad = |reason: &str| Error::BadKernel { package: package.to_owned(), reason: reason.to_owned() };
     let work = cache.join("unpacking");
@@ -199,8 +199,8 @@ fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
     fs::create_dir_all(&root).context(making)?;
     apt.unpack(package, &root)?;
     if modules_of(&root).is_none_or(|modules| find_rbd(&modules).is_none()) {
-        // Newer packages leave the modules, or even the kernel itself, to packages that they depend
-        // on.
+        // In newer suites, dependencies of the package contain the modules, or even the kernel
+        // itself.
         for part in apt.depends(package)?.iter().filter(|part| is_part(part)) {
             apt.unpack(part, &root)?;
         }
@@ -234,7 +234,7 @@ fn unpack(apt: &Apt, package: &str, cache: &Path) -> Result<()> {
         .context(|| format!("cannot put {package} into {}", cache.display()))
 }
 
-/// `linux-modules-6.18…`, but not `linux-base`, which holds scripts.
+/// Returns true for `linux-modules-6.18…`, but not for `linux-base`, which contains scripts.
 fn is_part(package: &str) -> bool {
     let rest =
         ["linux-base-", "linux-binary-", "linux-modules-"].iter().find_map(|kind| package.strip_prefix(kind));
@@ -251,7 +251,7 @@ fn find_rbd(modules: &Path) -> Option<PathBuf> {
     ["rbd.ko", "rbd.ko.xz", "rbd.ko.zst"].iter().map(|name| block.join(name)).find(|path| path.is_file())
 }
 
-/// Busybox loads plain modules only.
+/// Decompresses modules, because busybox cannot.
 fn decompress(
     modules: &Path,
     name: &str,

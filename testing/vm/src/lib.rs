@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Nothing outlives its owner: QEMU is killed when the [`TestVm`] is dropped or the process ends in
-//! whatever way, and no file is left but the cache.
+//! any way. No files except the cache remain.
 //!
 //! Environment: `RBD_TESTVM_KERNEL` (`PACKAGE[@SUITE]`, the default kernel), `RBD_TESTVM_CACHE` (a
 //! directory), `RBD_TESTVM_ACCEL` (QEMU's accelerator instead of `tcg`).

@@ -1,4 +1,4 @@
-//! The QEMU process: it dies with its owner, and what its console says is kept.
+//! The QEMU process, which ends with its owner, and its console.
 
 use std::env;
 use std::fs::File;
@@ -18,12 +18,12 @@ use crate::kernel::KernelImage;
 /// The name of the agent's virtio-serial port.
 pub(crate) const PORT: &str = "org.rbd.testvm";
 
-/// How soon the end of QEMU is noticed.
+/// How often the end of QEMU is checked.
 const TICK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// Dropped or used: QEMU is killed.
+    /// QEMU is killed when this is used or dropped.
     kill: Option<Sender<()>>,
     ended: Receiver<Option<ExitStatus>>,
     console: Log,
@@ -40,7 +40,7 @@ pub(crate) struct Hardware {
 }
 
 impl Machine {
-    /// Starts QEMU; returns the host's end of the agent's port, too.
+    /// Starts QEMU. Also returns the host's end of the agent's port.
     pub(crate) fn start(
         hardware: &Hardware,
         kernel: &KernelImage,
@@ -54,13 +54,13 @@ impl Machine {
         let (kill, killed) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let (start, started) = mpsc::channel();
-        // The kernel sends the parent-death signal when the *thread* that started a process ends:
-        // this thread lives as long as QEMU does, whichever threads its owner has.
+        // The kernel sends the parent-death signal when the *thread* that started a process ends.
+        // So this thread lives as long as QEMU.
         thread::Builder::new()
             .name("rbd-testvm".into())
             .spawn(move || {
                 let spawned = command.spawn();
-                // The command holds QEMU's end of the port open.
+                // The command keeps QEMU's end of the port open.
                 drop(command);
                 match spawned {
                     Ok(child) => {
@@ -77,12 +77,12 @@ impl Machine {
         Ok((Self { kill: Some(kill), ended, console, complaints }, port))
     }
 
-    /// Everything that the console has said so far.
+    /// Returns the output of the console so far.
     pub(crate) fn console(&self) -> String {
         self.console.text()
     }
 
-    /// Waits for QEMU to end by itself; then kills it. Returns what there is to say about its end.
+    /// Waits for QEMU to end, and kills it after the limit. Returns a description of its end.
     pub(crate) fn end_within(&mut self, limit: Duration) -> String {
         if let Ok(status) = self.ended.recv_timeout(limit) {
             return self.epitaph(status);
@@ -91,7 +91,7 @@ impl Machine {
         format!("it had to be killed after {limit:?} {}", self.complaints.text()).trim_end().to_owned()
     }
 
-    /// Ends QEMU now. Nothing of it is left when this returns.
+    /// Kills QEMU, and waits until it has ended.
     pub(crate) fn kill(&mut self) {
         if self.kill.take().is_some() {
             let _ = self.ended.recv();
@@ -153,17 +153,17 @@ fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command 
     let accelerator = env::var("RBD_TESTVM_ACCEL").unwrap_or_else(|_| "tcg".into());
     let mut command = host::command("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-    // Without cmpxchg16b: kernels that find it use it in the allocator, and under QEMU 7.2 4 of 12
-    // boots of a 6.12 kernel died, mostly right behind it with garbage in the flags register; none
-    // of 36 without it. The cause is not known.
+    // Without cmpxchg16b: kernels use this instruction in the allocator. Under QEMU 7.2, 4 of 12
+    // boots of a 6.12 kernel crashed with it, mostly right after it with garbage in the flags
+    // register; none of 36 crashed without it. The cause is not known.
     command.args(["-accel", &accelerator, "-machine", "q35", "-cpu", "max,-cx16"]);
     command.args(["-smp", &hardware.cpus.to_string(), "-m", &format!("{}M", hardware.memory_mib)]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.arg("-kernel").arg(&kernel.vmlinuz);
-    // The file has no name; it is reached through the descriptor of this process.
+    // The file has no name. QEMU opens it through the descriptor of this process.
     command.arg("-initrd").arg(format!("/proc/{}/fd/{}", std::process::id(), initramfs.as_raw_fd()));
     // A panic ends QEMU at once, because of -no-reboot. Mitigations cost time and protect nothing
-    // here. Boot messages go to the console: when a boot fails they are all there is.
+    // here. Boot messages go to the console: they are the only information about a failed boot.
     command
         .arg("-append")
         .arg(format!("console=ttyS0 panic=-1 mitigations=off {}", hardware.kernel_arguments));
@@ -175,7 +175,7 @@ fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command 
     command
 }
 
-/// What is left of a deadline.
+/// Returns the time until a deadline.
 pub(crate) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

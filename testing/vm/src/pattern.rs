@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// Whether the pattern describes the name.
+/// Returns whether the pattern matches the name.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -12,7 +12,7 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Orders names as people do: numbers by value, `6.1.0-9` before `6.1.0-10`.
+/// Compares names with numbers by value: `6.1.0-9` before `6.1.0-10`.
 pub(crate) fn by_number(a: &str, b: &str) -> Ordering {
     let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (mut a, mut b) = (a, b);

@@ -10,20 +10,20 @@ use crate::error::{Context as _, Error, Result};
 use crate::host;
 use crate::tree::Tree;
 
-/// A file of the host that is to run, or to be loaded, in the guest.
+/// A file of the host to run or load in the guest.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// A path, or a name to look for as the shell does.
+    /// A path, or a name to search in `PATH`.
     pub(crate) host: PathBuf,
-    /// Where it goes; by itself it keeps its path if that is the system's, and goes to
-    /// `/usr/local/bin` if not.
+    /// Its path in the guest. By default, a path of the system is kept, and other files go to
+    /// `/usr/local/bin`.
     pub(crate) guest: Option<PathBuf>,
 }
 
-/// Puts the programs in, and every library that the dynamic loader would load for them, at the
-/// host's paths.
+/// Adds the programs, and all libraries that the dynamic loader would load for them, at the host's
+/// paths.
 ///
-/// Libraries that a program loads at run time are not seen. The clients of Ceph 16.2 load none for
+/// Libraries that a program loads at run time are not found. The clients of Ceph 16.2 load none for
 /// images (traced, in crc and secure mode).
 pub(crate) fn add(tree: &mut Tree, programs: &[Program]) -> Result<()> {
     let mut found = Vec::new();
@@ -36,8 +36,8 @@ pub(crate) fn add(tree: &mut Tree, programs: &[Program]) -> Result<()> {
         found.push(path);
     }
     for library in libraries(&found)? {
-        // The loader finds a library by the name it was linked with, which on the host is often a
-        // link.
+        // The loader searches a library by the name with which it was linked, which is often a
+        // symbolic link on the host.
         tree.copy(&library, &library, 0o755);
     }
     Ok(())
@@ -64,13 +64,12 @@ fn libraries(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     if programs.is_empty() {
         return Ok(BTreeSet::new());
     }
-    // The exit status is that of the last kind of file seen: static programs and scripts have no
-    // libraries.
+    // The exit status depends on the last file: static programs and scripts have no libraries.
     let output = host::finish(host::command("ldd").args(programs))?;
     parse(&String::from_utf8_lossy(&output.stdout), &programs[0])
 }
 
-/// Reads ldd's answer; `first` is the program it speaks of until a headline names another.
+/// Parses ldd's output. It belongs to the program `first` until a headline names another.
 fn parse(answer: &str, first: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut libraries = BTreeSet::new();
     let mut program = first.to_owned();

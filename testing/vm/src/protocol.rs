@@ -1,36 +1,36 @@
-//! What the host and the agent in the guest say to each other: frames over one byte stream (a
+//! The protocol between the host and the agent in the guest: frames over one byte stream (a
 //! virtio-serial port).
 //!
-//! This file is compiled into the library and, by `#[path]`, into the agent; it uses the standard
-//! library only. A frame is the message's kind (1 byte), the command's number (4 bytes), the
-//! payload's length (4 bytes), both little endian, and the payload. Numbers are chosen by the host;
-//! any number of commands may run at once.
+//! This file is compiled into the library and, through `#[path]`, into the agent. It uses only the
+//! standard library. A frame is the message's kind (1 byte), the command's number (4 bytes), the
+//! payload's length (4 bytes), both little endian, and the payload. The host chooses the numbers.
+//! Any number of commands may run at the same time.
 
 use std::io::{self, Read, Write};
 
-/// A longer payload means that the stream is out of step.
+/// A longer payload means that the stream is broken.
 const LIMIT: usize = 256 << 20;
 
-/// A command to run in the guest; byte strings, as the kernel takes them.
+/// A command to run in the guest, as byte strings, like in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) argv: Vec<Vec<u8>>,
-    /// `NAME=value`, on top of the guest's own environment.
+    /// `NAME=value`, in addition to the guest's own environment.
     pub(crate) env: Vec<Vec<u8>>,
-    /// Where it runs; empty means `/`.
+    /// The working directory; empty means `/`.
     pub(crate) dir: Vec<u8>,
     pub(crate) stdin: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Guest: up, with this kernel release.
+    /// Guest: ready, with this kernel release.
     Ready(String),
     /// Host: run this command.
     Exec(Request),
-    /// Host: kill that command and what it started.
+    /// Host: kill the command and its children.
     Kill,
-    /// Host: end; the guest powers off.
+    /// Host: end and power off.
     Shutdown,
     /// Guest: a piece of a command's standard output.
     Stdout(Vec<u8>),
@@ -38,7 +38,7 @@ pub(crate) enum Message {
     Stderr(Vec<u8>),
     /// Guest: the command ended, with this wait status.
     Exited(i32),
-    /// Guest: the command could not be started, and why.
+    /// Guest: the command could not be started, with the reason.
     Refused(String),
 }
 
@@ -122,7 +122,7 @@ fn garbled(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the agent's stream holds {what}"))
 }
 
-/// Sends one frame, in one write, so that several threads may share the stream behind a lock.
+/// Sends one frame in one write, so that several threads can share the stream through a lock.
 pub(crate) fn send(stream: &mut impl Write, id: u32, message: &Message) -> io::Result<()> {
     let (kind, payload) = message.encode();
     let length = u32::try_from(payload.len()).ok().filter(|&length| length as usize <= LIMIT);

@@ -11,13 +11,13 @@ use crate::error::{Context as _, Error, Result};
 enum Node {
     Directory,
     Link(PathBuf),
-    /// A file of the host, copied with its content as it is when the archive is written.
+    /// A file of the host. Its content is read when the archive is written.
     Copy(PathBuf, u32),
     Bytes(Vec<u8>, u32),
 }
 
-/// Absolute paths in the guest; what is put in last wins. `/bin`, `/sbin`, `/lib` and `/lib64` are
-/// links into `/usr`.
+/// Absolute paths in the guest. The last addition of a path wins. `/bin`, `/sbin`, `/lib` and
+/// `/lib64` are links into `/usr`.
 #[derive(Default)]
 pub(crate) struct Tree(BTreeMap<PathBuf, Node>);
 
@@ -50,7 +50,7 @@ impl Tree {
         self.0.insert(path, node);
     }
 
-    /// Writes the archive; returns its length in bytes.
+    /// Writes the archive. Returns its length in bytes.
     pub(crate) fn write(&self, out: impl Write) -> Result<u64> {
         let mut archive = Archive { out, written: 0, inode: 1 };
         for merged in MERGED {
@@ -73,7 +73,7 @@ impl Tree {
 
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// A path without its leading slash, under `usr/` where Debian has it there.
+/// Returns the path without its leading slash, under `usr/` if Debian has it there.
 fn settle(path: &Path) -> PathBuf {
     let mut settled = PathBuf::new();
     for part in path.components() {
@@ -113,8 +113,8 @@ impl<W: Write> Archive<W> {
         let file = File::open(from).context(reading)?;
         let length = file.metadata().context(reading)?.len();
         self.head(path, mode, u32::try_from(length).map_err(|_| too_long(from))?).context(writing)?;
-        // The header has its length: a file that grows meanwhile is cut there, one that shrinks is
-        // an error.
+        // The header contains the length. A file that grows meanwhile is truncated, one that
+        // shrinks is an error.
         let copied = io::copy(&mut file.take(length), &mut self.out).context(reading)?;
         if copied != length {
             return Err(Error::Unpackable {

@@ -16,15 +16,15 @@ use crate::kernel::KernelImage;
 use crate::machine::{Hardware, Machine, left};
 use crate::protocol::Message;
 
-/// How long a guest may take to power off.
+/// The timeout for powering off.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
-/// How long QEMU may take to end when its guest has gone.
+/// How long QEMU may take to end after its guest is gone.
 const FUNERAL: Duration = Duration::from_secs(5);
 
-/// A virtual machine that is up; commands run in it, several at once if need be.
+/// A running virtual machine. Several commands can run in it at the same time.
 ///
-/// Dropping it, or the end of its process in whatever way, ends it at once, like a power cut;
+/// Dropping it, or the end of its process, ends it at once, like a power cut.
 /// [`shutdown`](Self::shutdown) powers it off.
 #[derive(Debug)]
 pub struct TestVm {
@@ -34,10 +34,10 @@ pub struct TestVm {
     release: String,
 }
 
-/// What [`Builder::run`] returns.
+/// The result of [`Builder::run`].
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// How the command ended.
+    /// The exit status of the command.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct Finished {
     pub console: String,
 }
 
-/// Which stream of a command a piece of output belongs to.
+/// The stream of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -57,7 +57,7 @@ pub enum Stream {
 }
 
 impl TestVm {
-    /// Describes a machine.
+    /// Returns a builder of a machine.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -84,21 +84,20 @@ impl TestVm {
         }
     }
 
-    /// The running kernel's release, as `uname -r` says.
+    /// Returns the release of the running kernel, as `uname -r` prints it.
     pub fn kernel_release(&self) -> &str {
         &self.release
     }
 
-    /// Everything that the console has said so far.
+    /// Returns the output of the console so far.
     pub fn console(&self) -> String {
         self.machine().console()
     }
 
-    /// Runs a command to its end. Blocks for at most `limit`; a command that has not ended by then
-    /// is killed.
+    /// Runs a command. Blocks for at most `limit`, and then kills the command.
     ///
-    /// A command that fails is no error here. Output of processes that it leaves behind is not
-    /// waited for.
+    /// A failed command is no error here. Output of processes that it leaves behind is not waited
+    /// for.
     pub fn exec(&self, command: impl Into<Command>, limit: Duration) -> Result<Output> {
         self.spawn(command)?.wait(limit)
     }
@@ -115,7 +114,7 @@ impl TestVm {
         Err(Error::Failed { command: line, status, stdout, stderr })
     }
 
-    /// Starts a command and does not wait for it. Dropping what this returns kills it.
+    /// Starts a command and does not wait for it. Dropping the result kills it.
     pub fn spawn(&self, command: impl Into<Command>) -> Result<Running<'_>> {
         let command = command.into();
         let mut request = command.0.clone();
@@ -128,8 +127,8 @@ impl TestVm {
         }
     }
 
-    /// Powers the machine off and returns what its console said. Blocks for at most 30 s, then it
-    /// is an error.
+    /// Powers the machine off and returns the output of its console. Blocks for at most 30 s, and
+    /// then fails.
     pub fn shutdown(self) -> Result<String> {
         let asked = self.agent.send(0, &Message::Shutdown);
         let limit = if asked.is_ok() { POWER_OFF } else { FUNERAL };
@@ -153,7 +152,7 @@ impl TestVm {
     }
 }
 
-/// A command that runs in a [`TestVm`]; killed, with what it started, when this is dropped.
+/// A command that runs in a [`TestVm`]. Dropping this kills it and its children.
 #[derive(Debug)]
 pub struct Running<'vm> {
     vm: &'vm TestVm,
@@ -164,15 +163,14 @@ pub struct Running<'vm> {
 }
 
 impl Running<'_> {
-    /// Waits for its end. Blocks for at most `limit`; a command that has not ended by then is
-    /// killed.
+    /// Waits for its end. Blocks for at most `limit`, and then kills the command.
     pub fn wait(self, limit: Duration) -> Result<Output> {
         self.watch(limit, |_, _| ())
     }
 
-    /// As [`wait`](Self::wait), and hands on every piece of output as it comes.
+    /// Like [`wait`](Self::wait), and passes on every piece of output as it arrives.
     pub fn watch(mut self, limit: Duration, mut seen: impl FnMut(Stream, &[u8])) -> Result<Output> {
-        // A limit that cannot be counted is none.
+        // A limit that `Instant` cannot express means none.
         let deadline = Instant::now().checked_add(limit);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         loop {

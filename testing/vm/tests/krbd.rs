@@ -1,4 +1,4 @@
-//! A real kernel maps images of a real cluster; machines run beside each other.
+//! A real kernel maps images of a real cluster; several machines run at the same time.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn what_one_machine_writes_into_an_image_another_reads() {
     first.check(["rbd", "create", "foo", "--size", "64M"], SOON).unwrap();
     assert_eq!(second.check(["rbd", "ls"], SOON).unwrap(), "foo\n");
 
-    // The kernel's client, by sysfs.
+    // The kernel's client, through sysfs.
     let monitor = &cluster.monitor_addresses().v2;
     let key = cluster.key("client.admin").unwrap();
     let spec = format!("{monitor} name=admin,secret={key},ms_mode=prefer-crc rbd foo -");
@@ -34,7 +34,7 @@ fn what_one_machine_writes_into_an_image_another_reads() {
                  echo 0 >/sys/bus/rbd/remove_single_major; test ! -e /dev/rbd0";
     first.check(Command::shell(write).stdin(text), SOON).unwrap();
 
-    // The `rbd` command, which waits for udev; the rules make the link.
+    // The `rbd` command waits for udev, whose rules make the link.
     assert_eq!(second.check(["rbd", "map", "foo"], SOON).unwrap(), "/dev/rbd0\n");
     assert_eq!(second.check(["readlink", "-f", "/dev/rbd/rbd/foo"], SOON).unwrap(), "/dev/rbd0\n");
     assert_eq!(second.check(Command::shell("mount /dev/rbd0 /mnt; cat /mnt/file"), SOON).unwrap(), text);

@@ -5,7 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Processes of QEMU that this owner started: they reach their initramfs through its descriptors.
+/// Returns the QEMU processes that this owner started. They open their initramfs through its
+/// descriptors.
 fn machines_of(owner: u32) -> Vec<String> {
     let mark = format!("/proc/{owner}/fd/");
     let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -15,8 +16,8 @@ fn machines_of(owner: u32) -> Vec<String> {
     commands.filter(|command| command.contains("qemu-system") && command.contains(&mark)).collect()
 }
 
-/// A process that owns a machine, whose command has begun. The agent is stopped, so that the guest
-/// does not notice the owner's end and power off by itself.
+/// Starts a process that owns a machine whose command has begun. The agent is stopped, so that the
+/// guest does not notice the owner's end and power off.
 fn owner(temporary: &std::path::Path) -> Child {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_rbd-testvm"))
         .args(["--", "sh", "-c", "echo up; sleep 1; kill -STOP $PPID; sleep 1000"])

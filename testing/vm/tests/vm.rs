@@ -1,5 +1,5 @@
-//! Real machines: what a command says and how it ends comes through, and a hang never does more
-//! than cost its deadline.
+//! Real machines: output and exit status of commands are returned, and a hang only costs its
+//! timeout.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn a_session_runs_many_commands() {
     let script = "#!/bin/sh\necho \"$1 $NAME\"\n";
     let vm = TestVm::builder().cpus(2).current_program().unwrap().text("/opt/hello", script).boot().unwrap();
 
-    // Words, environment, folder, input: all arrive as given.
+    // Words, environment, directory and input arrive unchanged.
     let said = vm.check(Command::new("/opt/hello").arg("a  b").env("NAME", "it's\n"), SOON).unwrap();
     assert_eq!(said, "a  b it's\n\n");
     let input: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -35,7 +35,7 @@ fn a_session_runs_many_commands() {
     let tests = vm.check(["self", "--list"], SOON).unwrap();
     assert!(tests.contains("a_session_runs_many_commands: test"), "{tests}");
 
-    // Every way to end.
+    // All ways to end.
     let killed = vm.exec(Command::shell("kill -SEGV $$"), SOON).unwrap();
     assert_eq!(killed.status.signal(), Some(11));
     let text = vm.check(Command::shell("echo why >&2; false"), SOON).unwrap_err().to_string();
@@ -46,7 +46,7 @@ fn a_session_runs_many_commands() {
         "{refused}"
     );
 
-    // Several at once, and one that leaves a process behind.
+    // Several at the same time, and one that leaves a process behind.
     let slow = vm.spawn(Command::shell("sleep 2; echo slow")).unwrap();
     assert_eq!(vm.check(Command::shell("sleep 1000 & echo quick"), SOON).unwrap(), "quick\n");
     let mut pieces = Vec::new();
@@ -54,7 +54,7 @@ fn a_session_runs_many_commands() {
     assert_eq!(output.stdout, b"slow\n");
     assert_eq!(pieces, [(Stream::Stdout, b"slow\n".to_vec())]);
 
-    // A hang costs its deadline and not the machine, and leaves no process behind.
+    // A hang costs its timeout but not the machine, and leaves no process behind.
     let start = Instant::now();
     let hang = Command::shell("echo begun; echo seen >/dev/kmsg; sleep 12345 | cat");
     let error = vm.exec(hang, Duration::from_secs(2)).unwrap_err();
@@ -68,7 +68,7 @@ fn a_session_runs_many_commands() {
         assert!(Instant::now() < until, "the hanging command still runs");
     }
 
-    // A guest that goes away is an error at once.
+    // A guest that disappears is an error at once.
     let start = Instant::now();
     let error = vm
         .exec(Command::shell("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger"), SOON)
@@ -88,7 +88,7 @@ fn a_boot_that_hangs_ends_at_its_deadline_with_the_consoles_tail() {
     let error = stuck.boot_deadline(Duration::from_secs(15)).boot().unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
     let Error::BootTimedOut { console, .. } = &error else { panic!("{error}") };
-    // How far it came depends on what else the host does.
+    // How far it came depends on the load of the host.
     assert!(console.contains("Linux version 6.1.0-"), "{console}");
     let last = console.trim_end().lines().last().unwrap();
     assert!(error.to_string().ends_with(last), "{error}");

@@ -1,5 +1,4 @@
-//! All `unsafe` code of this crate: calls into librados and librbd, and what runs between fork and
-//! exec.
+//! All `unsafe` code of this crate: calls of librados and librbd, and code between fork and exec.
 
 mod rados;
 mod spawn;

@@ -1,4 +1,4 @@
-//! The few calls into librados and librbd that an embedded cluster needs.
+//! The calls of librados and librbd that an embedded cluster needs.
 
 use std::ffi::{CString, c_char, c_int};
 use std::io;
@@ -15,15 +15,14 @@ pub(crate) struct Rados {
     handle: sys::rados_t,
 }
 
-// SAFETY: a rados_t may be used from any thread, also from several at once (librados.h says so of
-// the cluster handle).
+// SAFETY: a rados_t may be used from several threads at the same time, as librados.h says.
 unsafe impl Send for Rados {}
 // SAFETY: as above.
 unsafe impl Sync for Rados {}
 
 impl Rados {
-    /// Connects as `entity` (`client.admin`) with the settings of the file `conf`, `options`
-    /// replacing them.
+    /// Connects as `entity` (`client.admin`) with the settings of the file `conf`. `options`
+    /// override them.
     pub(crate) fn connect(conf: &Path, entity: &str, options: &[(&str, &str)]) -> Result<Self> {
         let target = conf.display().to_string();
         let failed = |operation| {
@@ -53,8 +52,8 @@ impl Rados {
         Ok(rados)
     }
 
-    /// Sends a command in JSON. The outer error is the transport's or the monitors' number with
-    /// their message.
+    /// Sends a command in JSON. The error is the errno of the transport or the monitors, with their
+    /// message.
     pub(crate) fn mon_command(&self, json: &str, input: &[u8]) -> Result<Vec<u8>, (i32, String)> {
         let json = CString::new(json).map_err(|_| (22, "a NUL byte in the command".to_owned()))?;
         let mut commands = [json.as_ptr()];
@@ -75,7 +74,7 @@ impl Rados {
                 &raw mut message_len,
             )
         };
-        // SAFETY: both are what the call above returned, and are taken once.
+        // SAFETY: the call above returned both, and they are taken once.
         let (out, message) = unsafe { (take(out, out_len), take(message, message_len)) };
         if code < 0 {
             return Err((-code, String::from_utf8_lossy(&message).trim().to_owned()));
@@ -83,7 +82,7 @@ impl Rados {
         Ok(out)
     }
 
-    /// Prepares `pool` for RBD: marks its application and writes the object `rbd_info`.
+    /// Initialises `pool` for RBD: sets its application and writes the object `rbd_info`.
     pub(crate) fn init_pool(&self, pool: &str) -> Result<()> {
         let failed =
             |source| Error::Rados { operation: "preparing a pool for RBD", target: pool.to_owned(), source };
@@ -102,9 +101,9 @@ impl Rados {
 
 impl Drop for Rados {
     fn drop(&mut self) {
-        // SAFETY: `handle` is live and not used after this; ioctxs made from it are destroyed where
-        // they are made. This never runs on a thread of librados, which would wait for itself: this
-        // crate registers no callback.
+        // SAFETY: `handle` is live and not used after this; pool handles made from it are destroyed
+        // where they are made. This never runs on a thread of librados, which would wait for
+        // itself, because this crate registers no callbacks.
         unsafe { sys::rados_shutdown(self.handle) };
     }
 }
@@ -112,14 +111,14 @@ impl Drop for Rados {
 /// Copies a buffer that librados allocated, and frees it.
 ///
 /// # Safety
-/// `data` is null, or a buffer of `len` bytes from librados that nobody else frees.
+/// `data` is null, or a buffer of `len` bytes from librados that is freed only here.
 unsafe fn take(data: *mut c_char, len: usize) -> Vec<u8> {
     if data.is_null() {
         return Vec::new();
     }
-    // SAFETY: the caller vouches for `len` bytes at `data`.
+    // SAFETY: the caller promises `len` bytes at `data`.
     let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) }.to_vec();
-    // SAFETY: the caller vouches that librados allocated it and that it is freed here only.
+    // SAFETY: the caller promises that librados allocated it and that it is freed only here.
     unsafe { sys::rados_buffer_free(data) };
     bytes
 }

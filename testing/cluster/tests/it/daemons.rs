@@ -1,4 +1,4 @@
-//! Trouble on request.
+//! Faults on request.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use rbd_testcluster::{Access, Daemon, Error, ObjectStore, TestCluster};
 use crate::processes::is_gone;
 use crate::tools::{eventually, rbd, rbd_ok, small};
 
-/// The state of an OSD in the tree.
+/// Returns the state of an OSD in the tree.
 fn state(cluster: &Access, name: &str) -> String {
     let nodes = cluster.osd_tree().unwrap().nodes;
     nodes.into_iter().find(|node| node.name == name).unwrap().status.unwrap()
 }
 
-/// Three megabytes that no two tests have in common.
+/// Returns three megabytes that differ for each test.
 fn content(seed: u64) -> Vec<u8> {
     (0..3_000_000_u64).map(|i| ((i * i) >> seed) as u8).collect()
 }
@@ -83,7 +83,7 @@ fn a_paused_monitor_answers_nobody_until_it_is_resumed() {
     assert!(!impatient.status.success() && begin.elapsed() >= Duration::from_secs(2));
     cluster.resume(Daemon::Mon).unwrap();
     assert_eq!(rbd_ok(&cluster, &["ls"]), "");
-    // A paused daemon can be stopped and does not hold up the end.
+    // A paused daemon can be stopped and does not delay the end.
     cluster.pause(Daemon::Osd(0)).unwrap();
     cluster.pause(Daemon::Mon).unwrap();
     let begin = Instant::now();
@@ -132,7 +132,7 @@ fn a_mirror_daemon_copies_from_another_cluster() {
         ["mirror", "pool", "peer", "bootstrap", "import", "--site-name", "here", "--direction", "rx-only"];
     rbd_ok(&here, &[&import[..], &["rbd", token]].concat());
 
-    // A snapshot that was made before the daemon announced itself is not for it.
+    // The daemon does not replicate snapshots that were taken before it registered.
     eventually("the daemon is known there", || {
         rbd_ok(&there, &["mirror", "pool", "info"]).contains("tx-only")
     });

@@ -1,4 +1,4 @@
-//! What does not work says so, with the reason, and leaves nothing.
+//! Failures report their reason and leave nothing behind.
 
 use std::net::TcpListener;
 
@@ -47,7 +47,7 @@ fn a_daemon_that_dies_later_is_told_by_the_check() {
 fn a_port_that_is_lost_before_the_monitor_starts_is_replaced() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("cluster");
-    // Takes the monitor's port as soon as the configuration tells it; the data directories are made
+    // Takes the monitor's port as soon as the configuration names it. The data directories are made
     // after that.
     let thief = std::thread::spawn({
         let conf = path.join("ceph.conf");

@@ -25,7 +25,7 @@ fn kill(id: ProcessId) {
     kill_process(Pid::from_raw(id.pid as i32).unwrap(), Signal::KILL).unwrap();
 }
 
-/// The daemons once all of them run.
+/// Returns the daemons once all are running.
 fn wait_for_daemons(owner: &Child) -> Vec<ProcessId> {
     eventually("monitor and OSD run", || daemons_of(owner.id()).len() == 2);
     daemons_of(owner.id())
@@ -71,7 +71,7 @@ fn without_the_watchdog_the_kernel_ends_the_daemons() {
 
 #[test]
 fn the_watchdog_ends_a_paused_daemon_and_touches_no_other_process() {
-    // The script alone, with processes that no parent-death signal ends.
+    // Only the script, with processes without a parent-death signal.
     let directory = tempfile::tempdir().unwrap();
     let mut victim = Command::new("sleep").arg("60").spawn().unwrap();
     let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();

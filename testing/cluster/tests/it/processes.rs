@@ -1,11 +1,11 @@
-//! Looking at processes from outside.
+//! Queries of processes from outside.
 
 use std::fs;
 use std::path::Path;
 
 use rbd_testcluster::ProcessId;
 
-/// The live children of the process `parent`, and their command lines.
+/// Returns the live children of the process `parent`, and their command lines.
 pub(crate) fn children(parent: u32) -> Vec<(ProcessId, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
@@ -24,13 +24,13 @@ pub(crate) fn children(parent: u32) -> Vec<(ProcessId, String)> {
     found
 }
 
-/// The programs that a cluster consists of, among the children of `parent`.
+/// Returns the daemons of a cluster among the children of `parent`.
 pub(crate) fn daemons_of(parent: u32) -> Vec<ProcessId> {
     let is_daemon = |line: &str| line.contains("ceph-") && line.contains(" -f ");
     children(parent).into_iter().filter(|(_, line)| is_daemon(line)).map(|(id, _)| id).collect()
 }
 
-/// The watchdog among the children of `parent`.
+/// Returns the watchdog among the children of `parent`.
 pub(crate) fn watchdog_of(parent: u32) -> ProcessId {
     let mut watchdogs = children(parent);
     watchdogs.retain(|(_, line)| line.contains("rbd-testcluster-watchdog"));
@@ -38,7 +38,7 @@ pub(crate) fn watchdog_of(parent: u32) -> ProcessId {
     watchdogs[0].0
 }
 
-/// Whether not even a zombie is left of the process `pid`.
+/// Returns whether the process `pid` is gone, and also no zombie.
 pub(crate) fn is_gone(pid: u32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
 }

@@ -1,4 +1,4 @@
-//! Ceph's own programs as judges, and the program of this crate.
+//! Ceph's own programs, which check the cluster, and the program of this crate.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,8 +9,7 @@ use rbd_testcluster::{Access, TestCluster};
 /// The program of this crate.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rbd-testcluster");
 
-/// Runs Ceph's `rbd` on the cluster. It gives up after 30 s, where it would wait for ever by
-/// itself.
+/// Runs Ceph's `rbd` on the cluster, with a timeout of 30 s instead of none.
 pub(crate) fn rbd(cluster: &Access, arguments: &[&str]) -> Output {
     Command::new("rbd")
         .args(arguments)
@@ -31,12 +30,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The smallest cluster: no manager, so it is up in two seconds.
+/// Starts the smallest cluster: without a manager it needs two seconds.
 pub(crate) fn small() -> TestCluster {
     TestCluster::builder().mgr(false).start().unwrap()
 }
 
-/// Waits up to 20 s.
+/// Waits up to 20 s until a condition holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {

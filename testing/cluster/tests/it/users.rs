@@ -1,4 +1,4 @@
-//! Users with less power.
+//! Users with fewer capabilities.
 
 use crate::tools::{rbd, rbd_ok, small, text};
 
@@ -16,7 +16,7 @@ fn a_second_user_may_do_what_its_caps_say_and_no_more() {
     assert!(!refused.status.success());
     assert!(text(&refused.stderr).contains("Operation not permitted"), "{}", text(&refused.stderr));
 
-    // Asked for again: the same user; with other caps: the same key with more power.
+    // A second call returns the same user. With other capabilities, the key stays the same.
     let again =
         cluster.user("client.reader", &[("mon", "profile rbd"), ("osd", "profile rbd-read-only")]).unwrap();
     assert_eq!(again, reader);
@@ -24,7 +24,7 @@ fn a_second_user_may_do_what_its_caps_say_and_no_more() {
     assert_eq!(writer.key, reader.key);
     rbd_ok(&cluster, &create);
 
-    // A user nobody made.
+    // A user that does not exist.
     let keyring = reader.keyring.to_str().unwrap();
     assert!(!rbd(&cluster, &["--id", "nobody", "--keyring", keyring, "ls"]).status.success());
 }

@@ -1,4 +1,4 @@
-//! `down`, and which cluster `down` and `status` mean.
+//! `down`, and the choice of the cluster for `down` and `status`.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::Result;
 /// The file in a cluster's directory that says which process `up` is.
 pub(crate) const OWNER: &str = "owner";
 
-/// Has the `up` of the cluster end, and waits until it did.
+/// Ends the cluster's `up`, and waits until it has ended.
 pub(crate) fn down(conf: Option<PathBuf>) -> Result<()> {
     let conf = find(conf)?;
     let directory = conf.parent().unwrap_or(Path::new("/"));
@@ -32,8 +32,7 @@ pub(crate) fn down(conf: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The configuration file that is meant: the given one, or that of the only cluster this user has
-/// up.
+/// Returns the given configuration file, or that of the only running cluster of this user.
 pub(crate) fn find(conf: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(conf) = conf {
         let missing = || format!("there is no {}", conf.display()).into();
@@ -58,7 +57,7 @@ pub(crate) fn find(conf: Option<PathBuf>) -> Result<PathBuf> {
     }
 }
 
-/// The process that keeps the cluster in `directory` up, if there is one.
+/// Returns the process that keeps the cluster in `directory` running, if there is one.
 fn owner_of(directory: &Path) -> Option<ProcessId> {
     let owner: ProcessId = fs::read_to_string(directory.join(OWNER)).ok()?.parse().ok()?;
     owner.is_alive().then_some(owner)

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A real Ceph cluster on loopback, in seconds, without privileges, without traces.
+/// A real Ceph cluster on loopback, in seconds, without privileges, without remains.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -23,8 +23,8 @@ struct Cli {
 enum Command {
     /// Start a cluster and keep it until `down` or Ctrl-C
     Up(#[command(flatten)] wanted::Wanted),
-    /// Run a command with a cluster: its CEPH_CONF is exported, its exit code returned, the cluster
-    /// stopped
+    /// Run a command with a cluster: exports CEPH_CONF, returns the command's exit code, stops the
+    /// cluster
     Run {
         #[command(flatten)]
         wanted: wanted::Wanted,
@@ -45,7 +45,7 @@ struct Which {
     conf: Option<PathBuf>,
 }
 
-/// Errors of this program; the text is all that matters.
+/// Errors of this program. Only the text matters.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {

@@ -27,14 +27,14 @@ pub(crate) fn run(wanted: Wanted, command: &[OsString]) -> Result<ExitCode> {
         .env(SHARED_CONF, cluster.conf())
         .spawn()
         .map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
-    // Only here is the child waited for, so its pid is its own.
+    // The child is waited for only here, so its pid is still valid.
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
         for origin in signals.wait() {
-            // What the terminal sends (Ctrl-C), it sends to the child as well; a process sends it
-            // to us alone.
+            // The terminal sends a signal (Ctrl-C) also to the child. A process sends it only to
+            // us.
             let forwarded = match origin.signal {
                 SIGINT => Signal::INT,
                 SIGTERM => Signal::TERM,

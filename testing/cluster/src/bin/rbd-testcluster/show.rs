@@ -1,4 +1,4 @@
-//! `status`: what `ceph -s` and `ceph osd tree` tell.
+//! `status`: the values of `ceph -s` and `ceph osd tree`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(crate) fn status(conf: Option<PathBuf>) -> Result<()> {
     let status = access.status()?;
     let text = format!("{}\n{}\n", summary(&status), tree(&access.osd_tree()?));
     match std::io::stdout().write_all(text.as_bytes()) {
-        // Who reads it has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -87,7 +87,7 @@ fn tree(tree: &OsdTree) -> Table {
     table
 }
 
-/// Bytes for a person, in powers of 1024 as `ceph` shows them.
+/// Formats bytes in powers of 1024, like `ceph`.
 fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut tenths = u128::from(bytes) * 10;

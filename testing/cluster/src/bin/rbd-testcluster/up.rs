@@ -11,7 +11,7 @@ use crate::Result;
 use crate::down::OWNER;
 use crate::wanted::Wanted;
 
-/// Starts a cluster and stays until a signal comes, such as `down` sends it.
+/// Starts a cluster and waits for a signal, for example from `down`.
 pub(crate) fn up(wanted: Wanted) -> Result<()> {
     let cluster = wanted.start()?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;

@@ -12,22 +12,23 @@ pub(crate) struct Wanted {
     /// How many OSDs
     #[arg(long, default_value_t = 1, value_name = "N")]
     osds: u32,
-    /// What the OSDs store their data in
+    /// The store of the OSDs
     #[arg(long, value_enum, default_value_t = Store::Memstore)]
     objectstore: Store,
-    /// On how many OSDs each object is stored
+    /// How many OSDs store each object
     #[arg(long, default_value_t = 1, value_name = "N")]
     replicas: u32,
-    /// A pool to create, prepared for RBD; may be repeated
+    /// A pool to create, initialised for RBD; may be repeated
     #[arg(long = "pool", default_value = "rbd", value_name = "NAME")]
     pools: Vec<String>,
-    /// Run no manager: starts faster and takes 300 MB less
+    /// Run no manager: starts faster and needs 300 MB less
     #[arg(long)]
     no_mgr: bool,
-    /// The type of the keys; Ceph 20 has `aes256k` too, which older clients and kernels do not know
+    /// The type of the keys; Ceph 20 also has `aes256k`, which older clients and kernels do not
+    /// know
     #[arg(long, default_value = "aes", value_name = "TYPE")]
     key_type: String,
-    /// Listen for version 2 of the protocol only
+    /// Listen only for version 2 of the protocol
     #[arg(long)]
     no_msgr1: bool,
     /// Set a Ceph option; may be repeated. SECTION is `global` if not given
@@ -51,7 +52,7 @@ fn parse_option(text: &str) -> std::result::Result<(String, String, String), Str
 }
 
 impl Wanted {
-    /// Starts the cluster, saying so.
+    /// Starts the cluster and prints that.
     pub(crate) fn start(self) -> Result<TestCluster> {
         let store = match self.objectstore {
             Store::Memstore => ObjectStore::Memstore,

@@ -21,10 +21,10 @@ struct Cli {
     /// The configuration file of a cluster on this host's loopback, for the clients in the guest
     #[arg(short, long, env = "CEPH_CONF", value_name = "FILE")]
     conf: Option<PathBuf>,
-    /// One more program of the host to put in, with its libraries
+    /// Another program of the host to include, with its libraries
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<PathBuf>,
-    /// A file of the host to put in, and its path in the guest if that is another one
+    /// A file of the host to include, and its path in the guest if it differs
     #[arg(long, value_name = "HOST[:GUEST]")]
     file: Vec<String>,
     /// State of the rbd module
@@ -33,7 +33,7 @@ struct Cli {
     /// Run systemd-udevd in the guest
     #[arg(long)]
     udev: bool,
-    /// Memory in MiB [default: what the files need, and 384]
+    /// Memory in MiB [default: 384 and the size of the files]
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
     /// Processors
@@ -42,10 +42,10 @@ struct Cli {
     /// Seconds that the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     deadline: u64,
-    /// Show the console in the end
+    /// Show the console at the end
     #[arg(long)]
     console: bool,
-    /// The command and its arguments; a program that the guest lacks is put in
+    /// The command and its arguments; a program that the guest lacks is included
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
@@ -73,12 +73,12 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     let mut builder = machine(cli);
     if let Some(program) = lacking(&words[0]) {
         builder = builder.program(&program);
-        // A program of the user's own goes where its file name finds it.
+        // The user's own program goes to a directory of PATH.
         words[0] = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     }
     let vm = builder.boot()?;
     let output = vm.spawn(Command::from(words))?.watch(limit, |stream, piece| {
-        // A reader that has gone away is no reason to stop the command.
+        // A closed pipe does not stop the command.
         let _ = match stream {
             Stream::Stdout => std::io::stdout().write_all(piece).and_then(|()| std::io::stdout().flush()),
             Stream::Stderr => std::io::stderr().write_all(piece),
@@ -88,7 +88,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     if cli.console {
         eprint!("{console}");
     }
-    // As the shell has it for signals.
+    // The exit code of a shell for signals.
     let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or_default());
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -118,7 +118,7 @@ fn machine(cli: &Cli) -> Builder {
     builder
 }
 
-/// The host's file for a command that the guest's busybox does not have.
+/// Returns the host's file for a command that the guest's busybox does not have.
 fn lacking(word: &str) -> Option<PathBuf> {
     if word.contains('/') {
         return Some(PathBuf::from(word)).filter(|path| path.is_file());
