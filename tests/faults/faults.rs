@@ -7,6 +7,7 @@ use rbd_testcluster::Daemon;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::client::Spec;
 use crate::journal::BLOCK;
 use crate::oracle::Wrong;
 use crate::round::{BLOCKS, Round, TAIL};
@@ -193,6 +194,9 @@ impl Round {
         let handle = self.handle(at);
         let size = handle.as_ref().map_or(0, |image| image.size().unwrap_or(0));
         let cut = handle.and_then(|image| image.resize(half * BLOCK).allow_shrink(true).run());
+        if cut.is_ok() {
+            self.must_have_size(at, half * BLOCK);
+        }
         self.noted("shrinking", cut);
         // Without watching: an ended client is checked when the image has grown again.
         std::thread::sleep(Duration::from_secs(1));
@@ -201,8 +205,21 @@ impl Round {
             self.note("growing again", &error);
             assert!(Instant::now() < end, "the image cannot grow again");
         }
+        self.must_have_size(at, size);
         self.sites[at].oracle.lock().unwrap().cut(half);
         self.weather.end(going);
+    }
+
+    /// Nobody else resizes, so a resize that said Ok is to be seen by every client.
+    fn must_have_size(&self, at: usize, wanted: u64) {
+        let Spec { pool, image, .. } = &self.sites[at].spec;
+        let found = self.cluster.ioctx(pool).and_then(|pool| pool.open(image).read_only(true).run()?.size());
+        if let Ok(found) = found {
+            if found != wanted {
+                let what = format!("resized to {wanted} with Ok, the image has {found} bytes");
+                self.sites[at].oracle.lock().unwrap().blame(Wrong::Lost, what);
+            }
+        }
     }
 
     fn snapshotted(&mut self, at: usize) {
@@ -255,7 +272,10 @@ impl Round {
             ended = self.sites[at].process.as_mut().is_none_or(|process| process.has_ended());
         }
         match self.sites[at].process.take() {
-            Some(process) if ended => process.stop(),
+            Some(mut process) if ended => {
+                process.pool_deleted = true;
+                process.stop();
+            }
             Some(process) => {
                 // librbd keeps some operations forever, for example those of a journal.
                 *self.outcome.failed.entry("stuck in a deleted pool".to_owned()).or_default() += 1;

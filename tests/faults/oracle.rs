@@ -78,7 +78,8 @@ pub(crate) struct Oracle {
     unsure_from: Option<u64>,
     /// The kind of an error after which the client ends.
     pub(crate) fatal: Option<String>,
-    pub(crate) closed: bool,
+    /// Whether the client has the image open.
+    pub(crate) open: bool,
     pub(crate) wrong: Vec<(Wrong, String)>,
     /// The greatest id so far.
     pub(crate) last_id: u64,
@@ -98,7 +99,7 @@ impl Oracle {
             slowest: Duration::ZERO,
             unsure_from: None,
             fatal: None,
-            closed: false,
+            open: false,
             wrong: Vec::new(),
             last_id: 0,
         }
@@ -159,13 +160,18 @@ impl Oracle {
                         if pending.kind == Kind::Close { "a close" } else { "a flush" },
                     );
                 }
-                self.closed = pending.kind == Kind::Close;
+                match pending.kind {
+                    Kind::Open => self.open = true,
+                    Kind::Close => self.open = false,
+                    _ => {}
+                }
             }
             Some((error, text)) => {
                 if ends_all || self.stream {
                     self.told();
                 }
-                self.closed = pending.kind == Kind::Close;
+                // Closing that fails closes all the same.
+                self.open &= pending.kind != Kind::Close;
                 *self.failed.entry(error.clone()).or_default() += 1;
                 if ["Blocklisted", "NotFound"].contains(&&*error) {
                     self.fatal = Some(error.clone());
@@ -303,6 +309,16 @@ pub(crate) fn self_test() {
     let told = [&flushed_write[..3], &[failed]].concat();
     assert_eq!(run(&told, 0)[0].0, Wrong::Error, "no fault explains it");
     assert_eq!(run(&told, 0).len(), 1, "but it tells");
+    let is_open = |lines: &[Line]| {
+        let mut oracle = Oracle::new("rbd/a", 4);
+        lines.iter().for_each(|line| oracle.hear(line.clone(), &weather));
+        oracle.open
+    };
+    let (open, opened) = (begin(1, Kind::Open, 0), Line::Done { id: 1 });
+    let failed = Line::Failed { id: 1, error: "TimedOut".into(), text: "open rbd/a".into() };
+    assert!(is_open(&[open.clone(), opened.clone()]), "a client that ends now has not closed");
+    assert!(!is_open(&[open.clone(), failed]), "nothing is open after a failed opening");
+    assert!(!is_open(&[open, opened, begin(2, Kind::Close, 0), Line::Done { id: 2 }]));
     let line = begin(9, Kind::Write, 3);
     assert_eq!(Line::parse(&line.to_string()), Some(line));
 }

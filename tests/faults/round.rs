@@ -148,7 +148,7 @@ impl Round {
         process.stop();
         let early = {
             let mut oracle = self.sites[at].oracle.lock().unwrap();
-            oracle.fatal.take().is_none() && !oracle.closed
+            oracle.fatal.take().is_none() && oracle.open
         };
         if early {
             let what = "the client ended without closing its image".to_owned();
@@ -282,7 +282,7 @@ impl Site {
     pub(crate) fn start(&mut self, weather: &Arc<Weather>) {
         {
             let mut oracle = self.oracle.lock().unwrap();
-            (oracle.fatal, oracle.closed) = (None, false);
+            (oracle.fatal, oracle.open) = (None, false);
             // These ids are unused.
             self.spec.first_id = self.spec.first_id.max(oracle.last_id) + 1;
         }

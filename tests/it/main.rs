@@ -16,6 +16,7 @@ mod groups;
 mod images;
 mod io;
 mod kept_lock;
+mod journaling;
 mod krbd;
 mod left_lock;
 mod locks;

@@ -11,7 +11,7 @@ use super::environment::EarlyArgs;
 use super::files;
 use super::key::Key;
 use super::login;
-use super::safeguards::{refuse_forgetful_cache, turn_scheduler_off};
+use super::safeguards::{refuse_forgetful_cache, split_journal_between_blocks, turn_scheduler_off};
 use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
@@ -162,6 +162,7 @@ impl ClusterBuilder {
         login::check_key_files(&raw, &user)?;
         self.set_timeouts(&raw)?;
         turn_scheduler_off(&raw)?;
+        split_journal_between_blocks(&raw)?;
         let secrets = Secrets::check(|option| get(&raw, option), &user)?;
         let log = attach_log(&raw);
 

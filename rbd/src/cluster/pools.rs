@@ -58,6 +58,10 @@ impl Pools<'_> {
     /// Removes a pool **and everything in it**. The cluster refuses unless `mon_allow_pool_delete`
     /// is on.
     ///
+    /// **Close all images of the pool first, in all processes.** I/O in flight on a removed pool
+    /// fails with `NotFound`, or it does not return. librados 18.2 may also abort the process of a
+    /// client that has I/O in flight there (`ceph_assert(op->session)`).
+    ///
     /// Implements: `rados_pool_delete`.
     #[doc(alias = "rados_pool_delete")]
     pub fn remove(&self, name: &str) -> Result<()> {

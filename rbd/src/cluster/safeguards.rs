@@ -1,4 +1,4 @@
-//! Options of librbd that a connection never has: they lose writes or end the process.
+//! Options of librbd that a connection never has: they lose or tear writes, or end the process.
 
 use super::builder::{get, set};
 use crate::error::Result;
@@ -25,5 +25,46 @@ pub(super) fn turn_scheduler_off(raw: &RawCluster) -> Result<()> {
     match get(raw, SCHEDULER) {
         Some(scheduler) if scheduler != NO_SCHEDULER => set(raw, SCHEDULER, NO_SCHEDULER),
         _ => Ok(()),
+    }
+}
+
+/// Lets librbd split writes in the journal of an image between blocks of 4096 bytes only.
+///
+/// An entry of the journal holds `rbd_journal_max_payload_bytes` at most, with what describes the
+/// write. By default that leaves 16340 bytes of data, which end within a block. If the client dies
+/// before the second entry is written, the next owner of the lock replays the first one alone, and
+/// the block has the new data in one part and the old data in the other.
+pub(super) fn split_journal_between_blocks(raw: &RawCluster) -> Result<()> {
+    let Some(payload) = get(raw, PAYLOAD).and_then(|value| value.parse::<u64>().ok()) else { return Ok(()) };
+    match whole_blocks(payload) {
+        whole if whole != payload => set(raw, PAYLOAD, &whole.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Rounds a payload up, so that its data is a multiple of a block. 0 stands for no limit.
+fn whole_blocks(payload: u64) -> u64 {
+    match payload {
+        0 => 0,
+        _ => payload.saturating_sub(DESCRIPTION).max(1).div_ceil(BLOCK) * BLOCK + DESCRIPTION,
+    }
+}
+
+const PAYLOAD: &str = "rbd_journal_max_payload_bytes";
+const BLOCK: u64 = 4096;
+
+/// What describes a write in an entry of the journal, in bytes. It is a part of the format, the
+/// same in all releases.
+const DESCRIPTION: u64 = 44;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_hold_whole_blocks() {
+        let given = [0, 1, 4096, 4140, 4141, 16384, 16428, 1 << 20];
+        let whole = given.map(whole_blocks);
+        assert_eq!(whole, [0, 4140, 4140, 4140, 8236, 16428, 16428, (1 << 20) + 44]);
     }
 }

@@ -47,6 +47,10 @@ bitflags::bitflags! {
         /// Flattening a clone flattens its snapshots too.
         const DEEP_FLATTEN = 1 << 5;
         /// Writes go through a journal, for mirroring.
+        ///
+        /// After a crash, the next owner of the exclusive lock writes again what the journal
+        /// holds: see [`guide::durability`](crate::guide::durability). Enable it only where
+        /// mirroring needs it.
         const JOURNALING = 1 << 6;
         /// Data is stored in another pool than the image's metadata.
         const DATA_POOL = 1 << 7;
