@@ -1,10 +1,10 @@
-//! `cargo bench --bench overhead`: what the completions of this library add to an operation,
-//! without a cluster: the memory that future and librbd share, the wake, the poll; not the checks
-//! of a request, nor its buffers.
+//! `cargo bench --bench overhead`: the cost of this library's completions per operation, without a
+//! cluster: the memory that future and librbd share, the wake and the poll, but neither the checks
+//! of a request nor its buffers.
 //!
-//! Completions are stubs: no librbd, no network. Subtract `stub` from what happens on one thread,
-//! and `stub-cross-thread` from `cross-thread`, where another thread ends the operation and its
-//! wake unparks this one, as it is with librbd.
+//! Completions are stubs: no librbd, no network. Subtract `stub` from the figures of one thread,
+//! and `stub-cross-thread` from `cross-thread`. There, another thread ends the operation and its
+//! wake unparks this one, as with librbd.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use rbd::bench_internals::Counter;
 
-/// Counts its wakes, so that a bench can tell that there was one.
+/// A waker that counts its wakes, so that a bench notices one.
 #[derive(Default)]
 struct Task(AtomicUsize);
 
@@ -41,7 +41,7 @@ impl Wake for Unpark {
     }
 }
 
-/// A thread that ends operations, and then does something. It goes with its sender.
+/// Starts a thread that ends operations and then runs `then`. It ends with its sender.
 fn finisher(then: impl Fn() + Send + 'static) -> mpsc::Sender<stub::Pending> {
     let (sender, receiver) = mpsc::channel::<stub::Pending>();
     thread::spawn(move || {

@@ -1,11 +1,11 @@
-//! Asynchronous I/O, twice: how much of an image is zeros, by futures on tokio and by a queue on an
-//! event loop of one's own.
+//! Asynchronous I/O in two ways: counts the zeros of an image, with futures on tokio and with a
+//! queue in an event loop.
 //!
 //!     cargo run --example aio -- foo
 //!
-//! Both keep several reads in flight. Futures are the simple way, on any executor; a [`Queue`]
-//! costs no allocation and no wake per operation, for those who have a loop around poll, epoll or
-//! `io_uring` anyway.
+//! Both keep several reads in flight. Futures are the simple way, on any executor. A [`Queue`]
+//! needs no allocation and no wake per operation, for programs with a loop around poll, epoll or
+//! `io_uring`.
 
 mod common;
 
@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 
 /// How many reads are in flight.
 const DEPTH: usize = 16;
-/// How much each reads.
+/// The bytes of a read.
 const BLOCK: u64 = 1 << 20;
-/// Ceph tries for ever by itself; a program wants to know.
+/// The timeout. Without one, Ceph retries forever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Count the zeros of an image.
@@ -52,19 +52,18 @@ fn run(args: &Args) -> Result<(), Failure> {
     print(&format!("queue: {} of zeros\n", iec(found)))
 }
 
-/// Reads in tasks. Neither opening nor closing blocks the runtime, and dropping the image would
-/// not, either.
+/// Reads in tasks. Opening, closing and dropping the image do not block the runtime.
 async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
     let image = pool.open(name).read_only(true).start().timeout(PATIENCE).await?;
     let mut zeros = 0;
     let mut reads = JoinSet::new();
-    // Just opened, librbd knows the size: this asks nobody.
+    // This does not block, because librbd knows the size of an image that was just opened.
     for (offset, len) in blocks(image.size()?) {
         if reads.len() == DEPTH {
             zeros += reads.join_next().await.map_or(Ok(0), |ended| ended.expect("no task panics"))?;
         }
-        // It is submitted here and now. At the deadline we give up on it; its buffer lives until
-        // Ceph has let go of it.
+        // The read is submitted here. After the timeout it is abandoned, and its buffer lives until
+        // Ceph has completed it.
         let read = image.aio().read(offset, len).timeout(PATIENCE);
         reads.spawn(async { Ok::<u64, rbd::Error>(count(&read.await?)) });
     }
@@ -75,8 +74,8 @@ async fn by_futures(pool: &IoCtx, name: &str) -> rbd::Result<u64> {
     Ok(zeros)
 }
 
-/// Reads by a queue: the loop watches its descriptor, among its others, and takes what has ended
-/// when it comes round.
+/// Reads through a queue: a loop polls its descriptor, usually among others, and reaps completions
+/// when it is readable.
 fn by_queue(image: Image) -> rbd::Result<u64> {
     let mut blocks = blocks(image.size()?).peekable();
     let mut queue = Queue::new(image, DEPTH)?;
@@ -84,7 +83,7 @@ fn by_queue(image: Image) -> rbd::Result<u64> {
     let mut zeros = 0;
     loop {
         while let (Some((offset, len)), Some(buffer)) = (blocks.next_if(|_| !free.is_empty()), free.pop()) {
-            // The token comes back with the result; here the offset is all there is to know.
+            // The token is returned with the result. Here it is the offset.
             queue.read(offset, offset, len, buffer)?;
         }
         if queue.in_flight() == 0 {
@@ -106,7 +105,7 @@ fn by_queue(image: Image) -> rbd::Result<u64> {
     }
 }
 
-/// Offsets and lengths.
+/// Returns offsets and lengths.
 fn blocks(size: u64) -> impl Iterator<Item = (u64, usize)> {
     (0..size).step_by(BLOCK as usize).map(move |offset| (offset, BLOCK.min(size - offset) as usize))
 }

@@ -1,10 +1,10 @@
-//! `rbd create`: a new image.
+//! `rbd create`: creates an image.
 //!
 //!     cargo run --example create -- --size 1G foo
 //!
-//! Unlike the `rbd` command it refuses what librbd changes in silence: fast-diff without
-//! object-map, which would be dropped, and sizes of objects that are no power of two, which would
-//! be rounded.
+//! Unlike the `rbd` command, it refuses requests that librbd silently changes: fast-diff without
+//! object-map, which would be dropped, and object sizes that are no power of two, which would be
+//! rounded.
 
 mod common;
 
@@ -107,7 +107,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     fill(&pool, &spec.image, bar).map_err(failed("thick provisioning failed"))
 }
 
-/// Writes zeroes all over the image, so that its space is taken now and not when it is used.
+/// Writes zeroes to the whole image, so that its space is allocated now and not at its first use.
 fn fill(pool: &IoCtx, name: &str, mut bar: Bar) -> rbd::Result<()> {
     let mut fill = || -> rbd::Result<()> {
         let image = pool.open(name).run()?;
@@ -130,7 +130,7 @@ fn journal_object_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The features that are named; `None` leaves the choice to the configuration.
+/// Returns the given features; `None` leaves the choice to the configuration.
 fn features(args: &Args, cluster: &Session) -> Result<Option<Features>, Failure> {
     let named = args.image_feature.as_ref().map(|features| features.iter().copied().collect::<Features>());
     if !args.image_shared {

@@ -2,9 +2,9 @@
 //!
 //!     cargo run --example feature -- disable foo exclusive-lock,object-map,fast-diff
 //!
-//! The library checks the rules before it touches the image, and does not change what was not
-//! named: the `rbd` command drops fast-diff in silence when object-map is disabled, and enables
-//! object-map unasked when fast-diff is enabled.
+//! The library checks the rules before it touches the image, and changes only the given features.
+//! The `rbd` command silently disables fast-diff with object-map, and silently enables object-map
+//! with fast-diff.
 
 mod common;
 
@@ -56,7 +56,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let image = image.map_err(failed(format_args!("error opening image {}", spec.image)))?;
 
     let what = "failed to update image features";
-    // To the library it is no error if nothing is left to do; to this command it is.
+    // For the library it is no error if there is nothing to do. For this command it is.
     let now = image.features().map_err(failed(what))?;
     let (already, state) = match args.action {
         Action::Enable => (features & now, "enabled"),

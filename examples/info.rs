@@ -1,8 +1,8 @@
-//! `rbd info`: what an image is.
+//! `rbd info`: shows the properties of an image.
 //!
 //!     cargo run --example info -- foo
 //!
-//! What is asked of the image, and how it is written, is in `common/info.rs`.
+//! The queries and their output are in `common/info.rs`.
 
 mod common;
 

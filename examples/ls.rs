@@ -1,4 +1,4 @@
-//! `rbd ls`: the images of a pool or namespace.
+//! `rbd ls`: lists the images of a pool or namespace.
 //!
 //!     cargo run --example ls -- rbd
 
@@ -88,7 +88,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     let survey = pool.survey().snapshots(true).parent(true).locks(true);
     for image in survey.run().map_err(failed("listing images failed"))? {
         match image {
-            // It cannot be opened any more: `rbd` leaves it out, too.
+            // It cannot be opened any more. `rbd` also leaves it out.
             Ok(image) if image.half_removed => {
                 eprintln!("rbd: error opening {}: (2) No such file or directory", image.name);
             }
@@ -99,7 +99,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     args.output.print(&Rows(rows))
 }
 
-/// An image and its snapshots.
+/// Returns the rows of an image and its snapshots.
 fn rows_of(image: SurveyedImage) -> Vec<Row> {
     let row = Row {
         image: image.name,

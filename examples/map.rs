@@ -1,4 +1,4 @@
-//! `rbd device map`: makes an image or snapshot a block device of this machine.
+//! `rbd device map`: maps an image or snapshot as a block device of this machine.
 //!
 //!     sudo cargo run --example map -- foo
 //!
@@ -101,7 +101,7 @@ fn parse(lists: &[String]) -> Result<MapOptions, Failure> {
     Ok(options)
 }
 
-/// The `rbd` command gives its hints on standard output.
+/// The `rbd` command prints its hints on standard output.
 fn explain(pool: &IoCtx, default_pool: &str, image: &str, error: Error) -> Failure {
     if *error.kind() == (ErrorKind::NotFound { what: ObjectKind::Image }) {
         return failed(format_args!("error opening image {image}"))(error);

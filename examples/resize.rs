@@ -1,4 +1,4 @@
-//! `rbd resize`: another size for an image.
+//! `rbd resize`: changes the size of an image.
 //!
 //!     cargo run --example resize -- --size 2G foo
 

@@ -1,4 +1,4 @@
-//! `rbd rm`: away with an image and its data.
+//! `rbd rm`: removes an image and its data.
 //!
 //!     cargo run --example rm -- foo
 
@@ -33,7 +33,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     bar.end(result).map_err(|error| explain(&pool, &spec.image, error))
 }
 
-/// Says what to do, where the error tells.
+/// Adds what to do, if the error tells.
 fn explain(pool: &IoCtx, image: &str, error: Error) -> Failure {
     let advice = match error.kind() {
         _ if error.errno() == Some(Errno::EMLINK) => &match group_of(pool, image) {

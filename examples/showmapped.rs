@@ -1,4 +1,4 @@
-//! `rbd device list`: the images that are block devices of this machine.
+//! `rbd device list`: lists the images that are mapped on this machine.
 //!
 //!     cargo run --example showmapped
 

@@ -1,4 +1,5 @@
-//! `rbd status`: who has an image open for writing, or mapped, and how its migration stands.
+//! `rbd status`: shows the clients that have an image open for writing or mapped, and the state of
+//! its migration.
 //!
 //!     cargo run --example status -- foo
 
@@ -74,7 +75,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     args.output.check()?;
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&spec.place)?;
-    // Opened for reading only we are no watcher ourselves.
+    // Opened read-only, this client is no watcher.
     let image = pool.open(&spec.image).read_only(true).run();
     let image = image.map_err(failed(format_args!("error opening image {}", spec.image)))?;
     let status = status(&pool, &spec.image, &image).map_err(failed("show status failed"))?;
@@ -101,7 +102,7 @@ impl Migration {
             pool.migration(name).status()?;
         let pool_name = |id| pool.cluster().pools().name(id);
         let source = match source.pool_id {
-            // It comes from outside of the cluster.
+            // The source is outside the cluster.
             ..0 => Source::Import { source_spec: image.migration_source_spec()? },
             id => Source::Image {
                 source_pool_name: pool_name(id)?,

@@ -1,4 +1,4 @@
-//! `rbd device unmap`: undoes a mapping.
+//! `rbd device unmap`: unmaps a device.
 //!
 //!     sudo cargo run --example unmap -- /dev/rbd0
 

@@ -1,4 +1,4 @@
-//! Allocations of another process: of its own, and of the libraries in it.
+//! Allocations of another process, including those of its libraries.
 
 use std::fs;
 use std::process::Command;
@@ -7,14 +7,14 @@ use tempfile::NamedTempFile;
 
 use super::engine::Engine;
 
-/// How many allocations, and of how many bytes.
+/// The number of allocations, and their bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
     pub allocations: f64,
     pub bytes: f64,
 }
 
-/// What `benches/allocations.c` adds up.
+/// The counters that `benches/allocations.c` adds up.
 pub struct Counters(NamedTempFile);
 
 impl Counters {
@@ -24,7 +24,7 @@ impl Counters {
         Counters(file)
     }
 
-    /// Has the allocations of the command counted.
+    /// Counts the allocations of the command.
     pub fn count(&self, command: &mut Command) {
         command.env("LD_PRELOAD", env!("ALLOCATIONS_LIBRARY")).env("ALLOCATIONS", self.0.path());
     }
@@ -36,8 +36,8 @@ impl Counters {
     }
 }
 
-/// The difference between a run of many operations and one of a few: starting and the first use of
-/// things are in both.
+/// Returns the difference between a run of many operations and one of a few, both of which contain
+/// the start and first uses.
 pub fn per_operation(mut engine: Engine, few: usize, many: usize) -> Counts {
     engine.count_allocations();
     engine.run(many);

@@ -1,5 +1,4 @@
-//! Whatever can do the work: this very program as a child, or a program of others. Each run starts
-//! it anew.
+//! Engines: this program as a child, or a program of others. Each run starts a new process.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ const WAYS: &[(&str, Way)] = &[
     ("rbd, blocking", Way::Blocking),
 ];
 
-/// All engines that can do the job.
+/// Returns all engines that can do the job.
 pub fn names(job: &Job, own: bool) -> Vec<&'static str> {
     let ways =
         WAYS.iter().filter(|(_, way)| job.depth == 1 || !matches!(way, Way::Blocking | Way::CBlocking));
@@ -36,7 +35,7 @@ pub fn names(job: &Job, own: bool) -> Vec<&'static str> {
     ways.map(|(name, _)| *name).chain(programs.copied()).collect()
 }
 
-/// What is to be done, and where.
+/// The work, and its cluster and image.
 pub struct Task {
     pub job: Job,
     pub conf: PathBuf,
@@ -64,7 +63,7 @@ impl Engine {
         Engine { task, how, counters: None }
     }
 
-    /// From now on with its allocations counted.
+    /// Counts its allocations from now on.
     pub fn count_allocations(&mut self) {
         self.counters = Some(Counters::new());
     }
@@ -83,7 +82,7 @@ impl Engine {
     }
 }
 
-/// This very program as a child.
+/// Returns a command of this program as a child.
 fn worker(way: Way, task: &Task, count: usize) -> Command {
     let Task { job, conf, image } = task;
     let mut command = ourselves();
@@ -94,7 +93,7 @@ fn worker(way: Way, task: &Task, count: usize) -> Command {
     command
 }
 
-/// What it printed, its processor time in microseconds, and the most memory it had.
+/// Runs a command. Returns its output, its processor time in microseconds, and its peak memory.
 fn run(mut command: Command, task: &Task, counters: Option<&Counters>) -> (String, f64, u64) {
     command.env("CEPH_CONF", &task.conf).stdin(Stdio::null()).stdout(Stdio::piped());
     if let Some(counters) = counters {
@@ -108,7 +107,7 @@ fn run(mut command: Command, task: &Task, counters: Option<&Counters>) -> (Strin
     (out, cpu.as_secs_f64() * 1e6, peak)
 }
 
-/// Has a child do something with the image, and gives what it says.
+/// Runs a child on the image, and returns its output.
 pub fn child(role: &str, conf: &Path, image: &str) -> String {
     let output =
         ourselves().arg(role).arg(conf).arg(image).stderr(Stdio::inherit()).output().expect("it starts");

@@ -1,5 +1,4 @@
-//! What was promised of random reads of 4 KiB, and what came out. Against C it was promised at
-//! depth 32.
+//! The goals for random reads of 4 KiB, and the results. Goals against C are for depth 32.
 
 use std::fmt::Write as _;
 
@@ -18,7 +17,7 @@ struct Goal {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// Nothing was promised: what a reader compares the others with.
+    /// No goal: a figure for comparison.
     None,
 }
 
@@ -32,9 +31,9 @@ const fn cpu(ours: &'static str, theirs: &'static str, bound: Bound) -> Goal {
 
 use Bound::{AtLeast, AtMost};
 
-/// Between loops of this library and those of C.
+/// Goals between loops of this library and those of C.
 const OWN: &[Goal] = &[
-    // The same against itself: what is no difference.
+    // The same loop against itself shows the noise.
     cpu("C, queue, again", "C, queue", Bound::None),
     iops("C, queue, again", "C, queue", Bound::None),
     cpu("rbd, futures", "C, callbacks", AtMost(1.10)),
@@ -49,12 +48,12 @@ const OWN: &[Goal] = &[
     iops("rbd, queue", "C, queue", AtLeast(0.98)),
     iops("rbd, queue", "C, queue, OSD timeout", AtLeast(0.98)),
     iops("rbd, queue, no OSD timeout", "C, queue", AtLeast(0.98)),
-    // What the timeout costs.
+    // The cost of the timeout.
     cpu("C, queue, OSD timeout", "C, queue", Bound::None),
     iops("C, queue, OSD timeout", "C, queue", Bound::None),
 ];
 
-/// Against programs of others.
+/// Goals against programs of others.
 const OTHERS: &[Goal] = &[
     iops("rbd, futures", "fio", AtLeast(1.0)),
     iops("rbd, queue", "fio", AtLeast(1.0)),
@@ -62,12 +61,12 @@ const OTHERS: &[Goal] = &[
     iops("rbd, queue", "python3-rbd", AtLeast(1.3)),
     cpu("rbd, futures", "python3-rbd", AtMost(0.5)),
     cpu("rbd, queue", "python3-rbd", AtMost(0.5)),
-    // Not ours to reach: what the library below allows.
+    // Not a goal of this library: the limit of librbd.
     cpu("C, callbacks", "python3-rbd", AtMost(0.5)),
     cpu("C, queue", "python3-rbd", AtMost(0.5)),
 ];
 
-/// A promise is reached or missed where the whole interval says so.
+/// Returns the table. A goal is reached or missed if the whole interval shows it.
 pub fn table(rows: &[Row], own: bool) -> String {
     let row = |name: &str| rows.iter().find(|row| row.name == name).expect("an engine");
     let mut text = "\n| promised | ratio (95 % interval) | |\n|---|---:|---|\n".to_owned();

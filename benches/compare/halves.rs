@@ -1,13 +1,12 @@
-//! The processors of this machine in two halves.
+//! The processors of this machine, divided into two halves.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// What this thread starts stays where it was when it started it: threads, and processes with all
-/// of theirs.
+/// Threads and processes inherit the processors of the thread that starts them.
 pub struct Halves(CpuSet, CpuSet);
 
 impl Halves {
-    /// `None` if there is but one processor.
+    /// Returns `None` if there is only one processor.
     pub fn find() -> Option<Halves> {
         let ours = sched_getaffinity(None).expect("the processors of this thread");
         let (mut first, mut second) = (CpuSet::new(), CpuSet::new());

@@ -1,15 +1,14 @@
 //! `cargo bench --bench compare`: this library against C librbd, fio, python3-rbd and `rbd bench`,
 //! paired.
 //!
-//! Engines take turns for many rounds, so that what disturbs the machine for a while disturbs all
-//! of them. For each turn an engine is a new process with a new connection, and all open the same
-//! image: what a process or a connection has by chance, such as the thread of the OSD that serves
-//! it, or an image, such as the placement of its objects, is no engine's own. A figure is the
-//! median over the rounds; a ratio is the median of the rounds' ratios. Allocations are counted
-//! afterwards.
+//! Engines take turns for many rounds, so that temporary disturbances of the machine affect all of
+//! them. Each turn is a new process with a new connection, and all open the same image. So random
+//! properties of a process, a connection (such as the OSD's thread that serves it) or an image
+//! (such as the placement of its objects) do not belong to one engine. A figure is the median over
+//! the rounds; a ratio is the median of the rounds' ratios. Allocations are counted afterwards.
 //!
-//! An embedded cluster has one half of the processors and the clients have the other: where the
-//! scheduler moves whom is most of the noise otherwise.
+//! An embedded cluster has one half of the processors, and the clients have the other. Otherwise
+//! most of the noise comes from the scheduler.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -38,12 +37,12 @@ use worker::Way;
 
 const SIZE: u64 = 64 << 20;
 
-/// What all operations of a comparison have in common.
+/// The properties that all operations of a comparison share.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Job {
     #[arg(long, value_enum, default_value_t = Kind::Read, global = true)]
     kind: Kind,
-    /// One block behind the other, instead of at random
+    /// Consecutive blocks, instead of random ones
     #[arg(long, global = true)]
     sequential: bool,
     /// Bytes of an operation
@@ -68,10 +67,10 @@ impl Job {
 struct Args {
     #[command(flatten)]
     job: Job,
-    /// Rounds that count; one more comes first to warm up
+    /// Rounds that count; another one comes first to warm up
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Operations a round and engine
+    /// Operations per round and engine
     #[arg(long, default_value_t = 10_000)]
     operations: usize,
     /// Only the loops of this library and those in C: no fio, python3 and rbd
@@ -80,7 +79,7 @@ struct Args {
     /// Let the clients and an embedded cluster share all processors
     #[arg(long)]
     shared: bool,
-    /// Where the table and the plots go; only standard output without
+    /// The directory of the table and the plots [default: only standard output]
     #[arg(long)]
     report: Option<PathBuf>,
     /// Given by cargo
@@ -90,16 +89,16 @@ struct Args {
     role: Option<Role>,
 }
 
-/// What this program does as a child of itself, so that the parent stays small and each engine is
+/// The tasks of this program as its own child, so that the parent stays small and each engine is
 /// measured alone.
 #[derive(Subcommand)]
 #[command(hide = true)]
 enum Role {
-    /// Makes an image and fills it
+    /// Creates an image and fills it
     Prepare { conf: PathBuf, image: String },
-    /// Removes it
+    /// Removes the image
     Remove { conf: PathBuf, image: String },
-    /// Runs so many operations, and tells what it took
+    /// Runs `count` operations, and prints the result
     Work { conf: PathBuf, image: String, way: Way, count: usize },
 }
 
@@ -152,7 +151,7 @@ fn compare(args: &Args) {
     }
 }
 
-/// Its configuration file, and which processors are for whom.
+/// Returns the cluster's configuration file, and a description of the division of processors.
 fn cluster(shared: bool) -> (PathBuf, &'static str) {
     if let Some(conf) = std::env::var_os("CEPH_CONF") {
         return (PathBuf::from(conf), "the clients run on all processors of this machine");
@@ -174,7 +173,7 @@ fn rounds(args: &Args, engines: &mut [Engine]) -> Vec<Vec<Sample>> {
     let mut samples = vec![Vec::new(); engines.len()];
     let dice = RandomState::new();
     for round in 0..=args.rounds {
-        // In an order of its own, so that nobody always has the same neighbour before it.
+        // In another order each round, so that no engine always follows the same one.
         let mut order: Vec<usize> = (0..engines.len()).collect();
         order.sort_by_key(|which| dice.hash_one((round, which)));
         for which in order {

@@ -1,4 +1,4 @@
-//! Bars of medians, with whiskers from quartile to quartile.
+//! Plots: bars of medians, with whiskers between the quartiles.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Programs of others that do the work.
+//! Programs of others as engines.
 
 use std::process::Command;
 
@@ -10,12 +10,12 @@ pub const NAMES: &[&str] = &["fio", "python3-rbd", "rbd bench"];
 
 const PYTHON: &str = include_str!("loop.py");
 
-/// How it is started for so many operations.
+/// Returns the command for a number of operations.
 type CommandOf = fn(&Task, usize) -> Command;
-/// What it printed tells its operations a second.
+/// Parses the operations per second from the output.
 type IopsOf = fn(&str) -> f64;
 
-/// A program, and the processor time it takes to start, connect, open and end.
+/// A program, and the processor time of its start, connection, opening and end.
 pub struct Program {
     command: CommandOf,
     iops: IopsOf,
@@ -33,8 +33,9 @@ impl Program {
         Program { command, iops, startup: None }
     }
 
-    /// Its processor time is that of the operations: what it takes for next to none is subtracted.
-    /// `run` gives what it printed, its processor time in microseconds, and the most memory it had.
+    /// Takes a sample. The processor time is that of the operations: the time of a run with almost
+    /// none is subtracted. `run` returns the output, the processor time in microseconds, and the
+    /// peak memory.
     pub fn sample(
         &mut self,
         task: &Task,
@@ -57,7 +58,7 @@ fn fio(task: &Task, count: usize) -> Command {
     let Task { job, image, .. } = task;
     let mut command = Command::new("fio");
     command.args(["--name=compare", "--ioengine=rbd", "--clientname=admin", "--pool=rbd"]);
-    // It need not look at the clock for every operation: the loops do not.
+    // Without a call of the clock for each operation, like the loops.
     command.args(["--output-format=json", "--rwmixread=70", "--norandommap", "--gtod_reduce=1"]);
     command.arg(format!("--rbdname={image}"));
     let random = if job.sequential { "" } else { "rand" };

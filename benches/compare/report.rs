@@ -1,4 +1,4 @@
-//! Samples, and the table of them.
+//! Samples and their table.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,14 +8,14 @@ use super::counters::Counts;
 use super::plot;
 use super::statistics::quartiles;
 
-/// What one engine did in one round.
+/// The result of one engine in one round.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// Operations a second.
+    /// Operations per second.
     pub iops: f64,
-    /// Processor time an operation in microseconds, of all threads of the client.
+    /// Processor time per operation in microseconds, of all threads of the client.
     pub cpu: f64,
-    /// The most memory that the process ever had, in bytes.
+    /// The peak memory of the process, in bytes.
     pub peak: u64,
 }
 
@@ -32,14 +32,14 @@ impl Sample {
     }
 }
 
-/// All that is known of an engine.
+/// The results of an engine.
 pub struct Row<'a> {
     pub name: &'a str,
     pub samples: Vec<Sample>,
     pub counts: Counts,
 }
 
-/// Of all rounds.
+/// Returns the ratios of all rounds.
 pub fn ratios(ours: &Row, theirs: &Row, what: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
     ours.samples.iter().zip(&theirs.samples).map(move |(ours, theirs)| what(ours) / what(theirs))
 }
@@ -48,7 +48,8 @@ pub fn spread([low, mid, high]: [f64; 3]) -> String {
     format!("{mid:.3} ({low:.3} – {high:.3})")
 }
 
-/// Each engine, and its ratio to the C loop of its kind: callbacks and programs to the C callbacks.
+/// Returns the table: each engine, and its ratio to the C loop of its kind. Callbacks and programs
+/// are compared with the C callbacks.
 pub fn table(rows: &[Row]) -> String {
     let mut text = "| engine | IOPS | CPU µs/op | allocations/op | KiB allocated/op | peak MiB | \
         against | IOPS ratio | CPU ratio |\n"
@@ -77,7 +78,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// The table and its plots, as files.
+/// Writes the table and its plots as files.
 pub fn write(folder: &Path, stem: &str, table: &str, title: &str, rows: &[Row]) {
     fs::create_dir_all(folder).expect("the report's folder");
     let mut text = table.to_owned();

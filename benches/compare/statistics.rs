@@ -1,6 +1,6 @@
-//! What many rounds tell. Its tests run with `tests/it`: a bench has none.
+//! Statistics of many rounds. The tests run with `tests/it`, because a bench has none.
 
-/// Lower quartile, median and upper quartile.
+/// Returns lower quartile, median and upper quartile.
 pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -8,8 +8,8 @@ pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     [at(0.25), at(0.5), at(0.75)]
 }
 
-/// Where the median of all rounds that there could be lies, with 95 % certainty, and that of these
-/// in the middle: by the ranks of their values, whatever their distribution.
+/// Returns the 95 % confidence interval of the median, with the median of these values in the
+/// middle. It uses the ranks of the values, so it is valid for any distribution.
 pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -20,15 +20,16 @@ pub fn interval(values: impl Iterator<Item = f64>) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    // By full names: a bench without a harness is compiled as a test, but without these functions.
+    // With full names, because a bench without a harness is compiled as a test, but without these
+    // functions.
     #[test]
     fn quartiles_cut_in_four() {
         assert_eq!(super::quartiles([9.0, 1.0, 5.0, 3.0, 7.0].into_iter()), [3.0, 5.0, 7.0]);
         assert_eq!(super::quartiles([2.0].into_iter()), [2.0; 3]);
     }
 
-    /// Those of the sign test: of 15 the 4th and the 12th (96.5 %), of 201 the 87th and the 115th
-    /// (95.2 %).
+    /// The ranks are those of the sign test: of 15 values the 4th and the 12th (96.5 %), of 201 the
+    /// 87th and the 115th (95.2 %).
     #[test]
     fn the_interval_has_the_ranks_of_the_sign_test() {
         let downwards = |count: u32| (1..=count).rev().map(f64::from);

@@ -1,4 +1,4 @@
-//! The loops in processes of their own: what the children of the bench do.
+//! The loops in separate processes: the children of the bench.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,14 +11,13 @@ use super::loops::{ours, raw};
 use super::report::Sample;
 use super::{Job, SIZE};
 
-/// The ways to do the work within a process.
+/// The loops of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Way {
     CCallbacks,
     CQueue,
     CBlocking,
-    /// With the timeout for operations of the OSDs that this library sets, and Ceph by itself does
-    /// not.
+    /// With a timeout for OSDs, which Ceph does not have by default.
     CCallbacksTimed,
     CQueueTimed,
     Futures,
@@ -35,15 +34,15 @@ fn pool(conf: &Path, timeouts: bool) -> IoCtx {
     builder.connect().unwrap().ioctx("rbd").unwrap()
 }
 
-/// Makes the image, and says on what.
+/// Creates the image, and prints the versions.
 pub fn prepare(conf: &Path, name: &str) {
     let pool = pool(conf, true);
     println!("{}", describe(&pool));
     pool.create(name, SIZE).run().unwrap();
     let image = pool.open(name).run().unwrap();
-    // This library turns Ceph's default cache off, so the others must not have it either.
+    // This library turns Ceph's default cache off, so the other engines must not use it either.
     image.config().set("rbd_cache", "false").unwrap();
-    // Reads of what was never written would not reach a disk.
+    // Reads of unwritten data would not reach a disk.
     image.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
     image.close().unwrap();
 }
@@ -103,8 +102,8 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
     }
 }
 
-/// After some that do not count: the first ones connect to the OSDs, and the first write gets the
-/// lock.
+/// Measures a loop, after some operations that do not count: the first ones connect to the OSDs,
+/// and the first write acquires the lock.
 fn measure(job: &Job, count: usize, mut run: impl FnMut(&Arc<Work>)) {
     let work = |count| Arc::new(job.work(count));
     run(&work(warm_up(job)));
@@ -116,7 +115,7 @@ fn measure(job: &Job, count: usize, mut run: impl FnMut(&Arc<Work>)) {
     println!("{}", Sample { iops, cpu, peak: raw::peak_memory() }.line());
 }
 
-/// How many operations are not measured: a hundredth of a second or two of them.
+/// Returns how many operations are not measured: 10 to 20 ms of them.
 pub fn warm_up(job: &Job) -> usize {
     if job.block > 1 << 20 { job.depth } else { job.depth.max(20) * 20 }
 }

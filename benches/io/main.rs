@@ -1,14 +1,13 @@
-//! `cargo bench --bench io`: reads and writes on a real cluster, by the ways of this library and
+//! `cargo bench --bench io`: reads and writes on a real cluster, with the loops of this library and
 //! those of C, in one process.
 //!
 //! The cluster is an embedded one, or that of `CEPH_CONF`. A name is
-//! `read-random/4KiB/depth-32/futures`; a regular expression behind `--` selects. For figures that
-//! can be held against each other use the bench `compare`, which takes turns: here one engine runs
-//! after the other.
+//! `read-random/4KiB/depth-32/futures`; a regular expression after `--` selects. For comparable
+//! figures use the bench `compare`, whose engines take turns. Here one engine runs after the other.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
-// What the bench `compare` needs besides.
+// The bench `compare` uses the rest.
 #[allow(dead_code)]
 #[path = "../loops/mod.rs"]
 mod loops;
@@ -33,7 +32,7 @@ const DEEPEST: usize = 128;
 const BOTH: &[Kind] = &[Kind::Read, Kind::Write];
 const ALL: &[Kind] = &[Kind::Read, Kind::Write, Kind::Mixed];
 
-/// What is measured: all of `kinds` at all `depths`.
+/// A measurement: all `kinds` at all `depths`.
 struct Run {
     kinds: &'static [Kind],
     random: bool,
@@ -55,8 +54,8 @@ const SMALL: (usize, &str) = (4 << 10, "4KiB");
 const MEDIUM: (usize, &str) = (64 << 10, "64KiB");
 const LARGE: (usize, &str) = (4 << 20, "4MiB");
 
-/// Deep queues of large blocks would measure memory only; at random, 4 MiB are whole objects as in
-/// sequence.
+/// Deep queues of large blocks would measure only memory. Random blocks of 4 MiB are whole objects,
+/// as consecutive ones are.
 const RUNS: &[Run] = &[
     run(ALL, false, SMALL, &[1, 32]),
     run(BOTH, false, MEDIUM, &[32]),
@@ -80,7 +79,7 @@ const BLOCKING: &[Engine] = &[
     ("sync", |rig, work| ours::blocking(&rig.blocking, work)),
 ];
 
-/// One image, opened for each engine with a connection of its own.
+/// One image, opened for each engine on a separate connection.
 struct Rig {
     queue: Queue,
     futures: Arc<Image>,
@@ -107,7 +106,7 @@ impl Rig {
         pool.create(&name, SIZE).run().unwrap();
         let open = || connect().open(&name).run().unwrap();
         let blocking = open();
-        // Reads of what was never written would not reach a disk.
+        // Reads of unwritten data would not reach a disk.
         blocking.write_same(0, SIZE, &[0x5A; 4096]).unwrap();
         Rig {
             queue: Queue::new(open(), DEEPEST).unwrap(),
@@ -141,7 +140,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    // Nothing is started for a name that was not selected.
+    // Nothing is started for names that are not selected.
     let rig = RefCell::new(None);
     for &Run { kinds, random, block, label, depths } in RUNS {
         for (&kind, &depth) in kinds.iter().flat_map(|kind| depths.iter().map(move |depth| (kind, depth))) {
@@ -153,8 +152,8 @@ fn main() {
                 group.bench_function(*name, |bencher| {
                     let mut rig = rig.borrow_mut();
                     let rig = rig.get_or_insert_with(Rig::new);
-                    // An iteration is one operation. At least so many are run that filling and
-                    // draining the queue are a small part of it.
+                    // An iteration is one operation. Enough are run that filling and draining the
+                    // queue is a small part.
                     bencher.iter_custom(|count| {
                         let ran = count.max(4 * depth as u64);
                         let work = Arc::new(Work::new(kind, random, SIZE, block, depth, ran as usize));

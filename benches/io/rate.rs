@@ -1,9 +1,9 @@
-//! Bytes and operations a second, both.
+//! Rates in bytes and in operations per second.
 
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 
-/// Time, where an iteration is one operation.
+/// Time; an iteration is one operation.
 pub struct Rates(pub WallTime);
 
 impl Measurement for Rates {

@@ -1,4 +1,4 @@
-//! The loops that are measured: ours, and those of the C twin.
+//! The measured loops: those of this library, and those of the C twin.
 
 pub mod ours;
 #[path = "../raw/mod.rs"]

@@ -1,4 +1,4 @@
-//! The same loops with this library.
+//! The loops of this library.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,12 +11,12 @@ use tokio::task::LocalSet;
 
 use super::work::Work;
 
-/// Kept from run to run, as in C.
+/// Buffers that are reused in each run, as in C.
 #[derive(Default)]
 pub struct Buffers(Vec<BytesMut>);
 
 impl Buffers {
-    /// As long as a block.
+    /// Returns a buffer of the length of a block.
     fn take(&mut self, block: usize) -> BytesMut {
         let mut buffer = self.0.pop().unwrap_or_default();
         buffer.resize(block, 0x5A);
@@ -24,7 +24,7 @@ impl Buffers {
     }
 }
 
-/// `depth` tasks on one thread, each with one operation in flight at a time.
+/// Runs `depth` tasks on one thread, each with one operation in flight.
 pub fn futures(runtime: &Runtime, image: &Arc<Image>, work: &Arc<Work>, buffers: &mut Buffers) {
     let kept = Rc::new(RefCell::new(std::mem::take(buffers)));
     let tasks = LocalSet::new();
@@ -53,7 +53,7 @@ pub fn futures(runtime: &Runtime, image: &Arc<Image>, work: &Arc<Work>, buffers:
     *buffers = kept.take();
 }
 
-/// One thread and a queue.
+/// Runs one thread with a queue.
 pub fn queue(queue: &mut Queue, work: &Work, buffers: &mut Buffers) {
     let mut next = 0;
     let mut kept = std::mem::take(buffers);
@@ -82,7 +82,7 @@ pub fn queue(queue: &mut Queue, work: &Work, buffers: &mut Buffers) {
     }
 }
 
-/// One thread, one operation at a time.
+/// Runs one thread with one operation at a time.
 pub fn blocking(image: &Image, work: &Work) {
     let mut buffer = vec![0x5A; work.block];
     for (offset, write) in work.offsets.iter().zip(&work.writes) {

@@ -1,4 +1,4 @@
-//! What a benchmark does, in the same order on each side.
+//! The work of a benchmark, in the same order on each side.
 
 /// A fixed sequence of reads and writes.
 #[derive(Debug, Clone)]
@@ -14,12 +14,12 @@ pub struct Work {
 pub enum Kind {
     Read,
     Write,
-    /// Seven reads to three writes.
+    /// Seven reads for three writes.
     Mixed,
 }
 
 impl Kind {
-    /// As on a command line.
+    /// Returns the name on a command line.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Read => "read",
@@ -30,12 +30,12 @@ impl Kind {
 }
 
 impl Work {
-    /// `count` operations of `block` bytes on an image of `size` bytes.
+    /// Returns `count` operations of `block` bytes on an image of `size` bytes.
     pub fn new(kind: Kind, random: bool, size: u64, block: usize, depth: usize, count: usize) -> Work {
         let blocks = size / block as u64;
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut dice = move || {
-            // xorshift64*: no more is asked of it than to look random.
+            // xorshift64*: it only has to look random.
             state ^= state >> 12;
             state ^= state << 25;
             state ^= state >> 27;

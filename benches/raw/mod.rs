@@ -1,4 +1,4 @@
-//! The C twin behind a safe face, and what the system knows of this process.
+//! Safe wrappers of the C twin, and measurements of this process.
 
 #![allow(unsafe_code)]
 
@@ -38,12 +38,12 @@ unsafe extern "C" {
     fn twin_run_blocking(twin: *mut RawTwin, work: *const RawWork) -> c_int;
 }
 
-/// An image opened by C, with a connection of its own.
+/// An image opened by C, on a separate connection.
 pub struct Twin(NonNull<RawTwin>);
 
 impl Twin {
-    /// By callbacks, or by librbd's queue; with a timeout for operations of the OSDs, in seconds as
-    /// Ceph reads it, or as Ceph has it by itself: without.
+    /// Opens an image, for callbacks or for librbd's queue, with a timeout for OSDs in seconds, or
+    /// without one.
     pub fn open(conf: &Path, pool: &str, image: &str, queued: bool, osd_timeout: Option<&str>) -> Twin {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let (conf, pool, image) = (text(conf.to_str().expect("UTF-8")), text(pool), text(image));
@@ -62,7 +62,7 @@ impl Twin {
         self.call(twin_run, work);
     }
 
-    /// With the calls that block; not of a twin with a queue.
+    /// Runs blocking calls. The twin must not have a queue.
     pub fn run_blocking(&mut self, work: &Work) {
         self.call(twin_run_blocking, work);
     }
@@ -76,8 +76,8 @@ impl Twin {
             depth: work.depth as u32,
         };
         assert_eq!(work.offsets.len(), work.writes.len());
-        // SAFETY: the twin is open; the arrays have `count` elements, of which a bool is a byte of
-        // 0 or 1.
+        // SAFETY: the twin is open; the arrays have `count` elements, and a bool is a byte of 0 or
+        // 1.
         let code = unsafe { run(self.0.as_ptr(), &raw const raw) };
         assert_eq!(code, 0, "the C twin failed");
     }
@@ -85,26 +85,26 @@ impl Twin {
 
 impl Drop for Twin {
     fn drop(&mut self) {
-        // SAFETY: it is open and ours.
+        // SAFETY: the twin is open, and we own it.
         unsafe { twin_close(self.0.as_ptr()) }
     }
 }
 
-/// The processor time of this process so far, in user and system mode, over all its threads.
+/// Returns the processor time of this process so far, in user and system mode, of all threads.
 pub fn cpu_time() -> Duration {
     time_of(&usage())
 }
 
-/// The most memory that this process ever had, in bytes.
+/// Returns the peak memory of this process, in bytes.
 pub fn peak_memory() -> u64 {
     peak_of(&usage())
 }
 
-/// Waits for the end of a child: whether it was one with success, its processor time, and the most
-/// memory it had in bytes, each with that of its own children.
+/// Waits for the end of a child. Returns whether it succeeded, its processor time, and its peak
+/// memory in bytes, including its own children.
 pub fn wait(child: Child) -> (bool, Duration, u64) {
     let (mut status, mut usage) = (0, zeroed());
-    // SAFETY: out pointers live through the call. The child is taken, so nobody else waits for it.
+    // SAFETY: out pointers live through the call. We own the child, so nothing else waits for it.
     let code = unsafe { libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, &raw mut usage) };
     assert!(code > 0, "wait4: {}", std::io::Error::last_os_error());
     (libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, time_of(&usage), peak_of(&usage))
@@ -129,7 +129,7 @@ fn time_of(usage: &libc::rusage) -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// Linux counts it in KiB.
+/// Returns the peak memory. Linux counts it in KiB.
 fn peak_of(usage: &libc::rusage) -> u64 {
     usage.ru_maxrss as u64 * 1024
 }

@@ -1,7 +1,7 @@
-//! Completions in the place of librbd's, and operations that end when they are told to.
+//! Completions instead of librbd's, and operations that end on request.
 //!
-//! The functions below have the names of librbd's, and the program's own come first when it is
-//! linked.
+//! The functions below have the names of librbd's, and the linker prefers the program's own
+//! functions.
 
 #![allow(unsafe_code)]
 
@@ -45,15 +45,14 @@ extern "C" fn rbd_aio_release(completion: rbd_completion_t) {
 /// The other end of an operation in flight.
 pub struct Pending(rbd_completion_t);
 
-// SAFETY: librbd ends operations on threads of its own; nothing here belongs to a thread.
+// SAFETY: librbd ends operations on its own threads; nothing here belongs to a thread.
 unsafe impl Send for Pending {}
 
 impl Pending {
-    /// The operation ends, on this thread.
+    /// Ends the operation on this thread.
     pub fn end(self, result: isize) {
         let completion = self.0.cast::<Completion>();
-        // SAFETY: its holder is the only one to end it, and it lives until the callback releases
-        // it.
+        // SAFETY: only its holder ends it, and it lives until the callback releases it.
         unsafe {
             (*completion).result = result;
             if let Some(callback) = (*completion).callback {
@@ -80,7 +79,7 @@ unsafe extern "C" fn release(completion: rbd_completion_t, _arg: *mut c_void) {
     rbd_aio_release(completion);
 }
 
-/// What the stub costs by itself: an operation whose callback does nothing.
+/// Returns an operation whose callback does nothing, which shows the cost of the stub.
 pub fn bare() -> Pending {
     let mut completion = ptr::null_mut();
     rbd_aio_create_completion(ptr::null_mut(), Some(release), &raw mut completion);

@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 const MAGIC: &[u8] = b"rbd diff v1\n";
-/// How much is read or written at once: an object's size, usually.
+/// How much is read or written at once: usually the size of an object.
 const CHUNK: u64 = 4 << 20;
 
-/// What a file is about.
+/// The header of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
-    /// The snapshot that it starts from; `None` in a full one.
+    /// The snapshot from which it starts; `None` in a full one.
     pub(crate) from: Option<String>,
-    /// The snapshot that it leads to.
+    /// The snapshot at which it ends.
     pub(crate) to: String,
-    /// The size of the image then, in bytes.
+    /// The size of the image at that snapshot, in bytes.
     pub(crate) size: u64,
 }
 
-/// What stands at a place of the image.
+/// The content of a range of the image.
 #[derive(Debug)]
 pub(crate) enum Record {
     Data { offset: u64, data: Bytes },
@@ -42,7 +42,7 @@ impl Record {
         }
     }
 
-    /// Whether the bytes are the record's.
+    /// Returns whether the bytes are equal to the record.
     pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         match self {
             Record::Data { data, .. } => data == bytes,
@@ -51,7 +51,7 @@ impl Record {
     }
 }
 
-/// A range in pieces of a size that is fit to be read or written at once: offset and length.
+/// Divides a range into pieces that can be read or written at once: offset and length.
 pub(crate) fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
     let end = offset + len;
     (offset..end).step_by(CHUNK as usize).map(move |at| (at, CHUNK.min(end - at) as usize))
@@ -87,19 +87,19 @@ impl<W: Write> Writer<W> {
         self.0.write_all(data)
     }
 
-    /// The mark by which a file is known to be whole.
+    /// Writes the mark that shows that a file is complete.
     pub(crate) fn end(mut self) -> io::Result<()> {
         self.0.write_all(b"e")?;
         self.0.flush()
     }
 }
 
-/// Reads a file: an iterator over its records, the long ones in pieces.
+/// Reads a file: an iterator over its records. Long ones are divided into pieces.
 pub(crate) struct Reader {
     path: PathBuf,
     file: BufReader<File>,
     header: Header,
-    /// What is left of a long record: its tag, offset and length.
+    /// The rest of a long record: its tag, offset and length.
     rest: (u8, u64, u64),
 }
 
@@ -184,7 +184,7 @@ fn damaged(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// With the file's name. A file that ends early is one of those that never became whole.
+/// Adds the file's name. A file that ends early was never completed.
 fn named(path: &Path, error: &io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => damaged(&format!("{}: the file ends too early", path.display())),

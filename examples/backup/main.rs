@@ -1,16 +1,17 @@
-//! A backup tool in small: a full copy of an image, copies of what changed since, and an image made
-//! of them again.
+//! A small backup tool: a full copy of an image, copies of later changes, and a new image restored
+//! from them.
 //!
 //!     cargo run --example backup -- save foo monday.diff --snap monday
 //!     cargo run --example backup -- save foo tuesday.diff --snap tuesday --since monday
 //!     cargo run --example backup -- restore bar monday.diff tuesday.diff
 //!
-//! Only what is allocated, or changed, is read, with several reads in flight. The files are those
+//! It reads only allocated or changed data, with several reads in flight. The files have the format
 //! of `rbd export-diff`: `rbd import-diff` and `rbd merge-diff` read them, and `restore` reads
 //! theirs.
 //!
-//! Killed by a signal it cannot clean up: a save leaves its snapshot and a file `.tmp…` beside the
-//! one it was to make, a restore the new image, not complete. Remove them before the next attempt.
+//! If a signal kills it, it cannot clean up: a save leaves its snapshot and a file `.tmp…` in the
+//! directory of the new file, a restore leaves the incomplete image. Remove them before the next
+//! attempt.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -25,7 +26,7 @@ use common::{ClusterFlags, Failure, ImageFlags, failed};
 use format::{Header, Reader, Record, Writer};
 use rbd::{Errno, Image, aio::Op};
 
-/// How many reads or writes are in flight; each holds up to 4 MiB.
+/// How many reads or writes are in flight, each with up to 4 MiB.
 const DEPTH: usize = 8;
 
 /// Save an image to files, and restore it from them.
@@ -41,7 +42,7 @@ struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Make a snapshot of an image, and save that: all of it, or what changed since an earlier one.
+    /// Create a snapshot of an image and save it, completely or the changes since an earlier one.
     Save {
         /// image specification: [<pool-name>/[<namespace>/]]<image-name>
         image_spec: String,
@@ -50,11 +51,11 @@ enum Command {
         /// name of the new snapshot; keep it for the next --since
         #[arg(long)]
         snap: String,
-        /// the snapshot of an earlier save: only what changed after it is saved
+        /// the snapshot of an earlier save: save only later changes
         #[arg(long)]
         since: Option<String>,
     },
-    /// Make a new image of a full save and what was saved since, in that order, and compare it with
+    /// Create an image from a full save and the later ones, in this order, and compare it with
     /// them.
     Restore {
         /// specification of the new image: [<pool-name>/[<namespace>/]]<image-name>
@@ -89,7 +90,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             let image = open()?;
             image.snapshots().create(snap).run().map_err(failed("failed to create snapshot"))?;
             save(&image, snap, since.as_deref(), file).map_err(|error| {
-                // It is no base for a later save.
+                // The snapshot is no base for a later save.
                 let failure = io_failed("save error", &error);
                 match image.snapshots().remove(snap).run() {
                     Ok(()) => failure,
@@ -122,8 +123,8 @@ fn io_failed(what: &str, error: &io::Error) -> Failure {
     Failure::errno(errno.code(), what).because(error)
 }
 
-/// Writes what a snapshot holds, or how it differs from an earlier one, to a new file, which is
-/// there whole or not at all.
+/// Writes the content of a snapshot, or its differences from an earlier one, to a new file. The
+/// file appears only when it is complete.
 fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder)?;
@@ -135,14 +136,14 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     if let Some(since) = since {
         diff = diff.from_snapshot(since);
     }
-    // Listed as it is read: neither the list nor the data are ever in memory as a whole.
+    // The list is read in parts: neither the list nor the data is in memory completely.
     let pieces = diff.extents()?.flat_map(|extent| match extent {
         Ok(extent) => {
             format::pieces(extent.offset, extent.len).map(|piece| Ok((piece, extent.exists))).collect()
         }
         Err(error) => vec![Err(error.into())],
     });
-    // Of a hole nothing is read, and a read of nothing ends at once.
+    // For a hole, nothing is read, and an empty read ends at once.
     let read = |((offset, len), exists): &((u64, usize), bool)| {
         image.aio().read(*offset, if *exists { *len } else { 0 })
     };
@@ -156,8 +157,8 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     Ok(image.close()?)
 }
 
-/// Applies a file to an image, makes the snapshot that it leads to, and reads that again to compare
-/// the two.
+/// Applies a file to an image, creates its snapshot, and reads the snapshot to compare it with the
+/// file.
 fn restore(image: &Image, path: &Path) -> io::Result<()> {
     let reader = Reader::open(path)?;
     let Header { to, size, .. } = reader.header().clone();
@@ -184,9 +185,9 @@ fn restore(image: &Image, path: &Path) -> io::Result<()> {
     })
 }
 
-/// Submits an operation for each request, keeps up to `DEPTH` of them in flight, and hands over
-/// what comes out, in the order of the requests. At the first error it returns; what is in flight
-/// then goes on, and closing the image waits for it.
+/// Submits an operation for each request, keeps up to `DEPTH` of them in flight, and passes the
+/// results on in the order of the requests. Returns at the first error. Operations in flight then
+/// continue, and closing the image waits for them.
 fn in_flight<R, T: 'static>(
     requests: impl IntoIterator<Item = io::Result<R>>,
     submit: impl Fn(&R) -> Op<T>,
@@ -206,7 +207,7 @@ fn in_flight<R, T: 'static>(
     flight.into_iter().try_for_each(|(request, op)| ended(request, op.wait()?))
 }
 
-/// Each file must go on from where the one before ends. Gives the size to begin with.
+/// Checks that each file begins where the previous one ends. Returns the initial size.
 fn check_chain(files: &[PathBuf]) -> io::Result<u64> {
     let mut now = None;
     let mut size = None;

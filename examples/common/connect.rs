@@ -1,4 +1,4 @@
-//! The flags that say which cluster, and as whom.
+//! The flags that choose the cluster and the user.
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use rbd_testcluster::TestCluster;
 use super::failure::{Failure, failed, status};
 use super::spec::Place;
 
-/// Flags that say which cluster, and as whom. Without them: CEPH_CONF, CEPH_ARGS and
-/// `/etc/ceph/ceph.conf`, as ever.
+/// Flags that choose the cluster and the user. Without them: CEPH_CONF, CEPH_ARGS and
+/// `/etc/ceph/ceph.conf`, as usual.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterFlags {
@@ -35,16 +35,15 @@ pub struct ClusterFlags {
     /// path to secret key
     #[arg(short = 'K', long)]
     keyfile: Option<PathBuf>,
-    /// secret key; others on this machine can read it, so better use --keyfile
+    /// secret key; other users of this machine can read it, so prefer --keyfile
     #[arg(long)]
     key: Option<String>,
-    /// start a Ceph cluster on loopback for this run (an example's own flag, `rbd` has no such
-    /// thing)
+    /// start a Ceph cluster on loopback for this run (`rbd` has no such flag)
     #[arg(long, conflicts_with_all = ["conf", "mon_host"])]
     embedded: bool,
 }
 
-/// A connection, and the embedded cluster it may be for.
+/// A connection, and its embedded cluster if there is one.
 pub struct Session {
     // In this order: the connection ends before the cluster.
     cluster: Cluster,
@@ -88,7 +87,7 @@ impl ClusterFlags {
             builder = builder.key(key.as_str());
         }
         let cluster = builder.connect().map_err(|error| match error.object_kind() {
-            // Read before anything else; the `rbd` command gives it no errno.
+            // The file is read first. The `rbd` command prints no errno for it.
             ObjectKind::File if self.names_conf(error.object_name()) => {
                 let message = format!(
                     "global_init: unable to open config file from search list {}",
@@ -103,7 +102,7 @@ impl ClusterFlags {
 }
 
 impl ClusterFlags {
-    /// Whether this is the configuration file that was named; else it is a keyring.
+    /// Returns whether this is the given configuration file; otherwise it is a keyring.
     fn names_conf(&self, file: &str) -> bool {
         let from_env = std::env::var_os("CEPH_CONF").map(PathBuf::from);
         self.conf.clone().or(from_env).is_some_and(|path| path.as_os_str() == file)
@@ -123,7 +122,7 @@ impl Session {
         if place.namespace.is_empty() {
             return Ok(ioctx);
         }
-        // A namespace that does not exist looks empty. Better to say so.
+        // A namespace that does not exist looks empty, so check it.
         let exists =
             ioctx.namespaces().exists(&place.namespace).map_err(failed("error asserting namespace"))?;
         if !exists {

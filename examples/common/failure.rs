@@ -1,4 +1,4 @@
-//! Errors in the words of the `rbd` command, with the reason that it leaves to log lines.
+//! Errors in the words of the `rbd` command, with the reason that the command only logs.
 
 use std::fmt::Display;
 use std::io;
@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 
-/// The exit status of a request that makes no sense.
+/// The exit status of an invalid request.
 pub const EINVAL: i32 = 22;
 
-/// Why a command failed: what it says on standard error, and its exit status.
+/// Why a command failed: its text on standard error, and its exit status.
 #[derive(Debug)]
 pub struct Failure {
     why: Vec<String>,
@@ -20,29 +20,30 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a message of the `rbd` command, without its `rbd: `, and an exit status.
+    /// Returns a failure with a message of the `rbd` command, without its `rbd: `, and an exit
+    /// status.
     pub fn new(status: i32, message: impl Display) -> Failure {
         Failure { why: Vec::new(), messages: vec![format!("rbd: {message}")], status, begun: true }
     }
 
-    /// `rbd: <what>: (22) Invalid argument` and the like.
+    /// Returns a failure such as `rbd: <what>: (22) Invalid argument`.
     pub fn errno(status: i32, what: impl Display) -> Failure {
         Failure::new(status, format_args!("{what}: {}", describe(status)))
     }
 
-    /// The same failure, reported in other words.
+    /// Returns the same failure with another message.
     pub fn instead(mut self, message: impl Display) -> Failure {
         self.messages = vec![message.to_string()];
         self
     }
 
-    /// The command had not even begun: nothing is said about what the failure means for it.
+    /// Marks the command as not begun, so that its own message is omitted.
     pub fn not_begun(mut self) -> Failure {
         self.begun = false;
         self
     }
 
-    /// A further message: what the failure means for the whole command.
+    /// Adds a message: what the failure means for the whole command.
     pub fn and(mut self, what: &str) -> Failure {
         if self.begun {
             self.messages.push(format!("rbd: {what}: {}", describe(self.status)));
@@ -50,18 +51,18 @@ impl Failure {
         self
     }
 
-    /// The reason, for people; of an error of the library with what Ceph logged.
+    /// Adds the reason; for an error of the library, with Ceph's log lines.
     pub fn because(mut self, why: impl Display) -> Failure {
         self.why.extend(format!("{why:#}").lines().map(str::to_owned));
         self
     }
 
-    /// The positive errno, which is the exit status.
+    /// Returns the exit status, a positive errno.
     pub fn status(&self) -> i32 {
         self.status
     }
 
-    /// Says it on standard error.
+    /// Prints it on standard error.
     pub(super) fn report(self) -> ExitCode {
         for line in &self.why {
             eprintln!("why: {line}");
@@ -75,13 +76,13 @@ impl Failure {
 
 /// Turns an error of the library into `rbd: <what>: (2) No such file or directory`, for `map_err`.
 ///
-/// The library's own text comes before it: it names object and reason, and carries what librbd
-/// logged.
+/// The library's own text comes before it. It names object and reason, and contains librbd's log
+/// lines.
 pub fn failed(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
     move |error| Failure::errno(status(&error), what).because(error)
 }
 
-/// The errno of an error; what the loaded library does not have at all is "not supported".
+/// Returns the errno of an error. A function that the loaded library lacks is "not supported".
 pub(super) fn status(error: &rbd::Error) -> i32 {
     error.errno().unwrap_or(rbd::Errno::EOPNOTSUPP).code()
 }
@@ -92,7 +93,7 @@ fn describe(errno: i32) -> String {
     format!("({errno}) {}", text.split(" (os error").next().unwrap_or_default())
 }
 
-/// What clap says, in the words of the `rbd` command, which exits with 1 for it.
+/// Converts an error of clap into the words of the `rbd` command, which exits with 1.
 pub(super) fn of_command_line(error: &clap::Error) -> Failure {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let option = context(ContextKind::InvalidArg);
@@ -107,7 +108,7 @@ pub(super) fn of_command_line(error: &clap::Error) -> Failure {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error);
-            // Of an option that takes a plain number, the argument is shown.
+            // For an option that takes a plain number, the argument is shown.
             let argument = match why {
                 Some(why) if why.is::<ParseIntError>() => {
                     format!(" ('{}')", context(ContextKind::InvalidValue))
@@ -121,7 +122,7 @@ pub(super) fn of_command_line(error: &clap::Error) -> Failure {
                 None => failure,
             }
         }
-        // Help goes to standard output; other complaints have no counterpart in the `rbd` command.
+        // Help goes to standard output. Other errors have no counterpart in the `rbd` command.
         _ => {
             let _ = error.print();
             std::process::exit(i32::from(error.use_stderr()))

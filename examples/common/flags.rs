@@ -14,7 +14,7 @@ pub struct PoolFlags {
     namespace: Option<String>,
 }
 
-/// Flags that name an image; the same can be said in one word, the image specification.
+/// Flags that name an image. An image specification, in one word, does the same.
 #[derive(Debug, clap::Args)]
 pub struct ImageFlags {
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct ImageArgs {
 }
 
 impl ImageArgs {
-    /// The image that is named.
+    /// Returns the named image.
     pub fn spec(&self) -> Result<ImageSpec, Failure> {
         self.flags.spec(self.image_spec.as_deref())
     }
@@ -49,21 +49,21 @@ pub struct ProgressFlag {
 }
 
 impl ProgressFlag {
-    /// Whether to show it.
+    /// Returns whether to show progress.
     pub fn shown(&self) -> bool {
         !self.no_progress
     }
 }
 
 impl PoolFlags {
-    /// The place that the flags and the word `pool[/namespace]` name; the word wins.
+    /// Returns the place that the flags and the word `pool[/namespace]` name. The word wins.
     pub fn place(&self, word: Option<&str>) -> Place {
         Place::from_word(word.unwrap_or_default()).or(self.pool.as_deref(), self.namespace.as_deref())
     }
 }
 
 impl ImageFlags {
-    /// The image that the flags or the word `[pool/[namespace/]]image` name.
+    /// Returns the image that the flags or the word `[pool/[namespace/]]image` name.
     pub fn spec(&self, word: Option<&str>) -> Result<ImageSpec, Failure> {
         let spec = self.spec_or_snapshot(word, None)?;
         match spec.snapshot {
@@ -72,7 +72,7 @@ impl ImageFlags {
         }
     }
 
-    /// The same for a command that can be given a snapshot, as `image@snap` or by `--snap`.
+    /// Like `spec`, for a command that accepts a snapshot, as `image@snap` or `--snap`.
     pub fn spec_or_snapshot(&self, word: Option<&str>, snapshot: Option<&str>) -> Result<ImageSpec, Failure> {
         let word = match (self.image.as_deref(), word) {
             (Some(_), Some(_)) => return Err(Failure::new(1, "too many arguments")),
@@ -86,18 +86,18 @@ impl ImageFlags {
         Ok(ImageSpec { place, image, snapshot: in_word.or(snapshot.map(str::to_owned)) })
     }
 
-    /// Whether the image was named by a flag, so that no word names it.
+    /// Returns whether a flag named the image, so that no word names it.
     pub fn is_named(&self) -> bool {
         self.image.is_some()
     }
 
-    /// The place, for commands that find the image by other means than its name.
+    /// Returns the place, for commands that do not find the image by its name.
     pub fn place(&self) -> Place {
         self.pool.place(None)
     }
 }
 
-/// The kind of block device: the kernel's own is what this library makes.
+/// The kind of block device. This library makes only the kernel's.
 #[derive(Debug, clap::Args)]
 pub struct DeviceType {
     /// device type [krbd]

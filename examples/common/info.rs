@@ -1,4 +1,4 @@
-//! What `rbd info` tells of an image.
+//! The output of `rbd info`.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{ctime, iec};
 
-/// The fields of `rbd info`, in its order and under its names.
+/// The fields of `rbd info`, in the same order and with the same names.
 #[derive(Debug, Serialize)]
 pub struct Info {
     name: String,
@@ -75,7 +75,7 @@ struct Mirrored {
 }
 
 impl Info {
-    /// Of an open image; of the snapshot, if it is opened at one.
+    /// Returns the values of an open image, or of the snapshot at which it is open.
     pub fn of(image: &Image) -> Result<Info> {
         let stat = image.stat()?;
         let features = image.features()?;
@@ -136,7 +136,7 @@ impl From<rbd::image::Parent> for Parent {
 }
 
 impl Mirroring {
-    /// Of an image that is mirrored or could be at any time.
+    /// Returns the values of an image that is mirrored, or has a journal for it.
     fn of(image: &Image, journaling: bool) -> Result<Option<Mirroring>> {
         let info = image.mirroring().info()?;
         let mirrored = info.state != ImageState::Disabled;
@@ -144,7 +144,7 @@ impl Mirroring {
             return Ok(None);
         }
         let mode = match image.mirroring().mode()? {
-            // Not mirrored, but with a journal: by that it could be.
+            // Not mirrored, but the image has a journal, which mirroring could use.
             None | Some(ImageMode::Journal) => "journal",
             Some(ImageMode::Snapshot) => "snapshot",
             Some(_) => "unknown",
@@ -160,12 +160,12 @@ impl Mirroring {
     }
 }
 
-/// `pool/group`
+/// Returns `pool/group`.
 pub fn group_spec(ioctx: &IoCtx, group: &GroupOf) -> Result<String> {
     Ok(format!("{}/{}", ioctx.cluster().pools().name(group.pool_id)?, group.name))
 }
 
-/// The names in `a, b`.
+/// Returns the names in `a, b`.
 fn words(flags: impl fmt::Display) -> Vec<String> {
     let flags = flags.to_string();
     flags.split(", ").filter(|word| !word.is_empty()).map(str::to_owned).collect()

@@ -1,10 +1,10 @@
-//! What all example commands share: the flags of the `rbd` command, its way of naming images, its
-//! output and its errors.
+//! The shared part of the example commands: the flags of the `rbd` command, its names of images,
+//! its output and its errors.
 //!
-//! The commands themselves are one file each beside this folder, and show the API; this shows how
-//! little a command-line program needs around it.
+//! Each command is a file in the parent directory, and shows the API. This part shows how little a
+//! command-line program needs around it.
 
-// Each example compiles this for itself, as a module, and uses a part of it.
+// Each example compiles this as a module, and uses a part of it.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
 mod connect;
@@ -30,7 +30,7 @@ pub use spec::{ImageSpec, Place};
 pub use table::{Align, Table};
 
 /// Parses the command line, runs the command, and reports as the `rbd` command does: the exit
-/// status is the errno of the failure, or 1 for a command line that makes no sense.
+/// status is the errno of the failure, or 1 for an invalid command line.
 pub fn main<A: clap::Parser>(run: impl FnOnce(&A) -> Result<(), Failure>) -> ExitCode {
     let args = A::try_parse().map_err(|error| failure::of_command_line(&error));
     match args.and_then(|args| run(&args)) {

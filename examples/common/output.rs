@@ -37,7 +37,7 @@ impl OutputFlags {
         }
     }
 
-    /// Refuses flags that make no sense together; to be called first.
+    /// Refuses flags that exclude each other. Call this first.
     pub fn check(&self) -> Result<(), Failure> {
         match (self.format, self.pretty_format) {
             (Format::Plain, true) => {
@@ -61,8 +61,8 @@ impl OutputFlags {
     }
 }
 
-/// Writes to standard output. Unlike `print!` it does not panic when nobody reads any more, as in
-/// `ls | head -1`.
+/// Writes to standard output. Unlike `print!`, it does not panic if the pipe is closed, as in `ls |
+/// head -1`.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
@@ -71,7 +71,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// A time as C's `ctime` writes it, in the local time zone: `Mon Nov 23 09:04:04 2026`.
+/// Formats a time like C's `ctime`, in the local time zone: `Mon Nov 23 09:04:04 2026`.
 pub fn ctime(time: SystemTime) -> String {
     DateTime::<Local>::from(time).format("%a %b %e %H:%M:%S %Y").to_string()
 }

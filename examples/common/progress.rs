@@ -1,8 +1,8 @@
-//! A line on standard error that shows how far an operation is.
+//! A line on standard error that shows the progress of an operation.
 
 use std::ops::ControlFlow;
 
-/// Percents of an operation: `Removing image: 42% complete...`.
+/// The progress of an operation: `Removing image: 42% complete...`.
 pub struct Bar {
     what: &'static str,
     percent: u64,
@@ -15,7 +15,7 @@ impl Bar {
         Bar { what, percent: 0, shown }
     }
 
-    /// For the `progress` method of an operation.
+    /// Shows progress; for the `progress` method of an operation.
     pub fn update(&mut self, done: u64, total: u64) -> ControlFlow<()> {
         let percent = (u128::from(done) * 100 / u128::from(total.max(1))) as u64;
         if percent > self.percent {
@@ -25,12 +25,12 @@ impl Bar {
         ControlFlow::Continue(())
     }
 
-    /// Shows a report of the library, as `rbd` does: it is not told of the last one.
+    /// Shows a report of the library like `rbd`, which does not get the last one.
     pub fn report(&mut self, done: u64, total: u64) -> ControlFlow<()> {
         if done < total { self.update(done, total) } else { ControlFlow::Continue(()) }
     }
 
-    /// The last word, according to how it went.
+    /// Ends the line with the result of the operation.
     pub fn end<T, E>(self, result: Result<T, E>) -> Result<T, E> {
         match result {
             Ok(_) => self.line(100, "done.\n"),

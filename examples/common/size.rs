@@ -1,4 +1,4 @@
-//! Sizes, as the `rbd` command reads and writes them.
+//! Sizes in the notation of the `rbd` command.
 
 /// Reads an image size: `1024` and `1024M` are 1 GiB, as is `1G`; `B`, `K`, `M`, `G`, `T`, `P`,
 /// `E`.
@@ -29,12 +29,12 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 }
 
 fn scaled(number: u64, shift: u32, text: &str) -> Result<u64, String> {
-    // librbd's sizes are signed inside.
+    // librbd's sizes are signed internally.
     let value = i64::try_from(u128::from(number) << shift);
     value.map(i64::unsigned_abs).map_err(|_| format!("'{text}' is more than 8 EiB"))
 }
 
-/// Writes a size in at most three digits, as far as they suffice: `1.5 GiB`.
+/// Formats a size with at most three digits, if they are enough: `1.5 GiB`.
 pub fn iec(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let step = bytes.checked_ilog2().unwrap_or(0) / 10;

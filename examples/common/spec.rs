@@ -1,4 +1,4 @@
-//! How images are named on a command line: `[pool/[namespace/]]image[@snap]`.
+//! Names of images on a command line: `[pool/[namespace/]]image[@snap]`.
 
 use std::str::FromStr;
 
@@ -13,10 +13,10 @@ pub struct Place {
     pub namespace: String,
 }
 
-/// An image, perhaps at a snapshot.
+/// An image, optionally at a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec {
-    /// Where it is.
+    /// The pool and namespace.
     pub place: Place,
     /// Its name.
     pub image: String,
@@ -25,15 +25,14 @@ pub struct ImageSpec {
 }
 
 impl Place {
-    /// Of `pool`, `pool/namespace` or nothing.
+    /// Parses `pool`, `pool/namespace` or an empty word.
     pub(super) fn from_word(word: &str) -> Place {
         let (pool, namespace) = word.rsplit_once('/').unwrap_or((word, ""));
         let pool = Some(pool.to_owned()).filter(|pool| !pool.is_empty());
         Place { pool, namespace: namespace.to_owned() }
     }
 
-    /// Fills in what is not named. A named pool comes with its own default namespace only if no
-    /// other is named.
+    /// Fills in missing parts. A named pool has its default namespace unless a namespace is given.
     pub(super) fn or(self, pool: Option<&str>, namespace: Option<&str>) -> Place {
         let namespace = match self.namespace.as_str() {
             "" => namespace.unwrap_or_default().to_owned(),

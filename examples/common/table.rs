@@ -1,13 +1,13 @@
-//! Tables with two blanks between the columns.
+//! Tables with two spaces between the columns.
 
 use std::fmt;
 
-/// To which side of its column a cell goes.
+/// The alignment of a cell in its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
-    /// To the left.
+    /// Left.
     Left,
-    /// To the right.
+    /// Right.
     Right,
 }
 
@@ -19,7 +19,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these headers.
+    /// Returns a table with these headers.
     pub fn new(columns: &[(&'static str, Align)]) -> Table {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }

@@ -3,8 +3,8 @@
 //!
 //!     cargo run --example walkthrough -- --embedded
 //!
-//! brings up a Ceph cluster of its own for that; without `--embedded` it works on the cluster that
-//! the `rbd` command would use, on an image that must not exist yet.
+//! starts its own Ceph cluster. Without `--embedded` it uses the cluster that the `rbd` command
+//! would use. The image must not exist yet.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -24,7 +24,7 @@ use screen::{bar, show, step};
 /// Walks through the library on a real cluster.
 #[derive(Parser)]
 struct Args {
-    /// Bring up a cluster for the walk, instead of using the configured one
+    /// Start a cluster for the walk instead of using the configured one
     #[arg(long)]
     embedded: bool,
     /// Pool to work in
@@ -82,11 +82,11 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
     }
     inspect(pool, name)?;
 
-    // In the form in which people type it: words with commas and spaces.
+    // In the form in which users type it: words with commas and spaces.
     let features: Features = "exclusive-lock, object-map, fast-diff, deep-flatten".parse()?;
     step(&format!("feature disable {name} {features}"), |_| {
         let image = pool.open(name).run()?;
-        // Features that the configured defaults leave out are off already.
+        // Features that are not among the configured defaults are already off.
         image.disable_features(features)?;
         image.close()
     })?;
@@ -104,7 +104,7 @@ fn work(pool: &IoCtx, name: &str) -> Result<(), Box<dyn Error>> {
     image.close()?;
     step("read back and verify", |spinner| {
         bar(spinner, WRITTEN, true);
-        // Opened anew: nothing of it comes from a cache of the writer.
+        // Opened again, so that no data comes from a cache of the writer.
         let image = pool.open(name).read_only(true).run()?;
         for offset in offsets() {
             verify(&image, offset)?;
@@ -142,15 +142,15 @@ fn inspect(pool: &IoCtx, name: &str) -> rbd::Result<()> {
     Ok(())
 }
 
-/// Where the chunks lie: spread over the whole image, the first one at its start, the last one at
-/// its end, some across two objects.
+/// Returns the offsets of the chunks: spread over the whole image, the first one at its start, the
+/// last one at its end, some across two objects.
 fn offsets() -> impl Iterator<Item = u64> {
     let chunks = WRITTEN / CHUNK as u64;
     let last = SIZE - CHUNK as u64;
     (0..chunks).map(move |chunk| last * chunk / (chunks - 1))
 }
 
-/// Bytes that differ from chunk to chunk and do not repeat within one (xorshift64).
+/// Returns bytes that differ between chunks and do not repeat within one (xorshift64).
 fn pattern(offset: u64) -> Vec<u8> {
     let mut state = offset.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(CHUNK);

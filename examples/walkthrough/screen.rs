@@ -1,4 +1,4 @@
-//! What the walkthrough shows: colours, a bar and a spinner where a person watches, plain lines
+//! The output of the walkthrough: colours, a bar and a spinner on a terminal, plain lines
 //! otherwise.
 
 use std::io::IsTerminal as _;
@@ -15,7 +15,7 @@ pub(crate) fn step<T, E>(title: &str, work: impl FnOnce(&ProgressBar) -> Result<
     let outcome = work(&spinner);
     spinner.finish_and_clear();
     let mark = if outcome.is_ok() { style("✓").green() } else { style("✗").red() };
-    // Plain text stays plain: no sign that a log could garble.
+    // Plain text contains no signs that a log could garble.
     let mark = if std::io::stdout().is_terminal() { mark.to_string() } else { "-".to_owned() };
     println!("{mark} {} {}", style(title).bold(), style(format!("({})", time(started.elapsed()))).dim());
     outcome
@@ -34,14 +34,14 @@ pub(crate) fn bar(spinner: &ProgressBar, total: u64, bytes: bool) {
     spinner.set_length(total);
 }
 
-/// What a step found out, indented below it.
+/// Shows the result of a step, indented below it.
 pub(crate) fn show(text: &str) {
     for line in text.lines() {
         println!("    {line}");
     }
 }
 
-/// `8.2 ms`, `1.20 s`.
+/// Formats a time: `8.2 ms`, `1.20 s`.
 fn time(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{:.1} ms", time.as_secs_f64() * 1e3)

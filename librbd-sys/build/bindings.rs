@@ -1,5 +1,5 @@
-//! How the C headers become Rust: the one bindgen configuration, used by `cargo xtask bindgen` for
-//! the checked-in bindings and by the build script under the feature `bindgen`.
+//! The configuration of bindgen. `cargo xtask bindgen` uses it for the checked-in bindings, and the
+//! build script for the feature `bindgen`.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,11 +8,10 @@ use bindgen::callbacks::{
     DeriveTrait, EnumVariantCustomBehavior, EnumVariantValue, ImplementsTrait, IntKind, ParseCallbacks,
 };
 
-/// The headers that are bound whole.
+/// The headers, which are bound completely.
 pub(crate) const HEADERS: [&str; 3] = ["rados/librados.h", "rbd/librbd.h", "rbd/features.h"];
 
-/// Types of the C library, which the crate `libc` has. The types that they are made of need no
-/// declaration of their own.
+/// Types of the C library, which the crate `libc` declares. Their members need no declarations.
 const LIBC: &str = "iovec|timespec|timeval|time_t|ssize_t|off_t";
 
 /// Generates the bindings from the headers in `include`, without the items and enum values named in
@@ -44,8 +43,8 @@ pub(crate) fn generate(include: &Path, hidden: &[&str]) -> Result<String, Box<dy
     Ok(name_anonymous_enums(&builder.generate()?.to_string()))
 }
 
-/// The values of a C enum without a name are flags and plain numbers: gives them their integer type
-/// in place of the alias that bindgen numbers by its position in all of the headers.
+/// Gives the values of a C enum without a name their integer type, because they are flags and plain
+/// numbers. bindgen uses an alias whose number depends on its position in the headers.
 fn name_anonymous_enums(bindings: &str) -> String {
     let lines = bindings.lines().filter(|line| !line.starts_with("pub type _bindgen_ty_"));
     let lines = lines.map(|line| {
@@ -63,7 +62,7 @@ struct Callbacks {
 }
 
 impl ParseCallbacks for Callbacks {
-    /// Gives a macro the type of the parameter it is passed as.
+    /// Gives a macro the type of the parameter for which it is used.
     fn int_macro(&self, name: &str, _value: i64) -> Option<IntKind> {
         let kind = if name.starts_with("RBD_FEATURE")
             || name.starts_with("RBD_OPERATION_FEATURE")

@@ -1,4 +1,4 @@
-//! Where the library and its headers are. Ceph ships no pkg-config files.
+//! Finds the library and its headers. Ceph has no pkg-config files.
 
 use std::env;
 use std::fs;
@@ -17,13 +17,13 @@ pub(crate) struct Library {
     pub(crate) dir: PathBuf,
     /// Values for `rustc-link-lib`.
     pub(crate) links: Vec<String>,
-    /// Whether the linker looks there by itself.
+    /// Whether the linker searches this directory by default.
     pub(crate) searched_by_linker: bool,
 }
 
 impl Library {
-    /// The libraries in `dir`: of the development packages, else of the runtime packages, linked by
-    /// file name.
+    /// Returns the libraries in `dir`: of the development packages, otherwise of the runtime
+    /// packages, linked by file name.
     fn in_dir(dir: &Path) -> Option<Self> {
         let all = |names: [String; 2]| names.iter().all(|name| dir.join(name).exists());
         let links = if all(LIBRARIES.map(|(name, _)| format!("lib{name}.so"))) {
@@ -36,7 +36,8 @@ impl Library {
         Some(Self { dir: dir.to_owned(), links: links.to_vec(), searched_by_linker: false })
     }
 
-    /// The version in the name of the file that `librbd.so.1` leads to, `librbd.so.1.16.0`.
+    /// Returns the version in the name of the file to which `librbd.so.1` points,
+    /// `librbd.so.1.16.0`.
     pub(crate) fn version(&self) -> Option<Version> {
         let file = fs::canonicalize(self.dir.join(LIBRARIES[0].1)).ok()?;
         let version = file.file_name()?.to_str()?.strip_prefix("librbd.so.")?;
@@ -45,7 +46,8 @@ impl Library {
     }
 }
 
-/// In `LIBRBD_LIB_DIR` if that is set, else where the linker and the usual systems have it.
+/// Finds the library in `LIBRBD_LIB_DIR` if it is set, otherwise in the directories of the linker
+/// and of common systems.
 pub(crate) fn library() -> Result<Library, String> {
     if let Some(dir) = directory("LIBRBD_LIB_DIR")? {
         return Library::in_dir(&dir).ok_or_else(|| {
@@ -68,7 +70,7 @@ pub(crate) fn library() -> Result<Library, String> {
     })
 }
 
-/// The directory of `rbd/librbd.h`. There may be none: the bindings do not need it.
+/// Returns the directory of `rbd/librbd.h`, if there is one. The bindings do not need it.
 pub(crate) fn include(library: &Library) -> Result<Option<PathBuf>, String> {
     let has_header =
         |dir: &PathBuf| dir.join("rbd/librbd.h").is_file() && dir.join("rados/librados.h").is_file();
@@ -81,18 +83,18 @@ pub(crate) fn include(library: &Library) -> Result<Option<PathBuf>, String> {
         }
         return Ok(Some(dir));
     }
-    // Beside the library: PREFIX/lib, PREFIX/lib/x86_64-linux-gnu.
+    // Next to the library: PREFIX/lib, PREFIX/lib/x86_64-linux-gnu.
     let beside = library.dir.ancestors().skip(1).take(2).map(|dir| dir.join("include"));
     if let Some(dir) = beside.into_iter().find(has_header) {
         return Ok(Some(dir));
     }
-    // The system's headers say nothing about a library that was put elsewhere.
+    // The system's headers do not describe a library in another place.
     let system =
         if env::var_os("LIBRBD_LIB_DIR").is_some() { Vec::new() } else { usual_directories("include") };
     Ok(system.into_iter().find(has_header))
 }
 
-/// The version that `rbd/librbd.h` defines.
+/// Returns the version that `rbd/librbd.h` defines.
 pub(crate) fn header_version(include: &Path) -> Result<Version, String> {
     let path = include.join("rbd/librbd.h");
     let text =
@@ -111,7 +113,7 @@ pub(crate) fn header_version(include: &Path) -> Result<Version, String> {
         .ok_or_else(|| format!("{} defines no LIBRBD_VER_MAJOR, _MINOR and _EXTRA", path.display()))
 }
 
-/// An environment variable that names a directory.
+/// Reads an environment variable that names a directory.
 fn directory(variable: &str) -> Result<Option<PathBuf>, String> {
     match env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from) {
         Some(dir) if !dir.is_dir() => Err(format!("{variable}={} is not a directory", dir.display())),
@@ -119,8 +121,8 @@ fn directory(variable: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// Where the linker looks by itself: what the compiler that rustc links with tells. Without a
-/// configured linker we know only the one of the machine we build on.
+/// Returns the default directories of the linker, from the compiler with which rustc links. Without
+/// a configured linker, only that of this machine is known.
 fn linker_directories() -> Vec<PathBuf> {
     let linker = env::var_os("RUSTC_LINKER").or_else(|| native().then(|| "cc".into()));
     let output = linker.and_then(|linker| Command::new(linker).arg("-print-search-dirs").output().ok());
@@ -129,7 +131,7 @@ fn linker_directories() -> Vec<PathBuf> {
     let asked_for = env::var_os("LIBRARY_PATH").unwrap_or_default();
     let mut dirs = Vec::new();
     for dir in env::split_paths(&asked_for).chain(env::split_paths(searched)) {
-        // Most of what compilers tell does not exist or is told twice.
+        // Most directories that compilers print do not exist or are printed twice.
         if let Some(dir) = fs::canonicalize(dir).ok().filter(|dir| !dirs.contains(dir)) {
             dirs.push(dir);
         }
@@ -137,14 +139,13 @@ fn linker_directories() -> Vec<PathBuf> {
     dirs
 }
 
-/// Whether we build for the machine we build on.
+/// Returns whether the target is this machine.
 fn native() -> bool {
     env::var_os("TARGET") == env::var_os("HOST")
 }
 
-/// `lib` and `include` directories of the usual systems: Debian has one per architecture, Fedora
-/// lib64. Those of the machine we build on say nothing about another one that we build for, but for
-/// /usr/include, which serves all.
+/// Returns the `lib` and `include` directories of common systems: Debian has one per architecture,
+/// Fedora has lib64. For another target, only /usr/include of this machine is valid.
 fn usual_directories(kind: &str) -> Vec<PathBuf> {
     let target = env::var("TARGET").unwrap_or_default();
     // x86_64-unknown-linux-gnu is x86_64-linux-gnu in Debian, riscv64gc-… riscv64-….

@@ -8,11 +8,11 @@ mod find;
 use std::env;
 use std::path::Path;
 
-/// The releases of librbd that add functions, as values of the cfg `librbd`: all up to the header's
+/// The releases of librbd that add functions, as values of the cfg `librbd`. All up to the header's
 /// are set.
 const MINORS: std::ops::RangeInclusive<u32> = 16..=20;
 
-/// What to do about a missing package.
+/// The advice for a missing package.
 const INSTALL: &str =
     "install librbd-dev and librados-dev (Debian, Ubuntu) or librbd-devel and librados-devel (Fedora)";
 
@@ -31,7 +31,7 @@ fn main() {
     }
 }
 
-/// Documentation is built from the checked-in bindings, without a library.
+/// Builds documentation from the checked-in bindings, without a library.
 fn documentation() -> Result<(), String> {
     if cfg!(feature = "bindgen") {
         let to = out_dir().join("bindings.rs");

@@ -1,5 +1,5 @@
-//! What is newer than Ceph 16.2: functions that are looked up at run time, with the types and
-//! constants they brought.
+//! Weak symbols: functions newer than Ceph 16.2, which are looked up at run time, and their types
+//! and constants.
 //!
 //! A program that merely contains a call of such a function still links and starts with an older
 //! library.
@@ -23,7 +23,7 @@ mod items;
 
 pub use items::*;
 
-/// A function that the loaded library may or may not have. `F` is the type of a pointer to it.
+/// A function that the loaded library may lack. `F` is the type of a pointer to it.
 ///
 /// ```no_run
 /// use librbd_sys::late::rbd_clone4;
@@ -40,8 +40,8 @@ pub struct Late<F> {
 }
 
 impl<F: Copy> Late<F> {
-    /// Declares a function of librbd or librados, one newer than these bindings for instance.
-    /// `needs` says in words what has it, as in `Ceph 20.2`.
+    /// Declares a function of librbd or librados, for instance one newer than these bindings.
+    /// `needs` names the release that has it, such as `Ceph 20.2`.
     ///
     /// # Safety
     ///
@@ -52,24 +52,24 @@ impl<F: Copy> Late<F> {
         Self { symbol, needs, found: OnceLock::new() }
     }
 
-    /// The function, if the loaded library has it. The first call looks it up, the others are as
-    /// cheap as a load.
+    /// Returns the function, if the loaded library has it. The first call looks it up. Later calls
+    /// cost as much as a load.
     pub fn get(&self) -> Option<F> {
         *self.found.get_or_init(|| {
             let address = resolve(self.symbol);
-            // SAFETY: F is the type of a pointer to this function by the contract of `new`, which
+            // SAFETY: F is the type of a pointer to this function, by the contract of `new`, which
             // also checked the size.
             (!address.is_null()).then(|| unsafe { mem::transmute_copy(&address) })
         })
     }
 
-    /// The function's name in C.
+    /// Returns the function's name in C.
     pub fn symbol(&self) -> &'static str {
         self.symbol.to_str().unwrap_or("not a C identifier")
     }
 
-    /// What has the function: the first Ceph release known to, as in `Ceph 20.2`. Point releases of
-    /// an older one may have it too, so ask [`Late::get`], not the version.
+    /// Returns the first Ceph release known to have the function, such as `Ceph 20.2`. Point
+    /// releases of older ones may have it too, so check [`Late::get`], not the version.
     pub fn needs(&self) -> &'static str {
         self.needs
     }
@@ -85,11 +85,10 @@ impl<F: Copy> fmt::Debug for Late<F> {
     }
 }
 
-/// The address of a symbol as the dynamic linker sees it from here, null if there is none.
+/// Returns the address of a symbol for the dynamic linker, or null if there is none.
 fn resolve(symbol: &CStr) -> *mut c_void {
-    // Linkers drop a library that nothing refers to; what is only looked up here does not count as
-    // a reference.
+    // Linkers drop a library without references, and a look-up is no reference.
     std::hint::black_box(crate::rbd_version as *const ());
-    // SAFETY: the name ends in a NUL byte; dlsym has no other demands.
+    // SAFETY: the name ends in a NUL byte; dlsym needs nothing else.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) }
 }

@@ -18,7 +18,8 @@ mod symbols;
 pub use bindings::*;
 pub use symbols::{LATE_ITEMS, SYMBOLS, Symbol};
 
-/// Reads the current state of the objects, not a snapshot: what `rados_ioctx_snap_set_read` takes.
+/// The argument of `rados_ioctx_snap_set_read` that reads the current state of the objects, not a
+/// snapshot.
 pub const LIBRADOS_SNAP_HEAD: u64 = -2_i64 as u64;
 /// The snapshot id that stands for all of an object's clones.
 pub const LIBRADOS_SNAP_DIR: u64 = -1_i64 as u64;
@@ -29,13 +30,13 @@ pub const LIBRADOS_VERSION_CODE: u32 =
 /// The version of the librbd header that was bound.
 pub const LIBRBD_VERSION_CODE: u32 = LIBRBD_VERSION(LIBRBD_VER_MAJOR, LIBRBD_VER_MINOR, LIBRBD_VER_EXTRA);
 
-/// A version as `LIBRADOS_VERSION_CODE` has it.
+/// Encodes a version like `LIBRADOS_VERSION_CODE`.
 #[allow(non_snake_case)]
 pub const fn LIBRADOS_VERSION(major: u32, minor: u32, extra: u32) -> u32 {
     (major << 16) + (minor << 8) + extra
 }
 
-/// A version as `LIBRBD_VERSION_CODE` has it.
+/// Encodes a version like `LIBRBD_VERSION_CODE`.
 #[allow(non_snake_case)]
 pub const fn LIBRBD_VERSION(major: u32, minor: u32, extra: u32) -> u32 {
     (major << 16) + (minor << 8) + extra

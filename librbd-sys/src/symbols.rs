@@ -1,4 +1,4 @@
-//! What the headers declare, as data. The build script reads this file too.
+//! The declarations of the headers as data. The build script also reads this file.
 
 include!("generated/symbols.rs");
 
@@ -9,7 +9,7 @@ pub struct Symbol {
     pub name: &'static str,
     /// The header that declares it.
     pub header: &'static str,
-    /// The first Ceph release seen to have it, as in `Ceph 20.2`, if that is newer than the oldest
-    /// supported one: the function is then resolved at run time and lies in `librbd_sys::late`.
+    /// The first Ceph release that has it, such as `Ceph 20.2`, if that is newer than the oldest
+    /// supported one. The function is then resolved at run time and is in `librbd_sys::late`.
     pub needs: Option<&'static str>,
 }

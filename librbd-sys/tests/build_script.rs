@@ -1,4 +1,4 @@
-//! The build script itself, run on directories that look like installations.
+//! Runs the build script on directories that look like installations.
 
 #![allow(missing_docs)]
 
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The compiled build script. It has no dependencies without the feature `bindgen`.
+/// Returns the compiled build script. Without the feature `bindgen` it has no dependencies.
 fn script() -> &'static Path {
     static SCRIPT: OnceLock<(TempDir, std::path::PathBuf)> = OnceLock::new();
     let (_, path) = SCRIPT.get_or_init(|| {
@@ -24,7 +24,7 @@ fn script() -> &'static Path {
     path
 }
 
-/// A directory tree with the named files; the headers tell the version.
+/// Makes a directory tree with these files. The headers contain the version.
 fn installation(files: &[&str], version: &str) -> TempDir {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut parts = version.split('.');
@@ -46,7 +46,7 @@ fn installation(files: &[&str], version: &str) -> TempDir {
 const DEVELOPMENT: [&str; 4] =
     ["lib/librbd.so", "lib/librados.so", "include/rbd/librbd.h", "include/rados/librados.h"];
 
-/// What the script prints, with `ROOT` for the installation's directory.
+/// Returns the script's output, with `ROOT` instead of the installation's directory.
 fn run(root: &TempDir, environment: &[(&str, &str)]) -> Vec<String> {
     let target = "x86_64-unknown-linux-gnu";
     let mut command = Command::new(script());
@@ -60,7 +60,7 @@ fn run(root: &TempDir, environment: &[(&str, &str)]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The one error line, which must be all that the user sees.
+/// Returns the one error line, which must be the only output.
 fn error(lines: &[String]) -> &str {
     let errors: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("cargo::error=")).collect();
     assert_eq!(errors.len(), 1, "{lines:#?}");
@@ -139,7 +139,7 @@ fn a_missing_library_names_the_packages() {
 
 #[test]
 fn a_system_without_the_library_is_told_where_it_was_looked_for() {
-    // Nothing is installed for this target, and no compiler is asked for a foreign one.
+    // Nothing is installed for this target, and compilers are not asked about a foreign one.
     let root = installation(&[], "1.16.0");
     let lines = run(&root, &[("TARGET", "s390x-unknown-linux-gnu"), ("LIBRARY_PATH", "ROOT")]);
     assert_eq!(

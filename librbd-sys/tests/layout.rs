@@ -1,4 +1,4 @@
-//! Structures and constants in Rust against the system's headers, as the C compiler reads them.
+//! Compares structures and constants in Rust with the system's headers, through the C compiler.
 
 #![allow(missing_docs)]
 
@@ -34,13 +34,13 @@ enum Value {
 
 include!("generated/items.rs");
 
-/// Those written by hand in src/lib.rs.
+/// The constants written by hand in src/lib.rs.
 const BY_HAND: [Constant; 2] = [
     Constant { name: "LIBRADOS_SNAP_HEAD", late: false, value: Value::Number(LIBRADOS_SNAP_HEAD as i128) },
     Constant { name: "LIBRADOS_SNAP_DIR", late: false, value: Value::Number(LIBRADOS_SNAP_DIR as i128) },
 ];
 
-/// The headers that the build script found.
+/// Returns the headers that the build script found.
 fn include_dir() -> &'static Path {
     Path::new(env!("LIBRBD_SYS_INCLUDE_DIR", "the tests need librbd-dev and librados-dev"))
 }
@@ -54,7 +54,7 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|candidate| candidate == word)
 }
 
-/// Compiles a program whose main() is `body` and returns what it prints.
+/// Compiles a program whose main() is `body`, and returns its output.
 fn run_c(name: &str, body: &str) -> String {
     let source = format!(
         "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <rados/librados.h>\n#include <rbd/librbd.h>\n\
@@ -115,8 +115,8 @@ fn constants_have_the_values_of_c() {
         }
         match value {
             Value::Number(value) => {
-                // Sign and value: C's own type of a macro is wider or narrower than the parameter
-                // it is passed as.
+                // Compares sign and value, because C's own type of a macro is wider or narrower
+                // than the parameter for which it is used.
                 writeln!(body, r#"printf("{name} %d %llu\n", {name} < 0, (unsigned long long) {name});"#)
                     .unwrap();
                 writeln!(expected, "{name} {} {}", u8::from(*value < 0), *value as u64).unwrap();

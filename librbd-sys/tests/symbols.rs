@@ -1,4 +1,4 @@
-//! The functions of the headers in the loaded library.
+//! Looks up the functions of the headers in the loaded library.
 
 #![allow(missing_docs)]
 
@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 use librbd_sys::late::{self, Late};
 use librbd_sys::{SYMBOLS, Symbol};
 
-/// Whether the libraries that this program is linked with have the symbol.
+/// Returns whether the libraries with which this program is linked have the symbol.
 fn loaded(symbol: &Symbol) -> bool {
     let (mut major, mut minor, mut extra) = (0, 0, 0);
     // SAFETY: plain integers to write to. The calls make the linker keep both libraries.
@@ -22,7 +22,7 @@ fn loaded(symbol: &Symbol) -> bool {
     !unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.is_null()
 }
 
-/// Every late function, by the static that stands for it: symbol, needs, present.
+/// Returns every weak function: symbol, release, whether it is present.
 fn late_functions() -> Vec<(&'static str, &'static str, bool)> {
     macro_rules! list {
         ($($name:ident)*) => { vec![$((late::$name.symbol(), late::$name.needs(), late::$name.get().is_some())),*] };
@@ -78,7 +78,7 @@ fn the_newest_known_library_has_every_function() {
 
 #[test]
 fn a_function_that_no_library_has_is_absent() {
-    // SAFETY: there is no such symbol whose type could differ.
+    // SAFETY: the symbol does not exist, so its type cannot differ.
     static NONE: Late<unsafe extern "C" fn()> = unsafe { Late::new(c"rbd_no_such_function", "Ceph 99.2") };
     assert!(NONE.get().is_none());
     assert!(NONE.get().is_none());

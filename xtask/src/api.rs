@@ -1,6 +1,6 @@
-//! `cargo xtask api`: the list of all public items of `rbd`, checked in, so that a change of the
-//! interface shows in review. `cargo xtask features`: the crate builds without warnings with each
-//! of its features alone, and with none.
+//! `cargo xtask api`: the checked-in list of all public items of `rbd`, which shows changes of the
+//! interface in review. `cargo xtask features`: builds the crate without warnings with each of its
+//! features alone, and with none.
 
 use std::fs;
 
@@ -42,12 +42,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     )
 }
 
-/// Stable rustdoc writes JSON only if it is told to allow unstable options.
+/// Returns all public items. Stable rustdoc writes JSON only if unstable options are allowed.
 fn items() -> Result<String> {
     let mut command = cmd::cargo(["rustdoc", "--quiet", "--package", "rbd", "--all-features", "--lib"]);
     command.args(["--", "-Z", "unstable-options", "--output-format", "json"]);
-    // A directory of its own: another environment would make cargo build everything anew, here and
-    // there.
+    // A separate directory, because each change of the environment makes cargo build everything
+    // again.
     let target = cmd::root().join("target/api");
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", &target).env("DOCS_RS", "1");
     if !command.status().context("cannot start cargo")?.success() {
@@ -64,7 +64,7 @@ fn items() -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// What a program may turn on. `bench-internals` is no part of the interface.
+/// The features that a program may turn on. `bench-internals` is not part of the interface.
 const FEATURES: [&str; 6] = ["", "krbd", "mirror", "rados", "tokio", "tracing"];
 
 pub(crate) fn features() -> Result<()> {

@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: the paired comparison with C, fio, python3-rbd and `rbd bench`, with a
-//! report. `--smoke` only tries that all benches run.
+//! report. `--smoke` only checks that all benches run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,13 +17,13 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// The folder for the report: its text is README.md there, beside its plots
+    /// The directory of the report: README.md and the plots
     #[arg(long, default_value = "target/bench-report")]
     report: PathBuf,
     /// Rounds of each comparison [default: 101, 31 and 15 for the first ones, 11 for the others]
     #[arg(long)]
     rounds: Option<u32>,
-    /// Let all benches run once for a moment, without optimization and report: do they work?
+    /// Only check that all benches run: each once for a moment, unoptimised, without a report
     #[arg(long, conflicts_with_all = ["report", "rounds"])]
     smoke: bool,
     /// Use the cluster that CEPH_CONF names instead of an embedded one
@@ -34,15 +34,15 @@ pub(crate) struct Args {
 struct Run {
     kind: &'static str,
     sequential: bool,
-    /// Bytes of an operation.
+    /// Bytes per operation.
     block: u32,
     /// Operations in flight.
     depth: u32,
-    /// Operations a round.
+    /// Operations per round.
     operations: u32,
     rounds: u32,
-    /// Without programs of others. Rounds can be short then, so that what takes turns meets the
-    /// same moment of the machine.
+    /// Without programs of others. Then rounds can be short, so that all engines run under similar
+    /// conditions.
     own: bool,
     /// Clients and cluster share all processors.
     shared: bool,
@@ -57,7 +57,7 @@ const fn sequential(kind: &'static str, block: u32, depth: u32, operations: u32)
 }
 
 const RUNS: &[Run] = &[
-    // Those of which something was promised.
+    // The comparisons with a goal.
     Run { rounds: 101, own: true, ..random("read", 4096, 32, 4_000) },
     Run { rounds: 31, ..random("read", 4096, 32, 20_000) },
     Run { rounds: 15, shared: true, ..random("read", 4096, 32, 20_000) },
@@ -69,7 +69,7 @@ const RUNS: &[Run] = &[
     sequential("write", 4 << 20, 4, 100),
 ];
 
-/// What a reader must know to understand the tables.
+/// The explanation of the tables.
 const READING: &str = "\
 Written by `cargo xtask bench`; how it measures, and what it shows, is in `docs/testing.md` under *Speed*. An engine is a loop with a
 fixed number of operations in flight: in C on librbd with callbacks and with its queue, the same two with this library, and three
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn bench(args: &[&str], real: bool) -> Command {
-    // Not with the events that the tests watch.
+    // Without the events that the tests use.
     let mut bench = cmd::cargo(["bench", "--quiet", "--no-default-features", "--features", "full"]);
     bench.args(args);
     if !real {
@@ -137,8 +137,8 @@ fn smoke(real: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what was done before to be over, some minutes at most: a figure of a busy machine
-/// tells nothing.
+/// Waits some minutes at most until earlier work has ended, because figures of a busy machine mean
+/// nothing.
 fn calm_down() -> Result<()> {
     let busy = || -> Result<bool> {
         let load = read(Path::new("/proc/loadavg"))?;
@@ -151,7 +151,7 @@ fn calm_down() -> Result<()> {
     Ok(())
 }
 
-/// Where and with what it was measured.
+/// Returns a description of machine and versions.
 fn machine() -> Result<String> {
     let said = |program: &str| cmd::read(&mut cmd::command(program, ["--version"]));
     let line = |text: &str, key: &str| {
@@ -166,7 +166,7 @@ fn machine() -> Result<String> {
         ("processors", std::thread::available_parallelism()?.to_string()),
         ("memory", line(&memory?, "MemTotal")),
         ("system", line(&system?, "PRETTY_NAME")),
-        // Without the builder's additions.
+        // Without the additions of the distribution.
         ("kernel", read(Path::new("/proc/sys/kernel/osrelease"))?.split('-').next().unwrap_or("").to_owned()),
         ("load before", read(Path::new("/proc/loadavg"))?),
         ("Ceph", said("rbd")?),

@@ -1,5 +1,5 @@
-//! `cargo xtask bindgen`: a program of its own does it, so that nobody else waits for bindgen to
-//! compile.
+//! `cargo xtask bindgen`: runs a separate program, so that other tasks do not have to compile
+//! bindgen.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::{cmd, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if the checked-in bindings differ from what the headers give
+    /// Write nothing; fail if the checked-in bindings differ from the headers
     #[arg(long)]
     check: bool,
     #[command(flatten)]

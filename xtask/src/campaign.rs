@@ -11,16 +11,16 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// Go on until so many operations are done, too
+    /// Continue also until this many operations are done
     #[arg(long, default_value_t = 0)]
     operations: u64,
-    /// Go on until so many faults have happened, too
+    /// Continue also until this many faults have happened
     #[arg(long, default_value_t = 0)]
     faults: u64,
-    /// Seconds; with operations or faults the most that it may take
+    /// Seconds; with operations or faults, the longest time
     #[arg(long, default_value_t = 100)]
     seconds: u64,
-    /// Begin with this seed, and without those that once failed
+    /// Begin with this seed, and without the seeds that failed once
     #[arg(long)]
     seed: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Running commands: from the workspace's root, with an error that names the command.
+//! Commands that run in the workspace's root, with errors that name the command.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -11,31 +11,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's root: xtask's own directory is one level below it.
+/// Returns the workspace's root, the parent of xtask's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root")
 }
 
-/// A command that runs in the workspace's root.
+/// Returns a command that runs in the workspace's root.
 pub(crate) fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command
 }
 
-/// The cargo that runs this xtask.
+/// Returns a command of the cargo that runs this xtask.
 pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
 }
 
-/// A task of this very program, even when its file has been replaced meanwhile.
+/// Returns a command for a task of this program, even if its file has been replaced meanwhile.
 pub(crate) fn xtask(task: &[&str]) -> Command {
     command(OURSELVES, task)
 }
 
 const OURSELVES: &str = "/proc/self/exe";
 
-/// The command as one would type it.
+/// Returns the command line.
 pub(crate) fn line(command: &Command) -> String {
     let program = match Path::new(command.get_program()) {
         ourselves if ourselves == Path::new(OURSELVES) => "cargo xtask".into(),
@@ -55,7 +55,7 @@ fn quoted(word: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Runs it with our own standard streams; anything but success is an error.
+/// Runs a command with our own standard streams. A failed command is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
     if !status.success() {
@@ -64,8 +64,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it and returns what it printed on standard output; anything but success is an error with
-/// its standard error.
+/// Runs a command and returns its standard output. A failed command is an error, which contains its
+/// standard error.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))?;
@@ -76,7 +76,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print text", line(command)))
 }
 
-/// Runs it, shows every line it prints at once, and hands each to `line` as well: see [`lines`].
+/// Runs a command, shows its lines at once, and also passes each to `line`: see [`lines`].
 pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
     lines(command, |text| {
         anstream::println!("{text}");
@@ -84,8 +84,8 @@ pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<E
     })
 }
 
-/// Runs it and hands every line that it prints to `line` at once. Lines of standard output and of
-/// standard error come in the order in which they were read.
+/// Runs a command and passes its lines to `line` at once. Lines of standard output and standard
+/// error arrive in the order in which they were read.
 ///
 /// It returns soon after the command itself has ended, even if something that the command started
 /// keeps its output open.
@@ -125,7 +125,7 @@ pub(crate) fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result
     }
 }
 
-/// Sends each line that can be read, from a thread of its own, which ends with its input.
+/// Sends each line that can be read, from a separate thread, which ends with its input.
 fn pump(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     thread::spawn(move || {
         let mut from = BufReader::new(from);
@@ -140,7 +140,7 @@ fn pump(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     });
 }
 
-/// Whether a program of this name lies in `PATH`.
+/// Returns whether `PATH` has a program of this name.
 pub(crate) fn exists(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))

@@ -1,8 +1,8 @@
-//! A Rust compiler of a Debian release, for a machine that has no rustup or cannot reach its
+//! A Rust compiler from a Debian release, for a machine without rustup or without access to its
 //! server.
 //!
-//! apt works here with lists, sources and cache of its own, and nothing is installed: the packages
-//! are unpacked, with the C library that they want beside them.
+//! apt uses separate lists, sources and cache, and installs nothing: the packages are unpacked,
+//! together with the C library that they need.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,17 +15,17 @@ use crate::{cmd, ui};
 const SUITE: &str = "trixie";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// What rustc depends on for linking: that is done by what this machine has.
+/// The dependencies of rustc for linking. This machine's own are used.
 const HERE: [&str; 3] = ["gcc", "libc-dev", "binutils"];
 
-/// Starts the compiler with the dynamic linker and libraries of its release. In bash, since other
+/// Starts the compiler with the dynamic linker and libraries of its release. In bash, because other
 /// shells drop variables with a dash in their names, such as CARGO_BIN_EXE_rbd-testvm.
 const START: &str = r#"#!/bin/bash
 usr=$(dirname "$(realpath "$0")")/root/usr
 exec "$usr/lib64/ld-linux-x86-64.so.2" --library-path "$usr/lib/x86_64-linux-gnu" "$usr/bin/rustc" "$@"
 "#;
 
-/// Why this machine cannot have it, if so.
+/// Returns why this machine cannot use it, or `None` if it can.
 pub(crate) fn unfit() -> Option<&'static str> {
     if !cfg!(target_arch = "x86_64") {
         Some("this is no x86-64")
@@ -38,13 +38,13 @@ pub(crate) fn unfit() -> Option<&'static str> {
     }
 }
 
-/// The compiler's path; it is fetched into `target/tools` at the first time.
+/// Returns the compiler's path. The first call fetches it into `target/tools`.
 pub(crate) fn rustc() -> Result<PathBuf> {
     let home = cmd::root().join("target/tools").join(format!("rust-{SUITE}"));
     let rustc = home.join("rustc");
     if !rustc.is_file() {
         ui::step(&format!("fetching the Rust compiler of Debian {SUITE} into target/tools (100 MB)"));
-        // Whole or not at all: what starts it is written last.
+        // The start script is written last, so the compiler is complete or missing.
         let _ = fs::remove_dir_all(&home);
         fetch(&home)?;
         fs::write(&rustc, START)?;
@@ -71,7 +71,7 @@ fn fetch(home: &Path) -> Result<()> {
             format!("Dir::Cache={home}/cache"),
             "Acquire::Languages=none".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
-            // The lock is that of the system's packages, which are not touched.
+            // The lock protects the system's packages, which are not touched.
             "Debug::NoLocking=true".to_owned(),
         ] {
             apt.arg("-o").arg(option);
@@ -92,7 +92,7 @@ fn fetch(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A package as dpkg records it.
+/// Returns a package's record of dpkg.
 fn installed(package: &str) -> String {
     format!(
         "Package: {package}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 99:1\n\
@@ -100,7 +100,7 @@ fn installed(package: &str) -> String {
     )
 }
 
-/// The mirror of Debian that this system uses.
+/// Returns the mirror of Debian that this system uses.
 pub(crate) fn mirror() -> Result<String> {
     let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
     let targets = cmd::read(&mut cmd::command("apt-get", ["indextargets", "--format", format]))?;

@@ -1,4 +1,5 @@
-# The kernel's part of the demo: runs inside the virtual machine, on the examples of this repository.
+# The kernel's part of the demo: runs inside the virtual machine, with the examples of this
+# repository.
 set -eu -o pipefail
 image=rbd/demo-map
 

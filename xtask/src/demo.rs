@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: from a clean clone to a verified read-back on a real cluster; with `--map`,
-//! through a real kernel, too.
+//! `cargo xtask demo`: from a clean clone to verified data on a real cluster; with `--map`, also
+//! through a real kernel.
 
 use std::time::Instant;
 
@@ -12,12 +12,12 @@ use crate::{cmd, ui};
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// Go on in a virtual machine: map an image through its kernel, and put a file system on it
+    /// Continue in a virtual machine: map an image through its kernel, and make a file system on it
     #[arg(long)]
     map: bool,
 }
 
-/// Without what only tests and benches need, which is the larger part.
+/// Without the dependencies of tests and benches, which are the larger part.
 const LEAN: &str = "--no-default-features";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// The programs of the kernel's part: examples of this repository.
 const PROGRAMS: [&str; 5] = ["create", "feature", "map", "showmapped", "unmap"];
 
-/// Runs the kernel's part in a virtual machine beside a cluster of its own.
+/// Runs the kernel's part in a virtual machine, with a separate cluster.
 fn map() -> Result<()> {
     ui::step("building the programs for the virtual machine");
     let mut build = cmd::cargo(["build", LEAN]);

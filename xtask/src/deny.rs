@@ -5,14 +5,15 @@ use anyhow::Result;
 use crate::ci::Plan;
 use crate::{cmd, ui};
 
-/// Built once when it is not installed: 100 s on two cores, unoptimised, which for this graph is
-/// fast enough.
+/// The version that is built, once, if it is not installed. This takes 100 s on two cores;
+/// unoptimised code is fast enough for this graph.
 const VERSION: &str = "0.20.2";
 
-/// `cargo deny check`, with the one installed, else with one of our own in `target/tools`.
+/// Returns the step `cargo deny check`, with the installed program, otherwise with one built in
+/// `target/tools`.
 ///
-/// Advisories are left out: their database lives on a git host that a CI machine may not reach. Run
-/// `cargo deny check advisories` where it can be had.
+/// Advisories are left out, because their database is on a git host that a CI machine may not
+/// reach. Run `cargo deny check advisories` on another machine.
 pub(crate) fn plan() -> Result<Plan> {
     let tools = cmd::root().join("target/tools");
     let own = tools.join("bin/cargo-deny");
@@ -23,7 +24,7 @@ pub(crate) fn plan() -> Result<Plan> {
             ui::step(&format!("building cargo-deny {VERSION} into target/tools"));
             let mut install =
                 cmd::cargo(["install", "--quiet", "--locked", "--debug", "--no-default-features"]);
-            // Nobody debugs it.
+            // It is not debugged.
             install.env("CARGO_PROFILE_DEV_DEBUG", "0");
             install.args(["--version", VERSION, "cargo-deny", "--root"]).arg(&tools);
             cmd::run(&mut install)?;

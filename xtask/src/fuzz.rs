@@ -1,8 +1,8 @@
-//! `cargo xtask fuzz`: the fuzz targets of rbd's parsers, each for a while.
+//! `cargo xtask fuzz`: runs the fuzz targets of rbd's parsers, each for a while.
 //!
-//! The stable compiler can instrument for libFuzzer, only without sanitizers: those parsers are
-//! safe code, where what is to be found is panics. So this needs neither cargo-fuzz nor nightly;
-//! with both, `cargo fuzz` runs the same targets.
+//! The stable compiler can instrument for libFuzzer, but without sanitizers. The parsers are safe
+//! code, so panics are the faults to find. So neither cargo-fuzz nor nightly is needed; with both,
+//! `cargo fuzz` runs the same targets.
 
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Only these targets; all when none is named
+    /// Only these targets [default: all]
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
     targets: Vec<String>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 const TARGETS: [&str; 10] =
     ["uevent", "monmap", "options", "texts", "sysfs", "token", "source", "monitors", "keyring", "conf"];
 
-/// What libFuzzer needs to see where an input leads.
+/// The flags with which libFuzzer sees the path of an input.
 const INSTRUMENTED: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
@@ -36,12 +36,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Fuzz], args.consent)?;
     let target = cmd::root().join("target/fuzz");
     ui::step("building the fuzz targets");
-    // Named by its triple, so that build scripts are not instrumented.
+    // With an explicit target, build scripts are not instrumented.
     let mut build =
         cmd::cargo(["build", "--quiet", "--manifest-path", "rbd/fuzz/Cargo.toml", "--target", TRIPLE]);
     cmd::run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", INSTRUMENTED))?;
-    // libFuzzer ends the process without any drop, and so what a target has in a static stays
-    // behind.
+    // libFuzzer ends the process without drops, so files of a target's statics stay behind.
     let home = Scratch::new("rbd-fuzz")?;
     for name in
         TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name))
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let program = target.join(TRIPLE).join("debug").join(name);
         let crashes = format!("-artifact_prefix={}/", target.display());
         let time = format!("-max_total_time={}", args.seconds);
-        // Its many lines are of interest only when it fails, and `read` shows them then.
+        // Its many lines matter only if it fails. Then `read` shows them.
         let mut fuzz =
             cmd::command(&program.display().to_string(), [time, crashes, "-print_final_stats=1".into()]);
         cmd::read(fuzz.env("TMPDIR", home.path()))?;

@@ -1,7 +1,7 @@
 //! Project automation: `cargo xtask --help`.
 //!
-//! It is compiled before anything else on a fresh machine and installs what the rest needs, so it
-//! depends on none of the workspace's crates: it runs them through cargo.
+//! It is compiled first on a fresh machine and installs the packages that the rest needs. So it
+//! depends on none of the workspace's crates, and runs them through cargo.
 
 mod api;
 mod bench;
@@ -42,23 +42,24 @@ struct Cli {
 enum Task {
     /// Install the system packages that the other tasks need
     Setup(setup::Args),
-    /// Bring up a real Ceph cluster on loopback and walk through the library on it
+    /// Start a real Ceph cluster on loopback and walk through the library on it
     Demo(demo::Args),
     /// Run every test of the workspace on one real cluster
     Test(test::Args),
-    /// Run the tests, built once, with the daemons and libraries of every supported Ceph release
+    /// Build the tests once, and run them with the daemons and libraries of every supported Ceph
+    /// release
     Matrix(matrix::Args),
-    /// Everything that must hold: format, lints, docs, layers, tests, packages, licences
+    /// Run all checks: format, lints, docs, layers, tests, packages, licences
     Ci(ci::Args),
-    /// Run the unsafe code under AddressSanitizer and loom, after a canary was caught
+    /// Run the unsafe code under AddressSanitizer and loom, after they have caught a canary
     Sanitizers(sanitizers::Args),
     /// Run the fuzz targets of the parsers, each for a while
     Fuzz(fuzz::Args),
-    /// Compare the speed with C, fio, python3-rbd and `rbd bench`, in one go
+    /// Compare the speed with C, fio, python3-rbd and `rbd bench`
     Bench(bench::Args),
-    /// Let faults happen to clients, and check that nothing acknowledged is lost
+    /// Run clients under faults, and check that no acknowledged write is lost
     Campaign(campaign::Args),
-    /// Check layers, file sizes and where `unsafe` may stand
+    /// Check layers, file lengths, places of `unsafe`, prose and commit messages
     Tidy(tidy::Args),
     /// Pack the published crates and build and run a downstream crate from the tarballs
     Package(package::Args),
@@ -68,7 +69,7 @@ enum Task {
     Api(api::Args),
     /// Build rbd with each of its features alone, and with none
     Features,
-    /// Check and print which C function is called by what, or why not
+    /// Check which item wraps each C function, or why none does
     Coverage(coverage::Args),
     /// Run a command or the kernel tests inside a virtual machine with a real kernel
     Vm(vm::Args),

@@ -1,5 +1,5 @@
-//! The oldest supported Rust: a toolchain of rustup's if it is installed, else Debian's compiler of
-//! this version.
+//! The oldest supported Rust: an installed toolchain of rustup, otherwise Debian's compiler of this
+//! version.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::ci::Plan;
 use crate::{cmd, debian};
 
-/// `cargo check` with the compiler of the workspace's `rust-version`.
+/// Returns the step `cargo check` with the compiler of the workspace's `rust-version`.
 pub(crate) fn plan() -> Result<Plan> {
     let version = rust_version()?;
     let installed = cmd::read(&mut cmd::command("rustup", ["toolchain", "list"])).unwrap_or_default();
@@ -29,12 +29,11 @@ pub(crate) fn plan() -> Result<Plan> {
         cargo.env("RUSTC", rustc);
         cargo
     };
-    // A target directory of its own: sharing it would rebuild everything at each change of the
-    // toolchain.
-    // xtask reads rustdoc's JSON by a crate that needs a newer one; no user compiles it.
+    // A separate target directory. A shared one would be rebuilt at each change of the toolchain.
+    // xtask reads rustdoc's JSON with a crate that needs a newer Rust. Users do not compile xtask.
     check.args(["check", "--workspace", "--exclude", "xtask"]);
     check.args(["--all-targets", "--target-dir", "target/msrv"]);
-    // Set by the cargo that runs us, for its own toolchain.
+    // The cargo that runs xtask sets these for its own toolchain.
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
         if !check.get_envs().any(|(name, _)| name == variable) {
             check.env_remove(variable);
@@ -43,7 +42,7 @@ pub(crate) fn plan() -> Result<Plan> {
     Ok(Plan::Run(check))
 }
 
-/// What Cargo.toml states, as cargo reads it.
+/// Returns the `rust-version` of Cargo.toml, as cargo reads it.
 fn rust_version() -> Result<String> {
     let metadata = cmd::read(&mut cmd::cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value =
@@ -56,7 +55,8 @@ fn rust_version() -> Result<String> {
         .context("the package rbd states no rust-version")
 }
 
-/// The installed toolchain of this version, in any of its names: `1.85-…`, `1.85.0-…`, `1.85.1-…`.
+/// Returns the installed toolchain of this version, with any of its names: `1.85-…`, `1.85.0-…`,
+/// `1.85.1-…`.
 fn toolchain(installed: &str, version: &str) -> Option<String> {
     installed
         .lines()
@@ -65,7 +65,7 @@ fn toolchain(installed: &str, version: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Whether this begins with the version, and not with a longer number.
+/// Returns whether a name begins with this version, and not with a longer number.
 fn is_of(name: &str, version: &str) -> bool {
     name.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', ' ']))
 }

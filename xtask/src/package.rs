@@ -1,8 +1,8 @@
-//! `cargo xtask package`: what a user of the published crates gets.
+//! `cargo xtask package`: checks the published crates from a user's side.
 //!
-//! Packs every crate that is published, which also builds it from its own tarball. Then it builds
-//! the README's example as a crate outside the tree, on nothing but the unpacked tarballs, and runs
-//! it on a real cluster.
+//! Packs every published crate, which also builds it from its own tarball. Then builds the README's
+//! example as a crate outside the tree, with only the unpacked tarballs, and runs it on a real
+//! cluster.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     consent: Consent,
 }
 
-/// Files that every published crate must carry.
+/// The files that every published crate must contain.
 const CARRIED: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "Cargo.toml"];
 
 struct Published {
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The workspace's packages that `publish` does not hold back.
+/// Returns the workspace's packages that are published.
 fn published() -> Result<Vec<Published>> {
     let metadata = cmd::read(&mut cmd::cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value =
@@ -77,7 +77,7 @@ fn published() -> Result<Vec<Published>> {
         .collect()
 }
 
-/// Unpacks the tarball beside the others, as `home/NAME`.
+/// Unpacks a tarball as `home/NAME`.
 fn unpack(package: &Published, home: &Path) -> Result<()> {
     let stem = format!("{}-{}", package.name, package.version);
     let tarball = cmd::root().join(format!("target/package/{stem}.crate"));
@@ -105,12 +105,12 @@ fn write_downstream(at: &Path, program: &str, published: &[Published]) -> Result
     fs::create_dir_all(at.join("src"))?;
     fs::write(at.join("Cargo.toml"), manifest)?;
     fs::write(at.join("src/main.rs"), program)?;
-    // The versions that everything else was tested with.
+    // The versions with which the workspace was tested.
     fs::copy(cmd::root().join("Cargo.lock"), at.join("Cargo.lock"))?;
     Ok(())
 }
 
-/// Fails if a package of the downstream build lies in the tree, or if one of this tree came from a
+/// Fails if a package of the downstream build is in the tree, or if one of this tree came from a
 /// registry.
 fn stays_outside(downstream: &Path) -> Result<()> {
     let mut metadata = cmd::cargo(["metadata", "--format-version", "1"]);
@@ -130,7 +130,7 @@ fn stays_outside(downstream: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The first block of rust code of a Markdown text.
+/// Returns the first block of Rust code of a Markdown text.
 fn example(markdown: &str) -> Option<String> {
     let mut lines = markdown.lines().skip_while(|line| !line.starts_with("```rust"));
     lines.next()?;

@@ -1,10 +1,10 @@
-//! `cargo xtask sanitizers`: the unsafe code under AddressSanitizer and its leak detector, and the
-//! completion slot under loom.
+//! `cargo xtask sanitizers`: runs the unsafe code under AddressSanitizer and its leak detector, and
+//! the completion slot under loom.
 //!
-//! A sanitizer that sees nothing is silent, too. So first a canary must be caught: freed memory
-//! that is read, memory that is lost, an image that is forgotten. Nothing is suppressed.
+//! A sanitizer that does not work is silent, too. So it must first catch canaries: a read of freed
+//! memory, a leak, a leaked image. Nothing is suppressed.
 //!
-//! The stable compiler ships the sanitizer's runtime, and takes the unstable flag where
+//! The stable compiler contains the sanitizer's runtime, and accepts the unstable flag if
 //! `RUSTC_BOOTSTRAP` is set.
 
 use std::process::Command;
@@ -21,22 +21,21 @@ pub(crate) struct Args {
     /// Only the loom models, which need no cluster
     #[arg(long)]
     loom: bool,
-    /// Only the canaries, the unit tests, and those integration tests that use handles in the most
-    /// ways
+    /// Only the canaries, the unit tests, and the integration tests that use handles in most ways
     #[arg(long, conflicts_with = "loom")]
     quick: bool,
-    /// Seconds for the test in which threads call each pair of getters of an image at once
+    /// Seconds for the test in which threads call each pair of getters of an image concurrently
     #[arg(long, default_value_t = 60)]
     race_seconds: u32,
 }
 
-/// The sanitizer needs the compiler's unstable flags, and a target that is named even if it is this
+/// The sanitizer needs unstable flags of the compiler, and an explicit target even for this
 /// machine.
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
-/// All that goes through `unsafe` code or a callback and needs no second cluster, virtual machine
-/// or other program.
+/// The modules that use `unsafe` code or callbacks, and need no second cluster, virtual machine or
+/// other program.
 const MODULES: &[&str] = &[
     "aio::",
     "clones::",
@@ -59,7 +58,7 @@ const MODULES: &[&str] = &[
     "watch::",
 ];
 
-/// What `--quick` takes.
+/// The modules of `--quick`.
 const QUICK: &[&str] = &[
     "aio::submit",
     "ownership::",
@@ -75,14 +74,13 @@ const LIB: &[&str] = &["--package", "rbd", "--lib"];
 const IT: &[&str] = &["--test", "it"];
 const LEAK: &str = "Direct leak of ";
 
-/// The tests of a panic that panics again while it is dropped: that one is forgotten, by design.
+/// The tests of a panic whose payload panics when it is dropped. That payload is leaked on purpose.
 const FORGET_ON_PURPOSE: [&str; 2] = ["a_panic_whose_own_drop_panics", "that_panics_when_dropped"];
-/// Leaks an image on purpose: the canary among the integration tests, which shows that leaks
-/// through librbd are seen.
+/// The canary of the integration tests: it leaks an image on purpose, which shows that leaks
+/// through librbd are found.
 const FORGETFUL: &str = "ownership::a_forgotten_image_leaks_and_nothing_else";
 
-/// What must be caught: its test, and a report with this heading whose stack has all these
-/// functions in it.
+/// A canary: its test, and the expected report, with its heading and functions in its stack.
 struct Canary {
     tests: &'static [&'static str],
     name: &'static str,
@@ -103,7 +101,7 @@ const CANARIES: &[Canary] = &[
         heading: LEAK,
         stack: &["raw::canary::canary_leaks"],
     },
-    // Memory that librbd allocated when this test opened the image. A thread of the pool opens it,
+    // Memory that librbd allocated when this test opened the image. A thread of the pool opened it,
     // so the test is not in the stack.
     Canary { tests: IT, name: FORGETFUL, heading: LEAK, stack: &["rbd_open"] },
 ];
@@ -120,8 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ui::step("AddressSanitizer catches the canaries");
     for canary in CANARIES {
         let mut command = sanitized(&[canary.tests, &["--", "--exact", canary.name]].concat());
-        // The exact unwinder: the quick one, which all other tests have, passes over functions
-        // without frame pointer.
+        // The exact unwinder, because the fast one skips functions without a frame pointer. All
+        // other tests use the fast one.
         command.env("ASAN_OPTIONS", "fast_unwind_on_malloc=0");
         let output = command.output().with_context(|| format!("cannot start `{}`", cmd::line(&command)))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -151,8 +149,8 @@ fn models() -> Result<()> {
     run_some(&mut loom)
 }
 
-/// Whether one report has this heading and all these functions in its stack. Reports have a blank
-/// line between them.
+/// Returns whether one report has this heading and all these functions in its stack. Blank lines
+/// separate reports.
 fn reports(said: &str, heading: &str, stack: &[&str]) -> bool {
     said.split("\n\n").filter(|report| report.contains(heading)).any(|report| {
         let frames: Vec<_> = report.lines().filter(|line| line.trim_start().starts_with('#')).collect();
@@ -171,7 +169,7 @@ fn sanitized(args: &[&str]) -> Command {
     command
 }
 
-/// Runs tests, of which there must be some.
+/// Runs tests, at least one.
 fn run_some(command: &mut Command) -> Result<()> {
     let mut passed = 0;
     let status = cmd::tee(command, |line| {

@@ -1,4 +1,5 @@
-//! A temporary directory that goes with its owner, also when the owner is killed (Ctrl-C, SIGKILL).
+//! A temporary directory that is removed with its owner, even if the owner is killed (Ctrl-C,
+//! SIGKILL).
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,19 +12,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::cmd;
 
-/// Processes that carry this variable with the directory's path for its value are of the directory,
-/// and go with it.
+/// Processes with this variable belong to the directory that is its value, and are ended with it.
 pub(crate) const MARK: &str = "RBD_XTASK_RUN";
 
-/// A temporary directory. A shell in a process group of its own, which Ctrl-C does not reach, makes
-/// it and removes it.
+/// A temporary directory. A shell in its own process group, which Ctrl-C does not reach, makes and
+/// removes it.
 pub(crate) struct Scratch {
     path: PathBuf,
     keeper: Child,
 }
 
 impl Scratch {
-    /// Makes `PREFIX.XXXXXX` where temporary files lie.
+    /// Makes `PREFIX.XXXXXX` in the directory for temporary files.
     pub(crate) fn new(prefix: &str) -> Result<Self> {
         let mut command = cmd::command("sh", ["-c", include_str!("scratch.sh"), "rbd-xtask-scratch"]);
         command.arg(std::env::temp_dir().join(format!("{prefix}.XXXXXX"))).arg(MARK);
@@ -45,7 +45,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// Waits until the directory is gone.
+    /// Waits until the directory is removed.
     fn drop(&mut self) {
         if let Some(mut pipe) = self.keeper.stdin.take() {
             let _ = pipe.write_all(b"done\n");
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn it_goes_with_its_processes_when_the_owner_is_killed() {
-        // The owner's end of the pipe closes, whatever killed it, and nothing was said before.
+        // The pipe closes when the owner is killed, without a line before.
         let mut scratch = Scratch::new("rbd-scratch").unwrap();
         let path = scratch.path().to_owned();
         let write = "for _ in $(seq 600); do mkdir -p \"$RBD_XTASK_RUN/again\"; sleep 0.1; done";

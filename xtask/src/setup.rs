@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: the system packages that the other tasks need.
 //!
-//! It says which packages are missing, asks only where a person can answer, and touches nothing
-//! when all are there.
+//! It prints the missing packages, and asks only if a person can answer. If all are installed, it
+//! does nothing.
 
 use std::io::{BufRead as _, Write as _};
 
@@ -12,14 +12,14 @@ use crate::{cmd, ui};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What for; everything when nothing is named
+    /// The purposes [default: all]
     #[arg(value_enum)]
     purposes: Vec<Purpose>,
     #[command(flatten)]
     consent: Consent,
 }
 
-/// Whether packages may be installed without a question.
+/// The consent to install packages without a question.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Consent {
     /// Install missing system packages without asking
@@ -27,7 +27,7 @@ pub(crate) struct Consent {
     pub(crate) yes: bool,
 }
 
-/// What packages are needed for.
+/// The purpose of packages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Purpose {
     /// Compile and link the crates
@@ -48,12 +48,12 @@ pub(crate) enum Purpose {
     Fuzz,
     /// Make the roots of other releases
     Matrix,
-    /// Name the functions in what a sanitizer reports
+    /// Name the functions in reports of a sanitizer
     Sanitizers,
 }
 
 impl Purpose {
-    /// Package names on Debian and Ubuntu, and their counterparts on Fedora.
+    /// Returns package names on Debian and Ubuntu, and their counterparts on Fedora.
     fn packages(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Build => &[
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing of the packages for these purposes.
+/// Installs the missing packages for these purposes.
 pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
     if !cmd::exists("dpkg-query") || !cmd::exists("apt-get") {
         let names: Vec<_> = purposes.iter().flat_map(|p| p.packages()).map(|(_, fedora)| *fedora).collect();
@@ -122,8 +122,8 @@ pub(crate) fn ensure(purposes: &[Purpose], consent: Consent) -> Result<()> {
     install(&missing)
 }
 
-/// Those of `wanted` that dpkg does not have installed. dpkg-query fails when it does not know one
-/// of the names, which is no failure here.
+/// Returns the packages of `wanted` that are not installed. dpkg-query fails if it does not know
+/// one of the names, which is no failure here.
 fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     let output = cmd::command("dpkg-query", ["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
         .args(wanted)
@@ -132,7 +132,7 @@ fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     Ok(not_installed(wanted, &String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Reads dpkg-query's `PACKAGE STATUS` lines.
+/// Parses dpkg-query's `PACKAGE STATUS` lines.
 fn not_installed<'a>(wanted: &[&'a str], listing: &str) -> Vec<&'a str> {
     let installed: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
     wanted.iter().copied().filter(|name| !installed.contains(name)).collect()
@@ -157,13 +157,13 @@ fn install(missing: &[&str]) -> Result<()> {
     let apt_get = |task: &[&str]| {
         let mut apt = cmd::command(rooted, ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
         apt.arg("-oDpkg::Use-Pty=0").args(task);
-        // What it says is shown where a person watches, otherwise only when it fails.
+        // On a terminal its output is shown, otherwise only if it fails.
         if ui::person_watches() { cmd::run(&mut apt) } else { cmd::read(&mut apt).map(drop) }
     };
     let install = [&["install", "--yes", "--no-install-recommends"], missing].concat();
     let simulated =
         cmd::command("apt-get", ["--simulate"]).args(&install).output().context("cannot start apt-get")?;
-    // The simulation fails when the package lists are absent or too old to know one of the names.
+    // The simulation fails if the package lists are missing or too old to know one of the names.
     let known = simulated.status.success();
     if !known {
         apt_get(&["update"])?;
@@ -172,17 +172,17 @@ fn install(missing: &[&str]) -> Result<()> {
     if outcome.is_ok() || !known {
         return outcome;
     }
-    // Lists that know a name may still name a version that the server has replaced.
+    // The lists may name a version that the server has replaced.
     apt_get(&["update"]).and_then(|()| apt_get(&install))
 }
 
-/// The program that sets variables and runs a command as root.
+/// Returns the program that sets variables and runs a command as root.
 fn rooted() -> Result<&'static str> {
     let id = cmd::read(&mut cmd::command("id", ["-u"]))?;
     if id.trim() == "0" {
         return Ok("env");
     }
-    // Without a person nobody can type a password.
+    // Without a terminal, no password can be typed.
     if cmd::exists("sudo")
         && (ui::person_watches() || cmd::read(&mut cmd::command("sudo", ["-n", "true"])).is_ok())
     {

@@ -1,21 +1,21 @@
-//! Counting what test runs report.
+//! Counts the results of test runs.
 
 use std::fmt;
 
-/// Sums of cargo test's `test result:` lines, and which tests failed.
+/// The sums of cargo test's `test result:` lines, and the failed tests.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
-    /// Test binaries and doc test runs that reported.
+    /// The number of test binaries and doc test runs that reported.
     pub(crate) runs: u64,
-    /// Names of the tests that failed.
+    /// The names of the failed tests.
     pub(crate) names: Vec<String>,
 }
 
 impl Tally {
-    /// Takes in one line of output; lines that are no result are passed over.
+    /// Adds one line of output. Lines that are no result are ignored.
     pub(crate) fn take(&mut self, line: &str) {
         let line = anstream::adapter::strip_str(line).to_string();
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {

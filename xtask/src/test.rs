@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test of the workspace on one real cluster, and nothing left behind.
+//! `cargo xtask test`: runs every test of the workspace on one real cluster, and checks that
+//! nothing is left behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// Run the tests of capabilities with images of other features than Ceph's five
+    /// Run the tests of capabilities with other features than Ceph's five defaults
     #[arg(long, value_enum)]
     mask: Option<Mask>,
     /// Passed on to `cargo test`, for example `-p rbd` or `-- --nocapture`
@@ -30,18 +31,18 @@ pub(crate) struct Args {
 /// The features that `tests/it/masks.rs` gives images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Mask {
-    /// Each of the others in turn
+    /// Each of the others, one after the other
     All,
-    /// Clones and nothing else
+    /// Only layering
     Layering,
-    /// Journaling and striping too
+    /// Also journaling and striping
     Everything,
     /// The data in an erasure-coded pool
     DataPool,
 }
 
 impl Mask {
-    /// The values of `RBD_TEST_FEATURES`, one for each run.
+    /// Returns the values of `RBD_TEST_FEATURES`, one for each run.
     fn names(self) -> &'static [&'static str] {
         match self {
             Mask::All => &["layering", "everything", DATA_POOL],
@@ -85,12 +86,12 @@ fn run_once(cargo_test: &[String], mask: Option<&str>) -> Result<()> {
     ui::step("running the tests on one cluster");
     let started = Instant::now();
     let home = Scratch::new("rbd-test")?;
-    // Every process of the run carries it, so that one that outlives the run can be told from
-    // anybody else's.
+    // Every process of the run has this mark, which distinguishes a process that outlives the run
+    // from others.
     let mark = home.path().display().to_string();
     let mut tests = cmd::cargo(["run", "--quiet", "--package", "rbd-testcluster", "--", "run"]);
     if mask == Some(DATA_POOL) {
-        // Two data and one coding chunk, on stores that can overwrite those.
+        // Two data chunks and one coding chunk, on stores that can overwrite them.
         tests.args(["--osds", "3", "--objectstore", "bluestore"]);
     }
     if let Some(mask) = mask {
@@ -121,12 +122,12 @@ fn run_once(cargo_test: &[String], mask: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// What `cargo test --no-run` understands of the arguments.
+/// Returns the arguments that `cargo test --no-run` understands.
 fn before_double_dash(args: &[String]) -> &[String] {
     args.split(|arg| arg == "--").next().unwrap_or_default()
 }
 
-/// Processes of the run that still live, and what still lies in its temporary directory.
+/// Returns the processes of the run that still live, and the files in its temporary directory.
 fn leftovers(mark: &str, home: &Path) -> Result<Vec<String>> {
     let deadline = Instant::now() + GRACE;
     let mut processes = marked(mark)?;
@@ -142,8 +143,8 @@ fn leftovers(mark: &str, home: &Path) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Living processes whose environment carries the mark, by process id. A process that ended
-/// meanwhile, or that is somebody else's, cannot be read and is not ours.
+/// Returns the living processes whose environment has the mark, by process id. A process that has
+/// ended, or that belongs to another user, cannot be read and is not ours.
 fn marked(mark: &str) -> Result<BTreeMap<u32, String>> {
     let wanted = format!("{MARK}={mark}");
     let mut found = BTreeMap::new();
@@ -167,7 +168,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mark = home.path().display().to_string();
         let mut sleeper = cmd::command("sleep", ["60"]).env(MARK, &mark).spawn().unwrap();
-        // The environment is the parent's until exec.
+        // Until exec, a child has its parent's environment.
         let deadline = Instant::now() + GRACE;
         while marked(&mark).unwrap().get(&sleeper.id()).is_none_or(|command| command != "sleep 60") {
             assert!(Instant::now() < deadline, "the process was not found");

@@ -1,4 +1,4 @@
-//! What a person sees: colours where a terminal is, plain text otherwise (anstream strips them).
+//! Output for people: colours on a terminal, plain text otherwise (anstream strips them).
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -14,12 +14,12 @@ pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 /// The title of a step.
 pub(crate) const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Whether somebody can answer a question: both ends are a terminal.
+/// Returns whether a person can answer a question: both streams are a terminal.
 pub(crate) fn person_watches() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-/// Whether standard output shows colours.
+/// Returns whether standard output shows colours.
 pub(crate) fn coloured() -> bool {
     !matches!(anstream::AutoStream::choice(&std::io::stdout()), anstream::ColorChoice::Never)
 }
@@ -29,7 +29,7 @@ pub(crate) fn step(title: &str) {
     anstream::println!("{CYAN}==>{CYAN:#} {title}");
 }
 
-/// `7.3 s`, `2 min 05 s`.
+/// Formats a time: `7.3 s`, `2 min 05 s`.
 pub(crate) fn time(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 60.0 {

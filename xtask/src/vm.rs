@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: a command on a real kernel with the rbd module, beside a real cluster.
+//! `cargo xtask vm`: runs a command on a real kernel with the rbd module, with a real cluster.
 
 use anyhow::{Context as _, Result};
 
@@ -13,19 +13,19 @@ pub(crate) struct Args {
     /// kernel]
     #[arg(long, value_name = "PACKAGE[@SUITE]")]
     kernel: Option<String>,
-    /// One more program of the host to put in, with its libraries
+    /// Another program of the host to include, with its libraries
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<String>,
     /// Run systemd-udevd in the guest
     #[arg(long)]
     udev: bool,
-    /// Show the console in the end
+    /// Show the console at the end
     #[arg(long)]
     console: bool,
     /// Start no cluster
     #[arg(long)]
     no_cluster: bool,
-    /// The command, for example `rbd ls`; a program that the guest lacks is put in
+    /// The command, for example `rbd ls`; a program that the guest lacks is included
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let mut command = if args.no_cluster {
         let mut machine = cmd::cargo(&words);
-        // Some other cluster's configuration would be put in.
+        // Otherwise the configuration of another cluster would be included.
         machine.env_remove("CEPH_CONF");
         machine
     } else {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", cmd::line(&command)))?;
     match status.code() {
         Some(0) => Ok(()),
-        // The command has said what there is to say.
+        // The command has printed its errors.
         code => std::process::exit(code.unwrap_or(1)),
     }
 }

@@ -1,4 +1,4 @@
-//! What a block device holds, by the marks that file systems and other formats leave.
+//! The content of a block device, recognised by the marks of file systems and other formats.
 
 use std::fmt;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What a block device holds.
+/// The content of a block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
@@ -34,7 +34,7 @@ impl fmt::Display for Content {
 /// A mark: what it stands for, its offset, and its bytes.
 type Mark = (Content, usize, &'static [u8]);
 
-/// Partition tables come last: the boot sector of a file system may carry their mark too.
+/// Partition tables come last, because the boot sector of a file system may contain their mark too.
 const MARKS: [Mark; 13] = [
     (Content::FileSystem("xfs"), 0, b"XFSB"),
     (Content::FileSystem("btrfs"), 0x10040, b"_BHRfS_M"),
@@ -51,12 +51,12 @@ const MARKS: [Mark; 13] = [
     (Content::Other("a partition table (MBR), or a boot sector"), 0x1fe, &[0x55, 0xaa]),
 ];
 
-/// How many bytes of the beginning and of the end are read.
+/// How many bytes are read at the beginning and at the end.
 const LOOK: u64 = 1 << 20;
 
 impl Content {
-    /// Reads the first and the last MiB of a device or file and says what it holds. Blocks while
-    /// the device does.
+    /// Reads the first and the last MiB of a device or file and returns its content. Blocks as long
+    /// as the device does.
     pub fn of(path: impl AsRef<Path>) -> io::Result<Content> {
         let file = File::open(path)?;
         let size = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
@@ -87,7 +87,8 @@ const HAS_JOURNAL: u32 = 0x4;
 /// Extents, 64bit, flex_bg and later features.
 const ONLY_EXT4: u32 = !0x1f;
 
-/// ext2, ext3 and ext4 have one mark. They differ in the features of the superblock at 1024.
+/// Returns the version: ext2, ext3 and ext4 have the same mark, and differ in the features of the
+/// superblock at 1024.
 fn ext_version(start: &[u8]) -> &'static str {
     let word = |offset: usize| {
         start

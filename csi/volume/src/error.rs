@@ -1,11 +1,12 @@
-//! What can fail: the act, the device or directory, the reason, and what to do next.
+//! The errors of this crate. Each names the action, the device or directory, the reason, and what
+//! to do next.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::Content;
 
-/// The result of everything in this crate that can fail.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a volume could not be staged, published or unmounted.
@@ -14,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The device could not be read to find out what it holds.
+    /// The device could not be read.
     #[error("cannot read device '{}': {source}", device.display())]
     #[non_exhaustive]
     Read {
@@ -23,7 +24,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The device is empty, and the volume is read-only: no file system can be made.
+    /// The device is empty, and the volume is read-only, so no file system can be made.
     #[error(
         "cannot mount device '{}': it is empty, and the volume is read-only; \
          stage it writable once to have it formatted",
@@ -34,7 +35,7 @@ pub enum Error {
         /// The path of the device.
         device: PathBuf,
     },
-    /// The device holds something that is no file system. It was not formatted.
+    /// The device contains something that is no file system. It was not formatted.
     #[error(
         "cannot mount device '{}': it holds {content}; it was not formatted; \
          erase it to use it as a volume",
@@ -44,19 +45,19 @@ pub enum Error {
     NoFileSystem {
         /// The path of the device.
         device: PathBuf,
-        /// What the device holds.
+        /// The content of the device.
         content: Content,
     },
-    /// No file system could be made on the empty device.
+    /// Making a file system on the empty device failed.
     #[error("cannot format device '{}': {reason}", device.display())]
     #[non_exhaustive]
     Format {
         /// The path of the device.
         device: PathBuf,
-        /// What `mke2fs` said, or why it did not run.
+        /// The output of `mke2fs`, or why it did not run.
         reason: String,
     },
-    /// A directory to mount at could not be created.
+    /// The mount point could not be created.
     #[error("cannot create directory '{}': {source}", directory.display())]
     #[non_exhaustive]
     CreateDirectory {

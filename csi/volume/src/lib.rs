@@ -62,13 +62,14 @@ pub struct Staged {
 }
 
 impl<'a> Volume<'a> {
-    /// Uses a mapped device as a volume: read-only if the device is, mounted `nosuid` and `nodev`.
+    /// Returns a volume on a mapped device: read-only if the device is, mounted `nosuid` and
+    /// `nodev`.
     pub fn new(device: &'a Device) -> Volume<'a> {
         Volume { device, read_only: device.is_read_only(), suid: false, devices: false }
     }
 
-    /// Mounts the volume read-only. Then nothing is formatted: an empty device is an error. A
-    /// read-only device stays read-only whatever `on` says.
+    /// Sets whether to mount the volume read-only. Then nothing is formatted: an empty device is an
+    /// error. A read-only device stays read-only in any case.
     #[must_use]
     pub fn read_only(self, on: bool) -> Volume<'a> {
         Volume { read_only: on || self.device.is_read_only(), ..self }

@@ -18,13 +18,14 @@ pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<
     if !read_only {
         return Ok(());
     }
-    // The kernel takes the flag in a second step only. If that fails, no writable mount may stay.
+    // The kernel takes the flag only in a second step. If that fails, no writable mount may remain.
     make_read_only(target).inspect_err(|_| {
         let _ = unmount(target);
     })
 }
 
-/// A remount drops every flag that it does not name, so it names those that are set.
+/// Makes a mount read-only. A remount drops every flag that it does not name, so it names those
+/// that are set.
 fn make_read_only(target: &Path) -> io::Result<()> {
     const KEPT: [(StatVfsMountFlags, MountFlags); 3] = [
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),

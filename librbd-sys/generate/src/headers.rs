@@ -13,27 +13,27 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The headers of one release, unpacked.
 pub(crate) struct Headers {
-    /// The Debian suite they come from.
+    /// The Debian suite of the packages.
     pub(crate) suite: String,
     /// The version of the packages.
     pub(crate) version: String,
-    /// The version in whose place this one is looked at, because it can no longer be had.
+    /// The version that this one replaces, because it is no longer available.
     pub(crate) instead_of: Option<String>,
-    /// The directory with `rbd/` and `rados/` in it.
+    /// The directory that contains `rbd/` and `rados/`.
     pub(crate) include: PathBuf,
 }
 
 impl Headers {
-    /// The Ceph release as people call it: `16.2` of `16.2.15+ds-0+deb12u2`.
+    /// Returns the Ceph release: `16.2` of `16.2.15+ds-0+deb12u2`.
     ///
-    /// What stands in for another counts as that one.
+    /// A replacement counts as the version that it replaces.
     pub(crate) fn release(&self) -> String {
         let mut parts = self.instead_of.as_ref().unwrap_or(&self.version).split('.');
         format!("{}.{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     }
 
-    /// Gets the headers of `suite`: of the `wanted` version if it can still be had, else of the one
-    /// it carries now.
+    /// Fetches the headers of `suite`: of the `wanted` version if it is still available, otherwise
+    /// of the current one.
     pub(crate) fn fetch(suite: &str, wanted: Option<&str>) -> Result<Self> {
         let cache = cache_dir()?;
         if let Some(version) = wanted {
@@ -69,7 +69,7 @@ impl Headers {
     }
 }
 
-/// The mirror of Debian that this system uses.
+/// Returns the mirror of Debian that this system uses.
 fn mirror() -> Result<String> {
     let targets =
         run(Command::new("apt-get").args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]))?;
@@ -77,8 +77,8 @@ fn mirror() -> Result<String> {
     mirror.map(str::to_owned).context("apt knows no mirror of Debian; run `apt-get update`, on Debian")
 }
 
-/// apt with lists, sources and cache of its own, thrown away afterwards: of the system's it reads
-/// the keyring and the configuration (proxies), and writes nothing.
+/// apt with separate, temporary lists, sources and cache. It reads the system's keyring and
+/// configuration (proxies), and writes nothing there.
 struct Apt {
     dir: TempDir,
 }
@@ -113,14 +113,14 @@ impl Apt {
         command
     }
 
-    /// The version of `package` that the suite carries.
+    /// Returns the version of `package` in the suite.
     fn version(&self, package: &str) -> Result<String> {
         let shown = run(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
         version.map(str::to_owned).with_context(|| format!("apt-cache tells no version of {package}"))
     }
 
-    /// Puts the packages' files into the directory `root`, all of them or none.
+    /// Unpacks the packages into the directory `root`, all of them or none.
     fn unpack(&self, version: &str, root: &Path) -> Result<()> {
         let cache = root.parent().context("the cache is no root directory")?;
         fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;

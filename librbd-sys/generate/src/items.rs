@@ -1,4 +1,4 @@
-//! The items of a binding by name, and what of them is late.
+//! The items of bindings by name, and which of them are weak.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -8,11 +8,10 @@ use anyhow::{Context, Result, bail};
 use quote::ToTokens;
 use syn::{ForeignItem, ForeignItemFn, Item};
 
-/// Constants that tell the version of the header itself.
+/// The constants that contain the version of the header.
 pub(crate) const VERSION_CONSTANTS: [&str; 1] = ["LIBRBD_VER_MINOR"];
 
-/// Macros without a value of their own, or with one that bindgen cannot express: src/lib.rs has the
-/// latter.
+/// Macros without a value, or with one that bindgen cannot express; src/lib.rs has the latter.
 const MACROS_BY_HAND: [&str; 12] = [
     "CEPH_LIBRBD_H",
     "CEPH_LIBRADOS_H",
@@ -28,7 +27,7 @@ const MACROS_BY_HAND: [&str; 12] = [
     "LIBRADOS_SNAP_DIR",
 ];
 
-/// One release's declarations, in the header's order.
+/// The declarations of a release, in the order of the header.
 pub(crate) struct Items {
     pub(crate) uses: Vec<Item>,
     pub(crate) consts: Vec<(String, Item)>,
@@ -76,7 +75,7 @@ impl Items {
             .map(String::as_str)
     }
 
-    /// The declarations as text by name.
+    /// Returns the declarations as text, by name.
     fn texts(&self) -> HashMap<&str, String> {
         let consts =
             self.consts.iter().map(|(name, item)| (name.as_str(), item.to_token_stream().to_string()));
@@ -88,8 +87,7 @@ impl Items {
         consts.chain(types).chain(functions).collect()
     }
 
-    /// Fails if the header text has an API function or a constant macro that did not become an
-    /// item.
+    /// Fails if the header has an API function or a constant macro that did not become an item.
     pub(crate) fn check_complete(&self, include: &Path) -> Result<()> {
         let bound: BTreeSet<_> = self.names().collect();
         for header in ["rados/librados.h", "rados/rados_types.h", "rbd/librbd.h", "rbd/features.h"] {
@@ -107,7 +105,7 @@ impl Items {
     }
 }
 
-/// The names behind `CEPH_RBD_API` and `CEPH_RADOS_API`: what stands before the first parenthesis.
+/// Returns the names after `CEPH_RBD_API` and `CEPH_RADOS_API`, before the first parenthesis.
 fn functions_of(header: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, marker) in header.match_indices("CEPH_RBD_API").chain(header.match_indices("CEPH_RADOS_API")) {
@@ -124,7 +122,7 @@ fn functions_of(header: &str) -> BTreeSet<String> {
     names
 }
 
-/// The macros without parameters.
+/// Returns the macros without parameters.
 fn macros_of(header: &str) -> BTreeSet<String> {
     let defines = header
         .lines()
@@ -137,19 +135,20 @@ fn macros_of(header: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// The newest release's declarations and the release each one came with, if later than the oldest.
+/// The declarations of the newest release, each with the release that added it, if that is not the
+/// oldest.
 pub(crate) struct Split {
     pub(crate) newest: Items,
     since: BTreeMap<String, String>,
 }
 
 impl Split {
-    /// The first release seen to have `name`, `None` for the oldest one.
+    /// Returns the first release that has `name`, or `None` for the oldest one.
     pub(crate) fn since(&self, name: &str) -> Option<&str> {
         self.since.get(name).map(String::as_str)
     }
 
-    /// Everything that the oldest release lacks.
+    /// Returns all items that the oldest release lacks.
     pub(crate) fn late(&self) -> impl Iterator<Item = &str> {
         self.since.keys().map(String::as_str)
     }
@@ -166,8 +165,8 @@ impl Split {
     }
 }
 
-/// Takes the releases from the oldest to the newest. Fails if one disagrees with the newest: then
-/// one declaration cannot serve both.
+/// Compares the releases, oldest first. Fails if one contradicts the newest, because one
+/// declaration cannot serve both.
 pub(crate) fn split(mut releases: Vec<(String, Items)>) -> Result<Split> {
     let (newest_release, newest) = releases.pop().context("no release")?;
     let mut since: BTreeMap<String, String> = BTreeMap::new();

@@ -1,12 +1,12 @@
 //! Writes the checked-in bindings of librbd-sys: `cargo xtask bindgen [--check]`.
 //!
-//! What the oldest supported release has becomes plain `extern` declarations, what came later
-//! becomes statics that are resolved at run time. Both take their text from the newest release;
-//! that the older ones agree with it is checked.
+//! Items of the oldest supported release become plain `extern` declarations. Later functions become
+//! statics that are resolved at run time. Both take their text from the newest release, and the
+//! older ones are checked against it.
 //!
-//! Debian replaces packages. The versions that the bindings were made from are recorded, and
-//! `--check` gets those headers if they can be had. Otherwise it takes those that came in their
-//! place, without what is new in them: declarations that Ceph adds are no drift, but one that it
+//! Debian replaces packages. The versions from which the bindings were made are recorded, and
+//! `--check` fetches these headers if they are still available. Otherwise it takes their
+//! replacements without new items: declarations that Ceph adds are no drift, but one that it
 //! changes or drops is, and so is a change of the bindings or of this program.
 
 #[path = "../../build/bindings.rs"]
@@ -26,16 +26,16 @@ use clap::Parser;
 use headers::Headers;
 use items::{Items, VERSION_CONSTANTS};
 
-/// From the oldest supported release to the newest that can be had.
+/// The suites from the oldest supported release to the newest available one.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "forky"];
 
-/// The releases that the checked-in bindings were made from: a line `suite version` each.
+/// The releases from which the checked-in bindings were made, one line `suite version` each.
 const VERSIONS: &str = "src/generated/headers.txt";
 
 /// Regenerates the checked-in bindings from the newest headers.
 #[derive(Parser)]
 struct Args {
-    /// Write nothing; fail if the checked-in bindings differ from what their headers give
+    /// Write nothing; fail if the checked-in bindings differ from their headers
     #[arg(long)]
     check: bool,
 }
@@ -73,7 +73,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The generated files, by their path below librbd-sys, without the items in `hidden`.
+/// Returns the generated files, by their path below librbd-sys, without the items in `hidden`.
 fn generate(releases: &[Headers], hidden: &[&str]) -> Result<Vec<(&'static str, String)>> {
     let mut items = Vec::new();
     for headers in releases {
@@ -86,8 +86,8 @@ fn generate(releases: &[Headers], hidden: &[&str]) -> Result<Vec<(&'static str, 
     let split = items::split(items)?;
     let late: Vec<&str> = split.late().chain(hidden.iter().copied()).collect();
     for headers in releases {
-        // The feature `bindgen` binds one release's headers and must give what the checked-in
-        // bindings give.
+        // The feature `bindgen` binds the headers of one release, and must give the same items as
+        // the checked-in bindings.
         split.check_baseline(&bind(headers, &late)?).with_context(|| {
             format!("the feature `bindgen` on the headers of {} {}", headers.suite, headers.version)
         })?;
@@ -149,7 +149,7 @@ fn check(dir: &Path, releases: &[Headers]) -> Result<()> {
     Ok(())
 }
 
-/// What only those headers have that stand in for others, and the checked-in files do not mention.
+/// Returns the items that only replacement headers have, and the checked-in files do not mention.
 fn news(releases: &[Headers], present: &[String]) -> Result<Vec<String>> {
     if releases.iter().all(|headers| headers.instead_of.is_none()) {
         return Ok(Vec::new());
@@ -170,7 +170,7 @@ fn news(releases: &[Headers], present: &[String]) -> Result<Vec<String>> {
     Ok(news.difference(&known).cloned().collect())
 }
 
-/// The lines to compare: beside headers that stand in for others, without those that tell the
+/// Returns the lines to compare. With replacement headers, without the lines that contain the
 /// headers' own version.
 fn comparable<'a>(text: &'a str, newcomers: &[&Headers]) -> Vec<&'a str> {
     let version = |line: &&str| VERSION_CONSTANTS.iter().any(|name| line.contains(name));

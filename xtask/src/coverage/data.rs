@@ -1,13 +1,13 @@
-//! What is not called, and why: a decision each, made by people.
+//! The C functions that are not called, and why. Each is a decision.
 
-/// A function and the newer one that does the same and more.
+/// A function, and the newer one that replaces it.
 pub(super) struct Superseded {
     pub(super) symbol: &'static str,
     pub(super) by: &'static str,
 }
 
-/// Functions without a wrapper; names may end in `*`. Where one of them is called after all, that
-/// counts.
+/// Functions without a wrapper. Names may end in `*`. A function that is called nevertheless does
+/// not count here.
 pub(super) struct LeftOut {
     pub(super) symbols: &'static [&'static str],
     pub(super) why: &'static str,
@@ -123,7 +123,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         symbols: &["rbd_aio_is_complete"],
         why: "a completion tells by its callback, or is reaped in batches; it is never asked",
     },
-    // librados: what an RBD program does not need. Whole families by pattern.
+    // librados: functions that an RBD program does not need, whole families by pattern.
     LeftOut {
         symbols: &["rados_write_op_*", "rados_read_op_*", "rados_aio_write_op_*", "rados_aio_read_op_*"],
         why: "compound operations on RADOS objects: applications that define an object format of \
@@ -210,7 +210,7 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
     },
 ];
 
-/// Whether a name is meant by a pattern with at most two `*`.
+/// Returns whether a pattern with at most two `*` matches a name.
 pub(super) fn means(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! `cargo xtask coverage`: which C function is wrapped by what of `rbd`, or called where, and why
-//! not where it is not.
+//! `cargo xtask coverage`: which item of `rbd` wraps each C function, or where it is called, or why
+//! it is not.
 //!
-//! ``Implements: `rbd_x` `` on a public item is believed where some code calls `rbd_x`. Whether a
-//! user can reach that code is for the compiler to say, which warns of dead code.
+//! ``Implements: `rbd_x` `` on a public item is accepted if some code calls `rbd_x`. The compiler
+//! warns of code that no user can reach (dead code).
 
 mod data;
 mod source;
@@ -33,10 +33,10 @@ pub(crate) struct Args {
 
 const TABLE: &str = "docs/coverage.md";
 
-/// Names items of this crate, which must exist.
+/// A guide that names items of this crate, which must exist.
 const ITEMS: &str = "docs/coming-from.md";
 
-/// The `Type::function` in the last columns of tables that are no public functions.
+/// Returns the `Type::function` in the last columns of tables that are no public functions.
 fn strangers<'a>(source: &Source, text: &'a str) -> impl Iterator<Item = &'a str> {
     let public: BTreeSet<&str> =
         source.functions.iter().filter(|f| f.public).map(|f| f.title.as_str()).collect();
@@ -46,12 +46,12 @@ fn strangers<'a>(source: &Source, text: &'a str) -> impl Iterator<Item = &'a str
         .filter(move |word| word.contains("::") && !public.contains(*word))
 }
 
-/// What became of a C function.
+/// The state of a C function.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// Public items that claim it.
+    /// The public items that claim it.
     Wrapped(Vec<String>),
-    /// Files that call it: cleanup, and steps in between.
+    /// The files that call it, for cleanup or intermediate steps.
     Called(Vec<String>),
     Superseded(&'static str),
     LeftOut(&'static str),
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 type Fates<'a> = Vec<(&'a Symbol, Option<Fate>)>;
 
-/// Finds out what became of each function, and what is wrong with that.
+/// Returns the state of each function, and the faults.
 fn judge<'a>(source: &Source, all: &'a [Symbol]) -> (Fates<'a>, Vec<String>) {
     let known: BTreeSet<&str> = all.iter().map(|symbol| symbol.name).collect();
     let mut faults = Vec::new();
@@ -202,7 +202,7 @@ fn render(fates: &Fates<'_>) -> String {
     text
 }
 
-/// The first three items.
+/// Returns the first three items as Markdown.
 fn code(items: &[String]) -> String {
     let mut words: Vec<String> = items.iter().take(3).map(|item| format!("`{item}`")).collect();
     if items.len() > words.len() {
@@ -222,7 +222,7 @@ mod tests {
     }
     impl Drop for Image { fn drop(&mut self) { unsafe { sys::rbd_end(self.0) } } }";
 
-    /// What is said when the raw and the public functions are these.
+    /// Returns states and faults for this raw and this public code.
     fn faults(raw: &str, public: &str) -> (Vec<Option<Fate>>, Vec<String>) {
         const ALL: &[Symbol] = &[
             Symbol { name: "rbd_begin", header: "rbd/librbd.h", needs: None },

@@ -1,5 +1,5 @@
-//! What the sources of `rbd` say about C functions: where they are called, and which items claim
-//! to implement them.
+//! Reads the sources of `rbd`: where C functions are called, and which items claim to implement
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(super) struct Function {
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) functions: Vec<Function>,
-    /// The names that code takes from the raw crate, with the files.
+    /// The names that the code uses of the raw crate, with the files.
     pub(super) named: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -83,7 +83,7 @@ impl Source {
     }
 }
 
-/// The names behind `sys::`, `late::` and `librbd_sys::`. Unit tests do not count.
+/// Collects the names after `sys::`, `late::` and `librbd_sys::`. Unit tests do not count.
 fn names_of(tokens: &[TokenTree], names: &mut Vec<String>) {
     let mut at = 0;
     while at < tokens.len() {
@@ -115,8 +115,8 @@ fn names_of(tokens: &[TokenTree], names: &mut Vec<String>) {
     }
 }
 
-/// The functions that ``Implements: `a`, `b` `` in a documentation comment names, up to the end of
-/// the paragraph.
+/// Returns the functions that ``Implements: `a`, `b` `` in a documentation comment names, up to the
+/// end of the paragraph.
 fn claims(attrs: &[Attribute]) -> Vec<String> {
     let mut claims = Vec::new();
     let mut within = false;

@@ -2,20 +2,20 @@
 
 use std::process::Command;
 
-/// Commits after this one are checked; it came before the rule.
+/// Commits after this one are checked. It is older than the rule.
 const BASE: &str = "64a0f54";
 
 /// Commits without a body that were made between the base and this check.
 const BEFORE_THE_CHECK: &[&str] = &["95583a1", "a496930", "95f1884", "0c6477a", "4fedede", "4825ba5"];
 
-/// In columns: more is cut off in lists of commits.
+/// The longest subject in columns. Lists of commits cut off more.
 const SUBJECT: usize = 72;
 
-/// Only formats, which needs no reason.
+/// The subject of commits that only format, which need no reason.
 const FORMAT: &str = "style: format";
 
-/// Returns the faults of the commits after [`BASE`], and how many there are. `None` where that is
-/// unknown: in a copy without git or with a shallow history.
+/// Returns the faults of the commits after [`BASE`], and how many there are. Returns `None` without
+/// git or with a shallow history.
 pub(super) fn check(root: &std::path::Path) -> Option<(usize, Vec<String>)> {
     let range = format!("{BASE}..HEAD");
     let output = Command::new("git")

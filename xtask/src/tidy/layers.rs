@@ -1,4 +1,4 @@
-//! The layers of `rbd` as data, and the check that an arrow points down only.
+//! The layers of `rbd` as data, and the check that imports only point down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,7 @@ use proc_macro2::TokenTree;
 use super::{parse, paths};
 use crate::cmd;
 
-/// Modules that lie side by side. They may use the layers below; whether they may use each other is
-/// said.
+/// A layer: modules that may use the layers below. A field says whether they may use each other.
 struct Layer {
     name: &'static str,
     modules: &'static [&'static str],
@@ -20,10 +19,10 @@ struct Layer {
     sys: bool,
 }
 
-/// Bottom to top. A module that is not listed is a fault: the author of a new one decides here
-/// where it lies.
+/// The layers from bottom to top. A module that is not listed is a fault: add a new module to its
+/// layer.
 const LAYERS: &[Layer] = &[
-    // Plain values: no handle, no call into C.
+    // Plain values: no handles, no calls of C.
     Layer {
         name: "values",
         modules: &[
@@ -38,7 +37,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cluster", modules: &["cluster"], among_themselves: true, sys: false },
     Layer { name: "ioctx", modules: &["ioctx"], among_themselves: true, sys: false },
     Layer { name: "image", modules: &["image"], among_themselves: true, sys: false },
-    // Futures, below the subjects that offer asynchronous calls of their own.
+    // Futures, below the subjects with asynchronous calls.
     Layer { name: "aio", modules: &["aio"], among_themselves: true, sys: false },
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
@@ -47,7 +46,7 @@ const LAYERS: &[Layer] = &[
         among_themselves: false,
         sys: false,
     },
-    // What is made of several subjects.
+    // Modules that use several subjects.
     Layer { name: "top", modules: &["fuzzing", "unblock"], among_themselves: false, sys: false },
 ];
 
@@ -67,7 +66,7 @@ const RAW: &[Layer] = &[
     },
 ];
 
-/// Checks these files of the crate, named relative to its `src`; `facade` is the text of its
+/// Checks these files of the crate, given relative to its `src`. `facade` is the text of its
 /// `lib.rs`.
 pub(super) fn check<'a>(facade: &str, files: impl Iterator<Item = &'a Path>) -> Result<Vec<String>> {
     let exports = exports(facade)?;
@@ -95,13 +94,13 @@ fn check_file(file: &Path, text: &str, exports: &BTreeMap<String, String>) -> Re
     let module = module_path(file);
     let named = named(file, text)?;
     let from_root = named.iter().map(|named| {
-        // A name that the root re-exports counts as the module that it comes from.
+        // A name that the root re-exports counts as its original module.
         (named.line, exports.get(&named.path[0]).unwrap_or(&named.path[0]).as_str())
     });
     let mut faults = arrows(LAYERS, &shown, &module[0], from_root);
     if let (Some(own), "raw") = (module.get(1), module[0].as_str()) {
         let inside = named.iter().filter_map(|named| match named.path.as_slice() {
-            // Capitals: a type of `raw` itself.
+            // In capitals: a type of `raw` itself.
             [root, target, ..] if root == "raw" && !target.starts_with(char::is_uppercase) => {
                 Some((named.line, target.as_str()))
             }
@@ -124,7 +123,7 @@ fn named(file: &Path, text: &str) -> Result<Vec<paths::Named>> {
     Ok(paths::from_root(parse(&format!("rbd/src/{}", file.display()), text)?, &module_path(file)))
 }
 
-/// The uses, by line and module, that point up, from a file of the module `own`.
+/// Returns the uses that point up, by line and module, from a file of the module `own`.
 fn arrows<'a>(
     layers: &[Layer],
     shown: &str,
@@ -154,7 +153,7 @@ fn arrows<'a>(
     faults
 }
 
-/// The modules of the table that do not exist.
+/// Returns the modules of the table that do not exist.
 fn missing<'a>(layers: &[Layer], exist: impl Iterator<Item = &'a String>) -> Vec<String> {
     let exist: BTreeSet<_> = exist.map(String::as_str).collect();
     layers
@@ -167,9 +166,9 @@ fn missing<'a>(layers: &[Layer], exist: impl Iterator<Item = &'a String>) -> Vec
         .collect()
 }
 
-/// The files of `raw` that import each other in a circle.
+/// Returns the files of `raw` that import each other in a circle.
 fn circles(files: &BTreeMap<Vec<String>, Vec<paths::Named>>) -> Vec<String> {
-    // The file of a path is the longest part of it that names one.
+    // The file of a path is its longest part that names one.
     let file_of = |path: &[String]| (2..=path.len()).rev().find_map(|len| files.get_key_value(&path[..len]));
     let targets = |from: &Vec<String>| -> BTreeSet<&Vec<String>> {
         files[from]
@@ -180,7 +179,7 @@ fn circles(files: &BTreeMap<Vec<String>, Vec<paths::Named>>) -> Vec<String> {
             .collect()
     };
     let arrows: BTreeMap<_, _> = files.keys().map(|from| (from, targets(from))).collect();
-    // Take away what leads nowhere, and what nothing leads to, until only circles are left.
+    // Remove files without imports and files that nothing imports, until only circles remain.
     let mut left: BTreeSet<_> = files.keys().collect();
     loop {
         let before = left.len();
@@ -205,7 +204,8 @@ fn layer_of<'a>(layers: &'a [Layer], module: &str) -> Option<(usize, &'a Layer)>
     layers.iter().enumerate().find(|(_, layer)| layer.modules.contains(&module))
 }
 
-/// `image/io.rs` is the module `image::io`; `image.rs` and `image/mod.rs` are `image`.
+/// Returns the module of a file: `image/io.rs` is `image::io`, `image.rs` and `image/mod.rs` are
+/// `image`.
 fn module_path(file: &Path) -> Vec<String> {
     let mut parts: Vec<_> =
         file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -215,7 +215,7 @@ fn module_path(file: &Path) -> Vec<String> {
     parts
 }
 
-/// Which module each name comes from that the root re-exports by `pub use module::…;`.
+/// Returns the module of each name that the root re-exports by `pub use module::…;`.
 fn exports(facade: &str) -> Result<BTreeMap<String, String>> {
     let mut exports = BTreeMap::new();
     let tokens: Vec<_> = parse("rbd/src/lib.rs", facade)?.into_iter().collect();

@@ -1,12 +1,12 @@
-//! Lines of text wrap: comments in Rust, and prose in Markdown.
+//! The check that lines of text wrap: comments in Rust, and prose in Markdown.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// In columns.
+/// The longest line in columns.
 const WIDTH: usize = 100;
 
-/// Files that are not converted yet, one a line. The list only gets shorter.
+/// The files that are not converted yet, one per line. The list only gets shorter.
 const NOT_YET: &str = include_str!("long_lines.txt");
 
 /// Returns the faults of these files, by name and text.
@@ -43,7 +43,7 @@ fn check_with<'a>(not_yet: &BTreeSet<&str>, files: impl Iterator<Item = (&'a str
 }
 
 fn is_long(line: &str) -> bool {
-    // A word that cannot be broken, such as an address, may stick out.
+    // A long word that cannot be broken, such as an address, may be longer.
     line.chars().count() > WIDTH
         && line.trim_start_matches(['/', '!', ' ', '-', '*', '>']).contains(' ')
         && !line.contains("](")

@@ -1,11 +1,11 @@
-//! `cargo xtask tidy`: the shape of the tree, which no compiler checks.
+//! `cargo xtask tidy`: checks of the tree that no compiler makes.
 //!
-//! - `rbd` is layered and an arrow points down only ([`layers`]);
-//! - `unsafe` stands in few places, so that a reviewer knows where to look;
-//! - a file is one concept and short;
+//! - `rbd` is layered, and imports only point down ([`layers`]);
+//! - `unsafe` is in few places, so that a reviewer knows where to look;
+//! - a file is short, because it has one concept;
 //! - lines of text wrap ([`lines`]);
 //! - docs begin with a verb, and prose has no idioms ([`words`]);
-//! - messages of new commits have a form ([`commits`]).
+//! - messages of new commits have the agreed form ([`commits`]).
 
 mod commits;
 mod layers;
@@ -24,13 +24,13 @@ use crate::cmd;
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// Longer than this, a file holds more than one concept.
+/// The longest file. A longer one has more than one concept.
 const MAX_LINES: usize = 400;
 
-/// Written by a program, so neither length nor `unsafe` is ours to choose.
+/// Files written by a program. Their length and `unsafe` are not checked.
 const GENERATED: &[&str] = &["librbd-sys/src/generated/", "librbd-sys/tests/generated/", "docs/coverage.md"];
 
-/// Where `unsafe` may stand, and why it must.
+/// Where `unsafe` may be, and why it is needed there.
 const UNSAFE: &[(&str, &str)] = &[
     ("rbd/src/raw/", "the one place where the safe crate meets C"),
     ("rbd/src/queue/foreign.rs", "an interface whose promises are the caller's"),
@@ -77,7 +77,7 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Rules for a file by itself.
+/// Checks a single file.
 fn check(file: &str, text: &str, faults: &mut Vec<String>) -> Result<()> {
     if is_generated(file) {
         return Ok(());
@@ -116,12 +116,12 @@ fn unsafe_lines(tokens: TokenStream) -> Vec<usize> {
     lines
 }
 
-/// A file of the safe crate, relative to its `src`.
+/// Returns the path of a file of the safe crate, relative to its `src`.
 fn in_rbd(file: &Path) -> Option<&Path> {
     file.strip_prefix("rbd/src").ok()
 }
 
-/// Returns the files of the tree whose names end so, relative to its root, in order.
+/// Returns the files of the tree whose names have this end, relative to the root, sorted.
 pub(crate) fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];

@@ -1,4 +1,4 @@
-//! Which modules of its crate a source file names.
+//! Finds the modules of its crate that a source file names.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -6,11 +6,11 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) line: usize,
-    /// Without `crate`; the last word is `*` for a glob. Never empty.
+    /// The path without `crate`. The last word is `*` for a glob. Never empty.
     pub(super) path: Vec<String>,
 }
 
-/// Returns the paths into the crate in `tokens`, the content of the module `module`: those behind
+/// Returns the paths into the crate in `tokens`, the content of the module `module`: those after
 /// `crate::` and `super::`, and those of a `use` that begins with a word, which may be a child of
 /// the module.
 pub(super) fn from_root(tokens: TokenStream, module: &[String]) -> Vec<Named> {
@@ -19,7 +19,7 @@ pub(super) fn from_root(tokens: TokenStream, module: &[String]) -> Vec<Named> {
     found
 }
 
-/// Lines that name the crate `name` at the start of a path.
+/// Returns the lines that name the crate `name` at the start of a path.
 pub(super) fn of_crate(tokens: TokenStream, name: &str) -> Vec<usize> {
     let mut lines = Vec::new();
     for token in tokens {
@@ -82,7 +82,7 @@ fn scan_group(group: &Group, module: &[String], found: &mut Vec<Named>) {
     scan(&group.stream().into_iter().collect::<Vec<_>>(), module, found);
 }
 
-/// The token behind a leading `::`.
+/// Returns the token after a leading `::`.
 fn behind_colons(tokens: &[TokenTree]) -> Option<&TokenTree> {
     match tokens {
         [TokenTree::Punct(a), TokenTree::Punct(b), next, ..] if a.as_char() == ':' && b.as_char() == ':' => {
@@ -92,8 +92,8 @@ fn behind_colons(tokens: &[TokenTree]) -> Option<&TokenTree> {
     }
 }
 
-/// Notes the path at the start of the tokens, which continues `base`, or one path for each member
-/// of its braces. Returns how many tokens it has.
+/// Adds the path at the start of the tokens, which continues `base`, or one path for each member of
+/// its braces. Returns how many tokens it has.
 fn follow(tokens: &[TokenTree], base: &[String], found: &mut Vec<Named>) -> usize {
     let with = |word: String| [base, &[word]].concat();
     match tokens {
@@ -129,7 +129,7 @@ fn follow(tokens: &[TokenTree], base: &[String], found: &mut Vec<Named>) -> usiz
     }
 }
 
-/// Whether this continues a path behind `::`: a turbofish does not.
+/// Returns whether this continues a path after `::`. A turbofish does not.
 fn may_follow(tokens: &[TokenTree]) -> bool {
     match tokens {
         [TokenTree::Punct(star), ..] => star.as_char() == '*',

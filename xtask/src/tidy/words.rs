@@ -1,4 +1,4 @@
-//! Words of documentation: the first word of a function's docs, and idioms that stop a reader.
+//! The checks of words: the first word of a function's docs, and idioms that stop a reader.
 
 use std::path::Path;
 
