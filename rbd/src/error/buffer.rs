@@ -43,3 +43,19 @@ impl Error {
         std::mem::take(&mut self.0.buffer).0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+    use crate::error::{Object, ObjectKind};
+
+    #[test]
+    fn a_buffer_is_handed_back_once_and_not_shown() {
+        let error = || Error::new("write to", Object::new(ObjectKind::Image, "foo"), Errno::EBUSY);
+        let mut full = error().with_buffer(Buffer::from("a secret"));
+        assert_eq!(format!("{:?} {:?}", error().0.buffer, full.0.buffer), "None …");
+        assert_eq!(full.take_buffer(), Buffer::from("a secret"));
+        assert_eq!(full.take_buffer(), Buffer::None);
+    }
+}

@@ -334,6 +334,7 @@ mod tests {
             error(Errno::EROFS),
             error(Errno::EIO).with_kind(ErrorKind::MirroringDisabled),
             error(Errno::ENOSYS).with_kind(old),
+            error(Errno::EAGAIN).with_kind(ErrorKind::QueueFull),
             error(Errno::EIO),
         ];
         for (at, error) in errors.iter().enumerate() {
@@ -347,6 +348,7 @@ mod tests {
                 error.is_read_only(),
                 error.is_mirroring_disabled(),
                 error.is_library_too_old(),
+                error.is_queue_full(),
             ];
             let expected: Vec<bool> = (0..holds.len()).map(|other| other == at).collect();
             assert_eq!(holds[..], expected, "{error}");

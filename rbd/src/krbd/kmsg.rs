@@ -1,7 +1,7 @@
 //! The kernel's log lines, which explain its error numbers.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::krbd::host::Host;
@@ -23,22 +23,26 @@ impl Kmsg {
     /// Returns the lines of rbd and its client since then. May include lines of concurrent
     /// mappings.
     pub(crate) fn lines(self) -> Vec<String> {
-        let Some(mut file) = self.0 else { return Vec::new() };
-        let mut lines = Vec::new();
-        let mut record = [0; 8192];
-        // A limit stops reading during a flood of lines.
-        for _ in 0..1000 {
-            match file.read(&mut record) {
-                Ok(0) => break,
-                Ok(len) => lines.extend(parse(&record[..len])),
-                // EPIPE: records were overwritten before they were read; the next read continues
-                // after them.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-                Err(_) => break,
-            }
-        }
-        lines
+        self.0.map_or_else(Vec::new, |mut file| read_all(|record| file.read(record)))
     }
+}
+
+/// Reads records until there are no more. `read` returns one record at a time.
+fn read_all(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut record = [0; 8192];
+    // A limit stops reading during a flood of lines.
+    for _ in 0..1000 {
+        match read(&mut record) {
+            Ok(0) => break,
+            Ok(len) => lines.extend(parse(&record[..len])),
+            // EPIPE: records were overwritten before they were read; the next read continues after
+            // them.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(_) => break,
+        }
+    }
+    lines
 }
 
 /// Parses one record, `6,1234,5678,-;rbd: rbd0: …`, if it comes from rbd or libceph.
@@ -71,6 +75,27 @@ mod tests {
     fn a_log_that_cannot_be_read_is_empty() {
         let fake = FakeHost::new();
         assert!(Kmsg::from_now(fake.host()).lines().is_empty());
+    }
+
+    #[test]
+    fn lost_records_do_not_end_the_reading_and_other_errors_do() {
+        let record = b"4,1,1,-;rbd: a line\n";
+        let lines_after = |second: libc::c_int| {
+            let mut calls = 0;
+            read_all(|buffer| {
+                calls += 1;
+                match calls {
+                    1 | 3 => {
+                        buffer[..record.len()].copy_from_slice(record);
+                        Ok(record.len())
+                    }
+                    2 => Err(io::Error::from_raw_os_error(second)),
+                    _ => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+                }
+            })
+        };
+        assert_eq!(lines_after(libc::EPIPE).len(), 2);
+        assert_eq!(lines_after(libc::EAGAIN).len(), 1);
     }
 
     #[test]

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(map.choose(None).unwrap(), (MsMode::PreferCrc, vec!["10.0.0.1:3300".into()]));
         let error = map.choose(Some(MsMode::Legacy)).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor });
-        assert!(error.to_string().contains("ms_mode=legacy"), "{error}");
+        assert!(error.to_string().contains("the first (msgr1) protocol, which ms_mode=legacy"), "{error}");
     }
 
     #[test]
@@ -182,7 +182,12 @@ mod tests {
     #[test]
     fn one_of_the_first_protocol_only_has_none_for_the_second() {
         let map = monmap(&[&[("v1", "10.0.0.1:6789")]]);
-        assert!(map.choose(Some(MsMode::PreferCrc)).unwrap_err().is_not_found());
+        let error = map.choose(Some(MsMode::PreferCrc)).unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        assert!(
+            error.to_string().contains("the second (msgr2) protocol, which ms_mode=prefer-crc"),
+            "{error}"
+        );
         assert!(monmap(&[]).choose(None).is_err());
     }
 

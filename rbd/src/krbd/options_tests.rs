@@ -135,6 +135,12 @@ fn spellings_of_read_only_are_one_option() {
 }
 
 #[test]
+fn merged_options_stand_after_those_that_were_there() {
+    let options = MapOptions::new().exclusive(true).queue_depth(1);
+    assert_eq!(options.merge(MapOptions::new().queue_depth(2)).to_string(), "exclusive,queue_depth=2");
+}
+
+#[test]
 fn commas_without_options_between_them_are_nothing() {
     assert_eq!(",ro,,share,".parse::<MapOptions>().unwrap().to_string(), "ro,share");
 }

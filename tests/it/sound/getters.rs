@@ -1,7 +1,8 @@
 //! Getters of an image, while other threads change the values.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -218,4 +219,69 @@ fn every_pair_of_getters_runs_beside_changes() {
         assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
         println!("{pairs} pairs, {rounds:?} rounds of changes");
     });
+}
+
+/// What an image goes through once: a format, the loading of an encryption, and a flatten. Four
+/// threads call all getters meanwhile. Longer with `RBD_RACE_SECONDS`.
+#[test]
+fn getters_run_beside_encryption_and_flatten() {
+    if !alone(test!("getters::getters_run_beside_encryption_and_flatten")) {
+        return;
+    }
+    let seconds = std::env::var("RBD_RACE_SECONDS").map_or(5, |text| text.parse::<u64>().unwrap());
+    let space = Space::new();
+    let secret = Passphrase::new("hunter two");
+    space.create("parent", 32 * MIB).run().unwrap();
+    let parent = space.open("parent").run().unwrap();
+    for object in 0..8 {
+        parent.write_all_at(&[7; 4096], object * 4 * MIB).unwrap();
+    }
+    parent.snapshots().create("s").run().unwrap();
+    parent.snapshots().protect("s").unwrap();
+    let (end, mut rounds) = (Instant::now() + Duration::from_secs(seconds), 0);
+    while rounds == 0 || Instant::now() < end {
+        let [clone, plain] = ["clone", "plain"].map(|what| format!("{what}-{}-{rounds}", "n".repeat(60)));
+        space.clone_image("parent", "s", &clone).run().unwrap();
+        beside_getters(&space, &clone, |image| image.flatten().run().unwrap());
+        space.create(&plain, 32 * MIB).run().unwrap();
+        beside_getters(&space, &plain, |image| {
+            image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes256, &secret).unwrap();
+        });
+        let mut loaded = 0;
+        beside_getters(&space, &plain, |image| {
+            image.encryption().load(EncryptionFormat::Luks1, &secret).unwrap();
+            loaded = image.size().unwrap();
+            assert!(image.resize(loaded + MIB).run().is_ok());
+        });
+        assert!(0 < loaded && loaded < 32 * MIB, "the header takes room: {loaded}");
+        for image in [&clone, &plain] {
+            space.remove(image).run().unwrap();
+        }
+        rounds += 1;
+    }
+    println!("{rounds} rounds");
+}
+
+/// Opens an image and changes it, while threads call its getters.
+fn beside_getters(space: &Space, name: &str, change: impl FnOnce(&Image)) {
+    let image = space.open(name).run().unwrap();
+    let (stop, called) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for first in 0..4 {
+            let (image, stop, called) = (&image, &stop, &called);
+            scope.spawn(move || {
+                let all = GETTERS.iter().cycle().skip(first * GETTERS.len() / 4);
+                for (name, getter) in all.take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    getter(image).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    called.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // The threads end in any case.
+        let changed = catch_unwind(AssertUnwindSafe(|| change(&image)));
+        stop.store(true, Ordering::Relaxed);
+        changed.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    assert!(called.into_inner() > 0);
+    image.close().unwrap();
 }

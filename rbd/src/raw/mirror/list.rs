@@ -5,6 +5,7 @@ use std::ptr;
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string};
 use crate::raw::image::mirrored::{RawMirrorInfo, copy_info};
@@ -27,7 +28,12 @@ fn pages<T>(mut page: impl FnMut(&CString) -> RawResult<ById<T>>) -> RawResult<B
     loop {
         let found = page(&start)?;
         let Some((last, _)) = found.last() else { return Ok(all) };
-        start = CString::new(last.as_str()).unwrap_or_default();
+        let last = CString::new(last.as_str()).unwrap_or_default();
+        // An id that is no text can sort before what was asked for.
+        if last <= start {
+            return Err(Errno::EBADMSG);
+        }
+        start = last;
         all.extend(found);
     }
 }
@@ -169,5 +175,18 @@ mod tests {
         });
         assert_eq!(all.unwrap().len(), 3);
         assert_eq!(asked, ["", "b", "c"]);
+    }
+
+    /// A replacement character stands for a byte that is no text, and sorts before it: librbd would
+    /// return the same page again and again.
+    #[test]
+    fn a_page_that_does_not_go_on_ends_the_list() {
+        let mut asked = 0;
+        let all = pages(|_| {
+            asked += 1;
+            assert!(asked < 9, "it asks without end");
+            Ok(vec![("a".to_owned(), 1), ("\u{fffd}".to_owned(), 2)])
+        });
+        assert_eq!(all.unwrap_err(), Errno::EBADMSG);
     }
 }

@@ -126,7 +126,7 @@ impl Target {
     /// closed, or is closing with nothing in flight.
     pub(in crate::raw) fn hold(self: Arc<Self>) -> Option<Hold> {
         let mut kept = self.holds.kept();
-        let open = |state: usize| (state & !QUEUED != CLOSING).then_some(state | HELD);
+        let open = |state: u64| (state & !QUEUED != CLOSING).then_some(state | HELD);
         self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, open).ok()?;
         kept.holds += 1;
         drop(kept);

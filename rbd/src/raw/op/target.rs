@@ -18,23 +18,24 @@ use crate::raw::op::answer::{Asking, Cause, Causes};
 use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::known_size::KnownSize;
-use crate::raw::op::sync::{AtomicUsize, Mutex, Ordering, UnsafeCell};
+use crate::raw::op::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, UnsafeCell};
 use crate::raw::thread::exit::Busy;
 
 type Closer = Box<dyn FnOnce() + Send>;
 
 /// Bit of the state word: the image is being closed.
-pub(super) const CLOSING: usize = 1;
+pub(super) const CLOSING: u64 = 1;
 /// Bit: the image is held.
-pub(super) const HELD: usize = 2;
+pub(super) const HELD: u64 = 2;
 /// Bit: completions go to a queue. It is never cleared.
-pub(super) const QUEUED: usize = 4;
+pub(super) const QUEUED: u64 = 4;
 /// Bit: that queue exists.
-const ATTACHED: usize = 8;
+const ATTACHED: u64 = 8;
 /// One operation in flight.
-pub(super) const ONE: usize = 16;
-/// One blocking call on a thread of this crate.
-pub(super) const CALL: usize = 1 << (usize::BITS / 2);
+pub(super) const ONE: u64 = 16;
+/// One blocking call on a thread of this crate. More operations than fit below it would need more
+/// memory than any machine has, and more calls than fit above it more threads.
+pub(super) const CALL: u64 = 1 << 40;
 
 /// The most bytes of a range that librbd gets at once, and the most stripe units.
 const MOST: u64 = 1 << 30;
@@ -52,7 +53,7 @@ pub(in crate::raw) struct Identity {
 pub(crate) struct Target {
     image: Address<c_void>,
     causes: Box<dyn Causes>,
-    pub(super) state: AtomicUsize,
+    pub(super) state: AtomicU64,
     /// The blocking calls. They are counted separately, because a queue may begin while they run.
     pub(super) blocking: AtomicUsize,
     pub(super) holds: Holds,
@@ -93,7 +94,7 @@ impl Target {
         Target {
             image,
             causes: Box::new(causes),
-            state: AtomicUsize::new(0),
+            state: AtomicU64::new(0),
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
             written: AtomicBool::new(false),
@@ -204,7 +205,7 @@ impl Target {
     /// or if the image had a queue before.
     pub(crate) fn begin_queue(&self) -> bool {
         let begun =
-            |state: usize| (state & QUEUED == 0 && state % CALL < ONE).then_some(state | QUEUED | ATTACHED);
+            |state: u64| (state & QUEUED == 0 && state % CALL < ONE).then_some(state | QUEUED | ATTACHED);
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun).is_ok()
     }
 
@@ -251,7 +252,7 @@ impl Target {
     /// # Safety
     /// `this` must be valid, and its state must contain `what`, which the caller added; afterwards
     /// it may be invalid.
-    unsafe fn sub(this: *const Target, what: usize) {
+    unsafe fn sub(this: *const Target, what: u64) {
         // SAFETY: valid, by the contract.
         if unsafe { (*this).state.fetch_sub(what, Ordering::SeqCst) } & !QUEUED == what | CLOSING {
             // SAFETY: we are the last user, so we own the target that was marked CLOSING.

@@ -49,6 +49,22 @@ mod plain {
         assert!(!target.is_queued());
     }
 
+    /// The counts of operations and of blocking calls share one word.
+    #[test]
+    fn no_number_of_operations_looks_like_none() {
+        let target = Arc::new(new());
+        for shift in 0..36 {
+            target.state.fetch_add(ONE << shift, Ordering::Relaxed);
+            assert!(!target.has_calls() && !target.is_empty(), "{shift}");
+            assert!(!target.begin_queue(), "{shift}");
+            let hold = Arc::clone(&target).hold().unwrap();
+            assert!(!hold.is_drained(), "{shift}");
+            drop(hold);
+            target.state.fetch_sub(ONE << shift, Ordering::Relaxed);
+        }
+        assert!(target.begin_queue());
+    }
+
     #[test]
     fn closing_waits_for_the_last() {
         let target = Box::into_raw(Box::new(new())).cast_const();
