@@ -7,7 +7,9 @@ mod common;
 use std::fmt;
 use std::process::ExitCode;
 
-use common::{Align, ClusterFlags, Failure, OutputFlags, PoolFlags, Table, failed, iec};
+use common::{
+    Align, Bar, ClusterFlags, Failure, OutputFlags, PoolFlags, ProgressFlag, Table, failed, iec, image_name,
+};
 use rbd::{
     image,
     snapshot::SnapshotKind,
@@ -24,6 +26,8 @@ struct Args {
     pool: PoolFlags,
     #[command(flatten)]
     output: OutputFlags,
+    #[command(flatten)]
+    progress: ProgressFlag,
     /// long listing format
     #[arg(short, long)]
     long: bool,
@@ -35,7 +39,13 @@ struct Args {
 struct Names(Vec<String>);
 
 #[derive(Serialize)]
-struct Rows(Vec<Row>);
+#[serde(transparent)]
+struct Rows {
+    rows: Vec<Row>,
+    /// Without an image there is no table.
+    #[serde(skip)]
+    any_image: bool,
+}
 
 /// An image or a snapshot of one.
 #[derive(Clone, Serialize)]
@@ -84,19 +94,31 @@ fn list(args: &Args) -> Result<(), Failure> {
         let images = pool.list().map_err(failed("listing images failed"))?;
         return args.output.print(&Names(images.into_iter().map(|image| image.name).collect()));
     }
-    let mut rows = Vec::new();
     let survey = pool.survey().snapshots(true).parent(true).locks(true);
-    for image in survey.run().map_err(failed("listing images failed"))? {
+    let images = survey.run().map_err(failed("listing images failed"))?;
+    let mut bar = Bar::for_terminal("Listing images", &args.progress);
+    let total = images.total() as u64;
+    let (mut rows, mut last) = (Vec::new(), Ok(()));
+    for (done, image) in (1..).zip(images) {
+        let _ = bar.update(done, total);
+        last = Ok(());
         match image {
             // It cannot be opened any more. `rbd` also leaves it out.
             Ok(image) if image.half_removed => {
                 eprintln!("rbd: error opening {}: (2) No such file or directory", image.name);
             }
             Ok(image) => rows.extend(rows_of(image)),
-            Err(error) => return Err(failed("listing images failed")(error)),
+            Err(error) => {
+                let failure = failed(format_args!("error opening {}", image_name(&error)))(error);
+                last = Err(failure.status());
+                failure.warn();
+            }
         }
     }
-    args.output.print(&Rows(rows))
+    bar.clear();
+    args.output.print(&Rows { rows, any_image: total > 0 })?;
+    // As with `rbd`, the last image decides.
+    last.map_err(Failure::silent)
 }
 
 /// Returns the rows of an image and its snapshots.
@@ -174,7 +196,7 @@ impl fmt::Display for Names {
 
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        if !self.any_image {
             return Ok(());
         }
         let mut table = Table::new(&[
@@ -185,7 +207,7 @@ impl fmt::Display for Rows {
             ("PROT", Align::Left),
             ("LOCK", Align::Left),
         ]);
-        self.0.iter().for_each(|row| table.row(row.cells()));
+        self.rows.iter().for_each(|row| table.row(row.cells()));
         table.fmt(f)
     }
 }

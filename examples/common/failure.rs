@@ -31,6 +31,11 @@ impl Failure {
         Failure::new(status, format_args!("{what}: {}", describe(status)))
     }
 
+    /// A failure whose messages are still to come.
+    pub fn silent(status: i32) -> Failure {
+        Failure { why: Vec::new(), messages: Vec::new(), status, begun: true }
+    }
+
     /// Returns the same failure with another message.
     pub fn instead(mut self, message: impl Display) -> Failure {
         self.messages = vec![message.to_string()];
@@ -62,6 +67,11 @@ impl Failure {
         self.status
     }
 
+    /// Says it on standard error, and goes on.
+    pub fn warn(self) {
+        let _ = self.report();
+    }
+
     /// Prints it on standard error.
     pub(super) fn report(self) -> ExitCode {
         for line in &self.why {
@@ -80,6 +90,12 @@ impl Failure {
 /// lines.
 pub fn failed(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
     move |error| Failure::errno(status(&error), what).because(error)
+}
+
+/// The name of the image that an error is about, without its pool.
+pub fn image_name(error: &rbd::Error) -> String {
+    let spec = error.object_name();
+    spec.rsplit('/').next().unwrap_or(spec).to_owned()
 }
 
 /// Returns the errno of an error. A function that the loaded library lacks is "not supported".

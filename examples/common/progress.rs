@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use super::flags::ProgressFlag;
+
 /// The progress of an operation: `Removing image: 42% complete...`.
 pub struct Bar {
     what: &'static str,
@@ -13,6 +15,11 @@ impl Bar {
     /// Shows the progress of `what`; nothing if not `shown`.
     pub fn new(what: &'static str, shown: bool) -> Bar {
         Bar { what, percent: 0, shown }
+    }
+
+    /// Shows progress that the `rbd` command does not show: only to people.
+    pub fn for_terminal(what: &'static str, flag: &ProgressFlag) -> Bar {
+        Bar::new(what, flag.shown() && console::user_attended_stderr())
     }
 
     /// Shows progress; for the `progress` method of an operation.
@@ -37,6 +44,13 @@ impl Bar {
             Err(_) => self.line(self.percent, "failed.\n"),
         }
         result
+    }
+
+    /// Takes the line away.
+    pub fn clear(self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
     }
 
     fn line(&self, percent: u64, end: &str) {

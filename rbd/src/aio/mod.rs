@@ -31,7 +31,7 @@ mod reasons;
 #[cfg(feature = "tokio")]
 mod stream;
 mod timeout;
-mod timer;
+pub(crate) mod timer;
 mod wait;
 
 pub use closing::Closing;

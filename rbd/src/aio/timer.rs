@@ -14,7 +14,7 @@ type Key = (Instant, u64);
 
 /// Wakes a task at a deadline, unless it is dropped before.
 #[derive(Debug)]
-pub(super) struct Alarm(Key);
+pub(crate) struct Alarm(Key);
 
 struct Timer {
     alarms: BTreeMap<Key, Waker>,
@@ -32,7 +32,7 @@ fn timer() -> MutexGuard<'static, Timer> {
 
 impl Alarm {
     /// Creates an alarm. Fails if the timer thread cannot be started.
-    pub(super) fn new(at: Instant, waker: Waker) -> io::Result<Alarm> {
+    pub(crate) fn new(at: Instant, waker: Waker) -> io::Result<Alarm> {
         let mut timer = timer();
         let process = Some(std::process::id());
         if timer.keeper != process {
@@ -49,7 +49,7 @@ impl Alarm {
     }
 
     /// Replaces the task to wake.
-    pub(super) fn set_waker(&mut self, waker: &Waker) {
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
         if timer().alarms.get(&self.0).is_some_and(|old| old.will_wake(waker)) {
             return;
         }

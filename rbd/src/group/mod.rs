@@ -21,6 +21,7 @@ use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
+pub use crate::image::info::GroupOf;
 pub use snapshots::{
     CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
 };
@@ -42,16 +43,6 @@ pub struct GroupMember {
     pub name: String,
     /// Whether it is fully added: `false` if adding or removing it was interrupted.
     pub attached: bool,
-}
-
-/// The group that an image belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GroupOf {
-    /// The id of the group's pool.
-    pub pool_id: i64,
-    /// The group's name.
-    pub name: String,
 }
 
 /// The groups of a pool or namespace: see [`IoCtx::groups`].

@@ -24,6 +24,16 @@ pub struct Stat {
     pub block_name_prefix: String,
 }
 
+/// The group that an image belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupOf {
+    /// The id of the group's pool.
+    pub pool_id: i64,
+    /// The group's name.
+    pub name: String,
+}
+
 impl Image {
     /// Returns the size, the number of objects and the object size.
     ///
@@ -57,7 +67,7 @@ impl Image {
         self.bounded("read the name of", |raw| raw.name())
     }
 
-    /// Returns the id, which a rename does not change.
+    /// Returns the id, which a rename does not change. Empty for an image of format 1.
     ///
     /// Implements: `rbd_get_id`.
     #[doc(alias = "rbd_get_id")]

@@ -20,7 +20,7 @@ pub(crate) mod diff;
 pub(crate) mod encryption;
 mod features;
 mod hinted;
-mod info;
+pub(crate) mod info;
 mod io;
 mod lineage;
 pub(crate) mod locks;

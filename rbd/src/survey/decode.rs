@@ -1,7 +1,9 @@
 //! Decodes the answers of the OSDs' object classes. No input makes this code panic, or allocate
-//! more memory than the input has; object maps take four times as much.
+//! more memory than the input has.
 
 use std::time::{Duration, SystemTime};
+
+use super::object_map::ObjectMap;
 
 /// An answer that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,11 +143,19 @@ impl<'a> Decoder<'a> {
         if self.u8()? == 0 { Ok(None) } else { self.u64().map(Some) }
     }
 
-    /// Reads the name of an image in the trash.
-    pub(crate) fn trashed_name(&mut self) -> Decoded<String> {
+    /// Reads who moved an image to the trash, and the name of the image.
+    pub(crate) fn trashed(&mut self) -> Decoded<(u8, String)> {
         let mut inner = self.section()?;
-        let _source = inner.u8()?;
-        inner.text()
+        Ok((inner.u8()?, inner.text()?))
+    }
+
+    /// Reads the ids of the images in the trash, and who moved each one there.
+    pub(crate) fn trash(&mut self) -> Decoded<Vec<(String, u8)>> {
+        let mut entries = Vec::new();
+        for _ in 0..self.u32()? {
+            entries.push((self.text()?, self.trashed()?.0));
+        }
+        Ok(entries)
     }
 
     pub(crate) fn lock(&mut self) -> Decoded<LockInfo> {
@@ -194,15 +204,31 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Reads an object map. Returns the state of each object, one byte each.
-    pub(crate) fn object_map(&mut self) -> Decoded<Vec<u8>> {
-        let mut header = Decoder(self.bytes()?);
-        let count = usize::try_from(header.section()?.u64()?).map_err(|_| Malformed)?;
-        // A byte contains four states, the first one in the highest bits. Checksums follow.
-        let packed = self.take(count.div_ceil(4))?;
-        let states = packed.iter().flat_map(|byte| [byte >> 6, byte >> 4 & 3, byte >> 2 & 3, byte & 3]);
-        Ok(states.take(count).collect())
+    /// Reads the pool and the id of a group. Returns `None` if the image is in no group.
+    pub(crate) fn group(&mut self) -> Decoded<Option<(i64, String)>> {
+        let mut inner = self.section()?;
+        let (pool_id, id) = (inner.i64()?, inner.text()?);
+        Ok((pool_id >= 0 && !id.is_empty()).then_some((pool_id, id)))
     }
+
+    /// Reads pairs of key and value, sorted by key.
+    pub(crate) fn metadata(&mut self) -> Decoded<Vec<(String, String)>> {
+        let mut pairs = Vec::new();
+        for _ in 0..self.u32()? {
+            pairs.push((self.text()?, self.text()?));
+        }
+        Ok(pairs)
+    }
+}
+
+/// Reads an object map. Its states are not copied out of the answer.
+pub(crate) fn object_map(answer: Vec<u8>) -> Decoded<ObjectMap> {
+    let mut rest = Decoder::new(&answer);
+    let mut header = Decoder(rest.bytes()?);
+    let count = usize::try_from(header.section()?.u64()?).map_err(|_| Malformed)?;
+    // Checksums follow the states.
+    let start = answer.len() - rest.0.len();
+    ObjectMap::new(answer, start, count).ok_or(Malformed)
 }
 
 /// Decodes an answer with each decoder. None may panic.
@@ -213,13 +239,16 @@ pub(crate) fn anything(answer: &[u8]) {
     let _ = decoder().snapshot();
     let _ = decoder().parent();
     let _ = decoder().optional_u64();
-    let _ = decoder().trashed_name();
+    let _ = decoder().trash();
+    let _ = decoder().trashed();
     let _ = decoder().lock();
     let _ = decoder().address();
     let _ = decoder().text();
     let _ = decoder().time();
-    if let Ok(states) = decoder().object_map() {
-        assert!(states.len() <= answer.len() * 4 && states.iter().all(|state| *state < 4));
+    let _ = decoder().group();
+    let _ = decoder().metadata();
+    if let Ok(map) = object_map(answer.to_vec()) {
+        assert!(map.len() <= answer.len() * 4);
     }
 }
 
@@ -243,10 +272,21 @@ mod tests {
         let header = section(&5_u64.to_le_bytes());
         let mut map = u32::try_from(header.len()).unwrap().to_le_bytes().to_vec();
         map.extend(header);
-        map.extend([0b00_01_10_11, 0b01_00_00_00]);
-        assert_eq!(Decoder::new(&map).object_map(), Ok(vec![0, 1, 2, 3, 1]));
+        map.extend([0b00_01_10_11, 0b01_11_00_00]);
+        let read = object_map(map.clone()).unwrap();
+        assert_eq!((read.len(), read.four(0), read.four(1)), (5, 0b00_01_10_11, 0b01_00_00_00));
         map.pop();
-        assert_eq!(Decoder::new(&map).object_map(), Err(Malformed));
+        assert_eq!(object_map(map), Err(Malformed));
+    }
+
+    #[test]
+    fn metadata_and_a_group() {
+        let pairs = [&2_u32.to_le_bytes()[..], &text("a"), &text("1"), &text("b"), &text("")].concat();
+        let expected = vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())];
+        assert_eq!(Decoder::new(&pairs).metadata(), Ok(expected));
+        let group = |pool: i64, id| section(&[&pool.to_le_bytes()[..], &text(id)].concat());
+        assert_eq!(Decoder::new(&group(3, "5f")).group(), Ok(Some((3, "5f".to_owned()))));
+        assert_eq!(Decoder::new(&group(-1, "")).group(), Ok(None));
     }
 
     #[test]
@@ -265,7 +305,7 @@ mod tests {
         let ids = [&[0; 8][..], &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Decoder::new(&ids).snapshot_ids(), Err(Malformed));
         let map = [&14_u32.to_le_bytes()[..], &section(&u64::MAX.to_le_bytes())].concat();
-        assert_eq!(Decoder::new(&map).object_map(), Err(Malformed));
+        assert_eq!(object_map(map), Err(Malformed));
     }
 
     proptest! {

@@ -2,30 +2,44 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
-use super::handover::{Consumer, End, Handover, Item, ROOM};
-use super::image::{Found, Space, Trouble};
+use futures_core::Stream;
+
+use super::calls::Trouble;
+use super::handover::{Consumer, End, Handover, Item, Patience, ROOM};
+use super::image::{Common, Found, Space};
 use super::parent::Parents;
+use super::permits::Permits;
 use super::{Plan, SurveyedImage, librbd};
+use crate::aio::timer::Alarm;
 use crate::error::{Error, ErrorKind, Object, Result};
-use crate::ioctx::trash::TrashSource;
 use crate::ioctx::{ImageEntry, IoCtx};
 use crate::raw::thread::mark::ThreadOfUser;
 use crate::raw::thread::worker;
 
 pub(super) const OPERATION: &str = "survey";
 
+/// How many bytes of object maps are in memory, unless one image needs more.
+const MAPS: u64 = 16 << 20;
+
+/// How many images librbd has open: as many as `rbd ls -l` opens.
+const OPEN: u64 = 10;
+
+/// How often, and after which pause, an image without a header is asked for again: it may be
+/// under creation.
+const AGAIN: (usize, Duration) = (3, Duration::from_millis(100));
+
 /// An image to query.
 #[derive(Debug)]
 pub(super) struct Listed {
     space: usize,
     entry: ImageEntry,
-    half_removed: bool,
 }
 
 /// The namespaces, and the images in them.
@@ -44,10 +58,13 @@ pub struct SurveyedImages {
 ///
 /// Dropping it ends the survey.
 #[derive(Debug)]
-pub struct SurveyedStream(Consumer);
+pub struct SurveyedStream {
+    way: Consumer,
+    patience: Patience,
+}
 
 /// Lists the namespaces and images to query. Blocks.
-pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
+pub(super) fn list(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<List> {
     let mut spaces = vec![ioctx.clone()];
     if plan.all_namespaces {
         let pool = ioctx.with_namespace("")?;
@@ -61,11 +78,11 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
     let mut images = Vec::new();
     for (space, pool) in spaces.iter().enumerate() {
         if plan.trash {
-            for trashed in pool.trash().list()? {
-                let half_removed = trashed.source == TrashSource::Removing;
+            let trash = pool.trash().list()?.into_iter();
+            images.extend(trash.map(|trashed| {
                 let entry = ImageEntry { name: trashed.name, id: trashed.id };
-                images.push(Listed { space, entry, half_removed });
-            }
+                Listed { space, entry }
+            }));
             continue;
         }
         let entries = match pool.list() {
@@ -73,16 +90,10 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan) -> Result<List> {
             Err(error) if space > 0 && error.is_not_found() => continue,
             entries => entries?,
         };
-        let mut removing = HashSet::new();
-        if !entries.is_empty() {
-            let trashed = pool.trash().list()?.into_iter();
-            let half = trashed.filter(|trashed| trashed.source == TrashSource::Removing);
-            removing.extend(half.map(|trashed| trashed.id));
-        }
-        images.extend(entries.into_iter().map(|entry| {
-            let half_removed = removing.contains(&entry.id);
-            Listed { space, entry, half_removed }
-        }));
+        images.extend(entries.into_iter().map(|entry| Listed { space, entry }));
+    }
+    if let Some(name) = only {
+        images.retain(|listed| listed.entry.name == name);
     }
     Ok((spaces, images))
 }
@@ -95,15 +106,15 @@ pub(super) fn begin(ioctx: &IoCtx, plan: Plan, listed: List) -> Result<SurveyedI
 }
 
 /// Begins to list and to query images.
-pub(super) fn start(ioctx: &IoCtx, plan: Plan) -> Result<SurveyedStream> {
-    let own = ioctx.clone();
-    spawn(ioctx, move |driver| match list(&own, plan) {
+pub(super) fn start(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<SurveyedStream> {
+    let (own, only) = (ioctx.clone(), only.map(str::to_owned));
+    spawn(ioctx, move |driver| match list(&own, plan, only.as_deref()) {
         Ok(listed) => driver.run(plan, listed),
         Err(error) => {
             driver.handover.push(Err(error));
         }
     })
-    .map(SurveyedStream)
+    .map(|way| SurveyedStream { way, patience: Patience::default() })
 }
 
 fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Consumer> {
@@ -146,9 +157,19 @@ impl Iterator for SurveyedImages {
 impl SurveyedStream {
     /// Awaits the next image. `None` at the end.
     ///
-    /// Dropping the future loses no image.
+    /// Fails with [`TimedOut`](ErrorKind::TimedOut), and ends, where nothing comes within the [call
+    /// timeout](crate::ClusterBuilder::call_timeout). Dropping the future loses no image.
     pub async fn next(&mut self) -> Option<Result<SurveyedImage>> {
-        poll_fn(|context| self.0.poll(context)).await
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for SurveyedStream {
+    type Item = Result<SurveyedImage>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        let SurveyedStream { way, patience } = &mut *self;
+        way.poll(context, patience)
     }
 }
 
@@ -178,7 +199,23 @@ impl Driver {
             namespace: pool.namespace().to_owned(),
         };
         let spaces: Vec<_> = pools.into_iter().map(|pool| Rc::new((space(&pool), pool))).collect();
-        let parents = Rc::new(Parents::default());
+        let mut removing = Vec::new();
+        for (number, place) in spaces.iter().enumerate() {
+            let asked = !plan.trash && images.iter().any(|listed| listed.space == number);
+            match if asked { wait_for(place.0.removing()) } else { Ok(HashSet::new()) } {
+                Ok(ids) => removing.push(ids),
+                Err(trouble) => {
+                    let error = Error::new(OPERATION, place.1.pool_object(), trouble.errno());
+                    self.handover.push(Err(place.1.explain_pool(error)));
+                    return;
+                }
+            }
+        }
+        let common = Rc::new(Common {
+            parents: Parents::default(),
+            maps: Permits::new(MAPS),
+            open: Permits::new(OPEN),
+        });
         let slots = plan.in_flight.min(images.len());
         let wakers: Vec<_> =
             (0..slots).map(|slot| Waker::from(Arc::new(Slot(slot, Mutex::new(self.wake.clone()))))).collect();
@@ -195,8 +232,9 @@ impl Driver {
                     free.push(slot);
                     break;
                 };
-                let (space, parents) = (Rc::clone(&spaces[listed.space]), Rc::clone(&parents));
-                flying[slot] = Some((index, Box::pin(look(space, plan, listed, parents))));
+                let half = removing[listed.space].contains(&listed.entry.id);
+                let (space, common) = (Rc::clone(&spaces[listed.space]), Rc::clone(&common));
+                flying[slot] = Some((index, Box::pin(look(space, plan, listed.entry, half, common))));
                 ready.push_back(slot);
             }
             if ready.is_empty() {
@@ -236,25 +274,40 @@ impl Driver {
 }
 
 /// Queries an image. Returns `None` if it was removed.
-async fn look(space: Rc<(Space, IoCtx)>, plan: Plan, listed: Listed, parents: Rc<Parents>) -> Option<Item> {
+async fn look(
+    space: Rc<(Space, IoCtx)>,
+    plan: Plan,
+    entry: ImageEntry,
+    half_removed: bool,
+    common: Rc<Common>,
+) -> Option<Item> {
     let (osds, ioctx) = &*space;
-    let entry = &listed.entry;
-    let found = match osds.look(plan, entry, &parents).await {
+    let mut again = AGAIN.0;
+    let answer = loop {
+        match osds.look(plan, &entry, &common).await {
+            Ok(Found::Image(image)) if image.half_removed && !half_removed && again > 0 => {
+                again -= 1;
+                pause(AGAIN.1).await;
+            }
+            answer => break answer,
+        }
+    };
+    let found = match answer {
         Ok(Found::Gone) => return None,
         Ok(Found::Image(mut image)) => {
-            image.half_removed |= listed.half_removed;
-            if !plan.usage || image.used.is_some() || image.half_removed {
+            image.half_removed |= half_removed;
+            let whole = !plan.watchers && (!plan.usage || image.used.is_some());
+            if whole || image.half_removed {
                 return Some(Ok(*image));
             }
-            by_librbd(ioctx, move |ioctx| librbd::usage(ioctx, *image)).await
+            by_librbd(ioctx, &common, move |ioctx| librbd::complete(ioctx, plan, *image)).await
         }
         Err(Trouble::Errno(errno)) => {
             let error = Error::new(OPERATION, ioctx.image_object(&entry.name), errno);
             return Some(Err(ioctx.explain_pool(error)));
         }
         Err(Trouble::AskLibrbd | Trouble::Changed) => {
-            let entry = entry.clone();
-            by_librbd(ioctx, move |ioctx| librbd::look(ioctx, plan, &entry)).await
+            by_librbd(ioctx, &common, move |ioctx| librbd::look(ioctx, plan, &entry)).await
         }
     };
     match found {
@@ -263,12 +316,49 @@ async fn look(space: Rc<(Space, IoCtx)>, plan: Plan, listed: Listed, parents: Rc
     }
 }
 
+/// Waits on this thread.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Waits. Without a timer it does not.
+async fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    let mut alarm = None;
+    poll_fn(|context| {
+        if Instant::now() >= end {
+            return Poll::Ready(());
+        }
+        alarm = Alarm::new(end, context.waker().clone()).ok();
+        if alarm.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
 fn missing_image() -> ErrorKind {
     ErrorKind::NotFound { what: crate::error::ObjectKind::Image }
 }
 
 /// Makes blocking calls on a separate thread.
-async fn by_librbd(ioctx: &IoCtx, call: impl FnOnce(&IoCtx) -> Item + Send + 'static) -> Item {
+async fn by_librbd(
+    ioctx: &IoCtx,
+    common: &Common,
+    call: impl FnOnce(&IoCtx) -> Item + Send + 'static,
+) -> Item {
+    let _permit = common.open.take(1).await;
     let own = ioctx.clone();
     let started = worker::start(move || {
         let _thread = ThreadOfUser::set();

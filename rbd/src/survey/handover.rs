@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::SurveyedImage;
 use super::drive::OPERATION;
+use crate::aio::timer::Alarm;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
@@ -39,6 +40,13 @@ struct Waiting {
     left: bool,
     /// Wakes the thread so that it ends.
     wake_driver: Sender<usize>,
+}
+
+/// The timeout of a task that awaits an image.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    end: Option<Instant>,
+    alarm: Option<Alarm>,
 }
 
 /// Marks the end when it is dropped.
@@ -103,12 +111,7 @@ impl Consumer {
                 return None;
             }
             state = match end.map(|end| end.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => {
-                    // The error is returned once: later images are not waited for.
-                    state.ended = true;
-                    let error = Error::new(OPERATION, self.ioctx.pool_object(), Errno::ETIMEDOUT);
-                    return Some(Err(error.timed_out(self.timeout.unwrap_or_default(), false)));
-                }
+                Some(Duration::ZERO) => return Some(Err(self.too_late(&mut state))),
                 Some(rest) => {
                     let waited = self.handover.changed.wait_timeout(state, rest);
                     waited.unwrap_or_else(PoisonError::into_inner).0
@@ -118,18 +121,46 @@ impl Consumer {
         }
     }
 
-    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+    pub(super) fn poll(&self, context: &mut Context<'_>, patience: &mut Patience) -> Poll<Option<Item>> {
         let mut state = self.handover.lock();
         if let Some(image) = state.images.pop_front() {
             drop(state);
+            *patience = Patience::default();
             self.handover.changed.notify_all();
             return Poll::Ready(Some(image));
         }
         if state.ended {
             return Poll::Ready(None);
         }
+        let now = Instant::now();
+        patience.end = patience.end.or_else(|| now.checked_add(self.timeout?));
+        if patience.end.is_some_and(|end| end <= now) {
+            return Poll::Ready(Some(Err(self.too_late(&mut state))));
+        }
         state.waker = Some(context.waker().clone());
+        drop(state);
+        match (&mut patience.alarm, patience.end) {
+            (Some(alarm), _) => alarm.set_waker(context.waker()),
+            (none, Some(end)) => match Alarm::new(end, context.waker().clone()) {
+                Ok(alarm) => *none = Some(alarm),
+                Err(error) => {
+                    self.handover.lock().ended = true;
+                    let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
+                    let error = Error::new(OPERATION, self.ioctx.pool_object(), errno);
+                    let why = "no thread can be started for its timeout; the survey has ended";
+                    return Poll::Ready(Some(Err(error.with_detail(why))));
+                }
+            },
+            (_, None) => {}
+        }
         Poll::Pending
+    }
+
+    /// Ends the survey with an error. Later images are not waited for.
+    fn too_late(&self, state: &mut Waiting) -> Error {
+        state.ended = true;
+        let error = Error::new(OPERATION, self.ioctx.pool_object(), Errno::ETIMEDOUT);
+        error.timed_out(self.timeout.unwrap_or_default(), false)
     }
 }
 

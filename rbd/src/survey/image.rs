@@ -1,42 +1,29 @@
 //! Queries of one image that the OSDs answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::vec;
 
-use super::decode::{Decoder, LockInfo, Malformed, ParentSpec};
+use super::calls::{Next, PAIRS, Trouble, at, call, head_calls, list_behind, lockers, metadata_behind, text};
+use super::decode::{Decoder, ParentSpec, object_map};
+use super::object_map::ObjectMap;
 use super::parent::{Parents, first, header};
+use super::permits::Permits;
 use super::usage::{Layout, Walk};
 use super::{Plan, SurveyedImage, SurveyedSnapshot, Way};
-use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::features::{Features, Flags, OpFeatures};
-use crate::image::advisory::{Locker, Lockers};
+use crate::image::info::GroupOf;
 use crate::image::snapshot::SnapshotKind;
 use crate::ioctx::ImageEntry;
-use crate::raw::RawResult;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
-use crate::raw::rados::class_calls::ClassCall;
-
-/// The id of the current version of the image.
-const HEAD: u64 = u64::MAX - 1;
 
 /// How many snapshots one operation asks for.
 const SNAPSHOTS: usize = 32;
 
 /// How often an image that changes meanwhile is queried.
 const TRIES: usize = 5;
-
-/// Why the answers of the OSDs are incomplete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    Errno(Errno),
-    /// Only librbd can answer.
-    AskLibrbd,
-    /// A snapshot was removed during the query.
-    Changed,
-}
 
 /// The answers of the OSDs about an image.
 pub(super) enum Found {
@@ -45,35 +32,13 @@ pub(super) enum Found {
     Image(Box<SurveyedImage>),
 }
 
-impl From<Errno> for Trouble {
-    fn from(errno: Errno) -> Trouble {
-        match errno {
-            Errno::EOPNOTSUPP | Errno::EBADMSG => Trouble::AskLibrbd,
-            errno => Trouble::Errno(errno),
-        }
-    }
-}
-
-impl From<Malformed> for Trouble {
-    fn from(_: Malformed) -> Trouble {
-        Trouble::AskLibrbd
-    }
-}
-
-/// Makes a call of the object class `rbd`.
-pub(super) fn call(method: &'static CStr, input: Vec<u8>) -> ClassCall {
-    ClassCall { class: c"rbd", method, input }
-}
-
-/// Encodes a text for a call.
-pub(super) fn text(text: &str) -> Result<Vec<u8>, Trouble> {
-    let len = u32::try_from(text.len()).map_err(|_| Trouble::AskLibrbd)?;
-    Ok([&len.to_le_bytes()[..], text.as_bytes()].concat())
-}
-
-/// Makes a call about a snapshot or the current version.
-fn at(method: &'static CStr, snapshot: u64) -> ClassCall {
-    call(method, snapshot.to_le_bytes().to_vec())
+/// What the images in flight share.
+pub(super) struct Common {
+    pub(super) parents: Parents,
+    /// Bytes of object maps.
+    pub(super) maps: Rc<Permits>,
+    /// Images that librbd has open.
+    pub(super) open: Rc<Permits>,
 }
 
 /// A namespace whose images are queried.
@@ -83,16 +48,41 @@ pub(super) struct Space {
     pub(super) namespace: String,
 }
 
+/// How many images in the trash come in one answer: librbd asks for as many.
+const TRASHED: u64 = 1024;
+
+/// Who moved an image to the trash, where its removal did.
+const REMOVING: u8 = 3;
+
 impl Space {
+    /// Returns the ids of the images whose removal was begun. librbd lists them among the others.
+    pub(super) async fn removing(&self) -> Result<HashSet<String>, Trouble> {
+        let (mut removing, mut last) = (HashSet::new(), String::new());
+        loop {
+            let call = list_behind(c"trash_list", &last, TRASHED)?;
+            let entries = match self.raw.ask(c"rbd_trash", &[call]).await.and_then(first) {
+                Ok(answer) => Decoder::new(&answer).trash()?,
+                Err(Errno::ENOENT) => return Ok(removing),
+                Err(errno) => return Err(errno.into()),
+            };
+            let full = entries.len() as u64 >= TRASHED;
+            last = entries.last().map(|(id, _)| id.clone()).unwrap_or_default();
+            removing.extend(entries.into_iter().filter(|(_, who)| *who == REMOVING).map(|(id, _)| id));
+            if !full {
+                return Ok(removing);
+            }
+        }
+    }
+
     /// Queries an image, again if its snapshots change meanwhile.
     pub(super) async fn look(
         &self,
         plan: Plan,
         entry: &ImageEntry,
-        parents: &Parents,
+        common: &Common,
     ) -> Result<Found, Trouble> {
         for _ in 0..TRIES {
-            match self.look_once(plan, entry, parents).await {
+            match self.look_once(plan, entry, common).await {
                 Err(Trouble::Changed) => {}
                 found => return found,
             }
@@ -100,17 +90,18 @@ impl Space {
         Err(Trouble::AskLibrbd)
     }
 
-    async fn look_once(&self, plan: Plan, entry: &ImageEntry, parents: &Parents) -> Result<Found, Trouble> {
+    async fn look_once(&self, plan: Plan, entry: &ImageEntry, common: &Common) -> Result<Found, Trouble> {
+        let parents = &common.parents;
         if entry.id.is_empty() {
             return Err(Trouble::AskLibrbd);
         }
         let object = header(&entry.id)?;
-        let answers = match self.raw.ask(&object, &head_calls(plan)).await {
+        let answers = match self.raw.ask(&object, &head_calls(plan)?).await {
             Ok(answers) => answers,
             Err(Errno::ENOENT) => return self.without_header(entry).await,
             Err(errno) => return Err(errno.into()),
         };
-        let mut answers = Next(answers.into_iter());
+        let mut answers = Next::new(answers);
         let mut image = empty(&self.namespace, entry);
         let size = answers.next()?;
         let mut size = Decoder::new(&size);
@@ -137,6 +128,15 @@ impl Space {
         if plan.locks {
             image.locks = Some(lockers(Decoder::new(&answers.next()?).lock()?));
         }
+        if plan.group {
+            if let Some((pool_id, id)) = Decoder::new(&answers.next()?).group()? {
+                let name = parents.group(&self.cluster, pool_id, &self.namespace, id).await?;
+                image.group = name.map(|name| GroupOf { pool_id, name });
+            }
+        }
+        if plan.metadata {
+            image.metadata = self.metadata(&object, &answers.next()?).await?;
+        }
         if !plan.snapshots && !plan.usage {
             return Ok(Found::Image(Box::new(image)));
         }
@@ -155,7 +155,7 @@ impl Space {
             };
             let valid = !(flags | image.flags).contains(Flags::FAST_DIFF_INVALID);
             if let (Some(layout), true) = (layout, valid) {
-                self.usage(layout, &mut image).await?;
+                self.usage(layout, common, &mut image).await?;
             }
         }
         Ok(Found::Image(Box::new(image)))
@@ -194,6 +194,24 @@ impl Space {
         }
     }
 
+    /// Reads the pairs of the first answer, and asks for more.
+    async fn metadata(&self, object: &CStr, answer: &[u8]) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut metadata = BTreeMap::new();
+        let mut pairs = Decoder::new(answer).metadata()?;
+        loop {
+            let last = pairs.last().map(|(key, _)| key.clone());
+            let full = pairs.len() as u64 >= PAIRS;
+            metadata.extend(pairs);
+            let Some(last) = last.filter(|_| full) else { return Ok(metadata) };
+            let more = self.raw.ask(object, &[metadata_behind(&last)?]).await.and_then(first);
+            let more = more.map_err(|errno| match errno {
+                Errno::ENOENT => Trouble::Changed,
+                errno => errno.into(),
+            })?;
+            pairs = Decoder::new(&more).metadata()?;
+        }
+    }
+
     /// Fills in the snapshots. Returns the union of their flags.
     async fn snapshots(
         &self,
@@ -209,11 +227,12 @@ impl Space {
             let calls: Vec<_> =
                 ids.iter().flat_map(|id| methods.into_iter().map(|method| at(method, *id))).collect();
             let gone = |errno: Errno| if errno == Errno::ENOENT { Trouble::Changed } else { errno.into() };
-            let mut answers = Next(self.raw.ask(object, &calls).await.map_err(gone)?.into_iter());
+            let mut answers = Next::new(self.raw.ask(object, &calls).await.map_err(gone)?);
             for id in ids {
                 let snapshot = Decoder::new(&answers.next_or(gone)?).snapshot()?;
                 let protection = Decoder::new(&answers.next_or(gone)?).u8()?;
-                flags |= Flags::from_bits_retain(Decoder::new(&answers.next_or(gone)?).u64()?);
+                let own = Flags::from_bits_retain(Decoder::new(&answers.next_or(gone)?).u64()?);
+                flags |= own;
                 let overlap = answers.next_or(gone)?;
                 let overlap = Decoder::new(&overlap).optional_u64()?;
                 let kind = SnapshotKind::from_raw(snapshot.kind);
@@ -225,6 +244,7 @@ impl Space {
                     // 0 means unprotected, 1 that the protection is being removed.
                     protected: kind == SnapshotKind::User && protection != 0,
                     kind,
+                    flags: own,
                     parent: self.parent(parents, parent, overlap).await?,
                     used: None,
                 });
@@ -234,7 +254,9 @@ impl Space {
     }
 
     /// Fills in the used space. Leaves it empty if the maps cannot be trusted.
-    async fn usage(&self, layout: Layout, image: &mut SurveyedImage) -> Result<(), Trouble> {
+    async fn usage(&self, layout: Layout, common: &Common, image: &mut SurveyedImage) -> Result<(), Trouble> {
+        let sizes = image.snapshots.iter().map(|snapshot| snapshot.size).chain([image.size]);
+        let _room = common.maps.take(Walk::memory(layout, sizes.max().unwrap_or(0))).await;
         let mut walk = Walk::new(layout);
         let mut used = HashMap::new();
         for snapshot in &image.snapshots {
@@ -261,55 +283,14 @@ impl Space {
         Ok(())
     }
 
-    async fn object_map(&self, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    async fn object_map(&self, name: &str) -> Result<Option<ObjectMap>, Trouble> {
         let object = CString::new(name).map_err(|_| Trouble::AskLibrbd)?;
         match self.raw.ask(&object, &[call(c"object_map_load", Vec::new())]).await.and_then(first) {
-            Ok(map) => Ok(Some(Decoder::new(&map).object_map()?)),
+            Ok(map) => Ok(Some(object_map(map)?)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
-}
-
-/// Returns the calls about the current version, in the order in which their answers are read.
-fn head_calls(plan: Plan) -> Vec<ClassCall> {
-    let mut features = HEAD.to_le_bytes().to_vec();
-    // The query is for reading only, so locks of other clients do not matter.
-    features.push(1);
-    let mut calls = vec![
-        at(c"get_size", HEAD),
-        call(c"get_features", features),
-        at(c"get_flags", HEAD),
-        call(c"op_features_get", Vec::new()),
-    ];
-    if plan.parent {
-        calls.extend([call(c"parent_get", Vec::new()), at(c"parent_overlap_get", HEAD)]);
-    }
-    if plan.times {
-        let times = [c"get_create_timestamp", c"get_access_timestamp", c"get_modify_timestamp"];
-        calls.extend(times.map(|method| call(method, Vec::new())));
-    }
-    if plan.locks {
-        // A struct of version 1 that contains the name of the lock.
-        let name = b"\x01\x01\x0c\0\0\0\x08\0\0\0rbd_lock".to_vec();
-        calls.push(ClassCall { class: c"lock", method: c"get_info", input: name });
-    }
-    if plan.snapshots || plan.usage {
-        calls.push(call(c"get_snapcontext", Vec::new()));
-    }
-    if plan.usage {
-        calls.push(call(c"get_stripe_unit_count", Vec::new()));
-    }
-    calls
-}
-
-fn lockers(lock: LockInfo) -> Lockers {
-    let lockers = lock.lockers.into_iter().map(|locker| Locker {
-        client: locker.client,
-        cookie: locker.cookie,
-        address: ClientAddress::from_ceph(locker.address),
-    });
-    Lockers { exclusive: matches!(lock.kind, 1 | 3), tag: lock.tag, lockers: lockers.collect() }
 }
 
 /// Returns an image without any answers.
@@ -332,20 +313,10 @@ pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
         accessed: None,
         modified: None,
         locks: None,
+        watchers: Vec::new(),
+        group: None,
+        metadata: BTreeMap::new(),
         used: None,
         usage_way: None,
-    }
-}
-
-/// The answers, in order.
-struct Next(vec::IntoIter<RawResult<Vec<u8>>>);
-
-impl Next {
-    fn next(&mut self) -> Result<Vec<u8>, Trouble> {
-        self.next_or(Trouble::from)
-    }
-
-    fn next_or(&mut self, trouble: impl Fn(Errno) -> Trouble) -> Result<Vec<u8>, Trouble> {
-        self.0.next().unwrap_or(Err(Errno::EIO)).map_err(trouble)
     }
 }

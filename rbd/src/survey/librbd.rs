@@ -37,9 +37,19 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
     if plan.locks {
         found.locks = Some(image.advisory_locks().list()?);
     }
+    if plan.watchers {
+        found.watchers = image.watchers()?;
+    }
+    if plan.group && !found.old_format {
+        found.group = image.group()?;
+    }
+    if plan.metadata {
+        found.metadata = image.metadata().list()?;
+    }
     if plan.snapshots || plan.usage {
         for snapshot in image.snapshots().list()? {
-            let parent = if plan.parent { image.at_snapshot(snapshot.id)?.parent()? } else { None };
+            let at_snapshot = image.at_snapshot(snapshot.id)?;
+            let parent = if plan.parent { at_snapshot.parent()? } else { None };
             found.snapshots.push(SurveyedSnapshot {
                 id: snapshot.id,
                 kind: snapshot.namespace.kind(),
@@ -47,6 +57,7 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
                 size: snapshot.size,
                 created: snapshot.created,
                 protected: snapshot.protected,
+                flags: at_snapshot.flags()?,
                 parent,
                 used: None,
             });
@@ -59,10 +70,15 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
     Ok(found)
 }
 
-/// Fills in the used space of an image whose other values the OSDs have answered. Blocks.
-pub(super) fn usage(ioctx: &IoCtx, mut found: SurveyedImage) -> Result<SurveyedImage> {
+/// Fills in the values of an image that the OSDs have not answered. Blocks.
+pub(super) fn complete(ioctx: &IoCtx, plan: Plan, mut found: SurveyedImage) -> Result<SurveyedImage> {
     let image = ioctx.open_by_id(&found.id).read_only(true).run()?;
-    fill(&image, &mut found)?;
+    if plan.watchers {
+        found.watchers = image.watchers()?;
+    }
+    if plan.usage && found.used.is_none() {
+        fill(&image, &mut found)?;
+    }
     image.close()?;
     Ok(found)
 }

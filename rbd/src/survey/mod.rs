@@ -18,25 +18,30 @@
 //! `profile rbd-read-only` is sufficient.
 //!
 //! Some images need librbd: images of format 1, images in a migration, and images whose OSDs give
-//! answers that this crate does not know. A survey opens them read-only, one by one.
+//! answers that this crate does not know. A survey opens them read-only, at most ten at a time.
 //! [`SurveyedImage::way`] says how each image was queried, and [`SurveyedImage::usage_way`] how its
-//! used space was.
+//! used space was. Watchers are always queried through librbd.
 
+mod calls;
 pub(crate) mod decode;
 mod drive;
 mod handover;
 mod image;
 mod librbd;
+mod object_map;
 mod parent;
+mod permits;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::error::Result;
 use crate::features::{Features, Flags, OpFeatures};
-use crate::image::Parent;
 use crate::image::advisory::Lockers;
+use crate::image::info::GroupOf;
 use crate::image::snapshot::SnapshotKind;
+use crate::image::{Parent, Watcher};
 use crate::ioctx::IoCtx;
 
 pub use drive::{SurveyedImages, SurveyedStream};
@@ -49,6 +54,7 @@ pub use drive::{SurveyedImages, SurveyedStream};
 pub struct Survey<'a> {
     ioctx: &'a IoCtx,
     plan: Plan,
+    only: Option<&'a str>,
 }
 
 /// The values to query, and how.
@@ -59,6 +65,9 @@ struct Plan {
     parent: bool,
     times: bool,
     locks: bool,
+    watchers: bool,
+    group: bool,
+    metadata: bool,
     usage: bool,
     trash: bool,
     all_namespaces: bool,
@@ -88,8 +97,8 @@ pub struct SurveyedImage {
     pub id: String,
     /// How the answers were obtained.
     pub way: Way,
-    /// Whether its removal was interrupted. It cannot be opened any more. If its header is already
-    /// removed, sizes are 0 and all other fields are empty.
+    /// Whether its removal or its creation was interrupted. It cannot be opened. If it has no
+    /// header, sizes are 0 and all other fields are empty.
     pub half_removed: bool,
     /// Whether it is of the old format 1.
     pub old_format: bool,
@@ -115,6 +124,12 @@ pub struct SurveyedImage {
     pub modified: Option<SystemTime>,
     /// The holders of its locks. librbd's exclusive lock has the tag `internal`.
     pub locks: Option<Lockers>,
+    /// The clients that have it open for writing, or mapped.
+    pub watchers: Vec<Watcher>,
+    /// The group it belongs to.
+    pub group: Option<GroupOf>,
+    /// The metadata, including overridden options, whose names begin with `conf_`.
+    pub metadata: BTreeMap<String, String>,
     /// The bytes of the objects written since the newest user snapshot, as `rbd du` counts them.
     pub used: Option<u64>,
     /// How the used space was obtained.
@@ -137,6 +152,8 @@ pub struct SurveyedSnapshot {
     pub created: SystemTime,
     /// Whether it is protected from removal. Only user snapshots can be.
     pub protected: bool,
+    /// Whether its object map and fast-diff data can be trusted.
+    pub flags: Flags,
     /// The snapshot from which it was cloned. Only if the parent was requested.
     pub parent: Option<Parent>,
     /// The bytes of the objects written since the previous user snapshot, as `rbd du` counts them.
@@ -153,17 +170,20 @@ impl IoCtx {
             parent: false,
             times: false,
             locks: false,
+            watchers: false,
+            group: false,
+            metadata: false,
             usage: false,
             trash: false,
             all_namespaces: false,
             sorted: true,
             in_flight: 64,
         };
-        Survey { ioctx: self, plan }
+        Survey { ioctx: self, plan, only: None }
     }
 }
 
-impl Survey<'_> {
+impl<'a> Survey<'a> {
     /// Sets whether to query the snapshots. Default: off.
     pub fn snapshots(mut self, ask: bool) -> Self {
         self.plan.snapshots = ask;
@@ -188,11 +208,34 @@ impl Survey<'_> {
         self
     }
 
+    /// Sets whether to query the clients that have an image open for writing, or mapped. Default:
+    /// off.
+    ///
+    /// This takes long, because no C function of librados lists the watchers of an object. librbd
+    /// opens each image read-only, which sets no watch, at most ten images at a time.
+    pub fn watchers(mut self, ask: bool) -> Self {
+        self.plan.watchers = ask;
+        self
+    }
+
+    /// Sets whether to query the group that an image belongs to. Default: off.
+    pub fn group(mut self, ask: bool) -> Self {
+        self.plan.group = ask;
+        self
+    }
+
+    /// Sets whether to query the metadata. Default: off.
+    pub fn metadata(mut self, ask: bool) -> Self {
+        self.plan.metadata = ask;
+        self
+    }
+
     /// Sets whether to query the space that images and their snapshots use. This includes the
     /// snapshots. Default: off.
     ///
     /// A survey reads the object maps of images with the feature fast-diff. For other images, and
-    /// if the map is invalid, librbd asks the OSDs for each object, which takes long.
+    /// if the map is invalid, librbd asks the OSDs for each object, which takes long. The object
+    /// maps in memory take up to 16 MiB together, or a byte for each object of one larger image.
     pub fn usage(mut self, ask: bool) -> Self {
         self.plan.usage = ask;
         self
@@ -207,6 +250,13 @@ impl Survey<'_> {
     /// Sets whether to query all namespaces of the pool, the default one first. Default: off.
     pub fn all_namespaces(mut self, all: bool) -> Self {
         self.plan.all_namespaces = all;
+        self
+    }
+
+    /// Restricts the survey to images of this name. In the trash there may be several. Default: all
+    /// images.
+    pub fn only(mut self, name: &'a str) -> Self {
+        self.only = Some(name);
         self
     }
 
@@ -230,13 +280,14 @@ impl Survey<'_> {
     /// iterator. The iterator ends with an error if no answer comes within the [call
     /// timeout](crate::ClusterBuilder::call_timeout).
     pub fn run(self) -> Result<SurveyedImages> {
-        drive::list(self.ioctx, self.plan).and_then(|listed| drive::begin(self.ioctx, self.plan, listed))
+        let listed = drive::list(self.ioctx, self.plan, self.only)?;
+        drive::begin(self.ioctx, self.plan, listed)
     }
 
     /// Begins to list and to query the images, and returns a stream of them. Does not block.
     ///
     /// If the list fails, the stream ends after its error.
     pub fn start(self) -> Result<SurveyedStream> {
-        drive::start(self.ioctx, self.plan)
+        drive::start(self.ioctx, self.plan, self.only)
     }
 }

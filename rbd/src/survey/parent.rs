@@ -1,4 +1,4 @@
-//! The names of parents. Each is queried once.
+//! The names of parents and groups. Each is queried once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,8 +6,8 @@ use std::ffi::CString;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::calls::{Trouble, call, text};
 use super::decode::{Decoder, ParentSpec};
-use super::image::{Trouble, call, text};
 use crate::errno::Errno;
 use crate::image::snapshot::SnapshotKind;
 use crate::image::{LinkedImage, Parent};
@@ -16,12 +16,16 @@ use crate::raw;
 /// A snapshot: its pool, namespace, image and id.
 type Snapshot = (i64, String, String, u64);
 
-/// The known parents. Names of images and snapshots can change meanwhile; a survey shows those at
-/// the time of its query.
+/// A group: its pool, namespace and id.
+type Group = (i64, String, String);
+
+/// The known parents and groups. Names of images, snapshots and groups can change meanwhile; a
+/// survey shows those at the time of its query.
 #[derive(Default)]
 pub(super) struct Parents {
     pools: RefCell<HashMap<(i64, String), Rc<Place>>>,
     named: RefCell<HashMap<Snapshot, Rc<Named>>>,
+    groups: RefCell<HashMap<Group, Option<String>>>,
 }
 
 struct Place {
@@ -44,7 +48,7 @@ impl Parents {
         spec: ParentSpec,
         overlap: u64,
     ) -> Result<Parent, Trouble> {
-        let place = self.place(cluster, &spec)?;
+        let place = self.place(cluster, spec.pool_id, &spec.namespace)?;
         let key = (spec.pool_id, spec.namespace.clone(), spec.image_id.clone(), spec.snapshot_id);
         let known = self.named.borrow().get(&key).map(Rc::clone);
         let named = match (known, &place.ioctx) {
@@ -72,13 +76,41 @@ impl Parents {
         })
     }
 
-    fn place(&self, cluster: &Arc<raw::cluster::Cluster>, spec: &ParentSpec) -> Result<Rc<Place>, Trouble> {
-        let key = (spec.pool_id, spec.namespace.clone());
+    /// Returns the name of a group, or `None` if the group was removed.
+    pub(super) async fn group(
+        &self,
+        cluster: &Arc<raw::cluster::Cluster>,
+        pool_id: i64,
+        namespace: &str,
+        id: String,
+    ) -> Result<Option<String>, Trouble> {
+        let key = (pool_id, namespace.to_owned(), id);
+        if let Some(known) = self.groups.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let Some(ioctx) = &self.place(cluster, pool_id, namespace)?.ioctx else { return Ok(None) };
+        let name = call(c"dir_get_name", text(&key.2)?);
+        let name = match ioctx.ask(c"rbd_group_directory", &[name]).await.and_then(first) {
+            Ok(answer) => Some(Decoder::new(&answer).text()?),
+            Err(Errno::ENOENT) => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        self.groups.borrow_mut().insert(key, name.clone());
+        Ok(name)
+    }
+
+    fn place(
+        &self,
+        cluster: &Arc<raw::cluster::Cluster>,
+        pool_id: i64,
+        namespace: &str,
+    ) -> Result<Rc<Place>, Trouble> {
+        let key = (pool_id, namespace.to_owned());
         if let Some(place) = self.pools.borrow().get(&key) {
             return Ok(Rc::clone(place));
         }
-        let namespace = CString::new(spec.namespace.as_str()).map_err(|_| Trouble::AskLibrbd)?;
-        let opened = raw::ioctx::IoCtx::open(Arc::clone(cluster), spec.pool_id, &namespace);
+        let namespace = CString::new(namespace).map_err(|_| Trouble::AskLibrbd)?;
+        let opened = raw::ioctx::IoCtx::open(Arc::clone(cluster), pool_id, &namespace);
         let place = match opened.and_then(|ioctx| Ok((ioctx.pool_name()?, ioctx))) {
             Ok((pool, ioctx)) => Place { ioctx: Some(Arc::new(ioctx)), pool },
             Err(Errno::ENOENT) => Place { ioctx: None, pool: String::new() },
@@ -97,7 +129,7 @@ async fn ask(ioctx: &Arc<raw::ioctx::IoCtx>, spec: &ParentSpec) -> Result<Named,
         Ok(answer) => named.image = Decoder::new(&answer).text()?,
         Err(Errno::ENOENT) => {
             match ioctx.ask(c"rbd_trash", &[call(c"trash_get", id)]).await.and_then(first) {
-                Ok(answer) => (named.image, named.in_trash) = (Decoder::new(&answer).trashed_name()?, true),
+                Ok(answer) => (named.image, named.in_trash) = (Decoder::new(&answer).trashed()?.1, true),
                 Err(Errno::ENOENT) => return Ok(named),
                 Err(errno) => return Err(errno.into()),
             }

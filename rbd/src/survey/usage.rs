@@ -1,5 +1,7 @@
 //! The space that an image and its snapshots use, computed from their object maps.
 
+use super::object_map::{ABSENT, CLEAN, ObjectMap, WRITTEN, one, replace};
+
 /// The layout of an image on its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -8,18 +10,13 @@ pub(super) struct Layout {
     count: u64,
 }
 
-/// The change of an object between two versions of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    None,
-    Removed,
-    Written,
-}
+/// The changes of an object between two versions of an image, two bits each as in an object map.
+const UNCHANGED: u8 = 0;
+const REMOVED: u8 = 1;
+const CHANGED: u8 = 2;
 
-/// The states of an object in an object map.
-const ABSENT: u8 = 0;
-const WRITTEN: u8 = 1;
-const CLEAN: u8 = 3;
+/// The bits of four objects that mark a [`CHANGED`] one.
+const ANY_CHANGED: u8 = 0b10_10_10_10;
 
 impl Layout {
     /// Returns `None` for values that no image can have.
@@ -52,35 +49,50 @@ impl Layout {
 pub(super) struct Walk {
     layout: Layout,
     /// The map of the previous version, and the changes since the last counted version.
-    before: Vec<u8>,
-    changes: Vec<Change>,
+    before: ObjectMap,
+    changes: ObjectMap,
 }
 
 impl Walk {
     pub(super) fn new(layout: Layout) -> Walk {
-        Walk { layout, before: Vec::new(), changes: Vec::new() }
+        Walk { layout, before: ObjectMap::default(), changes: ObjectMap::default() }
+    }
+
+    /// Returns how much memory a walk takes at most for an image of this size: the map before, the
+    /// changes, and the next map, which is copied once.
+    pub(super) fn memory(layout: Layout, size: u64) -> u64 {
+        layout.objects(size)
     }
 
     /// Continues with the next version. Returns `None` if its map is too short for its size, so
     /// that it cannot be trusted.
-    pub(super) fn step(&mut self, mut map: Vec<u8>, size: u64) -> Option<()> {
+    pub(super) fn step(&mut self, mut map: ObjectMap, size: u64) -> Option<()> {
         let objects = usize::try_from(self.layout.objects(size)).ok()?;
         if map.len() < objects {
             return None;
         }
-        map.truncate(objects);
+        map.resize(objects);
         // After a shrink, the objects beyond the end are absent.
-        map.resize(objects.max(self.before.len()).max(self.changes.len()), ABSENT);
-        self.changes.resize(map.len(), Change::None);
-        for (index, (now, change)) in map.iter().zip(&mut self.changes).enumerate() {
-            let before = self.before.get(index).copied();
-            match (before.unwrap_or(ABSENT), *now) {
-                (ABSENT, ABSENT) if before.is_none() => *change = Change::None,
-                (ABSENT, ABSENT) | (WRITTEN | CLEAN, CLEAN) => {}
-                (_, ABSENT) => *change = Change::Removed,
-                (before, now) if before == now && now != WRITTEN => {}
-                _ => *change = Change::Written,
+        map.resize(objects.max(self.before.len()).max(self.changes.len()));
+        self.changes.resize(map.len());
+        for index in 0..map.fours() {
+            let (before, now) = (self.before.four(index), map.four(index));
+            let known = self.before.len().saturating_sub(4 * index);
+            if known >= 4 && before == now && !any_written(now) {
+                continue;
             }
+            let mut changes = self.changes.four(index);
+            for position in 0..(map.len() - 4 * index).min(4) {
+                let change = match (one(before, position), one(now, position)) {
+                    (ABSENT, ABSENT) if position >= known => UNCHANGED,
+                    (ABSENT, ABSENT) | (WRITTEN | CLEAN, CLEAN) => continue,
+                    (_, ABSENT) => REMOVED,
+                    (before, now) if before == now && now != WRITTEN => continue,
+                    _ => CHANGED,
+                };
+                changes = replace(changes, position, change);
+            }
+            self.changes.set_four(index, changes);
         }
         self.before = map;
         Some(())
@@ -89,17 +101,38 @@ impl Walk {
     /// Returns the bytes that this version, of this size, has written since the last counted
     /// version. Starts a new count.
     pub(super) fn count(&mut self, size: u64) -> u64 {
-        let objects = (0_u64..).zip(&self.changes);
-        let written = objects.filter(|(_, change)| **change == Change::Written);
-        let used = written.map(|(object, _)| self.layout.bytes_in(object, size)).sum();
-        self.changes.clear();
+        let mut used = 0;
+        for index in 0..self.changes.fours() {
+            let four = self.changes.four(index);
+            if four & ANY_CHANGED == 0 {
+                continue;
+            }
+            let changed = (0..4).filter(|position| one(four, *position) == CHANGED);
+            used += changed
+                .map(|position| self.layout.bytes_in((4 * index + position) as u64, size))
+                .sum::<u64>();
+        }
+        self.changes = ObjectMap::default();
         used
     }
+}
+
+/// Returns whether one of four objects is in the state [`WRITTEN`].
+fn any_written(four: u8) -> bool {
+    four & !(four >> 1) & 0b01_01_01_01 != 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An object map of these states.
+    fn map(states: &[u8]) -> ObjectMap {
+        let four = |four: &[u8]| {
+            four.iter().enumerate().fold(0, |byte, (position, state)| replace(byte, position, *state))
+        };
+        ObjectMap::new(states.chunks(4).map(four).collect(), 0, states.len()).unwrap()
+    }
 
     const PLAIN: Layout = Layout { object_size: 8, unit: 8, count: 1 };
     const STRIPED: Layout = Layout { object_size: 8, unit: 2, count: 3 };
@@ -124,17 +157,17 @@ mod tests {
     #[test]
     fn what_a_version_has_written_counts_once() {
         let mut walk = Walk::new(PLAIN);
-        walk.step(vec![1, 3, 0, 1], 28).unwrap();
+        walk.step(map(&[1, 3, 0, 1]), 28).unwrap();
         assert_eq!(walk.count(28), 8 + 8 + 4);
         // Written again, clean since then, removed, grown.
-        walk.step(vec![1, 3, 3, 0, 1], 40).unwrap();
+        walk.step(map(&[1, 3, 3, 0, 1]), 40).unwrap();
         assert_eq!(walk.count(40), 8 + 8 + 8);
-        walk.step(vec![3, 3, 3, 0, 3], 40).unwrap();
+        walk.step(map(&[3, 3, 3, 0, 3]), 40).unwrap();
         assert_eq!(walk.count(40), 0);
         // Shrunk, and grown again after a version that is not counted.
-        walk.step(vec![3], 8).unwrap();
-        walk.step(vec![3, 1, 0], 24).unwrap();
+        walk.step(map(&[3]), 8).unwrap();
+        walk.step(map(&[3, 1, 0]), 24).unwrap();
         assert_eq!(walk.count(24), 8);
-        assert_eq!(walk.step(vec![1], 16), None);
+        assert_eq!(walk.step(map(&[1]), 16), None);
     }
 }

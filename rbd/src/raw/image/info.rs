@@ -131,12 +131,16 @@ impl Image {
         unsafe { grow_string(128, fetch) }
     }
 
+    /// Empty for an image of the old format: librbd calls such a question invalid.
     pub(crate) fn id(&self) -> RawResult<String> {
         // SAFETY: the buffer has `len` bytes.
         let fetch =
             |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(self.as_ptr(), buffer, len) }, 0);
         // SAFETY: `fetch` writes at most the length it is given.
-        unsafe { grow_string(64, fetch) }
+        match unsafe { grow_string(64, fetch) } {
+            Err(Errno::EINVAL) if self.is_old_format()? => Ok(String::new()),
+            id => id,
+        }
     }
 
     pub(crate) fn block_name_prefix(&self) -> RawResult<String> {

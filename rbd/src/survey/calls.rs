@@ -1,0 +1,160 @@
+//! The calls that ask for an image, and their answers.
+
+use std::ffi::CStr;
+use std::vec;
+
+use super::Plan;
+use super::decode::{LockInfo, Malformed};
+use crate::address::ClientAddress;
+use crate::errno::Errno;
+use crate::image::advisory::{Locker, Lockers};
+use crate::raw::RawResult;
+use crate::raw::rados::class_calls::{Answers, ClassCall};
+
+/// The id of the current version of the image.
+pub(super) const HEAD: u64 = u64::MAX - 1;
+
+/// How many pairs of metadata come in one answer: librbd asks for as many.
+pub(super) const PAIRS: u64 = 64;
+
+/// Why the answers of the OSDs are incomplete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Errno(Errno),
+    /// Only librbd can answer.
+    AskLibrbd,
+    /// A snapshot was removed during the query.
+    Changed,
+}
+
+impl Trouble {
+    /// For what librbd is not asked for.
+    pub(super) fn errno(self) -> Errno {
+        match self {
+            Trouble::Errno(errno) => errno,
+            Trouble::AskLibrbd | Trouble::Changed => Errno::EBADMSG,
+        }
+    }
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Trouble {
+        match errno {
+            // The OSD lacks a call, or its class answers in another form.
+            Errno::EOPNOTSUPP | Errno::EBADMSG => Trouble::AskLibrbd,
+            errno => Trouble::Errno(errno),
+        }
+    }
+}
+
+impl From<Malformed> for Trouble {
+    fn from(_: Malformed) -> Trouble {
+        Trouble::AskLibrbd
+    }
+}
+
+/// Makes a call of the object class `rbd`.
+pub(super) fn call(method: &'static CStr, input: Vec<u8>) -> ClassCall {
+    ClassCall { class: c"rbd", method, input }
+}
+
+/// Encodes a text for a call.
+pub(super) fn text(text: &str) -> Result<Vec<u8>, Trouble> {
+    let len = u32::try_from(text.len()).map_err(|_| Trouble::AskLibrbd)?;
+    Ok([&len.to_le_bytes()[..], text.as_bytes()].concat())
+}
+
+/// Makes a call about a snapshot or the current version.
+pub(super) fn at(method: &'static CStr, snapshot: u64) -> ClassCall {
+    call(method, snapshot.to_le_bytes().to_vec())
+}
+
+/// A call that lists what is behind a key, so many at a time.
+pub(super) fn list_behind(method: &'static CStr, key: &str, most: u64) -> Result<ClassCall, Trouble> {
+    let mut input = text(key)?;
+    input.extend(most.to_le_bytes());
+    Ok(call(method, input))
+}
+
+/// A call that asks for the metadata behind a key.
+pub(super) fn metadata_behind(key: &str) -> Result<ClassCall, Trouble> {
+    list_behind(c"metadata_list", key, PAIRS)
+}
+
+/// Returns the calls about the current version, in the order in which their answers are read.
+pub(super) fn head_calls(plan: Plan) -> Result<Vec<ClassCall>, Trouble> {
+    let mut features = HEAD.to_le_bytes().to_vec();
+    // The query is for reading only, so locks of other clients do not matter.
+    features.push(1);
+    let mut calls = Vec::with_capacity(16);
+    calls.extend([
+        at(c"get_size", HEAD),
+        call(c"get_features", features),
+        at(c"get_flags", HEAD),
+        call(c"op_features_get", Vec::new()),
+    ]);
+    if plan.parent {
+        calls.extend([call(c"parent_get", Vec::new()), at(c"parent_overlap_get", HEAD)]);
+    }
+    if plan.times {
+        let times = [c"get_create_timestamp", c"get_access_timestamp", c"get_modify_timestamp"];
+        calls.extend(times.map(|method| call(method, Vec::new())));
+    }
+    if plan.locks {
+        // A struct of version 1 that contains the name of the lock.
+        let name = b"\x01\x01\x0c\0\0\0\x08\0\0\0rbd_lock".to_vec();
+        calls.push(ClassCall { class: c"lock", method: c"get_info", input: name });
+    }
+    if plan.group {
+        calls.push(call(c"image_group_get", Vec::new()));
+    }
+    if plan.metadata {
+        calls.push(metadata_behind("")?);
+    }
+    if plan.snapshots || plan.usage {
+        calls.push(call(c"get_snapcontext", Vec::new()));
+    }
+    if plan.usage {
+        calls.push(call(c"get_stripe_unit_count", Vec::new()));
+    }
+    Ok(calls)
+}
+
+pub(super) fn lockers(lock: LockInfo) -> Lockers {
+    let lockers = lock.lockers.into_iter().map(|locker| Locker {
+        client: locker.client,
+        cookie: locker.cookie,
+        address: ClientAddress::from_ceph(locker.address),
+    });
+    Lockers { exclusive: matches!(lock.kind, 1 | 3), tag: lock.tag, lockers: lockers.collect() }
+}
+
+/// The answers, in order.
+pub(super) struct Next(vec::IntoIter<RawResult<Vec<u8>>>);
+
+impl Next {
+    pub(super) fn new(answers: Answers) -> Next {
+        Next(answers.into_iter())
+    }
+
+    pub(super) fn next(&mut self) -> Result<Vec<u8>, Trouble> {
+        self.next_or(Trouble::from)
+    }
+
+    pub(super) fn next_or(&mut self, trouble: impl Fn(Errno) -> Trouble) -> Result<Vec<u8>, Trouble> {
+        self.0.next().unwrap_or(Err(Errno::EIO)).map_err(trouble)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_osds_cannot_answer_is_asked_of_librbd() {
+        assert_eq!(Trouble::from(Errno::EOPNOTSUPP), Trouble::AskLibrbd);
+        assert_eq!(Trouble::from(Malformed), Trouble::AskLibrbd);
+        assert_eq!(Trouble::from(Errno::EPERM), Trouble::Errno(Errno::EPERM));
+        assert_eq!(Next::new(vec![Err(Errno::EOPNOTSUPP)]).next(), Err(Trouble::AskLibrbd));
+    }
+}

@@ -1,0 +1,115 @@
+//! Images that come, go and change while a survey runs, and images that cannot be asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rbd::survey::Way;
+use rbd::trash::TrashSource;
+
+use super::{SIZE, survey_of};
+use crate::support::Space;
+
+#[test]
+fn half_removed_and_vanished_images() {
+    let space = Space::new();
+    for number in 0..40 {
+        space.create(&format!("image{number:02}"), SIZE).run().unwrap();
+    }
+    let id = space.list().unwrap()[3].id.clone();
+    space.objects().remove(&format!("rbd_header.{id}")).unwrap();
+    let mut found = space.survey().in_flight(1).run().unwrap();
+    assert_eq!(found.total(), 40);
+    assert_eq!(found.next().unwrap().unwrap().name, "image00");
+    drop(found);
+    // Other images are created and removed meanwhile.
+    let ioctx = space.with_namespace(space.namespace()).unwrap();
+    let changes = std::thread::spawn(move || {
+        for number in 20..40 {
+            ioctx.remove(&format!("image{number:02}")).run().unwrap();
+        }
+    });
+    for _ in 0..10 {
+        for image in space.survey().snapshots(true).run().unwrap() {
+            let image = image.unwrap();
+            if *image.name < *"image20" {
+                assert_eq!(image.half_removed, image.name == "image03", "{image:?}");
+                assert_eq!(image.size, if image.half_removed { 0 } else { SIZE });
+            }
+        }
+    }
+    changes.join().unwrap();
+    let left = survey_of(space.survey());
+    assert_eq!(left.len(), 20);
+    assert_eq!(left.iter().filter(|image| image.half_removed).count(), 1);
+    // The rest can be removed.
+    let _ = space.remove("image03").run();
+}
+
+/// librbd moves an image to the trash before it removes it, and says there that it does so.
+#[test]
+fn a_removal_that_was_stopped() {
+    let space = Space::new();
+    for name in ["a", "b"] {
+        space.create(name, SIZE).object_size(1 << 20).run().unwrap();
+    }
+    let id = space.list().unwrap().remove(0).id;
+    space.trash().add("a").run().unwrap();
+    let trashed = survey_of(space.survey().trash(true));
+    assert!(trashed.len() == 1 && !trashed[0].half_removed, "{trashed:?}");
+    // The version of the struct and its length, and then who moved it there.
+    let key = format!("id_{id}").into_bytes();
+    let mut entry = space.objects().omap("rbd_trash").unwrap().remove(&key).unwrap();
+    entry[6] = 3;
+    space.objects().set_omap("rbd_trash", &[(&key[..], &entry[..])]).unwrap();
+    assert_eq!(space.trash().get(&id).unwrap().source, TrashSource::Removing);
+    let found = survey_of(space.survey().snapshots(true).usage(true).watchers(true));
+    let half: Vec<_> = found.iter().map(|image| (&*image.name, image.half_removed)).collect();
+    assert_eq!(half, [("a", true), ("b", false)]);
+    assert_eq!((found[0].size, found[1].used), (SIZE, Some(0)));
+    space.trash().remove(&id).force(true).run().unwrap();
+}
+
+#[test]
+fn images_are_created_and_renamed_meanwhile() {
+    let space = Space::new();
+    let stays = |name: &str| name.starts_with("stays");
+    for number in 0..10 {
+        space.create(&format!("stays{number}"), SIZE).run().unwrap();
+    }
+    let (ioctx, over) = (space.with_namespace(space.namespace()).unwrap(), Arc::new(AtomicBool::new(false)));
+    let ended = Arc::clone(&over);
+    let changes = std::thread::spawn(move || {
+        for round in 0..30 {
+            let names = [format!("comes{round}"), format!("goes{round}")];
+            ioctx.create(&names[0], SIZE).run().unwrap();
+            ioctx.rename(&names[0], &names[1]).unwrap();
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    while !over.load(Ordering::Relaxed) {
+        let found = survey_of(super::all(&space));
+        assert_eq!(found.iter().filter(|image| stays(&image.name)).count(), 10);
+        // What is under creation is no image whose removal was stopped.
+        assert!(found.iter().all(|image| !image.half_removed && image.size == SIZE), "{found:?}");
+        assert!(found.iter().all(|image| image.way == Way::Osds), "{found:?}");
+    }
+    changes.join().unwrap();
+    assert_eq!(survey_of(space.survey()).len(), 40);
+}
+
+#[test]
+fn one_error_does_not_end_the_rest() {
+    let space = Space::new();
+    for name in ["a", "b", "c"] {
+        space.create(name, SIZE).run().unwrap();
+    }
+    let id = space.list().unwrap().remove(1).id;
+    space.objects().set_omap(&format!("rbd_header.{id}"), &[(&b"size"[..], &b"x"[..])]).unwrap();
+    let found: Vec<_> = super::all(&space).run().unwrap().collect();
+    assert_eq!(found.len(), 3);
+    let error = found[1].as_ref().unwrap_err();
+    assert!(error.to_string().contains("/b'"), "{error}");
+    assert_eq!(error.errno(), Some(rbd::Errno::EIO), "{error}");
+    assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
+    space.objects().remove(&format!("rbd_header.{id}")).unwrap();
+}
