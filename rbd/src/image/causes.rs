@@ -9,7 +9,7 @@ use crate::holder::Holder;
 impl Image {
     /// Adds the client that keeps the exclusive lock, or that the image's pool or its data pool was
     /// deleted.
-    pub(super) fn explain(&self, error: Error) -> Error {
+    pub(crate) fn explain(&self, error: Error) -> Error {
         if error.errno() == Some(Errno::EROFS) {
             if let Some(cause) = self.cause() {
                 return explain_cause(self.label(), error, cause);

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
-use super::Image;
 use super::snapshot::SnapshotRef;
+use super::{Image, luks};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
@@ -98,12 +98,20 @@ impl Encryption<'_> {
             let why = "it is a clone; flatten it first, or format its parent before taking the snapshot";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
-        let (size, passphrase) = (image.size()?, passphrase.clone());
-        image
-            .bounded(operation, move |raw| {
-                raw.encryption_format(raw_format(format), cipher == Cipher::Aes128, &passphrase.0)
-            })
-            .map_err(|error| explain_format(error, size))?;
+        let stat = image.stat()?;
+        let header = luks::header_len(format, cipher, stat.object_size.saturating_mul(image.stripe_count()?));
+        if stat.size <= header {
+            let size = stat.size;
+            let why = format!(
+                "its {size} bytes have no room for the encryption header of {header} bytes and data; enlarge it \
+                 first"
+            );
+            return Err(image.refuse(operation, why));
+        }
+        let passphrase = passphrase.clone();
+        image.bounded(operation, move |raw| {
+            raw.encryption_format(raw_format(format), cipher == Cipher::Aes128, &passphrase.0, header)
+        })?;
         image.encrypted.store(true, Ordering::Release);
         Ok(())
     }
@@ -120,12 +128,11 @@ impl Encryption<'_> {
     pub fn load(&self, format: EncryptionFormat, passphrase: &Passphrase) -> Result<()> {
         let (operation, image) = ("decrypt", self.0);
         image.check_passphrase(operation, passphrase)?;
-        let passphrase = passphrase.clone();
+        let (passphrase, header) = (passphrase.clone(), image.look_at_header(operation)?);
         image
-            .bounded(operation, move |raw| raw.encryption_load(raw_format(format), &passphrase.0))
+            .bounded(operation, move |raw| raw.encryption_load(raw_format(format), &passphrase.0, header))
             .map_err(explain)?;
-        image.encrypted.store(true, Ordering::Release);
-        Ok(())
+        image.loaded(header)
     }
 
     /// Loads the encryption of a clone whose ancestors have different passphrases.
@@ -145,7 +152,7 @@ impl Encryption<'_> {
         for (_, passphrase) in chain {
             image.check_passphrase(operation, passphrase)?;
         }
-        let chain = chain.to_vec();
+        let (chain, header) = (chain.to_vec(), image.look_at_header(operation)?);
         let load = move |raw: &RawImage| {
             let raw_chain: Vec<(RawFormat, &[u8])> = chain
                 .iter()
@@ -153,11 +160,10 @@ impl Encryption<'_> {
                     (format.map_or(RawFormat::Any, raw_format), passphrase.0.as_slice())
                 })
                 .collect();
-            raw.encryption_load_chain(&raw_chain)
+            raw.encryption_load_chain(&raw_chain, header)
         };
         image.bounded(operation, load).map_err(explain)?;
-        image.encrypted.store(true, Ordering::Release);
-        Ok(())
+        image.loaded(header)
     }
 
     /// Returns whether this handle has encryption loaded.
@@ -197,19 +203,45 @@ impl Image {
     }
 
     /// Returns the size of the encryption header in bytes; 0 if no encryption is loaded.
-    pub(super) fn header_size(&self) -> Result<u64> {
-        if !self.is_encrypted() {
-            return Ok(0);
+    pub(super) fn header_size(&self) -> u64 {
+        self.raw().header_len()
+    }
+
+    /// Returns the size of the encryption header that is about to be loaded; 0 if there is none.
+    /// Refuses an image that is smaller: librbd would load it, and end the process at the next
+    /// call.
+    fn look_at_header(&self, operation: &'static str) -> Result<u64> {
+        if self.is_encrypted() {
+            return Ok(self.header_size());
         }
-        for _ in 0..10 {
-            let before = self.size()?;
-            let stored = self.as_stored()?.size()?;
-            if self.size()? == before && stored >= before {
-                return Ok(stored - before);
-            }
+        let stored = self.as_stored()?;
+        let header = luks::header_len_in(&stored.stored_header()?).unwrap_or(0);
+        let size = stored.size()?;
+        if 0 < size && size < header {
+            let why = format!("its {size} bytes are less than {CUT}");
+            return Err(self.refuse(operation, why));
         }
-        let why = "another client keeps resizing it, or has shrunk it below its encryption header";
-        Err(self.refuse("read the encryption header of", why))
+        Ok(header)
+    }
+
+    /// Takes in that the encryption has been loaded.
+    fn loaded(&self, header: u64) -> Result<()> {
+        self.encrypted.store(true, Ordering::Release);
+        if header == 0 {
+            // A header that this crate cannot read, but librbd can.
+            let header = self.as_stored()?.size()?.saturating_sub(self.size()?);
+            self.raw().set_header_len(header);
+        }
+        Ok(())
+    }
+
+    /// Refuses a call on an image that another client has made smaller than its encryption header:
+    /// librbd would end the process. Asks the cluster after a change, and blocks then.
+    pub(super) fn refuse_cut(&self, operation: &str) -> Result<()> {
+        if self.header_size() == 0 || !self.is_cut()? {
+            return Ok(());
+        }
+        Err(self.refuse(operation.to_owned(), format!("it is smaller than {CUT}")))
     }
 
     /// Returns the stored header, with its key slots, of this handle's version.
@@ -234,6 +266,10 @@ impl Image {
     }
 }
 
+/// What is to be done about an image that was made smaller than its encryption header.
+const CUT: &str = "its encryption header: another client has shrunk it; enlarge it through a handle that has no \
+                   encryption loaded";
+
 fn raw_format(format: EncryptionFormat) -> RawFormat {
     match format {
         EncryptionFormat::Luks1 => RawFormat::Luks1,
@@ -250,14 +286,4 @@ fn explain(error: Error) -> Error {
         Some(Errno::EEXIST) => error.with_detail("this handle has already loaded the encryption"),
         _ => error,
     }
-}
-
-/// Explains ENOSPC, which librbd returns for an image that is too small for the header.
-fn explain_format(error: Error, size: u64) -> Error {
-    // The largest header takes 16 MiB, rounded up to whole object sets.
-    if error.errno() == Some(Errno::ENOSPC) && size <= 64 << 20 {
-        let why = format!("its {size} bytes have no room for the encryption header; enlarge it first");
-        return error.with_kind(ErrorKind::InvalidInput).with_detail(why);
-    }
-    error
 }

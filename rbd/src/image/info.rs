@@ -40,7 +40,7 @@ impl Image {
     /// Implements: `rbd_stat`.
     #[doc(alias = "rbd_stat")]
     pub fn stat(&self) -> Result<Stat> {
-        let stat = self.bounded("read the shape of", move |raw| raw.stat())?;
+        let stat = self.bounded_unguarded("read the shape of", || self.object(), move |raw| raw.stat())?;
         Ok(Stat {
             size: stat.size,
             object_size: stat.object_size,
@@ -56,7 +56,7 @@ impl Image {
     /// Implements: `rbd_get_size`.
     #[doc(alias = "rbd_get_size")]
     pub fn size(&self) -> Result<u64> {
-        self.bounded("read the size of", move |raw| raw.size())
+        self.bounded_unguarded("read the size of", || self.object(), move |raw| raw.size())
     }
 
     /// Returns the image's current name. Blocks, because it asks the cluster.
@@ -153,7 +153,7 @@ impl Image {
             return overlap(self);
         }
         // Releases differ in whether they count the header.
-        Ok(overlap(&self.as_stored()?)?.saturating_sub(self.header_size()?))
+        Ok(overlap(&self.as_stored()?)?.saturating_sub(self.header_size()))
     }
 
     /// Returns when the image was created.

@@ -203,6 +203,18 @@ impl Image {
         self.in_time(|raw| Ok::<_, Errno>(raw.cause())).ok().flatten()
     }
 
+    /// Returns whether the image is smaller than its encryption header. Does not read the log.
+    pub(super) fn is_cut(&self) -> Result<bool> {
+        if self.raw.is_forked() {
+            return Err(forked("use", self.object()));
+        }
+        let cut = self.in_time(RawImage::is_cut);
+        cut.map_err(|lost| {
+            let error = |errno: Errno| Error::new("read the size of", self.object(), errno);
+            self.explain(lost.error(error, false))
+        })
+    }
+
     /// Makes a call, and gives it up after the call timeout. Does not read the log.
     fn in_time<T: Send + 'static, E: From<Errno> + Send + 'static>(
         &self,

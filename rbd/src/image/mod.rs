@@ -24,6 +24,7 @@ pub(crate) mod info;
 mod io;
 mod lineage;
 pub(crate) mod locks;
+mod luks;
 pub(crate) mod metadata;
 mod object_map;
 mod open;
@@ -215,6 +216,22 @@ impl Image {
         T: Send + 'static,
         E: Into<Failure> + Send + 'static,
     {
+        let operation = operation.into();
+        self.refuse_cut(&operation)?;
+        self.bounded_unguarded(operation, object, call)
+    }
+
+    /// Makes a call that librbd gets, if at all, only after a look at [`refuse_cut`](Self::refuse_cut).
+    pub(crate) fn bounded_unguarded<T, E>(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        object: impl FnOnce() -> Object,
+        call: impl FnOnce(&raw::image::Image) -> Result<T, E> + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
         let raw = self.raw.share();
         let result = self.ioctx.cluster().bounded_call(operation, object, move || call(&raw));
         result.map_err(|error| self.explain(error))
@@ -232,6 +249,8 @@ impl Image {
         T: Send + 'static,
         E: Into<Failure> + Send + 'static,
     {
+        let operation = operation.into();
+        self.refuse_cut(&operation)?;
         let raw = self.raw.share();
         let result = self
             .ioctx

@@ -64,7 +64,7 @@ impl<'a> Resize<'a> {
     pub fn run(self) -> Result<()> {
         let Resize { image, size, allow_shrink, progress } = self;
         check_size("resize", || image.object(), size)?;
-        let (now, header) = (image.size()?, image.header_size()?);
+        let (now, header) = (image.size()?, image.header_size());
         if size < now && !allow_shrink {
             let why = format!(
                 "{size} bytes are less than its {now}; shrinking destroys data, allow it with `allow_shrink`"

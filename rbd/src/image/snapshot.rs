@@ -189,7 +189,7 @@ impl Snapshots<'_> {
     pub fn list(&self) -> Result<Vec<Snapshot>> {
         let settled = self.0.settled()?;
         let image = settled.as_ref().unwrap_or(self.0);
-        let header = self.0.header_size()?;
+        let header = self.0.header_size();
         let mut snapshots = Vec::new();
         for raw in image.bounded("list the snapshots of", move |raw| raw.snapshots())? {
             let id = raw.id;

@@ -142,7 +142,7 @@ impl Queue {
                  unless an Arc of it exists"
                     .to_owned(),
             ),
-            Err(errno) => Err(Error::new("create a queue of", image.object(), errno)),
+            Err(errno) => Err(image.explain(Error::new("create a queue of", image.object(), errno))),
         }
     }
 

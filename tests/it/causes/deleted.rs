@@ -93,7 +93,11 @@ fn futures() {
 fn a_queue() {
     each(|image, gone| {
         let image = Arc::new(image);
-        let mut queue = Queue::new(Arc::clone(&image), 8).unwrap();
+        let mut queue = match Queue::new(Arc::clone(&image), 8) {
+            Ok(queue) => queue,
+            // librbd 18.2 and later may read the header for it.
+            Err(error) => return gone(Err(error), "a queue"),
+        };
         queue.read(1, 0, 512, BytesMut::new()).unwrap();
         queue.compare_and_write(2, 0, BLOCK, BLOCK).unwrap();
         ends(&mut queue, |token, result| gone(result, &token.to_string()));

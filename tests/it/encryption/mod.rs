@@ -1,5 +1,6 @@
 //! Encryption with LUKS.
 
+mod small;
 mod table;
 
 use rbd::diff::FastDiff;

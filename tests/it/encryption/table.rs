@@ -318,35 +318,3 @@ fn a_clone_of_an_encrypted_image_counts_from_behind_the_header() {
     copy.read_exact_at(&mut found, SIZE - 4096).unwrap();
     assert!(found == CLEAR);
 }
-
-#[test]
-fn an_image_that_is_too_small_for_the_header_is_not_formatted() {
-    let space = Space::new();
-    space.create("foo", 4 * MIB).run().unwrap();
-    let image = space.open("foo").run().unwrap();
-    image.write_all_at(&CLEAR, 0).unwrap();
-    let error = image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes128, &secret()).unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains("no room for the encryption header"), "{error}");
-    let mut found = [0; 4096];
-    image.read_exact_at(&mut found, 0).unwrap();
-    assert!(found == CLEAR && !image.encryption().is_loaded());
-}
-
-#[test]
-fn an_image_that_another_client_cuts_below_its_header_holds_nothing() {
-    let at = Place::new();
-    at.space.open("foo").run().unwrap().resize(MIB).allow_shrink(true).run().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while at.image.size().unwrap() != 0 {
-        assert!(std::time::Instant::now() < until, "{}", at.image.size().unwrap());
-    }
-    assert_eq!(at.image.stat().unwrap().size, 0);
-    for error in [
-        at.image.write_all_at(&CLEAR, 0).unwrap_err(),
-        at.image.aio().write(0, Bytes::from_static(&CLEAR)).wait().unwrap_err(),
-        at.image.discard(0, 4096).unwrap_err(),
-    ] {
-        assert!(matches!(error.kind(), ErrorKind::OutOfRange { size: 0, .. }), "{error}");
-    }
-}

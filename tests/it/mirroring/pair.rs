@@ -184,9 +184,18 @@ fn what_the_pools_tell(here: &Site, there: &Site) {
         });
         assert_eq!(here.pool.mirroring().instances().unwrap().get(&id), told.as_ref());
         assert!(told.unwrap().parse::<u64>().is_ok());
-        let status = copy.mirroring().status().unwrap();
-        assert!(status.local().up && status.local().last_update.is_some(), "{status:?}");
-        assert!(status.remote().any(|site| site.mirror_uuid == peer.mirror_uuid), "{status:?}");
+        // The other site's daemon writes its part here a little later still.
+        let mut status = None;
+        until(&format!("the status of '{name}'"), || {
+            let found = copy.mirroring().status().map_err(|error| error.to_string())?;
+            let whole = found.local().up
+                && found.local().last_update.is_some()
+                && found.remote().any(|site| site.mirror_uuid == peer.mirror_uuid);
+            let text = format!("{found:?}");
+            status = Some(found);
+            whole.then_some(()).ok_or(text)
+        });
+        let status = status.unwrap();
         assert_eq!(here.pool.mirroring().statuses().unwrap()[&id].sites, status.sites);
     }
     assert_eq!(here.pool.mirroring().summary().unwrap().values().sum::<u64>(), 2);

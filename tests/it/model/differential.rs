@@ -36,11 +36,17 @@ fn by_python(task: &Task<'_>) -> Value {
         .args(["-c", PROGRAM])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("python3 starts: install python3-rbd and python3-rados");
     python.stdin.take().unwrap().write_all(&serde_json::to_vec(task).unwrap()).unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "the Python program failed; is python3-rbd installed?");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "the Python program failed ({}); is python3-rbd installed? It said: {said}",
+        output.status
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

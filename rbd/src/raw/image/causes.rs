@@ -1,18 +1,22 @@
 //! Why requests to an image fail: the pool was deleted, or another client keeps the exclusive lock.
 
+use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
+use crate::raw::RawResult;
 use crate::raw::image::keeper::keeper_of;
 use crate::raw::ioctx::IoCtx;
-use crate::raw::op::answer::{Cause, Causes};
+use crate::raw::op::answer::{Cause, Causes, Stored};
 
 /// The pool that is asked about an image. Weak, because the last reference to a pool must not be
 /// dropped where an operation ends.
 pub(super) struct Lookup {
     pool: Weak<IoCtx>,
-    /// The image is open for writing. Otherwise a lock cannot be the cause.
+    /// The image is open for writing. Otherwise a lock cannot be the cause, and the size never
+    /// changes.
     writes: bool,
 }
 
@@ -33,5 +37,15 @@ impl Causes for Lookup {
         let pool = self.pool.upgrade()?;
         let id = pool.deleted_pool(data, true)?;
         Some(Cause::PoolDeleted { id, data: id != pool.id() })
+    }
+
+    fn stored(&self, id: &str) -> RawResult<Option<Stored>> {
+        match self.pool.upgrade().filter(|_| self.writes) {
+            None => Ok(None),
+            Some(pool) => {
+                let object = CString::new(format!("rbd_header.{id}")).map_err(|_| Errno::EBADMSG)?;
+                pool.stored(&object).map(Some)
+            }
+        }
     }
 }

@@ -110,14 +110,15 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
 ///
 /// If the image's features have changed, librbd reads the header during the release. If they no
 /// longer include the exclusive lock, librbd then waits forever for this same release. Asking for
-/// the size makes it read the header before.
+/// the features makes it read the header before. (Asking for the size would end the process if the
+/// image is smaller than its encryption header.)
 ///
 /// # Safety
 /// The image must be open.
 pub(super) unsafe fn release(image: sys::rbd_image_t) -> RawResult<()> {
-    let mut size = 0;
+    let mut features = 0;
     // SAFETY: the caller's promise; the out pointer lives through the call.
-    let _ = unsafe { sys::rbd_get_size(image, &raw mut size) };
+    let _ = unsafe { sys::rbd_get_features(image, &raw mut features) };
     // SAFETY: the caller's promise.
     check(unsafe { sys::rbd_lock_release(image) }).map(drop)
 }

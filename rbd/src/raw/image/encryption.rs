@@ -47,12 +47,14 @@ fn options(aes128: bool, passphrase: &[u8]) -> sys::rbd_encryption_luks1_format_
 }
 
 impl Image {
-    /// `format` must not be [`RawFormat::Any`].
+    /// `format` must not be [`RawFormat::Any`]. The header will take this many bytes, and the image
+    /// has more.
     pub(crate) fn encryption_format(
         &self,
         format: RawFormat,
         aes128: bool,
         passphrase: &[u8],
+        header_len: u64,
     ) -> RawResult<()> {
         let mut options = options(aes128, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
@@ -61,23 +63,33 @@ impl Image {
         // SAFETY: the image is open, and the lock keeps others from its encryption; options and
         // passphrase live through the call, have the layout of the format, and are only read.
         check(unsafe { sys::rbd_encryption_format(self.as_ptr(), format.number(), opts, size) })?;
-        self.size_changed();
+        self.has_header(header_len);
         Ok(())
     }
 
-    /// `format` must not be [`RawFormat::Any`].
-    pub(crate) fn encryption_load(&self, format: RawFormat, passphrase: &[u8]) -> RawResult<()> {
+    /// `format` must not be [`RawFormat::Any`]. The header takes this many bytes.
+    pub(crate) fn encryption_load(
+        &self,
+        format: RawFormat,
+        passphrase: &[u8],
+        header_len: u64,
+    ) -> RawResult<()> {
         let mut options = options(false, passphrase);
         let (opts, size) = ((&raw mut options).cast(), size_of_val(&options));
         let _one = self.shared().encryption();
         // SAFETY: as in `encryption_format`; the algorithm is ignored.
         check(unsafe { sys::rbd_encryption_load(self.as_ptr(), format.number(), opts, size) })?;
-        self.size_changed();
+        self.has_header(header_len);
         Ok(())
     }
 
-    /// Loads the encryption of a clone and its ancestors, the image itself first.
-    pub(crate) fn encryption_load_chain(&self, chain: &[(RawFormat, &[u8])]) -> WeakResult<()> {
+    /// Loads the encryption of a clone and its ancestors, the image itself first. Its header takes
+    /// this many bytes.
+    pub(crate) fn encryption_load_chain(
+        &self,
+        chain: &[(RawFormat, &[u8])],
+        header_len: u64,
+    ) -> WeakResult<()> {
         let load2 = need(&sys::late::rbd_encryption_load2)?;
         let mut exact: Vec<_> = chain.iter().map(|(_, passphrase)| options(false, passphrase)).collect();
         let mut any: Vec<_> = chain
@@ -103,7 +115,12 @@ impl Image {
         // and passphrases live through the call, have the layouts of their formats, and are only
         // read.
         check(unsafe { load2(self.as_ptr(), specs.as_ptr(), specs.len()) })?;
-        self.size_changed();
+        self.has_header(header_len);
         Ok(())
+    }
+
+    fn has_header(&self, len: u64) {
+        self.shared().header().set_len(len);
+        self.size_changed();
     }
 }

@@ -79,6 +79,12 @@ impl Image {
     }
 
     pub(crate) fn stat(&self) -> RawResult<RawStat> {
+        if self.is_cut()? {
+            let order = self.shared().stored()?.map_or(0, |stored| stored.order.into());
+            let object_size = 1_u64.checked_shl(order).unwrap_or(0);
+            let block_name_prefix = self.block_name_prefix()?;
+            return Ok(RawStat { size: 0, object_size, objects: 0, order: order as i32, block_name_prefix });
+        }
         // SAFETY: a struct of integers and a char array; zeros are valid.
         let mut info: sys::rbd_image_info_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.

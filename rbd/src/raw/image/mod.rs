@@ -84,7 +84,7 @@ impl Drop for Image {
             Ok(Some(Ok(()))) => {}
             Ok(Some(Err(failure))) => crate::events::lost(&id, &failure),
             Ok(None) => {
-                crate::events::lost(&id, &"it did not complete in time, and continues in the background")
+                crate::events::lost(&id, &"it did not complete in time, and continues in the background");
             }
             Err(errno) => crate::events::lost(&id, &errno),
         }

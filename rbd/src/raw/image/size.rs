@@ -17,12 +17,30 @@ use crate::raw::thread::progress::with_progress;
 
 impl Image {
     pub(crate) fn size(&self) -> RawResult<u64> {
+        if self.shared().header().len() > 0 {
+            return self.fresh_size().map_or_else(|| self.ask_size(), Ok);
+        }
         match positive(self.number(sys::rbd_get_size)?) {
-            // For example, the image was cut below its encryption header. No I/O may reach librbd
-            // any more.
+            // Negative, as nothing but an encryption header can make it. No I/O may reach librbd.
             0 => self.ask_size(),
             size => Ok(size),
         }
+    }
+
+    /// Returns the size of the encryption header in bytes; 0 if no encryption is loaded.
+    pub(crate) fn header_len(&self) -> u64 {
+        self.shared().header().len()
+    }
+
+    /// The encryption header takes this many bytes.
+    pub(crate) fn set_header_len(&self, len: u64) {
+        self.shared().header().set_len(len);
+    }
+
+    /// Returns whether the image is smaller than its encryption header: see
+    /// [`crate::raw::op::header`]. Blocks after a change.
+    pub(crate) fn is_cut(&self) -> RawResult<bool> {
+        self.shared().is_cut()
     }
 
     /// Learns the size: part of the opening, and blocks. Afterwards [`size_for`](Image::size_for)

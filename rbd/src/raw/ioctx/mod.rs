@@ -18,6 +18,7 @@ use crate::raw::cluster::Cluster;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_strings};
 use crate::raw::ffi::options::ImageOptions;
+use crate::raw::op::answer::Stored;
 use crate::raw::thread::progress::with_progress;
 
 /// A pool handle. It keeps its cluster alive. The namespace is set before the handle is shared, and
@@ -164,16 +165,34 @@ impl IoCtx {
         let id = id.to_bytes();
         let mut input = u32::try_from(id.len()).map_err(|_| Errno::EINVAL)?.to_le_bytes().to_vec();
         input.extend_from_slice(id);
-        self.ask_rbd_class(c"rbd_directory", c"dir_get_name", &input)
+        self.ask_rbd_class_for_text(c"rbd_directory", c"dir_get_name", &input)
     }
 
     /// Returns the id in the object of an image's name, `rbd_id.NAME`.
     pub(crate) fn image_id(&self, object: &CStr) -> RawResult<String> {
-        self.ask_rbd_class(object, c"get_id", &[])
+        self.ask_rbd_class_for_text(object, c"get_id", &[])
+    }
+
+    /// The size that an image's header object, `rbd_header.ID`, has.
+    pub(crate) fn stored(&self, object: &CStr) -> RawResult<Stored> {
+        // Of the image, not of a snapshot.
+        const HEAD: u64 = u64::MAX - 1;
+        let answer = self.ask_rbd_class(object, c"get_size", &HEAD.to_le_bytes())?;
+        let (order, size) = answer.split_first().ok_or(Errno::EBADMSG)?;
+        let size = u64::from_le_bytes(*size.first_chunk().ok_or(Errno::EBADMSG)?);
+        Ok(Stored { size, order: *order })
     }
 
     /// Calls a method of the OSDs' class `rbd` that returns a text.
-    fn ask_rbd_class(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<String> {
+    fn ask_rbd_class_for_text(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<String> {
+        let output = self.ask_rbd_class(object, method, input)?;
+        let (len, text) = output.split_first_chunk::<4>().ok_or(Errno::EBADMSG)?;
+        let text = text.get(..u32::from_le_bytes(*len) as usize).ok_or(Errno::EBADMSG)?;
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// Calls a method of the OSDs' class `rbd`.
+    fn ask_rbd_class(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<Vec<u8>> {
         let fetch = |buffer: *mut u8, len: usize| {
             // SAFETY: the handle is valid; input and output have the lengths that are passed.
             let code = unsafe {
@@ -191,10 +210,7 @@ impl IoCtx {
             (code.min(0), usize::try_from(code).unwrap_or(0))
         };
         // SAFETY: zero is a valid u8; `fetch` writes at most the length it is given.
-        let output = unsafe { grow(512, fetch) }?;
-        let (len, text) = output.split_first_chunk::<4>().ok_or(Errno::EBADMSG)?;
-        let text = text.get(..u32::from_le_bytes(*len) as usize).ok_or(Errno::EBADMSG)?;
-        Ok(String::from_utf8_lossy(text).into_owned())
+        unsafe { grow(512, fetch) }
     }
 
     pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {

@@ -36,6 +36,15 @@ pub(crate) fn needs_cause(errno: Errno) -> bool {
     matches!(errno, Errno::EROFS | Errno::EPERM | Errno::ENOENT)
 }
 
+/// The size of an image as its header object stores it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// In bytes, with the encryption header.
+    pub(crate) size: u64,
+    /// The size of an object as a power of two.
+    pub(crate) order: u8,
+}
+
 /// A look-up of causes.
 pub(in crate::raw) trait Causes: Send + Sync {
     /// Asks the cluster why requests fail. Blocks for a limited time.
@@ -43,12 +52,20 @@ pub(in crate::raw) trait Causes: Send + Sync {
     /// # Safety
     /// The image must be open.
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause>;
+
+    /// Asks the OSDs for what is stored of the image with this id. `None` where the size of the
+    /// handle never changes. Blocks.
+    fn stored(&self, id: &str) -> RawResult<Option<Stored>>;
 }
 
 /// No look-up, for tests.
 impl Causes for () {
     unsafe fn look_up(&self, _: sys::rbd_image_t) -> Option<Cause> {
         None
+    }
+
+    fn stored(&self, _: &str) -> RawResult<Option<Stored>> {
+        Ok(None)
     }
 }
 

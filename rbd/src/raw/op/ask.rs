@@ -68,6 +68,10 @@ impl Target {
     /// Asks for the size and stores it. Blocks.
     pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
         let changes = self.size().changes();
+        if self.look_for_cut()? {
+            self.size().learn(0, changes);
+            return Ok(0);
+        }
         let mut size = 0;
         // SAFETY: the image is open, as the caller makes sure; the out pointer lives through the
         // call.
@@ -75,6 +79,30 @@ impl Target {
         let size = positive(size);
         self.size().learn(size, changes);
         Ok(size)
+    }
+
+    /// Returns whether the image is smaller than its encryption header, so that librbd must not get
+    /// a call that needs the size. Asks the cluster, and blocks, only after a change.
+    pub(in crate::raw) fn is_cut(&self) -> RawResult<bool> {
+        let unchanged = || self.size().fresh().is_some() && !self.header().was_cut();
+        if self.header().len() == 0 || unchanged() {
+            return Ok(false);
+        }
+        self.ask_size()?;
+        Ok(self.header().was_cut())
+    }
+
+    /// Asks the OSDs whether the image is smaller than its encryption header. Blocks if encryption
+    /// is loaded.
+    fn look_for_cut(&self) -> RawResult<bool> {
+        let len = self.header().len();
+        if len == 0 {
+            return Ok(false);
+        }
+        // librbd subtracts nothing from a size of 0.
+        let cut = self.stored()?.is_some_and(|stored| stored.size > 0 && stored.size < len);
+        self.header().set_cut(cut);
+        Ok(cut)
     }
 
     fn look(&self, cause: bool) -> Answer {
@@ -109,7 +137,7 @@ struct TargetPtr(*const Target);
 // SAFETY: a target is Sync, and the sender keeps it valid.
 unsafe impl Send for TargetPtr {}
 
-/// Returns 0 for a negative size. librbd subtracts the encryption header. If the image was cut
+/// Returns 0 for a negative size. librbd 16.2 subtracts the encryption header. If the image was cut
 /// below it, no data is left, and I/O would abort the process.
 pub(crate) fn positive(size: u64) -> u64 {
     if i64::try_from(size).is_ok() { size } else { 0 }

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
+pub(crate) mod header;
 pub(crate) mod hold;
 pub(crate) mod io;
 pub(crate) mod kept;

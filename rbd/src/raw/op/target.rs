@@ -13,8 +13,10 @@ use std::sync::{Arc, OnceLock};
 
 use librbd_sys as sys;
 
+use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
-use crate::raw::op::answer::{Asking, Cause, Causes};
+use crate::raw::op::answer::{Asking, Cause, Causes, Stored};
+use crate::raw::op::header::Header;
 use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::known_size::KnownSize;
@@ -60,6 +62,7 @@ pub(crate) struct Target {
     closer: Closers,
     /// The known size of the image.
     size: KnownSize,
+    header: Header,
     asking: Mutex<Asking>,
     identity: OnceLock<Identity>,
     /// The queue's state for callbacks, with the descriptor to which librbd may write until the
@@ -101,6 +104,7 @@ impl Target {
             encryption: std::sync::Mutex::new(()),
             closer: Closers(UnsafeCell::new(None)),
             size: KnownSize::new(),
+            header: Header::new(),
             asking: Mutex::new(Asking::default()),
             identity: OnceLock::new(),
             queue: OnceLock::new(),
@@ -238,6 +242,19 @@ impl Target {
     pub(in crate::raw) unsafe fn cause(&self) -> Option<Cause> {
         // SAFETY: the caller's promise.
         unsafe { self.causes.look_up(self.image()) }
+    }
+
+    pub(in crate::raw) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Asks the OSDs for the stored size. `None` where the size of this handle never changes, and
+    /// for an image of the old format. Blocks.
+    pub(in crate::raw) fn stored(&self) -> RawResult<Option<Stored>> {
+        match self.identity.get() {
+            Some(identity) if !identity.id.is_empty() => self.causes.stored(&identity.id),
+            _ => Ok(None),
+        }
     }
 
     /// Counts an operation that has ended. The last one runs the function given to `close`.
