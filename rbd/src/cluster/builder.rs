@@ -82,8 +82,11 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets whether to ignore CEPH_CONF and CEPH_ARGS. The default search path
-    /// (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still applies. Default: off.
+    /// Sets whether to ignore CEPH_CONF, and the user, cluster and file that CEPH_ARGS names. The
+    /// default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still applies. Default: off.
+    ///
+    /// librados itself applies the other options of CEPH_ARGS, and CEPH_KEYRING, when it reads a
+    /// configuration file. Options of this builder win over them.
     pub fn ignore_environment(mut self, ignore: bool) -> Self {
         self.ignore_environment = ignore;
         self
@@ -141,6 +144,10 @@ impl ClusterBuilder {
                 "a call timeout of zero would fail every call; use None for no timeout",
             ));
         }
+        // librados applies CEPH_ARGS whenever it reads a configuration file.
+        if let Some(keyring) = &EarlyArgs::from_env().keyring {
+            files::check_keyring(&files::expand(keyring, &cluster_name, &user))?;
+        }
         let mut raw =
             RawCluster::create(&c_name, &c_user).map_err(|errno| Error::new(CONNECT, object(), errno))?;
 
@@ -169,6 +176,9 @@ impl ClusterBuilder {
         let mark = log.as_ref().map_or(0, Log::mark);
         raw.connect().map_err(|errno| {
             let lines = log.as_ref().map_or_else(Vec::new, |log| secrets.redact(log.since(mark)));
+            if let Some(error) = login::monitor_without_address(&raw, CONNECT, errno) {
+                return error.with_log(lines);
+            }
             let error = Error::new(CONNECT, object(), errno);
             let explained = match (login::newer_key(&raw, errno, &user), &self.conf_file) {
                 (Some(kind), _) => login::unknown_key(error, kind, &user),

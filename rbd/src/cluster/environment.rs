@@ -1,5 +1,5 @@
-//! The options in CEPH_ARGS that must be known before a client exists: its name and its
-//! configuration file.
+//! The options in CEPH_ARGS that must be known before librados reads them: the client's name, its
+//! configuration file and its keyring.
 //!
 //! librados reads the others itself.
 
@@ -9,11 +9,15 @@ pub(super) struct EarlyArgs {
     pub(super) user: Option<String>,
     pub(super) conf_file: Option<String>,
     pub(super) cluster_name: Option<String>,
+    /// The list of keyrings, also from CEPH_KEYRING.
+    pub(super) keyring: Option<String>,
 }
 
 impl EarlyArgs {
     pub(super) fn from_env() -> EarlyArgs {
-        EarlyArgs::parse(&std::env::var("CEPH_ARGS").unwrap_or_default())
+        let mut early = EarlyArgs::parse(&std::env::var("CEPH_ARGS").unwrap_or_default());
+        early.keyring = early.keyring.or_else(|| std::env::var("CEPH_KEYRING").ok());
+        early
     }
 
     /// Parses CEPH_ARGS. As in librados, white space separates the words, and the last value wins.
@@ -29,6 +33,7 @@ impl EarlyArgs {
                 "--id" | "--user" | "-i" | "--name" | "-n" => &mut early.user,
                 "--conf" | "-c" => &mut early.conf_file,
                 "--cluster" => &mut early.cluster_name,
+                "--keyring" | "-k" => &mut early.keyring,
                 _ => continue,
             };
             *place = attached.or_else(|| words.next()).map(str::to_owned).or(place.take());
@@ -48,6 +53,7 @@ mod tests {
         assert_eq!(early.user.as_deref(), Some("backup"));
         assert_eq!(early.conf_file.as_deref(), Some("/etc/c.conf"));
         assert_eq!(early.cluster_name.as_deref(), Some("west"));
+        assert_eq!(early.keyring.as_deref(), Some("/k"));
         assert_eq!(EarlyArgs::parse("-n client.x --id y").user.as_deref(), Some("y"));
         assert_eq!(EarlyArgs::parse(""), EarlyArgs::default());
         assert_eq!(EarlyArgs::parse("--id"), EarlyArgs::default());

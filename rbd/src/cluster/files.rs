@@ -36,9 +36,7 @@ pub(super) fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
                 check_text(path, &text)?;
             }
             for keyring in keyrings(&String::from_utf8_lossy(&text), user) {
-                let id = user.split_once('.').map_or(user, |(_, id)| id);
-                let keyring = keyring.replace("$cluster", cluster).replace("$name", user).replace("$id", id);
-                check_keyring(&keyring)?;
+                check_keyring(&expand(keyring, cluster, user))?;
             }
         }
     }
@@ -69,6 +67,12 @@ fn fault(text: &[u8]) -> Option<String> {
 pub(super) fn check_keyring(list: &str) -> Result<()> {
     let Some(path) = first_keyring(list) else { return Ok(()) };
     deadly(&read(path)?).map_or(Ok(()), |why| Err(Error::invalid("read", file(path), why)))
+}
+
+/// Replaces the variables that Ceph knows in the path of a keyring.
+pub(super) fn expand(keyring: &str, cluster: &str, user: &str) -> String {
+    let id = user.split_once('.').map_or(user, |(_, id)| id);
+    keyring.replace("$cluster", cluster).replace("$name", user).replace("$id", id)
 }
 
 /// Returns the keyrings that a configuration file names for a user.

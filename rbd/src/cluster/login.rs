@@ -1,5 +1,6 @@
 //! Checks of a client's key files, and the reasons why a connection fails.
 
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -80,6 +81,40 @@ pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -
     }
 }
 
+/// Looks for a monitor whose name has no address, after librados found none to contact.
+pub(super) fn monitor_without_address(
+    raw: &RawCluster,
+    operation: &'static str,
+    errno: Errno,
+) -> Option<Error> {
+    if !matches!(errno, Errno::EINVAL | Errno::ENOENT) {
+        return None;
+    }
+    let monitors = get(raw, "mon_host")?;
+    let name = names_in(&monitors).find(|name| (*name, 0).to_socket_addrs().is_err())?;
+    let error = Error::new(operation, Object::new(ObjectKind::Monitor, name), Errno::ENOENT);
+    Some(error.with_detail("this name has no address; check mon_host and the name service of this machine"))
+}
+
+/// Returns the hosts in the option `mon_host`, as far as they are names: `v2:HOST:PORT/NONCE`, of
+/// which only the host is needed, in lists and lists of lists.
+fn names_in(monitors: &str) -> impl Iterator<Item = &str> {
+    let words = monitors.split([',', ';', ' ', '\t', '[', ']']).filter(|word| !word.is_empty());
+    words.filter_map(|word| {
+        let word = ["v1:", "v2:", "any:"].iter().find_map(|kind| word.strip_prefix(kind)).unwrap_or(word);
+        let word = word.split_once('/').map_or(word, |(place, _)| place);
+        // More than one colon: an address of version 6.
+        let host = match word.split_once(':') {
+            Some((host, port)) if !port.contains(':') => host,
+            Some(_) => return None,
+            None => word,
+        };
+        // A number is the port that followed an address in brackets.
+        let is_name = !host.is_empty() && host.parse::<IpAddr>().is_err() && host.parse::<u16>().is_err();
+        is_name.then_some(host)
+    })
+}
+
 /// Returns the type of the user's key if librados refused the key because it does not know that
 /// type.
 pub(super) fn newer_key(raw: &RawCluster, errno: Errno, user: &str) -> Option<u16> {
@@ -97,4 +132,22 @@ pub(super) fn unknown_key(error: Error, kind: u16, user: &str) -> Error {
         "the key of {user} is of the newer type {kind}, which librados {version} does not know: \
          use the libraries of Ceph 20.2 or newer, or make a key with `ceph-authtool --key-type aes`"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_are_names_are_found() {
+        for (monitors, names) in [
+            ("10.0.0.1,10.0.0.2:6789", &[][..]),
+            ("[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0],mon-b", &["mon-b"]),
+            ("v2:mon-a:3300/0; mon-b.example:6789 mon-c", &["mon-a", "mon-b.example", "mon-c"]),
+            ("[v2:[fd00::1]:3300,v1:[fd00::1]:6789] fd00::2", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(names_in(monitors).collect::<Vec<_>>(), names, "{monitors}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rbd::{Cluster, ErrorKind, ObjectKind};
 
-use crate::support::builder;
+use crate::support::{builder, cluster};
 
 fn in_own_process(test: &str) -> bool {
     if std::env::var_os("RBD_TEST_ALONE").is_some() {
@@ -80,5 +80,64 @@ fn a_missing_or_empty_file_is_named() {
         let error = builder.connect_timeout(std::time::Duration::from_secs(2)).connect().unwrap_err();
         assert_eq!(error.object_name(), conf.to_str().unwrap(), "{error}");
         assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// The value of a variable that names a keyring, which `PATH` stands for.
+const NAMED_BY: [(&str, &str); 5] = [
+    ("CEPH_ARGS", "--keyring PATH"),
+    ("CEPH_ARGS", "--debug-ms=0 --keyring=PATH"),
+    ("CEPH_ARGS", "-k PATH"),
+    ("CEPH_ARGS", "--keyring /nonexistent,PATH"),
+    ("CEPH_KEYRING", "PATH"),
+];
+
+#[test]
+fn a_keyring_that_the_environment_names_is_checked_first() {
+    const PATH: &str = "RBD_TEST_KEYRING";
+    if let Some(path) = std::env::var_os(PATH) {
+        let error = Cluster::builder().conf_file(rbd_testcluster::shared().conf()).connect().unwrap_err();
+        assert_eq!(error.object_name(), path.to_str().unwrap(), "{error}");
+        assert!(error.to_string().contains("byte-order mark"), "{error}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyring");
+    std::fs::write(&path, "\u{feff}[client.admin]\n\tkey = a\n").unwrap();
+    for (variable, value) in NAMED_BY {
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["causes::configuration::a_keyring_that_the_environment_names_is_checked_first", "--exact"])
+            .env(variable, value.replace("PATH", path.to_str().unwrap()))
+            .env(PATH, &path)
+            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        let ok = ran.status.success() && said.contains("1 passed");
+        assert!(ok, "{variable}={value}: {:?} {said}", ran.status);
+    }
+}
+
+/// librados says no more than "Invalid argument" or "No such file or directory".
+#[test]
+fn a_monitor_whose_name_has_no_address_is_named() {
+    let address = cluster().config().get("mon_host").unwrap();
+    for hosts in [
+        "no-such-monitor.invalid".to_owned(),
+        "no-such-monitor.invalid:6789".to_owned(),
+        "v2:no-such-monitor.invalid:3300".to_owned(),
+        format!("{address},no-such-monitor.invalid"),
+    ] {
+        let began = std::time::Instant::now();
+        match builder().monitors(&hosts).connect() {
+            // Some releases leave out what has no address.
+            Ok(_) => assert!(hosts.contains(&address), "{hosts}"),
+            Err(error) => {
+                assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor }, "{hosts}: {error}");
+                assert_eq!(error.object_name(), "no-such-monitor.invalid", "{hosts}: {error}");
+                assert!(error.to_string().contains("mon_host"), "{hosts}: {error}");
+            }
+        }
+        println!("{hosts}: {:?}", began.elapsed());
     }
 }
