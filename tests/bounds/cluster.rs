@@ -6,6 +6,7 @@ calls! {
     "ClusterBuilder::connect" => |c| builder(&c.conf).connect(),
     "cluster::AddToBlocklist::run" => |c| c.cluster.blocklist().add(&c.address).run(),
     "cluster::Blocklist::list" => |c| c.cluster.blocklist().list(),
+    "cluster::Blocklist::remove_range" => |c| c.cluster.blocklist().remove_range("10.9.8.0/24"),
     "cluster::Blocklist::remove" => |c| c.cluster.blocklist().remove(&c.address),
     "cluster::Cluster::address" => |c| c.cluster.address(),
     "cluster::Cluster::auth_get_key" => |c| c.cluster.auth_get_key("client.admin"),

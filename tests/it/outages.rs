@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rbd::{Cluster, Image, Queue};
+use rbd::{Cluster, ErrorKind, Image, Queue};
 use rbd_testcluster::{ObjectStore, TestCluster};
 
 const A: [u8; 4096] = [0xa; 4096];
@@ -258,4 +258,34 @@ fn closing_tells_of_writes_that_were_lost() {
     for error in [blocking.close().unwrap_err(), future.start_close().wait().unwrap_err()] {
         assert!(error.is_blocklisted(), "{error}");
     }
+}
+
+/// Ceph 17 and later know ranges of addresses. Older ones would take one for a client.
+#[test]
+fn a_range_of_clients_is_fenced_or_refused() {
+    let daemons = TestCluster::builder().mgr(false).start().unwrap();
+    let (admin, victim) = (builder(&daemons).connect().unwrap(), builder(&daemons).connect().unwrap());
+    let image = create(&victim.ioctx("rbd").unwrap(), "foo");
+    image.write_all_at(&A, 0).unwrap();
+    for wrong in ["127.0.0.0", "127.0.0.0/33", "::/129", "localhost/8", "127.0.0.0:0/8", ""] {
+        let error = admin.blocklist().add_range(wrong).run().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{wrong}: {error}");
+    }
+    let range = "127.0.0.0/8";
+    let added = admin.blocklist().add_range(range).duration(Duration::from_secs(600)).run();
+    if Cluster::librbd_version().minor < 17 {
+        let error = added.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotSupported, "{error}");
+        assert!(error.to_string().contains(range) && error.to_string().contains("Ceph 17"), "{error}");
+        assert!(admin.blocklist().list().unwrap().is_empty());
+        return;
+    }
+    added.unwrap();
+    victim.wait_for_latest_osdmap().unwrap();
+    let error = image.write_all_at(&B, 0).and_then(|()| image.flush()).unwrap_err();
+    assert!(error.is_blocklisted(), "{error}");
+    assert_eq!(admin.blocklist().list().unwrap().len(), 1);
+    admin.blocklist().remove_range(range).unwrap();
+    assert!(admin.blocklist().list().unwrap().is_empty());
+    admin.blocklist().remove_range(range).unwrap();
 }

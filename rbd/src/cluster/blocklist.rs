@@ -1,11 +1,13 @@
 //! The blocklist, which fences clients off.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Cluster;
 use crate::address::ClientAddress;
+use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
 
@@ -29,8 +31,14 @@ pub struct Blocklist<'a>(&'a Cluster);
 #[must_use = "nothing happens until `run`"]
 pub struct AddToBlocklist<'a> {
     cluster: &'a Cluster,
-    address: &'a ClientAddress,
+    who: Who<'a>,
     duration: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+enum Who<'a> {
+    Client(&'a ClientAddress),
+    Range(&'a str),
 }
 
 impl Cluster {
@@ -49,7 +57,19 @@ impl<'a> Blocklist<'a> {
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]
     pub fn add(&self, address: &'a ClientAddress) -> AddToBlocklist<'a> {
-        AddToBlocklist { cluster: self.0, address, duration: None }
+        AddToBlocklist { cluster: self.0, who: Who::Client(address), duration: None }
+    }
+
+    /// Adds all clients of a range of addresses, such as `10.9.8.0/24`: all their later requests
+    /// fail, also those of clients that start later.
+    ///
+    /// Needs Ceph 17 on all OSDs of the cluster. An older cluster would take the range for a single
+    /// client, so it is refused with `NotSupported` before anything is added. Make sure that the
+    /// range has no daemons of the cluster: managers are clients, too.
+    ///
+    /// Implements: `ceph osd blocklist range add`.
+    pub fn add_range(&self, range: &'a str) -> AddToBlocklist<'a> {
+        AddToBlocklist { cluster: self.0, who: Who::Range(range), duration: None }
     }
 
     /// Removes a client. Succeeds too if the client is not on the blocklist.
@@ -67,6 +87,14 @@ impl<'a> Blocklist<'a> {
         Ok(())
     }
 
+    /// Removes a range of addresses. Succeeds too if the range is not on the blocklist. What
+    /// [`remove`](Self::remove) says about paused clients applies to all clients of the range.
+    ///
+    /// Implements: `ceph osd blocklist range rm`.
+    pub fn remove_range(&self, range: &str) -> Result<()> {
+        self.0.change_range("unblocklist", range, json!({ "blocklistop": "rm" }))
+    }
+
     /// Lists the clients on the blocklist.
     ///
     /// Implements: `ceph osd blocklist ls`.
@@ -77,6 +105,41 @@ impl<'a> Blocklist<'a> {
         entries(&reply)
             .map_err(|error| Error::invalid(operation, object(), format!("the answer is not JSON: {error}")))
     }
+}
+
+impl Cluster {
+    fn change_range(&self, operation: &'static str, range: &str, mut command: Value) -> Result<()> {
+        let object = || Object::new(ObjectKind::User, range);
+        if !is_range(range) {
+            let why = "it is not a range of addresses of the form IP/BITS, such as 10.9.8.0/24";
+            return Err(Error::invalid(operation, object(), why));
+        }
+        let map = self.command_on(operation, object, &json!({ "prefix": "osd dump", "format": "json" }))?;
+        let map: Value = serde_json::from_slice(&map).unwrap_or_default();
+        // Names of releases are in the order of the alphabet.
+        let release = map["require_osd_release"].as_str().unwrap_or("an unknown release");
+        if release < "quincy" {
+            let why = format!(
+                "ranges need Ceph 17 on all OSDs, and this cluster requires {release} only; name each client, or                  upgrade and set `ceph osd require-osd-release`"
+            );
+            return Err(Error::new(operation, object(), Errno::EOPNOTSUPP).with_detail(why));
+        }
+        command["prefix"] = "osd blocklist".into();
+        command["range"] = "range".into();
+        command["addr"] = range.into();
+        self.command_on(operation, object, &command)?;
+        Ok(())
+    }
+}
+
+fn is_range(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
 /// Parses two consecutive JSON documents: single clients, then ranges of addresses.
@@ -103,7 +166,17 @@ impl AddToBlocklist<'_> {
 
     /// Adds the client. Blocks.
     pub fn run(self) -> Result<()> {
-        let AddToBlocklist { cluster, address, duration } = self;
+        let AddToBlocklist { cluster, who, duration } = self;
+        let address = match who {
+            Who::Client(address) => address,
+            Who::Range(range) => {
+                let mut change = json!({ "blocklistop": "add" });
+                if let Some(duration) = duration {
+                    change["expire"] = duration.as_secs_f64().max(1.0).into();
+                }
+                return cluster.change_range("blocklist", range, change);
+            }
+        };
         let object = || Object::new(ObjectKind::User, address.as_str());
         let c_address = c_string("blocklist", object, address.as_str())?;
         let seconds = duration.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));

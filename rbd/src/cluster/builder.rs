@@ -83,7 +83,8 @@ impl ClusterBuilder {
     }
 
     /// Sets whether to ignore CEPH_CONF, and the user, cluster and file that CEPH_ARGS names. The
-    /// default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still applies. Default: off.
+    /// default search path (`/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf`) still applies. Default:
+    /// off.
     ///
     /// librados itself applies the other options of CEPH_ARGS, and CEPH_KEYRING, when it reads a
     /// configuration file. Options of this builder win over them.

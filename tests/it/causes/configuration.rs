@@ -133,7 +133,11 @@ fn a_monitor_whose_name_has_no_address_is_named() {
             // Some releases leave out what has no address.
             Ok(_) => assert!(hosts.contains(&address), "{hosts}"),
             Err(error) => {
-                assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor }, "{hosts}: {error}");
+                assert_eq!(
+                    *error.kind(),
+                    ErrorKind::NotFound { what: ObjectKind::Monitor },
+                    "{hosts}: {error}"
+                );
                 assert_eq!(error.object_name(), "no-such-monitor.invalid", "{hosts}: {error}");
                 assert!(error.to_string().contains("mon_host"), "{hosts}: {error}");
             }

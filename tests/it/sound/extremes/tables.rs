@@ -110,6 +110,11 @@ pub(super) const CLUSTERS: Table = &[
         let address: ClientAddress = "10.9.8.7:0/77".parse().unwrap();
         done(all.cluster.blocklist().add(&address).duration(seconds(n)).run());
     }),
+    ("rbd::cluster::Blocklist::add_range", |all, n, t| {
+        done(all.cluster.blocklist().add_range(t).run());
+        done(all.cluster.blocklist().add_range(&format!("{t}/{n}")).run());
+    }),
+    ("rbd::cluster::Blocklist::remove_range", |all, _, t| done(all.cluster.blocklist().remove_range(t))),
     ("rbd::cluster::Cluster::auth_get_key", |all, _, t| done(all.cluster.auth_get_key(t))),
     ("rbd::cluster::Cluster::ioctx", |all, _, t| done(all.cluster.ioctx(t))),
     ("rbd::cluster::Cluster::ioctx_by_id", |all, n, _| done(all.cluster.ioctx_by_id(n as i64))),
