@@ -7,12 +7,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
-use rbd::{Features, Image};
+use rbd::{Features, Image, IoCtx};
 
 use super::{alone, test};
 use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
+
+/// Returns the pool of a space on a connection without a limit for calls. Calls run on the calling
+/// thread there, so the threads spend their time in librbd.
+fn direct(space: &Space) -> IoCtx {
+    let cluster = crate::support::builder().call_timeout(None).connect().unwrap();
+    cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap()
+}
 
 /// librbd reads the name without a lock while a rename replaces it, which the owner of the
 /// exclusive lock carries out.
@@ -22,35 +29,34 @@ fn a_name_is_whole_while_it_is_changed() {
         return;
     }
     let space = Space::new();
-    let names = ["short".to_owned(), "a".repeat(60), "b".repeat(90), "c".repeat(80)];
+    let pool = direct(&space);
+    // Each longer name takes new memory and frees the memory of the name before.
+    let names: Vec<String> =
+        "abcdefg".chars().zip(0..).map(|(c, at)| c.to_string().repeat(20 << at)).collect();
     // The owner of the lock carries out renames only with journaling.
     let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::JOURNALING;
     space.create(&names[0], MIB).features(features).run().unwrap();
-    let image = space.open(&names[0]).run().unwrap();
-    image.exclusive_lock().acquire().unwrap();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let name = image.name().unwrap();
-                    assert!(names.contains(&name), "{name:?}");
-                }
-            });
-        }
-        let end = Instant::now() + Duration::from_secs(8);
-        let mut at = 0;
-        while Instant::now() < end {
-            let next = (at + 1) % names.len();
-            let renamed = space.rename(&names[at], &names[next]);
-            if renamed.is_err() {
-                stop.store(true, Ordering::Relaxed);
+    let end = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < end {
+        let image = pool.open(&names[0]).run().unwrap();
+        image.exclusive_lock().acquire().unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let name = image.name().unwrap();
+                        assert!(names.contains(&name), "{name:?}");
+                    }
+                });
             }
+            let renamed = names.windows(2).try_for_each(|pair| space.rename(&pair[0], &pair[1]));
+            stop.store(true, Ordering::Relaxed);
             renamed.unwrap();
-            at = next;
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
+        });
+        image.close().unwrap();
+        space.rename(&names[names.len() - 1], &names[0]).unwrap();
+    }
 }
 
 /// librbd fails an assertion if two calls load or format encryption at the same time.
@@ -154,7 +160,7 @@ fn every_pair_of_getters_runs_beside_changes() {
     for group in &groups {
         space.groups().create(group).unwrap();
     }
-    let image = space.open(&names[0]).run().unwrap();
+    let image = direct(&space).open(&names[0]).run().unwrap();
     image.exclusive_lock().acquire().unwrap();
     let stop = AtomicBool::new(false);
     let until_stop = |change: &dyn Fn(usize)| {
@@ -238,17 +244,18 @@ fn getters_run_beside_encryption_and_flatten() {
     }
     parent.snapshots().create("s").run().unwrap();
     parent.snapshots().protect("s").unwrap();
+    let pool = direct(&space);
     let (end, mut rounds) = (Instant::now() + Duration::from_secs(seconds), 0);
     while rounds == 0 || Instant::now() < end {
         let [clone, plain] = ["clone", "plain"].map(|what| format!("{what}-{}-{rounds}", "n".repeat(60)));
         space.clone_image("parent", "s", &clone).run().unwrap();
-        beside_getters(&space, &clone, |image| image.flatten().run().unwrap());
+        beside_getters(&pool, &clone, |image| image.flatten().run().unwrap());
         space.create(&plain, 32 * MIB).run().unwrap();
-        beside_getters(&space, &plain, |image| {
+        beside_getters(&pool, &plain, |image| {
             image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes256, &secret).unwrap();
         });
         let mut loaded = 0;
-        beside_getters(&space, &plain, |image| {
+        beside_getters(&pool, &plain, |image| {
             image.encryption().load(EncryptionFormat::Luks1, &secret).unwrap();
             loaded = image.size().unwrap();
             assert!(image.resize(loaded + MIB).run().is_ok());
@@ -263,8 +270,8 @@ fn getters_run_beside_encryption_and_flatten() {
 }
 
 /// Opens an image and changes it, while threads call its getters.
-fn beside_getters(space: &Space, name: &str, change: impl FnOnce(&Image)) {
-    let image = space.open(name).run().unwrap();
+fn beside_getters(pool: &IoCtx, name: &str, change: impl FnOnce(&Image)) {
+    let image = pool.open(name).run().unwrap();
     let (stop, called) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for first in 0..4 {
