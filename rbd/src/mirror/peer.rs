@@ -172,7 +172,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// Replaces the access data of a peer. `None` removes a value.
+    /// Replaces the access data of a peer. `None` removes a value. Refuses a malformed key.
     ///
     /// Implements: `rbd_mirror_peer_site_set_attributes`.
     #[doc(alias = "rbd_mirror_peer_set_attributes")]
@@ -185,11 +185,9 @@ impl<'a> Peers<'a> {
             access.mon_host.as_deref().map(|host| c_string(operation, || self.peer_object(uuid), host));
         let (host, mut key) = (host.transpose()?, None);
         if let Some(given) = &access.key {
+            let refused = |why| Error::invalid(operation, self.peer_object(uuid), format!("the key {why}"));
+            given.decode().map_err(refused)?;
             key = secret_c_string(given.expose());
-            if key.is_none() {
-                let why = "the key contains a NUL byte";
-                return Err(Error::invalid(operation, self.peer_object(uuid), why));
-            }
         }
         self.peer_call(operation, uuid, move |raw| {
             let (host, key) = (host.as_deref(), key.as_ref().map(|key| key.as_c_str()));

@@ -169,7 +169,8 @@ fn ways() {
     for key in &keys {
         let mut text = String::new();
         let (token, own) = (BootstrapToken::new(key), Key::new(key));
-        let access = PeerAccess::default();
+        let mut access = PeerAccess::default();
+        access.key = Some(own.clone());
         let credentials = Credentials::new(["127.0.0.1:1"], "admin", key.as_str());
         writeln!(text, "{token:?} {own:?} {access:?} {credentials:?} {credentials:#?}").unwrap();
         println!("{text}");
@@ -184,6 +185,7 @@ fn ways() {
     let ioctx = cluster.ioctx(&pool).unwrap();
     ioctx.init().run().unwrap();
     ioctx.mirroring().set_mode(rbd::mirror::Mode::Image).unwrap();
+    let peer = ioctx.mirroring().peers().add("there", "client.there").run().unwrap();
     for key in &keys {
         let fsid = unique("fsid");
         let json = format!(
@@ -192,6 +194,10 @@ fn ways() {
         );
         // The well-formed token is not used: the call would wait for its cluster.
         if *key != good {
+            let mut access = PeerAccess::default();
+            access.key = Some(Key::new(key));
+            show("the access of a peer", ioctx.mirroring().peers().set_access(&peer, &access));
+            assert_eq!(ioctx.mirroring().peers().access(&peer).unwrap(), PeerAccess::default());
             let token = BootstrapToken::new(&base64(&json));
             show("a token", ioctx.mirroring().import_bootstrap_token(&token, Direction::RxOnly));
         }
