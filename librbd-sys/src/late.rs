@@ -1,4 +1,4 @@
-//! Weak symbols: functions newer than Ceph 16.2, which are looked up at run time, and their types
+//! Late functions: those newer than Ceph 16.2, which are looked up at run time, and their types
 //! and constants.
 //!
 //! A program that merely contains a call of such a function still links and starts with an older

@@ -22,7 +22,7 @@ fn loaded(symbol: &Symbol) -> bool {
     !unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.is_null()
 }
 
-/// Returns every weak function: symbol, release, whether it is present.
+/// Returns every late function: symbol, release, whether it is present.
 fn late_functions() -> Vec<(&'static str, &'static str, bool)> {
     macro_rules! list {
         ($($name:ident)*) => { vec![$((late::$name.symbol(), late::$name.needs(), late::$name.get().is_some())),*] };

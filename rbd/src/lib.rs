@@ -49,7 +49,7 @@
 //!   `AsyncSeek`.
 //! - `tracing`: events for the operations of [`Image::aio`] and [`Queue`], and for opening and
 //!   closing as futures. Their target is `rbd::aio`. Each operation emits `submitted`, and then
-//!   `ended`, `failed` with the errno, or `left to itself` if it completed after its timeout or
+//!   `ended`, `failed` with the errno, or `detached` if it completed after its timeout or
 //!   after its future was dropped. `failed` has level debug, the others have level trace. There are
 //!   no events for blocking calls, for requests that are refused before they are submitted, and for
 //!   operations in flight when their queue is closed.

@@ -38,7 +38,7 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
     ours.exclusive_lock().acquire().unwrap();
     other.wait_for_latest_osdmap().unwrap();
     let error = theirs.write_all_at(&[1; 512], 0).and_then(|()| theirs.flush()).unwrap_err();
-    assert!(error.is_blocklisted() || error.is_read_only(), "the old owner is fenced off: {error}");
+    assert!(error.is_blocklisted() || error.is_read_only(), "the old owner is fenced: {error}");
     drop(theirs);
     crate::support::cluster().blocklist().remove(&owner.address).unwrap();
 }

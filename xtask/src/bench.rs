@@ -71,13 +71,14 @@ const RUNS: &[Run] = &[
 
 /// The explanation of the tables.
 const READING: &str = "\
-Written by `cargo xtask bench`; how it measures, and what it shows, is in `docs/testing.md` under *Speed*. An engine is a loop with a
-fixed number of operations in flight: in C on librbd with callbacks and with its queue, the same two with this library, and three
-programs. Ratios are to the C loop of the same kind, round by round: their median, and in brackets their quartiles. What was
-promised is *reached* or *missed* where the 95 % interval of the median lies on one side of it. *OSD timeout*: with the timeout
-for operations of the OSDs that this library sets by itself and others do not; *no OSD timeout*: without. *C, queue, again* is
-*C, queue* once more: the difference of what is the same. *Processors shared*: the
-clients and the cluster take them as the kernel gives them, else each has one half.
+Written by `cargo xtask bench`. `docs/testing.md` describes the method and the results under
+*Speed*. An engine is a loop with a fixed number of operations in flight: in C on librbd with
+callbacks and with its queue, the same two with this library, and three programs. Ratios are to the
+C loop of the same kind, round by round: the median, and in brackets the quartiles. A goal is
+*reached* or *missed* if the 95 % interval of the median is on one side of it. *OSD timeout*: with a
+timeout for operations of the OSDs; *no OSD timeout*: without. *C, queue, again* is *C, queue* a
+second time, which shows the noise. *Processors shared*: the clients and the cluster share all
+processors; otherwise each has one half.
 ";
 
 pub(crate) fn run(args: &Args) -> Result<()> {

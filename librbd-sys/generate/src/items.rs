@@ -1,4 +1,4 @@
-//! The items of bindings by name, and which of them are weak.
+//! The items of bindings by name, and which of them are late.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::op::{Answer, Finish, Op, OperationContext};
+use super::op::{ErrorQuery, Finish, Op, OperationContext};
 use crate::buffer::{Buffer, total};
 use crate::error::Result;
 use crate::hints::AccessHints;
 use crate::image::{Compare, Image};
 use crate::raw;
 use crate::raw::RawResult;
-use crate::raw::ffi::weak::WeakResult;
+use crate::raw::ffi::late::LateResult;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Request;
 use crate::raw::thread::worker::start;
@@ -227,7 +227,7 @@ impl Aio<'_> {
     pub(crate) fn about_image<T: 'static>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         self.call(operation, submit, Op::submitted)
     }
@@ -238,8 +238,8 @@ impl Aio<'_> {
     pub(crate) fn explained<T: 'static>(
         self,
         operation: &'static str,
-        ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer>,
-        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>>,
+        ask: impl FnOnce(&raw::image::Image) -> RawResult<ErrorQuery>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>>,
     ) -> Op<T> {
         let submit = |raw: &raw::image::Image| Ok((ask(raw)?, submit(raw)?));
         self.call(operation, submit, |(answer, op), about| Op::asked(op, answer, about))
@@ -249,7 +249,7 @@ impl Aio<'_> {
     fn call<T: 'static, S>(
         self,
         operation: &'static str,
-        submit: impl FnOnce(&raw::image::Image) -> WeakResult<S>,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<S>,
         submitted: impl FnOnce(S, OperationContext) -> Op<T>,
     ) -> Op<T> {
         let about = self.about(operation, None);
@@ -274,8 +274,8 @@ impl Aio<'_> {
     pub(crate) fn explained_later<T: Send + 'static>(
         self,
         operation: &'static str,
-        ask: impl FnOnce(&raw::image::Image) -> RawResult<Answer> + Send + 'static,
-        submit: impl FnOnce(&raw::image::Image) -> WeakResult<raw::op::operation::Operation<T>> + Send + 'static,
+        ask: impl FnOnce(&raw::image::Image) -> RawResult<ErrorQuery> + Send + 'static,
+        submit: impl FnOnce(&raw::image::Image) -> LateResult<raw::op::operation::Operation<T>> + Send + 'static,
     ) -> Op<T> {
         let about = self.about(operation, None);
         if let Err(error) = self.check_not_queued(operation) {

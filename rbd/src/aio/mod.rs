@@ -38,7 +38,7 @@ pub use closing::Closing;
 pub use io::Aio;
 pub use op::Op;
 #[cfg(feature = "mirror")]
-pub(crate) use op::{Answer, Explain};
+pub(crate) use op::{ErrorQuery, Explain};
 pub use opening::Opening;
 #[cfg(feature = "tokio")]
 pub use stream::AsyncCursor;

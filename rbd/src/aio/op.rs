@@ -14,7 +14,7 @@ use crate::error::{Error, Result, goes_on};
 use crate::image::check::{failure, on_range};
 use crate::image::{Compare, Label};
 use crate::raw;
-use crate::raw::ffi::weak::{Failure, WeakResult, library_of};
+use crate::raw::ffi::late::{Failure, LateResult, library_of};
 use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::Fault;
@@ -45,11 +45,11 @@ pub struct Op<T: 'static> {
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
     /// A thread submits it, because librbd waits for OSDs before it accepts it.
-    Submitting(Started<WeakResult<(Answer, raw::op::operation::Operation<T>)>>),
+    Submitting(Started<LateResult<(ErrorQuery, raw::op::operation::Operation<T>)>>),
     /// The meaning of its errno depends on the answer to a query that was made before it.
     Asked {
         op: raw::op::operation::Operation<T>,
-        answer: Answer,
+        answer: ErrorQuery,
         failed: Option<Errno>,
     },
     /// A request for data, and the conversion of its result.
@@ -65,7 +65,7 @@ pub(super) type Finish<T> = fn(Buffer, Option<Compare>) -> T;
 pub(crate) type Explain = fn(Error) -> Error;
 
 /// An operation whose result explains errors of another operation.
-pub(crate) type Answer = raw::op::operation::Operation<Explain>;
+pub(crate) type ErrorQuery = raw::op::operation::Operation<Explain>;
 
 /// The context that an error of the operation contains.
 #[derive(Debug, Clone)]
@@ -132,7 +132,7 @@ impl<T: 'static> Op<T> {
 
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn submitting(
-        started: Started<WeakResult<(Answer, raw::op::operation::Operation<T>)>>,
+        started: Started<LateResult<(ErrorQuery, raw::op::operation::Operation<T>)>>,
         about: OperationContext,
     ) -> Op<T> {
         Op { flight: Flight::Submitting(started), about }
@@ -141,7 +141,7 @@ impl<T: 'static> Op<T> {
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(super) fn asked(
         op: raw::op::operation::Operation<T>,
-        answer: Answer,
+        answer: ErrorQuery,
         about: OperationContext,
     ) -> Op<T> {
         Op { flight: Flight::Asked { op, answer, failed: None }, about }

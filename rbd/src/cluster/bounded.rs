@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, Result};
 use crate::progress::Progress;
 use crate::raw;
-use crate::raw::ffi::weak::Failure;
+use crate::raw::ffi::late::Failure;
 use crate::raw::thread::mark::{CallsAllowed, must_not_call};
 use crate::raw::thread::worker::{Started, start, start_reporting};
 

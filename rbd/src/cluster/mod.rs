@@ -34,7 +34,7 @@ use std::sync::Arc;
 use crate::address::ClientAddress;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::{c_string, c_value};
-use crate::raw::ffi::weak::{Failure, library_of};
+use crate::raw::ffi::late::{Failure, library_of};
 use crate::raw::{self, cluster::log::Log};
 use crate::version::Version;
 

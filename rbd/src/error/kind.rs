@@ -34,7 +34,7 @@ pub enum ErrorKind {
     /// Permission denied: the user's key is wrong or its capabilities do not suffice, or this
     /// process lacks a privilege.
     PermissionDenied,
-    /// The cluster fenced off this client. No call on this connection will work again: connect
+    /// The cluster fenced this client. No call on this connection will work again: connect
     /// again.
     Blocklisted,
     /// No answer came within the timeout.

@@ -182,7 +182,7 @@ impl Error {
         self.0.kind == ErrorKind::TimedOut
     }
 
-    /// Returns whether this client is fenced off.
+    /// Returns whether this client is fenced.
     pub fn is_blocklisted(&self) -> bool {
         self.0.kind == ErrorKind::Blocklisted
     }

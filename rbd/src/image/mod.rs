@@ -46,7 +46,7 @@ use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::progress::Progress;
 use crate::raw::image::closing::{CloseFailure, Step};
-use crate::raw::{self, ffi::weak::Failure};
+use crate::raw::{self, ffi::late::Failure};
 
 pub use crate::holder::Watcher;
 pub use clone::{CloneFormat, CloneImage};

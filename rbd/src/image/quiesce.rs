@@ -22,7 +22,7 @@ use crate::raw::thread::worker::start;
 pub struct QuiesceWatch {
     image: Arc<Image>,
     watch: Option<raw::image::quiesce::QuiesceWatch>,
-    ended: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
 /// An event of a [quiesce watch](Image::watch_quiesce).
@@ -74,11 +74,11 @@ impl Image {
                 "it is open read-only, and librbd does not notify such a handle; open the image for writing";
             return Err(self.refuse(WATCH, why));
         }
-        let ended = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = channel::<Told>();
-        let (is_ended, mut callback) = (Arc::clone(&ended), callback);
+        let (is_stopped, mut callback) = (Arc::clone(&stopped), callback);
         let take_part = move |told: Told| {
-            if is_ended.load(Ordering::Acquire) {
+            if is_stopped.load(Ordering::Acquire) {
                 return;
             }
             match told {
@@ -105,7 +105,7 @@ impl Image {
                 tell,
             )
         })?;
-        Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch), ended })
+        Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch), stopped })
     }
 }
 
@@ -121,7 +121,7 @@ impl Drop for QuiesceWatch {
         if self.image.raw.is_forked() {
             return std::mem::forget(watch);
         }
-        self.ended.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
         // The client that takes a snapshot does not have to wait for the close.
         watch.end();
         let image = Arc::clone(&self.image);

@@ -300,7 +300,7 @@ impl Image {
     ) -> Result<T>
     where
         T: Send + 'static,
-        E: Into<crate::raw::ffi::weak::Failure> + Send + 'static,
+        E: Into<crate::raw::ffi::late::Failure> + Send + 'static,
     {
         self.bounded_on(operation, || SnapshotRef::Id(id).object(self.spec()), call)
     }

@@ -2,7 +2,7 @@
 
 use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace, Snapshots};
 use crate::error::Result;
-use crate::raw::ffi::weak::Failure;
+use crate::raw::ffi::late::Failure;
 
 impl Snapshots<'_> {
     /// Returns what a snapshot belongs to. Asks the cluster, except for users' snapshots.

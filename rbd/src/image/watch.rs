@@ -24,7 +24,7 @@ use crate::raw::thread::worker::start;
 pub struct UpdateWatch {
     image: Arc<Image>,
     watch: Option<(Watch, JoinHandle<()>)>,
-    ended: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Image {
@@ -45,11 +45,11 @@ impl Image {
         // librbd's thread must not run the callback: it serves all watches of a connection, and
         // closing any image waits for it.
         let (sender, receiver) = sync_channel::<()>(1);
-        let ended = Arc::new(AtomicBool::new(false));
-        let is_ended = Arc::clone(&ended);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let is_stopped = Arc::clone(&stopped);
         let thread = self.start_thread("rbd-update", move || {
             for () in receiver {
-                if is_ended.load(Ordering::Acquire) {
+                if is_stopped.load(Ordering::Acquire) {
                     return;
                 }
                 catch_panic(&callback);
@@ -58,7 +58,7 @@ impl Image {
         // If the slot is taken, the pending callback will run after this change.
         let tell = move || sender.try_send(()).unwrap_or(());
         let watch = self.bounded("watch", move |raw| raw.watch_updates(tell))?;
-        Ok(UpdateWatch { image: Arc::clone(self), watch: Some((watch, thread)), ended })
+        Ok(UpdateWatch { image: Arc::clone(self), watch: Some((watch, thread)), stopped })
     }
 
     pub(super) fn start_thread(
@@ -85,7 +85,7 @@ impl Drop for UpdateWatch {
         if self.image.raw.is_forked() {
             return std::mem::forget((watch, thread));
         }
-        self.ended.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
         let image = Arc::clone(&self.image);
         // This fails only if the image has no such watch.
         let end = move || image.raw.unwatch_updates(watch).is_ok();
@@ -96,8 +96,8 @@ impl Drop for UpdateWatch {
             return;
         }
         let timeout = self.image.ioctx.cluster().raw().call_timeout();
-        let ended = start(end).ok().and_then(|ending| ending.wait(timeout));
-        if ended == Some(true) && thread.thread().id() != thread::current().id() {
+        let stopped = start(end).ok().and_then(|ending| ending.wait(timeout));
+        if stopped == Some(true) && thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }
     }

@@ -31,7 +31,7 @@ use crate::cluster::{Cluster, PoolUsage};
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, existing_name, spec_hint};
 use crate::progress::Progress;
-use crate::raw::{self, ffi::weak::Failure};
+use crate::raw::{self, ffi::late::Failure};
 
 pub use application::{ApplicationMetadata, Applications, EnableApplication};
 pub use create::CreateImage;

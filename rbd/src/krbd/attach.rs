@@ -17,7 +17,7 @@ use crate::krbd::node;
 use crate::krbd::options::MapOptions;
 use crate::krbd::spec::LINE_LIMIT;
 use crate::krbd::uevent::{Announcer, Uevent};
-use crate::raw::kernel::krbd::{Received, UeventSocket};
+use crate::krbd::uevent_socket::{Received, UeventSocket};
 use crate::spec::ImageSpec;
 
 /// A mapping for the kernel to make.

@@ -10,7 +10,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::krbd::monmap;
 use crate::krbd::spec::splits;
-use crate::raw::kernel::krbd::ThreadKey;
+use crate::raw::kernel::key_ring::ThreadKey;
 
 /// A cephx key in two forms: as printed, and as the kernel takes it.
 #[derive(Clone)]

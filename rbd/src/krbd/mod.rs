@@ -53,6 +53,7 @@ mod scoped;
 mod spec;
 mod support;
 mod uevent;
+mod uevent_socket;
 mod unmap;
 
 use std::path::Path;

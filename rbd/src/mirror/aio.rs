@@ -2,7 +2,7 @@
 
 use super::image::Role;
 use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
-use crate::aio::{Answer, Op};
+use crate::aio::{ErrorQuery, Op};
 use crate::raw::{self, RawResult};
 
 impl ImageMirroring<'_> {
@@ -78,10 +78,10 @@ impl CreateSnapshot<'_> {
 // return ENOENT for an image that is not mirrored. A query before the operation distinguishes the
 // two.
 
-fn need_primary(raw: &raw::image::Image) -> RawResult<Answer> {
+fn need_primary(raw: &raw::image::Image) -> RawResult<ErrorQuery> {
     raw.aio_mirror_info(|info| Role::Primary.explanation(&info.into()))
 }
 
-fn need_secondary(raw: &raw::image::Image) -> RawResult<Answer> {
+fn need_secondary(raw: &raw::image::Image) -> RawResult<ErrorQuery> {
     raw.aio_mirror_info(|info| Role::Secondary.explanation(&info.into()))
 }

@@ -1,4 +1,4 @@
-//! Detection that this client is fenced off.
+//! Detection that this client is fenced.
 
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 
-/// Calls back when this client is fenced off, until it is dropped: see
+/// Calls back when this client is fenced, until it is dropped: see
 /// [`IoCtx::watch_blocklisting`].
 #[must_use = "dropping it ends the watch"]
 pub struct BlocklistWatch {
@@ -17,7 +17,7 @@ pub struct BlocklistWatch {
 }
 
 impl IoCtx {
-    /// Returns whether this client is fenced off. Asks an OSD of the pool, because the OSDs refuse
+    /// Returns whether this client is fenced. Asks an OSD of the pool, because the OSDs refuse
     /// fenced clients. Blocks for at most the OSD timeout.
     ///
     /// A client that was removed from the blocklist can send requests again, but its open images

@@ -1,4 +1,4 @@
-//! Reads and changes the RADOS objects below images, and detects that this client is fenced off.
+//! Reads and changes the RADOS objects below images, and detects that this client is fenced.
 //!
 //! An image consists of objects: its header (`rbd_header.ID`), its object map
 //! (`rbd_object_map.ID`), its data (`rbd_data.ID.NUMBER`), and entries in objects of the pool such

@@ -7,7 +7,7 @@ use librbd_sys as sys;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string, grow_strings};
-use crate::raw::ffi::weak::{WeakResult, need};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::image::Image;
 use crate::raw::image::snapshot::RawQuiesce;
 use crate::raw::ioctx::IoCtx;
@@ -68,7 +68,7 @@ impl IoCtx {
         unsafe { grow_strings(1024, fetch) }
     }
 
-    pub(crate) fn group_id(&self, group: &CStr) -> WeakResult<String> {
+    pub(crate) fn group_id(&self, group: &CStr) -> LateResult<String> {
         let get_id = need(&sys::late::rbd_group_get_id)?;
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
@@ -169,7 +169,7 @@ impl IoCtx {
         Ok(snapshots)
     }
 
-    pub(crate) fn group_snapshot_info(&self, group: &CStr, name: &CStr) -> WeakResult<RawGroupSnapshotInfo> {
+    pub(crate) fn group_snapshot_info(&self, group: &CStr, name: &CStr) -> LateResult<RawGroupSnapshotInfo> {
         let get_info = need(&sys::late::rbd_group_snap_get_info)?;
         let cleanup = need(&sys::late::rbd_group_snap_get_info_cleanup)?;
         // SAFETY: a struct of pointers and integers; all zeros are valid.
@@ -186,7 +186,7 @@ impl IoCtx {
     }
 
     /// Returns the snapshots with their images. Older libraries lack the call.
-    pub(crate) fn group_snapshot_infos(&self, group: &CStr) -> WeakResult<Vec<RawGroupSnapshotInfo>> {
+    pub(crate) fn group_snapshot_infos(&self, group: &CStr) -> LateResult<Vec<RawGroupSnapshotInfo>> {
         let list = need(&sys::late::rbd_group_snap_list2)?;
         let cleanup = need(&sys::late::rbd_group_snap_list2_cleanup)?;
         let fetch = |buffer: *mut sys::late::rbd_group_snap_info2_t, mut len: usize| {

@@ -181,9 +181,9 @@ struct Driver {
 }
 
 /// A waker of the thread for one of the images in flight.
-struct Slot(usize, Mutex<Sender<usize>>);
+struct ImageWaker(usize, Mutex<Sender<usize>>);
 
-impl Wake for Slot {
+impl Wake for ImageWaker {
     fn wake(self: Arc<Self>) {
         let _ = self.1.lock().unwrap_or_else(PoisonError::into_inner).send(self.0);
     }
@@ -217,8 +217,9 @@ impl Driver {
             open: Permits::new(OPEN),
         });
         let slots = plan.in_flight.min(images.len());
-        let wakers: Vec<_> =
-            (0..slots).map(|slot| Waker::from(Arc::new(Slot(slot, Mutex::new(self.wake.clone()))))).collect();
+        let wakers: Vec<_> = (0..slots)
+            .map(|slot| Waker::from(Arc::new(ImageWaker(slot, Mutex::new(self.wake.clone())))))
+            .collect();
         let mut flying: Vec<Option<(usize, Looking)>> = (0..slots).map(|_| None).collect();
         let mut waiting = images.into_iter().enumerate().peekable();
         // Images whose answers arrived before their turn.

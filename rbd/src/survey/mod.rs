@@ -1,5 +1,5 @@
-//! Surveys: sizes, features, snapshots, parents, locks and used space of all images of a pool,
-//! without opening the images.
+//! Reads sizes, features, snapshots, parents, locks and used space of all images of a pool, without
+//! opening the images.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

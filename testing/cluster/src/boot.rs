@@ -43,7 +43,7 @@ pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
                 if log.contains("Address already in use") && lost_ports.len() < 4 =>
             {
                 drop(daemons);
-                lost_ports.push(ports); // Kept, lest they be chosen again.
+                lost_ports.push(ports); // Kept, so that they are not chosen again.
                 directory.clear()?;
             }
             Err(error) => return Err(error),

@@ -5,8 +5,10 @@ use std::process::Command;
 /// Commits after this one are checked. It is older than the rule.
 const BASE: &str = "64a0f54";
 
-/// Commits without a body that were made between the base and this check.
-const BEFORE_THE_CHECK: &[&str] = &["95583a1", "a496930", "95f1884", "0c6477a", "4fedede", "4825ba5"];
+/// Commits that landed with a fault: six before this check without a body, two later with a long
+/// subject. History is not rewritten.
+const EXEMPT: &[&str] =
+    &["95583a1", "a496930", "95f1884", "0c6477a", "4fedede", "4825ba5", "696648c", "f64308d"];
 
 /// The longest subject in columns. Lists of commits cut off more.
 const SUBJECT: usize = 72;
@@ -32,6 +34,9 @@ pub(super) fn check(root: &std::path::Path) -> Option<(usize, Vec<String>)> {
 fn fault(commit: &str) -> Option<String> {
     let mut parts = commit.splitn(3, '\0');
     let (id, subject, body) = (parts.next()?, parts.next()?, parts.next().unwrap_or(""));
+    if EXEMPT.contains(&&id[..7.min(id.len())]) {
+        return None;
+    }
     let has_area = subject.split_once(": ").is_some_and(|(area, what)| {
         !area.is_empty() && !what.trim().is_empty() && area.split(", ").all(|one| !one.contains(' '))
     });
@@ -39,10 +44,7 @@ fn fault(commit: &str) -> Option<String> {
         "the subject has the form `area: what`"
     } else if subject.chars().count() > SUBJECT {
         "the subject has at most 72 columns"
-    } else if body.trim().is_empty()
-        && subject != FORMAT
-        && !BEFORE_THE_CHECK.contains(&&id[..7.min(id.len())])
-    {
+    } else if body.trim().is_empty() && subject != FORMAT {
         "a body says why"
     } else {
         return None;

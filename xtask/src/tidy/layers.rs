@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn raw_has_layers_of_its_own() {
-        let text = "use crate::raw::{RawResult, ffi::weak::need}; use super::sync::Ordering; use \
+        let text = "use crate::raw::{RawResult, ffi::late::need}; use super::sync::Ordering; use \
             crate::errno::Errno;";
         assert_eq!(faults("raw/op/operation.rs", text), [] as [&str; 0]);
         for up in [

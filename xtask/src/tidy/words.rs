@@ -3,17 +3,26 @@
 use std::path::Path;
 
 /// Idioms that readers stumble over. Write a plain main clause.
-const IDIOMS: &[&str] = &["as of", "be it", ", for one", "of ours", "whoever", "whomever"];
+const IDIOMS: &[&str] =
+    &["as of", "be it", ", for one", "of ours", "whoever", "whomever", "lest", "for ever"];
 
 /// Returns the faults of a file, by its name and text.
 pub(super) fn check(file: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let is_guide = Path::new(file).extension().is_some_and(|extension| extension == "md");
     let prose = if is_guide { guide(text) } else { comments(text) };
+    let mut before = (0, String::new());
     for (line, words) in prose {
-        for idiom in idioms(&words) {
+        let found = idioms(&words);
+        // An idiom can be broken over two lines, then neither has it alone.
+        let joined = format!("{} {words}", before.1);
+        let broken = idioms(&joined).into_iter().filter(|idiom| {
+            before.0 + 1 == line && !found.contains(idiom) && !idioms(&before.1).contains(idiom)
+        });
+        for idiom in found.iter().copied().chain(broken) {
             faults.push(format!("{file}:{line}: \"{idiom}\" stops a reader; use a plain main clause"));
         }
+        before = (line, words);
     }
     if file.starts_with("rbd/src/") && !file.starts_with("rbd/src/raw/") {
         faults.extend(first_words(text).into_iter().map(|(line, word)| {
@@ -132,6 +141,8 @@ mod tests {
         assert_eq!(lines("a.rs", rust), 1);
         assert!(check("a.rs", rust)[0].contains("a.rs:1: \"whoever\""));
         assert_eq!(lines("a.md", "A snapshot, for one, is\n```\nas of\n```\nbe it a pool\n"), 2);
+        assert_eq!(lines("a.rs", "// A list of\n// ours.\nlet a = 1; // of\n// ours\n"), 1);
+        assert_eq!(lines("a.md", "A pool as\nof now.\n\nAs\n\nof now.\n"), 1);
         assert_eq!(
             lines("a.md", "Wait for one second. Maybe it is known. As often as it can. Hours of use."),
             0

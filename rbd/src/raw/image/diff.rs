@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use librbd_sys as sys;
 
-use crate::raw::ffi::weak::{WeakResult, need};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::image::Image;
 use crate::raw::thread::callback::Callback;
 
@@ -32,7 +32,7 @@ pub(crate) struct DiffSpec {
 type Each<'a> = &'a mut (dyn FnMut(u64, u64, bool) -> ControlFlow<()> + Send);
 
 impl Image {
-    pub(crate) fn diff(&self, spec: &DiffSpec, each: Each<'_>) -> WeakResult<()> {
+    pub(crate) fn diff(&self, spec: &DiffSpec, each: Each<'_>) -> LateResult<()> {
         let DiffSpec { ref from, offset, len, include_parent, whole_object } = *spec;
         let from = match from {
             From::Nothing => std::ptr::null(),
@@ -49,7 +49,7 @@ impl Image {
         Ok(())
     }
 
-    fn diff_by_id(&self, from: u64, spec: &DiffSpec, each: Each<'_>) -> WeakResult<()> {
+    fn diff_by_id(&self, from: u64, spec: &DiffSpec, each: Each<'_>) -> LateResult<()> {
         let iterate = need(&sys::late::rbd_diff_iterate3)?;
         let mut flags = 0;
         if spec.include_parent {

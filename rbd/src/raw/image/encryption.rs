@@ -4,7 +4,7 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::ffi::weak::{WeakResult, need};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::image::Image;
 
 /// The encryption format.
@@ -83,13 +83,13 @@ impl Image {
         Ok(())
     }
 
-    /// Loads the encryption of a clone and its ancestors, the image itself first. Its header takes
-    /// this many bytes.
+    /// Loads the encryption of a clone and its ancestors, the image itself first. The header of the
+    /// image has `header_len` bytes.
     pub(crate) fn encryption_load_chain(
         &self,
         chain: &[(RawFormat, &[u8])],
         header_len: u64,
-    ) -> WeakResult<()> {
+    ) -> LateResult<()> {
         let load2 = need(&sys::late::rbd_encryption_load2)?;
         let mut exact: Vec<_> = chain.iter().map(|(_, passphrase)| options(false, passphrase)).collect();
         let mut any: Vec<_> = chain

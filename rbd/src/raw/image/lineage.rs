@@ -8,8 +8,8 @@ use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::ffi::options::ImageOptions;
-use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::image::Image;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
@@ -76,7 +76,7 @@ impl IoCtx {
         child: &IoCtx,
         name: &CStr,
         options: &ImageOptions,
-    ) -> WeakResult<()> {
+    ) -> LateResult<()> {
         let clone = need(&sys::late::rbd_clone4)?;
         let (from, into) = (self.as_ptr(), child.as_ptr());
         // SAFETY: as above.

@@ -27,7 +27,7 @@ pub(crate) enum By {
 #[derive(Debug)]
 struct OpenPayload {
     ioctx: Arc<IoCtx>,
-    handle: Place,
+    handle: HandlePlace,
     /// The result, once the opening has ended.
     image: Option<RawResult<Image>>,
     writes: bool,
@@ -38,10 +38,10 @@ struct OpenPayload {
 
 /// Where librbd writes the handle.
 #[derive(Debug)]
-struct Place(UnsafeCell<sys::rbd_image_t>);
+struct HandlePlace(UnsafeCell<sys::rbd_image_t>);
 
 // SAFETY: an image's handle may be used from any thread.
-unsafe impl Send for Place {}
+unsafe impl Send for HandlePlace {}
 
 impl Payload for OpenPayload {
     type Output = Image;
@@ -136,7 +136,7 @@ impl Image {
         };
         let snapshot = snapshot.map_or(ptr::null(), CStr::as_ptr);
         let pool = ioctx.as_ptr();
-        let handle = Place(UnsafeCell::new(ptr::null_mut()));
+        let handle = HandlePlace(UnsafeCell::new(ptr::null_mut()));
         let writes = !read_only && snapshot.is_null();
         let payload = OpenPayload { ioctx, handle, image: None, writes, read_only, _pending: Pending::new() };
         // SAFETY: the operation owns the place for the handle and keeps the pool alive; librbd

@@ -58,7 +58,7 @@ struct Round {
     owed: bool,
     /// An answer given before the handle was known.
     early: Option<i32>,
-    ended: bool,
+    stopped: bool,
 }
 
 impl Party {
@@ -81,7 +81,7 @@ impl Party {
 
 impl FreezeAnswer {
     /// Answers: zero lets the snapshot continue, a negative errno makes it fail. Does nothing if
-    /// the watch has ended meanwhile.
+    /// the watch has stopped meanwhile.
     pub(crate) fn give(self, code: i32) {
         self.0.answer(&mut self.0.round(), code);
     }
@@ -128,7 +128,7 @@ impl QuiesceWatch {
     /// Stops the events. A freeze in progress fails.
     pub(crate) fn end(&self) {
         let mut round = self.party.round();
-        round.ended = true;
+        round.stopped = true;
         self.party.answer(&mut round, -libc::ECANCELED);
     }
 
@@ -160,8 +160,8 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
     };
     let mut round = party.round();
     round.owed = true;
-    if round.ended {
-        // The watch has ended, so there is nothing to freeze.
+    if round.stopped {
+        // The watch has stopped, so there is nothing to freeze.
         party.answer(&mut round, 0);
         return;
     }

@@ -6,7 +6,7 @@ use librbd_sys as sys;
 
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string};
-use crate::raw::ffi::weak::{WeakResult, need};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::image::Image;
 
 /// The group snapshot that a snapshot is part of.
@@ -60,7 +60,7 @@ impl Image {
     }
 
     /// Returns the kind that a snapshot had before it was moved to the trash.
-    pub(crate) fn snapshot_trash_type(&self, id: u64) -> WeakResult<sys::rbd_snap_namespace_type_t> {
+    pub(crate) fn snapshot_trash_type(&self, id: u64) -> LateResult<sys::rbd_snap_namespace_type_t> {
         let get = need(&sys::late::rbd_snap_get_trash_namespace2)?;
         let cleanup = need(&sys::late::rbd_snap_trash_namespace_cleanup)?;
         // SAFETY: a struct of an integer and a pointer; all zeros are valid.

@@ -1,3 +1,3 @@
 //! System calls of Linux.
 
-pub(crate) mod krbd;
+pub(crate) mod key_ring;

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster;
 use crate::raw::ffi::conversion::{check, grow_string};
+use crate::raw::ffi::late::{LateResult, need};
 use crate::raw::ffi::secret::grow_secret;
-use crate::raw::ffi::weak::{WeakResult, need};
 use crate::raw::ioctx::IoCtx;
 
 impl Cluster {
@@ -59,7 +59,7 @@ impl IoCtx {
         unsafe { grow_string(64, fetch) }
     }
 
-    pub(crate) fn mirror_remote_namespace(&self) -> WeakResult<String> {
+    pub(crate) fn mirror_remote_namespace(&self) -> LateResult<String> {
         let get = need(&sys::late::rbd_mirror_remote_namespace_get)?;
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
@@ -70,7 +70,7 @@ impl IoCtx {
         Ok(unsafe { grow_string(64, fetch) }?)
     }
 
-    pub(crate) fn set_mirror_remote_namespace(&self, namespace: &CStr) -> WeakResult<()> {
+    pub(crate) fn set_mirror_remote_namespace(&self, namespace: &CStr) -> LateResult<()> {
         let set = need(&sys::late::rbd_mirror_remote_namespace_set)?;
         // SAFETY: the handle is valid, the name lives through the call.
         check(unsafe { set(self.as_ptr(), namespace.as_ptr()) })?;

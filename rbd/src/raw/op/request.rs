@@ -15,7 +15,7 @@ use crate::errno::Errno;
 use crate::hints::AccessHints;
 use crate::raw::ffi::conversion::check_len;
 use crate::raw::ffi::iovec::Iovecs;
-use crate::raw::ffi::weak::{Failure, need};
+use crate::raw::ffi::late::{Failure, need};
 use crate::raw::op::answer::{Answer, Cause, needs_cause};
 use crate::raw::op::kind::Kind;
 use crate::raw::op::target::Target;

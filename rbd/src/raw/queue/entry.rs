@@ -36,14 +36,14 @@ impl Entry {
 
 /// The place of an entry. The queue knows who owns the entry; a reference to the place gives no
 /// access.
-pub(super) struct Place(UnsafeCell<Entry>);
+pub(super) struct EntryCell(UnsafeCell<Entry>);
 
 // SAFETY: entries are Send, and one thread at a time owns one.
-unsafe impl Sync for Place {}
+unsafe impl Sync for EntryCell {}
 
-impl Place {
-    pub(super) fn free() -> Place {
-        Place(UnsafeCell::new(Entry::free()))
+impl EntryCell {
+    pub(super) fn free() -> EntryCell {
+        EntryCell(UnsafeCell::new(Entry::free()))
     }
 
     pub(super) fn entry(&self) -> Address<Entry> {

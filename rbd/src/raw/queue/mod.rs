@@ -30,7 +30,7 @@ use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::target::Target;
 use callback_completions::{CallbackCompletions, Taken};
-use entry::{Entry, Place, Submission};
+use entry::{Entry, EntryCell, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
 
@@ -61,7 +61,7 @@ pub(crate) struct Entries {
     /// Twice the depth, so that as many requests can time out as the queue is deep. The number
     /// never changes, because librbd has pointers into the entries in flight. So no exclusive
     /// reference to the whole slice is made, and only reaping makes one to an entry in flight.
-    entries: Box<[Place]>,
+    entries: Box<[EntryCell]>,
     depth: usize,
     /// The numbers of the free entries.
     free: Vec<u32>,
@@ -120,7 +120,7 @@ impl Entries {
         let callbacks = CallbackCompletions::new(&target, event, count);
         target.keep(callbacks.clone());
         Ok(Entries {
-            entries: (0..count).map(|_| Place::free()).collect(),
+            entries: (0..count).map(|_| EntryCell::free()).collect(),
             depth: depth as usize,
             free: (0..count).rev().collect(),
             timeout: None,

@@ -30,13 +30,13 @@ pub(crate) struct ClassCall {
 pub(crate) type Answers = Vec<RawResult<Vec<u8>>>;
 
 /// Where librados writes the answer of one call.
-struct Answer {
+struct CallAnswer {
     start: *mut c_char,
     len: usize,
     code: c_int,
 }
 
-impl Drop for Answer {
+impl Drop for CallAnswer {
     fn drop(&mut self) {
         if !self.start.is_null() {
             // SAFETY: librados allocated it for us, and we alone own it.
@@ -46,8 +46,8 @@ impl Drop for Answer {
 }
 
 /// The values that an operation in flight owns.
-struct Flight {
-    answers: Box<[Answer]>,
+struct InFlight {
+    answers: Box<[CallAnswer]>,
     shared: Arc<Shared>,
     /// Keeps the pool open until the operation has ended.
     _ioctx: Arc<IoCtx>,
@@ -104,8 +104,8 @@ impl IoCtx {
 
     fn submit(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall], shared: &Arc<Shared>) -> RawResult<()> {
         // EIO stands for a call that the OSD did not reach.
-        let empty = || Answer { start: ptr::null_mut(), len: 0, code: -libc::EIO };
-        let flight = Box::into_raw(Box::new(Flight {
+        let empty = || CallAnswer { start: ptr::null_mut(), len: 0, code: -libc::EIO };
+        let flight = Box::into_raw(Box::new(InFlight {
             answers: calls.iter().map(|_| empty()).collect(),
             shared: Arc::clone(shared),
             _ioctx: Arc::clone(self),
@@ -137,7 +137,7 @@ impl IoCtx {
         // SAFETY: the callback takes the flight, which is what is passed; the out pointer lives
         // through the call.
         let created = check(unsafe {
-            sys::rados_aio_create_completion2(flight.cast(), Some(ended), &raw mut completion)
+            sys::rados_aio_create_completion2(flight.cast(), Some(completed), &raw mut completion)
         });
         let submitted = created.and_then(|_| {
             // SAFETY: pool, operation and completion are valid; librados copies the name.
@@ -156,11 +156,11 @@ impl IoCtx {
     }
 }
 
-unsafe extern "C" fn ended(completion: sys::rados_completion_t, arg: *mut c_void) {
+unsafe extern "C" fn completed(completion: sys::rados_completion_t, arg: *mut c_void) {
     let _mark = CallbackMark::set();
     catch_panic(|| {
         // SAFETY: the argument is the flight of this completion, whose callback runs once.
-        let flight = unsafe { Box::from_raw(arg.cast::<Flight>()) };
+        let flight = unsafe { Box::from_raw(arg.cast::<InFlight>()) };
         // SAFETY: librados keeps the completion until the callback has returned.
         let code = unsafe { sys::rados_aio_get_return_value(completion) };
         let outcome = check(code).map(|_| flight.answers.iter().map(copy).collect());
@@ -168,7 +168,7 @@ unsafe extern "C" fn ended(completion: sys::rados_completion_t, arg: *mut c_void
     });
 }
 
-fn copy(answer: &Answer) -> RawResult<Vec<u8>> {
+fn copy(answer: &CallAnswer) -> RawResult<Vec<u8>> {
     check(answer.code)?;
     // SAFETY: librados has set both: null, or as many bytes.
     Ok(unsafe { bytes(answer.start, answer.len) })

@@ -1,4 +1,4 @@
-//! Weak symbols: functions newer than Ceph 16.2, which the loaded library may lack.
+//! Late functions: those newer than Ceph 16.2, which the loaded library may lack.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(crate) enum Failure {
 }
 
 /// The result of a function that the loaded library may lack.
-pub(crate) type WeakResult<T> = Result<T, Failure>;
+pub(crate) type LateResult<T> = Result<T, Failure>;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ impl From<Errno> for Failure {
 
 /// Returns the function, or an error if it is missing: `let clone4 =
 /// need(&sys::late::rbd_clone4)?;`.
-pub(crate) fn need<F: Copy>(late: &sys::late::Late<F>) -> WeakResult<F> {
+pub(crate) fn need<F: Copy>(late: &sys::late::Late<F>) -> LateResult<F> {
     late.get().ok_or(Failure::Missing { symbol: late.symbol(), needs: late.needs() })
 }
 
