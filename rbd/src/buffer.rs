@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_told_from_single_buffers() {
+    fn lists_are_distinguished_from_single_buffers() {
         let one = Bytes::from_static(b"abc");
         assert_eq!(Buffer::from(one.clone()).one(), Some(&b"abc"[..]));
         assert_eq!(Buffer::from(BytesMut::with_capacity(9)).one(), Some(&b""[..]));

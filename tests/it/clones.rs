@@ -148,7 +148,7 @@ fn a_removed_snapshot_lives_on_in_the_trash_for_format_2() {
 }
 
 #[test]
-fn flatten_tells_progress_can_be_stopped_and_refuses_what_is_no_clone() {
+fn flatten_reports_progress_can_be_stopped_and_needs_a_clone() {
     let space = Space::new();
     let image = parent(&space);
     clone(&space, "bar", CloneFormat::V2);
@@ -173,7 +173,7 @@ fn flatten_tells_progress_can_be_stopped_and_refuses_what_is_no_clone() {
 }
 
 #[test]
-fn what_is_missing_or_in_the_way_of_a_clone_is_named() {
+fn obstacles_of_a_clone_are_named() {
     let space = Space::new();
     drop(parent(&space));
     let missing = |what| ErrorKind::NotFound { what };
@@ -197,7 +197,7 @@ fn what_is_missing_or_in_the_way_of_a_clone_is_named() {
 }
 
 #[test]
-fn a_clone_of_a_snapshot_id_works_or_says_what_it_needs() {
+fn a_clone_of_a_snapshot_id_works_or_names_the_release() {
     let space = Space::new();
     let image = parent(&space);
     let id = image.snapshots().id("s1").unwrap();

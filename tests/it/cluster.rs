@@ -20,7 +20,7 @@ fn knows_the_cluster_it_is_connected_to() {
 }
 
 #[test]
-fn a_refused_command_says_what_the_cluster_said() {
+fn a_refused_command_contains_the_clusters_message() {
     let error = cluster()
         .mon_command(r#"{"prefix": "osd pool get", "pool": "nopool", "var": "size"}"#, &[])
         .unwrap_err();

@@ -24,7 +24,7 @@ fn content(image: &Image) -> Vec<u8> {
 }
 
 #[test]
-fn a_copy_has_what_the_handle_shows() {
+fn a_copy_equals_the_version_of_the_handle() {
     let (space, other) = (Space::new(), Space::new());
     let image = source(&space);
     let mut steps = Vec::new();
@@ -100,7 +100,7 @@ fn a_deep_copy_of_a_clone_is_one_unless_it_is_flattened() {
 }
 
 #[test]
-fn copying_over_another_image_leaves_what_lies_behind() {
+fn copying_over_another_image_keeps_the_data_after_the_range() {
     let space = Space::new();
     let image = source(&space);
     for (name, size) in [("big", 10 * OBJECT), ("small", 7 * OBJECT)] {

@@ -46,7 +46,7 @@ fn whole(offset: u64, len: u64) -> u64 {
 }
 
 #[test]
-fn changes_since_a_snapshot_are_told_with_holes() {
+fn changes_since_a_snapshot_include_holes() {
     let space = Space::new();
     let image = image(&space);
     assert_eq!(image.diff().collect().unwrap(), []);
@@ -124,7 +124,7 @@ fn a_break_stops_and_a_panic_comes_back() {
 }
 
 #[test]
-fn whole_objects_and_parents_are_told_as_asked() {
+fn whole_objects_and_parents_are_listed_on_request() {
     let space = Space::new();
     let image = image(&space);
     write(&image, 1, 0, 4096);
@@ -146,7 +146,7 @@ fn whole_objects_and_parents_are_told_as_asked() {
 }
 
 #[test]
-fn a_snapshot_id_works_or_says_what_it_needs() {
+fn a_snapshot_id_works_or_names_the_release() {
     let space = Space::new();
     let image = image(&space);
     image.snapshots().create("s1").run().unwrap();

@@ -82,7 +82,7 @@ fn a_snapshot_of_a_group_brings_all_its_images_back() {
 }
 
 #[test]
-fn what_only_newer_libraries_have_says_so_or_works() {
+fn functions_of_newer_libraries_work_or_name_the_release() {
     let space = Space::new();
     let group = space.groups().create("g").unwrap();
     space.create("foo", 4 << 20).run().unwrap();

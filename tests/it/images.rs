@@ -93,7 +93,7 @@ fn creating_what_exists() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
+fn missing_things_are_reported() {
     let space = Space::new();
     let not_found = |what| ErrorKind::NotFound { what };
     let error = space.open("nope").run().unwrap_err();
@@ -315,7 +315,7 @@ fn rename_refuses_a_name_that_is_taken() {
 }
 
 #[test]
-fn a_user_with_read_caps_reads_and_is_told_the_rest() {
+fn a_user_with_read_caps_reads_and_is_refused_writes() {
     let space = Space::new();
     space.create("foo", MIB).run().unwrap();
     let access = rbd_testcluster::shared();

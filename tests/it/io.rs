@@ -110,7 +110,7 @@ fn ranges_beyond_two_gib_go_through() {
 }
 
 #[test]
-fn compare_and_write_tells_where_it_differs() {
+fn compare_and_write_returns_the_different_offset() {
     let space = Space::new();
     let image = image(&space);
     image.write_all_at(&[5; 1024], MIB).unwrap();

@@ -55,7 +55,7 @@ fn without_the_feature_there_is_no_exclusive_lock() {
 }
 
 #[test]
-fn advisory_locks_are_shared_or_not_and_name_who_holds_them() {
+fn advisory_locks_are_shared_or_exclusive_and_list_their_holders() {
     let space = Space::new();
     space.create("foo", 1 << 20).features(Features::LAYERING).run().unwrap();
     let image = space.open("foo").run().unwrap();
@@ -116,7 +116,7 @@ fn a_reader_that_leaves_does_not_take_the_lock() {
 
 /// Without the feature there is no lock, so neither closing nor a release waits for it.
 #[test]
-fn the_exclusive_lock_goes_with_its_feature() {
+fn disabling_the_feature_releases_the_exclusive_lock() {
     let space = Space::new();
     space.create("foo", 8 << 20).features(Features::LAYERING | Features::EXCLUSIVE_LOCK).run().unwrap();
     for (way, end) in [

@@ -72,7 +72,7 @@ fn an_aborted_migration_gives_the_source_back() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_migration_is_named() {
+fn obstacles_of_a_migration_are_named() {
     let (space, other) = (Space::new(), Space::new());
     source(&space);
     create(&other, "bar", OBJECT).run().unwrap();

@@ -101,7 +101,7 @@ fn first_byte(image: &Image, offset: u64) -> u8 {
 }
 
 #[test]
-fn what_one_writes_the_other_reads_and_the_lock_goes_to_and_fro() {
+fn both_clients_read_each_others_writes_and_hand_the_lock_over() {
     let space = Space::new();
     let mut peer = Peer::new(&space);
     peer.ok(&["create", "foo", "8388608"]);

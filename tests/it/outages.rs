@@ -117,7 +117,7 @@ fn a_default_connection_has_no_osd_timeout() {
 /// A client is fenced, so its writes fail after the acknowledgement. The next flush reports it,
 /// however late it begins, and so does closing.
 #[test]
-fn a_write_that_fails_behind_its_acknowledgement_is_told() {
+fn a_write_that_fails_after_its_acknowledgement_is_reported() {
     let space = crate::support::Space::new();
     for policy in ["default", "writearound", "writeback", "writethrough", "off"] {
         for features in [rbd::Features::LAYERING, rbd::Features::DEFAULT] {
@@ -239,7 +239,7 @@ fn with_an_osd_timeout_an_image_that_turns_the_cache_on_is_not_opened() {
 
 /// A fenced client cannot write back: closing reports that, and closes nevertheless.
 #[test]
-fn closing_tells_of_writes_that_were_lost() {
+fn closing_reports_lost_writes() {
     let space = crate::support::Space::new();
     let cluster = crate::support::builder().connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();

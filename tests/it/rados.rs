@@ -191,7 +191,7 @@ fn log_line(level: &str, text: &str) {
 }
 
 #[test]
-fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
+fn the_log_of_the_cluster_is_reported_until_the_watch_is_dropped() {
     let connection = builder().connect().unwrap();
     let (sender, lines) = channel();
     let sender = Mutex::new(sender);
@@ -239,7 +239,7 @@ fn the_log_of_the_cluster_is_told_until_the_watch_is_dropped() {
 }
 
 #[test]
-fn a_watch_of_the_log_is_told_what_is_as_grave() {
+fn a_watch_of_the_log_receives_its_level_and_above() {
     let connection = builder().connect().unwrap();
     let (sender, lines) = channel();
     let sender = Mutex::new(sender);

@@ -170,7 +170,7 @@ fn protection_keeps_a_snapshot() {
 }
 
 #[test]
-fn rollback_brings_data_and_size_back_and_tells_its_progress() {
+fn rollback_restores_data_and_size_and_reports_progress() {
     let space = Space::new();
     let image = image(&space);
     let (old, new) = (pattern(1, 4 * OBJECT as usize), pattern(2, 4 * OBJECT as usize));
@@ -204,7 +204,7 @@ fn an_image_with_snapshots_is_not_removed_and_says_which() {
 }
 
 #[test]
-fn the_snapshots_of_groups_are_told_apart() {
+fn the_snapshots_of_groups_are_distinguished() {
     let space = Space::new();
     let image = image(&space);
     space.groups().create("g").unwrap();

@@ -57,7 +57,7 @@ fn removal_waits_for_its_time_unless_forced() {
 }
 
 #[test]
-fn purging_takes_what_is_over_and_leaves_the_rest() {
+fn purging_removes_expired_images_only() {
     let space = Space::new();
     for (name, delay) in [("over", Duration::ZERO), ("not-over", HOUR)] {
         space.create(name, 1 << 20).run().unwrap();

@@ -11,7 +11,7 @@ use crate::support::{Space, builder};
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_watch_tells_of_changes_by_others_until_it_is_dropped() {
+fn a_watch_reports_changes_by_others_until_it_is_dropped() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let image = Arc::new(space.open("foo").run().unwrap());
@@ -54,7 +54,7 @@ fn a_watch_may_be_dropped_by_its_own_callback_and_may_panic() {
 
 /// A callback may block, whatever it waits for: closing an image does not wait for it.
 #[test]
-fn a_callback_that_blocks_holds_up_nobody_but_its_watch() {
+fn a_blocking_callback_delays_only_its_own_watch() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     space.create("bar", 1 << 20).run().unwrap();

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_with_an_end_needs_nobody_to_wake_it() {
+    fn a_wait_with_a_deadline_needs_no_wake() {
         let ended = on_a_thread(|| {
             let (end, mut polls) = (Instant::now() + Duration::from_millis(30), 0);
             let late = poll_fn(|_| {

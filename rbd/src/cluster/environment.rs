@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_concerns_the_client_and_leaves_the_rest() {
+    fn only_options_of_the_client_are_taken() {
         let early =
             EarlyArgs::parse("--id backup --keyring /k --conf=/etc/c.conf --debug-ms=1 --cluster west");
         assert_eq!(early.user.as_deref(), Some("backup"));

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn more_can_be_said_behind_either_reason() {
+    fn a_detail_follows_either_reason() {
         let error = Error::new("map", Object::new(ObjectKind::Image, "a"), Errno::EIO);
         assert!(error.and("and b").to_string().ends_with("Input/output error; and b (EIO 5)"));
         let error = Error::new("map", Object::new(ObjectKind::Image, "a"), Errno::EIO).with_detail("why");

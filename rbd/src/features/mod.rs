@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_creatable_can_be_created() {
+    fn creatable_features_can_be_created() {
         for bits in 0..1 << 12 {
             let features = Features::from_bits_retain(bits | 1 << 40).creatable();
             assert!(!features.intersects(Features::OPERATIONS) && features.unknown().is_empty());

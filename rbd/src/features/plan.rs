@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn dependents_of_what_goes_go_too() {
+    fn dependents_are_disabled_too() {
         let plan = Plan::supporting(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
         assert_eq!(plan.steps(), [Features::OBJECT_MAP | Features::FAST_DIFF, Features::EXCLUSIVE_LOCK]);
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_is_no_step() {
+    fn disabled_features_are_no_step() {
         let image = Features::LAYERING | Features::EXCLUSIVE_LOCK;
         let nothing = Plan::to_disable(image, Features::JOURNALING).unwrap();
         assert!(nothing.is_empty() && nothing.steps().is_empty());

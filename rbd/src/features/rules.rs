@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_librbd_drops_in_silence_is_refused() {
+    fn requests_that_librbd_silently_drops_are_refused() {
         let error =
             (Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::FAST_DIFF).may_create().unwrap_err();
         assert_eq!(error.to_string(), "fast-diff needs object-map; name all of them or none");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn disabling_what_others_need_names_them() {
+    fn disabling_a_needed_feature_names_its_dependents() {
         let error = Features::DEFAULT.may_disable(Features::EXCLUSIVE_LOCK).unwrap_err();
         assert_eq!(
             error,

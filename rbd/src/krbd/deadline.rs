@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_result_goes_to_the_one_who_cleans_up() {
+    fn a_late_result_goes_to_the_clean_up() {
         let (tell, told) = mpsc::channel();
         let (release, held) = mpsc::channel::<()>();
         let deadline = Deadline::after(Duration::from_millis(20));

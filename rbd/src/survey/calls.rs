@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_osds_cannot_answer_is_asked_of_librbd() {
+    fn librbd_answers_if_the_osds_cannot() {
         assert_eq!(Trouble::from(Errno::EOPNOTSUPP), Trouble::AskLibrbd);
         assert_eq!(Trouble::from(Malformed), Trouble::AskLibrbd);
         assert_eq!(Trouble::from(Errno::EPERM), Trouble::Errno(Errno::EPERM));

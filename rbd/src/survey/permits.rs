@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_wants_too_much_waits_for_all() {
+    fn a_request_for_all_room_waits_for_all() {
         let permits = Permits::new(10);
         let context = &mut Context::from_waker(Waker::noop());
         let mut first = pin!(permits.take(4));

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_version_has_written_counts_once() {
+    fn the_writes_of_a_version_count_once() {
         let mut walk = Walk::new(PLAIN);
         walk.step(map(&[1, 3, 0, 1]), 28).unwrap();
         assert_eq!(walk.count(28), 8 + 8 + 4);

@@ -49,7 +49,7 @@ fn a_killed_owner_leaves_no_machine_and_no_file_behind() {
 }
 
 #[test]
-fn the_command_ends_as_what_it_ran() {
+fn the_exit_code_is_that_of_the_command() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rbd-testvm"));
     command.args(["--rbd", "absent", "--", "sh", "-c", "echo out; echo err >&2; ls -d /sys/bus/rbd; exit 9"]);
     let output = command.env_remove("CEPH_CONF").output().unwrap();

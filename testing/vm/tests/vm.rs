@@ -9,7 +9,7 @@ use rbd_testvm::{Command, Error, Kernel, RbdModule, Stream, TestVm};
 const SOON: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_command_runs_in_its_own_kernel_and_says_what_it_has_to_say() {
+fn a_command_runs_in_its_own_kernel_and_returns_its_output() {
     let finished = TestVm::builder().run(Command::shell("echo out; echo err >&2; exit 7")).unwrap();
     assert_eq!(finished.status.code(), Some(7));
     assert_eq!(finished.stdout, b"out\n");

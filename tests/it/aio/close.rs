@@ -22,7 +22,7 @@ fn a_closing_comes_after_what_is_in_flight() {
 }
 
 #[test]
-fn a_closing_that_is_dropped_goes_on() {
+fn a_dropped_closing_continues() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();

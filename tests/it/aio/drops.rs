@@ -71,7 +71,7 @@ fn a_future_can_be_dropped_at_every_point() {
 }
 
 #[test]
-fn closing_waits_for_what_is_in_flight() {
+fn closing_waits_for_operations_in_flight() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();
@@ -88,7 +88,7 @@ fn closing_waits_for_what_is_in_flight() {
 
 /// librbd's own close does not wait for these operations: the limit holds them in its queue.
 #[test]
-fn closing_waits_for_what_a_limit_holds_up() {
+fn closing_waits_for_operations_that_a_limit_delays() {
     let space = Space::new();
     space.create("foo", 8 << 20).run().unwrap();
     for background in [false, true] {
@@ -124,7 +124,7 @@ fn the_connection_outlives_the_last_name_for_it() {
 }
 
 #[test]
-fn in_the_background_a_drop_blocks_nobody() {
+fn in_the_background_a_drop_does_not_block() {
     let freezer = Freezer::get();
     let mut image = freezer.image();
     image.close_in_background(true);

@@ -66,7 +66,7 @@ pub(crate) fn during(run: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn an_operation_tells_of_its_submission_and_its_end() {
+fn an_operation_reports_its_submission_and_its_end() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let image = space.open("foo").run().unwrap();
@@ -207,7 +207,7 @@ fn opening_and_closing_that_are_given_up_on_tell_that() {
 
 /// After a timeout or a drop, no caller gets the result, and the events say so.
 #[test]
-fn an_operation_that_is_given_up_on_tells_that() {
+fn a_timed_out_operation_reports_that() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();

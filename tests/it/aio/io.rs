@@ -141,7 +141,7 @@ fn ranges_beyond_what_an_int_counts() {
 }
 
 #[test]
-fn compare_and_write_tells_where_it_differs() {
+fn compare_and_write_returns_the_different_offset() {
     let space = Space::new();
     let image = image(&space);
     let offset = 4 * MIB + 1024;
@@ -162,7 +162,7 @@ fn compare_and_write_tells_where_it_differs() {
 
 /// The call exists since Ceph 18.2. Older libraries report that.
 #[test]
-fn vectored_compare_and_write_works_or_says_what_it_needs() {
+fn vectored_compare_and_write_works_or_names_the_release() {
     let space = Space::new();
     let image = image(&space);
     let (expected, data) = (vec![Bytes::from(vec![0; 512])], vec![Bytes::from(vec![1; 256]); 2]);
@@ -222,7 +222,7 @@ fn requests_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn what_librbd_refuses_comes_out_as_an_error() {
+fn a_refusal_of_librbd_is_an_error() {
     let space = Space::new();
     drop(image(&space));
     let image = space.open("foo").read_only(true).run().unwrap();

@@ -113,7 +113,7 @@ fn the_end_of_the_image() {
 }
 
 #[test]
-fn a_write_that_fails_behind_is_reported() {
+fn a_failed_write_behind_is_reported() {
     let space = Space::new();
     drop(image(&space));
     let image = space.open("foo").read_only(true).run().unwrap();
@@ -182,7 +182,7 @@ fn so_many_reads_run_ahead_as_was_asked_for() {
 }
 
 #[test]
-fn so_many_writes_are_left_behind_as_was_asked_for() {
+fn the_depth_of_write_behind_is_respected() {
     as_many_as_it_is_deep("write", |stream, context| {
         let mut taken = 0;
         while let Poll::Ready(count) = Pin::new(&mut *stream).poll_write(context, &[1; 512]) {
@@ -199,7 +199,7 @@ async fn is_stuck(future: impl Future) -> bool {
 }
 
 #[test]
-fn a_flush_given_up_on_does_not_count_for_what_is_written_later() {
+fn a_timed_out_flush_does_not_cover_later_writes() {
     let freezer = Freezer::get();
     let image = Arc::new(freezer.image());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
@@ -281,7 +281,7 @@ fn the_chunk_can_grow_before_a_write_in_flight() {
 }
 
 #[test]
-fn the_chunk_can_become_smaller_than_what_was_written() {
+fn the_chunk_can_become_smaller_than_written_data() {
     let space = Space::new();
     let image = image(&space);
     let runtime = Builder::new_current_thread().build().unwrap();

@@ -72,7 +72,7 @@ fn calls_are_awaited_through_their_handle_on_a_simple_executor() {
 }
 
 #[test]
-fn a_call_goes_on_when_its_future_is_dropped_half_way() {
+fn a_call_continues_when_its_future_is_dropped() {
     let space = Space::new();
     let (go, wait) = channel::<()>();
     let (ended, end) = channel();
@@ -92,7 +92,7 @@ fn a_call_goes_on_when_its_future_is_dropped_half_way() {
 
 /// An image that a call opened leaves no watcher behind if its result is not taken.
 #[test]
-fn what_a_dropped_future_leaves_is_closed() {
+fn an_image_of_a_dropped_future_is_closed() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let (ended, end) = channel();

@@ -144,7 +144,7 @@ fn own_clone(space: &Space) -> Image {
 }
 
 #[test]
-fn a_waker_that_panics_harms_nobody() {
+fn a_panic_of_a_waker_is_caught() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let frozen = freezer.freeze();
@@ -190,7 +190,7 @@ fn a_buffer_that_panics_where_the_result_is_taken() {
 
 /// The owner of a buffer panics on librbd's thread, because the future was dropped before.
 #[test]
-fn a_buffer_that_panics_harms_nobody() {
+fn a_panic_of_a_buffers_owner_is_caught() {
     let freezer = Freezer::get();
     let image = freezer.image();
     let (sender, dropped) = channel();

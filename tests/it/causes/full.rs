@@ -97,7 +97,7 @@ fn a_handle_frees_space_on_a_full_cluster() {
 /// A write that librbd's cache acknowledged fails because of a quota. Each way of closing reports
 /// it.
 #[test]
-fn closing_tells_of_a_quota() {
+fn closing_reports_a_quota() {
     let daemons = TestCluster::builder().start().unwrap();
     let builder = Cluster::builder().ignore_environment(true).conf_file(daemons.conf());
     let cluster = builder.option("rbd_cache_policy", "writeback").connect().unwrap();

@@ -56,7 +56,7 @@ fn list(dice: &mut Dice, good: &Path, bad: &Path) -> String {
 }
 
 #[test]
-fn what_librados_logs_in_with_is_what_is_told() {
+fn the_reported_key_is_the_one_that_librados_uses() {
     let (user, other) = (unique("client.keyring"), unique("client.other"));
     let keys = [&user, &other].map(|user| {
         let add = format!(

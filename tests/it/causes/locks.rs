@@ -23,7 +23,7 @@ fn a_lock_that_is_not_there_is_a_missing_lock() {
 }
 
 #[test]
-fn the_owner_is_told_on_every_handle() {
+fn every_handle_returns_the_owner() {
     let space = Space::new();
     space.create("foo", 1 << 20).features(LOCKABLE).run().unwrap();
     space.create("plain", 1 << 20).features(Features::LAYERING).run().unwrap();

@@ -13,7 +13,7 @@ use crate::support::{Space, builder, cluster, unique};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn a_pool_that_was_deleted_is_told_by_every_call() {
+fn every_call_reports_a_deleted_pool() {
     let cluster = cluster();
     let name = unique("gone");
     cluster.pools().create(&name).unwrap();
@@ -79,7 +79,7 @@ fn a_group_says_which_image_is_missing_and_an_image_which_group_it_is_in() {
 }
 
 #[test]
-fn what_keeps_an_image_in_the_trash_is_named() {
+fn obstacles_of_a_removal_from_the_trash_are_named() {
     let space = Space::new();
     space.create("parent", MIB).run().unwrap();
     let image = space.open("parent").run().unwrap();

@@ -29,7 +29,7 @@ fn the_longest_delay_in_the_trash_is_as_long_as_ceph_can_keep() {
 }
 
 #[test]
-fn a_range_of_addresses_is_refused_where_it_would_fence_nobody() {
+fn a_range_of_addresses_is_refused_if_it_would_fence_no_client() {
     for range in ["10.9.8.0/24", "fd00::/64"] {
         let error = range.parse::<rbd::ClientAddress>().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");

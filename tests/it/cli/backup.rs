@@ -93,7 +93,7 @@ fn a_restored_image_is_the_one_that_was_saved_at_every_snapshot() {
 }
 
 #[test]
-fn what_cannot_be_saved_or_restored_leaves_nothing_or_says_so() {
+fn a_failed_save_or_restore_leaves_nothing_or_reports_it() {
     let pool = Pool::new();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -223,7 +223,7 @@ fn feature() {
 /// Defects of the `rbd` command that the examples do not copy. Each changes something else than
 /// requested.
 #[test]
-fn what_the_rbd_command_does_in_silence_is_refused() {
+fn silent_changes_of_the_rbd_command_are_refused() {
     let pool = Pool::new();
     let (theirs, ours) = (pool.at("theirs"), pool.at("ours"));
 
@@ -255,7 +255,7 @@ fn what_the_rbd_command_does_in_silence_is_refused() {
 }
 
 #[test]
-fn users_who_may_not() {
+fn users_without_permission() {
     let pool = Pool::new();
     let image = pool.at("image");
     rbd(&["create", "-s", "8", &image]);

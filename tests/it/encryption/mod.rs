@@ -13,7 +13,7 @@ use crate::support::{Space, unique};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn what_is_written_encrypted_is_read_only_with_the_passphrase() {
+fn encrypted_data_is_read_only_with_the_passphrase() {
     let space = Space::new();
     for (format, cipher) in
         [(EncryptionFormat::Luks1, Cipher::Aes128), (EncryptionFormat::Luks2, Cipher::Aes256)]
@@ -49,7 +49,7 @@ fn what_is_written_encrypted_is_read_only_with_the_passphrase() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn impossible_requests_are_refused_with_the_reason() {
     let space = Space::new();
     space.create("foo", 32 * MIB).run().unwrap();
     let (image, secret) = (space.open("foo").run().unwrap(), Passphrase::new("x"));

@@ -236,7 +236,7 @@ impl Place {
 }
 
 #[test]
-fn each_call_works_on_what_the_user_sees_or_is_refused() {
+fn each_call_works_on_decrypted_data_or_is_refused() {
     let at = Place::new();
     for (name, must, call) in TABLE {
         let result = call(&at);
@@ -286,7 +286,7 @@ fn the_table_has_every_call() {
 }
 
 #[test]
-fn a_clone_of_an_encrypted_image_counts_from_behind_the_header() {
+fn offsets_in_an_encrypted_clone_begin_after_the_header() {
     let at = Place::new();
     at.space.clone_image("foo", "s", "clone").format(rbd::image::CloneFormat::V2).run().unwrap();
     let clone = at.space.open("clone").run().unwrap();

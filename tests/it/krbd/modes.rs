@@ -184,7 +184,7 @@ fn maps_by_the_second_protocol(wanted: &Wanted, what: &str) {
 
 /// OSDs count their reads: those of the kernel must reach the OSD that is not primary.
 #[test]
-fn a_replica_serves_what_is_read_from_replicas() {
+fn a_replica_serves_reads_from_replicas() {
     let two = || {
         let said =
             crate::support::cluster().mon_command(r#"{"prefix": "osd ls", "format": "json"}"#, &[]).unwrap();

@@ -108,7 +108,7 @@ fn patterns_fill_their_range() {
 }
 
 #[test]
-fn each_compare_and_write_tells_where_it_differs() {
+fn each_compare_and_write_returns_the_different_offset() {
     let space = Space::new();
     let mut queue = queue(&space, 8);
     let offset = |token: u64| 4 * MIB + token * 512;
@@ -156,7 +156,7 @@ fn nothing_is_a_valid_amount() {
 
 /// The call exists since Ceph 18.2. Older libraries report that.
 #[test]
-fn vectored_compare_and_write_works_or_says_what_it_needs() {
+fn vectored_compare_and_write_works_or_names_the_release() {
     let space = Space::new();
     let mut queue = queue(&space, 1);
     let (expected, data) = (vec![Bytes::from(vec![0; 512])], vec![Bytes::from(vec![1; 256]); 2]);

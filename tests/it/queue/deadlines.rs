@@ -28,7 +28,7 @@ fn reap(queue: &mut Queue, count: usize) -> Vec<Completion> {
 }
 
 #[test]
-fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
+fn a_stuck_operation_times_out_and_frees_its_buffer_when_it_ends() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 2).unwrap();
     // With the exclusive lock, no write waits for a read.
@@ -82,7 +82,7 @@ fn what_is_stuck_is_given_up_on_and_its_buffer_freed_when_it_ends() {
 /// Up to `depth` timed-out operations leave the depth unchanged. More reduce the room until they
 /// end.
 #[test]
-fn what_is_stuck_takes_room_at_last() {
+fn stuck_operations_finally_take_room() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 3).unwrap();
     queue.set_timeout(SHORT);
@@ -127,7 +127,7 @@ fn what_is_stuck_takes_room_at_last() {
 
 /// Even with a zero timeout, because the queue was not reaped before the operation had ended.
 #[test]
-fn what_has_ended_wins() {
+fn a_completion_wins_over_a_timeout() {
     let space = Space::new();
     let mut queue = queue(&space, 2);
     queue.set_timeout(Duration::ZERO);
@@ -208,7 +208,7 @@ fn the_end_of_a_queue_with_stuck_operations() {
 
 /// librbd's close would not wait for these operations.
 #[test]
-fn closing_waits_for_what_a_limit_holds_up() {
+fn closing_waits_for_operations_that_a_limit_delays() {
     let space = Space::new();
     space.create("foo", 8 << 20).run().unwrap();
     let slow = builder().option("rbd_qos_iops_limit", "20").option("rbd_qos_iops_burst", "0");

@@ -124,7 +124,7 @@ fn an_end_is_there_when_it_was_announced() {
 
 /// `wait` returns true as long as there is something to reap.
 #[test]
-fn whoever_waits_twice_waits_once() {
+fn two_waits_for_the_same_end_return() {
     let space = Space::new();
     let mut queue = queue(&space, 2);
     queue.flush(0).unwrap();

@@ -33,7 +33,7 @@ fn operations_tell_of_their_submission_and_their_end() {
 }
 
 #[test]
-fn failures_and_what_is_given_up_on_tell_that() {
+fn failures_and_timeouts_are_reported() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let mut read_only = Queue::new(space.open("foo").read_only(true).run().unwrap(), 1).unwrap();

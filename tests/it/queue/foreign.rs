@@ -47,7 +47,7 @@ fn data_moves_between_memory_and_image() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn requests_that_do_not_fit_are_refused() {
     let space = Space::new();
     let mut guest = Guest(vec![0; 1024]);
     let mut queue = queue(&space, 1);

@@ -226,7 +226,7 @@ fn wrong_requests_are_refused() {
 }
 
 #[test]
-fn what_librbd_refuses_comes_back_with_the_buffer() {
+fn a_refusal_of_librbd_returns_the_buffer() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let mut queue = Queue::new(space.open("foo").read_only(true).run().unwrap(), 1).unwrap();
@@ -260,7 +260,7 @@ fn the_descriptor_announces_ends() {
 }
 
 #[test]
-fn dropping_waits_for_what_is_in_flight() {
+fn dropping_waits_for_operations_in_flight() {
     let freezer = Freezer::get();
     let mut queue = Queue::new(freezer.image(), 8).unwrap();
     let tracked = Tracked::default();

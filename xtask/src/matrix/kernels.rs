@@ -30,7 +30,7 @@ const RUNS: [(&[&str], &str); 4] = [
         &["--osds", "2", "--replicas", "2"],
         "krbd::modes::every_mode_of_the_protocol_carries_data_or_is_refused_with_its_reason",
     ),
-    (&["--osds", "2", "--replicas", "2"], "krbd::modes::a_replica_serves_what_is_read_from_replicas"),
+    (&["--osds", "2", "--replicas", "2"], "krbd::modes::a_replica_serves_reads_from_replicas"),
     (&["--no-msgr1"], "krbd::modes::without_the_first_protocol_an_image_is_mapped_by_the_second"),
     (&["--key-type", "aes256k"], "krbd::modes::a_key_of_a_newer_type_is_refused_with_its_reason"),
 ];

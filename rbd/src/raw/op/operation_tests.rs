@@ -107,7 +107,7 @@ fn a_completion_inside_of_the_submission() {
 }
 
 #[test]
-fn a_refused_submission_frees_everything_and_calls_nobody() {
+fn a_refused_submission_frees_everything_without_a_callback() {
     let owned = Arc::new(());
     // SAFETY: the image is never used.
     let target = unsafe { Target::new(Address::NULL, ()) };

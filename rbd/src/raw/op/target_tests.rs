@@ -140,7 +140,7 @@ mod plain {
     }
 
     #[test]
-    fn handles_of_one_image_are_told_by_its_id() {
+    fn handles_of_one_image_are_recognised_by_its_id() {
         let target = |pool, id: &str| {
             let target = new();
             target.identify(Identity { pool, id: id.into(), stripe_unit: 4096 });

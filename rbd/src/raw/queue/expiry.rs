@@ -108,7 +108,7 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn those_whose_time_is_over_are_found_once() {
+    fn timed_out_operations_are_found_once() {
         let mut expiry = Expiry::new(5);
         assert_eq!((expiry.next(), expiry.earliest()), (None, None));
         expiry.begin(0, Some(Duration::ZERO));

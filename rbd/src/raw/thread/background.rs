@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_take_long_keeps_nobody_waiting() {
+    fn slow_work_delays_nothing_else() {
         let (sender, receiver) = channel::<()>();
         spawn_detached(move || receiver.recv().unwrap_or(()));
         assert_eq!(thread_of(run_in_background), "rbd-background");

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_panic_carries_is_freed() {
+    fn the_payload_of_a_panic_is_freed() {
         let carried = Arc::new(());
         let thrown = Arc::clone(&carried);
         assert_eq!(catch_panic(|| -> u32 { panic_any(thrown) }), None);

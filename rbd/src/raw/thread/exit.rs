@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_is_forgotten() {
+    fn closed_values_are_forgotten() {
         struct Idle(#[allow(dead_code)] u8); // not of size zero, so that each has an address of its own
         impl Busy for Idle {
             fn is_busy(&self) -> bool {

@@ -264,7 +264,7 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
     #[test]
-    fn a_result_comes_back_and_what_the_call_owned_is_gone_by_then() {
+    fn a_result_arrives_after_the_calls_values_are_dropped() {
         let owned = Arc::new(());
         let held = Arc::clone(&owned);
         let result = start(move || {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_given_up_and_keeps_what_it_owns_until_it_ends() {
+    fn a_timed_out_call_keeps_its_values_until_it_ends() {
         let owned = Arc::new(());
         let held = Arc::clone(&owned);
         let (go, wait) = channel::<()>();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_goes_on_where_the_result_is_waited_for() {
+    fn a_panic_is_resumed_at_the_wait() {
         let call = start(|| -> u32 { resume_unwind(Box::new("in the call")) }).unwrap();
         let caught = catch_unwind(AssertUnwindSafe(|| call.wait(LONG)));
         assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "in the call");
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_an_answer_stops_the_call_and_goes_on_afterwards() {
+    fn a_panic_of_an_answer_stops_the_call_and_is_resumed() {
         let (ended, outcome) = channel();
         let call = start_reporting(move |reporter| ended.send(reporter.report(())).unwrap()).unwrap();
         let caught =

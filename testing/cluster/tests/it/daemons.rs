@@ -75,7 +75,7 @@ fn a_killed_osd_with_a_replica_is_filled_again() {
 }
 
 #[test]
-fn a_paused_monitor_answers_nobody_until_it_is_resumed() {
+fn a_paused_monitor_does_not_answer_until_it_is_resumed() {
     let cluster = small();
     cluster.pause(Daemon::Mon).unwrap();
     let begin = Instant::now();

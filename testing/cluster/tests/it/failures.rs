@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tools::{eventually, rbd_ok, small};
 
 #[test]
-fn a_data_directory_that_cannot_be_made_tells_the_tools_reason() {
+fn a_failed_data_directory_is_reported_with_the_tools_reason() {
     let wanted = TestCluster::builder().mgr(false).section_option("osd", "osd data", "/nonexistent/data");
     let error = wanted.start().unwrap_err();
     assert!(
@@ -20,7 +20,7 @@ fn a_data_directory_that_cannot_be_made_tells_the_tools_reason() {
 }
 
 #[test]
-fn a_daemon_that_dies_at_its_start_tells_its_last_log_lines() {
+fn a_daemon_that_dies_at_its_start_is_reported_with_its_log() {
     // An address that no machine can have (class E).
     let wanted = TestCluster::builder()
         .mgr(false)
@@ -33,7 +33,7 @@ fn a_daemon_that_dies_at_its_start_tells_its_last_log_lines() {
 }
 
 #[test]
-fn a_daemon_that_dies_later_is_told_by_the_check() {
+fn a_daemon_that_dies_later_is_reported_by_the_check() {
     let cluster = small();
     let pid = cluster.pid(Daemon::Osd(0)).unwrap();
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::ABORT).unwrap();
@@ -67,7 +67,7 @@ fn a_port_that_is_lost_before_the_monitor_starts_is_replaced() {
 }
 
 #[test]
-fn full_port_ranges_are_told() {
+fn full_port_ranges_are_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let error = TestCluster::builder().monitor_ports(port..=port).start().unwrap_err().to_string();
@@ -75,7 +75,7 @@ fn full_port_ranges_are_told() {
 }
 
 #[test]
-fn a_refused_command_tells_the_monitors_words() {
+fn a_refused_command_contains_the_monitors_message() {
     let cluster = small();
     let error = cluster.mon_query("osd pool frobnicate", Value::Null).unwrap_err();
     assert!(matches!(&error, Error::MonCommand { errno: 22, .. }), "{error}");
@@ -83,7 +83,7 @@ fn a_refused_command_tells_the_monitors_words() {
 }
 
 #[test]
-fn a_missing_configuration_is_told() {
+fn a_missing_configuration_is_reported() {
     let error = Access::new("/nonexistent/ceph.conf").status().unwrap_err().to_string();
     assert!(error.contains("reading the configuration on /nonexistent/ceph.conf"), "{error}");
 }

@@ -140,7 +140,7 @@ fn unusable_directories_are_refused_and_not_left() {
 }
 
 #[test]
-fn one_cluster_is_shared_by_all_who_ask() {
+fn one_cluster_is_shared_by_all_callers() {
     let other = std::thread::spawn(|| std::ptr::from_ref(shared()).addr());
     let own = shared();
     assert_eq!(other.join().unwrap(), std::ptr::from_ref(own).addr());

@@ -3,7 +3,7 @@
 use crate::tools::{rbd, rbd_ok, small, text};
 
 #[test]
-fn a_second_user_may_do_what_its_caps_say_and_no_more() {
+fn a_second_user_is_limited_to_its_caps() {
     let cluster = small();
     rbd_ok(&cluster, &["create", "-s", "1", "foo"]);
 
