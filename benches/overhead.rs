@@ -5,6 +5,9 @@
 //! Completions are stubs: no librbd, no network. Subtract `stub` from the figures of one thread,
 //! and `stub-cross-thread` from `cross-thread`. There, another thread ends the operation and its
 //! wake unparks this one, as with librbd.
+//!
+//! `blocking-call` is what a blocking call pays for its timeout: it runs on a thread of the pool,
+//! and this one waits for it.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
@@ -21,7 +24,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use rbd::bench_internals::Counter;
+use rbd::bench_internals::{Counter, on_a_thread};
 
 /// A waker that counts its wakes, so that a bench notices one.
 #[derive(Default)]
@@ -129,6 +132,10 @@ fn main() {
             };
             assert_eq!(result, Ok(7));
         });
+    });
+
+    group.bench_function("blocking-call", |bencher| {
+        bencher.iter(|| assert_eq!(on_a_thread(|| black_box(7)), Some(7)));
     });
 
     group.finish();

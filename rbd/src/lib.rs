@@ -238,6 +238,7 @@ pub mod trash {
 #[doc(hidden)]
 pub mod bench_internals {
     pub use crate::raw::op::bench::{Counter, Submitted};
+    pub use crate::raw::thread::worker::on_a_thread;
 }
 /// Async code and thread pools need these traits. A change that loses one must not compile.
 const _: () = {

@@ -159,6 +159,10 @@ pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error 
     }
 }
 
+fn in_a_sector(offset: u64, len: u64) -> bool {
+    len > 0 && offset / 512 == offset.saturating_add(len - 1) / 512
+}
+
 /// Returns the error of a failed request. I/O errors contain no log lines: librbd writes none for
 /// them, and looking would cost a system call per operation.
 pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), fault: Fault) -> Error {
@@ -174,7 +178,9 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
             Error::unsupported(kind.name(), label.object(), symbol, needs, library_of(symbol))
         }
         Fault::Failed(Failure::Errno(errno)) => match (kind, errno) {
-            (Kind::CompareAndWrite, Errno::EINVAL) => {
+            (Kind::CompareAndWrite, Errno::EINVAL)
+                if librbd_version().minor > 16 || !in_a_sector(offset, len) =>
+            {
                 error(errno).with_detail(if librbd_version().minor <= 16 {
                     "with librbd 1.16 the range must lie within one sector of 512 bytes"
                 } else {

@@ -101,7 +101,9 @@ impl<'a> Snapshots<'a> {
     pub fn protect(&self, name: &str) -> Result<()> {
         self.0.snapshot_call("protect", name, move |raw, name| raw.snapshot_protect(name)).map_err(|error| {
             match error.errno() {
-                Some(Errno::EBUSY) => error.with_detail("it is already protected"),
+                Some(Errno::EBUSY) if matches!(self.is_protected(name), Ok(true)) => {
+                    error.with_detail("it is already protected")
+                }
                 _ => error,
             }
         })
@@ -116,7 +118,9 @@ impl<'a> Snapshots<'a> {
         self.0.snapshot_call("unprotect", name, move |raw, name| raw.snapshot_unprotect(name)).map_err(
             |error| match error.errno() {
                 Some(Errno::EBUSY) => self.0.with_clones(error, Some(name)),
-                Some(Errno::EINVAL) => error.with_detail("it is not protected"),
+                Some(Errno::EINVAL) if matches!(self.is_protected(name), Ok(false)) => {
+                    error.with_detail("it is not protected")
+                }
                 _ => error,
             },
         )

@@ -133,6 +133,12 @@ pub(crate) fn start<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static
     start_reporting(|_| call())
 }
 
+/// Runs a call as blocking calls run, for the bench `overhead`.
+#[cfg(feature = "bench-internals")]
+pub fn on_a_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    start(call).ok()?.wait(Some(Duration::from_secs(120)))
+}
+
 /// Like [`start`], for a call that reports.
 pub(crate) fn start_reporting<T: Send + 'static, M: Send + 'static>(
     call: impl FnOnce(Reporter<T, M>) -> T + Send + 'static,
