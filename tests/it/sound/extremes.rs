@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rbd::{Cluster, Image, IoCtx};
 
 use super::alone;
-use crate::support::{Space, builder};
+use crate::support::{Space, builder, unique};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,7 +57,9 @@ impl All {
         space.create("foo", MIB).run().unwrap();
         let features = rbd::Features::LAYERING;
         // Not in the space, which removes its images, because the removal would take years.
-        let elsewhere = std::mem::ManuallyDrop::new(Space::new());
+        let (whole, namespace) = (space.cluster().ioctx("rbd").unwrap(), unique("huge"));
+        whole.namespaces().create(&namespace).unwrap();
+        let elsewhere = whole.with_namespace(&namespace).unwrap();
         elsewhere.create("huge", i64::MAX as u64).features(features).run().unwrap();
         let huge = elsewhere.open("huge").run().unwrap();
         let image = Arc::new(space.open("foo").run().unwrap());
