@@ -41,14 +41,18 @@ impl<N: Send + 'static, T: 'static> Payload for Number<N, T> {
 /// The payload of calls that fill a struct with strings, and the conversion of the struct. It is
 /// all zeros until librbd fills it. Dropping this frees the strings.
 struct Filled<C, R, T> {
-    out: UnsafeCell<C>,
+    out: Out<C>,
     copy: unsafe fn(&C) -> R,
     convert: fn(R) -> T,
     cleanup: unsafe extern "C" fn(*mut C),
 }
 
-// SAFETY: this value alone owns the struct and its strings once librbd has filled them.
-unsafe impl<C, R, T> Send for Filled<C, R, T> {}
+/// The struct of C, whose strings nobody else has.
+struct Out<C>(UnsafeCell<C>);
+
+// SAFETY: librbd fills it on any thread. Afterwards this value alone owns the struct and its
+// strings.
+unsafe impl<C> Send for Out<C> {}
 
 impl<C, R, T> Filled<C, R, T> {
     /// # Safety
@@ -60,7 +64,7 @@ impl<C, R, T> Filled<C, R, T> {
         cleanup: unsafe extern "C" fn(*mut C),
     ) -> Filled<C, R, T> {
         // SAFETY: the caller's promise.
-        let out = UnsafeCell::new(unsafe { std::mem::zeroed() });
+        let out = Out(UnsafeCell::new(unsafe { std::mem::zeroed() }));
         Filled { out, copy, convert, cleanup }
     }
 }
@@ -68,7 +72,7 @@ impl<C, R, T> Filled<C, R, T> {
 impl<C, R, T> Drop for Filled<C, R, T> {
     fn drop(&mut self) {
         // SAFETY: all zeros, or filled by librbd, and not used after this.
-        unsafe { (self.cleanup)(self.out.get_mut()) }
+        unsafe { (self.cleanup)(self.out.0.get_mut()) }
     }
 }
 
@@ -78,7 +82,7 @@ impl<C: 'static, R: 'static, T: 'static> Payload for Filled<C, R, T> {
     fn finish(mut self, result: isize) -> RawResult<T> {
         check_len(result)?;
         // SAFETY: on success librbd has filled it.
-        let copied = unsafe { (self.copy)(self.out.get_mut()) };
+        let copied = unsafe { (self.copy)(self.out.0.get_mut()) };
         Ok((self.convert)(copied))
     }
 }
@@ -137,7 +141,7 @@ impl Image {
         unsafe {
             let info = Filled::new(copy_info, convert, sys::rbd_mirror_image_get_info_cleanup);
             self.submit_call(info, |info, completion| {
-                sys::rbd_aio_mirror_image_get_info(self.as_ptr(), (*info).out.get(), SIZE, completion)
+                sys::rbd_aio_mirror_image_get_info(self.as_ptr(), (*info).out.0.get(), SIZE, completion)
             })
         }
     }
@@ -162,7 +166,7 @@ impl Image {
         unsafe {
             let status = Filled::new(copy_status, convert, sys::rbd_mirror_image_global_status_cleanup);
             self.submit_call(status, |status, completion| {
-                let out = (*status).out.get();
+                let out = (*status).out.0.get();
                 sys::rbd_aio_mirror_image_get_global_status(self.as_ptr(), out, SIZE, completion)
             })
         }
