@@ -1,4 +1,4 @@
-//! `rbd du`: how much space images and their snapshots have, and how much they use.
+//! `rbd du`: shows the provisioned and the used space of images and their snapshots.
 //!
 //!     cargo run --example du -- -p rbd
 
@@ -46,13 +46,13 @@ struct Usage {
     provisioned: u64,
     #[serde(skip)]
     used: u64,
-    /// How many rows the totals are of.
+    /// The number of rows in the totals.
     #[serde(skip)]
     counted: usize,
     /// Without an image there is no table.
     #[serde(skip)]
     any_image: bool,
-    /// Whether an image so far has the snapshot that is asked for.
+    /// Whether an image with the requested snapshot was found.
     #[serde(skip)]
     snapshot_seen: bool,
 }
@@ -123,12 +123,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         usage.total_used_size = Some(usage.used);
     }
     args.output.print(&usage)?;
-    // As with `rbd`, the last image decides.
+    // As in `rbd`, the last image decides.
     last.map_err(|status| Failure::silent(status).and("du failed"))
 }
 
 impl Usage {
-    /// Adds an image with its snapshots, up to the one that is asked for.
+    /// Adds an image with its snapshots, up to the requested one.
     fn add(&mut self, image: SurveyedImage, snapshot: Option<&str>, merge: bool) -> Result<(), Failure> {
         let SurveyedImage { name, id, .. } = image;
         if !image.features.contains(Features::FAST_DIFF) {

@@ -117,7 +117,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     }
     bar.clear();
     args.output.print(&Rows { rows, any_image: total > 0 })?;
-    // As with `rbd`, the last image decides.
+    // As in `rbd`, the last image decides.
     last.map_err(Failure::silent)
 }
 

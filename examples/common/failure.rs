@@ -31,7 +31,7 @@ impl Failure {
         Failure::new(status, format_args!("{what}: {}", describe(status)))
     }
 
-    /// A failure whose messages are still to come.
+    /// Returns a failure without messages yet.
     pub fn silent(status: i32) -> Failure {
         Failure { why: Vec::new(), messages: Vec::new(), status, begun: true }
     }
@@ -67,7 +67,7 @@ impl Failure {
         self.status
     }
 
-    /// Says it on standard error, and goes on.
+    /// Prints it on standard error and continues.
     pub fn warn(self) {
         let _ = self.report();
     }
@@ -92,7 +92,7 @@ pub fn failed(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
     move |error| Failure::errno(status(&error), what).because(error)
 }
 
-/// The name of the image that an error is about, without its pool.
+/// Returns the name of the image in an error, without its pool.
 pub fn image_name(error: &rbd::Error) -> String {
     let spec = error.object_name();
     spec.rsplit('/').next().unwrap_or(spec).to_owned()

@@ -17,7 +17,7 @@ impl Bar {
         Bar { what, percent: 0, shown }
     }
 
-    /// Shows progress that the `rbd` command does not show: only to people.
+    /// Shows progress that the `rbd` command does not show, only on a terminal.
     pub fn for_terminal(what: &'static str, flag: &ProgressFlag) -> Bar {
         Bar::new(what, flag.shown() && console::user_attended_stderr())
     }
@@ -46,7 +46,7 @@ impl Bar {
         result
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub fn clear(self) {
         if self.shown {
             eprint!("\r\x1b[K");

@@ -210,7 +210,7 @@ impl Round {
         self.weather.end(going);
     }
 
-    /// Nobody else resizes, so a resize that said Ok is to be seen by every client.
+    /// No other client resizes, so every client must see a successful resize.
     fn must_have_size(&self, at: usize, wanted: u64) {
         let Spec { pool, image, .. } = &self.sites[at].spec;
         let found = self.cluster.ioctx(pool).and_then(|pool| pool.open(image).read_only(true).run()?.size());

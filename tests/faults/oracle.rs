@@ -170,7 +170,7 @@ impl Oracle {
                 if ends_all || self.stream {
                     self.told();
                 }
-                // Closing that fails closes all the same.
+                // A failed close also closes the image.
                 self.open &= pending.kind != Kind::Close;
                 *self.failed.entry(error.clone()).or_default() += 1;
                 if ["Blocklisted", "NotFound"].contains(&&*error) {

@@ -32,7 +32,7 @@ pub(crate) struct Process {
     reader: Option<JoinHandle<()>>,
     complaints: Option<JoinHandle<String>>,
     started: Instant,
-    /// Whether its pool was deleted under it.
+    /// Whether its pool was deleted meanwhile.
     pub(crate) pool_deleted: bool,
     /// The resources after the process had run for a while.
     early: Option<Takes>,
@@ -169,7 +169,7 @@ impl Process {
 
 const ASSERTION: &str = "librados 18.2 ended the process in a deleted pool (`op->session`)";
 
-/// Whether librados 18.2 ended the process. In `Objecter::handle_osd_map` it asserts that each
+/// Whether librados 18.2 aborted the process. In `Objecter::handle_osd_map` it asserts that each
 /// operation has a session with an OSD, which one in a pool just deleted may lack. No client can
 /// prevent that. 16.2 and 20.2 never did it in a campaign, so there it stays a fault.
 fn is_assertion_of_librados_18(complaints: &str) -> bool {

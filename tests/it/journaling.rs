@@ -1,4 +1,4 @@
-//! What stands in the journal of an image.
+//! The content of an image's journal.
 
 use rbd::{Features, Image};
 
@@ -24,8 +24,8 @@ fn a_write_is_split_between_blocks() {
     assert!(parts.len() > 7, "none is split: {parts:?}");
 }
 
-/// The lengths of the writes in the data objects of the journal. Each entry begins with the same
-/// eight bytes; the event in it is a number for its kind, 1 for a write, and what that has.
+/// Returns the lengths of the writes in the data objects of the journal. Each entry begins with the
+/// same eight bytes. The event in it is the number of its kind, 1 for a write, and its values.
 fn parts(space: &Space, image: &Image) -> Vec<u64> {
     let begin = 0x3141_5926_5358_9793_u64.to_le_bytes();
     let id = image.id().unwrap();

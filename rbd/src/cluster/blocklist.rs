@@ -87,8 +87,9 @@ impl<'a> Blocklist<'a> {
         Ok(())
     }
 
-    /// Removes a range of addresses. Succeeds too if the range is not on the blocklist. What
-    /// [`remove`](Self::remove) says about paused clients applies to all clients of the range.
+    /// Removes a range of addresses. Also succeeds if the range is not on the blocklist. The
+    /// warning of [`remove`](Self::remove) about paused clients applies to all clients of the
+    /// range.
     ///
     /// Implements: `ceph osd blocklist range rm`.
     pub fn remove_range(&self, range: &str) -> Result<()> {
@@ -116,7 +117,7 @@ impl Cluster {
         }
         let map = self.command_on(operation, object, &json!({ "prefix": "osd dump", "format": "json" }))?;
         let map: Value = serde_json::from_slice(&map).unwrap_or_default();
-        // Names of releases are in the order of the alphabet.
+        // Names of releases are in alphabetical order.
         let release = map["require_osd_release"].as_str().unwrap_or("an unknown release");
         if release < "quincy" {
             let why = format!(

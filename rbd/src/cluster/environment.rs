@@ -9,7 +9,7 @@ pub(super) struct EarlyArgs {
     pub(super) user: Option<String>,
     pub(super) conf_file: Option<String>,
     pub(super) cluster_name: Option<String>,
-    /// The list of keyrings, also from CEPH_KEYRING.
+    /// The list of keyrings, including that of CEPH_KEYRING.
     pub(super) keyring: Option<String>,
 }
 

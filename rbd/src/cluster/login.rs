@@ -81,7 +81,7 @@ pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -
     }
 }
 
-/// Looks for a monitor whose name has no address, after librados found none to contact.
+/// Looks for a monitor whose name has no address, after librados has found no monitor.
 pub(super) fn monitor_without_address(
     raw: &RawCluster,
     operation: &'static str,
@@ -96,8 +96,8 @@ pub(super) fn monitor_without_address(
     Some(error.with_detail("this name has no address; check mon_host and the name service of this machine"))
 }
 
-/// Returns the hosts in the option `mon_host`, as far as they are names: `v2:HOST:PORT/NONCE`, of
-/// which only the host is needed, in lists and lists of lists.
+/// Returns the hosts in the option `mon_host` that are names. Entries have the form
+/// `v2:HOST:PORT/NONCE`, of which only the host is required, in lists and nested lists.
 fn names_in(monitors: &str) -> impl Iterator<Item = &str> {
     let words = monitors.split([',', ';', ' ', '\t', '[', ']']).filter(|word| !word.is_empty());
     words.filter_map(|word| {

@@ -1,4 +1,4 @@
-//! Options of librbd that a connection never has: they lose or tear writes, or end the process.
+//! Options of librbd that a connection never uses: they lose or tear writes, or abort the process.
 
 use super::builder::{get, set};
 use crate::error::Result;
@@ -30,10 +30,10 @@ pub(super) fn turn_scheduler_off(raw: &RawCluster) -> Result<()> {
 
 /// Lets librbd split writes in the journal of an image between blocks of 4096 bytes only.
 ///
-/// An entry of the journal holds `rbd_journal_max_payload_bytes` at most, with what describes the
-/// write. By default that leaves 16340 bytes of data, which end within a block. If the client dies
-/// before the second entry is written, the next owner of the lock replays the first one alone, and
-/// the block has the new data in one part and the old data in the other.
+/// An entry of the journal has at most `rbd_journal_max_payload_bytes`, including the description
+/// of the write. By default this leaves 16340 bytes of data, which end within a block. If the
+/// client dies before the second entry is written, the next owner of the lock replays the first one
+/// alone, and the block has the new data in one part and the old data in the other.
 pub(super) fn split_journal_between_blocks(raw: &RawCluster) -> Result<()> {
     let Some(payload) = get(raw, PAYLOAD).and_then(|value| value.parse::<u64>().ok()) else { return Ok(()) };
     match whole_blocks(payload) {
@@ -42,7 +42,7 @@ pub(super) fn split_journal_between_blocks(raw: &RawCluster) -> Result<()> {
     }
 }
 
-/// Rounds a payload up, so that its data is a multiple of a block. 0 stands for no limit.
+/// Rounds a payload up, so that its data is a multiple of a block. 0 means no limit.
 fn whole_blocks(payload: u64) -> u64 {
     match payload {
         0 => 0,
@@ -53,8 +53,8 @@ fn whole_blocks(payload: u64) -> u64 {
 const PAYLOAD: &str = "rbd_journal_max_payload_bytes";
 const BLOCK: u64 = 4096;
 
-/// What describes a write in an entry of the journal, in bytes. It is a part of the format, the
-/// same in all releases.
+/// The size of a write's description in an entry of the journal, in bytes. It is a part of the
+/// format, and equal in all releases.
 const DESCRIPTION: u64 = 44;
 
 #[cfg(test)]

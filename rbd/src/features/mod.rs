@@ -48,9 +48,9 @@ bitflags::bitflags! {
         const DEEP_FLATTEN = 1 << 5;
         /// Writes go through a journal, for mirroring.
         ///
-        /// After a crash, the next owner of the exclusive lock writes again what the journal
-        /// holds: see [`guide::durability`](crate::guide::durability). Enable it only where
-        /// mirroring needs it.
+        /// After a crash, the next owner of the exclusive lock repeats the writes in the journal:
+        /// see [`guide::durability`](crate::guide::durability). Enable it only where mirroring
+        /// needs it.
         const JOURNALING = 1 << 6;
         /// Data is stored in another pool than the image's metadata.
         const DATA_POOL = 1 << 7;

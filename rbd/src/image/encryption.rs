@@ -208,7 +208,7 @@ impl Image {
     }
 
     /// Returns the size of the encryption header that is about to be loaded; 0 if there is none.
-    /// Refuses an image that is smaller: librbd would load it, and end the process at the next
+    /// Refuses an image that is smaller: librbd would load it, and abort the process at the next
     /// call.
     fn look_at_header(&self, operation: &'static str) -> Result<u64> {
         if self.is_encrypted() {
@@ -224,11 +224,11 @@ impl Image {
         Ok(header)
     }
 
-    /// Takes in that the encryption has been loaded.
+    /// Records that the encryption was loaded.
     fn loaded(&self, header: u64) -> Result<()> {
         self.encrypted.store(true, Ordering::Release);
         if header == 0 {
-            // A header that this crate cannot read, but librbd can.
+            // librbd can read the header, but this crate cannot.
             let header = self.as_stored()?.size()?.saturating_sub(self.size()?);
             self.raw().set_header_len(header);
         }
@@ -236,7 +236,7 @@ impl Image {
     }
 
     /// Refuses a call on an image that another client has made smaller than its encryption header:
-    /// librbd would end the process. Asks the cluster after a change, and blocks then.
+    /// librbd would abort the process. After a change it asks the cluster, and blocks.
     pub(super) fn refuse_cut(&self, operation: &str) -> Result<()> {
         if self.header_size() == 0 || !self.is_cut()? {
             return Ok(());
@@ -266,7 +266,7 @@ impl Image {
     }
 }
 
-/// What is to be done about an image that was made smaller than its encryption header.
+/// The advice for an image that was made smaller than its encryption header.
 const CUT: &str = "its encryption header: another client has shrunk it; enlarge it through a handle that has no \
                    encryption loaded";
 

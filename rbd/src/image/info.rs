@@ -24,7 +24,7 @@ pub struct Stat {
     pub block_name_prefix: String,
 }
 
-/// The group that an image belongs to.
+/// The group of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOf {

@@ -1,9 +1,9 @@
-//! How many bytes of an image its encryption header takes.
+//! The size of an image's encryption header.
 
 use super::encryption::{Cipher, EncryptionFormat};
 
-/// Returns the size of the header that librbd will write, in bytes, rounded up to whole periods:
-/// the data begins at the first object of a set.
+/// Returns the size of the header that librbd will write, in bytes. It is rounded up to whole
+/// periods, because the data begins at the first object of a set.
 pub(super) fn header_len(format: EncryptionFormat, cipher: Cipher, period: u64) -> u64 {
     let len = match (format, cipher) {
         (EncryptionFormat::Luks1, Cipher::Aes128) => LUKS1_AES128,
@@ -13,7 +13,8 @@ pub(super) fn header_len(format: EncryptionFormat, cipher: Cipher, period: u64) 
     len.next_multiple_of(period.max(1))
 }
 
-/// LUKS1: 4 KiB, and 8 slots. A slot has 4000 times the key, which XTS doubles, in whole 4 KiB.
+/// LUKS1 has 4 KiB and 8 slots. A slot has 4000 times the size of the key, which XTS doubles,
+/// rounded up to 4 KiB.
 const LUKS1_AES128: u64 = luks1(32);
 const LUKS1_AES256: u64 = luks1(64);
 const LUKS2: u64 = 16 << 20;
@@ -22,8 +23,8 @@ const fn luks1(key: u64) -> u64 {
     4096 + 8 * (4000 * key).next_multiple_of(4096)
 }
 
-/// Returns the size of a header of LUKS1 or LUKS2 in bytes, from its beginning. `None` if these
-/// bytes are no such header.
+/// Returns the size of a header of LUKS1 or LUKS2 in bytes, from its beginning. Returns `None` if
+/// these bytes are no such header.
 pub(super) fn header_len_in(bytes: &[u8]) -> Option<u64> {
     const SECTOR: u64 = 512;
     let magic = bytes.get(..6)?;

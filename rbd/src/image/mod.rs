@@ -221,7 +221,7 @@ impl Image {
         self.bounded_unguarded(operation, object, call)
     }
 
-    /// Makes a call that librbd gets, if at all, only after a look at [`refuse_cut`](Self::refuse_cut).
+    /// Makes a call, after [`refuse_cut`](Self::refuse_cut) has allowed it.
     pub(crate) fn bounded_unguarded<T, E>(
         &self,
         operation: impl Into<Cow<'static, str>>,

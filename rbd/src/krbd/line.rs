@@ -17,9 +17,9 @@ pub(super) enum LineError {
     Write(Errno),
 }
 
-/// How the line has the key itself.
+/// The part of the line that contains the key.
 const SECRET: &str = ",secret=";
-/// How the line refers to a key in a key ring.
+/// The part of the line that refers to a key in a key ring.
 const KEY_OF_USER: &str = ",key=client.";
 
 /// The line for the kernel, without the key.
@@ -102,7 +102,7 @@ mod tests {
 
     const KEY: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
 
-    /// A line that outgrew its buffer would leave a copy of the key in freed memory.
+    /// A line that grew beyond its buffer would leave a copy of the key in freed memory.
     #[test]
     fn the_line_is_as_long_as_it_says() {
         // Both forms have the same length, whether or not this kernel has key rings.

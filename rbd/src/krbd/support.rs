@@ -134,7 +134,7 @@ impl Host {
         self.judge_modprobe(modprobe)
     }
 
-    /// Returns whether `modprobe` has loaded the module, and why not.
+    /// Checks whether `modprobe` has loaded the module. The error says why not.
     fn judge_modprobe(&self, modprobe: io::Result<Output>) -> Result<()> {
         let refused = |errno, reason: String| {
             Error::new("load", Object::new(ObjectKind::File, "rbd.ko"), errno).with_detail(reason)

@@ -1,4 +1,4 @@
-//! The calls that ask for an image, and their answers.
+//! The calls that query an image, and their answers.
 
 use std::ffi::CStr;
 use std::vec;
@@ -14,7 +14,7 @@ use crate::raw::rados::class_calls::{Answers, ClassCall};
 /// The id of the current version of the image.
 pub(super) const HEAD: u64 = u64::MAX - 1;
 
-/// How many pairs of metadata come in one answer: librbd asks for as many.
+/// How many pairs of metadata one answer contains, as in librbd.
 pub(super) const PAIRS: u64 = 64;
 
 /// Why the answers of the OSDs are incomplete.
@@ -28,7 +28,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// For what librbd is not asked for.
+    /// Other values that need no librbd.
     pub(super) fn errno(self) -> Errno {
         match self {
             Trouble::Errno(errno) => errno,
@@ -69,14 +69,14 @@ pub(super) fn at(method: &'static CStr, snapshot: u64) -> ClassCall {
     call(method, snapshot.to_le_bytes().to_vec())
 }
 
-/// A call that lists what is behind a key, so many at a time.
+/// Makes a call that lists the entries after a key, a limited number at a time.
 pub(super) fn list_behind(method: &'static CStr, key: &str, most: u64) -> Result<ClassCall, Trouble> {
     let mut input = text(key)?;
     input.extend(most.to_le_bytes());
     Ok(call(method, input))
 }
 
-/// A call that asks for the metadata behind a key.
+/// Makes a call that asks for the metadata after a key.
 pub(super) fn metadata_behind(key: &str) -> Result<ClassCall, Trouble> {
     list_behind(c"metadata_list", key, PAIRS)
 }

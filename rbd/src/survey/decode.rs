@@ -143,13 +143,13 @@ impl<'a> Decoder<'a> {
         if self.u8()? == 0 { Ok(None) } else { self.u64().map(Some) }
     }
 
-    /// Reads who moved an image to the trash, and the name of the image.
+    /// Reads the source that moved an image to the trash, and the name of the image.
     pub(crate) fn trashed(&mut self) -> Decoded<(u8, String)> {
         let mut inner = self.section()?;
         Ok((inner.u8()?, inner.text()?))
     }
 
-    /// Reads the ids of the images in the trash, and who moved each one there.
+    /// Reads the ids of the images in the trash, each with the source that moved it there.
     pub(crate) fn trash(&mut self) -> Decoded<Vec<(String, u8)>> {
         let mut entries = Vec::new();
         for _ in 0..self.u32()? {
@@ -221,7 +221,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Reads an object map. Its states are not copied out of the answer.
+/// Reads an object map. The states stay in the answer.
 pub(crate) fn object_map(answer: Vec<u8>) -> Decoded<ObjectMap> {
     let mut rest = Decoder::new(&answer);
     let mut header = Decoder(rest.bytes()?);

@@ -25,14 +25,14 @@ use crate::raw::thread::worker;
 
 pub(super) const OPERATION: &str = "survey";
 
-/// How many bytes of object maps are in memory, unless one image needs more.
+/// The most bytes of object maps in memory, unless one image needs more.
 const MAPS: u64 = 16 << 20;
 
-/// How many images librbd has open: as many as `rbd ls -l` opens.
+/// How many images librbd has open, as in `rbd ls -l`.
 const OPEN: u64 = 10;
 
-/// How often, and after which pause, an image without a header is asked for again: it may be
-/// under creation.
+/// How often, and after which pause, an image without a header is queried again: it may be being
+/// created.
 const AGAIN: (usize, Duration) = (3, Duration::from_millis(100));
 
 /// An image to query.
@@ -157,7 +157,7 @@ impl Iterator for SurveyedImages {
 impl SurveyedStream {
     /// Awaits the next image. `None` at the end.
     ///
-    /// Fails with [`TimedOut`](ErrorKind::TimedOut), and ends, where nothing comes within the [call
+    /// Fails with [`TimedOut`](ErrorKind::TimedOut), and ends, if no answer comes within the [call
     /// timeout](crate::ClusterBuilder::call_timeout). Dropping the future loses no image.
     pub async fn next(&mut self) -> Option<Result<SurveyedImage>> {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await

@@ -32,7 +32,7 @@ pub(super) enum Found {
     Image(Box<SurveyedImage>),
 }
 
-/// What the images in flight share.
+/// The limits that the images in flight share.
 pub(super) struct Common {
     pub(super) parents: Parents,
     /// Bytes of object maps.
@@ -48,14 +48,14 @@ pub(super) struct Space {
     pub(super) namespace: String,
 }
 
-/// How many images in the trash come in one answer: librbd asks for as many.
+/// How many images in the trash one answer contains, as in librbd.
 const TRASHED: u64 = 1024;
 
-/// Who moved an image to the trash, where its removal did.
+/// The source of an image in the trash that its removal moved there.
 const REMOVING: u8 = 3;
 
 impl Space {
-    /// Returns the ids of the images whose removal was begun. librbd lists them among the others.
+    /// Returns the ids of the images whose removal has begun. librbd lists them among the others.
     pub(super) async fn removing(&self) -> Result<HashSet<String>, Trouble> {
         let (mut removing, mut last) = (HashSet::new(), String::new());
         loop {

@@ -126,7 +126,7 @@ pub struct SurveyedImage {
     pub locks: Option<Lockers>,
     /// The clients that have it open for writing, or mapped.
     pub watchers: Vec<Watcher>,
-    /// The group it belongs to.
+    /// The group of the image.
     pub group: Option<GroupOf>,
     /// The metadata, including overridden options, whose names begin with `conf_`.
     pub metadata: BTreeMap<String, String>,

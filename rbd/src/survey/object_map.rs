@@ -5,18 +5,18 @@ pub(super) const ABSENT: u8 = 0;
 pub(super) const WRITTEN: u8 = 1;
 pub(super) const CLEAN: u8 = 3;
 
-/// Two bits for each object, as the OSDs keep them: the first object has the highest bits of the
-/// first byte. What lies behind the end is 0.
+/// Two bits for each object, as in the OSDs: the first object has the highest bits of the first
+/// byte. Bits after the end are 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ObjectMap {
     bytes: Vec<u8>,
-    /// Where the states begin. The bytes in front of them are not moved away.
+    /// The position of the first state. The bytes before it stay in place.
     start: usize,
     len: usize,
 }
 
 impl ObjectMap {
-    /// Returns `None` where there are fewer bytes.
+    /// Returns `None` if there are fewer bytes.
     pub(super) fn new(mut bytes: Vec<u8>, start: usize, len: usize) -> Option<ObjectMap> {
         let end = start.checked_add(len.div_ceil(4))?;
         if bytes.len() < end {
@@ -32,7 +32,7 @@ impl ObjectMap {
         self.len
     }
 
-    /// Cuts off what lies behind, or adds zeros.
+    /// Truncates the map, or appends zeros.
     pub(super) fn resize(&mut self, len: usize) {
         self.bytes.resize(self.start + len.div_ceil(4), 0);
         self.len = len;
@@ -46,7 +46,7 @@ impl ObjectMap {
         }
     }
 
-    /// Four states: those of the objects from `4 * index` on.
+    /// Returns the four states of the objects from `4 * index`.
     pub(super) fn four(&self, index: usize) -> u8 {
         self.bytes.get(self.start + index).copied().unwrap_or(0)
     }

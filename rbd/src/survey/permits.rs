@@ -1,4 +1,4 @@
-//! Room that the images in flight share. They wait for it on the thread of the survey.
+//! Space that the images in flight share. They wait for it on the thread of the survey.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ pub(super) struct Permits {
     waiting: RefCell<Vec<Waker>>,
 }
 
-/// A part of the room; dropping it gives the part back.
+/// A part of the space. Dropping it returns the part.
 pub(super) struct Permit(Rc<Permits>, u64);
 
 impl Permits {
@@ -19,7 +19,7 @@ impl Permits {
         Rc::new(Permits { total, free: Cell::new(total), waiting: RefCell::default() })
     }
 
-    /// Waits for so much room. A wish for more than there is gets all of it.
+    /// Waits for this much space. A request for more than exists gets all of it.
     pub(super) async fn take(self: &Rc<Permits>, wanted: u64) -> Permit {
         let wanted = wanted.min(self.total);
         poll_fn(|context| match self.free.get().checked_sub(wanted) {

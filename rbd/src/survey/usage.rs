@@ -126,7 +126,7 @@ fn any_written(four: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// An object map of these states.
+    /// Returns an object map with these states.
     fn map(states: &[u8]) -> ObjectMap {
         let four = |four: &[u8]| {
             four.iter().enumerate().fold(0, |byte, (position, state)| replace(byte, position, *state))

@@ -83,7 +83,7 @@ fn a_missing_or_empty_file_is_named() {
     }
 }
 
-/// The value of a variable that names a keyring, which `PATH` stands for.
+/// The value of a variable that names a keyring; `PATH` is a placeholder.
 const NAMED_BY: [(&str, &str); 5] = [
     ("CEPH_ARGS", "--keyring PATH"),
     ("CEPH_ARGS", "--debug-ms=0 --keyring=PATH"),
@@ -118,7 +118,7 @@ fn a_keyring_that_the_environment_names_is_checked_first() {
     }
 }
 
-/// librados says no more than "Invalid argument" or "No such file or directory".
+/// librados returns only "Invalid argument" or "No such file or directory".
 #[test]
 fn a_monitor_whose_name_has_no_address_is_named() {
     let address = cluster().config().get("mon_host").unwrap();
@@ -130,7 +130,7 @@ fn a_monitor_whose_name_has_no_address_is_named() {
     ] {
         let began = std::time::Instant::now();
         match builder().monitors(&hosts).connect() {
-            // Some releases leave out what has no address.
+            // Some releases omit entries without an address.
             Ok(_) => assert!(hosts.contains(&address), "{hosts}"),
             Err(error) => {
                 assert_eq!(

@@ -129,7 +129,7 @@ fn du_of_pools_images_and_snapshots() {
         assert_eq!(same(&[&["du", "-p", &pool.name][..], format].concat()).status, Some(0));
     }
     images_of_every_kind(&pool, &data);
-    // Of an image of size 0, `rbd du` of 16.2 aborts now and then. The other one has a quarter of a
+    // On an image of size 0, `rbd du` of 16.2 sometimes aborts. The other image has a quarter of a
     // million objects and no object map.
     for name in ["size-0", "shared"] {
         rbd(&["rm", "--no-progress", &pool.at(name)]);
@@ -200,7 +200,7 @@ fn ls_and_du_go_on_after_an_error() {
     pool.ioctx.objects().remove(&headers[1]).unwrap();
     both([0, 0]);
     assert_eq!(same(&["du", &pool.at("b")]).status, Some(2));
-    // The last one decides about the exit status.
+    // The last one decides the exit status.
     pool.ioctx.objects().set_omap(&headers[3], &[(&b"size"[..], &b"x"[..])]).unwrap();
     both([5, 5]);
 }

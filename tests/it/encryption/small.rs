@@ -21,7 +21,7 @@ fn load(image: &Image) -> rbd::Result<()> {
     image.encryption().load(EncryptionFormat::Luks1, &secret())
 }
 
-/// An encrypted image of 64 MiB, with data at its beginning.
+/// Creates an encrypted image of 64 MiB, with data at its beginning.
 fn encrypted(space: &Space, features: Features) -> Image {
     space.create("foo", 64 * MIB).features(features).run().unwrap();
     let image = space.open("foo").run().unwrap();
@@ -108,13 +108,13 @@ fn an_image_that_another_client_cuts_below_its_header_holds_nothing() {
     ] {
         assert!(error.to_string().contains("its encryption header: another client has shrunk it"), "{error}");
     }
-    // The way that the errors name.
+    // The alternative that the errors name.
     store_size(&space, 64 * MIB);
     wait_for_size(&image, 60 * MIB);
     image.write_all_at(&DATA, 8 * MIB).unwrap();
     let found = image.aio().read(8 * MIB, 4096).wait().unwrap();
     assert!(found[..] == DATA);
-    // A handle that is closed while the image is cut.
+    // This handle is closed while the image is smaller than its header.
     store_size(&space, MIB);
     wait_for_size(&image, 0);
     image.close().unwrap();
@@ -153,7 +153,7 @@ fn the_owner_of_the_lock_takes_a_size_as_its_release_does() {
         wait_for_size(&image, 0);
         return;
     }
-    // That of the data: the header is kept.
+    // The size of the data, because the header is kept.
     wait_for_size(&image, MIB);
     let stored = space.open("foo").read_only(true).run().unwrap();
     assert_eq!(stored.size().unwrap(), MIB + HEADER);

@@ -184,7 +184,7 @@ fn what_the_pools_tell(here: &Site, there: &Site) {
         });
         assert_eq!(here.pool.mirroring().instances().unwrap().get(&id), told.as_ref());
         assert!(told.unwrap().parse::<u64>().is_ok());
-        // The other site's daemon writes its part here a little later still.
+        // The other site's daemon writes its part here a little later.
         let mut status = None;
         until(&format!("the status of '{name}'"), || {
             let found = copy.mirroring().status().map_err(|error| error.to_string())?;

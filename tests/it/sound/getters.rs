@@ -227,8 +227,8 @@ fn every_pair_of_getters_runs_beside_changes() {
     });
 }
 
-/// What an image goes through once: a format, the loading of an encryption, and a flatten. Four
-/// threads call all getters meanwhile. Longer with `RBD_RACE_SECONDS`.
+/// Changes that an image can go through only once: format, loading of encryption, flatten. Four
+/// threads call all getters meanwhile. `RBD_RACE_SECONDS` sets a longer time.
 #[test]
 fn getters_run_beside_encryption_and_flatten() {
     if !alone(test!("getters::getters_run_beside_encryption_and_flatten")) {

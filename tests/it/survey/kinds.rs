@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{SIZE, all, history, rbd, same_as_du, same_as_opened, survey, survey_of};
 use crate::support::{Space, cluster, pattern, unique};
 
-/// A pool of its own; removed when it is dropped.
+/// A separate pool. Dropping it removes the pool.
 struct Pool(IoCtx);
 
 impl Pool {
@@ -123,7 +123,7 @@ fn pools_namespaces_and_kinds() {
     }
     same_as_children_and_status(&[&pool.0, &inner, &other.0]);
     open.close().unwrap();
-    // All but the watchers is answered without an opening.
+    // All values except the watchers are answered without opening images.
     assert!(survey(&pool.0).iter().all(|image| image.way == Way::Osds));
 }
 

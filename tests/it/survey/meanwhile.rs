@@ -1,4 +1,5 @@
-//! Images that come, go and change while a survey runs, and images that cannot be asked for.
+//! Images that are created, removed and changed while a survey runs, and images that cannot be
+//! queried.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,7 @@ fn half_removed_and_vanished_images() {
     let _ = space.remove("image03").run();
 }
 
-/// librbd moves an image to the trash before it removes it, and says there that it does so.
+/// librbd moves an image to the trash before it removes it, and records that there.
 #[test]
 fn a_removal_that_was_stopped() {
     let space = Space::new();
@@ -56,7 +57,7 @@ fn a_removal_that_was_stopped() {
     space.trash().add("a").run().unwrap();
     let trashed = survey_of(space.survey().trash(true));
     assert!(trashed.len() == 1 && !trashed[0].half_removed, "{trashed:?}");
-    // The version of the struct and its length, and then who moved it there.
+    // The version of the struct, its length, and the source that moved the image there.
     let key = format!("id_{id}").into_bytes();
     let mut entry = space.objects().omap("rbd_trash").unwrap().remove(&key).unwrap();
     entry[6] = 3;
@@ -89,7 +90,7 @@ fn images_are_created_and_renamed_meanwhile() {
     while !over.load(Ordering::Relaxed) {
         let found = survey_of(super::all(&space));
         assert_eq!(found.iter().filter(|image| stays(&image.name)).count(), 10);
-        // What is under creation is no image whose removal was stopped.
+        // An image that is being created is not reported as an interrupted removal.
         assert!(found.iter().all(|image| !image.half_removed && image.size == SIZE), "{found:?}");
         assert!(found.iter().all(|image| image.way == Way::Osds), "{found:?}");
     }

@@ -1,4 +1,4 @@
-//! What a survey does to the cluster: nothing. These clusters are their tests' own.
+//! A survey does not change the cluster. The tests have their own clusters.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use serde_json::Value;
 use super::{SIZE, all, history};
 use crate::support::{block_on, unique};
 
-/// How many operations that write, or watch, the OSD has carried out.
+/// Returns how many operations that write or watch the OSD has carried out.
 fn writes(cluster: &Cluster) -> u64 {
     let dump = cluster.osd_command(0, r#"{"prefix": "perf dump"}"#, b"").unwrap();
     let dump: Value = serde_json::from_slice(&dump).unwrap();
     dump["osd"]["op_w"].as_u64().unwrap() + dump["osd"]["op_rw"].as_u64().unwrap()
 }
 
-/// The watches of all objects of the OSD.
+/// Returns the watches of all objects of the OSD.
 fn watches(cluster: &Cluster) -> Value {
     let dump = cluster.osd_command(0, r#"{"prefix": "dump_watchers"}"#, b"").unwrap();
     serde_json::from_slice(&dump).unwrap()

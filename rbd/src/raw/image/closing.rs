@@ -110,8 +110,8 @@ unsafe fn release_lock(image: sys::rbd_image_t) -> RawResult<()> {
 ///
 /// If the image's features have changed, librbd reads the header during the release. If they no
 /// longer include the exclusive lock, librbd then waits forever for this same release. Asking for
-/// the features makes it read the header before. (Asking for the size would end the process if the
-/// image is smaller than its encryption header.)
+/// the features makes it read the header before. (Asking for the size would abort the process if
+/// the image is smaller than its encryption header.)
 ///
 /// # Safety
 /// The image must be open.

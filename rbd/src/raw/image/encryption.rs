@@ -47,8 +47,8 @@ fn options(aes128: bool, passphrase: &[u8]) -> sys::rbd_encryption_luks1_format_
 }
 
 impl Image {
-    /// `format` must not be [`RawFormat::Any`]. The header will take this many bytes, and the image
-    /// has more.
+    /// Formats the image. `format` must not be [`RawFormat::Any`]. The header will have
+    /// `header_len` bytes, and the image has more.
     pub(crate) fn encryption_format(
         &self,
         format: RawFormat,
@@ -67,7 +67,8 @@ impl Image {
         Ok(())
     }
 
-    /// `format` must not be [`RawFormat::Any`]. The header takes this many bytes.
+    /// Loads the encryption. `format` must not be [`RawFormat::Any`]. The header has `header_len`
+    /// bytes.
     pub(crate) fn encryption_load(
         &self,
         format: RawFormat,

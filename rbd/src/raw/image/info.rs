@@ -137,7 +137,7 @@ impl Image {
         unsafe { grow_string(128, fetch) }
     }
 
-    /// Empty for an image of the old format: librbd calls such a question invalid.
+    /// Empty for an image of the old format: librbd refuses the query there.
     pub(crate) fn id(&self) -> RawResult<String> {
         // SAFETY: the buffer has `len` bytes.
         let fetch =

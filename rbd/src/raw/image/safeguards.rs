@@ -1,4 +1,4 @@
-//! Options that an image must not have when it is opened for writing: they lose writes or end the
+//! Options that an image must not have when it is opened for writing: they lose writes or abort the
 //! process.
 //!
 //! - librbd's cache with the policy `writearound` forgets a write that fails after its

@@ -21,7 +21,8 @@ impl Image {
             return self.fresh_size().map_or_else(|| self.ask_size(), Ok);
         }
         match positive(self.number(sys::rbd_get_size)?) {
-            // Negative, as nothing but an encryption header can make it. No I/O may reach librbd.
+            // The size is negative, which only an encryption header can cause. No I/O may reach
+            // librbd.
             0 => self.ask_size(),
             size => Ok(size),
         }
@@ -32,7 +33,7 @@ impl Image {
         self.shared().header().len()
     }
 
-    /// The encryption header takes this many bytes.
+    /// Sets the size of the encryption header.
     pub(crate) fn set_header_len(&self, len: u64) {
         self.shared().header().set_len(len);
     }

@@ -173,9 +173,9 @@ impl IoCtx {
         self.ask_rbd_class_for_text(object, c"get_id", &[])
     }
 
-    /// The size that an image's header object, `rbd_header.ID`, has.
+    /// The size in an image's header object, `rbd_header.ID`.
     pub(crate) fn stored(&self, object: &CStr) -> RawResult<Stored> {
-        // Of the image, not of a snapshot.
+        // The size of the image, not of a snapshot.
         const HEAD: u64 = u64::MAX - 1;
         let answer = self.ask_rbd_class(object, c"get_size", &HEAD.to_le_bytes())?;
         let (order, size) = answer.split_first().ok_or(Errno::EBADMSG)?;

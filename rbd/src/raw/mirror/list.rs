@@ -29,7 +29,7 @@ fn pages<T>(mut page: impl FnMut(&CString) -> RawResult<ById<T>>) -> RawResult<B
         let found = page(&start)?;
         let Some((last, _)) = found.last() else { return Ok(all) };
         let last = CString::new(last.as_str()).unwrap_or_default();
-        // An id that is no text can sort before what was asked for.
+        // An id that is no valid text can sort before the requested one.
         if last <= start {
             return Err(Errno::EBADMSG);
         }
@@ -177,8 +177,8 @@ mod tests {
         assert_eq!(asked, ["", "b", "c"]);
     }
 
-    /// A replacement character stands for a byte that is no text, and sorts before it: librbd would
-    /// return the same page again and again.
+    /// A replacement character replaces an invalid byte, and sorts before it, so librbd would
+    /// return the same page forever.
     #[test]
     fn a_page_that_does_not_go_on_ends_the_list() {
         let mut asked = 0;

@@ -36,7 +36,7 @@ pub(crate) fn needs_cause(errno: Errno) -> bool {
     matches!(errno, Errno::EROFS | Errno::EPERM | Errno::ENOENT)
 }
 
-/// The size of an image as its header object stores it.
+/// The size of an image in its header object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// In bytes, with the encryption header.
@@ -53,8 +53,8 @@ pub(in crate::raw) trait Causes: Send + Sync {
     /// The image must be open.
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause>;
 
-    /// Asks the OSDs for what is stored of the image with this id. `None` where the size of the
-    /// handle never changes. Blocks.
+    /// Asks the OSDs for the stored size of the image with this id. Returns `None` if the size of
+    /// the handle never changes. Blocks.
     fn stored(&self, id: &str) -> RawResult<Option<Stored>>;
 }
 

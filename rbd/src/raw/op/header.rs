@@ -1,15 +1,15 @@
 //! The encryption header of an image, which librbd subtracts from the stored size.
 //!
 //! Another client may make the image smaller than that header. librbd 18.2 and later then abort the
-//! process at the next call that needs the size, also in `rbd_get_size`; 16.2 does at I/O. So the
-//! OSDs are asked for the stored size before librbd learns of a changed header.
+//! process at the next call that needs the size, also in `rbd_get_size`; librbd 16.2 aborts it at
+//! I/O. So the OSDs are asked for the stored size before librbd reads a changed header.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What is known of the encryption header.
+/// The state of the encryption header.
 #[derive(Debug)]
 pub(in crate::raw) struct Header {
-    /// In bytes; 0 while no encryption is loaded.
+    /// The size in bytes; 0 while no encryption is loaded.
     len: AtomicU64,
     cut: AtomicBool,
 }
@@ -24,7 +24,7 @@ impl Header {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Encryption was loaded. Must be called before librbd is asked for the size.
+    /// Records that encryption was loaded. Must be called before librbd is asked for the size.
     pub(in crate::raw) fn set_len(&self, len: u64) {
         self.len.store(len, Ordering::Release);
     }

@@ -248,8 +248,8 @@ impl Target {
         &self.header
     }
 
-    /// Asks the OSDs for the stored size. `None` where the size of this handle never changes, and
-    /// for an image of the old format. Blocks.
+    /// Asks the OSDs for the stored size. Returns `None` if the size of this handle never changes,
+    /// and for an image of the old format. Blocks.
     pub(in crate::raw) fn stored(&self) -> RawResult<Option<Stored>> {
         match self.identity.get() {
             Some(identity) if !identity.id.is_empty() => self.causes.stored(&identity.id),
