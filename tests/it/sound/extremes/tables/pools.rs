@@ -82,6 +82,9 @@ pub(in super::super) const POOLS: Table = &[
     ("rbd::rados::Objects::attributes", |all, _, t| done(all.pool.objects().attributes(t))),
     ("rbd::rados::Objects::stat", |all, _, t| done(all.pool.objects().stat(t))),
     ("rbd::rados::Objects::remove", |all, _, t| done(all.pool.objects().remove(t))),
+    ("rbd::survey::Survey::only", |all, _, t| {
+        done(all.pool.survey().only(t).run().map(|images| images.for_each(done)));
+    }),
     ("rbd::survey::Survey::in_flight", |all, n, _| {
         done(all.pool.survey().in_flight(n as usize).run().map(|images| images.take(10).for_each(done)));
     }),
