@@ -107,9 +107,7 @@ fn a_submission_that_fails_is_an_end_too() {
     assert!(events[0].starts_with("TRACE message=submitted operation=\"compare and write\""), "{events:?}");
     let (level, error) = match works {
         true => ("TRACE message=ended", " len=512"),
-        false => {
-            ("DEBUG message=failed", " error=rbd_aio_compare_and_writev is missing, which needs Ceph 18.2")
-        }
+        false => ("DEBUG message=failed", " error=rbd_aio_compare_and_writev is missing; it needs Ceph 18.2"),
     };
     assert!(events[1].starts_with(level) && events[1].ends_with(error), "{events:?}");
 }
