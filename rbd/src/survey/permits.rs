@@ -22,15 +22,13 @@ impl Permits {
     /// Waits for this much space. A request for more than exists gets all of it.
     pub(super) async fn take(self: &Rc<Permits>, wanted: u64) -> Permit {
         let wanted = wanted.min(self.total);
-        poll_fn(|context| match self.free.get().checked_sub(wanted) {
-            Some(rest) => {
+        poll_fn(|context| {
+            if let Some(rest) = self.free.get().checked_sub(wanted) {
                 self.free.set(rest);
-                Poll::Ready(())
+                return Poll::Ready(());
             }
-            None => {
-                self.waiting.borrow_mut().push(context.waker().clone());
-                Poll::Pending
-            }
+            self.waiting.borrow_mut().push(context.waker().clone());
+            Poll::Pending
         })
         .await;
         Permit(Rc::clone(self), wanted)
