@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -55,6 +56,31 @@ impl Record {
 pub(crate) fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
     let end = offset + len;
     (offset..end).step_by(CHUNK as usize).map(move |at| (at, CHUNK.min(end - at) as usize))
+}
+
+/// Returns the parts of the data that are not zero, in steps of 64 KiB.
+pub(crate) fn filled(data: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    const ZEROS: &[u8] = &[0; 64 << 10];
+    let mut blocks = data.chunks(ZEROS.len()).map(|block| (block != &ZEROS[..block.len()], block.len()));
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let (_, first) = blocks.by_ref().find(|(filled, len)| {
+            start += if *filled { 0 } else { *len };
+            *filled
+        })?;
+        let mut end = start + first;
+        let mut gap = 0;
+        for (filled, len) in blocks.by_ref() {
+            if !filled {
+                gap = len;
+                break;
+            }
+            end += len;
+        }
+        let part = start..end;
+        start = end + gap;
+        Some(part)
+    })
 }
 
 /// Writes a file.

@@ -133,8 +133,10 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     let mut writer = Writer::new(file.as_file(), &header)?;
 
     let mut diff = image.diff();
-    if let Some(since) = since {
-        diff = diff.from_snapshot(since);
+    match since {
+        Some(since) => diff = diff.from_snapshot(since),
+        // The object map knows which objects exist, so that no OSD is asked about holes.
+        None => diff = diff.whole_object(true),
     }
     // The list is read in parts: neither the list nor the data is in memory completely.
     let pieces = diff.extents()?.flat_map(|extent| match extent {
@@ -147,8 +149,12 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     let read = |((offset, len), exists): &((u64, usize), bool)| {
         image.aio().read(*offset, if *exists { *len } else { 0 })
     };
-    in_flight(pieces, read, |((offset, len), exists), data| {
-        writer.put(&if exists { Record::Data { offset, data } } else { Record::Zeros { offset, len } })
+    in_flight(pieces, read, |((offset, len), exists), data| match (exists, since) {
+        (true, None) => format::filled(&data).try_for_each(|part| {
+            writer.put(&Record::Data { offset: offset + part.start as u64, data: data.slice(part) })
+        }),
+        (true, Some(_)) => writer.put(&Record::Data { offset, data }),
+        (false, _) => writer.put(&Record::Zeros { offset, len }),
     })?;
 
     writer.end()?;

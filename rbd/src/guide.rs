@@ -9,6 +9,9 @@ pub mod features {}
 #[doc = include_str!("../docs/locks.md")]
 pub mod locks {}
 
+#[doc = include_str!("../docs/many.md")]
+pub mod many {}
+
 #[doc = include_str!("../docs/threads.md")]
 pub mod threads {}
 

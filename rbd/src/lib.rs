@@ -68,6 +68,7 @@ const _: () = assert!(
 
 mod address;
 pub mod aio;
+pub mod batch;
 mod buffer;
 pub mod cluster;
 mod compare;

@@ -17,6 +17,7 @@ const LOCAL: &[&str] = &[
     "aio::AsyncCursor::",
     "image::Image::aio",
     // They run the user's closure, whose calls each have a timeout.
+    "batch::Batch::run",
     "unblock",
     "cluster::Cluster::unblock",
     "image::Image::unblock",

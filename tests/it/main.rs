@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod aio;
+mod batch;
 mod causes;
 mod cli;
 mod clones;

@@ -111,6 +111,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         writeln!(text, "{}", read(&part)?)?;
         fs::remove_file(&part)?;
     }
+    ui::step("surveys and exports beside the rbd command");
+    let part = folder.join("survey.md");
+    cmd::run(bench(&["--bench", "survey", "--"], args.real).arg("--report").arg(&part))?;
+    writeln!(text, "## Thousands of images, beside the `rbd` command\n\n{}", read(&part)?)?;
+    fs::remove_file(&part)?;
     fs::write(folder.join("README.md"), text.trim_end().to_owned() + "\n")?;
     println!("the report lies in {}", args.report.display());
     Ok(())
@@ -132,6 +137,7 @@ fn smoke(real: bool) -> Result<()> {
         ("compare", &["--kind", "mixed", "--rounds", "1", "--operations", "200"][..]),
         ("io", &["--test"]),
         ("overhead", &["--test"]),
+        ("survey", &["--images", "20", "--measured", "20", "--gib", "1", "--mib", "16", "--rounds", "1"]),
     ] {
         cmd::run(&mut bench(&[&dev[..], &[name, "--"], args].concat(), real))?;
     }

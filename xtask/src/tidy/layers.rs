@@ -42,7 +42,7 @@ const LAYERS: &[Layer] = &[
     // Whole subjects on top of images and pools. Each can be understood without the others.
     Layer {
         name: "subjects",
-        modules: &["group", "krbd", "migration", "mirror", "queue", "rados", "survey"],
+        modules: &["batch", "group", "krbd", "migration", "mirror", "queue", "rados", "survey"],
         among_themselves: false,
         sys: false,
     },

@@ -1,0 +1,117 @@
+//! The work of the child processes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rbd::{AccessHints, Cluster, IoCtx};
+
+pub const LISTED: &str = "listed";
+pub const MEASURED: &str = "measured";
+pub const EXPORTED: &str = "exported";
+
+const OBJECT: u64 = 4 << 20;
+
+fn pool(conf: &Path, pool: &str) -> IoCtx {
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap();
+    cluster.ioctx(pool).unwrap()
+}
+
+/// Peak memory of this process in MiB, for the parent.
+fn tell_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    eprintln!("{}", kib >> 10);
+}
+
+pub fn prepare(conf: &Path, listed: usize, measured: usize, gib: u64, mib: u64) {
+    let names = |count: usize| (0..count).map(|number| format!("image{number:05}")).collect::<Vec<_>>();
+    let create = |pool: &IoCtx, name: &str| pool.create(name, 1 << 30).run();
+    assert!(pool(conf, LISTED).batch(&names(listed)).run(create).unwrap().is_complete());
+    let create_and_write = |pool: &IoCtx, name: &str| {
+        create(pool, name)?;
+        let image = pool.open(name).run()?;
+        image.write_all_at(b"first", 0)?;
+        if name.ends_with(['0', '2', '4', '6', '8']) {
+            image.snapshots().create("monday").run()?;
+            image.write_all_at(b"second", 9 * OBJECT)?;
+        }
+        image.close()
+    };
+    assert!(pool(conf, MEASURED).batch(&names(measured)).run(create_and_write).unwrap().is_complete());
+    let exported = pool(conf, EXPORTED);
+    let block: Vec<u8> = (0..OBJECT).map(|byte| (byte % 251) as u8 | 1).collect();
+    exported.create("sparse", gib << 30).run().unwrap();
+    let sparse = exported.open("sparse").run().unwrap();
+    (0..(gib << 30) / OBJECT)
+        .step_by(100)
+        .for_each(|object| sparse.write_all_at(&block, object * OBJECT).unwrap());
+    exported.create("full", mib << 20).run().unwrap();
+    let full = exported.open("full").run().unwrap();
+    (0..(mib << 20) / OBJECT).for_each(|object| full.write_all_at(&block, object * OBJECT).unwrap());
+}
+
+pub fn ls(conf: &Path, name: &str) {
+    let pool = pool(conf, name);
+    let mut out = std::io::stdout().lock();
+    for image in pool.survey().snapshots(true).parent(true).locks(true).run().unwrap() {
+        let image = image.unwrap();
+        writeln!(out, "{} {} {} {:?}", image.name, image.id, image.size, image.locks).unwrap();
+    }
+    tell_memory();
+}
+
+pub fn du(conf: &Path, name: &str) {
+    let pool = pool(conf, name);
+    let mut out = std::io::stdout().lock();
+    for image in pool.survey().usage(true).run().unwrap() {
+        let image = image.unwrap();
+        writeln!(out, "{} {} {}", image.name, image.size, image.used.unwrap()).unwrap();
+    }
+    tell_memory();
+}
+
+pub fn export(conf: &Path, name: &str, image: &str, path: &Path) {
+    let pool = pool(conf, name);
+    let image = pool.open(image).read_only(true).run().unwrap();
+    let file = File::create(path).unwrap();
+    file.set_len(image.size().unwrap()).unwrap();
+    let aio = image.aio().hints(AccessHints::SEQUENTIAL);
+    let mut flight = VecDeque::new();
+    let end = |(offset, op): (u64, rbd::aio::Op<rbd::bytes::Bytes>)| {
+        file.write_all_at(&op.wait().unwrap(), offset).unwrap();
+    };
+    for extent in image.diff().whole_object(true).extents().unwrap() {
+        let extent = extent.unwrap();
+        for offset in (extent.offset..extent.offset + extent.len).step_by(OBJECT as usize) {
+            let len = OBJECT.min(extent.offset + extent.len - offset);
+            flight.push_back((offset, aio.read(offset, len as usize)));
+            if flight.len() > 10 {
+                end(flight.pop_front().unwrap());
+            }
+        }
+    }
+    flight.into_iter().for_each(end);
+    tell_memory();
+}
+
+pub fn open(conf: &Path, name: &str, in_flight: usize, writing: bool) {
+    let pool = pool(conf, name);
+    let names: Vec<_> = pool.list().unwrap().into_iter().map(|image| image.name).collect();
+    let memory = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
+    };
+    let before = memory();
+    let begun = std::time::Instant::now();
+    let open = |pool: &IoCtx, name: &str| pool.open(name).read_only(!writing).run();
+    let report = pool.batch(&names).in_flight(in_flight).run(open).unwrap();
+    let (took, after) = (begun.elapsed(), memory());
+    assert!(report.is_complete());
+    eprintln!("opened in {:.2} s, {} KiB each", took.as_secs_f64(), (after - before) / names.len() as u64);
+    // The last line is what the parent shows.
+    std::process::exit(0);
+}
