@@ -60,7 +60,7 @@ fn every_mode_of_the_protocol_carries_data_or_is_refused_with_its_reason() {
             assert!(guest.sh("cat /sys/bus/rbd/devices/0/config_info").contains(&option));
             use_it(&option);
         } else {
-            assert!(text.contains("does not know one of the options"), "{text}");
+            assert!(text.contains("does not support one of the options"), "{text}");
             tell(&option, "not known");
         }
     }
@@ -158,7 +158,7 @@ fn maps_by_the_second_protocol(wanted: &Wanted, what: &str) {
             ["map", &spec].into_iter().chain(option.iter().flat_map(|option| ["-o", option])).collect();
         if !knows_modes {
             let (_, text) = guest.fails(&words);
-            assert!(text.contains("does not know one of the options"), "{text}");
+            assert!(text.contains("does not support one of the options"), "{text}");
             tell(&name, "not known");
             continue;
         }

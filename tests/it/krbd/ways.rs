@@ -221,7 +221,7 @@ impl Ways {
             assert_eq!(kind, "NotFound { what: Image }", "{text}");
         }
         let (kind, text) = self.guest.fails(&["map", &self.spec("data"), "-o", "bogus=1"]);
-        assert!(kind == "InvalidInput" && text.contains("does not know one of the options"), "{text}");
+        assert!(kind == "InvalidInput" && text.contains("does not support one of the options"), "{text}");
         assert!(text.contains("kernel: "), "the kernel's own words are there: {text}");
     }
 
