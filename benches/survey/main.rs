@@ -55,7 +55,13 @@ enum Role {
     /// Exports an image like `rbd export`
     Export { conf: PathBuf, pool: String, image: String, file: PathBuf },
     /// Opens all images of a pool
-    Open { conf: PathBuf, pool: String, in_flight: usize, writing: bool },
+    Open {
+        conf: PathBuf,
+        pool: String,
+        in_flight: usize,
+        #[arg(action = clap::ArgAction::Set)]
+        writing: bool,
+    },
 }
 
 fn main() {
