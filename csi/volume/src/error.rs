@@ -1,12 +1,11 @@
-//! The errors of this crate. Each names the action, the device or directory, the reason, and what
-//! to do next.
+//! What can fail: the act, the device or directory, the reason, and what to do next.
 
 use std::io;
 use std::path::PathBuf;
 
-use crate::Content;
+use crate::{Content, FileSystem};
 
-/// The result of this crate's functions.
+/// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a volume could not be staged, published or unmounted.
@@ -15,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The device could not be read.
+    /// The device could not be read to find out what it holds.
     #[error("cannot read device '{}': {source}", device.display())]
     #[non_exhaustive]
     Read {
@@ -24,7 +23,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The device is empty, and the volume is read-only, so no file system can be made.
+    /// The device is empty, and the volume is read-only: no file system can be made.
     #[error(
         "cannot mount device '{}': it is empty, and the volume is read-only; \
          stage it writable once to have it formatted",
@@ -35,7 +34,7 @@ pub enum Error {
         /// The path of the device.
         device: PathBuf,
     },
-    /// The device contains something that is no file system. It was not formatted.
+    /// The device holds something that is no file system. It was not formatted.
     #[error(
         "cannot mount device '{}': it holds {content}; it was not formatted; \
          erase it to use it as a volume",
@@ -45,19 +44,80 @@ pub enum Error {
     NoFileSystem {
         /// The path of the device.
         device: PathBuf,
-        /// The content of the device.
+        /// What the device holds.
         content: Content,
     },
-    /// Making a file system on the empty device failed.
+    /// The device holds another file system than the one that is asked for.
+    #[error(
+        "cannot mount device '{}' as {wanted}: it holds {found}; it was not formatted; \
+         ask for {found}, or erase the device",
+        device.display()
+    )]
+    #[non_exhaustive]
+    OtherFileSystem {
+        /// The path of the device.
+        device: PathBuf,
+        /// The file system that is asked for.
+        wanted: FileSystem,
+        /// The file system that is there.
+        found: String,
+    },
+    /// A mount option is none that a volume can have.
+    #[error("'{option}' is no mount option of a volume; leave it out")]
+    #[non_exhaustive]
+    Option {
+        /// The option.
+        option: String,
+    },
+    /// The file system has faults that were not mended by themselves.
+    #[error(
+        "cannot mount device '{}' ({file_system}): {reason}; mend it by hand (fsck)",
+        device.display()
+    )]
+    #[non_exhaustive]
+    Check {
+        /// The path of the device.
+        device: PathBuf,
+        /// The file system, by the kernel's name for it.
+        file_system: String,
+        /// What the program said, or why it did not run.
+        reason: String,
+    },
+    /// The file system could not be grown to the size of its device.
+    #[error("cannot grow the file system at '{}': {reason}", target.display())]
+    #[non_exhaustive]
+    Grow {
+        /// The directory where it is mounted.
+        target: PathBuf,
+        /// What the program said, or why it did not run.
+        reason: String,
+    },
+    /// The file system's figures could not be read.
+    #[error("cannot read how much of the file system at '{}' is used: {source}", target.display())]
+    #[non_exhaustive]
+    Usage {
+        /// A path in the file system.
+        target: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The kernel's list of mounts could not be read.
+    #[error("cannot read the list of mounts: {source}")]
+    #[non_exhaustive]
+    Mounts {
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No file system could be made on the empty device.
     #[error("cannot format device '{}': {reason}", device.display())]
     #[non_exhaustive]
     Format {
         /// The path of the device.
         device: PathBuf,
-        /// The output of `mke2fs`, or why it did not run.
+        /// What the program said, or why it did not run.
         reason: String,
     },
-    /// The mount point could not be created.
+    /// A directory to mount at could not be created.
     #[error("cannot create directory '{}': {source}", directory.display())]
     #[non_exhaustive]
     CreateDirectory {
@@ -76,7 +136,7 @@ pub enum Error {
         /// The path of the device.
         device: PathBuf,
         /// The file system, by the kernel's name for it.
-        file_system: &'static str,
+        file_system: String,
         /// The directory to mount at.
         target: PathBuf,
         /// The kernel's reason.

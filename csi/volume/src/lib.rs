@@ -1,9 +1,11 @@
 //! Volumes for containers on mapped RBD images: a file system on the device, mounted, and bound
 //! into the container's directory.
 //!
-//! This is what a node does for a pod volume. [`Volume::stage`] reads the device, makes a file
-//! system only if the device is empty, and mounts it. [`publish`] binds the mount into the pod.
-//! [`unmount`] undoes either. Mapping itself is [`rbd::krbd`].
+//! This is what a node does for a pod volume. [`Volume::stage`] looks at the device, makes a file
+//! system only if the device is empty, mends what a crash has left, mounts it, and grows it to the
+//! size of the device. [`publish`] binds the mount into the pod. [`unmount`] undoes either.
+//! [`grow`] follows a device that has grown, and [`usage()`] tells how much is used. Mapping itself
+//! is [`rbd::krbd`].
 //!
 //! ```no_run
 //! use rbd::{Cluster, krbd};
@@ -25,38 +27,49 @@
 //! `nosuid` and `nodev`: set-user-ID programs and device nodes in them have no effect on the node.
 //! [`Volume::allow_suid`] and [`Volume::allow_devices`] change this.
 //!
-//! All calls block as long as the device does, without a timeout. All need root.
+//! All calls block as long as the device does, without a timeout. All need root. They run the
+//! programs of util-linux, e2fsprogs and xfsprogs.
 
 #![forbid(unsafe_code)]
 
 mod content;
 mod error;
+mod file_system;
 mod mount;
+mod mounts;
+mod options;
+mod usage;
 
+use std::fs::{self, OpenOptions};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rbd::krbd::Device;
 use rustix::mount::MountFlags;
 
 pub use content::Content;
 pub use error::{Error, Result};
+pub use file_system::{FileSystem, UnknownFileSystem};
+pub use mounts::{Mount, mounts, mounts_at};
+pub use usage::{Usage, usage};
 
 /// A mapped image to use as a volume.
 #[derive(Debug, Clone)]
 pub struct Volume<'a> {
     device: &'a Device,
     read_only: bool,
-    suid: bool,
-    devices: bool,
+    flags: MountFlags,
+    file_system: Option<FileSystem>,
+    make_options: Vec<String>,
+    mount_options: Vec<String>,
+    format_again: bool,
 }
 
 /// What [`Volume::stage`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Staged {
     /// The file system, by the kernel's name for it.
-    pub file_system: &'static str,
+    pub file_system: String,
     /// Whether this call made the file system, because the device was empty.
     pub formatted: bool,
 }
@@ -65,7 +78,15 @@ impl<'a> Volume<'a> {
     /// Returns a volume on a mapped device: read-only if the device is, mounted `nosuid` and
     /// `nodev`.
     pub fn new(device: &'a Device) -> Volume<'a> {
-        Volume { device, read_only: device.is_read_only(), suid: false, devices: false }
+        Volume {
+            device,
+            read_only: device.is_read_only(),
+            flags: MountFlags::NOSUID | MountFlags::NODEV,
+            file_system: None,
+            make_options: Vec::new(),
+            mount_options: Vec::new(),
+            format_again: false,
+        }
     }
 
     /// Sets whether to mount the volume read-only. Then nothing is formatted: an empty device is an
@@ -78,59 +99,136 @@ impl<'a> Volume<'a> {
     /// Lets set-user-ID and set-group-ID programs on the volume take effect: mounts without
     /// `nosuid`. Off unless called.
     #[must_use]
-    pub fn allow_suid(self, on: bool) -> Volume<'a> {
-        Volume { suid: on, ..self }
+    pub fn allow_suid(mut self, on: bool) -> Volume<'a> {
+        self.flags.set(MountFlags::NOSUID, !on);
+        self
     }
 
     /// Lets device nodes on the volume be opened: mounts without `nodev`. Off unless called.
     #[must_use]
-    pub fn allow_devices(self, on: bool) -> Volume<'a> {
-        Volume { devices: on, ..self }
+    pub fn allow_devices(mut self, on: bool) -> Volume<'a> {
+        self.flags.set(MountFlags::NODEV, !on);
+        self
     }
 
-    /// Mounts the device at a directory, which is created if it is missing. Makes an ext4 file
-    /// system first if the device is empty, that is, its first and last MiB are all zeroes.
+    /// Asks for this file system: an empty device gets it, and a device with another one is an
+    /// error. Without this call an empty device gets ext4, and every file system is mounted.
+    #[must_use]
+    pub fn file_system(self, file_system: FileSystem) -> Volume<'a> {
+        Volume { file_system: Some(file_system), ..self }
+    }
+
+    /// Gives these words to the program that makes the file system, after its own.
+    #[must_use]
+    pub fn make_options(self, options: impl IntoIterator<Item = impl Into<String>>) -> Volume<'a> {
+        Volume { make_options: options.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Mounts with these options, as `mount -o` takes them. They win over the other settings:
+    /// `suid` undoes `nosuid`.
+    #[must_use]
+    pub fn mount_options(self, options: impl IntoIterator<Item = impl Into<String>>) -> Volume<'a> {
+        Volume { mount_options: options.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Makes the file system whatever is on the device. Only for a device that has never been
+    /// mounted since its first file system began to be made: all data on it is lost.
+    #[must_use]
+    pub fn format_again(self, on: bool) -> Volume<'a> {
+        Volume { format_again: on, ..self }
+    }
+
+    /// Returns whether [`stage`](Self::stage) would make a file system.
+    pub fn would_format(&self) -> Result<bool> {
+        Ok(!self.read_only && (self.format_again || self.content()? == Content::Empty))
+    }
+
+    /// Makes a file system if the device is empty, that is, libblkid finds nothing on it and its
+    /// first and last MiB are all zeroes. Does nothing else.
     ///
-    /// A device with content is never formatted. If the content is no file system, this is an
+    /// A device with content is never formatted, unless [`format_again`](Self::format_again) says
+    /// so.
+    pub fn format(&self) -> Result<Staged> {
+        let device = self.device.path();
+        let made = match self.content()? {
+            _ if self.format_again && !self.read_only => self.file_system.unwrap_or_default(),
+            Content::FileSystem(found) => match self.file_system {
+                Some(wanted) if wanted.as_str() != found => {
+                    return Err(Error::OtherFileSystem { device, wanted, found });
+                }
+                _ => return Ok(Staged { file_system: found, formatted: false }),
+            },
+            Content::Empty if self.read_only => return Err(Error::Empty { device }),
+            Content::Empty => self.file_system.unwrap_or_default(),
+            content => return Err(Error::NoFileSystem { device, content }),
+        };
+        made.make(&device, &self.make_options, self.format_again)
+            .map_err(|reason| Error::Format { device, reason })?;
+        Ok(Staged { file_system: made.to_string(), formatted: true })
+    }
+
+    /// Mounts the device at a directory, which is created if it is missing. Makes a file system
+    /// first if the device is empty, see [`format`](Self::format).
+    ///
+    /// Mends what a crash has left before, and grows the file system to the size of the device
+    /// afterwards, unless the volume is read-only. If the content is no file system, this is an
     /// error.
     pub fn stage(&self, directory: impl AsRef<Path>) -> Result<Staged> {
-        let (path, target) = (self.device.path(), directory.as_ref());
-        let content = Content::of(&path).map_err(|source| Error::Read { device: path.clone(), source })?;
-        let staged = match content {
-            Content::FileSystem(file_system) => Staged { file_system, formatted: false },
-            Content::Empty if self.read_only => return Err(Error::Empty { device: path }),
-            Content::Empty => {
-                format(&path).map_err(|reason| Error::Format { device: path.clone(), reason })?;
-                Staged { file_system: "ext4", formatted: true }
-            }
-            content => return Err(Error::NoFileSystem { device: path, content }),
-        };
+        let (device, target) = (self.device.path(), directory.as_ref());
+        let mut flags = self.flags;
+        flags.set(MountFlags::RDONLY, self.read_only);
+        let (mut flags, mut words) =
+            options::sort(&self.mount_options, flags).map_err(|option| Error::Option { option })?;
+        flags.set(MountFlags::RDONLY, self.read_only || flags.contains(MountFlags::RDONLY));
+        let staged = self.format()?;
+        let kind = &*staged.file_system;
+        if kind == "xfs" {
+            // A clone has the same UUID as its parent, and both may be on this node.
+            words.push("nouuid".into());
+        }
+        if self.device.is_read_only() && (kind == "xfs" || kind == "ext4" || kind == "ext3") {
+            // Its journal cannot be replayed.
+            words.push("norecovery".into());
+        }
+        let writable = !flags.contains(MountFlags::RDONLY);
+        if writable && !staged.formatted {
+            file_system::check(&device, kind).map_err(|reason| Error::Check {
+                device: device.clone(),
+                file_system: kind.to_owned(),
+                reason,
+            })?;
+        }
         create(target)?;
-        mount::mount(&path, target, staged.file_system, self.flags()).map_err(|source| Error::Mount {
-            device: path,
-            file_system: staged.file_system,
+        mount::mount(&device, target, kind, flags, &words).map_err(|source| Error::Mount {
+            device: device.clone(),
+            file_system: kind.to_owned(),
             target: target.to_owned(),
             source,
         })?;
+        if writable && !staged.formatted && matches!(kind, "ext4" | "xfs") {
+            grow_at(&device, target, kind)?;
+        }
         Ok(staged)
     }
 
-    fn flags(&self) -> MountFlags {
-        let mut flags = MountFlags::empty();
-        flags.set(MountFlags::RDONLY, self.read_only);
-        flags.set(MountFlags::NOSUID, !self.suid);
-        flags.set(MountFlags::NODEV, !self.devices);
-        flags
+    fn content(&self) -> Result<Content> {
+        let device = self.device.path();
+        Content::of(&device).map_err(|source| Error::Read { device, source })
     }
 }
 
 /// Binds a staged volume to a second directory, which is created if it is missing. The second mount
-/// has the `nosuid` and `nodev` of the first.
+/// has the `nosuid` and `nodev` of the first. If `staged` is no directory but a device, the target
+/// is a file.
 ///
 /// A second call for the same directory mounts on top of the first: [`unmount`] as often.
 pub fn publish(staged: impl AsRef<Path>, target: impl AsRef<Path>, read_only: bool) -> Result<()> {
     let (staged, target) = (staged.as_ref(), target.as_ref());
-    create(target)?;
+    if staged.is_dir() {
+        create(target)?
+    } else {
+        create_file(target)?
+    }
     mount::bind(staged, target, read_only).map_err(|source| Error::Bind {
         staged: staged.to_owned(),
         target: target.to_owned(),
@@ -144,26 +242,34 @@ pub fn unmount(target: impl AsRef<Path>) -> Result<()> {
     mount::unmount(target).map_err(|source| Error::Unmount { target: target.to_owned(), source })
 }
 
-/// Makes an ext4 file system, or says why not. The tables are written now, since writing them later
-/// would slow down the first mount.
-fn format(path: &Path) -> Result<(), String> {
-    let output = Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
-        .arg(path)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("mke2fs cannot be run ({error}); install the package e2fsprogs"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "mke2fs failed: {}; the device was empty, but may hold an unfinished file system now: erase \
-         it (blkdiscard) to have it formatted again",
-        String::from_utf8_lossy(&output.stderr).trim()
-    ))
+/// Grows the file system that is mounted at this directory to the size of its device.
+pub fn grow(target: impl AsRef<Path>) -> Result<()> {
+    let target = target.as_ref();
+    let mounts = mounts_at(target).map_err(|source| Error::Mounts { source })?;
+    let Some(mount) = mounts.last() else {
+        return Err(Error::Grow { target: target.to_owned(), reason: "nothing is mounted there".into() });
+    };
+    grow_at(&mount.source, target, &mount.file_system)
+}
+
+fn grow_at(device: &Path, target: &Path, kind: &str) -> Result<()> {
+    file_system::grow(device, target, kind)
+        .map_err(|reason| Error::Grow { target: target.to_owned(), reason })
 }
 
 fn create(directory: &Path) -> Result<()> {
-    std::fs::create_dir_all(directory)
+    fs::create_dir_all(directory)
         .map_err(|source| Error::CreateDirectory { directory: directory.to_owned(), source })
+}
+
+fn create_file(file: &Path) -> Result<()> {
+    if let Some(directory) = file.parent() {
+        create(directory)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).open(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::CreateDirectory { directory: file.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
 }

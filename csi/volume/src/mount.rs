@@ -1,6 +1,6 @@
 //! Mounts and bind mounts.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
@@ -8,11 +8,18 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount};
 
 /// Mounts the file system of a device.
-pub(crate) fn mount(device: &Path, target: &Path, kind: &str, flags: MountFlags) -> io::Result<()> {
-    Ok(rustix::mount::mount(device, target, kind, flags, None::<&CStr>)?)
+pub(crate) fn mount(
+    device: &Path,
+    target: &Path,
+    kind: &str,
+    flags: MountFlags,
+    words: &[String],
+) -> io::Result<()> {
+    let words = (!words.is_empty()).then(|| CString::new(words.join(","))).transpose()?;
+    Ok(rustix::mount::mount(device, target, kind, flags, words.as_deref())?)
 }
 
-/// Mounts a mounted directory at a second place, with the flags of the first.
+/// Mounts a mounted directory or a device at a second place, with the flags of the first.
 pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<()> {
     mount_bind(source, target)?;
     if !read_only {
@@ -27,10 +34,13 @@ pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<
 /// Makes a mount read-only. A remount drops every flag that it does not name, so it names those
 /// that are set.
 fn make_read_only(target: &Path) -> io::Result<()> {
-    const KEPT: [(StatVfsMountFlags, MountFlags); 3] = [
+    const KEPT: [(StatVfsMountFlags, MountFlags); 6] = [
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
         (StatVfsMountFlags::NODEV, MountFlags::NODEV),
         (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
     let set = statvfs(target)?.f_flag;
     let kept = KEPT.iter().filter(|(seen, _)| set.contains(*seen)).map(|(_, flag)| *flag);

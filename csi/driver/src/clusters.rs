@@ -1,0 +1,183 @@
+//! Connections: one for each cluster and user, opened at the first request and kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rbd::cluster::Key;
+use rbd::{Cluster, IoCtx};
+use sha2::{Digest, Sha256};
+use tonic::Status;
+use zeroize::Zeroizing;
+
+use crate::config::{ClusterConfig, Config};
+use crate::ids::Place;
+use crate::status::{self, OrStatus};
+
+/// How long a call may take. A request that fails by it is made again by the caller.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who asks: the user and key of a request's secrets.
+#[derive(Clone, Default)]
+pub struct Secrets(Option<(String, Zeroizing<String>)>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Secrets").field(&self.0.as_ref().map(|(user, _)| user)).finish()
+    }
+}
+
+impl Secrets {
+    /// Takes user and key out of a request. Without both, the driver's own user is meant.
+    pub fn new(secrets: HashMap<String, String>) -> Secrets {
+        let mut secrets: HashMap<String, Zeroizing<String>> =
+            secrets.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect();
+        let (user, key) = (secrets.remove("userID"), secrets.remove("userKey"));
+        Secrets(user.zip(key).map(|(user, key)| (user.trim().to_owned(), key)))
+    }
+}
+
+/// A cluster, its user, and a digest of the key: the key itself is not kept.
+type Identity = (String, String, [u8; 32]);
+/// Held while the connection is made, so that requests at the same time share it.
+type Slot = Arc<Mutex<Option<Cluster>>>;
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Clusters {
+    config: Config,
+    slots: Mutex<HashMap<Identity, Slot>>,
+}
+
+impl Clusters {
+    /// Knows these clusters, and is connected to none yet.
+    pub fn new(config: Config) -> Clusters {
+        Clusters { config, slots: Mutex::default() }
+    }
+
+    /// Returns the clusters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns a cluster's settings.
+    pub fn settings(&self, id: &str) -> Result<&ClusterConfig, Status> {
+        self.config.get(id).ok_or_else(|| {
+            Status::failed_precondition(format!(
+                "cluster '{id}' is not in the driver's file of clusters; add it there"
+            ))
+        })
+    }
+
+    /// Returns the connection to a cluster, made now if there is none.
+    pub fn connect(&self, id: &str, secrets: &Secrets) -> Result<Cluster, Status> {
+        let settings = self.settings(id)?;
+        let (user, key) = match &secrets.0 {
+            Some((user, key)) => (user.clone(), key.clone()),
+            None => own_user(settings)?,
+        };
+        let identity = (id.to_owned(), user.clone(), Sha256::digest(key.as_bytes()).into());
+        let slot = Arc::clone(
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(identity).or_default(),
+        );
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cluster) = &*slot {
+            return Ok(cluster.clone());
+        }
+        let cluster = Cluster::builder()
+            .ignore_environment(true)
+            .no_conf_file(true)
+            .monitors(settings.monitors.join(","))
+            .user(user)
+            .key(Key::from(key.as_str()))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .call_timeout(CALL_TIMEOUT)
+            .connect()
+            .or_status()?;
+        tracing::info!(cluster = id, user = cluster.user(), "connected");
+        Ok(slot.insert(cluster).clone())
+    }
+
+    /// Opens a pool by its name, and the namespace of the class, or else of the cluster.
+    pub fn pool(
+        &self,
+        id: &str,
+        pool: &str,
+        namespace: Option<&str>,
+        secrets: &Secrets,
+    ) -> Result<IoCtx, Status> {
+        let namespace = match namespace {
+            Some(namespace) => namespace,
+            None => &self.settings(id)?.rbd.namespace,
+        };
+        let pool = self.open(id, secrets, |cluster| cluster.ioctx(pool)?.with_namespace(namespace))?;
+        if !namespace.is_empty() && !pool.namespaces().exists(namespace).or_status()? {
+            return Err(Status::invalid_argument(format!(
+                "namespace '{namespace}' is not in pool '{}'; create it (rbd namespace create)",
+                pool.pool()
+            )));
+        }
+        Ok(pool)
+    }
+
+    /// Opens the pool and namespace of a volume.
+    pub fn place(&self, place: &Place, secrets: &Secrets) -> Result<IoCtx, Status> {
+        self.open(&place.cluster, secrets, |cluster| {
+            cluster.ioctx_by_id(place.pool)?.with_namespace(&place.namespace)
+        })
+    }
+
+    /// Opens the pool and namespace of a volume by the connection of another pool.
+    pub fn place_like(&self, place: &Place, other: &IoCtx) -> Result<IoCtx, Status> {
+        other.cluster().ioctx_by_id(place.pool).or_status()?.with_namespace(&place.namespace).or_status()
+    }
+
+    /// A connection that the cluster has fenced off is of no use any more: it is made anew.
+    fn open(
+        &self,
+        id: &str,
+        secrets: &Secrets,
+        open: impl Fn(&Cluster) -> rbd::Result<IoCtx>,
+    ) -> Result<IoCtx, Status> {
+        let cluster = self.connect(id, secrets)?;
+        let opened = open(&cluster);
+        let fenced = match &opened {
+            Ok(pool) => pool.is_blocklisted().unwrap_or(false),
+            Err(error) => error.is_blocklisted(),
+        };
+        if !fenced {
+            return opened.or_status();
+        }
+        tracing::warn!(cluster = id, "this client was fenced off; connecting again");
+        self.forget(&cluster);
+        open(&self.connect(id, secrets)?).map_err(|error| status::of(&error))
+    }
+
+    fn forget(&self, cluster: &Cluster) {
+        let instance = cluster.instance_id();
+        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            // One that is held is being connected, and so is another one.
+            if let Ok(mut slot) = slot.try_lock()
+                && slot.as_ref().is_some_and(|cluster| cluster.instance_id() == instance)
+            {
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// The driver's own user, for requests that come without secrets.
+fn own_user(settings: &ClusterConfig) -> Result<(String, Zeroizing<String>), Status> {
+    let (Some(user), Some(file)) = (&settings.user, &settings.key_file) else {
+        return Err(Status::invalid_argument(format!(
+            "the request has no secrets 'userID' and 'userKey'; name a secret in the storage class, or set \
+             'user' and 'keyFile' of cluster '{}' in the driver's file of clusters",
+            settings.id
+        )));
+    };
+    let key = std::fs::read_to_string(file).map_err(|error| {
+        Status::failed_precondition(format!("cannot read the key file '{}': {error}", file.display()))
+    })?;
+    Ok((user.clone(), Zeroizing::new(key)))
+}

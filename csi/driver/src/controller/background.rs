@@ -1,0 +1,96 @@
+//! Work that no request waits for: flattening, and emptying the trash.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rbd::IoCtx;
+use rbd::trash::TrashSource;
+
+use crate::notes::Note;
+
+/// Background work, one thread for each image or pool. Nothing is lost if the process ends: the
+/// next request that meets a deep chain or a deleted volume begins the work again.
+#[derive(Debug, Clone, Default)]
+pub struct Background(Arc<Mutex<HashSet<String>>>);
+
+impl Background {
+    /// Begins to flatten an image, unless that goes on already.
+    pub(super) fn flatten(&self, pool: &IoCtx, id: &str) {
+        let (pool, id) = (pool.clone(), id.to_owned());
+        self.begin(format!("flatten {}/{id}", pool.pool_id()), move || {
+            let result = flatten(&pool, &id);
+            match &result {
+                Ok(()) => tracing::info!(image = %id, "flattened"),
+                Err(error) => tracing::warn!(image = %id, %error, "flattening failed"),
+            }
+        });
+    }
+
+    /// Begins to remove the deleted volumes whose clones are gone.
+    pub(super) fn empty_trash(&self, pool: &IoCtx) {
+        let pool = pool.clone();
+        self.begin(format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
+            if let Err(error) = empty_trash(&pool) {
+                tracing::warn!(pool = pool.pool(), %error, "emptying the trash failed");
+            }
+        });
+    }
+
+    fn begin(&self, name: String, work: impl FnOnce() + Send + 'static) {
+        if !self.lock().insert(name.clone()) {
+            return;
+        }
+        let all = self.clone();
+        let begun = thread::Builder::new().name("background".into()).spawn({
+            let name = name.clone();
+            move || {
+                work();
+                all.lock().remove(&name);
+            }
+        });
+        if let Err(error) = begun {
+            tracing::warn!(%error, "no thread for background work");
+            self.lock().remove(&name);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
+    let image = pool.open_by_id(id).run()?;
+    if image.parent()?.is_none() {
+        return Ok(());
+    }
+    // A node that stages the volume meanwhile sees a watcher: this says who it is.
+    Note::Flattening.set(&image, &pool.cluster().address()?.to_string())?;
+    let result = image.flatten().run();
+    Note::Flattening.remove(&image)?;
+    image.close()?;
+    result
+}
+
+fn empty_trash(pool: &IoCtx) -> rbd::Result<()> {
+    for entry in pool.trash().list()? {
+        if entry.source != TrashSource::User {
+            continue;
+        }
+        let deleted = pool
+            .open_by_id(&entry.id)
+            .read_only(true)
+            .run()
+            .and_then(|image| Note::Deleted.get(&image))
+            .is_ok_and(|note| note.is_some());
+        if deleted {
+            match pool.trash().remove(&entry.id).run() {
+                Ok(()) => tracing::info!(image = %entry.name, "removed from the trash"),
+                // Its clones still live, or another controller was quicker.
+                Err(error) => tracing::debug!(image = %entry.name, %error, "stays in the trash"),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Volumes that start with the content of a snapshot or of another volume.
+
+use rbd::image::CloneFormat;
+use rbd::snapshot::{Snapshot, SnapshotKind};
+use rbd::{Image, IoCtx, SnapshotRef};
+use tonic::Status;
+
+use super::create::{CreateVolume, Source};
+use super::{Controller, found, open};
+use crate::clusters::Secrets;
+use crate::status::OrStatus;
+
+/// The first part of the names of snapshots that exist only while a volume is cloned.
+const TEMPORARY: &str = "csi-clone-";
+/// The name of a copy while it is made.
+const PART: &str = ".part";
+
+/// Whether a snapshot is this driver's own, and no user's.
+pub(super) fn is_temporary(snapshot: &Snapshot) -> bool {
+    snapshot.name.starts_with(TEMPORARY)
+}
+
+impl Controller {
+    pub(super) fn clone_source(
+        &self,
+        request: &CreateVolume,
+        source: &Source,
+        pool: &IoCtx,
+        name: &str,
+    ) -> Result<(), Status> {
+        let from = self.clusters.place(&source.volume().place, &request.secrets)?;
+        let read_only = matches!(source, Source::Snapshot(_));
+        let image = open(&from, source.volume(), read_only)?;
+        let deep = 2 * self.options.flatten_depth;
+        if image.ancestors().or_status()?.len() >= deep {
+            self.background.flatten(&from, &source.volume().image);
+            return Err(Status::aborted(format!(
+                "the {source} is a clone with {deep} ancestors, and is being flattened now; ask again"
+            )));
+        }
+        let snapshot = match source {
+            Source::Snapshot(id) => image
+                .snapshots()
+                .list()
+                .or_status()?
+                .into_iter()
+                .find(|snapshot| snapshot.id == id.snapshot)
+                .filter(|snapshot| snapshot.namespace.kind() != SnapshotKind::Trash)
+                .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))?,
+            Source::Volume(_) => temporary(&image, name)?,
+        };
+        // Before anything is made: the volume must hold what it starts with.
+        request.sizes.choose(snapshot.size)?;
+        let parent = image.name().or_status()?;
+        if snapshot.namespace.kind() == SnapshotKind::Group {
+            return self.copy_group_snapshot(request, &image, &snapshot, pool, name);
+        }
+        let features = request.class.features()?;
+        let mut clone = from
+            .clone_image(&parent, SnapshotRef::Name(&snapshot.name), name)
+            .into_ioctx(pool)
+            .format(CloneFormat::V2)
+            .features(features);
+        if let Some(data_pool) = request.class.data_pool() {
+            clone = clone.data_pool(data_pool);
+        }
+        clone.run().or_status()
+    }
+
+    /// A snapshot of a group cannot be the parent of a clone before Ceph 20: its content is copied.
+    fn copy_group_snapshot(
+        &self,
+        request: &CreateVolume,
+        image: &Image,
+        snapshot: &Snapshot,
+        pool: &IoCtx,
+        name: &str,
+    ) -> Result<(), Status> {
+        let part = format!("{name}{PART}");
+        // What an interrupted request has left.
+        found(pool.remove(&part).run())?;
+        let then = image.at_snapshot(snapshot.id).or_status()?;
+        let mut copy = then.copy_to(pool, &part).features(request.class.features()?);
+        if let Some(data_pool) = request.class.data_pool() {
+            copy = copy.data_pool(data_pool);
+        }
+        copy.run().or_status()?;
+        pool.rename(&part, name).or_status()
+    }
+
+    /// Whether an image without a parent is the whole copy of a group's snapshot: it got its name
+    /// when it was whole.
+    pub(super) fn is_copy_of(&self, source: &Source, pool: &IoCtx, image: &Image) -> Result<bool, Status> {
+        let Source::Snapshot(id) = source else { return Ok(false) };
+        let from = self.clusters.place_like(&id.volume.place, pool)?;
+        let source = open(&from, &id.volume, true)?;
+        let snapshots = source.snapshots().list().or_status()?;
+        Ok(image.snapshots().list().or_status()?.is_empty()
+            && snapshots.iter().any(|snapshot| {
+                snapshot.id == id.snapshot && snapshot.namespace.kind() == SnapshotKind::Group
+            }))
+    }
+
+    /// Removes the snapshot of a clone that is made. As the parent of the clone it lives on in the
+    /// image's trash, and goes with its last clone.
+    pub(super) fn end_clone(&self, source: &Source, name: &str, secrets: &Secrets) -> Result<(), Status> {
+        let image = match self.open(source.volume(), secrets, false) {
+            Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        found(image.snapshots().remove(&format!("{TEMPORARY}{name}")).run())?;
+        image.close().or_status()
+    }
+}
+
+/// The snapshot that a clone of this name starts with; an interrupted request has made it already.
+fn temporary(image: &Image, name: &str) -> Result<Snapshot, Status> {
+    let snapshot = format!("{TEMPORARY}{name}");
+    match image.snapshots().create(&snapshot).run() {
+        Err(error) if error.is_exists() => {}
+        made => made.or_status()?,
+    }
+    let all = image.snapshots().list().or_status()?;
+    all.into_iter()
+        .find(|other| other.name == snapshot)
+        .ok_or_else(|| Status::aborted(format!("snapshot '{snapshot}' was removed meanwhile; ask again")))
+}

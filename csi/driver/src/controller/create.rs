@@ -1,0 +1,212 @@
+//! Creating volumes.
+
+use rbd::{Image, IoCtx};
+use tonic::Status;
+
+use super::{Controller, found, place};
+use crate::class::Class;
+use crate::clusters::Secrets;
+use crate::ids::{self, SnapshotId, VolumeId};
+use crate::notes::Note;
+use crate::size::Sizes;
+use crate::status::OrStatus;
+
+/// A request for a volume.
+#[derive(Debug, Clone)]
+pub struct CreateVolume {
+    /// The name of the request.
+    pub name: String,
+    /// The sizes that are accepted.
+    pub sizes: Sizes,
+    /// The parameters of the class.
+    pub class: Class,
+    /// What the volume starts with; nothing for a blank one.
+    pub source: Option<Source>,
+    /// Who asks.
+    pub secrets: Secrets,
+}
+
+/// What a volume starts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// The present content of another volume.
+    Volume(VolumeId),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Snapshot(id) => write!(f, "snapshot {id}"),
+            Source::Volume(id) => write!(f, "volume {id}"),
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn volume(&self) -> &VolumeId {
+        match self {
+            Source::Snapshot(id) => &id.volume,
+            Source::Volume(id) => id,
+        }
+    }
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its id.
+    pub id: VolumeId,
+    /// The name of its image.
+    pub image: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Controller {
+    /// Creates a volume, or returns the one that an earlier request of this name created.
+    pub fn create(&self, request: &CreateVolume) -> Result<Volume, Status> {
+        let class = &request.class;
+        class.check()?;
+        let cluster = class.cluster()?;
+        if let Some(source) = &request.source
+            && source.volume().place.cluster != cluster
+        {
+            return Err(Status::invalid_argument(format!(
+                "the {source} lies in another cluster than '{cluster}', the class's one; \
+                 a volume starts with what its own cluster has"
+            )));
+        }
+        let pool = self.clusters.pool(cluster, class.pool()?, class.namespace(), &request.secrets)?;
+        let name = ids::object_name(class.volume_prefix(), &request.name);
+        loop {
+            let image = match found(pool.open(&name).run())? {
+                Some(image) => image,
+                None => match self.make(request, &pool, &name) {
+                    // Another controller was quicker.
+                    Err(status) if status.code() == tonic::Code::AlreadyExists => continue,
+                    made => {
+                        made?;
+                        pool.open(&name).run().or_status()?
+                    }
+                },
+            };
+            let volume = self.finish(request, &pool, &name, &image)?;
+            image.close().or_status()?;
+            return Ok(volume);
+        }
+    }
+
+    /// Makes the image, of its final size if it is blank.
+    fn make(&self, request: &CreateVolume, pool: &IoCtx, name: &str) -> Result<(), Status> {
+        if let Some(source) = &request.source {
+            return self.clone_source(request, source, pool, name);
+        }
+        let class = &request.class;
+        let mut create = pool.create(name, request.sizes.choose(0)?).features(class.features()?);
+        if let Some(data_pool) = class.data_pool() {
+            create = create.data_pool(data_pool);
+        }
+        let layout = class.layout()?;
+        if let Some(size) = layout.object_size {
+            create = create.object_size(size);
+        }
+        if let (Some(unit), Some(count)) = (layout.stripe_unit, layout.stripe_count) {
+            create = create.striping(unit, count);
+        }
+        create.run().or_status()
+    }
+
+    /// Makes an image the volume that was asked for, or says that it is another one.
+    fn finish(
+        &self,
+        request: &CreateVolume,
+        pool: &IoCtx,
+        name: &str,
+        image: &Image,
+    ) -> Result<Volume, Status> {
+        let other = |why: String| {
+            Status::already_exists(format!(
+                "volume '{}' exists as image '{name}' in pool '{}', but {why}; choose another name",
+                request.name,
+                pool.pool()
+            ))
+        };
+        let source = request.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (whole, mut size) = (Note::Name.get(image).or_status()?, image.size().or_status()?);
+        match &whole {
+            Some(theirs) if *theirs != request.name => {
+                return Err(other(format!("it was made for a volume '{theirs}'")));
+            }
+            Some(_) => {
+                let theirs = Note::Source.get(image).or_status()?.unwrap_or_default();
+                if theirs != source {
+                    let start = |source: &str| {
+                        if source.is_empty() { "blank".to_owned() } else { format!("from {source}") }
+                    };
+                    return Err(other(format!("it started {}, not {}", start(&theirs), start(&source))));
+                }
+            }
+            None => self.check_unfinished(request, pool, image).map_err(|why| match why {
+                Some(status) => status,
+                None => other("this driver did not make it for this request".into()),
+            })?,
+        }
+        if whole.is_none() {
+            if request.source.is_some() && size < request.sizes.choose(size)? {
+                size = request.sizes.choose(size)?;
+                image.resize(size).run().or_status()?;
+            }
+            if let Some(source @ Source::Volume(_)) = &request.source {
+                self.end_clone(source, name, &request.secrets)?;
+            }
+            if !request.sizes.fit(size) {
+                return Err(other(format!("it has {size} bytes")));
+            }
+            if !source.is_empty() {
+                Note::Source.set(image, &source).or_status()?;
+            }
+            // Last: an image with this is whole.
+            Note::Name.set(image, &request.name).or_status()?;
+        } else if !request.sizes.fit(size) {
+            return Err(other(format!("it has {size} bytes")));
+        }
+        let id = image.id().or_status()?;
+        if request.source.is_some() && image.ancestors().or_status()?.len() >= self.options.flatten_depth {
+            self.background.flatten(pool, &id);
+        }
+        let place = place(request.class.cluster()?, pool);
+        Ok(Volume { id: VolumeId { place, image: id }, image: name.to_owned(), size })
+    }
+
+    /// Looks whether an image that is not marked as whole can be what an interrupted request for
+    /// this volume left. `None` says that it is not.
+    fn check_unfinished(
+        &self,
+        request: &CreateVolume,
+        pool: &IoCtx,
+        image: &Image,
+    ) -> Result<(), Option<Status>> {
+        let is_ours = || -> Result<bool, Status> {
+            let parent = image.parent().or_status()?;
+            let Some(source) = &request.source else {
+                let blank = parent.is_none()
+                    && image.snapshots().list().or_status()?.is_empty()
+                    && image.diff().collect().or_status()?.is_empty();
+                return Ok(blank);
+            };
+            let Some(parent) = parent else { return self.is_copy_of(source, pool, image) };
+            let (volume, linked) = (source.volume(), &parent.image);
+            let same_image = linked.pool_id == volume.place.pool
+                && linked.namespace == volume.place.namespace
+                && linked.id == volume.image;
+            Ok(same_image
+                && match source {
+                    Source::Snapshot(id) => parent.snapshot_id == id.snapshot,
+                    Source::Volume(_) => true,
+                })
+        };
+        if is_ours().map_err(Some)? { Ok(()) } else { Err(None) }
+    }
+}

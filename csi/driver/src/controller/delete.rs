@@ -1,0 +1,63 @@
+//! Deleting volumes.
+
+use std::time::Duration;
+
+use rbd::snapshot::SnapshotKind;
+use tonic::Status;
+
+use super::clone::is_temporary;
+use super::{Controller, open};
+use crate::clusters::Secrets;
+use crate::ids::VolumeId;
+use crate::notes::Note;
+use crate::status::OrStatus;
+
+impl Controller {
+    /// Deletes a volume. One that is not there is deleted already.
+    pub fn delete(&self, id: &VolumeId, secrets: &Secrets) -> Result<(), Status> {
+        let missing = |status: &Status| status.code() == tonic::Code::NotFound;
+        let pool = match self.clusters.place(&id.place, secrets) {
+            Err(status) if missing(&status) => return Ok(()),
+            pool => pool?,
+        };
+        let image = match open(&pool, id, true) {
+            Err(status) if missing(&status) => return Ok(()),
+            image => image?,
+        };
+        let name = image.name().or_status()?;
+        let watchers = image.other_watchers().or_status()?;
+        let snapshots = image.snapshots().list().or_status()?;
+        drop(image);
+        let theirs = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.namespace.kind() != SnapshotKind::Trash && !is_temporary(snapshot))
+            .count();
+        if theirs > 0 {
+            return Err(Status::failed_precondition(format!(
+                "volume '{id}' (image '{name}') has {theirs} snapshots; delete them first"
+            )));
+        }
+        if !watchers.is_empty() {
+            let users: Vec<String> = watchers.iter().map(|watcher| watcher.address.to_string()).collect();
+            return Err(Status::failed_precondition(format!(
+                "volume '{id}' (image '{name}') is in use by {}; a client that has died counts as a user \
+                 for 30 s",
+                users.join(", ")
+            )));
+        }
+        if snapshots.is_empty() {
+            pool.remove(&name).run().or_status()?;
+        } else {
+            // Snapshots that were deleted live on while clones need them, and so does the image.
+            let image = pool.open(&name).run().or_status()?;
+            for snapshot in snapshots.iter().filter(|snapshot| is_temporary(snapshot)) {
+                image.snapshots().remove(&snapshot.name).run().or_status()?;
+            }
+            Note::Deleted.set(&image, "yes").or_status()?;
+            image.close().or_status()?;
+            pool.trash().add(&name).delay(Duration::ZERO).run().or_status()?;
+        }
+        self.background.empty_trash(&pool);
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Snapshots of several volumes at one point in time, by a group of images.
+//!
+//! The group lives as long as its snapshot. An image can be in one group only, so it leaves the
+//! group as soon as the snapshot is taken.
+
+use rbd::IoCtx;
+use rbd::group::Group;
+use rbd::snapshot::SnapshotNamespace;
+use tonic::Status;
+
+use super::snapshots::Snapshot;
+use super::{Controller, found, open};
+use crate::class::Class;
+use crate::clusters::Secrets;
+use crate::ids::{self, GroupSnapshotId, VolumeId};
+use crate::status::OrStatus;
+
+/// A snapshot of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSnapshot {
+    /// Its id.
+    pub id: GroupSnapshotId,
+    /// Its snapshots, one for each volume, in the order of the request.
+    pub snapshots: Vec<Snapshot>,
+}
+
+impl Controller {
+    /// Takes a snapshot of all volumes at one point in time, or returns the one that an earlier
+    /// request of this name took.
+    pub fn create_group_snapshot(
+        &self,
+        name: &str,
+        volumes: &[VolumeId],
+        class: &Class,
+        secrets: &Secrets,
+    ) -> Result<GroupSnapshot, Status> {
+        let first = &volumes[0];
+        if volumes.iter().any(|volume| volume.place.cluster != first.place.cluster) {
+            return Err(Status::invalid_argument("the volumes do not lie in one cluster"));
+        }
+        let pool = self.clusters.place(&first.place, secrets)?;
+        let group = ids::object_name(class.group_prefix(), name);
+        let id = GroupSnapshotId { place: first.place.clone(), name: group.clone() };
+        // Before anything is made: all of them must be there.
+        let pools = self.images(volumes, secrets)?;
+        if !pool.groups().list().or_status()?.contains(&group) {
+            match pool.groups().create(&group) {
+                Err(error) if error.is_exists() => {}
+                made => drop(made.or_status()?),
+            }
+        }
+        let handle = pool.group(&group);
+        let taken = handle.snapshots().list().or_status()?;
+        if !taken.iter().any(|snapshot| snapshot.name == group && snapshot.complete) {
+            for snapshot in &taken {
+                handle.snapshots().remove(&snapshot.name).or_status()?;
+            }
+            self.fill(&handle, volumes, &pools)?;
+            handle.snapshots().create(&group).run().or_status()?;
+        }
+        for member in handle.list().or_status()? {
+            if let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.pool_id() == member.pool_id) {
+                found(handle.remove(pool, &member.name))?;
+            }
+        }
+        let snapshot = self.group_snapshot(&id, volumes, secrets)?;
+        if snapshot.snapshots.len() != volumes.len() {
+            return Err(Status::already_exists(format!(
+                "group snapshot '{name}' exists, but of other volumes; choose another name"
+            )));
+        }
+        Ok(snapshot)
+    }
+
+    /// The pool and the name of each volume's image.
+    fn images(&self, volumes: &[VolumeId], secrets: &Secrets) -> Result<Vec<(IoCtx, String)>, Status> {
+        let one = |volume: &VolumeId| {
+            let pool = self.clusters.place(&volume.place, secrets)?;
+            let name = open(&pool, volume, true)?.name().or_status()?;
+            Ok((pool, name))
+        };
+        volumes.iter().map(one).collect()
+    }
+
+    fn fill(&self, group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Result<(), Status> {
+        for ((pool, name), volume) in images.iter().zip(volumes) {
+            let member = open(pool, volume, true)?.group().or_status()?;
+            match member {
+                None => group.add(pool, name).or_status()?,
+                Some(other) if other.name == group.name() => {}
+                Some(other) => {
+                    return Err(Status::failed_precondition(format!(
+                        "volume '{volume}' is in group '{}', and an image can be in one group only; \
+                         ask again when that group snapshot is taken",
+                        other.name
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the parts of a group snapshot that these volumes have.
+    pub fn group_snapshot(
+        &self,
+        id: &GroupSnapshotId,
+        volumes: &[VolumeId],
+        secrets: &Secrets,
+    ) -> Result<GroupSnapshot, Status> {
+        let pool = self.clusters.place(&id.place, secrets)?;
+        if !pool.groups().list().or_status()?.contains(&id.name) {
+            return Err(Status::not_found(format!("group snapshot '{id}' does not exist")));
+        }
+        let mut snapshots = Vec::new();
+        for volume in volumes {
+            let image = self.open(volume, secrets, true)?;
+            for snapshot in image.snapshots().list().or_status()? {
+                let ours = matches!(
+                    &snapshot.namespace,
+                    SnapshotNamespace::Group { pool_id, snapshot, .. }
+                        if *pool_id == id.place.pool && *snapshot == id.name
+                );
+                if ours {
+                    let group = Some(id.to_string());
+                    snapshots.push(Snapshot { group, ..Snapshot::new(volume, &snapshot) });
+                }
+            }
+        }
+        Ok(GroupSnapshot { id: id.clone(), snapshots })
+    }
+
+    /// Deletes a group snapshot with all its snapshots. One that is not there is deleted already.
+    pub fn delete_group_snapshot(&self, id: &GroupSnapshotId, secrets: &Secrets) -> Result<(), Status> {
+        let pool = match self.clusters.place(&id.place, secrets) {
+            Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+            pool => pool?,
+        };
+        if !pool.groups().list().or_status()?.contains(&id.name) {
+            return Ok(());
+        }
+        let group = pool.group(&id.name);
+        for snapshot in group.snapshots().list().or_status()? {
+            group.snapshots().remove(&snapshot.name).or_status()?;
+        }
+        pool.groups().remove(&id.name).or_status()
+    }
+}

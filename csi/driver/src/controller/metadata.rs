@@ -1,0 +1,98 @@
+//! Which blocks a snapshot holds, and which changed between two.
+
+use std::ops::ControlFlow;
+
+use rbd::snapshot::SnapshotKind;
+use tonic::Status;
+
+use super::Controller;
+use crate::clusters::Secrets;
+use crate::ids::SnapshotId;
+use crate::status::OrStatus;
+
+/// A range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// Which blocks are asked for.
+#[derive(Debug, Clone)]
+pub struct Blocks {
+    /// The blocks of this snapshot.
+    pub target: SnapshotId,
+    /// Only those that changed since this one.
+    pub base: Option<SnapshotId>,
+    /// Only what lies at this offset or after it, in bytes.
+    pub from: u64,
+    /// How many come in one part.
+    pub max: usize,
+}
+
+impl Controller {
+    /// Gives the blocks in parts, with the size of the volume in bytes. Ends when `give` says that
+    /// nobody listens any more.
+    pub fn blocks(
+        &self,
+        asked: &Blocks,
+        secrets: &Secrets,
+        mut give: impl FnMut(u64, Vec<Block>) -> bool + Send,
+    ) -> Result<(), Status> {
+        if let Some(base) = &asked.base
+            && base.volume != asked.target.volume
+        {
+            return Err(Status::invalid_argument("the two snapshots are not of one volume"));
+        }
+        let image = self.open(&asked.target.volume, secrets, true)?;
+        let all = image.snapshots().list().or_status()?;
+        for id in [Some(&asked.target), asked.base.as_ref()].into_iter().flatten() {
+            let there = all.iter().any(|snapshot| {
+                snapshot.id == id.snapshot && snapshot.namespace.kind() != SnapshotKind::Trash
+            });
+            if !there {
+                return Err(Status::not_found(format!("snapshot '{id}' does not exist")));
+            }
+        }
+        let name = |id: u64| all.iter().find(|snapshot| snapshot.id == id).map(|snapshot| &*snapshot.name);
+        let then = image.at_snapshot(asked.target.snapshot).or_status()?;
+        let size = then.size().or_status()?;
+        if asked.from >= size && size > 0 {
+            return Err(Status::out_of_range(format!(
+                "starting_offset is {}, but the volume has {size} bytes",
+                asked.from
+            )));
+        }
+        let max = if asked.max == 0 { 1024 } else { asked.max };
+        let mut part = Vec::new();
+        let mut given = false;
+        let mut diff = then.diff().range(asked.from, size - asked.from);
+        if let Some(base) = asked.base.as_ref().and_then(|base| name(base.snapshot)) {
+            diff = diff.from_snapshot(base);
+        }
+        let since = asked.base.is_some();
+        let mut stopped = false;
+        diff.for_each(|extent| {
+            // What became a hole has changed, too.
+            if extent.exists || since {
+                part.push(Block { offset: extent.offset, len: extent.len });
+            }
+            if part.len() == max {
+                given = true;
+                if !give(size, std::mem::take(&mut part)) {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .or_else(|error| if stopped { Ok(()) } else { Err(error) })
+        .or_status()?;
+        if !stopped && (!part.is_empty() || !given) {
+            give(size, part);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Volumes and snapshots as images, in blocking calls.
+//!
+//! There is no journal. The name of an image follows from the request, and what must be remembered
+//! is in the metadata of the image, so a request that was interrupted goes on where it stopped.
+
+mod background;
+mod capacity;
+mod clone;
+mod create;
+mod delete;
+mod expand;
+mod groups;
+mod list;
+mod metadata;
+mod snapshots;
+
+use std::sync::Arc;
+
+use rbd::{ErrorKind, Image, IoCtx, ObjectKind};
+use tonic::Status;
+
+use crate::clusters::{Clusters, Secrets};
+use crate::ids::{Place, VolumeId};
+use crate::status::{self, OrStatus};
+
+pub use background::Background;
+pub use create::{CreateVolume, Source, Volume};
+pub use groups::GroupSnapshot;
+pub use list::Page;
+pub use metadata::{Block, Blocks};
+pub use snapshots::Snapshot;
+
+/// How the controller works.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// A clone with this many ancestors is flattened in the background.
+    pub flatten_depth: usize,
+}
+
+/// Creates and deletes.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    clusters: Arc<Clusters>,
+    options: Options,
+    background: Background,
+}
+
+impl Controller {
+    /// Works on these clusters.
+    pub fn new(clusters: Arc<Clusters>, options: Options) -> Controller {
+        Controller { clusters, options, background: Background::default() }
+    }
+
+    /// Returns the clusters.
+    pub fn clusters(&self) -> &Clusters {
+        &self.clusters
+    }
+
+    /// Returns whether the volume exists.
+    pub fn exists(&self, id: &VolumeId, secrets: &Secrets) -> Result<bool, Status> {
+        match self.open(id, secrets, true) {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Opens the image of a volume.
+    fn open(&self, id: &VolumeId, secrets: &Secrets, read_only: bool) -> Result<Image, Status> {
+        let pool = self.clusters.place(&id.place, secrets)?;
+        open(&pool, id, read_only)
+    }
+}
+
+/// Opens the image of a volume, unless it is in the trash: then the volume is gone.
+pub(crate) fn open(pool: &IoCtx, id: &VolumeId, read_only: bool) -> Result<Image, Status> {
+    match pool.open_by_id(&id.image).read_only(read_only).run() {
+        Ok(image) if pool.trash().get(&id.image).is_ok() => {
+            drop(image);
+            Err(Status::not_found(format!("volume '{id}' was deleted; its image waits in the trash")))
+        }
+        opened => opened.or_status(),
+    }
+}
+
+/// Where the images of a pool lie.
+fn place(cluster: &str, pool: &IoCtx) -> Place {
+    Place { cluster: cluster.to_owned(), pool: pool.pool_id(), namespace: pool.namespace().to_owned() }
+}
+
+/// Tells a missing image or snapshot from other failures.
+fn found<T>(result: rbd::Result<T>) -> Result<Option<T>, Status> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound {
+                    what: ObjectKind::Image | ObjectKind::Snapshot | ObjectKind::MetadataKey,
+                    ..
+                }
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(status::of(&error)),
+    }
+}

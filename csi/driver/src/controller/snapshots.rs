@@ -1,0 +1,113 @@
+//! Snapshots of volumes.
+
+use std::time::SystemTime;
+
+use rbd::Image;
+use rbd::snapshot::SnapshotKind;
+use tonic::Status;
+
+use super::{Controller, open};
+use crate::class::Class;
+use crate::clusters::Secrets;
+use crate::ids::{self, SnapshotId, VolumeId};
+use crate::status::OrStatus;
+
+/// A snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The size of the volume then, in bytes.
+    pub size: u64,
+    /// When it was taken.
+    pub created: SystemTime,
+    /// The group snapshot that it is a part of.
+    pub group: Option<String>,
+}
+
+impl Snapshot {
+    pub(super) fn new(volume: &VolumeId, snapshot: &rbd::snapshot::Snapshot) -> Snapshot {
+        Snapshot {
+            id: SnapshotId { volume: volume.clone(), snapshot: snapshot.id },
+            size: snapshot.size,
+            created: snapshot.created,
+            group: None,
+        }
+    }
+}
+
+impl Controller {
+    /// Takes a snapshot, or returns the one that an earlier request of this name took.
+    pub fn create_snapshot(
+        &self,
+        name: &str,
+        volume: &VolumeId,
+        class: &Class,
+        secrets: &Secrets,
+    ) -> Result<Snapshot, Status> {
+        let pool = self.clusters.place(&volume.place, secrets)?;
+        let image = open(&pool, volume, false)?;
+        let snapshot = ids::object_name(class.snapshot_prefix(), name);
+        if let Some(taken) = find(&image, &snapshot)? {
+            return Ok(Snapshot::new(volume, &taken));
+        }
+        // The name is the request's: no other volume may have a snapshot for it.
+        for other in pool.survey().snapshots(true).run().or_status()? {
+            let other = other.or_status()?;
+            if other.id != volume.image && other.snapshots.iter().any(|taken| taken.name == snapshot) {
+                return Err(Status::already_exists(format!(
+                    "snapshot '{name}' exists, of image '{}' and not of volume '{volume}'; \
+                     choose another name",
+                    other.name
+                )));
+            }
+        }
+        match image.snapshots().create(&snapshot).run() {
+            Err(error) if error.is_exists() => {}
+            taken => taken.or_status()?,
+        }
+        let taken = find(&image, &snapshot)?
+            .ok_or_else(|| Status::aborted(format!("snapshot '{name}' was removed meanwhile; ask again")))?;
+        image.close().or_status()?;
+        Ok(Snapshot::new(volume, &taken))
+    }
+
+    /// Deletes a snapshot. One that is not there is deleted already.
+    pub fn delete_snapshot(&self, id: &SnapshotId, secrets: &Secrets) -> Result<(), Status> {
+        let image = match self.open(&id.volume, secrets, false) {
+            Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+            image => image?,
+        };
+        let all = image.snapshots().list().or_status()?;
+        let Some(snapshot) = all.iter().find(|snapshot| snapshot.id == id.snapshot) else { return Ok(()) };
+        match snapshot.namespace.kind() {
+            // Deleted, but a clone needs its data.
+            SnapshotKind::Trash => return Ok(()),
+            SnapshotKind::User => {}
+            _ => {
+                return Err(Status::failed_precondition(format!(
+                    "snapshot '{id}' is a part of a group snapshot; delete that one"
+                )));
+            }
+        }
+        image.snapshots().remove(&snapshot.name).unprotect(true).run().or_status()?;
+        image.close().or_status()
+    }
+
+    /// Returns a snapshot.
+    pub fn snapshot(&self, id: &SnapshotId, secrets: &Secrets) -> Result<Snapshot, Status> {
+        let image = self.open(&id.volume, secrets, true)?;
+        let all = image.snapshots().list().or_status()?;
+        all.iter()
+            .find(|snapshot| snapshot.id == id.snapshot && snapshot.namespace.kind() != SnapshotKind::Trash)
+            .map(|snapshot| Snapshot::new(&id.volume, snapshot))
+            .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))
+    }
+}
+
+fn find(image: &Image, name: &str) -> Result<Option<rbd::snapshot::Snapshot>, Status> {
+    let all = image.snapshots().list().or_status()?;
+    Ok(all
+        .into_iter()
+        .find(|snapshot| snapshot.name == name && snapshot.namespace.kind() == SnapshotKind::User))
+}

@@ -1,0 +1,152 @@
+//! The driver's program.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use rbd_csi::clusters::Clusters;
+use rbd_csi::config::Config;
+use rbd_csi::controller::{self, Controller};
+use rbd_csi::metrics::Metrics;
+use rbd_csi::node::{self, Node};
+use rbd_csi::server::{self, Services};
+use rbd_csi::service::{ControllerService, Identity, NodeService, Registrar};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// A CSI driver for Ceph block devices: RBD images as volumes of Kubernetes
+///
+/// Run it once with --controller beside the provisioner, and on each node with --node. It maps
+/// images itself, by the kernel, and keeps one connection for each cluster and user.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The socket to serve on
+    #[arg(long, env = "CSI_ENDPOINT", default_value = "unix:///csi/csi.sock")]
+    endpoint: String,
+    /// The file of clusters: a JSON list of {"clusterID": …, "monitors": […]}
+    #[arg(long, default_value = "/etc/ceph-csi-config/config.json")]
+    clusters: PathBuf,
+    /// The driver's name: the provisioner of its storage classes
+    #[arg(long, default_value = rbd_csi::DEFAULT_NAME)]
+    driver_name: String,
+    /// Create and delete volumes and snapshots
+    #[arg(long)]
+    controller: bool,
+    /// Map and mount volumes on this node
+    #[arg(long, requires = "node_id")]
+    node: bool,
+    /// This node's name
+    #[arg(long, env = "NODE_ID")]
+    node_id: Option<String>,
+    /// With --node: the socket by which the kubelet finds the driver, such as
+    /// /registration/rbd.csi.ceph.com-reg.sock
+    #[arg(long, requires = "node")]
+    registration: Option<PathBuf>,
+    /// With --registration: the driver's socket as the kubelet sees it
+    #[arg(long, requires = "registration")]
+    kubelet_endpoint: Option<PathBuf>,
+    /// Flatten a volume in the background when it has so many ancestors
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
+    flatten_depth: u8,
+    /// Seconds that staging waits for another user of the image to go; a node that has died counts
+    /// as one for 30 s
+    #[arg(long, default_value_t = 45)]
+    wait_for_users: u64,
+    /// Seconds that a map may take
+    #[arg(long, default_value_t = 60)]
+    map_timeout: u64,
+    /// Serve metrics in Prometheus' format, and liveness, on this address
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<String>,
+    /// What to log: error, warn, info, debug, or a filter such as rbd_csi=debug
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// How to log
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let filter = EnvFilter::try_new(&args.log).context("--log")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    if !args.controller && !args.node {
+        bail!("say what to do: --controller, --node, or both");
+    }
+    // Calls to the cluster block; so many requests are worked on at the same time.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(128)
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> Result<()> {
+    let config = Config::read(&args.clusters)?;
+    let lists = config.with_user().next().is_some();
+    let clusters = Arc::new(Clusters::new(config));
+    let metrics = Arc::new(Metrics::default());
+    let identity = Identity {
+        name: args.driver_name.clone(),
+        controller: args.controller,
+        lists,
+        metrics: Arc::clone(&metrics),
+    };
+    let controller = args.controller.then(|| {
+        let options = controller::Options { flatten_depth: args.flatten_depth.into() };
+        ControllerService::new(Controller::new(Arc::clone(&clusters), options), identity.clone())
+    });
+    let node = args.node_id.filter(|_| args.node).map(|id| {
+        let options = node::Options {
+            id,
+            wait_for_users: Duration::from_secs(args.wait_for_users),
+            map_timeout: Duration::from_secs(args.map_timeout),
+        };
+        let node = Node::new(Arc::clone(&clusters), options);
+        node.look();
+        NodeService::new(node, identity.clone())
+    });
+    let (stop, stopped) = watch::channel(false);
+    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    tokio::spawn(async move {
+        let [terminate, interrupt] = &mut ends;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("ending");
+        let _ = stop.send(true);
+    });
+    let socket = server::socket_path(&args.endpoint)?;
+    if let Some(address) = args.metrics {
+        let (metrics, stopped) = (Arc::clone(&metrics), stopped.clone());
+        tokio::spawn(async move {
+            if let Err(error) = server::serve_metrics(&address, metrics, stopped).await {
+                tracing::error!("{error:#}");
+            }
+        });
+    }
+    let services = Services { identity, controller, node };
+    let Some(registration) = args.registration else {
+        return server::serve(services, &socket, stopped).await;
+    };
+    let endpoint = args.kubelet_endpoint.unwrap_or_else(|| socket.clone());
+    let registrar = Registrar { name: args.driver_name, endpoint };
+    tokio::try_join!(
+        server::serve(services, &socket, stopped.clone()),
+        server::register(registrar, &registration, stopped)
+    )?;
+    Ok(())
+}

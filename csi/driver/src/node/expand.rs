@@ -1,0 +1,52 @@
+//! Growing a volume while it is used.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rbd::krbd::{self, Device};
+use tonic::Status;
+
+use super::Node;
+use super::device::number;
+use super::stage::mounts;
+use crate::ids::VolumeId;
+use crate::status::OrStatus;
+
+/// How long the kernel may take to hear of the image's new size.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Node {
+    /// Lets the file system at this path, or the block device there, have at least `required`
+    /// bytes, the size that the controller has given to the image. Returns its size in bytes.
+    pub fn expand(&self, id: &VolumeId, path: &Path, required: u64) -> Result<u64, Status> {
+        let mounted = mounts(path)?;
+        let Some(mount) = mounted.last() else {
+            return Err(Status::not_found(format!("volume '{id}' is not at '{}'", path.display())));
+        };
+        let block = number(path)?;
+        let mut device = device(block.unwrap_or(mount.device))?
+            .ok_or_else(|| Status::not_found(format!("no mapped image is at '{}'", path.display())))?;
+        let end = Instant::now() + PATIENCE;
+        while device.size() < required {
+            if Instant::now() >= end {
+                return Err(Status::unavailable(format!(
+                    "{} still has {} bytes, not {required}; the kernel has not heard of the image's new \
+                     size yet; ask again",
+                    device.path().display(),
+                    device.size()
+                )));
+            }
+            thread::sleep(Duration::from_millis(200));
+            device.refresh().or_status()?;
+        }
+        if block.is_none() && !mount.read_only {
+            rbd_volume::grow(path).or_status()?;
+        }
+        Ok(device.size())
+    }
+}
+
+fn device(number: (u32, u32)) -> Result<Option<Device>, Status> {
+    Ok(krbd::devices().or_status()?.into_iter().find(|device| device.number() == number))
+}

@@ -1,0 +1,209 @@
+//! Staging: map, look, make a file system, mount.
+
+use std::path::PathBuf;
+
+use rbd::krbd::{self, Device};
+use rbd::{Image, IoCtx};
+use rbd_volume::{FileSystem, Volume};
+use tonic::Status;
+
+use super::device::{block_file, devices, number, unmap};
+use super::{Node, system, users};
+use crate::class::Class;
+use crate::clusters::Secrets;
+use crate::controller;
+use crate::ids::VolumeId;
+use crate::notes::Note;
+use crate::status::OrStatus;
+
+/// How a volume is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// As a block device, without a file system.
+    pub block: bool,
+    /// Nothing is written.
+    pub read_only: bool,
+    /// Nobody else may use the volume.
+    pub alone: bool,
+    /// The file system that is asked for.
+    pub file_system: Option<FileSystem>,
+    /// Options of the mount.
+    pub mount_options: Vec<String>,
+}
+
+/// A request to stage a volume.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// The volume.
+    pub id: VolumeId,
+    /// The directory to mount it at.
+    pub staging: PathBuf,
+    /// How it is used.
+    pub access: Access,
+    /// The parameters of its class.
+    pub class: Class,
+    /// Who asks.
+    pub secrets: Secrets,
+}
+
+impl Node {
+    /// Stages a volume. One that is staged already stays as it is.
+    pub fn stage(&self, request: &Stage) -> Result<(), Status> {
+        let (id, access) = (&request.id, &request.access);
+        let pool = self.clusters.place(&id.place, &request.secrets)?;
+        // A read-only handle has no watch: other nodes must not take this look for a use.
+        let image = controller::open(&pool, id, true)?;
+        let fsid = pool.cluster().fsid().or_status()?;
+        let mapped = devices(id, Some(&fsid))?;
+        if let Some(device) = mapped.iter().find(|device| device.is_read_only() != access.read_only) {
+            if is_staged(request, device)? || !device.holders().is_empty() {
+                return Err(Status::failed_precondition(format!(
+                    "volume '{id}' is mapped {} on this node as {}, and in use; unstage it first",
+                    if device.is_read_only() { "read-only" } else { "writable" },
+                    device.path().display()
+                )));
+            }
+            unmap(device)?;
+        }
+        let device = match mapped.into_iter().find(|device| device.is_read_only() == access.read_only) {
+            // Left by an interrupted request, or staged already.
+            Some(device) => device,
+            None => self.map(request, &pool, &image)?,
+        };
+        if access.alone
+            && let Err(refused) = users::settle(id, &image, &device)
+        {
+            if !is_staged(request, &device)? {
+                unmap(&device)?;
+            }
+            return Err(refused);
+        }
+        if is_staged(request, &device)? {
+            return Ok(());
+        }
+        drop(image);
+        if !access.read_only {
+            change(&pool, id, |image| Note::Node.set(image, &self.options.id))?;
+        }
+        if access.block {
+            return rbd_volume::publish(device.path(), block_file(&request.staging), false).or_status();
+        }
+        mount(request, &pool, &device)
+    }
+
+    fn map(&self, request: &Stage, pool: &IoCtx, image: &Image) -> Result<Device, Status> {
+        let (id, access) = (&request.id, &request.access);
+        if access.alone {
+            users::wait(id, image, None, self.options.wait_for_users)?;
+        }
+        let name = image.name().or_status()?;
+        let options = request.class.map_options()?.parse::<krbd::MapOptions>().or_status()?;
+        let device = krbd::map(pool, &name)
+            .options(options)
+            .read_only(access.read_only)
+            .fix_features(request.class.fix_features()?)
+            .load_module(true)
+            .timeout(self.options.map_timeout)
+            .run()
+            .or_status()?;
+        tracing::info!(device = %device.path().display(), image = %device.spec(), "mapped");
+        Ok(device)
+    }
+
+    /// Takes a staged volume away: unmounts and unmaps it. What is gone already is no failure.
+    pub fn unstage(&self, id: &VolumeId, staging: &std::path::Path) -> Result<(), Status> {
+        let block = block_file(staging);
+        let staged = match number(&block)? {
+            Some(number) => Some(number),
+            None => mounts(staging)?.last().map(|mount| mount.device),
+        };
+        for target in [&*block, staging] {
+            // As often as something was mounted.
+            while !mounts(target)?.is_empty() {
+                rbd_volume::unmount(target).or_status()?;
+            }
+        }
+        if let Err(error) = std::fs::remove_file(&block)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(system(format!("cannot remove '{}'", block.display()), &error));
+        }
+        let mapped = devices(id, None)?;
+        let clusters: std::collections::HashSet<_> = mapped.iter().map(Device::cluster_fsid).collect();
+        for device in &mapped {
+            // The ids of two clusters may agree. Then only what was staged here is known to be the
+            // volume.
+            if clusters.len() == 1 || staged == Some(device.number()) {
+                unmap(device)?;
+                tracing::info!(device = %device.path().display(), image = %device.spec(), "unmapped");
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn mounts(target: &std::path::Path) -> Result<Vec<rbd_volume::Mount>, Status> {
+    rbd_volume::mounts_at(target).map_err(|error| system("cannot read the list of mounts", &error))
+}
+
+/// Whether this device is what is staged; another one there is an error.
+fn is_staged(request: &Stage, device: &Device) -> Result<bool, Status> {
+    let (staging, staged) = if request.access.block {
+        let file = block_file(&request.staging);
+        let staged = if mounts(&file)?.is_empty() { None } else { number(&file)? };
+        (file, staged)
+    } else {
+        let staged = mounts(&request.staging)?.last().map(|mount| mount.device);
+        (request.staging.clone(), staged)
+    };
+    match staged {
+        None => Ok(false),
+        Some(number) if number == device.number() => Ok(true),
+        Some((major, minor)) => Err(Status::already_exists(format!(
+            "the device {major}:{minor} is staged at '{}', and not volume '{}'; unstage it first",
+            staging.display(),
+            request.id
+        ))),
+    }
+}
+
+fn mount(request: &Stage, pool: &IoCtx, device: &Device) -> Result<(), Status> {
+    let (id, access) = (&request.id, &request.access);
+    let mut volume = Volume::new(device)
+        .read_only(access.read_only)
+        .make_options(request.class.mkfs_options())
+        .mount_options(access.mount_options.clone());
+    if let Some(file_system) = access.file_system {
+        volume = volume.file_system(file_system);
+    }
+    if !access.read_only {
+        // A process that is killed while it formats leaves something that is neither blank nor a
+        // file system. The mark says that nobody has used it yet.
+        let begun = Note::Formatting.get(&controller::open(pool, id, true)?).or_status()?.is_some();
+        let volume = volume.clone().format_again(begun);
+        if volume.would_format().or_status()? {
+            change(pool, id, |image| Note::Formatting.set(image, "yes"))?;
+            volume.format().or_status()?;
+            change(pool, id, |image| Note::Formatting.remove(image))?;
+        } else if begun {
+            change(pool, id, |image| Note::Formatting.remove(image))?;
+        }
+    }
+    let staged = volume.stage(&request.staging).or_status()?;
+    tracing::info!(volume = %id, file_system = %staged.file_system, "mounted");
+    Ok(())
+}
+
+/// Changes what is remembered of the volume.
+fn change(pool: &IoCtx, id: &VolumeId, change: impl FnOnce(&Image) -> rbd::Result<()>) -> Result<(), Status> {
+    let image = controller::open(pool, id, false)?;
+    match change(&image) {
+        // With the map option `exclusive` the kernel does not let anybody else write. The volume
+        // works without the note: only a format that is killed then needs a hand.
+        Err(error) if error.is_busy() || error.is_read_only() => {
+            tracing::warn!(volume = %id, %error, "no note in the image's metadata");
+        }
+        changed => changed.or_status()?,
+    }
+    image.close().or_status()
+}

@@ -1,0 +1,90 @@
+//! Who else uses an image.
+//!
+//! A file system must not be written by two nodes. The kernel's exclusive lock does not prevent
+//! that: it wanders to the next writer, so that snapshots and growing work. What prevents it is an
+//! order: a node first maps the image, which makes it visible as a watcher, and then looks for
+//! other watchers. Of two nodes at the same time at least one sees the other, and the younger
+//! client gives way first.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rbd::Image;
+use rbd::image::Watcher;
+use rbd::krbd::Device;
+use tonic::Status;
+
+use crate::ids::VolumeId;
+use crate::notes::Note;
+use crate::status::OrStatus;
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Watchers that are neither this device nor this driver's own background work.
+fn others(image: &Image, device: Option<&Device>) -> Result<Vec<Watcher>, Status> {
+    let mut watchers = image.other_watchers().or_status()?;
+    if watchers.is_empty() {
+        return Ok(watchers);
+    }
+    let flattening = Note::Flattening.get(image).or_status()?;
+    let ours = device.and_then(Device::client_address);
+    watchers.retain(|watcher| {
+        Some(watcher.address.to_string()) != flattening && Some(&watcher.address) != ours.as_ref()
+    });
+    Ok(watchers)
+}
+
+/// Waits until nobody else uses the image, or says who does.
+pub(super) fn wait(
+    id: &VolumeId,
+    image: &Image,
+    device: Option<&Device>,
+    limit: Duration,
+) -> Result<(), Status> {
+    let end = Instant::now() + limit;
+    loop {
+        let users = others(image, device)?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(refuse(id, image, &users, limit));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Looks again, now that the image is mapped. Of two nodes the one with the older client keeps the
+/// image: it waits longer for the other to go.
+pub(super) fn settle(id: &VolumeId, image: &Image, device: &Device) -> Result<(), Status> {
+    // A controller that resizes the image is a user for a moment, too, and an old client.
+    let (start, [short, long]) = (Instant::now(), [4, 15].map(Duration::from_secs));
+    let own = device.client_id().and_then(|id| id.trim_start_matches("client").parse::<u64>().ok());
+    loop {
+        let users = others(image, Some(device))?;
+        let older = |user: &Watcher| own.is_none_or(|own| user.client < own);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let limit = if users.iter().any(older) { short } else { long };
+        if start.elapsed() >= limit {
+            return Err(refuse(id, image, &users, Duration::ZERO));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn refuse(id: &VolumeId, image: &Image, users: &[Watcher], waited: Duration) -> Status {
+    let list: Vec<String> =
+        users.iter().map(|user| format!("{} (client.{})", user.address, user.client)).collect();
+    let node = match Note::Node.get(image) {
+        Ok(Some(node)) => format!(", staged on node '{node}'"),
+        _ => String::new(),
+    };
+    Status::failed_precondition(format!(
+        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died must be \
+         fenced (rbd: cluster.blocklist().add), and counts as a user for 30 s",
+        list.join(", "),
+        waited.as_secs()
+    ))
+}

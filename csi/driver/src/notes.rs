@@ -1,0 +1,58 @@
+//! What is remembered of a volume, in the metadata of its image.
+//!
+//! A clone and a copy get the metadata of their source. So each value begins with the id of the
+//! image that it was written for, and one of another image counts as missing.
+
+use rbd::{Image, Result};
+
+/// A thing that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// The name of the request for the volume. It is written last: an image with it is whole.
+    Name,
+    /// What the volume started with.
+    Source,
+    /// The address of the client of this driver that flattens the image: no other user of it.
+    Flattening,
+    /// The node that staged the volume last.
+    Node,
+    /// A file system is being made, and nobody has used the volume since.
+    Formatting,
+    /// The volume was deleted; the image waits in the trash for its clones.
+    Deleted,
+}
+
+impl Note {
+    fn key(self) -> &'static str {
+        match self {
+            Note::Name => "csi.name",
+            Note::Source => "csi.source",
+            Note::Flattening => "csi.flattening",
+            Note::Node => "csi.node",
+            Note::Formatting => "csi.formatting",
+            Note::Deleted => "csi.deleted",
+        }
+    }
+
+    /// Reads the note; `None` if this image has none.
+    pub(crate) fn get(self, image: &Image) -> Result<Option<String>> {
+        let value = match image.metadata().get(self.key()) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            value => value?,
+        };
+        Ok(value.strip_prefix(&image.id()?).and_then(|value| value.strip_prefix(' ')).map(str::to_owned))
+    }
+
+    /// Writes the note.
+    pub(crate) fn set(self, image: &Image, value: &str) -> Result<()> {
+        image.metadata().set(self.key(), &format!("{} {value}", image.id()?))
+    }
+
+    /// Removes the note, if there is one.
+    pub(crate) fn remove(self, image: &Image) -> Result<()> {
+        match image.metadata().remove(self.key()) {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => removed,
+        }
+    }
+}

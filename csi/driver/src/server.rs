@@ -1,0 +1,147 @@
+//! Serving on sockets, until the process is told to end.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::metrics::Metrics;
+use crate::proto::csi::controller_server::ControllerServer;
+use crate::proto::csi::group_controller_server::GroupControllerServer;
+use crate::proto::csi::identity_server::IdentityServer;
+use crate::proto::csi::node_server::NodeServer;
+use crate::proto::csi::snapshot_metadata_server::SnapshotMetadataServer;
+use crate::proto::registration::registration_server::RegistrationServer;
+use crate::service::{ControllerService, Identity, NodeService, Registrar};
+
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Who the driver is.
+    pub identity: Identity,
+    /// The controller's services.
+    pub controller: Option<ControllerService>,
+    /// The node's service.
+    pub node: Option<NodeService>,
+}
+
+/// Becomes true when the process is to end.
+pub type Stop = watch::Receiver<bool>;
+
+async fn stopped(mut stop: Stop) {
+    // An error means that nobody can tell any more: that is an end, too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Returns the path of an endpoint: `unix:///path`, `unix:/path` or a path.
+pub fn socket_path(endpoint: &str) -> Result<PathBuf> {
+    let path = endpoint.strip_prefix("unix://").or(endpoint.strip_prefix("unix:")).unwrap_or(endpoint);
+    if !path.starts_with('/') {
+        bail!("the endpoint '{endpoint}' is no unix socket: write unix:///path");
+    }
+    Ok(path.into())
+}
+
+/// Listens on a socket. One that a former process has left is removed first.
+fn listen(path: &Path) -> Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            std::fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+        }
+        Ok(_) => bail!("'{}' is there already, and is no socket", path.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory)
+                    .with_context(|| format!("cannot create '{}'", directory.display()))?;
+            }
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot look at '{}'", path.display())),
+    }
+    UnixListener::bind(path).with_context(|| format!("cannot listen on '{}'", path.display()))
+}
+
+/// Serves requests on a socket until it is told to stop; then it ends those that have begun.
+pub async fn serve(services: Services, path: &Path, stop: Stop) -> Result<()> {
+    let listener = listen(path)?;
+    tracing::info!(socket = %path.display(), "serving");
+    let Services { identity, controller, node } = services;
+    let server = Server::builder()
+        .add_service(IdentityServer::new(identity))
+        .add_optional_service(controller.clone().map(ControllerServer::new))
+        .add_optional_service(controller.clone().map(GroupControllerServer::new))
+        .add_optional_service(controller.map(SnapshotMetadataServer::new))
+        .add_optional_service(node.map(NodeServer::new));
+    server
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
+        .await
+        .context("serving ended")?;
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+/// Serves the kubelet's registration.
+pub async fn register(registrar: Registrar, path: &Path, stop: Stop) -> Result<()> {
+    let listener = listen(path)?;
+    Server::builder()
+        .add_service(RegistrationServer::new(registrar))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
+        .await
+        .context("the registration ended")?;
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+/// Serves the figures by HTTP, whatever path is asked for; any answer says that the driver is
+/// alive.
+pub async fn serve_metrics(address: &str, metrics: Arc<Metrics>, stop: Stop) -> Result<()> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on '{address}'"))?;
+    tracing::info!(address, "serving metrics");
+    let end = stopped(stop);
+    tokio::pin!(end);
+    loop {
+        let (mut stream, _) = tokio::select! {
+            () = &mut end => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection for metrics was lost");
+                    continue;
+                }
+            },
+        };
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(async move {
+            // The request does not matter: its head is read so that the peer is not cut off.
+            let mut head = [0; 4096];
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut head)).await;
+            let body = metrics.text();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_paths() {
+        for endpoint in ["unix:///run/a.sock", "unix:/run/a.sock", "/run/a.sock"] {
+            assert_eq!(socket_path(endpoint).unwrap(), Path::new("/run/a.sock"));
+        }
+        assert!(socket_path("tcp://127.0.0.1:1").is_err());
+    }
+}

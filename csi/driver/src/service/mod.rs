@@ -1,0 +1,133 @@
+//! The services of the interface: they check requests, let the work be done on a thread that may
+//! block, and turn what comes back into answers.
+
+mod capability;
+mod controller;
+mod group;
+mod identity;
+mod node;
+mod registration;
+mod snapshot_metadata;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tonic::{Response, Status};
+use tracing::Instrument;
+
+use crate::controller::Controller;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::turns::{Turn, Turns};
+
+pub use registration::Registrar;
+
+/// Who the driver is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The driver's name.
+    pub name: String,
+    /// Whether it has the controller's services.
+    pub controller: bool,
+    /// Whether it has a user of its own, for the calls that come without secrets.
+    pub lists: bool,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The controller's services.
+#[derive(Debug, Clone)]
+pub struct ControllerService {
+    controller: Controller,
+    turns: Turns,
+    identity: Identity,
+}
+
+impl ControllerService {
+    /// Serves this controller.
+    pub fn new(controller: Controller, identity: Identity) -> ControllerService {
+        ControllerService { controller, turns: Turns::default(), identity }
+    }
+}
+
+/// The node's service.
+#[derive(Debug, Clone)]
+pub struct NodeService {
+    node: Node,
+    turns: Turns,
+    identity: Identity,
+}
+
+impl NodeService {
+    /// Serves this node.
+    pub fn new(node: Node, identity: Identity) -> NodeService {
+        NodeService { node, turns: Turns::default(), identity }
+    }
+}
+
+/// Answers a request: logs it with its number, counts it, and measures how long it takes.
+async fn answer<T>(
+    identity: &Identity,
+    method: &'static str,
+    object: &str,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    let start = Instant::now();
+    let span = tracing::info_span!("request", id = identity.metrics.number(), method, object);
+    async {
+        tracing::debug!("begun");
+        let result = work.await;
+        let took = start.elapsed();
+        match &result {
+            Ok(_) => {
+                identity.metrics.count(method, tonic::Code::Ok, took);
+                tracing::info!(ms = took.as_millis() as u64, "done");
+            }
+            Err(status) => {
+                identity.metrics.count(method, status.code(), took);
+                tracing::warn!(
+                    ms = took.as_millis() as u64,
+                    code = ?status.code(),
+                    reason = status.message(),
+                    "failed"
+                );
+            }
+        }
+        result.map(Response::new)
+    }
+    .instrument(span)
+    .await
+}
+
+/// Does the work on a thread that may block, and keeps the turn until it has ended.
+async fn work<T: Send + 'static>(
+    turn: impl Into<Option<Turn>>,
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let turn = turn.into();
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        span.in_scope(work)
+    })
+    .await
+    .map_err(|error| Status::internal(format!("the request ended early: {error}")))?
+}
+
+/// Refuses a request without this field.
+fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Status> {
+    if value.is_empty() { Err(Status::invalid_argument(format!("{name} is missing"))) } else { Ok(value) }
+}
+
+/// The size of a page; 0 is no limit.
+fn max_entries(max: i32) -> Result<usize, Status> {
+    usize::try_from(max).map_err(|_| Status::invalid_argument("max_entries is negative"))
+}
+
+fn timestamp(time: std::time::SystemTime) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp::from(time))
+}
+
+fn bytes(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,100 @@
+//! Sizes of volumes.
+
+use tonic::Status;
+
+use crate::proto::csi::CapacityRange;
+
+/// The size of a volume for which no size is asked.
+const DEFAULT: u64 = 1 << 30;
+/// Volumes have whole MiB: file systems and the kernel want whole blocks.
+const STEP: u64 = 1 << 20;
+
+/// A range of sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    required: u64,
+    limit: u64,
+}
+
+impl Sizes {
+    /// Checks a range of a request.
+    pub fn new(range: Option<&CapacityRange>) -> Result<Sizes, Status> {
+        let (required, limit) = range.map_or((0, 0), |range| (range.required_bytes, range.limit_bytes));
+        let [Ok(required), Ok(limit)] = [required, limit].map(u64::try_from) else {
+            return Err(Status::invalid_argument("a size in capacity_range is negative"));
+        };
+        if limit != 0 && required > limit {
+            return Err(Status::invalid_argument(format!(
+                "capacity_range requires {required} bytes, but its limit is {limit} bytes"
+            )));
+        }
+        Ok(Sizes { required, limit })
+    }
+
+    /// Returns the size of a new volume, in bytes: at least `least`, the size of what it starts
+    /// with.
+    pub fn choose(self, least: u64) -> Result<u64, Status> {
+        let wanted = match self.required.max(least) {
+            0 if self.limit == 0 => DEFAULT,
+            0 => DEFAULT.min(self.limit / STEP * STEP),
+            wanted => wanted,
+        };
+        let rounded = wanted.max(1).checked_next_multiple_of(STEP).unwrap_or(u64::MAX);
+        if self.limit != 0 && rounded > self.limit {
+            return Err(Status::out_of_range(format!(
+                "a volume of at least {wanted} bytes has {rounded} bytes, in whole MiB, which is above the \
+                 limit of {} bytes",
+                self.limit
+            )));
+        }
+        if rounded > i64::MAX as u64 {
+            return Err(Status::out_of_range(format!("a volume cannot have {wanted} bytes")));
+        }
+        Ok(rounded)
+    }
+
+    /// Returns the bytes that are needed at least.
+    pub fn required(self) -> u64 {
+        self.required
+    }
+
+    /// Returns whether a volume of this size is what is asked for.
+    pub fn fit(self, size: u64) -> bool {
+        size >= self.required && (self.limit == 0 || size <= self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(required_bytes: i64, limit_bytes: i64) -> Result<Sizes, tonic::Code> {
+        Sizes::new(Some(&CapacityRange { required_bytes, limit_bytes })).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn sizes_are_whole_mebibytes_within_the_range() {
+        let choose = |required, limit, least| {
+            sizes(required, limit).unwrap().choose(least).map_err(|status| status.code())
+        };
+        assert_eq!(Sizes::new(None).unwrap().choose(0).unwrap(), 1 << 30);
+        assert_eq!(choose(0, 0, 0), Ok(1 << 30));
+        assert_eq!(choose(1, 0, 0), Ok(1 << 20));
+        assert_eq!(choose(1 << 20, 1 << 20, 0), Ok(1 << 20));
+        assert_eq!(choose((1 << 20) + 1, 3 << 20, 0), Ok(2 << 20));
+        assert_eq!(choose((1 << 20) + 1, (1 << 20) + 2, 0), Err(tonic::Code::OutOfRange));
+        assert_eq!(choose(0, 5 << 20, 0), Ok(5 << 20));
+        assert_eq!(choose(0, 5, 0), Err(tonic::Code::OutOfRange));
+        assert_eq!(choose(1, 0, 7 << 20), Ok(7 << 20));
+        assert_eq!(choose(1, 6 << 20, 7 << 20), Err(tonic::Code::OutOfRange));
+        assert_eq!(choose(i64::MAX, 0, 0), Err(tonic::Code::OutOfRange));
+        assert_eq!(sizes(-1, 0), Err(tonic::Code::InvalidArgument));
+        assert_eq!(sizes(2, 1), Err(tonic::Code::InvalidArgument));
+    }
+
+    #[test]
+    fn a_volume_fits_or_not() {
+        let sizes = sizes(10, 20).unwrap();
+        assert!(sizes.fit(10) && sizes.fit(20) && !sizes.fit(9) && !sizes.fit(21));
+    }
+}

@@ -1,0 +1,89 @@
+use rbd_csi::proto::csi::{
+    CreateVolumeGroupSnapshotRequest, DeleteVolumeGroupSnapshotRequest, GetVolumeGroupSnapshotRequest,
+    VolumeGroupSnapshot,
+};
+use tonic::{Code, Status};
+
+use super::driver::{Driver, code, create, from_snapshot, secrets};
+
+async fn take(driver: &Driver, name: &str, volumes: &[&str]) -> Result<VolumeGroupSnapshot, Status> {
+    let request = CreateVolumeGroupSnapshotRequest {
+        name: name.into(),
+        source_volume_ids: volumes.iter().map(|id| (*id).to_owned()).collect(),
+        secrets: secrets(),
+        ..CreateVolumeGroupSnapshotRequest::default()
+    };
+    let answer = driver.groups.clone().create_volume_group_snapshot(request).await?;
+    Ok(answer.into_inner().group_snapshot.unwrap())
+}
+
+async fn delete(driver: &Driver, taken: &VolumeGroupSnapshot) -> Result<(), Status> {
+    let request = DeleteVolumeGroupSnapshotRequest {
+        group_snapshot_id: taken.group_snapshot_id.clone(),
+        snapshot_ids: taken.snapshots.iter().map(|taken| taken.snapshot_id.clone()).collect(),
+        secrets: secrets(),
+    };
+    driver.groups.clone().delete_volume_group_snapshot(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_are_snapshotted_together() {
+    let driver = Driver::start().await;
+    let (a, b, c) = (driver.volume("a").await, driver.volume("b").await, driver.volume("c").await);
+    for (name, byte) in [("csi-vol-a", 1), ("csi-vol-b", 2)] {
+        let image = driver.pool.open(name).run().unwrap();
+        image.write_all_at(&[byte; 4096], 0).unwrap();
+        image.close().unwrap();
+    }
+    let volumes = [&*a.volume_id, &*b.volume_id];
+    let taken = take(&driver, "g", &volumes).await.unwrap();
+    assert_eq!(taken.snapshots.len(), 2);
+    assert!(taken.ready_to_use && taken.creation_time.is_some());
+    for (snapshot, volume) in taken.snapshots.iter().zip(volumes) {
+        assert_eq!(snapshot.source_volume_id, volume);
+        assert_eq!(snapshot.group_snapshot_id, taken.group_snapshot_id);
+    }
+    assert_eq!(take(&driver, "g", &volumes).await.unwrap(), taken);
+    // The volumes are free for the next group.
+    let second = take(&driver, "h", &[&b.volume_id, &c.volume_id]).await.unwrap();
+    assert_eq!(code(take(&driver, "g", &[&a.volume_id, &c.volume_id]).await), Code::AlreadyExists);
+
+    let request = GetVolumeGroupSnapshotRequest {
+        group_snapshot_id: taken.group_snapshot_id.clone(),
+        snapshot_ids: taken.snapshots.iter().map(|taken| taken.snapshot_id.clone()).collect(),
+        secrets: secrets(),
+    };
+    let found = driver.groups.clone().get_volume_group_snapshot(request).await.unwrap().into_inner();
+    assert_eq!(found.group_snapshot.unwrap(), taken);
+
+    // A volume of a part of it.
+    let mut restore = create("restored", 16);
+    restore.volume_content_source = from_snapshot(&taken.snapshots[1].snapshot_id);
+    let restored = driver.create(restore.clone()).await.unwrap();
+    assert_eq!(driver.create(restore).await.unwrap(), restored);
+    let mut byte = [0];
+    let image = driver.pool.open("csi-vol-restored").read_only(true).run().unwrap();
+    image.read_exact_at(&mut byte, 0).unwrap();
+    assert_eq!(byte, [2]);
+    drop(image);
+
+    // A part cannot go alone.
+    let part = &taken.snapshots[0].snapshot_id;
+    assert_eq!(code(driver.delete_snapshot(part).await), Code::FailedPrecondition);
+    delete(&driver, &taken).await.unwrap();
+    delete(&driver, &taken).await.unwrap();
+    delete(&driver, &second).await.unwrap();
+    assert!(driver.pool.groups().list().unwrap().is_empty());
+    driver.delete(&a.volume_id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_when_a_volume_is_missing() {
+    let driver = Driver::start().await;
+    let (a, gone) = (driver.volume("a").await, driver.volume("gone").await);
+    driver.delete(&gone.volume_id).await.unwrap();
+    assert_eq!(code(take(&driver, "g", &[&a.volume_id, &gone.volume_id]).await), Code::NotFound);
+    assert_eq!(code(take(&driver, "g", &[]).await), Code::InvalidArgument);
+    assert_eq!(code(take(&driver, "", &[&a.volume_id]).await), Code::InvalidArgument);
+    assert!(driver.pool.groups().list().unwrap().is_empty());
+}

@@ -1,0 +1,15 @@
+//! What the interface promises of each call, on a real cluster.
+
+#![allow(unreachable_pub)]
+
+mod blocks;
+mod driver;
+mod errors;
+mod groups;
+mod identity;
+mod interrupted;
+mod lists;
+mod many;
+mod nodes;
+mod snapshots;
+mod volumes;

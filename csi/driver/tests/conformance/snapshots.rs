@@ -1,0 +1,57 @@
+use rbd_csi::proto::csi::{GetSnapshotRequest, ListSnapshotsRequest};
+use tonic::Code;
+
+use super::driver::{Driver, MIB, code, secrets};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_takes_one_snapshot() {
+    let driver = Driver::start().await;
+    let (a, b) = (driver.volume("a").await, driver.volume("b").await);
+    let first = driver.snapshot("snap", &a.volume_id).await.unwrap();
+    assert_eq!((first.size_bytes, first.ready_to_use), (16 * MIB, true));
+    assert_eq!(first.source_volume_id, a.volume_id);
+    assert!(first.creation_time.is_some());
+    assert_eq!(driver.snapshot("snap", &a.volume_id).await.unwrap(), first);
+    let status = driver.snapshot("snap", &b.volume_id).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    assert!(status.message().contains("csi-vol-a"), "{status}");
+    // A new snapshot of an old name is another one.
+    driver.delete_snapshot(&first.snapshot_id).await.unwrap();
+    driver.delete_snapshot(&first.snapshot_id).await.unwrap();
+    let new = driver.snapshot("snap", &b.volume_id).await.unwrap();
+    assert_ne!(new.snapshot_id, first.snapshot_id);
+    let image = driver.pool.open("csi-vol-b").read_only(true).run().unwrap();
+    assert_eq!(image.snapshots().list().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_snapshot_is_found() {
+    let driver = Driver::start().await;
+    let volume = driver.volume("a").await;
+    let taken = driver.snapshot("snap", &volume.volume_id).await.unwrap();
+    let get = |id: &str| {
+        let request = GetSnapshotRequest { snapshot_id: id.into(), secrets: secrets() };
+        let mut controller = driver.controller.clone();
+        async move { controller.get_snapshot(request).await.map(|answer| answer.into_inner().snapshot.unwrap()) }
+    };
+    assert_eq!(get(&taken.snapshot_id).await.unwrap(), taken);
+    let list = |snapshot: &str, volume: &str| {
+        let request = ListSnapshotsRequest {
+            snapshot_id: snapshot.into(),
+            source_volume_id: volume.into(),
+            secrets: secrets(),
+            ..ListSnapshotsRequest::default()
+        };
+        let mut controller = driver.controller.clone();
+        async move { controller.list_snapshots(request).await.unwrap().into_inner().entries.len() }
+    };
+    assert_eq!(list(&taken.snapshot_id, "").await, 1);
+    assert_eq!(list("", &volume.volume_id).await, 1);
+    assert_eq!(list(&taken.snapshot_id, &volume.volume_id).await, 1);
+    for (snapshot, volume) in [("x", ""), ("", "x"), (&*taken.snapshot_id, "x")] {
+        assert_eq!(list(snapshot, volume).await, 0, "{snapshot} {volume}");
+    }
+    driver.delete_snapshot(&taken.snapshot_id).await.unwrap();
+    assert_eq!(code(get(&taken.snapshot_id).await), Code::NotFound);
+    assert_eq!(list(&taken.snapshot_id, "").await, 0);
+}
