@@ -128,6 +128,11 @@ impl Driver {
         }
     }
 
+    /// The file of clusters.
+    pub fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+
     /// A second driver for the same cluster and namespace, as after a restart.
     pub fn again(&self) -> Controller {
         let config = Config::read(&self.config).unwrap();

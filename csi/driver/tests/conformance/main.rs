@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod blocks;
+#[allow(dead_code)]
 mod driver;
 mod errors;
 mod groups;

@@ -1,0 +1,186 @@
+//! Makes one request to the node's service, as the kubelet does: for tests inside a virtual
+//! machine, and to try a driver by hand.
+//!
+//! Prints the answer. After a failure the status is 1, and stderr has the code and the text.
+#![allow(missing_docs, clippy::pedantic)]
+
+use std::collections::HashMap;
+
+use clap::{Args, Parser};
+use hyper_util::rt::TokioIo;
+use rbd_csi::proto::csi::node_client::NodeClient;
+use rbd_csi::proto::csi::volume_capability::access_mode::Mode;
+use rbd_csi::proto::csi::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use rbd_csi::proto::csi::*;
+use rbd_csi::proto::registration::InfoRequest;
+use rbd_csi::proto::registration::registration_client::RegistrationClient;
+use tokio::net::UnixStream;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+#[derive(Parser)]
+struct Program {
+    #[arg(long, default_value = "/csi.sock")]
+    socket: String,
+    #[command(subcommand)]
+    call: Call,
+}
+
+#[derive(Parser)]
+enum Call {
+    Stage {
+        id: String,
+        staging: String,
+        #[command(flatten)]
+        usage: Usage,
+        #[arg(long, value_parser = pair)]
+        secret: Vec<(String, String)>,
+        #[arg(long, value_parser = pair)]
+        parameter: Vec<(String, String)>,
+    },
+    Unstage {
+        id: String,
+        staging: String,
+    },
+    Publish {
+        id: String,
+        staging: String,
+        target: String,
+        #[command(flatten)]
+        usage: Usage,
+        #[arg(long)]
+        read_only: bool,
+    },
+    Unpublish {
+        id: String,
+        target: String,
+    },
+    Expand {
+        id: String,
+        path: String,
+        bytes: i64,
+    },
+    Stats {
+        id: String,
+        path: String,
+    },
+    Info,
+    Registration,
+}
+
+#[derive(Args)]
+struct Usage {
+    #[arg(long)]
+    block: bool,
+    #[arg(long, default_value = "")]
+    file_system: String,
+    #[arg(long)]
+    mount_flag: Vec<String>,
+    /// 1 (one node writes), 2 (one node reads), 3 (many read), 5 (many write)
+    #[arg(long, default_value_t = 1)]
+    mode: i32,
+}
+
+impl Usage {
+    fn capability(self) -> Option<VolumeCapability> {
+        let access_type = if self.block {
+            AccessType::Block(BlockVolume {})
+        } else {
+            AccessType::Mount(MountVolume {
+                fs_type: self.file_system,
+                mount_flags: self.mount_flag,
+                ..MountVolume::default()
+            })
+        };
+        let mode = Mode::try_from(self.mode).unwrap_or_default().into();
+        Some(VolumeCapability { access_mode: Some(AccessMode { mode }), access_type: Some(access_type) })
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let program = Program::parse();
+    if let Err(status) = run(program).await {
+        eprintln!("{:?}\n{}", status.code(), status.message());
+        std::process::exit(1);
+    }
+}
+
+async fn connect(socket: String) -> Result<Channel, Status> {
+    let connector = tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Status::unavailable(format!("{error:?}")))
+}
+
+async fn run(program: Program) -> Result<(), Status> {
+    let channel = connect(program.socket).await?;
+    let mut node = NodeClient::new(channel.clone());
+    match program.call {
+        Call::Stage { id, staging, usage, secret, parameter } => {
+            node.node_stage_volume(NodeStageVolumeRequest {
+                volume_id: id,
+                staging_target_path: staging,
+                volume_capability: usage.capability(),
+                secrets: HashMap::from_iter(secret),
+                volume_context: HashMap::from_iter(parameter),
+                ..NodeStageVolumeRequest::default()
+            })
+            .await?;
+        }
+        Call::Unstage { id, staging } => {
+            let request = NodeUnstageVolumeRequest { volume_id: id, staging_target_path: staging };
+            node.node_unstage_volume(request).await?;
+        }
+        Call::Publish { id, staging, target, usage, read_only } => {
+            node.node_publish_volume(NodePublishVolumeRequest {
+                volume_id: id,
+                staging_target_path: staging,
+                target_path: target,
+                volume_capability: usage.capability(),
+                readonly: read_only,
+                ..NodePublishVolumeRequest::default()
+            })
+            .await?;
+        }
+        Call::Unpublish { id, target } => {
+            let request = NodeUnpublishVolumeRequest { volume_id: id, target_path: target };
+            node.node_unpublish_volume(request).await?;
+        }
+        Call::Expand { id, path, bytes } => {
+            let request = NodeExpandVolumeRequest {
+                volume_id: id,
+                volume_path: path,
+                capacity_range: Some(CapacityRange { required_bytes: bytes, limit_bytes: 0 }),
+                ..NodeExpandVolumeRequest::default()
+            };
+            println!("{}", node.node_expand_volume(request).await?.into_inner().capacity_bytes);
+        }
+        Call::Stats { id, path } => {
+            let request = NodeGetVolumeStatsRequest {
+                volume_id: id,
+                volume_path: path,
+                ..NodeGetVolumeStatsRequest::default()
+            };
+            for usage in node.node_get_volume_stats(request).await?.into_inner().usage {
+                println!("{:?} {} {} {}", usage.unit(), usage.total, usage.used, usage.available);
+            }
+        }
+        Call::Info => println!("{}", node.node_get_info(NodeGetInfoRequest {}).await?.into_inner().node_id),
+        Call::Registration => {
+            let info = RegistrationClient::new(channel).get_info(InfoRequest {}).await?.into_inner();
+            println!("{} {} {}", info.r#type, info.name, info.endpoint);
+        }
+    }
+    Ok(())
+}

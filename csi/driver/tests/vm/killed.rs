@@ -1,0 +1,105 @@
+//! The driver is killed between any two steps. The same request converges: nothing is formatted
+//! twice, no mapping is lost or doubled.
+
+use super::driver::{Driver, create};
+use super::node::{Node, PROGRAMS};
+
+/// Puts a wrapper before each program that the driver runs: at a chosen one it kills the driver,
+/// and runs the program or not.
+fn wrap(node: &Node) {
+    node.sh("mkdir -p /wrap /count");
+    for program in PROGRAMS {
+        let name = program.rsplit('/').next().unwrap();
+        node.sh(&format!(
+            "cat > /wrap/{name} <<'END'\n\
+             #!/bin/sh\n\
+             echo run >> /count/{name}\n\
+             if [ -e /kill/{name}-before ]; then rm /kill/{name}-before; kill -9 $PPID; exit 1; fi\n\
+             if [ -e /kill/{name}-within ]; then\n\
+               rm /kill/{name}-within; kill -9 $PPID\n\
+               for device in /dev/rbd?; do dd if=/dev/urandom of=$device bs=4k count=64 conv=fsync 2>/dev/null; done\n\
+               exit 1\n\
+             fi\n\
+             if [ -e /kill/{name}-after ]; then rm /kill/{name}-after; {program} \"$@\"; kill -9 $PPID; exit 1; fi\n\
+             exec {program} \"$@\"\n\
+             END\n\
+             chmod +x /wrap/{name}"
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_goes_on_where_it_was_killed() {
+    let driver = Driver::start().await;
+    let node = Node::boot("node-1", &driver);
+    wrap(&node);
+    let points = [
+        "blkid-before",
+        "blkid-after",
+        "mke2fs-before",
+        "mke2fs-within",
+        "mke2fs-after",
+        "e2fsck-before",
+        "e2fsck-after",
+        "resize2fs-before",
+        "resize2fs-after",
+    ];
+    for point in points {
+        let id = driver.create(create(point, 32)).await.unwrap().volume_id;
+        if point.starts_with("e2fsck") || point.starts_with("resize2fs") {
+            // These run where a file system is there already.
+            node.publish(&id, point, &[]);
+            node.sh(&format!("echo kept > /pod/{point}/file"));
+            node.unpublish(&id, point);
+        }
+        node.sh(&format!("rm -f /count/mke2fs; mkdir -p /kill; touch /kill/{point}"));
+        let error = node.stage(&id, point, &[]).expect_err(point);
+        assert_eq!(node.sh("ls /kill"), "", "{point} was not reached: {error}");
+        node.start();
+        node.publish(&id, point, &[]);
+        assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "1", "{point}");
+        assert_eq!(node.sh(&format!("grep -c ' /pod/{point} ' /proc/self/mounts")), "1", "{point}");
+        assert_eq!(node.sh(&format!("grep -c ' /stage/{point} ' /proc/self/mounts")), "1", "{point}");
+        if point.starts_with("e2fsck") || point.starts_with("resize2fs") {
+            assert_eq!(node.sh(&format!("cat /pod/{point}/file")), "kept", "{point}");
+            assert_eq!(node.sh("cat /count/mke2fs 2>/dev/null | wc -l"), "0", "{point}");
+        }
+        // Used once, it is never formatted again, whatever kills the driver now.
+        node.sh(&format!("echo used > /pod/{point}/used; rm -f /count/mke2fs"));
+        node.sh("kill -9 $(pidof rbd-csi)");
+        node.start();
+        node.publish(&id, point, &[]);
+        node.unpublish(&id, point);
+        node.publish(&id, point, &[]);
+        assert_eq!(node.sh(&format!("cat /pod/{point}/used")), "used", "{point}");
+        assert_eq!(node.sh("cat /count/mke2fs 2>/dev/null | wc -l"), "0", "{point}");
+        node.unpublish(&id, point);
+        assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "0", "{point}");
+    }
+    node.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_killed_at_any_time_converge() {
+    let driver = Driver::start().await;
+    let node = Node::boot("node-1", &driver);
+    let id = driver.create(create("claim", 32)).await.unwrap().volume_id;
+    node.publish(&id, "claim", &[]);
+    node.sh("echo kept > /pod/claim/file");
+    for hundredths in [0, 1, 2, 4, 8, 15, 30, 60] {
+        let kill = format!("sleep 0.{hundredths:02}; kill -9 $(pidof rbd-csi)");
+        for call in
+            [format!("csi-call unpublish {id} /pod/claim"), format!("csi-call unstage {id} /stage/claim")]
+        {
+            node.sh(&format!("({call} >/dev/null 2>&1 &) ; {kill}; true"));
+            node.start();
+        }
+        node.unpublish(&id, "claim");
+        assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l; ls /pod"), "0", "{hundredths}");
+        node.publish(&id, "claim", &[]);
+        assert_eq!(node.sh("cat /pod/claim/file"), "kept", "{hundredths}");
+        assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "1", "{hundredths}");
+    }
+    node.unpublish(&id, "claim");
+    node.shutdown();
+}

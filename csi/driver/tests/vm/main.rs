@@ -1,0 +1,11 @@
+//! The node on a real kernel: two virtual machines are two nodes, and the test plays provisioner
+//! and kubelet.
+
+#![allow(unreachable_pub)]
+
+#[path = "../conformance/driver.rs"]
+#[allow(dead_code)]
+mod driver;
+mod killed;
+mod node;
+mod walkthrough;

@@ -1,0 +1,117 @@
+//! A virtual machine with the driver's node side running in it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rbd_testvm::{Command, TestVm};
+
+use crate::driver::{Driver, class, user};
+
+/// No command takes so long, unless the machine is busy with other things.
+const SOON: Duration = Duration::from_secs(180);
+
+/// What the driver runs, and where the wrappers of `killed` find it.
+pub const PROGRAMS: [&str; 6] =
+    ["/sbin/blkid", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/resize2fs", "/sbin/mkfs.xfs", "/sbin/xfs_growfs"];
+
+pub struct Node {
+    vm: TestVm,
+    name: &'static str,
+}
+
+fn client() -> PathBuf {
+    // Cargo builds the examples of a package with its tests.
+    let driver = PathBuf::from(env!("CARGO_BIN_EXE_rbd-csi"));
+    driver.with_file_name("examples").join("csi-call")
+}
+
+impl Node {
+    pub fn boot(name: &'static str, driver: &Driver) -> Node {
+        let mut builder = TestVm::builder()
+            .cluster(rbd_testcluster::shared().conf())
+            .program(env!("CARGO_BIN_EXE_rbd-csi"))
+            .program(client())
+            .file(driver.config(), "/etc/ceph-csi-config/config.json")
+            .text("/canary", format!("{}\n", user().key))
+            .module("xfs");
+        for program in PROGRAMS {
+            builder = builder.program(program);
+        }
+        let node = Node { vm: builder.boot().unwrap(), name };
+        node.start();
+        node
+    }
+
+    /// Starts the driver, and waits until it answers.
+    pub fn start(&self) {
+        let line = format!(
+            "PATH=/wrap:$PATH setsid rbd-csi --node --node-id {} --endpoint unix:///csi.sock \
+             --registration /registration/reg.sock --wait-for-users 3 --map-timeout 60 \
+             </dev/null >>/var/log/driver 2>&1 & \
+             for i in $(seq 300); do csi-call info 2>/dev/null && exit 0; sleep 0.1; done; \
+             cat /var/log/driver; exit 1",
+            self.name
+        );
+        assert_eq!(self.sh(&line), self.name);
+    }
+
+    /// Makes a request.
+    pub fn call(&self, words: &[&str]) -> Result<String, String> {
+        let output = self.vm.exec(Command::new("csi-call").args(words), SOON).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Makes a request that must succeed.
+    pub fn ok(&self, words: &[&str]) -> String {
+        self.call(words).unwrap_or_else(|error| {
+            panic!("{}: {words:?}: {error}\n{}", self.name, self.sh("tail -n 40 /var/log/driver"))
+        })
+    }
+
+    /// Stages a volume at `/stage/NAME`, as a class and secret say.
+    pub fn stage(&self, id: &str, name: &str, more: &[&str]) -> Result<String, String> {
+        let staging = format!("/stage/{name}");
+        let mut words = vec!["stage".to_owned(), id.to_owned(), staging.clone()];
+        self.sh(&format!("mkdir -p {staging}"));
+        for (name, value) in class() {
+            words.extend(["--parameter".to_owned(), format!("{name}={value}")]);
+        }
+        for (name, value) in [("userID", &user().name), ("userKey", &user().key)] {
+            words.extend(["--secret".to_owned(), format!("{name}={value}")]);
+        }
+        words.extend(more.iter().map(|word| (*word).to_owned()));
+        self.call(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    pub fn staged(&self, id: &str, name: &str, more: &[&str]) {
+        self.stage(id, name, more).unwrap_or_else(|error| {
+            panic!("{}: stage {name}: {error}\n{}", self.name, self.sh("tail -n 40 /var/log/driver"))
+        });
+    }
+
+    /// Stages and publishes a volume, at `/pod/NAME`.
+    pub fn publish(&self, id: &str, name: &str, more: &[&str]) {
+        self.staged(id, name, more);
+        let (staging, target) = (format!("/stage/{name}"), format!("/pod/{name}"));
+        self.ok(&[&["publish", id, &staging, &target], more].concat());
+    }
+
+    pub fn unpublish(&self, id: &str, name: &str) {
+        self.ok(&["unpublish", id, &format!("/pod/{name}")]);
+        self.ok(&["unstage", id, &format!("/stage/{name}")]);
+    }
+
+    /// A line for the shell, which must succeed.
+    pub fn sh(&self, line: &str) -> String {
+        self.vm
+            .check(Command::shell(line), SOON)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .trim_end()
+            .to_owned()
+    }
+
+    pub fn shutdown(self) {
+        self.vm.shutdown().unwrap();
+    }
+}
