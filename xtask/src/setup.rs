@@ -77,6 +77,8 @@ impl Purpose {
                 ("kmod", "kmod"),
                 ("qemu-system-x86", "qemu-system-x86"),
                 ("udev", "systemd-udev"),
+                ("util-linux", "util-linux"),
+                ("xfsprogs", "xfsprogs"),
                 ("xz-utils", "xz"),
             ],
             Self::Bindgen => &[("libclang-dev", "clang-devel")],

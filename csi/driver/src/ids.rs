@@ -120,7 +120,8 @@ impl FromStr for GroupSnapshotId {
 }
 
 /// Returns the name of the image, snapshot or group for a request of this name: the prefix and the
-/// name, or a digest of the name if it is long or has characters that names of images must not have.
+/// name, or a digest of the name if it is long or has characters that an image's name must not
+/// have.
 pub fn object_name(prefix: &str, name: &str) -> String {
     use sha2::{Digest, Sha256};
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -129,8 +130,10 @@ pub fn object_name(prefix: &str, name: &str) -> String {
         return format!("{prefix}{name}");
     }
     let digest = Sha256::digest(name.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{prefix}.{hex}")
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    let hex = u128::from_be_bytes(half);
+    format!("{prefix}.{hex:032x}")
 }
 
 #[cfg(test)]

@@ -225,9 +225,9 @@ impl<'a> Volume<'a> {
 pub fn publish(staged: impl AsRef<Path>, target: impl AsRef<Path>, read_only: bool) -> Result<()> {
     let (staged, target) = (staged.as_ref(), target.as_ref());
     if staged.is_dir() {
-        create(target)?
+        create(target)?;
     } else {
-        create_file(target)?
+        create_file(target)?;
     }
     mount::bind(staged, target, read_only).map_err(|source| Error::Bind {
         staged: staged.to_owned(),

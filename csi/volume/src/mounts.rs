@@ -62,15 +62,12 @@ fn path(field: &[u8]) -> PathBuf {
     while let Some((&first, tail)) = rest.split_first() {
         let code = (first == b'\\').then(|| tail.get(..3)).flatten();
         let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        match code {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
+        if let Some(byte) = code {
+            bytes.push(byte);
+            rest = &tail[3..];
+        } else {
+            bytes.push(first);
+            rest = tail;
         }
     }
     OsString::from_vec(bytes).into()

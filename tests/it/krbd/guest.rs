@@ -38,7 +38,12 @@ pub struct Guest(pub TestVm);
 impl Guest {
     /// Returns a machine with the test program, for the cluster of this configuration file.
     pub fn builder(conf: &Path) -> Builder {
-        TestVm::builder().cluster(conf).program(example("krbd-guest"))
+        let mut builder = TestVm::builder().cluster(conf).program(example("krbd-guest"));
+        // What rbd_volume runs.
+        for program in ["blkid", "e2fsck", "resize2fs"] {
+            builder = builder.program(PathBuf::from("/usr/sbin").join(program));
+        }
+        builder
     }
 
     pub fn boot(conf: &Path) -> Guest {

@@ -18,7 +18,7 @@ impl Background {
     /// Begins to flatten an image, unless that goes on already.
     pub(super) fn flatten(&self, pool: &IoCtx, id: &str) {
         let (pool, id) = (pool.clone(), id.to_owned());
-        self.begin(format!("flatten {}/{id}", pool.pool_id()), move || {
+        self.begin(&format!("flatten {}/{id}", pool.pool_id()), move || {
             let result = flatten(&pool, &id);
             match &result {
                 Ok(()) => tracing::info!(image = %id, "flattened"),
@@ -30,20 +30,20 @@ impl Background {
     /// Begins to remove the deleted volumes whose clones are gone.
     pub(super) fn empty_trash(&self, pool: &IoCtx) {
         let pool = pool.clone();
-        self.begin(format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
+        self.begin(&format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
             if let Err(error) = empty_trash(&pool) {
                 tracing::warn!(pool = pool.pool(), %error, "emptying the trash failed");
             }
         });
     }
 
-    fn begin(&self, name: String, work: impl FnOnce() + Send + 'static) {
-        if !self.lock().insert(name.clone()) {
+    fn begin(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        if !self.lock().insert(name.to_owned()) {
             return;
         }
         let all = self.clone();
         let begun = thread::Builder::new().name("background".into()).spawn({
-            let name = name.clone();
+            let name = name.to_owned();
             move || {
                 work();
                 all.lock().remove(&name);
@@ -51,7 +51,7 @@ impl Background {
         });
         if let Err(error) = begun {
             tracing::warn!(%error, "no thread for background work");
-            self.lock().remove(&name);
+            self.lock().remove(name);
         }
     }
 
@@ -66,7 +66,7 @@ fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
         return Ok(());
     }
     // A node that stages the volume meanwhile sees a watcher: this says who it is.
-    Note::Flattening.set(&image, &pool.cluster().address()?.to_string())?;
+    Note::Flattening.set(&image, pool.cluster().address()?.as_ref())?;
     let result = image.flatten().run();
     Note::Flattening.remove(&image)?;
     image.close()?;

@@ -53,7 +53,7 @@ impl Controller {
         request.sizes.choose(snapshot.size)?;
         let parent = image.name().or_status()?;
         if snapshot.namespace.kind() == SnapshotKind::Group {
-            return self.copy_group_snapshot(request, &image, &snapshot, pool, name);
+            return copy_group_snapshot(request, &image, &snapshot, pool, name);
         }
         let features = request.class.features()?;
         let mut clone = from
@@ -65,27 +65,6 @@ impl Controller {
             clone = clone.data_pool(data_pool);
         }
         clone.run().or_status()
-    }
-
-    /// A snapshot of a group cannot be the parent of a clone before Ceph 20: its content is copied.
-    fn copy_group_snapshot(
-        &self,
-        request: &CreateVolume,
-        image: &Image,
-        snapshot: &Snapshot,
-        pool: &IoCtx,
-        name: &str,
-    ) -> Result<(), Status> {
-        let part = format!("{name}{PART}");
-        // What an interrupted request has left.
-        found(pool.remove(&part).run())?;
-        let then = image.at_snapshot(snapshot.id).or_status()?;
-        let mut copy = then.copy_to(pool, &part).features(request.class.features()?);
-        if let Some(data_pool) = request.class.data_pool() {
-            copy = copy.data_pool(data_pool);
-        }
-        copy.run().or_status()?;
-        pool.rename(&part, name).or_status()
     }
 
     /// Whether an image without a parent is the whole copy of a group's snapshot: it got its name
@@ -111,6 +90,26 @@ impl Controller {
         found(image.snapshots().remove(&format!("{TEMPORARY}{name}")).run())?;
         image.close().or_status()
     }
+}
+
+/// A snapshot of a group cannot be the parent of a clone before Ceph 20: its content is copied.
+fn copy_group_snapshot(
+    request: &CreateVolume,
+    image: &Image,
+    snapshot: &Snapshot,
+    pool: &IoCtx,
+    name: &str,
+) -> Result<(), Status> {
+    let part = format!("{name}{PART}");
+    // What an interrupted request has left.
+    found(pool.remove(&part).run())?;
+    let then = image.at_snapshot(snapshot.id).or_status()?;
+    let mut copy = then.copy_to(pool, &part).features(request.class.features()?);
+    if let Some(data_pool) = request.class.data_pool() {
+        copy = copy.data_pool(data_pool);
+    }
+    copy.run().or_status()?;
+    pool.rename(&part, name).or_status()
 }
 
 /// The snapshot that a clone of this name starts with; an interrupted request has made it already.

@@ -55,7 +55,7 @@ impl Controller {
             for snapshot in &taken {
                 handle.snapshots().remove(&snapshot.name).or_status()?;
             }
-            self.fill(&handle, volumes, &pools)?;
+            fill(&handle, volumes, &pools)?;
             handle.snapshots().create(&group).run().or_status()?;
         }
         for member in handle.list().or_status()? {
@@ -80,24 +80,6 @@ impl Controller {
             Ok((pool, name))
         };
         volumes.iter().map(one).collect()
-    }
-
-    fn fill(&self, group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Result<(), Status> {
-        for ((pool, name), volume) in images.iter().zip(volumes) {
-            let member = open(pool, volume, true)?.group().or_status()?;
-            match member {
-                None => group.add(pool, name).or_status()?,
-                Some(other) if other.name == group.name() => {}
-                Some(other) => {
-                    return Err(Status::failed_precondition(format!(
-                        "volume '{volume}' is in group '{}', and an image can be in one group only; \
-                         ask again when that group snapshot is taken",
-                        other.name
-                    )));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Returns the parts of a group snapshot that these volumes have.
@@ -144,4 +126,22 @@ impl Controller {
         }
         pool.groups().remove(&id.name).or_status()
     }
+}
+
+fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Result<(), Status> {
+    for ((pool, name), volume) in images.iter().zip(volumes) {
+        let member = open(pool, volume, true)?.group().or_status()?;
+        match member {
+            None => group.add(pool, name).or_status()?,
+            Some(other) if other.name == group.name() => {}
+            Some(other) => {
+                return Err(Status::failed_precondition(format!(
+                    "volume '{volume}' is in group '{}', and an image can be in one group only; \
+                     ask again when that group snapshot is taken",
+                    other.name
+                )));
+            }
+        }
+    }
+    Ok(())
 }

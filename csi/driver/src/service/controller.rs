@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{ControllerService, answer, bytes, capability, max_entries, required, timestamp, work};
+use super::{ControllerService, answer, bytes, capability, max_entries, required, work};
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::controller::{CreateVolume, Snapshot, Source, Volume};
@@ -11,6 +11,7 @@ use crate::proto::csi;
 use crate::proto::csi::controller_server::Controller as Service;
 use crate::proto::csi::controller_service_capability::{Rpc, Type, rpc};
 use crate::proto::csi::volume_content_source;
+#[allow(clippy::wildcard_imports)] // nearly all messages
 use crate::proto::csi::*;
 use crate::size::Sizes;
 
@@ -31,7 +32,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> csi::Snapshot {
         size_bytes: bytes(snapshot.size),
         snapshot_id: snapshot.id.to_string(),
         source_volume_id: snapshot.id.volume.to_string(),
-        creation_time: timestamp(snapshot.created),
+        creation_time: Some(snapshot.created.into()),
         ready_to_use: true,
         group_snapshot_id: snapshot.group.clone().unwrap_or_default(),
     }
@@ -213,7 +214,10 @@ impl Service for ControllerService {
         &self,
         _: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
-        use rpc::Type::*;
+        use rpc::Type::{
+            CloneVolume, CreateDeleteSnapshot, CreateDeleteVolume, ExpandVolume, GetCapacity, GetSnapshot,
+            GetVolume, ListSnapshots, ListVolumes, SingleNodeMultiWriter,
+        };
         let always = [
             CreateDeleteVolume,
             CreateDeleteSnapshot,

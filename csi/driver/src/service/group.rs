@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::controller::{snapshot, volume_id};
-use super::{ControllerService, answer, required, timestamp, work};
+use super::{ControllerService, answer, required, work};
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::controller::GroupSnapshot;
@@ -21,7 +21,7 @@ fn group_snapshot(taken: &GroupSnapshot) -> VolumeGroupSnapshot {
     VolumeGroupSnapshot {
         group_snapshot_id: taken.id.to_string(),
         snapshots: taken.snapshots.iter().map(snapshot).collect(),
-        creation_time: taken.snapshots.iter().map(|taken| taken.created).min().and_then(timestamp),
+        creation_time: taken.snapshots.iter().map(|taken| taken.created).min().map(Into::into),
         ready_to_use: true,
     }
 }

@@ -124,10 +124,6 @@ fn max_entries(max: i32) -> Result<usize, Status> {
     usize::try_from(max).map_err(|_| Status::invalid_argument("max_entries is negative"))
 }
 
-fn timestamp(time: std::time::SystemTime) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp::from(time))
-}
-
 fn bytes(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
 //! What the interface promises of each call, on a real cluster.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::pedantic, clippy::type_complexity)]
 
 mod blocks;
 #[allow(dead_code)]

@@ -1,7 +1,7 @@
 //! The node on a real kernel: two virtual machines are two nodes, and the test plays provisioner
 //! and kubelet.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::pedantic, clippy::type_complexity)]
 
 #[path = "../conformance/driver.rs"]
 #[allow(dead_code)]

@@ -11,8 +11,14 @@ use crate::driver::{Driver, class, user};
 const SOON: Duration = Duration::from_secs(180);
 
 /// What the driver runs, and where the wrappers of `killed` find it.
-pub const PROGRAMS: [&str; 6] =
-    ["/sbin/blkid", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/resize2fs", "/sbin/mkfs.xfs", "/sbin/xfs_growfs"];
+pub const PROGRAMS: [&str; 6] = [
+    "/usr/sbin/blkid",
+    "/usr/sbin/mke2fs",
+    "/usr/sbin/e2fsck",
+    "/usr/sbin/resize2fs",
+    "/usr/sbin/mkfs.xfs",
+    "/usr/sbin/xfs_growfs",
+];
 
 pub struct Node {
     vm: TestVm,
