@@ -83,9 +83,9 @@ fn a_survey_of_a_frozen_cluster_ends_in_time() {
     let begun = Instant::now();
     let mut stream = pool.survey().start().unwrap();
     let error = block_on(stream.next()).unwrap().unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::TimedOut { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::TimedOut), "{error}");
     let error = pool.survey().run().unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::TimedOut { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::TimedOut), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     own.resume(Daemon::Osd(0)).unwrap();
 }

@@ -19,6 +19,8 @@ pub(super) use pools::POOLS;
 /// Functions that are not called. Their listed types belong to callbacks or results.
 pub(super) const LEFT_OUT: &[&str] = &[
     "rbd::aio::AsyncCursor::poll_write",
+    "rbd::batch::Batch::progress",
+    "rbd::batch::Batch::run",
     "rbd::group::RollbackGroup::progress",
     "rbd::image::CopyImage::progress",
     "rbd::image::DeepCopyImage::progress",
