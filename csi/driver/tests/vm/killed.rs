@@ -4,6 +4,10 @@
 use super::driver::{Driver, create};
 use super::node::{Node, PROGRAMS};
 
+/// Seconds that staging waits for other users. When the kernel unmaps an image for a process that is
+/// killed, the OSD may keep the watch of the former mapping for 30 s.
+const WAIT: u32 = 45;
+
 /// Puts a wrapper before each program that the driver runs: at a chosen one it kills the driver,
 /// and runs the program or not.
 fn wrap(node: &Node) {
@@ -31,7 +35,7 @@ fn wrap(node: &Node) {
 #[tokio::test(flavor = "multi_thread")]
 async fn staging_goes_on_where_it_was_killed() {
     let driver = Driver::start().await;
-    let node = Node::boot("node-1", &driver);
+    let node = Node::boot("node-1", &driver, WAIT);
     wrap(&node);
     let points = [
         "blkid-before",
@@ -82,7 +86,7 @@ async fn staging_goes_on_where_it_was_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_killed_at_any_time_converge() {
     let driver = Driver::start().await;
-    let node = Node::boot("node-1", &driver);
+    let node = Node::boot("node-1", &driver, WAIT);
     let id = driver.create(create("claim", 32)).await.unwrap().volume_id;
     node.publish(&id, "claim", &[]);
     node.sh("echo kept > /pod/claim/file");

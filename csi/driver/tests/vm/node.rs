@@ -23,6 +23,8 @@ pub const PROGRAMS: [&str; 6] = [
 pub struct Node {
     vm: TestVm,
     name: &'static str,
+    /// Seconds that staging waits for other users.
+    wait: u32,
 }
 
 fn client() -> PathBuf {
@@ -32,7 +34,7 @@ fn client() -> PathBuf {
 }
 
 impl Node {
-    pub fn boot(name: &'static str, driver: &Driver) -> Node {
+    pub fn boot(name: &'static str, driver: &Driver, wait: u32) -> Node {
         let mut builder = TestVm::builder()
             .cluster(rbd_testcluster::shared().conf())
             .program(env!("CARGO_BIN_EXE_rbd-csi"))
@@ -43,7 +45,7 @@ impl Node {
         for program in PROGRAMS {
             builder = builder.program(program);
         }
-        let node = Node { vm: builder.boot().unwrap(), name };
+        let node = Node { vm: builder.boot().unwrap(), name, wait };
         node.start();
         node
     }
@@ -52,11 +54,11 @@ impl Node {
     pub fn start(&self) {
         let line = format!(
             "PATH=/wrap:$PATH setsid rbd-csi --node --node-id {} --endpoint unix:///csi.sock \
-             --registration /registration/reg.sock --wait-for-users 3 --map-timeout 60 \
+             --registration /registration/reg.sock --wait-for-users {} --map-timeout 60 \
              </dev/null >>/var/log/driver 2>&1 & \
              for i in $(seq 300); do csi-call info 2>/dev/null && exit 0; sleep 0.1; done; \
              cat /var/log/driver; exit 1",
-            self.name
+            self.name, self.wait
         );
         assert_eq!(self.sh(&line), self.name);
     }

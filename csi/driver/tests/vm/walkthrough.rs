@@ -9,7 +9,7 @@ async fn a_volume_goes_from_node_to_node() {
     let driver = Driver::start().await;
     let volume = driver.create(create("claim", 128)).await.unwrap();
     let id = &*volume.volume_id;
-    let (first, second) = (Node::boot("node-1", &driver), Node::boot("node-2", &driver));
+    let (first, second) = (Node::boot("node-1", &driver, 3), Node::boot("node-2", &driver, 3));
     let registration = first.ok(&["--socket", "/registration/reg.sock", "registration"]);
     assert_eq!(registration, "CSIPlugin rbd.csi.ceph.com /csi.sock");
 
@@ -83,7 +83,7 @@ async fn a_volume_goes_from_node_to_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn block_volumes_xfs_readers_and_a_node_that_dies() {
     let driver = Driver::start().await;
-    let (first, second) = (Node::boot("node-1", &driver), Node::boot("node-2", &driver));
+    let (first, second) = (Node::boot("node-1", &driver, 3), Node::boot("node-2", &driver, 3));
 
     let block = driver.create(create("block", 32)).await.unwrap().volume_id;
     first.publish(&block, "block", &["--block"]);
