@@ -4,8 +4,8 @@
 use super::driver::{Driver, create};
 use super::node::{Node, PROGRAMS};
 
-/// Seconds that staging waits for other users. When the kernel unmaps an image for a process that is
-/// killed, the OSD may keep the watch of the former mapping for 30 s.
+/// Seconds that staging waits for other users. When the kernel unmaps an image for a process that
+/// is killed, the OSD may keep the watch of the former mapping for 30 s.
 const WAIT: u32 = 45;
 
 /// Puts a wrapper before each program that the driver runs: at a chosen one it kills the driver,
