@@ -1,7 +1,7 @@
 //! Connections: one for each cluster and user, opened at the first request and kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rbd::cluster::Key;
@@ -61,6 +61,11 @@ impl Clusters {
         &self.config
     }
 
+    /// Returns how many connections there are, also those that are being made.
+    pub fn connections(&self) -> usize {
+        self.slots().len()
+    }
+
     /// Returns a cluster's settings.
     pub fn settings(&self, id: &str) -> Result<&ClusterConfig, Status> {
         self.config.get(id).ok_or_else(|| {
@@ -78,14 +83,12 @@ impl Clusters {
             None => own_user(settings)?,
         };
         let identity = (id.to_owned(), user.clone(), Sha256::digest(key.as_bytes()).into());
-        let slot = Arc::clone(
-            self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(identity).or_default(),
-        );
+        let slot = Arc::clone(self.slots().entry(identity.clone()).or_default());
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cluster) = &*slot {
             return Ok(cluster.clone());
         }
-        let cluster = Cluster::builder()
+        let connected = Cluster::builder()
             .ignore_environment(true)
             .no_conf_file(true)
             .monitors(settings.monitors.join(","))
@@ -93,10 +96,24 @@ impl Clusters {
             .key(Key::from(key.as_str()))
             .connect_timeout(CONNECT_TIMEOUT)
             .call_timeout(CALL_TIMEOUT)
-            .connect()
-            .or_status()?;
+            .connect();
+        let cluster = match connected {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                // Wrong keys leave nothing behind.
+                self.slots().remove(&identity);
+                return Err(status::of(&error));
+            }
+        };
         tracing::info!(cluster = id, user = cluster.user(), "connected");
+        // The user's former key: its connection goes with the last request that uses it.
+        self.slots()
+            .retain(|other, _| *other == identity || (&other.0, &other.1) != (&identity.0, &identity.1));
         Ok(slot.insert(cluster).clone())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Identity, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a pool by its name, and the namespace of the class, or else of the cluster.
@@ -128,11 +145,6 @@ impl Clusters {
         })
     }
 
-    /// Opens the pool and namespace of a volume by the connection of another pool.
-    pub fn place_like(&self, place: &Place, other: &IoCtx) -> Result<IoCtx, Status> {
-        other.cluster().ioctx_by_id(place.pool).or_status()?.with_namespace(&place.namespace).or_status()
-    }
-
     /// A connection that the cluster has fenced off is of no use any more: it is made anew.
     fn open(
         &self,
@@ -156,7 +168,7 @@ impl Clusters {
 
     fn forget(&self, cluster: &Cluster) {
         let instance = cluster.instance_id();
-        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for slot in self.slots().values() {
             // One that is held is being connected, and so is another one.
             if let Ok(mut slot) = slot.try_lock()
                 && slot.as_ref().is_some_and(|cluster| cluster.instance_id() == instance)

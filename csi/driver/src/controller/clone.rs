@@ -8,6 +8,7 @@ use tonic::Status;
 use super::create::{CreateVolume, Source};
 use super::{Controller, found, open};
 use crate::clusters::Secrets;
+use crate::notes::Note;
 use crate::status::OrStatus;
 
 /// The first part of the names of snapshots that exist only while a volume is cloned.
@@ -15,9 +16,9 @@ const TEMPORARY: &str = "csi-clone-";
 /// The name of a copy while it is made.
 const PART: &str = ".part";
 
-/// Whether a snapshot is this driver's own, and no user's.
-pub(super) fn is_temporary(snapshot: &Snapshot) -> bool {
-    snapshot.name.starts_with(TEMPORARY)
+/// Whether a snapshot of this name is the driver's own, and no user's.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
 }
 
 impl Controller {
@@ -53,7 +54,7 @@ impl Controller {
         request.sizes.choose(snapshot.size)?;
         let parent = image.name().or_status()?;
         if snapshot.namespace.kind() == SnapshotKind::Group {
-            return copy_group_snapshot(request, &image, &snapshot, pool, name);
+            return copy_group_snapshot(request, source, &image, &snapshot, pool, name);
         }
         let features = request.class.features()?;
         let mut clone = from
@@ -65,19 +66,6 @@ impl Controller {
             clone = clone.data_pool(data_pool);
         }
         clone.run().or_status()
-    }
-
-    /// Whether an image without a parent is the whole copy of a group's snapshot: it got its name
-    /// when it was whole.
-    pub(super) fn is_copy_of(&self, source: &Source, pool: &IoCtx, image: &Image) -> Result<bool, Status> {
-        let Source::Snapshot(id) = source else { return Ok(false) };
-        let from = self.clusters.place_like(&id.volume.place, pool)?;
-        let source = open(&from, &id.volume, true)?;
-        let snapshots = source.snapshots().list().or_status()?;
-        Ok(image.snapshots().list().or_status()?.is_empty()
-            && snapshots.iter().any(|snapshot| {
-                snapshot.id == id.snapshot && snapshot.namespace.kind() == SnapshotKind::Group
-            }))
     }
 
     /// Removes the snapshot of a clone that is made. As the parent of the clone it lives on in the
@@ -92,9 +80,10 @@ impl Controller {
     }
 }
 
-/// A snapshot of a group cannot be the parent of a clone before Ceph 20: its content is copied.
+/// Copies the snapshot of a group: clones of it need Ceph 20.2 (`rbd_clone4`) on all clients.
 fn copy_group_snapshot(
     request: &CreateVolume,
+    source: &Source,
     image: &Image,
     snapshot: &Snapshot,
     pool: &IoCtx,
@@ -109,6 +98,10 @@ fn copy_group_snapshot(
         copy = copy.data_pool(data_pool);
     }
     copy.run().or_status()?;
+    let copied = pool.open(&part).run().or_status()?;
+    // An image of this name without a parent is then known to be the whole copy.
+    Note::Source.set(&copied, &source.to_string()).or_status()?;
+    copied.close().or_status()?;
     pool.rename(&part, name).or_status()
 }
 

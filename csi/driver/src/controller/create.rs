@@ -11,6 +11,9 @@ use crate::notes::Note;
 use crate::size::Sizes;
 use crate::status::OrStatus;
 
+/// How often another one may be quicker.
+const ATTEMPTS: usize = 5;
+
 /// A request for a volume.
 #[derive(Debug, Clone)]
 pub struct CreateVolume {
@@ -80,22 +83,31 @@ impl Controller {
         }
         let pool = self.clusters.pool(cluster, class.pool()?, class.namespace(), &request.secrets)?;
         let name = ids::object_name(class.volume_prefix(), &request.name);
-        loop {
-            let image = match found(pool.open(&name).run())? {
-                Some(image) => image,
+        for _ in 0..ATTEMPTS {
+            // A volume that is whole is only looked at: a handle for writing would be one more user.
+            let found_image = found(pool.open(&name).read_only(true).run())?;
+            match found_image {
+                Some(image) if Note::Name.get(&image).or_status()?.is_some() => {
+                    return self.answer(request, &pool, &name, &image);
+                }
+                Some(_) => {}
                 None => match self.make(request, &pool, &name) {
                     // Another controller was quicker.
                     Err(status) if status.code() == tonic::Code::AlreadyExists => continue,
-                    made => {
-                        made?;
-                        pool.open(&name).run().or_status()?
-                    }
+                    made => made?,
                 },
-            };
-            let volume = self.finish(request, &pool, &name, &image)?;
+            }
+            let Some(image) = found(pool.open(&name).run())? else { continue };
+            self.complete(request, &pool, &name, &image)?;
+            let volume = self.answer(request, &pool, &name, &image)?;
             image.close().or_status()?;
             return Ok(volume);
         }
+        Err(Status::aborted(format!(
+            "image '{name}' in pool '{}' is there and is not: it is being removed, or its removal was \
+             interrupted (then remove it again: rbd rm); ask again",
+            pool.pool()
+        )))
     }
 
     /// Makes the image, of its final size if it is blank.
@@ -118,59 +130,29 @@ impl Controller {
         create.run().or_status()
     }
 
-    /// Makes an image the volume that was asked for, or says that it is another one.
-    fn finish(
+    /// Returns a whole volume if it is the one that was asked for.
+    fn answer(
         &self,
         request: &CreateVolume,
         pool: &IoCtx,
         name: &str,
         image: &Image,
     ) -> Result<Volume, Status> {
-        let other = |why: String| {
-            Status::already_exists(format!(
-                "volume '{}' exists as image '{name}' in pool '{}', but {why}; choose another name",
-                request.name,
-                pool.pool()
-            ))
-        };
-        let source = request.source.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (whole, mut size) = (Note::Name.get(image).or_status()?, image.size().or_status()?);
-        match &whole {
-            Some(theirs) if *theirs != request.name => {
-                return Err(other(format!("it was made for a volume '{theirs}'")));
-            }
-            Some(_) => {
-                let theirs = Note::Source.get(image).or_status()?.unwrap_or_default();
-                if theirs != source {
-                    let start = |source: &str| {
-                        if source.is_empty() { "blank".to_owned() } else { format!("from {source}") }
-                    };
-                    return Err(other(format!("it started {}, not {}", start(&theirs), start(&source))));
-                }
-            }
-            None => self.check_unfinished(request, pool, image).map_err(|why| match why {
-                Some(status) => status,
-                None => other("this driver did not make it for this request".into()),
-            })?,
+        let owner = Note::Name.get(image).or_status()?.unwrap_or_default();
+        if owner != request.name {
+            return Err(other(request, pool, name, &format!("it was made for a volume '{owner}'")));
         }
-        if whole.is_none() {
-            if request.source.is_some() && size < request.sizes.choose(size)? {
-                size = request.sizes.choose(size)?;
-                image.resize(size).run().or_status()?;
-            }
-            if let Some(source @ Source::Volume(_)) = &request.source {
-                self.end_clone(source, name, &request.secrets)?;
-            }
-            if !request.sizes.fit(size) {
-                return Err(other(format!("it has {size} bytes")));
-            }
-            if !source.is_empty() {
-                Note::Source.set(image, &source).or_status()?;
-            }
-            // Last: an image with this is whole.
-            Note::Name.set(image, &request.name).or_status()?;
-        } else if !request.sizes.fit(size) {
-            return Err(other(format!("it has {size} bytes")));
+        let (theirs, ours) = (Note::Source.get(image).or_status()?.unwrap_or_default(), start_of(request));
+        if theirs != ours {
+            let start = |source: &str| {
+                if source.is_empty() { "blank".to_owned() } else { format!("from {source}") }
+            };
+            let why = format!("it started {}, not {}", start(&theirs), start(&ours));
+            return Err(other(request, pool, name, &why));
+        }
+        let size = image.size().or_status()?;
+        if !request.sizes.fit(size) {
+            return Err(other(request, pool, name, &format!("it has {size} bytes")));
         }
         let id = image.id().or_status()?;
         if request.source.is_some() && image.ancestors().or_status()?.len() >= self.options.flatten_depth {
@@ -180,33 +162,70 @@ impl Controller {
         Ok(Volume { id: VolumeId { place, image: id }, image: name.to_owned(), size })
     }
 
-    /// Looks whether an image that is not marked as whole can be what an interrupted request for
-    /// this volume left. `None` says that it is not.
-    fn check_unfinished(
+    /// Does what is left to do on an image that is not marked as whole, if an earlier step of this
+    /// request made it.
+    fn complete(
         &self,
         request: &CreateVolume,
         pool: &IoCtx,
+        name: &str,
         image: &Image,
-    ) -> Result<(), Option<Status>> {
-        let is_ours = || -> Result<bool, Status> {
-            let parent = image.parent().or_status()?;
-            let Some(source) = &request.source else {
-                let blank = parent.is_none()
-                    && image.snapshots().list().or_status()?.is_empty()
-                    && image.diff().collect().or_status()?.is_empty();
-                return Ok(blank);
-            };
-            let Some(parent) = parent else { return self.is_copy_of(source, pool, image) };
-            let (volume, linked) = (source.volume(), &parent.image);
-            let same_image = linked.pool_id == volume.place.pool
-                && linked.namespace == volume.place.namespace
-                && linked.id == volume.image;
-            Ok(same_image
-                && match source {
-                    Source::Snapshot(id) => parent.snapshot_id == id.snapshot,
-                    Source::Volume(_) => true,
-                })
-        };
-        if is_ours().map_err(Some)? { Ok(()) } else { Err(None) }
+    ) -> Result<(), Status> {
+        if !is_unfinished(request, image)? {
+            return Err(other(request, pool, name, "this driver did not make it for this request"));
+        }
+        let mut size = image.size().or_status()?;
+        if request.source.is_some() && size < request.sizes.choose(size)? {
+            size = request.sizes.choose(size)?;
+            image.resize(size).run().or_status()?;
+        }
+        if let Some(source @ Source::Volume(_)) = &request.source {
+            self.end_clone(source, name, &request.secrets)?;
+        }
+        if !request.sizes.fit(size) {
+            return Err(other(request, pool, name, &format!("it has {size} bytes")));
+        }
+        if request.source.is_some() {
+            Note::Source.set(image, &start_of(request)).or_status()?;
+        }
+        // Last: an image with this is whole.
+        Note::Name.set(image, &request.name).or_status()
     }
+}
+
+/// What the volume starts with, as it is remembered; empty for a blank one.
+fn start_of(request: &CreateVolume) -> String {
+    request.source.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn other(request: &CreateVolume, pool: &IoCtx, name: &str, why: &str) -> Status {
+    Status::already_exists(format!(
+        "volume '{}' exists as image '{name}' in pool '{}', but {why}; choose another name",
+        request.name,
+        pool.pool()
+    ))
+}
+
+/// Returns whether an image that is not marked as whole can be what an interrupted request for this
+/// volume left.
+fn is_unfinished(request: &CreateVolume, image: &Image) -> Result<bool, Status> {
+    let parent = image.parent().or_status()?;
+    let Some(source) = &request.source else {
+        return Ok(parent.is_none()
+            && image.snapshots().list().or_status()?.is_empty()
+            && image.diff().collect().or_status()?.is_empty());
+    };
+    let Some(parent) = parent else {
+        // A copy remembers its start before it gets its name.
+        return Ok(Note::Source.get(image).or_status()?.is_some_and(|start| start == start_of(request)));
+    };
+    let (volume, linked) = (source.volume(), &parent.image);
+    let same_image = linked.pool_id == volume.place.pool
+        && linked.namespace == volume.place.namespace
+        && linked.id == volume.image;
+    Ok(same_image
+        && match source {
+            Source::Snapshot(id) => parent.snapshot_id == id.snapshot,
+            Source::Volume(_) => true,
+        })
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rbd::IoCtx;
+use rbd::group::GroupOf;
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
 use super::clone::is_temporary;
-use super::{Controller, open};
+use super::{Controller, found, open};
 use crate::clusters::Secrets;
 use crate::ids::VolumeId;
 use crate::notes::Note;
@@ -27,10 +29,13 @@ impl Controller {
         let name = image.name().or_status()?;
         let watchers = image.other_watchers().or_status()?;
         let snapshots = image.snapshots().list().or_status()?;
+        let group = image.group().or_status()?;
         drop(image);
         let theirs = snapshots
             .iter()
-            .filter(|snapshot| snapshot.namespace.kind() != SnapshotKind::Trash && !is_temporary(snapshot))
+            .filter(|snapshot| {
+                snapshot.namespace.kind() != SnapshotKind::Trash && !is_temporary(&snapshot.name)
+            })
             .count();
         if theirs > 0 {
             return Err(Status::failed_precondition(format!(
@@ -45,12 +50,15 @@ impl Controller {
                 users.join(", ")
             )));
         }
+        if let Some(group) = group {
+            leave(&pool, &name, &group)?;
+        }
         if snapshots.is_empty() {
             pool.remove(&name).run().or_status()?;
         } else {
             // Snapshots that were deleted live on while clones need them, and so does the image.
             let image = pool.open(&name).run().or_status()?;
-            for snapshot in snapshots.iter().filter(|snapshot| is_temporary(snapshot)) {
+            for snapshot in snapshots.iter().filter(|snapshot| is_temporary(&snapshot.name)) {
                 image.snapshots().remove(&snapshot.name).run().or_status()?;
             }
             Note::Deleted.set(&image, "yes").or_status()?;
@@ -60,4 +68,12 @@ impl Controller {
         self.background.empty_trash(&pool);
         Ok(())
     }
+}
+
+/// Takes the image out of its group. It has no snapshots, so a group snapshot of it was interrupted
+/// before it was taken, or the group is a user's.
+fn leave(pool: &IoCtx, name: &str, group: &GroupOf) -> Result<(), Status> {
+    let home = pool.cluster().ioctx_by_id(group.pool_id).or_status()?;
+    let home = home.with_namespace(pool.namespace()).or_status()?;
+    found(home.group(&*group.name).remove(pool, name)).map(drop)
 }

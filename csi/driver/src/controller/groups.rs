@@ -3,6 +3,8 @@
 //! The group lives as long as its snapshot. An image can be in one group only, so it leaves the
 //! group as soon as the snapshot is taken.
 
+use std::collections::BTreeSet;
+
 use rbd::IoCtx;
 use rbd::group::Group;
 use rbd::snapshot::SnapshotNamespace;
@@ -12,7 +14,7 @@ use super::snapshots::Snapshot;
 use super::{Controller, found, open};
 use crate::class::Class;
 use crate::clusters::Secrets;
-use crate::ids::{self, GroupSnapshotId, VolumeId};
+use crate::ids::{self, GroupSnapshotId, Place, VolumeId};
 use crate::status::OrStatus;
 
 /// A snapshot of a group.
@@ -35,8 +37,11 @@ impl Controller {
         secrets: &Secrets,
     ) -> Result<GroupSnapshot, Status> {
         let first = &volumes[0];
-        if volumes.iter().any(|volume| volume.place.cluster != first.place.cluster) {
-            return Err(Status::invalid_argument("the volumes do not lie in one cluster"));
+        let alike = |place: &Place| {
+            (&place.cluster, &place.namespace) == (&first.place.cluster, &first.place.namespace)
+        };
+        if !volumes.iter().all(|volume| alike(&volume.place)) {
+            return Err(Status::invalid_argument("the volumes do not lie in one cluster and one namespace"));
         }
         let pool = self.clusters.place(&first.place, secrets)?;
         let group = ids::object_name(class.group_prefix(), name);
@@ -64,7 +69,7 @@ impl Controller {
             }
         }
         let snapshot = self.group_snapshot(&id, volumes, secrets)?;
-        if snapshot.snapshots.len() != volumes.len() {
+        if snapshot.snapshots.len() != volumes.len() || members(&id, &pools)? != volumes.len() {
             return Err(Status::already_exists(format!(
                 "group snapshot '{name}' exists, but of other volumes; choose another name"
             )));
@@ -97,12 +102,7 @@ impl Controller {
         for volume in volumes {
             let image = self.open(volume, secrets, true)?;
             for snapshot in image.snapshots().list().or_status()? {
-                let ours = matches!(
-                    &snapshot.namespace,
-                    SnapshotNamespace::Group { pool_id, snapshot, .. }
-                        if *pool_id == id.place.pool && *snapshot == id.name
-                );
-                if ours {
+                if is_part(id, &snapshot) {
                     let group = Some(id.to_string());
                     snapshots.push(Snapshot { group, ..Snapshot::new(volume, &snapshot) });
                 }
@@ -135,7 +135,7 @@ fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Resu
             None => group.add(pool, name).or_status()?,
             Some(other) if other.name == group.name() => {}
             Some(other) => {
-                return Err(Status::failed_precondition(format!(
+                return Err(Status::aborted(format!(
                     "volume '{volume}' is in group '{}', and an image can be in one group only; \
                      ask again when that group snapshot is taken",
                     other.name
@@ -144,4 +144,33 @@ fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Resu
         }
     }
     Ok(())
+}
+
+/// How many images of these pools have a part of the group snapshot.
+fn members(id: &GroupSnapshotId, pools: &[(IoCtx, String)]) -> Result<usize, Status> {
+    let mut parts = BTreeSet::new();
+    let mut name = None;
+    for (pool, image) in pools {
+        let image = pool.open(image).read_only(true).run().or_status()?;
+        let all = image.snapshots().list().or_status()?;
+        name = name.or_else(|| all.into_iter().find(|part| is_part(id, part)).map(|part| part.name));
+    }
+    for (pool, _) in pools {
+        // One that cannot be read has no part that anybody could use.
+        for image in pool.survey().snapshots(true).run().or_status()?.flatten() {
+            if image.snapshots.iter().any(|part| Some(&part.name) == name.as_ref()) {
+                parts.insert((pool.pool_id(), image.id));
+            }
+        }
+    }
+    Ok(parts.len())
+}
+
+/// Whether a snapshot of an image is a part of the group snapshot.
+fn is_part(id: &GroupSnapshotId, snapshot: &rbd::snapshot::Snapshot) -> bool {
+    matches!(
+        &snapshot.namespace,
+        SnapshotNamespace::Group { pool_id, snapshot, .. }
+            if *pool_id == id.place.pool && *snapshot == id.name
+    )
 }

@@ -3,6 +3,7 @@
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
+use super::clone::is_temporary;
 use super::create::Volume;
 use super::snapshots::Snapshot;
 use super::{Controller, place};
@@ -58,8 +59,7 @@ impl Controller {
                 Ok(image) => {
                     let snapshots = image.snapshots().list().or_status()?;
                     let ours = snapshots.iter().filter(|snapshot| {
-                        snapshot.namespace.kind() == SnapshotKind::User
-                            && !super::clone::is_temporary(snapshot)
+                        snapshot.namespace.kind() == SnapshotKind::User && !is_temporary(&snapshot.name)
                     });
                     all.extend(ours.map(|snapshot| Snapshot::new(id, snapshot)));
                 }
@@ -67,9 +67,10 @@ impl Controller {
                 Err(status) => return Err(status),
             },
             None => self.survey(true, |id, image| {
-                let ours = image.snapshots.iter().filter(|snapshot| {
-                    snapshot.kind == SnapshotKind::User && !snapshot.name.starts_with("csi-clone-")
-                });
+                let ours = image
+                    .snapshots
+                    .iter()
+                    .filter(|snapshot| snapshot.kind == SnapshotKind::User && !is_temporary(&snapshot.name));
                 all.extend(ours.map(|snapshot| Snapshot {
                     id: SnapshotId { volume: id.clone(), snapshot: snapshot.id },
                     size: snapshot.size,

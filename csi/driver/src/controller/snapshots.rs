@@ -53,7 +53,14 @@ impl Controller {
         }
         // The name is the request's: no other volume may have a snapshot for it.
         for other in pool.survey().snapshots(true).run().or_status()? {
-            let other = other.or_status()?;
+            let other = match other {
+                Ok(other) => other,
+                // An image that cannot be read must not prevent snapshots of all others.
+                Err(error) => {
+                    tracing::warn!(%error, "its snapshots were not compared");
+                    continue;
+                }
+            };
             if other.id != volume.image && other.snapshots.iter().any(|taken| taken.name == snapshot) {
                 return Err(Status::already_exists(format!(
                     "snapshot '{name}' exists, of image '{}' and not of volume '{volume}'; \

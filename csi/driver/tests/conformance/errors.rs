@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rbd_csi::clusters::Secrets;
 use rbd_csi::proto::csi::*;
 use tonic::Code;
 
@@ -221,4 +222,26 @@ async fn secrets_that_do_not_fit_are_told_without_the_key() {
     request.secrets = map([("userID", &*user().name), ("userKey", &*format!("{}\n", user().key))]);
     driver.create(request).await.unwrap();
     assert_eq!(class()["pool"], "rbd");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_keys_leave_no_connection_behind() {
+    let driver = Driver::start().await;
+    let controller = driver.again();
+    let missing: rbd_csi::ids::VolumeId = format!("1:{CLUSTER}:1::abc").parse().unwrap();
+    tokio::task::spawn_blocking(move || {
+        let exists = |key: &str| {
+            let secrets = map([("userID", &*user().name), ("userKey", key)]);
+            controller.exists(&missing, &Secrets::new(secrets))
+        };
+        assert!(!exists(&user().key).unwrap());
+        assert_eq!(controller.clusters().connections(), 1);
+        assert_eq!(code(exists("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==")), Code::PermissionDenied);
+        assert_eq!(controller.clusters().connections(), 1);
+        // The same key in another form is a new key: the former connection goes.
+        assert!(!exists(&format!("{}\n", user().key)).unwrap());
+        assert_eq!(controller.clusters().connections(), 1);
+    })
+    .await
+    .unwrap();
 }

@@ -48,6 +48,9 @@ async fn volumes_are_snapshotted_together() {
     let second = take(&driver, "h", &[&b.volume_id, &c.volume_id]).await.unwrap();
     assert_eq!(code(take(&driver, "g", &[&a.volume_id, &c.volume_id]).await), Code::AlreadyExists);
 
+    // A part of the volumes is not the same request.
+    assert_eq!(code(take(&driver, "g", &[&a.volume_id]).await), Code::AlreadyExists);
+
     let request = GetVolumeGroupSnapshotRequest {
         group_snapshot_id: taken.group_snapshot_id.clone(),
         snapshot_ids: taken.snapshots.iter().map(|taken| taken.snapshot_id.clone()).collect(),
@@ -86,4 +89,19 @@ async fn nothing_is_made_when_a_volume_is_missing() {
     assert_eq!(code(take(&driver, "g", &[]).await), Code::InvalidArgument);
     assert_eq!(code(take(&driver, "", &[&a.volume_id]).await), Code::InvalidArgument);
     assert!(driver.pool.groups().list().unwrap().is_empty());
+}
+
+/// A request that was interrupted before the snapshot, and is never made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_group_keeps_nothing_from_being_deleted() {
+    let driver = Driver::start().await;
+    let (a, b) = (driver.volume("a").await, driver.volume("b").await);
+    let group = driver.pool.groups().create("csi-group-g").unwrap();
+    group.add(&driver.pool, "csi-vol-a").unwrap();
+    assert_eq!(code(take(&driver, "h", &[&a.volume_id, &b.volume_id]).await), Code::Aborted);
+    driver.delete(&a.volume_id).await.unwrap();
+    assert_eq!(driver.images(), ["csi-vol-b"]);
+    // Made again, it goes on.
+    group.add(&driver.pool, "csi-vol-b").unwrap();
+    assert_eq!(take(&driver, "g", &[&b.volume_id]).await.unwrap().snapshots.len(), 1);
 }

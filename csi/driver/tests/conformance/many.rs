@@ -1,29 +1,33 @@
 use std::collections::BTreeSet;
 
-use super::driver::{Driver, create};
+use rbd_csi::proto::csi::DeleteVolumeRequest;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_volumes_at_once() {
-    let driver = Driver::start().await;
-    let tasks: Vec<_> = (0..100)
-        .map(|number| {
-            let mut controller = driver.controller.clone();
-            let request = create(&format!("pvc-{number}"), 16);
-            tokio::spawn(async move {
-                controller.create_volume(request).await.unwrap().into_inner().volume.unwrap()
-            })
+use super::driver::{Driver, create, secrets};
+
+/// Makes a request for each of these names at once, and returns the ids of the volumes.
+async fn create_all(driver: &Driver, names: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let tasks: Vec<_> = names
+        .map(|name| {
+            let (mut controller, request) = (driver.controller.clone(), create(&name, 16));
+            tokio::spawn(async move { controller.create_volume(request).await.unwrap().into_inner() })
         })
         .collect();
     let mut ids = BTreeSet::new();
     for task in tasks {
-        ids.insert(task.await.unwrap().volume_id);
+        ids.insert(task.await.unwrap().volume.unwrap().volume_id);
     }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_volumes_at_once() {
+    let driver = Driver::start().await;
+    let ids = create_all(&driver, (0..100).map(|number| format!("pvc-{number}"))).await;
     assert_eq!((ids.len(), driver.images().len()), (100, 100));
     let tasks: Vec<_> = ids
         .into_iter()
-        .map(|id| {
-            let request =
-                rbd_csi::proto::csi::DeleteVolumeRequest { volume_id: id, secrets: super::driver::secrets() };
+        .map(|volume_id| {
+            let request = DeleteVolumeRequest { volume_id, secrets: secrets() };
             let mut controller = driver.controller.clone();
             tokio::spawn(async move { controller.delete_volume(request).await.unwrap() })
         })
@@ -37,19 +41,7 @@ async fn a_hundred_volumes_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_requests_for_one_volume() {
     let driver = Driver::start().await;
-    let tasks: Vec<_> = (0..100)
-        .map(|_| {
-            let mut controller = driver.controller.clone();
-            let request = create("pvc", 16);
-            tokio::spawn(async move {
-                controller.create_volume(request).await.unwrap().into_inner().volume.unwrap()
-            })
-        })
-        .collect();
-    let mut ids = BTreeSet::new();
-    for task in tasks {
-        ids.insert(task.await.unwrap().volume_id);
-    }
+    let ids = create_all(&driver, (0..100).map(|_| "pvc".to_owned())).await;
     assert_eq!(ids.len(), 1);
     assert_eq!(driver.images(), ["csi-vol-pvc"]);
 }
