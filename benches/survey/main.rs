@@ -130,7 +130,8 @@ fn compare(args: &Args) {
     for (in_flight, writing) in [("1", "false"), ("10", "false"), ("32", "false"), ("10", "true")] {
         let took = measure(&mut own(&[], &["open", work::LISTED, in_flight, writing], conf));
         println!(
-            "open {} images, {in_flight} at the same time, for writing: {writing}: {:.2} s, {:.2} s processor; {}",
+            "open {} images, {in_flight} at the same time, for writing: {writing}: {:.2} s, {:.2} s \
+             processor; {}",
             args.images, took.wall, took.cpu, took.said
         );
     }

@@ -80,7 +80,8 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
     /// Carries out the action on each image. Blocks until all actions have ended.
     ///
     /// The error of one image does not affect the others: see [`BatchReport::failed`]. Fails only
-    /// inside a callback of librbd, where no call may block. Resumes a panic of the action.
+    /// inside a callback of librbd, where no call may block. Panics if the action panics, after all
+    /// actions have ended.
     pub fn run<T: Send>(self, action: impl Fn(&IoCtx, &str) -> Result<T> + Sync) -> Result<BatchReport<T>> {
         let Batch { ioctx, names, in_flight, mut progress } = self;
         if must_not_call() {

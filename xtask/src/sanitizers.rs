@@ -2,8 +2,7 @@
 //! the completion slot under loom.
 //!
 //! A sanitizer that does not work is silent, too. So it must first catch canaries: a read of freed
-//! memory, a leak, a leaked image. No leak of this
-//! crate is suppressed.
+//! memory, a leak, a leaked image. No leak of this crate is suppressed.
 //!
 //! The stable compiler contains the sanitizer's runtime, and accepts the unstable flag if
 //! `RUSTC_BOOTSTRAP` is set.

@@ -94,9 +94,13 @@ mod tests {
     #[test]
     fn the_files_of_other_drivers_are_read() {
         let config = Config::parse(
-            r#"[{"clusterID": "a", "monitors": ["10.0.0.1:6789", "10.0.0.2"], "cephFS": {"subvolumeGroup": "x"}},
-                {"clusterID": "b", "monitors": ["m"], "rbd": {"radosNamespace": "ns", "mirrorDaemonCount": 1},
-                 "user": "csi", "keyFile": "/key", "pools": ["p"]}]"#,
+            r#"[
+                {"clusterID": "a", "monitors": ["10.0.0.1:6789", "10.0.0.2"],
+                 "cephFS": {"subvolumeGroup": "x"}},
+                {"clusterID": "b", "monitors": ["m"],
+                 "rbd": {"radosNamespace": "ns", "mirrorDaemonCount": 1},
+                 "user": "csi", "keyFile": "/key", "pools": ["p"]}
+            ]"#,
         )
         .unwrap();
         assert_eq!(config.get("a").unwrap().rbd.namespace, "");

@@ -50,13 +50,15 @@ impl Metrics {
     /// Returns all figures.
     pub fn text(&self) -> String {
         let mut text = String::from(
-            "# HELP rbd_csi_requests_total Requests that have ended.\n# TYPE rbd_csi_requests_total counter\n",
+            "# HELP rbd_csi_requests_total Requests that have ended.\n\
+             # TYPE rbd_csi_requests_total counter\n",
         );
         // Writing to a string cannot fail.
         for ((method, code), count) in &*self.outcomes.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(text, "rbd_csi_requests_total{{method=\"{method}\",code=\"{code}\"}} {count}");
         }
-        text += "# HELP rbd_csi_request_seconds How long requests took.\n# TYPE rbd_csi_request_seconds histogram\n";
+        text += "# HELP rbd_csi_request_seconds How long requests took.\n\
+                 # TYPE rbd_csi_request_seconds histogram\n";
         for (method, durations) in &*self.durations.lock().unwrap_or_else(PoisonError::into_inner) {
             for (count, bound) in durations.counts.iter().zip(BOUNDS) {
                 let _ = writeln!(

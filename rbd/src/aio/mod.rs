@@ -32,7 +32,7 @@ mod reasons;
 mod stream;
 mod timeout;
 pub(crate) mod timer;
-mod wait;
+pub(crate) mod wait;
 
 pub use closing::Closing;
 pub use io::Aio;

@@ -1,7 +1,7 @@
 //! Blocking waits for futures.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -62,6 +62,13 @@ pub(super) fn wait_until<T>(
     // The thread-local parker is gone when a destructor waits at the end of the thread.
     let outcome = PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()));
     outcome.expect("taken once")
+}
+
+/// Polls on this thread until the future is ready. For threads of this crate, where no callback
+/// runs.
+pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    let (parker, waker) = parker();
+    park(pin!(future), &parker, &waker, None).expect("there is no end")
 }
 
 /// A nested wait inside a poll on this thread may have consumed the outer wait's wake. When it

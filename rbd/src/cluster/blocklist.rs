@@ -26,7 +26,8 @@ pub struct BlocklistEntry {
 #[derive(Debug, Clone, Copy)]
 pub struct Blocklist<'a>(&'a Cluster);
 
-/// Adds a client to the blocklist: see [`Blocklist::add`].
+/// Adds a client or a range to the blocklist: see [`Blocklist::add`] and
+/// [`Blocklist::add_range`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
 pub struct AddToBlocklist<'a> {
@@ -121,7 +122,8 @@ impl Cluster {
         let release = map["require_osd_release"].as_str().unwrap_or("an unknown release");
         if release < "quincy" {
             let why = format!(
-                "ranges need Ceph 17 on all OSDs, and this cluster requires {release} only; name each client, or                  upgrade and set `ceph osd require-osd-release`"
+                "ranges need Ceph 17 on all OSDs, and this cluster requires {release} only; name each \
+                 client, or upgrade and set `ceph osd require-osd-release`"
             );
             return Err(Error::new(operation, object(), Errno::EOPNOTSUPP).with_detail(why));
         }
@@ -158,14 +160,14 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets how long the client stays on the blocklist. Default: the cluster's setting, normally
+    /// Sets how long the client or range stays on the blocklist. Default: the cluster's setting, normally
     /// one hour.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Adds the client. Blocks.
+    /// Adds the client or the range. Blocks.
     pub fn run(self) -> Result<()> {
         let AddToBlocklist { cluster, who, duration } = self;
         let address = match who {

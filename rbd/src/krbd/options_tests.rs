@@ -147,7 +147,9 @@ fn commas_without_options_between_them_are_nothing() {
 
 proptest! {
     #[test]
-    fn what_passes_the_check_stays_one_word_of_as_many_options(texts in prop::collection::vec(".{0,12}", 0..6)) {
+    fn what_passes_the_check_stays_one_word_of_as_many_options(
+        texts in prop::collection::vec(".{0,12}", 0..6)
+    ) {
         let options = texts.iter().fold(MapOptions::new(), |options, text| options.raw(text));
         if options.check().is_ok() {
             let line = options.for_kernel();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,7 @@ use super::parent::Parents;
 use super::permits::Permits;
 use super::{Plan, SurveyedImage, librbd};
 use crate::aio::timer::Alarm;
+use crate::aio::wait::wait_for;
 use crate::error::{Error, ErrorKind, Object, Result};
 use crate::ioctx::{ImageEntry, IoCtx};
 use crate::raw::thread::mark::ThreadOfUser;
@@ -314,24 +315,6 @@ async fn look(
     match found {
         Err(error) if *error.kind() == missing_image() => None,
         found => Some(found),
-    }
-}
-
-/// Waits on this thread.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 

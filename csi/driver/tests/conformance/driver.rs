@@ -99,7 +99,10 @@ impl Driver {
         std::fs::write(&key_file, format!("{}\n", user().key)).unwrap();
         let monitors = admin().config().get("mon_host").unwrap();
         let mut cluster = serde_json::json!({
-            "clusterID": CLUSTER, "monitors": [monitors], "rbd": {"radosNamespace": namespace}, "pools": ["rbd"],
+            "clusterID": CLUSTER,
+            "monitors": [monitors],
+            "rbd": {"radosNamespace": namespace},
+            "pools": ["rbd"],
         });
         if own_user {
             cluster["user"] = user().name.clone().into();

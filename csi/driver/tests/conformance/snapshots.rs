@@ -32,7 +32,9 @@ async fn one_snapshot_is_found() {
     let get = |id: &str| {
         let request = GetSnapshotRequest { snapshot_id: id.into(), secrets: secrets() };
         let mut controller = driver.controller.clone();
-        async move { controller.get_snapshot(request).await.map(|answer| answer.into_inner().snapshot.unwrap()) }
+        async move {
+            Ok::<_, tonic::Status>(controller.get_snapshot(request).await?.into_inner().snapshot.unwrap())
+        }
     };
     assert_eq!(get(&taken.snapshot_id).await.unwrap(), taken);
     let list = |snapshot: &str, volume: &str| {

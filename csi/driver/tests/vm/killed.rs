@@ -21,10 +21,14 @@ fn wrap(node: &Node) {
              if [ -e /kill/{name}-before ]; then rm /kill/{name}-before; kill -9 $PPID; exit 1; fi\n\
              if [ -e /kill/{name}-within ]; then\n\
                rm /kill/{name}-within; kill -9 $PPID\n\
-               for device in /dev/rbd?; do dd if=/dev/urandom of=$device bs=4k count=64 conv=fsync 2>/dev/null; done\n\
+               for device in /dev/rbd?; do\n\
+                 dd if=/dev/urandom of=$device bs=4k count=64 conv=fsync 2>/dev/null\n\
+               done\n\
                exit 1\n\
              fi\n\
-             if [ -e /kill/{name}-after ]; then rm /kill/{name}-after; {program} \"$@\"; kill -9 $PPID; exit 1; fi\n\
+             if [ -e /kill/{name}-after ]; then\n\
+               rm /kill/{name}-after; {program} \"$@\"; kill -9 $PPID; exit 1\n\
+             fi\n\
              exec {program} \"$@\"\n\
              END\n\
              chmod +x /wrap/{name}"
