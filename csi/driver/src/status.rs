@@ -11,7 +11,17 @@ pub fn of(error: &rbd::Error) -> Status {
 
 /// Returns the status of an error of a file system.
 pub fn of_volume(error: &rbd_volume::Error) -> Status {
-    Status::internal(error.to_string())
+    use rbd_volume::Error;
+    let code = match error {
+        Error::Option { .. } => Code::InvalidArgument,
+        // Nothing that asking again would change.
+        Error::Empty { .. }
+        | Error::NoFileSystem { .. }
+        | Error::OtherFileSystem { .. }
+        | Error::Check { .. } => Code::FailedPrecondition,
+        _ => Code::Internal,
+    };
+    Status::new(code, error.to_string())
 }
 
 fn code(kind: &ErrorKind) -> Code {

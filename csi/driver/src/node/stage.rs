@@ -82,13 +82,22 @@ impl Node {
             return Ok(());
         }
         drop(image);
-        if !access.read_only {
-            change(&pool, id, |image| Note::Node.set(image, &self.options.id))?;
-        }
-        if access.block {
-            return rbd_volume::publish(device.path(), block_file(&request.staging), false).or_status();
-        }
-        mount(request, &pool, &device)
+        let show = || {
+            if !access.read_only {
+                change(&pool, id, |image| Note::Node.set(image, &self.options.id))?;
+            }
+            if access.block {
+                return rbd_volume::publish(device.path(), block_file(&request.staging), false).or_status();
+            }
+            mount(request, &pool, &device)
+        };
+        // Nobody unstages what was never staged: a mapping that stayed would keep the image in use.
+        show().inspect_err(|_| {
+            let undone = clear(&request.staging).and_then(|()| unmap(&device));
+            if let Err(status) = undone {
+                tracing::warn!(volume = %id, reason = status.message(), "a part of the failed request stays");
+            }
+        })
     }
 
     fn map(&self, request: &Stage, pool: &IoCtx, image: &Image) -> Result<Device, Status> {
@@ -112,22 +121,11 @@ impl Node {
 
     /// Takes a staged volume away: unmounts and unmaps it. What is gone already is no failure.
     pub fn unstage(&self, id: &VolumeId, staging: &std::path::Path) -> Result<(), Status> {
-        let block = block_file(staging);
-        let staged = match number(&block)? {
+        let staged = match number(&block_file(staging))? {
             Some(number) => Some(number),
             None => mounts(staging)?.last().map(|mount| mount.device),
         };
-        for target in [&*block, staging] {
-            // As often as something was mounted.
-            while !mounts(target)?.is_empty() {
-                rbd_volume::unmount(target).or_status()?;
-            }
-        }
-        if let Err(error) = std::fs::remove_file(&block)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(system(format!("cannot remove '{}'", block.display()), &error));
-        }
+        clear(staging)?;
         let mapped = devices(id, None)?;
         let clusters: std::collections::HashSet<_> = mapped.iter().map(Device::cluster_fsid).collect();
         for device in &mapped {
@@ -142,6 +140,22 @@ impl Node {
     }
 }
 
+/// Unmounts what is staged at this path, as often as something was mounted.
+fn clear(staging: &std::path::Path) -> Result<(), Status> {
+    let block = block_file(staging);
+    for target in [&*block, staging] {
+        while !mounts(target)?.is_empty() {
+            rbd_volume::unmount(target).or_status()?;
+        }
+    }
+    match std::fs::remove_file(&block) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(system(format!("cannot remove '{}'", block.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn mounts(target: &std::path::Path) -> Result<Vec<rbd_volume::Mount>, Status> {
     rbd_volume::mounts_at(target).map_err(|error| system("cannot read the list of mounts", &error))
 }
@@ -153,8 +167,19 @@ fn is_staged(request: &Stage, device: &Device) -> Result<bool, Status> {
         let staged = if mounts(&file)?.is_empty() { None } else { number(&file)? };
         (file, staged)
     } else {
-        let staged = mounts(&request.staging)?.last().map(|mount| mount.device);
-        (request.staging.clone(), staged)
+        let mounted = mounts(&request.staging)?.pop();
+        if let (Some(mount), Some(wanted)) = (&mounted, request.access.file_system)
+            && mount.device == device.number()
+            && mount.file_system != wanted.as_str()
+        {
+            return Err(Status::already_exists(format!(
+                "volume '{}' is staged at '{}' with {}, not {wanted}; unstage it first",
+                request.id,
+                request.staging.display(),
+                mount.file_system
+            )));
+        }
+        (request.staging.clone(), mounted.map(|mount| mount.device))
     };
     match staged {
         None => Ok(false),

@@ -101,9 +101,10 @@ async fn block_volumes_xfs_readers_and_a_node_that_dies() {
     second.unpublish(&block, "block");
     // Data is never formatted.
     let error = second.stage(&block, "block", &[]).unwrap_err();
-    assert!(error.contains("it was not formatted"), "{error}");
-    assert_eq!(second.ok(&["unstage", &block, "/stage/block"]), "");
+    assert!(error.starts_with("FailedPrecondition") && error.contains("it was not formatted"), "{error}");
+    // What failed leaves no mapping, which would keep the image in use.
     assert_eq!(second.sh("ls /sys/bus/rbd/devices | wc -l"), "0");
+    assert_eq!(second.ok(&["unstage", &block, "/stage/block"]), "");
 
     let xfs = driver.create(create("xfs", 512)).await.unwrap().volume_id;
     let options = ["--file-system", "xfs", "--mount-flag", "noatime"];
@@ -114,8 +115,16 @@ async fn block_volumes_xfs_readers_and_a_node_that_dies() {
     let error = second.stage(&xfs, "xfs", &["--file-system", "ext4"]).unwrap_err();
     assert!(error.starts_with("FailedPrecondition"), "{error}");
 
+    let error = first.stage(&xfs, "xfs", &["--file-system", "ext4"]).unwrap_err();
+    assert!(error.starts_with("AlreadyExists") && error.contains("with xfs, not ext4"), "{error}");
+
     // Many readers.
     first.unpublish(&xfs, "xfs");
+    let error = first.stage(&xfs, "xfs", &["--file-system", "ext4"]).unwrap_err();
+    assert!(error.starts_with("FailedPrecondition") && error.contains("it was not formatted"), "{error}");
+    let error = first.stage(&xfs, "xfs", &["--mount-flag", "remount"]).unwrap_err();
+    assert!(error.starts_with("InvalidArgument"), "{error}");
+    assert_eq!(first.sh("ls /sys/bus/rbd/devices | wc -l"), "0");
     let readers = ["--file-system", "xfs", "--mode", "3"];
     for node in [&first, &second] {
         node.publish(&xfs, "xfs", &readers);
