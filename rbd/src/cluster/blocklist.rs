@@ -160,8 +160,8 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets how long the client or range stays on the blocklist. Default: the cluster's setting, normally
-    /// one hour.
+    /// Sets how long the client or range stays on the blocklist. Default: the cluster's setting,
+    /// normally one hour.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self

@@ -84,7 +84,7 @@ impl Controller {
         let pool = self.clusters.pool(cluster, class.pool()?, class.namespace(), &request.secrets)?;
         let name = ids::object_name(class.volume_prefix(), &request.name);
         for _ in 0..ATTEMPTS {
-            // A volume that is whole is only looked at: a handle for writing would be one more user.
+            // A handle for writing would be one more user of a volume that is whole.
             let found_image = found(pool.open(&name).read_only(true).run())?;
             match found_image {
                 Some(image) if Note::Name.get(&image).or_status()?.is_some() => {
