@@ -9,7 +9,7 @@ use clap::ValueEnum as _;
 use crate::matrix::Columns;
 use crate::setup::{self, Consent, Purpose};
 use crate::tally::Tally;
-use crate::{cmd, deny, msrv, ui};
+use crate::{cmd, deny, disk, msrv, ui};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -100,6 +100,9 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.steps.is_empty() {
+        disk::ensure_free()?;
+    }
     setup::ensure(Purpose::value_variants(), args.consent)?;
     let started = Instant::now();
     let mut tally = Tally::default();

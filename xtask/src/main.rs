@@ -13,6 +13,7 @@ mod coverage;
 mod debian;
 mod demo;
 mod deny;
+mod disk;
 mod fuzz;
 mod matrix;
 mod msrv;

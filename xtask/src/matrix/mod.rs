@@ -21,7 +21,7 @@ use self::late::Recorder;
 use self::root::{Release, Root};
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
-use crate::{cmd, ui};
+use crate::{cmd, disk, ui};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -74,6 +74,7 @@ impl Part {
 type Counts = Mutex<Columns>;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    disk::ensure_free()?;
     let vm: &[Purpose] = if args.kernels { &[Purpose::Vm, Purpose::Cluster] } else { &[] };
     setup::ensure(&[&[Purpose::Build, Purpose::Matrix], vm].concat(), args.consent)?;
     let parts = match &args.parts[..] {
