@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum as _;
+use clap::builder::PossibleValuesParser;
 
 use crate::matrix::Columns;
 use crate::setup::{self, Consent, Purpose};
@@ -16,20 +17,21 @@ pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
     /// Only these steps; all when none is named
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    #[arg(value_parser = names())]
     steps: Vec<String>,
+    /// All steps but this one, which the summary names; can be repeated
+    #[arg(long, value_name = "STEP", value_parser = names(), conflicts_with = "steps")]
+    without: Vec<String>,
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(STEPS.iter().map(|step| step.name))
 }
 
 struct Step {
     name: &'static str,
-    make: fn() -> Result<Plan>,
-}
-
-/// What a step comes to on this machine.
-pub(crate) enum Plan {
-    Run(Command),
-    /// Cannot be run here; the text says what is missing.
-    Skip(String),
+    /// The command, or why this machine cannot run it. No step skips itself.
+    make: fn() -> Result<Command>,
 }
 
 /// Quick ones first; the tests last, so that their result is the last thing said. The tests run
@@ -77,26 +79,30 @@ fn installed_release() -> Result<String> {
     Ok(number.rsplit_once('.').map_or(number, |(release, _)| release).to_owned())
 }
 
-fn cargo<const N: usize>(args: [&str; N]) -> Plan {
-    Plan::Run(cmd::cargo(args))
+fn cargo<const N: usize>(args: [&str; N]) -> Command {
+    cmd::cargo(args)
 }
 
-fn doc(env: &[(&str, &str)], packages: &[&str]) -> Plan {
+fn doc(env: &[(&str, &str)], packages: &[&str]) -> Command {
     let mut command = cmd::cargo(["doc", "--no-deps"]);
     command.args(packages).env("RUSTDOCFLAGS", "--deny warnings").envs(env.iter().copied());
-    Plan::Run(command)
+    command
 }
 
 /// It has no terminal, so it does not ask again what has been agreed to at the start.
-fn ourselves(task: &[&str]) -> Plan {
-    Plan::Run(cmd::xtask(task))
+fn ourselves(task: &[&str]) -> Command {
+    cmd::xtask(task)
 }
 
 /// How a step ended.
 enum Outcome {
     Passed,
-    Skipped(String),
-    Failed { why: String, said: Vec<String> },
+    /// The user has excluded it.
+    LeftOut,
+    Failed {
+        why: String,
+        said: Vec<String>,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -108,10 +114,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut tally = Tally::default();
     let mut columns = Columns::new(&installed_release()?);
     let mut done = Vec::new();
-    for step in STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|n| n == step.name))
-    {
+    for step in STEPS.iter().filter(|step| args.steps.is_empty() || named(&args.steps, step)) {
         let begun = Instant::now();
-        let outcome = take(step, &mut tally, &mut columns);
+        let outcome =
+            if named(&args.without, step) { Outcome::LeftOut } else { take(step, &mut tally, &mut columns) };
         done.push((step.name, outcome, begun.elapsed()));
     }
     summary(&done, started.elapsed());
@@ -135,6 +141,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+fn named(names: &[String], step: &Step) -> bool {
+    names.iter().any(|name| name == step.name)
+}
+
 /// What a failed step said, without what it said while all was well.
 fn heart(said: &[String]) -> &[String] {
     const BAD: [&str; 3] = ["error", "FAILED", "panicked"];
@@ -144,11 +154,7 @@ fn heart(said: &[String]) -> &[String] {
 
 fn take(step: &Step, tally: &mut Tally, columns: &mut Columns) -> Outcome {
     let mut command = match (step.make)() {
-        Ok(Plan::Run(command)) => command,
-        Ok(Plan::Skip(why)) => {
-            anstream::println!("\n{y}==> {}:{y:#} skipped: {why}", step.name, y = ui::YELLOW);
-            return Outcome::Skipped(why);
-        }
+        Ok(command) => command,
         Err(error) => return Outcome::Failed { why: format!("{error:#}"), said: Vec::new() },
     };
     if ui::coloured() {
@@ -176,7 +182,7 @@ fn summary(done: &[(&str, Outcome, Duration)], all: Duration) {
     for (name, outcome, time) in done {
         let (colour, word) = match outcome {
             Outcome::Passed => (ui::GREEN, "ok".to_owned()),
-            Outcome::Skipped(why) => (ui::YELLOW, format!("skipped: {why}")),
+            Outcome::LeftOut => (ui::YELLOW, "left out by --without".to_owned()),
             Outcome::Failed { why, .. } => (ui::RED, format!("FAILED: {why}")),
         };
         anstream::println!("  {name:<10} {:>12}  {colour}{word}{colour:#}", ui::time(*time));

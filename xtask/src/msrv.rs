@@ -5,20 +5,19 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::ci::Plan;
 use crate::{cmd, debian};
 
 /// Returns the step `cargo check` with the compiler of the workspace's `rust-version`.
-pub(crate) fn plan() -> Result<Plan> {
+pub(crate) fn plan() -> Result<Command> {
     let version = rust_version()?;
     let installed = cmd::read(&mut cmd::command("rustup", ["toolchain", "list"])).unwrap_or_default();
     let mut check = if let Some(toolchain) = toolchain(&installed, &version) {
         cmd::command("rustup", ["run", &toolchain, "cargo"])
     } else if let Some(why) = debian::unfit() {
-        let get = format!("rustup toolchain install {version}");
-        return Ok(Plan::Skip(format!(
-            "no Rust {version} is installed ({get}), and {why}, to take one from"
-        )));
+        bail!(
+            "no Rust {version} is installed, and {why} to take it from. Install it (`rustup toolchain \
+             install {version}`), or leave the step out (`cargo xtask ci --without msrv`)"
+        );
     } else {
         let rustc = debian::rustc()?;
         let found = cmd::read(Command::new(&rustc).arg("--version"))?;
@@ -40,7 +39,7 @@ pub(crate) fn plan() -> Result<Plan> {
             check.env_remove(variable);
         }
     }
-    Ok(Plan::Run(check))
+    Ok(check)
 }
 
 /// Returns the `rust-version` of Cargo.toml, as cargo reads it.
