@@ -59,7 +59,7 @@ impl Shared {
         }
         while self.news.try_recv().is_ok() {}
         self.theirs.resize(SMALL).allow_shrink(true).run().unwrap();
-        self.news.recv_timeout(Duration::from_secs(10)).expect("the change is heard of");
+        self.news.recv_timeout(Duration::from_secs(60)).expect("the change is heard of");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -57,9 +57,17 @@ impl Subscriber for Listener {
 /// Two more subscribers exist that receive nothing. If tracing knows a single subscriber, it asks
 /// only that of the thread that reaches an event first. A thread of another test has none, which
 /// would turn the event off for all threads.
+///
+/// A thread may be doing so while the two come into being, and store its answer after tracing has
+/// looked at all events again. So tracing looks once more, a moment later.
 pub(crate) fn during(run: impl FnOnce()) -> Vec<String> {
     static OTHERS: OnceLock<[Dispatch; 2]> = OnceLock::new();
-    OTHERS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Listener::default())));
+    OTHERS.get_or_init(|| {
+        let others = [(); 2].map(|()| Dispatch::new(Listener::default()));
+        std::thread::sleep(Duration::from_millis(200));
+        tracing::callsite::rebuild_interest_cache();
+        others
+    });
     let heard = Listener::default();
     with_default(heard.clone(), run);
     Arc::into_inner(heard.0).expect("nobody listens any more").into_inner().unwrap()
