@@ -33,7 +33,7 @@ fn by_python(task: &Task<'_>) -> Value {
     // Debian's interpreter: python3-rbd is installed for it, not for another one that may come
     // first in PATH.
     let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", PROGRAM])
+        .args(["-X", "faulthandler", "-c", PROGRAM])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
