@@ -59,6 +59,11 @@ enum Part {
 }
 
 impl Part {
+    fn name(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self).expect("no part is hidden");
+        value.get_name().to_owned()
+    }
+
     /// The roots that it needs.
     fn releases(self) -> &'static [Release] {
         match self {
@@ -70,11 +75,16 @@ impl Part {
     }
 }
 
-/// What passed in which column; all columns run at the same time.
+/// How many parts run at the same time. Tests mostly wait, so that two share the processors well.
+/// With more, daemons that one part freezes would starve in the load of the others.
+const LANES: usize = 2;
+
+/// What passed in which column.
 type Counts = Mutex<Columns>;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     disk::ensure_free()?;
+    root::ensure_mountable()?;
     let vm: &[Purpose] = if args.kernels { &[Purpose::Vm, Purpose::Cluster] } else { &[] };
     setup::ensure(&[&[Purpose::Build, Purpose::Matrix], vm].concat(), args.consent)?;
     let parts = match &args.parts[..] {
@@ -101,14 +111,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return kernels::run(&roots.iter().collect::<Vec<_>>(), &binaries);
     }
     let counts = Mutex::new(Columns::new(""));
-    let failures: Vec<_> = thread::scope(|scope| {
-        let run = |part: Part| {
-            let (roots, binaries, counts) = (&roots, &binaries, &counts);
-            scope.spawn(move || part.run(roots, binaries, &args.filter, counts))
-        };
-        let running: Vec<_> = parts.iter().map(|&part| run(part)).collect();
-        running.into_iter().filter_map(|part| join(part).err()).map(|error| format!("{error:#}")).collect()
-    });
+    let (waiting, failures) = (Mutex::new(parts.iter()), Mutex::new(Vec::new()));
+    let lane = || {
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(part) = next else { return Ok(()) };
+            let begun = Instant::now();
+            if let Err(error) = part.run(&roots, &binaries, &args.filter, &counts) {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
+            }
+            println!("{} took {}", part.name(), ui::time(begun.elapsed()));
+        }
+    };
+    thread::scope(|scope| {
+        let lanes = [(); LANES].map(|()| scope.spawn(lane));
+        lanes.into_iter().try_for_each(join)
+    })?;
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("\n{counts}\nall in {}", ui::time(started.elapsed()));
     if !failures.is_empty() {

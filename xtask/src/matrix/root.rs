@@ -51,6 +51,18 @@ impl Release {
     }
 }
 
+/// Fails if this process may not mount file systems in its own namespaces, as the roots need.
+pub(crate) fn ensure_mountable() -> Result<()> {
+    if fs::metadata("/proc/self").context("/proc is not mounted")?.uid() != 0 {
+        bail!("only root may enter the roots of the releases: run this as root");
+    }
+    let mounts = ["--mount", "--pid", "--fork", "sh", "-c", "mount -t tmpfs none /mnt"];
+    cmd::read(&mut cmd::command("unshare", mounts)).map(drop).context(
+        "this process may not mount file systems, which the roots of the releases need: allow it (a \
+         container needs the capability SYS_ADMIN)",
+    )
+}
+
 /// The root of a release.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -61,9 +73,6 @@ pub(crate) struct Root {
 impl Root {
     /// Takes the root from the cache, or makes it. `fresh` makes it again.
     pub(crate) fn open(release: Release, fresh: bool) -> Result<Root> {
-        if fs::metadata("/proc/self").context("/proc is not mounted")?.uid() != 0 {
-            bail!("the roots of other releases are entered by root only; run this command as root");
-        }
         let root = Root { release, directory: cache()?.join(release.suite()) };
         if fresh || !root.directory.exists() {
             root.make()?;
@@ -110,10 +119,10 @@ impl Root {
     }
 
     /// A command that runs inside, with no environment but its own. It may write to the scratch
-    /// directory, and read the workspace. It is killed after half an hour: no test takes so long.
+    /// directory, and read the workspace. It is killed after 45 minutes: no program takes so long.
     pub(crate) fn command(&self, scratch: &Scratch) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "1800", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+        command.args(["--kill-after=5", "2700", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
         command.args(["sh", "-c", include_str!("enter.sh"), "enter"]);
         command.arg(&self.directory).arg(scratch.path()).arg(cmd::root());
         command.env_clear().env(MARK, scratch.path()).env("TMPDIR", scratch.path());
