@@ -5,6 +5,28 @@ use std::collections::HashMap;
 use rbd::features::Features;
 use tonic::Status;
 
+/// The names that this driver reads.
+const NAMES: [&str; 18] = [
+    "clusterID",
+    "csi.storage.k8s.io/fstype",
+    "dataPool",
+    "encrypted",
+    "fixFeatures",
+    "imageFeatures",
+    "mapOptions",
+    "mkfsOptions",
+    "mounter",
+    "objectSize",
+    "pool",
+    "radosNamespace",
+    "snapshotNamePrefix",
+    "stripeCount",
+    "stripeUnit",
+    "topologyConstrainedPools",
+    "volumeGroupNamePrefix",
+    "volumeNamePrefix",
+];
+
 /// Parameters of a storage class. They go to the nodes in the context of the volume.
 #[derive(Debug, Clone, Default)]
 pub struct Class(HashMap<String, String>);
@@ -16,6 +38,7 @@ impl Class {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
+        debug_assert!(NAMES.contains(&name), "'{name}' is missing in NAMES");
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
@@ -158,6 +181,15 @@ impl Class {
         Ok(())
     }
 
+    /// Returns the names that this driver does not read, in order. Names that begin with
+    /// `csi.storage.k8s.io/` are read by Kubernetes' own containers.
+    pub fn unread(&self) -> Vec<&str> {
+        let mut unread: Vec<&str> = self.0.keys().map(|name| &**name).collect();
+        unread.retain(|name| !NAMES.contains(name) && !name.starts_with("csi.storage.k8s.io/"));
+        unread.sort_unstable();
+        unread
+    }
+
     /// Returns what the nodes need of it.
     pub fn into_context(self) -> HashMap<String, String> {
         let mut context = self.0;
@@ -205,6 +237,7 @@ mod tests {
         assert_eq!(class.map_options().unwrap(), "ms_mode=secure,queue_depth=64");
         assert_eq!(class.mkfs_options(), ["-m0", "-Enodiscard"]);
         assert_eq!(class.file_system(), Some("xfs"));
+        assert_eq!(class.unread(), ["imageFormat"]);
         let context = class.into_context();
         assert!(!context.contains_key("csi.storage.k8s.io/pvc/name") && context.contains_key("pool"));
     }

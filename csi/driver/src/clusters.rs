@@ -36,6 +36,11 @@ impl Secrets {
         let (user, key) = (secrets.remove("userID"), secrets.remove("userKey"));
         Secrets(user.zip(key).map(|(user, key)| (user.trim().to_owned(), key)))
     }
+
+    /// Returns the user; `None` if the request named none.
+    pub fn user(&self) -> Option<&str> {
+        self.0.as_ref().map(|(user, _)| &**user)
+    }
 }
 
 /// A cluster, its user, and a digest of the key: the key itself is not kept.

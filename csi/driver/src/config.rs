@@ -52,7 +52,8 @@ impl Config {
         Config::parse(&text).with_context(|| format!("the file of clusters '{}'", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Config> {
+    /// Reads the text of the file.
+    pub fn parse(text: &str) -> Result<Config> {
         let list: Vec<ClusterConfig> = serde_json::from_str(text).context("is no list of clusters")?;
         let mut all = BTreeMap::new();
         for cluster in list {

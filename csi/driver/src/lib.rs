@@ -3,7 +3,8 @@
 //! The layers, from the bottom:
 //!
 //! - `proto` is the interface, compiled from `proto/`.
-//! - `config`, `class`, `ids`, `size`, `status`, `turns` are values and rules without a cluster.
+//! - `args`, `config`, `class`, `ids`, `size`, `status`, `turns` are values and rules without a
+//!   cluster.
 //! - `clusters` keeps one connection for each cluster and user.
 //! - `notes` remembers what must be remembered, in the metadata of images.
 //! - `controller` and `node` do the work, in blocking calls of `rbd` and `rbd_volume`.
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod class;
 pub mod clusters;
 pub mod config;

@@ -1,11 +1,11 @@
 //! The driver's program.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use rbd_csi::args::{Args, LogFormat};
 use rbd_csi::clusters::Clusters;
 use rbd_csi::config::Config;
 use rbd_csi::controller::{self, Controller};
@@ -16,65 +16,6 @@ use rbd_csi::service::{ControllerService, Identity, NodeService, Registrar};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-
-/// A CSI driver for Ceph block devices: RBD images as volumes of Kubernetes
-///
-/// Run it once with --controller beside the provisioner, and on each node with --node. It maps
-/// images itself, by the kernel, and keeps one connection for each cluster and user.
-#[derive(Parser)]
-#[command(version)]
-struct Args {
-    /// The socket to serve on
-    #[arg(long, env = "CSI_ENDPOINT", default_value = "unix:///csi/csi.sock")]
-    endpoint: String,
-    /// The file of clusters: a JSON list of {"clusterID": …, "monitors": […]}
-    #[arg(long, default_value = "/etc/ceph-csi-config/config.json")]
-    clusters: PathBuf,
-    /// The driver's name: the provisioner of its storage classes
-    #[arg(long, default_value = rbd_csi::DEFAULT_NAME)]
-    driver_name: String,
-    /// Create and delete volumes and snapshots
-    #[arg(long)]
-    controller: bool,
-    /// Map and mount volumes on this node
-    #[arg(long, requires = "node_id")]
-    node: bool,
-    /// This node's name
-    #[arg(long, env = "NODE_ID")]
-    node_id: Option<String>,
-    /// With --node: the socket by which the kubelet finds the driver, such as
-    /// /registration/rbd.csi.ceph.com-reg.sock
-    #[arg(long, requires = "node")]
-    registration: Option<PathBuf>,
-    /// With --registration: the driver's socket as the kubelet sees it
-    #[arg(long, requires = "registration")]
-    kubelet_endpoint: Option<PathBuf>,
-    /// Flatten a volume in the background when it has so many ancestors
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
-    flatten_depth: u8,
-    /// Seconds that staging waits for another user of the image to go; a node that has died counts
-    /// as one for 30 s
-    #[arg(long, default_value_t = 45)]
-    wait_for_users: u64,
-    /// Seconds that a map may take
-    #[arg(long, default_value_t = 60)]
-    map_timeout: u64,
-    /// Serve metrics in Prometheus' format, and liveness, on this address
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    metrics: Option<String>,
-    /// What to log: error, warn, info, debug, or a filter such as rbd_csi=debug
-    #[arg(long, default_value = "info")]
-    log: String,
-    /// How to log
-    #[arg(long, value_enum, default_value = "text")]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
 
 fn main() -> Result<()> {
     let args = Args::parse();
