@@ -15,9 +15,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Object, Result};
 use crate::features::Features;
 use crate::image::Image;
+use crate::image::trimming::Source;
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::{c_string, c_value, new_name};
@@ -108,6 +109,9 @@ impl IoCtx {
     /// all data, although none is copied yet. Then [execute](Migration::execute) and
     /// [commit](Migration::commit), or [abort](Migration::abort).
     ///
+    /// Waits for removed snapshots of the image as [`Image::deep_copy_to`] does, and fails with
+    /// [`ErrorKind::Busy`] before anything is changed.
+    ///
     /// ```no_run
     /// # let cluster = rbd::Cluster::connect()?;
     /// let (slow, fast) = (cluster.ioctx("slow")?, cluster.ioctx("fast")?);
@@ -133,6 +137,11 @@ impl IoCtx {
     /// Starts to import an external image into a new image, which can be used at once. `source` is
     /// JSON as in Ceph's documentation of live migration: a `raw`, `qcow` or `native` format over a
     /// `file`, `http` or `s3` stream.
+    ///
+    /// If the source is an image of a cluster, remove no snapshot of it shortly before or during
+    /// the import: librbd would leave out data of older snapshots without an error until the OSDs
+    /// have trimmed the removed one. [`Image::deep_copy_to`] can wait for that; this call cannot
+    /// ask another cluster.
     ///
     /// Implements: `rbd_migration_prepare_import`.
     #[doc(alias = "rbd_migration_prepare_import")]
@@ -164,6 +173,11 @@ impl<'a> PrepareMigration<'a> {
         let c_image = c_string(operation, object, image)?;
         let c_name = new_name(operation, || ioctx.image_object(name), name)?;
         let options = new.options(operation, || ioctx.image_object(name))?;
+        // If it cannot be opened, librbd says why below.
+        if let Ok(source) = from.open(image).read_only(true).run() {
+            source.trimming_source(operation)?.wait_until_trimmed(from, operation, &object())?;
+            source.close()?;
+        }
         let into = Arc::clone(ioctx.raw());
         let prepare = move |raw: &RawIoCtx| raw.migration_prepare(&c_image, &into, &c_name, &options);
         from.bounded(operation, object, prepare)
@@ -244,21 +258,37 @@ impl<'a> Migration<'a> {
     }
 
     /// Copies the data. Clients may use the destination meanwhile. A break of the progress callback
-    /// ends only the reports.
+    /// ends only the reports. Waits for removed snapshots of the source as [`Image::deep_copy_to`]
+    /// does.
     ///
     /// Implements: `rbd_migration_execute_with_progress`.
     #[doc(alias = "rbd_migration_execute")]
     #[doc(alias = "rbd_migration_execute_with_progress")]
     pub fn execute(&self) -> LongOperation<'a> {
-        let Migration { ioctx, image } = *self;
+        let migration @ Migration { ioctx, image } = *self;
         LongOperation::new(move |progress| {
             let (operation, object) = ("execute the migration of", || ioctx.image_object(image));
             let c_image = c_string(operation, object, image)?;
+            migration.wait_until_trimmed(operation, &object())?;
             let result = ioctx.bounded_long(operation, object, progress, move |raw, progress| {
                 raw.migration_execute(&c_image, progress)
             });
             result.map_err(|error| explain_state(ioctx, image, error))
         })
+    }
+
+    /// Waits for the snapshots of the source: another program may have prepared the migration.
+    fn wait_until_trimmed(&self, operation: &'static str, object: &Object) -> Result<()> {
+        // Without a status, librbd says below what is wrong.
+        let Ok(MigrationStatus { source, .. }) = self.status() else { return Ok(()) };
+        // An import comes from elsewhere.
+        if source.pool_id < 0 || source.id.is_empty() {
+            return Ok(());
+        }
+        let cluster = self.ioctx.cluster();
+        let ioctx = cluster.ioctx(&cluster.pools().name(source.pool_id)?)?;
+        let ioctx = ioctx.with_namespace(&source.namespace)?;
+        Source::by_id(&ioctx, operation, object, &source.id)?.wait_until_trimmed(&ioctx, operation, object)
     }
 
     /// Removes the source after all data is copied. No client may have the destination open with an

@@ -44,4 +44,5 @@ mod support;
 mod survey;
 mod timeouts;
 mod trash;
+mod trimming;
 mod watch;

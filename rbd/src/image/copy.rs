@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Image;
 use super::clone::CloneFormat;
-use crate::error::Result;
+use crate::errno::Errno;
+use crate::error::{Error, Result};
 use crate::features::{Features, OpFeatures};
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
@@ -128,6 +129,13 @@ impl Image {
     /// clone is a clone too, unless it is [flattened](DeepCopyImage::flatten). If the image is
     /// opened at a snapshot, copies that snapshot and the older ones.
     ///
+    /// Waits up to 30 seconds until the OSDs have trimmed the snapshots that were removed from the
+    /// image, because librbd would leave out data of older snapshots without an error. Then it
+    /// fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is copied. Do not remove
+    /// snapshots of the image during the copy: the call then copies all, and fails with that kind
+    /// at its end, because the copy may lack data. The wait needs the right to read the OSD map,
+    /// which `profile rbd` and `profile rbd-read-only` of the monitors contain.
+    ///
     /// Implements: `rbd_deep_copy_with_progress`.
     #[doc(alias = "rbd_deep_copy")]
     #[doc(alias = "rbd_deep_copy_with_progress")]
@@ -240,11 +248,17 @@ impl<'a> DeepCopyImage<'a> {
             new.clone_format = Some(CloneFormat::V2.number());
         }
         let options = new.options("deep-copy into", object)?;
+        let before = image.trimming_source("deep-copy")?;
+        before.wait_until_trimmed(&image.ioctx, "deep-copy", &image.object())?;
         let into = Arc::clone(ioctx.raw());
         let copy =
             move |raw: &RawImage, progress: Progress<'_>| raw.deep_copy(&into, &c_name, &options, progress);
         image
             .bounded_long("deep-copy into", object, progress, copy)
-            .map_err(|error| new.explain(ioctx, error))
+            .map_err(|error| new.explain(ioctx, error))?;
+        let after = image.trimming_source("deep-copy")?;
+        before
+            .check_unchanged(&after)
+            .map_err(|why| Error::new("deep-copy", image.object(), Errno::EBUSY).with_detail(why))
     }
 }

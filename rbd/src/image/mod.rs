@@ -34,6 +34,7 @@ pub(crate) mod snapshot;
 pub(crate) mod snapshot_changes;
 mod snapshot_namespace;
 mod sparsify;
+pub(crate) mod trimming;
 mod watch;
 
 use std::borrow::Cow;

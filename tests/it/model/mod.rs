@@ -128,12 +128,17 @@ impl<'a> Run<'a> {
         }
         for (name, data) in &self.model.snapshots {
             let image = self.ioctx.open(&self.name).snapshot(name).run().unwrap();
-            self.compare(&image, data, &Op::Snapshot)?;
+            self.compare(&image, data, &format_args!("all, in snapshot {name}"))?;
         }
         Ok(())
     }
 
-    fn compare(&self, image: &Image, expected: &[u8], after: &Op) -> Result<(), TestCaseError> {
+    fn compare(
+        &self,
+        image: &Image,
+        expected: &[u8],
+        after: &dyn std::fmt::Debug,
+    ) -> Result<(), TestCaseError> {
         prop_assert_eq!(image.size().unwrap(), expected.len() as u64, "size after {:?}", after);
         let mut found = vec![0xee; expected.len()];
         image.read_exact_at(&mut found, 0).unwrap();
