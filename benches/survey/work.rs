@@ -13,18 +13,28 @@ pub const MEASURED: &str = "measured";
 pub const EXPORTED: &str = "exported";
 
 const OBJECT: u64 = 4 << 20;
+/// The bytes of one read of an export, and the reads in flight: as in the example `backup`.
+const PIECE: u64 = 1 << 20;
+const DEPTH: usize = 16;
 
 fn pool(conf: &Path, pool: &str) -> IoCtx {
     let cluster = Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap();
     cluster.ioctx(pool).unwrap()
 }
 
-/// Peak memory of this process in MiB, for the parent.
-fn tell_memory() {
+/// Tells the parent the peak memory of this process in MiB, and returns it.
+fn tell_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    eprintln!("{}", kib >> 10);
+    let mib = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10;
+    eprintln!("{mib}");
+    mib
+}
+
+/// Fails if a survey took more memory than it may, however many images there are.
+fn check_memory() {
+    let mib = tell_memory();
+    assert!(mib < 64, "a survey took {mib} MiB, and may take 64");
 }
 
 pub fn prepare(conf: &Path, listed: usize, measured: usize, gib: u64, mib: u64) {
@@ -61,7 +71,7 @@ pub fn ls(conf: &Path, name: &str) {
         let image = image.unwrap();
         writeln!(out, "{} {} {} {:?}", image.name, image.id, image.size, image.locks).unwrap();
     }
-    tell_memory();
+    check_memory();
 }
 
 pub fn du(conf: &Path, name: &str) {
@@ -71,7 +81,7 @@ pub fn du(conf: &Path, name: &str) {
         let image = image.unwrap();
         writeln!(out, "{} {} {}", image.name, image.size, image.used.unwrap()).unwrap();
     }
-    tell_memory();
+    check_memory();
 }
 
 pub fn export(conf: &Path, name: &str, image: &str, path: &Path) {
@@ -86,12 +96,12 @@ pub fn export(conf: &Path, name: &str, image: &str, path: &Path) {
     };
     for extent in image.diff().whole_object(true).extents().unwrap() {
         let extent = extent.unwrap();
-        for offset in (extent.offset..extent.offset + extent.len).step_by(OBJECT as usize) {
-            let len = OBJECT.min(extent.offset + extent.len - offset);
-            flight.push_back((offset, aio.read(offset, len as usize)));
-            if flight.len() > 10 {
+        for offset in (extent.offset..extent.offset + extent.len).step_by(PIECE as usize) {
+            let len = PIECE.min(extent.offset + extent.len - offset);
+            if flight.len() == DEPTH {
                 end(flight.pop_front().unwrap());
             }
+            flight.push_back((offset, aio.read(offset, len as usize)));
         }
     }
     flight.into_iter().for_each(end);

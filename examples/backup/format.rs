@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 const MAGIC: &[u8] = b"rbd diff v1\n";
-/// How much is read or written at once: usually the size of an object.
-const CHUNK: u64 = 4 << 20;
+/// How much is read or written at once: a part of an object. Buffers of this size are used again,
+/// while a new one of a whole object costs as much as the copy into it.
+const CHUNK: u64 = 1 << 20;
 
 /// The header of a file.
 #[derive(Debug, Clone)]

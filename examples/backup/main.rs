@@ -26,8 +26,8 @@ use common::{ClusterFlags, Failure, ImageFlags, failed};
 use format::{Header, Reader, Record, Writer};
 use rbd::{Errno, Image, aio::Op};
 
-/// How many reads or writes are in flight, each with up to 4 MiB.
-const DEPTH: usize = 8;
+/// How many reads or writes are in flight, each with up to 1 MiB.
+const DEPTH: usize = 16;
 
 /// Save an image to files, and restore it from them.
 #[derive(clap::Parser)]

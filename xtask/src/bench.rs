@@ -136,6 +136,7 @@ fn smoke(real: bool) -> Result<()> {
     for (name, args) in [
         ("compare", &["--kind", "mixed", "--rounds", "1", "--operations", "200"][..]),
         ("io", &["--test"]),
+        ("many", &["--test"]),
         ("overhead", &["--test"]),
         ("survey", &["--images", "20", "--measured", "20", "--gib", "1", "--mib", "16", "--rounds", "1"]),
     ] {
