@@ -66,7 +66,7 @@ impl Map {
         }
     }
 
-    /// Maps a snapshot of the image, read-only.
+    /// Sets the snapshot to map. The device is then read-only.
     pub fn snapshot(mut self, name: impl Into<String>) -> Map {
         self.spec = self.spec.snapshot(name);
         self
@@ -78,8 +78,8 @@ impl Map {
         self
     }
 
-    /// Sets whether to take the image's exclusive lock and keep it while it is mapped. Refused if
-    /// another client has the image mapped or open for writing. Default: off.
+    /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Refused
+    /// if another client has the image mapped or open for writing. Default: off.
     pub fn exclusive(mut self, on: bool) -> Map {
         self.options = self.options.exclusive(on);
         self

@@ -16,9 +16,9 @@ pub enum MsMode {
     Crc,
     /// The second protocol, encrypted.
     Secure,
-    /// Checksums only; encrypted if the cluster insists.
+    /// The second protocol with checksums only, or encrypted if the cluster demands it.
     PreferCrc,
-    /// Encrypted; checksums only if the cluster insists.
+    /// The second protocol, encrypted, or with checksums only if the cluster demands it.
     PreferSecure,
 }
 
@@ -26,11 +26,11 @@ pub enum MsMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadFromReplica {
-    /// The primary (the default).
+    /// The primary replica (the default).
     No,
-    /// A random one.
+    /// A random replica.
     Balance,
-    /// The nearest by [`MapOptions::crush_location`](super::MapOptions::crush_location).
+    /// The nearest replica by [`MapOptions::crush_location`](super::MapOptions::crush_location).
     Localize,
 }
 
@@ -51,7 +51,7 @@ macro_rules! words {
         impl $type {
             const WORDS: &'static [&'static str] = &[$($word),*];
 
-            /// Returns the kernel's word for it.
+            /// Returns the kernel's name of this value.
             pub fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $word),* }
             }

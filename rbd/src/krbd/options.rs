@@ -24,50 +24,52 @@ impl MapOptions {
         MapOptions::default()
     }
 
-    /// Sets whether the device is read-only. A snapshot is always read-only.
+    /// Sets whether the device is read-only. A snapshot is always read-only. Default: off.
     #[must_use]
     pub fn read_only(self, on: bool) -> MapOptions {
         self.flag("ro", on)
     }
 
-    /// Sets whether to take the image's exclusive lock and keep it while it is mapped.
+    /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Default:
+    /// off.
     #[must_use]
     pub fn exclusive(self, on: bool) -> MapOptions {
         self.flag("exclusive", on)
     }
 
-    /// Sets whether to take the exclusive lock for reads too.
+    /// Sets whether to acquire the exclusive lock for reads too. Default: off.
     #[must_use]
     pub fn lock_on_read(self, on: bool) -> MapOptions {
         self.flag("lock_on_read", on)
     }
 
-    /// Sets how long the kernel waits for the exclusive lock while mapping, in whole seconds; zero
-    /// means no limit.
+    /// Sets how long the kernel waits for the exclusive lock while mapping, in whole seconds. Zero
+    /// means no limit, which is the default.
     #[must_use]
     pub fn lock_timeout(self, time: Duration) -> MapOptions {
         self.set("lock_timeout", seconds(time))
     }
 
-    /// Sets whether discards free space in the cluster (the default).
+    /// Sets whether discards free space in the cluster. Default: on.
     #[must_use]
     pub fn trim(self, on: bool) -> MapOptions {
         self.flag("notrim", !on)
     }
 
-    /// Sets whether writes fail when the cluster is full, instead of waiting for space.
+    /// Sets whether writes fail when the cluster is full, instead of waiting for space. Default:
+    /// off.
     #[must_use]
     pub fn abort_on_full(self, on: bool) -> MapOptions {
         self.flag("abort_on_full", on)
     }
 
-    /// Sets how many requests can be in flight (128 by default).
+    /// Sets how many requests can be in flight. Default: 128.
     #[must_use]
     pub fn queue_depth(self, requests: u32) -> MapOptions {
         self.set("queue_depth", requests.to_string())
     }
 
-    /// Sets the smallest discard in bytes: a power of two (64 KiB by default).
+    /// Sets the smallest discard in bytes: a power of two. Default: 64 KiB.
     #[must_use]
     pub fn alloc_size(self, bytes: u64) -> MapOptions {
         self.set("alloc_size", bytes.to_string())
@@ -99,25 +101,25 @@ impl MapOptions {
     }
 
     /// Sets whether to receive into bounce buffers, for file systems that change pages during
-    /// writes.
+    /// writes. Default: off.
     #[must_use]
     pub fn rxbounce(self, on: bool) -> MapOptions {
         self.flag("rxbounce", on)
     }
 
-    /// Sets whether mappings of one cluster and user share a client (the default).
+    /// Sets whether mappings of one cluster and user share a client. Default: on.
     #[must_use]
     pub fn share(self, on: bool) -> MapOptions {
         self.flag(if on { "share" } else { "noshare" }, true)
     }
 
-    /// Sets whether checksums protect data on the wire (the default).
+    /// Sets whether checksums protect data on the network. Default: on.
     #[must_use]
     pub fn crc(self, on: bool) -> MapOptions {
         self.flag(if on { "crc" } else { "nocrc" }, true)
     }
 
-    /// Sets whether TCP sends without delay (the default).
+    /// Sets whether TCP sends without delay. Default: on.
     #[must_use]
     pub fn tcp_nodelay(self, on: bool) -> MapOptions {
         self.flag(if on { "tcp_nodelay" } else { "notcp_nodelay" }, true)
@@ -160,7 +162,7 @@ impl MapOptions {
         self
     }
 
-    /// Adds all of `others`, which replace earlier options.
+    /// Adds all options of `others`, which replace earlier ones.
     #[must_use]
     pub fn merge(mut self, others: MapOptions) -> MapOptions {
         for (name, value) in others.list {

@@ -20,8 +20,8 @@ impl ScopedDevice {
         ScopedDevice { device, mapped: true }
     }
 
-    /// Unmaps the device now. After a failure, the device is still mapped and tied to this value:
-    /// try again, or [`keep`](ScopedDevice::keep) it.
+    /// Unmaps the device now. After a failure, the device is still mapped, and dropping this value
+    /// tries again. To leave the device mapped, call [`keep`](ScopedDevice::keep).
     pub fn unmap(&mut self) -> Result<()> {
         if self.mapped {
             self.device.unmap().run()?;
@@ -30,7 +30,7 @@ impl ScopedDevice {
         Ok(())
     }
 
-    /// Keeps the mapping beyond the life of this value.
+    /// Returns the device and leaves it mapped.
     pub fn keep(mut self) -> Device {
         self.mapped = false;
         self.device.clone()

@@ -27,13 +27,13 @@ pub enum KernelFeatures {
     /// The rbd module is not loaded; according to its version, the kernel should have these
     /// features.
     ModuleNotLoaded {
-        /// From the table of versions.
+        /// The features according to the table of kernel versions.
         expected: Features,
     },
     /// The module is loaded but does not report its features (before 4.11); according to its
     /// version, the kernel should have these features.
     KernelTooOld {
-        /// From the table of versions.
+        /// The features according to the table of kernel versions.
         expected: Features,
     },
 }
