@@ -165,7 +165,7 @@ impl<'a> PrepareMigration<'a> {
         self
     }
 
-    /// Begins it. Blocks.
+    /// Starts the migration. Blocks.
     pub fn run(self) -> Result<()> {
         let PrepareMigration { from, image, ioctx, name, new } = self;
         let (operation, object) = ("migrate", || from.image_object(image));
@@ -214,7 +214,7 @@ fn explain_state(ioctx: &IoCtx, image: &str, error: Error) -> Error {
 impl<'a> PrepareImport<'a> {
     new_image_setters!();
 
-    /// Begins it. Blocks.
+    /// Starts the import. Blocks.
     pub fn run(self) -> Result<()> {
         let PrepareImport { source, ioctx, name, new } = self;
         let (operation, object) = ("import", || ioctx.image_object(name));
@@ -309,8 +309,9 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Aborts the migration: removes the destination and restores the source. Copies data that was
-    /// written to the destination back as far as possible. No client may have the destination open.
+    /// Aborts the migration: removes the destination and restores the source. Data that was written
+    /// to the destination is copied back as far as possible. No client may have the destination
+    /// open.
     ///
     /// Implements: `rbd_migration_abort_with_progress`.
     #[doc(alias = "rbd_migration_abort")]

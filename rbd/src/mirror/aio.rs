@@ -8,8 +8,8 @@ use crate::raw::{self, RawResult};
 impl ImageMirroring<'_> {
     /// Starts to [demote](Self::demote) the image.
     ///
-    /// A thread of this crate submits it, because librbd waits for OSDs before it accepts it (seen
-    /// with 16.2).
+    /// A thread of this crate submits the operation, because librbd waits for OSDs before it
+    /// accepts one (seen with 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
@@ -51,8 +51,8 @@ impl ImageMirroring<'_> {
 impl Promote<'_> {
     /// Starts to promote the image.
     ///
-    /// A thread of this crate submits it, because librbd waits for OSDs before it accepts it (seen
-    /// with 16.2).
+    /// A thread of this crate submits the operation, because librbd waits for OSDs before it
+    /// accepts one (seen with 16.2).
     ///
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]

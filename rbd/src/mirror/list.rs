@@ -14,13 +14,13 @@ pub struct MirroredImage {
     pub id: String,
     /// The mirroring mode.
     pub mode: ImageMode,
-    /// The mirroring state.
+    /// The mirroring state and role.
     pub info: Info,
 }
 
 impl PoolMirroring<'_> {
-    /// Lists the mirrored images, or those of one mode. Queries each image, so it takes long for
-    /// many images.
+    /// Lists the mirrored images: all of them, or those of one mode. Queries each image, so it
+    /// takes long for many images.
     ///
     /// Implements: `rbd_mirror_image_info_list`.
     #[doc(alias = "rbd_mirror_image_info_list")]

@@ -93,8 +93,8 @@ impl<'a> Peers<'a> {
     }
 
     /// Adds a peer by its site name and the user that the daemon connects as, such as
-    /// `client.rbd-mirror-peer`. Importing a [token](PoolMirroring::import_bootstrap_token) does
-    /// this and more.
+    /// `client.rbd-mirror-peer`. [Importing a token](PoolMirroring::import_bootstrap_token) also
+    /// adds a peer.
     ///
     /// Implements: `rbd_mirror_peer_site_add`.
     #[doc(alias = "rbd_mirror_peer_add")]

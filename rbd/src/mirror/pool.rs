@@ -62,7 +62,7 @@ impl IoCtx {
 }
 
 impl PoolMirroring<'_> {
-    /// Returns which images are mirrored.
+    /// Returns the mirroring mode, which decides which images are mirrored.
     ///
     /// Implements: `rbd_mirror_mode_get`.
     #[doc(alias = "rbd_mirror_mode_get")]
@@ -72,7 +72,8 @@ impl PoolMirroring<'_> {
         Ok(Mode::from_raw(mode))
     }
 
-    /// Sets which images are mirrored. Remove the peers before you disable mirroring.
+    /// Sets the mirroring mode, which decides which images are mirrored. Remove the peers before
+    /// you disable mirroring.
     ///
     /// Disabling ends the mirroring of images that are mirrored by journals. Disable mirroring of
     /// images that are mirrored by snapshots first: otherwise the call fails with
@@ -127,8 +128,9 @@ impl PoolMirroring<'_> {
         self.ioctx.bounded(operation, || self.object(), set)
     }
 
-    /// Creates a token with which another cluster becomes a peer of this pool. Creates the user
-    /// `client.rbd-mirror-peer`. The token contains this user's key: keep it as secret as a key.
+    /// Creates a token with which another cluster becomes a peer of this pool. Also creates the
+    /// user `client.rbd-mirror-peer`. The token contains this user's key: keep it as secret as a
+    /// key.
     ///
     /// Implements: `rbd_mirror_peer_bootstrap_create`.
     #[doc(alias = "rbd_mirror_peer_bootstrap_create")]

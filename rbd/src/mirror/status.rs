@@ -15,7 +15,7 @@ pub enum ImageMode {
     Journal,
     /// Mirror snapshots, whose differences are copied.
     Snapshot,
-    /// One that this crate does not know.
+    /// A mode that this crate does not know.
     Unknown(u32),
 }
 
@@ -31,11 +31,11 @@ pub enum ImageState {
     Disabled,
     /// Mirroring is being enabled, or a daemon is creating the image. Reported by Ceph 17 or later.
     Creating,
-    /// One that this crate does not know.
+    /// A state that this crate does not know.
     Unknown(u32),
 }
 
-/// The mirroring role of an image.
+/// The mirroring state and role of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -65,7 +65,7 @@ pub enum State {
     StoppingReplay,
     /// The site does not receive the image: its copy is primary or orphaned.
     Stopped,
-    /// One that this crate does not know.
+    /// A state that this crate does not know.
     Unknown(u32),
 }
 
@@ -94,7 +94,7 @@ pub struct SiteStatus {
     pub mirror_uuid: String,
     /// The replication state.
     pub state: State,
-    /// The daemon's description. While it replays, JSON follows the text.
+    /// The daemon's description. While the daemon replays, JSON follows the text.
     pub description: String,
     /// When the daemon reported this; `None` if it never did.
     pub last_update: Option<SystemTime>,

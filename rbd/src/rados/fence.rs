@@ -33,8 +33,8 @@ impl IoCtx {
         }
     }
 
-    /// Checks every `interval` on its own thread whether this client is [fenced
-    /// off](Self::is_blocklisted), and then calls back once on that thread. Continues to check
+    /// Checks every `interval` whether this client is [fenced](Self::is_blocklisted). When it is,
+    /// calls back once. Checks and the callback run on a thread of their own. Continues to check
     /// while no OSD answers.
     pub fn watch_blocklisting(
         &self,

@@ -17,8 +17,8 @@ pub struct ObjectEntry {
     pub namespace: String,
 }
 
-/// An iterator over the objects of a pool or namespace, in no order: see [`Objects::list`]. It ends
-/// after an error.
+/// An iterator over the objects of a pool or namespace, in no particular order: see
+/// [`Objects::list`]. It ends after an error.
 #[derive(Debug)]
 pub struct ObjectList {
     ioctx: IoCtx,

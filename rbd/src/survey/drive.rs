@@ -156,7 +156,7 @@ impl Iterator for SurveyedImages {
 }
 
 impl SurveyedStream {
-    /// Awaits the next image. `None` at the end.
+    /// Returns the next image when it is known; `None` at the end.
     ///
     /// Fails with [`TimedOut`](ErrorKind::TimedOut), and ends, if no answer comes within the [call
     /// timeout](crate::ClusterBuilder::call_timeout). Dropping the future loses no image.

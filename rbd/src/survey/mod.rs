@@ -97,10 +97,10 @@ pub struct SurveyedImage {
     pub id: String,
     /// How the answers were obtained.
     pub way: Way,
-    /// Whether its removal or its creation was interrupted. It cannot be opened. If it has no
-    /// header, sizes are 0 and all other fields are empty.
+    /// Whether its removal or its creation was interrupted. Such an image cannot be opened. If it
+    /// has no header, sizes are 0 and all other fields are empty.
     pub half_removed: bool,
-    /// Whether it is of the old format 1.
+    /// Whether it has the old format 1.
     pub old_format: bool,
     /// Size in bytes.
     pub size: u64,
@@ -108,9 +108,9 @@ pub struct SurveyedImage {
     pub object_size: u64,
     /// The features.
     pub features: Features,
-    /// The operations in which it takes part.
+    /// The operation features.
     pub op_features: OpFeatures,
-    /// Whether its object map and fast-diff data can be trusted.
+    /// The flags, which say whether its object map and fast-diff data are invalid.
     pub flags: Flags,
     /// The snapshots of all kinds, oldest first.
     pub snapshots: Vec<SurveyedSnapshot>,
@@ -152,7 +152,7 @@ pub struct SurveyedSnapshot {
     pub created: SystemTime,
     /// Whether it is protected from removal. Only user snapshots can be.
     pub protected: bool,
-    /// Whether its object map and fast-diff data can be trusted.
+    /// The flags, which say whether its object map and fast-diff data are invalid.
     pub flags: Flags,
     /// The snapshot from which it was cloned. Only if the parent was requested.
     pub parent: Option<Parent>,
@@ -230,7 +230,7 @@ impl<'a> Survey<'a> {
         self
     }
 
-    /// Sets whether to query the space that images and their snapshots use. This includes the
+    /// Sets whether to query the space that images and their snapshots use. This also queries the
     /// snapshots. Default: off.
     ///
     /// A survey reads the object maps of images with the feature fast-diff. For other images, and
@@ -273,7 +273,7 @@ impl<'a> Survey<'a> {
         self
     }
 
-    /// Lists the images and begins to query them. Blocks for the list. Each step of the iterator
+    /// Lists the images and starts to query them. Blocks for the list. Each step of the iterator
     /// blocks until an image is known.
     ///
     /// An image that is removed meanwhile is omitted. The error of one image does not end the
@@ -284,7 +284,7 @@ impl<'a> Survey<'a> {
         drive::begin(self.ioctx, self.plan, listed)
     }
 
-    /// Begins to list and to query the images, and returns a stream of them. Does not block.
+    /// Starts to list and to query the images, and returns a stream of them. Does not block.
     ///
     /// If the list fails, the stream ends after its error.
     pub fn start(self) -> Result<SurveyedStream> {
