@@ -34,7 +34,7 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct Features: u64 {
-        /// Its snapshots can be cloned.
+        /// The snapshots of the image can be cloned.
         const LAYERING = 1 << 0;
         /// Data is striped over several objects in units smaller than an object.
         const STRIPING = 1 << 1;
@@ -71,13 +71,13 @@ bitflags::bitflags! {
     /// The operation features of an image, which librbd sets.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct OpFeatures: u64 {
-        /// Has clones of format 2.
+        /// The image has clones of format 2.
         const CLONE_PARENT = 1 << 0;
-        /// Is a clone of format 2.
+        /// The image is a clone of format 2.
         const CLONE_CHILD = 1 << 1;
-        /// Belongs to a group.
+        /// The image belongs to a group.
         const GROUP = 1 << 2;
-        /// Has snapshots in the trash.
+        /// The image has snapshots in the trash.
         const SNAP_TRASH = 1 << 3;
 
         const _ = !0;
@@ -105,7 +105,7 @@ impl Features {
         .union(Features::FAST_DIFF)
         .union(Features::DEEP_FLATTEN);
 
-    /// Returns each set bit, lowest first.
+    /// Returns an iterator over the set bits, lowest first.
     pub fn each(self) -> impl Iterator<Item = Features> {
         (0..u64::BITS).map(|bit| Features::from_bits_retain(1 << bit)).filter(move |bit| self.contains(*bit))
     }
@@ -123,8 +123,8 @@ impl Features {
         self & Features::from_bits_retain(!rules::RULES.iter().fold(0, |all, rule| all | rule.feature.bits()))
     }
 
-    /// Returns the features that a new image can have. Omits `operations` and other bits that
-    /// librbd or mirroring manages, and bits without a name.
+    /// Returns those of the features that a new image can have. Omits `operations` and other bits
+    /// that librbd or mirroring manages, and bits without a name.
     ///
     /// ```
     /// use rbd::Features;

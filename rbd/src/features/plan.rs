@@ -40,8 +40,8 @@ impl Plan {
     /// Plans what to disable on an image with the features `image`, so that the remaining features
     /// are in `supported`.
     ///
-    /// Includes supported features that depend on one to disable. Fails if a feature to disable
-    /// cannot be disabled.
+    /// Includes supported features that depend on an unsupported one. Fails if a feature of the
+    /// plan cannot be disabled.
     pub fn to_support(image: Features, supported: Features) -> Result<Plan> {
         Plan::supporting(image, supported)
             .map_err(|immutable| Error::invalid("reduce", image.object(), immutable.to_string()))

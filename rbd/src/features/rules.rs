@@ -119,12 +119,12 @@ impl Features {
         self.may_create().map_err(|conflict| conflict.error("create an image with", self))
     }
 
-    /// Checks that `change` can be enabled on an image that has `self`.
+    /// Checks that `change` can be enabled on an image that has these features.
     pub fn check_enable(self, change: Features) -> Result<()> {
         self.may_enable(change).map_err(|conflict| conflict.error("enable", change))
     }
 
-    /// Checks that `change` can be disabled on an image that has `self`.
+    /// Checks that `change` can be disabled on an image that has these features.
     pub fn check_disable(self, change: Features) -> Result<()> {
         self.may_disable(change).map_err(|conflict| conflict.error("disable", change))
     }

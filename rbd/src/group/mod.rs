@@ -227,7 +227,7 @@ impl fmt::Debug for Group {
 }
 
 impl Image {
-    /// Returns the group that the image belongs to. Opens the image again for this, for reading.
+    /// Returns the group that the image belongs to. Opens the image again for this, read-only.
     ///
     /// Implements: `rbd_get_group`.
     #[doc(alias = "rbd_get_group")]

@@ -16,7 +16,7 @@ use crate::raw::ioctx::IoCtx as RawIoCtx;
 pub struct GroupSnapshot {
     /// Its name.
     pub name: String,
-    /// False if its creation was interrupted.
+    /// Whether it is complete: `false` if its creation was interrupted.
     pub complete: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct GroupSnapshotInfo {
     pub name: String,
     /// The name that the snapshot has in each image.
     pub image_snapshot: String,
-    /// False if its creation was interrupted.
+    /// Whether it is complete: `false` if its creation was interrupted.
     pub complete: bool,
     /// The images that were in the group at that time.
     pub images: Vec<GroupSnapshotImage>,

@@ -9,7 +9,7 @@ use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
 use crate::names::{c_string, new_name};
 
-/// How a clone keeps its parent snapshot alive.
+/// The format of a clone, which decides how its parent snapshot is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloneFormat {
@@ -80,8 +80,7 @@ impl IoCtx {
 impl<'a> CloneImage<'a> {
     new_image_setters!();
 
-    /// Creates the clone in another pool or namespace of the same cluster. Default: those of the
-    /// parent.
+    /// Sets the pool and namespace of the clone, in the same cluster. Default: those of the parent.
     pub fn into_ioctx(mut self, ioctx: &'a IoCtx) -> Self {
         self.ioctx = ioctx;
         self

@@ -132,9 +132,9 @@ impl Image {
     /// Waits up to 30 seconds until the OSDs have trimmed the snapshots that were removed from the
     /// image, because librbd would leave out data of older snapshots without an error. Then it
     /// fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is copied. Do not remove
-    /// snapshots of the image during the copy: the call then copies all, and fails with that kind
-    /// at its end, because the copy may lack data. The wait needs the right to read the OSD map,
-    /// which `profile rbd` and `profile rbd-read-only` of the monitors contain.
+    /// snapshots of the image during the copy: the call then copies everything and fails with the
+    /// same kind at its end, because the copy may lack data. The wait needs the capability to read
+    /// the OSD map, which the monitor profiles `profile rbd` and `profile rbd-read-only` contain.
     ///
     /// Implements: `rbd_deep_copy_with_progress`.
     #[doc(alias = "rbd_deep_copy")]
@@ -169,8 +169,8 @@ impl Image {
 impl<'a> CopyImage<'a> {
     new_image_setters!();
 
-    /// Skips runs of zeros of this many bytes: a power of two from 4 KiB to the object size, or 0
-    /// to write all zeros. Default: 4 KiB.
+    /// Sets the size in bytes of the runs of zeros that are not written: a power of two from 4 KiB
+    /// to the object size, or 0 to write all zeros. Default: 4 KiB.
     pub fn sparse_size(mut self, bytes: u64) -> Self {
         self.sparse_size = bytes;
         self
@@ -183,7 +183,7 @@ impl<'a> CopyImage<'a> {
         self
     }
 
-    /// Copies it. Blocks.
+    /// Copies the image. Blocks.
     pub fn run(self) -> Result<()> {
         let CopyImage { image, ioctx, name, new, sparse_size, progress } = self;
         image.refuse_encrypted("copy", COPY_STORED)?;
@@ -223,7 +223,7 @@ impl<'a> DeepCopyImage<'a> {
         self
     }
 
-    /// Copies it. Blocks.
+    /// Copies the image. Blocks.
     pub fn run(self) -> Result<()> {
         let DeepCopyImage { image, ioctx, name, mut new, progress } = self;
         image.refuse_encrypted("deep-copy", COPY_STORED)?;

@@ -71,7 +71,7 @@ impl Encryption<'_> {
     ///
     /// For an image with objects of 4 MiB, a LUKS1 header takes 4 MiB and a LUKS2 header 16 MiB.
     /// The call needs write permission, and the exclusive lock if the image has that feature.
-    /// Afterwards this handle has the encryption loaded. Blocks, for about a second.
+    /// Afterwards this handle has the encryption loaded. Blocks for about a second.
     ///
     /// Refused for images that are too small, for images with the feature journaling, for a handle
     /// that has encryption loaded, and, before Ceph 18.2, for clones. A clone with its own header
@@ -116,12 +116,13 @@ impl Encryption<'_> {
         Ok(())
     }
 
-    /// Makes this handle encrypt and decrypt data. Other handles are not affected.
+    /// Loads the encryption into this handle, which then encrypts and decrypts data. Other handles
+    /// are not affected.
     ///
     /// Offsets then begin after the header, and all sizes exclude it: those of the image, of its
     /// snapshots and of the overlap with a parent, and the size that [`Image::resize`] takes. Calls
     /// that would copy decrypted data into an unencrypted image are refused, and so is
-    /// [`Image::at_snapshot`]. Each error names the handle to use. Blocks, for about a second.
+    /// [`Image::at_snapshot`]. Each error names the handle to use. Blocks for about a second.
     ///
     /// Implements: `rbd_encryption_load`.
     #[doc(alias = "rbd_encryption_load")]
@@ -138,7 +139,7 @@ impl Encryption<'_> {
     /// Loads the encryption of a clone whose ancestors have different passphrases.
     ///
     /// The chain holds the passphrase of the image, then that of its parent, and so on. `None`
-    /// detects the format. Otherwise the call works as [`load`](Self::load).
+    /// detects the format. In all other respects, the call works as [`load`](Self::load).
     ///
     /// Implements: `rbd_encryption_load2`. Needs Ceph 18.2.
     #[doc(alias = "rbd_encryption_load2")]

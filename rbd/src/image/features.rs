@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::features::{FeatureConflict, Features, Plan};
 
 impl Image {
-    /// Enables features. Leaves enabled features alone. Refuses changes that the rules forbid,
-    /// before anything is touched.
+    /// Enables features. Ignores features that are already enabled. Refuses changes that the rules
+    /// forbid, before anything is touched.
     ///
     /// object-map and fast-diff can only be enabled together. librbd does not build their data:
     /// [`flags`](Self::flags) shows whether it must be [rebuilt](crate::image::ObjectMap::rebuild).
@@ -28,9 +28,9 @@ impl Image {
         self.bounded(format!("enable {change} of"), move |raw| raw.update_features(change.bits(), true))
     }
 
-    /// Disables features. Leaves disabled features alone. Refuses changes that the rules forbid,
-    /// before anything is touched: for example, disabling exclusive-lock while object-map is
-    /// enabled.
+    /// Disables features. Ignores features that are already disabled. Refuses changes that the
+    /// rules forbid, before anything is touched: for example, disabling exclusive-lock while
+    /// object-map is enabled.
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {

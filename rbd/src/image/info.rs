@@ -50,7 +50,7 @@ impl Image {
         })
     }
 
-    /// Returns the size in bytes, of the image or of the snapshot that it is opened at. Blocks if
+    /// Returns the size in bytes of the image, or of the snapshot that it is opened at. Blocks if
     /// another client has changed the image, while librbd reads it again.
     ///
     /// Implements: `rbd_get_size`.
@@ -99,7 +99,8 @@ impl Image {
         Ok(Features::from_bits_retain(self.bounded("read the features of", move |raw| raw.features())?))
     }
 
-    /// Returns the operations that the image is part of.
+    /// Returns the operation features: whether the image has clones, is a clone, belongs to a
+    /// group, or has snapshots in the trash.
     ///
     /// Implements: `rbd_get_op_features`.
     #[doc(alias = "rbd_get_op_features")]

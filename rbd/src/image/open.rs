@@ -147,10 +147,10 @@ impl<'a> OpenImage<'a> {
         self
     }
 
-    /// Sets what happens when the pool is over its quota, or the cluster is full. Off, every change
-    /// of the image waits until there is space again. With it, calls that free space work:
-    /// discards, removing snapshots, shrinking. All else fails at once with
-    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). Default: off.
+    /// Sets whether calls that free space work while the pool is over its quota or the cluster is
+    /// full: discards, removing snapshots, shrinking. All other changes of the image then fail at
+    /// once with [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). If off, every change waits
+    /// until there is space again. Default: off.
     pub fn when_full(mut self, when_full: bool) -> Self {
         self.when_full = when_full;
         self

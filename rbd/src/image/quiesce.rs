@@ -40,8 +40,8 @@ const WATCH: &str = "watch for snapshots";
 
 impl Image {
     /// Calls back before and after any client takes a snapshot, so that the callback can freeze the
-    /// users of the image, such as a mounted file system, and the snapshot is consistent. Read-only
-    /// images receive no notifications, so this is refused.
+    /// users of the image, such as a mounted file system, and the snapshot is consistent. The call
+    /// is refused for a read-only image, which receives no notifications.
     ///
     /// The callback runs on its own thread and may block: the client that takes the snapshot waits,
     /// unless its flags say otherwise. A panic in the callback counts as an error.

@@ -22,9 +22,9 @@ impl Image {
     /// Resizes the image to a size in bytes. Shrinking destroys the data beyond the new end and
     /// must be [allowed](Resize::allow_shrink).
     ///
-    /// A shrink waits for the I/O in flight on every handle that this process has of the image.
-    /// New I/O begins after the shrink, so a progress callback must not wait for it. Several
-    /// resizes of one image in this process take turns.
+    /// A shrink waits for the I/O in flight on every handle that this process has of the image. New
+    /// I/O begins after the shrink, so a progress callback must not wait for it. Several resizes of
+    /// one image in this process run one after another.
     ///
     /// **Stop I/O beyond the new end before another process shrinks the image.** Such a shrink does
     /// not wait for I/O of this process. If this process owns the exclusive lock, librbd shrinks

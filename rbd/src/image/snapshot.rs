@@ -64,7 +64,7 @@ impl SnapshotRef<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The id, which is unique in the pool and does not change in a rename.
+    /// The id, which is unique in the pool. A rename does not change it.
     pub id: u64,
     /// The name. Ceph generates the names of snapshots that are not a user's.
     pub name: String,
@@ -79,17 +79,17 @@ pub struct Snapshot {
     pub namespace: SnapshotNamespace,
 }
 
-/// The kinds of snapshots.
+/// The kind of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SnapshotKind {
-    /// Made by a user.
+    /// Created by a user.
     User,
     /// Part of a snapshot of a group.
     Group,
     /// Removed, but kept while clones need it.
     Trash,
-    /// Made by mirroring.
+    /// Created by mirroring.
     Mirror,
     /// A kind that this crate does not know.
     Unknown(u32),
@@ -117,7 +117,7 @@ pub enum SnapshotNamespace {
         /// The kind before the removal; `None` if the loaded library is older than Ceph 20.2.
         original_kind: Option<SnapshotKind>,
     },
-    /// Made by mirroring.
+    /// Created by mirroring.
     Mirror(MirrorSnapshot),
     /// A kind that this crate does not know.
     Unknown(u32),
@@ -133,7 +133,7 @@ pub struct MirrorSnapshot {
     pub peers: Vec<String>,
     /// On the non-primary side: whether it is copied completely.
     pub complete: bool,
-    /// On the non-primary side: the mirroring UUID of the primary cluster.
+    /// On the non-primary side: the mirroring uuid of the primary cluster.
     pub primary_mirror_uuid: String,
     /// On the non-primary side: the snapshot's id on the primary side.
     pub primary_snapshot_id: u64,

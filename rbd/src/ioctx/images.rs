@@ -67,7 +67,7 @@ impl IoCtx {
     }
 
     /// Removes an image and its data. Fails if the image has snapshots or if a client has it open.
-    /// Works on a full cluster.
+    /// Also works if the cluster is full.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]

@@ -47,14 +47,14 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// Stripes over `count` objects in units of `unit` bytes, which must divide the object
-        /// size.
+        /// Sets the striping: over `count` objects, in units of `unit` bytes. The unit must divide
+        /// the object size.
         pub fn striping(mut self, unit: u64, count: u64) -> Self {
             self.new.striping = Some((unit, count));
             self
         }
 
-        /// Stores the data in another pool, such as an erasure-coded pool with overwrites.
+        /// Sets another pool for the data, such as an erasure-coded pool with overwrites.
         pub fn data_pool(mut self, pool: &'a str) -> Self {
             self.new.data_pool = Some(pool);
             self
@@ -74,7 +74,7 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// Stores the journal in another pool. Applies to images with journaling.
+        /// Sets another pool for the journal. Applies to images with journaling.
         pub fn journal_pool(mut self, pool: &'a str) -> Self {
             self.new.journal_pool = Some(pool);
             self

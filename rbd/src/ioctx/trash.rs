@@ -142,7 +142,8 @@ impl<'a> Trash<'a> {
         RestoreTrashed { ioctx: self.0, id, name: None }
     }
 
-    /// Removes an image from the trash for good, by its id.
+    /// Removes an image from the trash for good, by its id. Fails until the delay of the image has
+    /// expired, unless [forced](RemoveTrashed::force).
     ///
     /// Implements: `rbd_trash_remove_with_progress`.
     #[doc(alias = "rbd_trash_remove")]
@@ -163,7 +164,7 @@ impl<'a> Trash<'a> {
 
 impl AddToTrash<'_> {
     /// Sets how long the image cannot be removed without force, in whole seconds. Default: 0. Ceph
-    /// stores times up to the year 2106, and a longer delay ends then.
+    /// stores times up to the year 2106: a longer delay ends in that year.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self

@@ -25,7 +25,7 @@ impl<'a> Diff<'a> {
     /// Returns an iterator over the extents in order of offset. The iterator fetches them in
     /// batches: `next` blocks when a batch is used up. It ends after an error.
     ///
-    /// Use this for big images, and to stop early: just drop the iterator.
+    /// Use this for big images. To stop early, drop the iterator.
     pub fn extents(self) -> Result<DiffExtents<'a>> {
         let object_size = self.image.stat()?.object_size;
         let row = object_size.saturating_mul(self.image.stripe_count()?).max(1);

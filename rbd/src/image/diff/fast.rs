@@ -18,13 +18,13 @@ pub enum FastDiff {
     /// librbd queries every object, because the image (or its included parent) lacks the feature
     /// fast-diff.
     FeatureOff {
-        /// `rbd/foo`.
+        /// The image without the feature: `rbd/foo`.
         image: String,
     },
     /// librbd queries every object, because the handle has encryption loaded and the maps describe
     /// the encrypted objects.
     Encrypted {
-        /// `rbd/foo`.
+        /// The image: `rbd/foo`.
         image: String,
     },
     /// librbd queries every object, because the image was smaller at a snapshot in between, and the

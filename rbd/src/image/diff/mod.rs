@@ -75,7 +75,8 @@ impl Image {
 }
 
 impl<'a> Diff<'a> {
-    /// Starts the diff at this snapshot, given by its name, or by its id (Ceph 18.2 or later).
+    /// Sets the older snapshot, given by its name, or by its id (Ceph 18.2 or later). Default:
+    /// none.
     pub fn from_snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.from = Some(snapshot.into());
         self
