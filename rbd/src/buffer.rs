@@ -9,26 +9,26 @@ pub enum Buffer {
     /// An operation without data.
     #[default]
     None,
-    /// Data to be written that may be shared.
+    /// Data to write, which may be shared.
     Bytes(Bytes),
-    /// A separate buffer.
+    /// A buffer that nothing else shares.
     BytesMut(BytesMut),
     /// Data in several places, written consecutively.
     BytesVec(Vec<Bytes>),
-    /// Several separate buffers.
+    /// Several buffers that nothing else shares.
     BytesMutVec(Vec<BytesMut>),
     /// What a compare-and-write compares with, and what it writes.
     Compare {
-        /// What the image is to hold already.
+        /// The bytes that the range must contain.
         expected: Bytes,
-        /// What it is to hold then.
+        /// The bytes to write.
         data: Bytes,
     },
-    /// The same, each in several places.
+    /// What a compare-and-write compares with, and what it writes, each in several places.
     CompareVec {
-        /// What the image is to hold already.
+        /// The bytes that the range must contain.
         expected: Vec<Bytes>,
-        /// What it is to hold then.
+        /// The bytes to write.
         data: Vec<Bytes>,
     },
 }

@@ -4,8 +4,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "it tells whether anything was written"]
 pub enum Compare {
-    /// The image held what was expected, and now holds the new data.
+    /// The range contained the expected bytes, and now contains the new data.
     Written,
-    /// Nothing was written: the image differs from this offset on, in bytes from its start.
+    /// Nothing was written. The first difference is at this offset, in bytes from the start of the
+    /// image.
     Differs(u64),
 }

@@ -51,7 +51,7 @@ impl Errno {
         self.0
     }
 
-    /// Returns the name, such as `"ENOENT"`; `None` for a number without a constant here.
+    /// Returns the name, such as `"ENOENT"`; `None` for a number that this crate has no name for.
     pub fn name(self) -> Option<&'static str> {
         symbol(self.0)
     }

@@ -1,10 +1,10 @@
 //! Client library for Ceph block device (RBD) images: create them, manage their features and
 //! snapshots, read and write them, map them through the kernel.
 //!
-//! Three types carry the API: a [`Cluster`] is a connection, an [`IoCtx`] is a pool and namespace,
-//! an [`Image`] is an open block device. Each one keeps its predecessor alive, so you can drop them
-//! in any order. You can share all of them between threads. Operations with options are builders
-//! that end in `run()`.
+//! The API has three main types: a [`Cluster`] is a connection, an [`IoCtx`] is a pool and
+//! namespace, an [`Image`] is an open block device. Each one keeps alive what it was opened from,
+//! so you can drop them in any order. You can share all of them between threads. Operations with
+//! options are builders that end in `run()`.
 //!
 //! ```no_run
 //! use rbd::Cluster;

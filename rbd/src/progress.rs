@@ -1,7 +1,8 @@
 //! Runs long operations and reports their progress.
 //!
-//! A report says how many of how many steps are done. If the operation succeeds and has reported
-//! anything, its last report is `total` of `total`; stopping there has no effect.
+//! A report contains the number of steps done so far and the total number of steps. A callback that
+//! returns [`ControlFlow::Break`] (a break) stops most operations. If the operation succeeds and
+//! has reported anything, its last report is `total` of `total`; a break there has no effect.
 //!
 //! ```no_run
 //! # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

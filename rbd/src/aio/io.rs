@@ -21,13 +21,14 @@ use crate::raw::thread::worker::start;
 /// Each method submits one operation and returns at once. Offsets and lengths are in bytes. A range
 /// beyond the end of the image, or more than 1 GiB of data, is refused before anything is
 /// submitted. Errors that only librbd can detect, such as a write to a read-only image, occur when
-/// the operation completes. Both come out of the future.
+/// the operation completes. The future returns both kinds of errors.
 ///
 /// After another client has resized the image, ranges are checked against the old size until an
-/// operation that was submitted after the change has completed. A range beyond the old size is the
-/// exception to returning at once: the call waits until librbd has read the new size. In a wake on
-/// a thread of librbd, which must not wait, it fails with `EDEADLK` until the new size was read in
-/// the background. A read-only image keeps the size that it had when it was opened.
+/// operation that was submitted after the change has completed. There is one exception to returning
+/// at once: for a range beyond the old size, the call waits until librbd has read the new size. A
+/// wake on a thread of librbd must not wait. There the call fails with `EDEADLK` until the new size
+/// has been read in the background. A read-only image keeps the size that it had when it was
+/// opened.
 ///
 /// An operation costs one allocation for the state shared with librbd, besides the buffer of
 /// [`read`](Aio::read). This crate does not copy the data.
@@ -139,7 +140,7 @@ impl Aio<'_> {
         self.submit(self.request(Kind::Write, offset, len, Buffer::BytesVec(data)), nothing)
     }
 
-    /// Frees the space of a range, as far as librbd discards it: see [`Image::discard`].
+    /// Frees the space of a range. librbd may skip parts of it: see [`Image::discard`].
     ///
     /// A long range is split into parts of up to 1 GiB and up to 4096 stripe units. After the
     /// future is dropped or timed out, no further part begins.

@@ -171,7 +171,7 @@ impl<T: 'static> Op<T> {
         timeout::wait(self, about)
     }
 
-    /// Limits the wait for the operation, which then fails with
+    /// Limits the wait for the operation. After the timeout, the future fails with
     /// [`TimedOut`](crate::ErrorKind::TimedOut). See [`Timeout`].
     pub fn timeout(self, after: Duration) -> Timeout<Op<T>> {
         let about = self.about.clone();

@@ -18,7 +18,7 @@ use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
-/// A failure says the same as that of [`OpenImage::run`]: a thread of this crate finds out what is
+/// Fails with the same errors as [`OpenImage::run`]. A thread of this crate finds out what is
 /// missing.
 ///
 /// Dropping it does not stop the opening. The image is then opened and closed again in the

@@ -98,12 +98,14 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     }
 
     /// Sets how many chunks may be in flight. 1 means no read-ahead, and 0 is treated as 1.
+    /// Default: 4.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth.max(1);
         self
     }
 
-    /// Sets the size of a chunk in bytes, clamped to 512 bytes to 64 MiB.
+    /// Sets the size of a chunk in bytes. A size outside the range from 512 bytes to 64 MiB becomes
+    /// the nearest limit. Default: 1 MiB.
     pub fn chunk(mut self, bytes: usize) -> Self {
         // The check for overlaps with writes in flight used the old chunk size.
         self.submit_partial();

@@ -13,12 +13,13 @@ use crate::error::Result;
 
 /// An operation with a timeout: `image.aio().read(0, 4096).timeout(Duration::from_secs(5))`.
 ///
-/// The time starts with the call of `timeout`. A completed operation wins, even with a zero
-/// timeout. After the timeout, the future fails with [`TimedOut`](crate::ErrorKind::TimedOut), and
-/// the operation completes in the background: a write may still take effect, and an image that is
-/// still opened is closed again. The buffers are freed when the operation completes. Closing the
-/// image still waits for the operation, so close in the background, as images do that were opened
-/// by `await`.
+/// The time starts with the call of `timeout`. A completed operation returns its result, even with
+/// a zero timeout. After the timeout, the future fails with
+/// [`TimedOut`](crate::ErrorKind::TimedOut), and the operation completes in the background: a write
+/// may still take effect, and an image that is still opened is closed again. The buffers are freed
+/// when the operation completes. Closing the image still waits for the operation. In asynchronous
+/// code, [close in the background](crate::Image::close_in_background). Images that were opened by
+/// `await` do so.
 ///
 /// With librbd's cache, a write can complete in time while no OSD answers: set a timeout for the
 /// flush too.

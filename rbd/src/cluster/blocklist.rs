@@ -1,4 +1,4 @@
-//! The blocklist, which fences clients off.
+//! The blocklist, which fences clients.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl<'a> Blocklist<'a> {
         AddToBlocklist { cluster: self.0, who: Who::Range(range), duration: None }
     }
 
-    /// Removes a client. Succeeds too if the client is not on the blocklist.
+    /// Removes a client. Also succeeds if the client is not on the blocklist.
     ///
     /// **A paused client does not notice that it was fenced if you remove it from the blocklist
     /// before it resumes: it then overwrites the data of the lock's new owner.** Remove a client

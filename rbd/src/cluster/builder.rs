@@ -23,10 +23,10 @@ const CONNECT: &str = "connect to";
 
 /// Builds a connection to a cluster: see [`Cluster::builder`].
 ///
-/// Configuration comes from these sources, in the same order as in the `rbd` command; a later
-/// source wins: the configuration file, CEPH_ARGS, this builder. The configuration file is the one
-/// named on this builder, else by `-c` in CEPH_ARGS, else by CEPH_CONF, else the first of the
-/// default search path.
+/// Configuration comes from these sources: the configuration file, CEPH_ARGS, this builder. A later
+/// source wins. The `rbd` command uses the same order. The first of these that is set names the
+/// configuration file: this builder, `-c` in CEPH_ARGS, CEPH_CONF. If none is set, the first
+/// existing file of the default search path is read.
 #[derive(Clone, Default)]
 #[must_use = "nothing happens until `connect`"]
 pub struct ClusterBuilder {
@@ -69,14 +69,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// Reads this configuration file. Connecting fails if it is missing.
+    /// Sets the configuration file. Connecting fails if the file is missing. Default: see
+    /// [`ClusterBuilder`].
     pub fn conf_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.conf_file = ConfFile::At(path.into());
         self
     }
 
-    /// Sets whether to read no configuration file at all. If set, name [`monitors`](Self::monitors)
-    /// and a key here. Default: off.
+    /// Sets whether to read no configuration file at all. If set, this builder must set
+    /// [`monitors`](Self::monitors) and a key. Default: off.
     pub fn no_conf_file(mut self, none: bool) -> Self {
         self.conf_file = if none { ConfFile::None } else { ConfFile::Search };
         self

@@ -17,7 +17,7 @@ impl Cluster {
     /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`. `input` is
     /// the data that the `ceph` command reads with `-i`. The call returns the command's output. If
     /// the cluster refuses, the error contains the cluster's message. A command that the cluster
-    /// does not know or cannot parse is [`ErrorKind::InvalidInput`].
+    /// does not know or cannot parse fails with [`ErrorKind::InvalidInput`].
     ///
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
@@ -31,8 +31,8 @@ impl Cluster {
         )
     }
 
-    /// Sends a command to the active manager. Blocks for at most the mon timeout, and fails then if
-    /// no manager is active.
+    /// Sends a command to the active manager. Blocks for at most the mon timeout. Fails after this
+    /// time if no manager is active.
     ///
     /// Implements: `rados_mgr_command`.
     #[doc(alias = "rados_mgr_command")]
@@ -57,7 +57,7 @@ impl Cluster {
         self.command(CommandTarget::Monitor(name), SEND, object, command, input)
     }
 
-    /// Sends a command to one manager by its name, `x` for `mgr.x`. It must be the active one.
+    /// Sends a command to one manager by its name (`x` for `mgr.x`), which must be the active one.
     ///
     /// Implements: `rados_mgr_command_target`.
     #[doc(alias = "rados_mgr_command_target")]

@@ -133,7 +133,8 @@ impl Cluster {
         })
     }
 
-    /// Returns the features of a new image that names none: the option `rbd_default_features`.
+    /// Returns the features that a new image has by default: those of the option
+    /// `rbd_default_features`.
     pub fn default_features(&self) -> Result<crate::features::Features> {
         let option = "rbd_default_features";
         let value = self.config().get(option)?;

@@ -25,21 +25,21 @@ pub(super) const OSD_TIMEOUT: &str = "rados_osd_op_timeout";
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ClusterBuilder {
-    /// Sets how long connecting may take, `None` for no limit. Rounded up to whole seconds.
+    /// Sets how long connecting may take. `None` means no limit. Rounded up to whole seconds.
     /// Default: 30 s.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[0] = Some(timeout.into());
         self
     }
 
-    /// Sets how long a command to the monitors may take, `None` for no limit. Rounded up to whole
+    /// Sets how long a command to the monitors may take. `None` means no limit. Rounded up to whole
     /// seconds. Default: 60 s.
     pub fn mon_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[1] = Some(timeout.into());
         self
     }
 
-    /// Sets how long an OSD may take for one object operation, `None` for no limit. Rounded up to
+    /// Sets how long an OSD may take for one object operation. `None` means no limit. Rounded up to
     /// whole seconds. Default: `None`, as in Ceph: an operation waits until the OSD is back, and
     /// nothing is lost.
     ///
@@ -64,7 +64,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets how long one blocking call may take, `None` for no limit. Default: 120 s.
+    /// Sets how long one blocking call may take. `None` means no limit. Default: 120 s.
     ///
     /// The limit applies to all blocking calls: opening, closing, management, and blocking reads
     /// and writes. A call that exceeds it fails with [`TimedOut`](crate::ErrorKind::TimedOut). Ceph

@@ -22,8 +22,8 @@ impl Error {
         self
     }
 
-    /// Takes the buffer of an operation that a [queue](crate::Queue) refused out of its error.
-    /// Returns [`Buffer::None`] for all other errors, and the second time.
+    /// Returns the buffer of an operation that a [queue](crate::Queue) refused. The error then no
+    /// longer holds it. Returns [`Buffer::None`] on a second call, and for all other errors.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

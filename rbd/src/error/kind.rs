@@ -29,13 +29,14 @@ pub enum ErrorKind {
     HasSnapshots,
     /// The image or snapshot has clones, which must be removed or flattened first.
     HasClones,
-    /// The image was opened read-only, at a snapshot, or is not the primary of a mirrored pair.
+    /// The image was opened read-only or at a snapshot, or it is a mirrored copy that is not
+    /// primary.
     ReadOnly,
     /// Permission denied: the user's key is wrong or its capabilities do not suffice, or this
     /// process lacks a privilege.
     PermissionDenied,
-    /// The cluster fenced this client. No call on this connection will work again: connect
-    /// again.
+    /// The cluster fenced this client: it is on the blocklist. No call on this connection will work
+    /// again: connect again.
     Blocklisted,
     /// No answer came within the timeout.
     TimedOut,

@@ -182,12 +182,12 @@ impl Error {
         self.0.kind == ErrorKind::TimedOut
     }
 
-    /// Returns whether this client is fenced.
+    /// Returns whether the cluster fenced this client.
     pub fn is_blocklisted(&self) -> bool {
         self.0.kind == ErrorKind::Blocklisted
     }
 
-    /// Returns whether the image is opened read-only, at a snapshot, or not primary.
+    /// Returns whether the image was opened read-only or at a snapshot, or is not primary.
     pub fn is_read_only(&self) -> bool {
         self.0.kind == ErrorKind::ReadOnly
     }

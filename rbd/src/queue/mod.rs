@@ -34,8 +34,8 @@ pub use crate::buffer::Buffer;
 use drain::Drained;
 
 /// A queue of asynchronous I/O on an image, for event loops. It has a fixed number of operations in
-/// flight, which are reaped in batches. An eventfd announces completions to epoll, `io_uring` and
-/// the like.
+/// flight, which are reaped in batches. An eventfd announces completions to epoll, `io_uring` or
+/// another mechanism that watches descriptors.
 ///
 /// Unlike the futures of [`Image::aio`], a queue allocates nothing per operation and needs no wake
 /// across threads: the loop collects completions on its next iteration. Completions return their
@@ -59,13 +59,14 @@ use drain::Drained;
 /// and reap after either.
 ///
 /// The caller handles back-pressure: [`room`](Queue::room) returns how many more operations fit,
-/// and one too many is refused with [`ErrorKind::QueueFull`](crate::ErrorKind::QueueFull).
+/// and the queue refuses a further one with [`ErrorKind::QueueFull`](crate::ErrorKind::QueueFull).
 ///
 /// The queue owns its image or shares it. [`image`](Queue::image) offers its management calls,
 /// blocking I/O and watches. Dropping the queue waits for operations in flight, and closes the
 /// image if no other `Arc` of it exists. Both happen on another thread if the drop must not block:
-/// if the image [closes in the background](Image::close_in_background), as images do that were
-/// opened by `await`, and in a callback of librbd.
+/// in a callback of librbd, and if the image [closes in the
+/// background](Image::close_in_background). Images that were opened by `await` close in the
+/// background.
 ///
 /// Operations can have a timeout: see [`set_timeout`](Queue::set_timeout).
 ///
@@ -176,14 +177,15 @@ impl Queue {
         self.inner.parts().1.given_up()
     }
 
-    /// Sets the timeout of operations that are submitted after this call; `None` for no timeout.
+    /// Sets the timeout of operations that are submitted after this call. `None` means no timeout.
     /// Default: `None`.
     ///
     /// The time starts with the submission. After the timeout, [`reap`](Queue::reap) returns the
     /// operation once, failed with [`TimedOut`](crate::ErrorKind::TimedOut). A completed operation
-    /// wins, even with a zero timeout. librbd cannot cancel: the operation completes in the
-    /// background, a write may still take effect, and only then is its buffer freed. A program that
-    /// reuses buffers needs a new one. Closing and dropping the queue still wait for the operation.
+    /// returns its result, even with a zero timeout. librbd cannot cancel: the operation completes
+    /// in the background, a write may still take effect, and only then is its buffer freed. A
+    /// program that reuses buffers needs a new buffer then. Closing and dropping the queue still
+    /// wait for the operation.
     ///
     /// Up to `depth` given up operations do not reduce [`room`](Queue::room). Each further one
     /// takes an entry. At twice the depth nothing can be submitted until librbd completes one:
@@ -209,8 +211,8 @@ impl Queue {
     /// Returns the earliest deadline of the operations in flight; `None` if none has a timeout. A
     /// loop that does not use [`wait`](Queue::wait) must call [`reap`](Queue::reap) by then,
     /// because a timeout does not make the descriptor readable. The deadline may belong to an
-    /// operation that has already completed: reaping then finds nothing and moves the deadline on.
-    /// Round up a wait in milliseconds.
+    /// operation that has already completed: reaping then finds nothing and updates the deadline.
+    /// Round up if you wait in milliseconds.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.parts().1.next_deadline()
     }
@@ -249,10 +251,10 @@ impl Queue {
     }
 
     /// Waits until there may be something to reap, for at most `timeout` if there is one. Blocks.
-    /// Returns `false` if nothing is in flight, after the timeout, and after a signal. An
-    /// operation's [timeout](Queue::set_timeout) also ends the wait. If given up operations leave
-    /// no [room](Queue::room), this waits until librbd completes one, which [`reap`](Queue::reap)
-    /// then discards silently.
+    /// Returns `false` if nothing is in flight, after the timeout, and after a signal; otherwise
+    /// `true`. An operation's [timeout](Queue::set_timeout) also ends the wait. If given up
+    /// operations leave no [room](Queue::room), this waits until librbd completes one, which
+    /// [`reap`](Queue::reap) then discards silently.
     ///
     /// Inside a callback or a wake on a thread of librbd, this fails at once: the operations would
     /// wait for that thread.

@@ -58,7 +58,7 @@ impl Queue {
         }
     }
 
-    /// Frees the space of a range, as far as librbd discards it: see
+    /// Frees the space of a range. librbd may skip parts of it: see
     /// [`Image::discard`](crate::Image::discard). A long range is split: see
     /// [`Aio::discard`](crate::aio::Aio::discard). Each part begins when its predecessor is reaped.
     ///
