@@ -1,10 +1,11 @@
 //! Quiesce watches: their events, and their end at any moment of a snapshot.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbd::{
     Cluster, Errno, Image, IoCtx, Result,
@@ -12,7 +13,7 @@ use rbd::{
 };
 
 use crate::aio::Freezer;
-use crate::support::{Space, builder};
+use crate::support::{Space, alone, builder};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -224,6 +225,52 @@ fn a_watch_may_begin_in_the_middle_of_a_snapshot() {
     // No thaw and no freeze of the first snapshot.
     assert_told(&events, &[Quiesce::Freeze, Quiesce::Thaw]);
     dropped((watch, theirs));
+}
+
+/// librbd 16.2 aborts the process if a snapshot begins between the opening of a handle and its
+/// first watch.
+#[test]
+fn a_watch_may_begin_at_any_moment_of_a_snapshot() {
+    if !alone("quiesce::a_watch_may_begin_at_any_moment_of_a_snapshot") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let takers: Vec<_> = (0..2).map(|_| scene.other()).collect();
+    let stop = AtomicBool::new(false);
+    let taken = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for (number, theirs) in takers.iter().enumerate() {
+            let (stop, taken) = (&stop, &taken);
+            scope.spawn(move || {
+                let name = format!("of {number}");
+                while !stop.load(Relaxed) {
+                    // Fails if a watch is dropped before it answers.
+                    let outcome = theirs.snapshots().create(&name).run().map_err(|error| error.errno());
+                    assert!(matches!(outcome, Ok(()) | Err(Some(Errno::ECANCELED))), "{outcome:?}");
+                    if outcome.is_ok() {
+                        theirs.snapshots().remove(&name).run().unwrap();
+                        taken.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        let end = Instant::now() + SOON;
+        while Instant::now() < end {
+            let (watch, events) = listen(&scene.image);
+            let first = events.recv_timeout(SOON);
+            dropped(watch);
+            // No thaw without its freeze.
+            if first != Ok(Quiesce::Freeze) {
+                stop.store(true, Relaxed);
+                panic!("{first:?}");
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(taken.load(Relaxed) > 0);
+    drop(takers);
+    let theirs = scene.other();
+    drop(assert_works(&scene.image, theirs, "last"));
 }
 
 #[test]

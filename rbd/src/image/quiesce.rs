@@ -12,6 +12,7 @@ use crate::names::existing_name;
 use crate::raw;
 use crate::raw::image::open::By;
 use crate::raw::image::quiesce::Told;
+use crate::raw::image::snapshot_gate::header_of;
 use crate::raw::thread::background::spawn_detached;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_block;
@@ -53,9 +54,8 @@ impl Image {
     ///
     /// Each watch opens the image again, so other clients see one more watcher. This avoids a fault
     /// of librbd 16.2, which hangs or aborts the process if the watches of an opened image change
-    /// while a snapshot is taken. A window of a few milliseconds remains: if a snapshot begins
-    /// while `watch_quiesce` runs, the process may abort when that snapshot completes. Do not start
-    /// a watch while another client takes one snapshot after another.
+    /// while a snapshot is taken. A snapshot that begins while `watch_quiesce` runs waits for it,
+    /// and the callback does not receive it.
     ///
     /// Starting and dropping a watch block, as opening and closing an image do. The drop does not
     /// block if the image [closes in the background](Image::close_in_background), or on a thread of
@@ -100,10 +100,9 @@ impl Image {
         let name = existing_name(WATCH, || self.object(), name)?;
         let ioctx = Arc::clone(self.ioctx.raw());
         let watch = self.bounded(WATCH, move |_| {
-            raw::image::quiesce::QuiesceWatch::begin(
-                raw::image::Image::open(ioctx, by, &name, None, false)?,
-                tell,
-            )
+            let open = || raw::image::Image::open(Arc::clone(&ioctx), by, &name, None, false);
+            let header = header_of(&id, &name)?;
+            raw::image::quiesce::QuiesceWatch::begin(Arc::clone(&ioctx), header, open, tell)
         })?;
         Ok(QuiesceWatch { image: Arc::clone(self), watch: Some(watch), stopped })
     }

@@ -20,6 +20,7 @@ pub(crate) mod safeguards;
 pub(crate) mod share;
 pub(crate) mod size;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_gate;
 pub(crate) mod snapshot_namespace;
 pub(crate) mod watch;
 

@@ -10,17 +10,23 @@
 //!
 //! So each watch opens its own handle, which knows no earlier snapshot request. The handle is
 //! closed while the watch is still registered: librbd then ends the request in progress, and
-//! nothing waits for a thaw. The moment between the opening and the registration remains.
+//! nothing waits for a thaw. A [gate](super::snapshot_gate) covers the time between the opening
+//! and the registration: it shows if a snapshot was announced meanwhile, and that snapshot waits
+//! until the handle is closed, which must happen without a watch. Then another handle is opened.
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
+use crate::raw::image::snapshot_gate::SnapshotGate;
+use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::CallbackMark;
 
@@ -47,10 +53,17 @@ pub(crate) struct QuiesceWatch {
 struct Party {
     image: Address<c_void>,
     round: Mutex<Round>,
-    tell: Box<dyn Fn(Told) + Send + Sync>,
+    tell: Arc<Tell>,
 }
 
+type Tell = dyn Fn(Told) + Send + Sync;
+
+/// How often a watch tries to begin. An attempt fails if a snapshot is announced meanwhile. Each of
+/// the clients that do that waits until the watch has begun.
+const ATTEMPTS: usize = 20;
+
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 struct Round {
     /// Unknown until the registration returns. A snapshot may begin before that.
     handle: Option<u64>,
@@ -58,6 +71,12 @@ struct Round {
     owed: bool,
     /// An answer given before the handle was known.
     early: Option<i32>,
+    /// The watch may have missed a freeze before this.
+    begun: bool,
+    /// librbd has called for a freeze.
+    asked: bool,
+    /// The callback knows of a freeze, so it receives the thaw.
+    told: bool,
     stopped: bool,
 }
 
@@ -95,13 +114,62 @@ impl Drop for FreezeAnswer {
 }
 
 impl QuiesceWatch {
-    /// Registers `tell`, which librbd's threads call before and after snapshots. The image must
-    /// have been opened just now, for this watch.
+    /// Registers `tell`, which librbd's threads call before and after snapshots, on handles of its
+    /// own that `open` opens. `header` is the name of the image's header object in `ioctx`. Blocks.
     pub(crate) fn begin(
-        image: Image,
+        ioctx: Arc<IoCtx>,
+        header: CString,
+        open: impl Fn() -> RawResult<Image>,
         tell: impl Fn(Told) + Send + Sync + 'static,
     ) -> RawResult<QuiesceWatch> {
-        let party = Party { image: image.address(), round: Mutex::default(), tell: Box::new(tell) };
+        let tell: Arc<Tell> = Arc::new(tell);
+        let gate = SnapshotGate::close(ioctx, header)?;
+        for _ in 0..ATTEMPTS {
+            let before = gate.announced()?;
+            let image = open()?;
+            if before.is_none() || gate.announced()? != before {
+                // Closing it without a watch is safe.
+                continue;
+            }
+            let watch = QuiesceWatch::register(image, Arc::clone(&tell))?;
+            let after = gate.announced();
+            // An announcement meanwhile was received before the registration or after it.
+            if after == Ok(before) || (matches!(after, Ok(Some(_))) && watch.is_asked()) {
+                watch.party.round().begun = true;
+                return Ok(watch);
+            }
+            watch.withdraw();
+            after?;
+        }
+        Err(Errno::EBUSY)
+    }
+
+    /// Returns whether a freeze reaches the watch soon, which then also receives its thaw.
+    fn is_asked(&self) -> bool {
+        (0..200).any(|_| {
+            let asked = self.party.round().asked;
+            if !asked {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            asked
+        })
+    }
+
+    /// Ends the watch of an image that received no freeze since the registration.
+    fn withdraw(self) {
+        let QuiesceWatch { image, handle, party } = self;
+        // SAFETY: the image is open, and the handle was made for it. No snapshot is in progress
+        // that this waits for.
+        let code = unsafe { sys::rbd_quiesce_unwatch(image.as_ptr(), handle) };
+        if code == 0 {
+            // SAFETY: no callback runs any more; this is the count that the registration had.
+            unsafe { Arc::decrement_strong_count(Arc::as_ptr(&party)) };
+        }
+    }
+
+    /// Registers `tell` on an image that was opened just now, for this watch.
+    fn register(image: Image, tell: Arc<Tell>) -> RawResult<QuiesceWatch> {
+        let party = Party { image: image.address(), round: Mutex::default(), tell };
         let party = Arc::new(party);
         let arg = Arc::into_raw(Arc::clone(&party)).cast_mut().cast::<c_void>();
         let mut handle = 0;
@@ -159,12 +227,13 @@ unsafe extern "C" fn on_quiesce(arg: *mut c_void) {
         Arc::from_raw(party)
     };
     let mut round = party.round();
-    round.owed = true;
-    if round.stopped {
-        // The watch has stopped, so there is nothing to freeze.
+    (round.owed, round.asked) = (true, true);
+    if round.stopped || !round.begun {
+        // The watch has stopped or not begun, so there is nothing to freeze.
         party.answer(&mut round, 0);
         return;
     }
+    round.told = true;
     drop(round);
     catch_panic(|| (party.tell)(Told::Freeze(FreezeAnswer(Arc::clone(&party)))));
 }
@@ -173,5 +242,7 @@ unsafe extern "C" fn on_unquiesce(arg: *mut c_void) {
     let _mark = CallbackMark::set();
     // SAFETY: as in `on_quiesce`.
     let party = unsafe { &*arg.cast::<Party>() };
-    catch_panic(|| (party.tell)(Told::Thaw));
+    if std::mem::take(&mut party.round().told) {
+        catch_panic(|| (party.tell)(Told::Thaw));
+    }
 }
