@@ -144,6 +144,31 @@ fn two_handles_of_one_image() {
     }
 }
 
+/// An image that is opened during a shrink is held as the others are.
+#[test]
+fn handles_are_opened() {
+    if alone("shrinking::handles_are_opened") {
+        let space = Space::new();
+        let image = create(&space);
+        let opened = |numbers: &mut Numbers| {
+            let other = open(&space);
+            let written = succeeded(other.write_all_at(&[1; 8192], offset(numbers)));
+            succeeded(other.read_exact_at(&mut [0; 4096], offset(numbers))) | written
+        };
+        beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&opened, &opened, &opened]);
+    }
+}
+
+#[test]
+fn the_object_map_is_rebuilt() {
+    if alone("shrinking::the_object_map_is_rebuilt") {
+        let space = Space::new();
+        let image = create(&space);
+        let rebuild = |_: &mut Numbers| succeeded(image.object_map().rebuild().run());
+        beside(&[Arc::clone(&image), Arc::clone(&image)], true, &[&rebuild, &rebuild, &writes(&image)]);
+    }
+}
+
 #[test]
 fn futures_that_are_polled_on_one_thread() {
     if alone("shrinking::futures_that_are_polled_on_one_thread") {

@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::ffi::options::ImageOptions;
 use crate::raw::image::Image;
+use crate::raw::image::size::Turn;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::thread::progress::with_progress;
 
@@ -88,6 +89,8 @@ impl Image {
     }
 
     pub(crate) fn rebuild_object_map(&self, progress: Progress<'_>) -> RawResult<()> {
+        // librbd 16.2 aborts the process if the object map shrinks meanwhile.
+        let _turn = Turn::take(self.shared());
         // SAFETY: the image is open; the progress state lives through the call.
         unsafe {
             with_progress(progress, |report, arg| {

@@ -1,6 +1,6 @@
 //! The size of an open image, and changing it.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use librbd_sys as sys;
@@ -79,15 +79,15 @@ impl Image {
     /// Waits until nothing is in flight on any handle that this process has of the image, and keeps
     /// new operations. A shrink needs that: librbd 16.2 aborts the process if the object map
     /// shrinks below a request in flight.
-    pub(in crate::raw) fn hold(&self) -> RawResult<Vec<Hold>> {
+    pub(in crate::raw) fn hold(&self) -> RawResult<AllHeld> {
         if in_callback() {
             return Err(Errno::EDEADLK);
         }
-        let holds: Vec<_> = handles_of(self.shared()).into_iter().filter_map(Target::hold).collect();
-        while !holds.iter().all(Hold::is_drained) {
+        let held = AllHeld::begin(self.shared());
+        while !held.is_drained() {
             std::thread::sleep(Duration::from_micros(200));
         }
-        Ok(holds)
+        Ok(held)
     }
 
     /// Refreshes the known size after a call that may have changed it.
@@ -105,7 +105,7 @@ impl Image {
 
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         let _turn = Turn::take(self.shared());
-        let _alone = if allow_shrink { self.hold()? } else { Vec::new() };
+        let _alone = if allow_shrink { Some(self.hold()?) } else { None };
         // SAFETY: the image is open; the progress state lives through the call.
         let resized = unsafe {
             with_progress(progress, |report, arg| {
@@ -145,20 +145,63 @@ impl Drop for Turn {
     }
 }
 
-/// The open images, and some that are closed already.
-static OPEN: Mutex<Vec<Weak<Target>>> = Mutex::new(Vec::new());
-
-fn register(target: &Arc<Target>) {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    open.retain(|one| one.strong_count() > 0);
-    open.push(Arc::downgrade(target));
+/// The handles that this process has, and the holds on them.
+#[derive(Default)]
+struct Handles {
+    /// Some are closed already.
+    open: Vec<Weak<Target>>,
+    held: Vec<(u64, Arc<Target>, Vec<Hold>)>,
+    next: u64,
 }
 
-/// Returns all handles that this process has of an image, including this one.
-fn handles_of(target: &Arc<Target>) -> Vec<Arc<Target>> {
-    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let others = open.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, target));
-    let mut handles: Vec<_> = others.filter(|other| other.is_of_same_image(target)).collect();
-    handles.push(Arc::clone(target));
-    handles
+static HANDLES: LazyLock<Mutex<Handles>> = LazyLock::new(Mutex::default);
+
+fn handles() -> MutexGuard<'static, Handles> {
+    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn register(target: &Arc<Target>) {
+    let mut handles = handles();
+    handles.open.retain(|one| one.strong_count() > 0);
+    handles.open.push(Arc::downgrade(target));
+    // An image that is opened during a hold is held, too.
+    for (_, of, holds) in &mut handles.held {
+        if of.is_of_same_image(target) {
+            holds.extend(Arc::clone(target).hold());
+        }
+    }
+}
+
+/// Holds on all handles that this process has of an image, also on those that are opened meanwhile.
+pub(in crate::raw) struct AllHeld(u64);
+
+impl AllHeld {
+    fn begin(target: &Arc<Target>) -> AllHeld {
+        let mut handles = handles();
+        let others = handles.open.iter().filter_map(Weak::upgrade);
+        let others = others.filter(|other| !Arc::ptr_eq(other, target) && other.is_of_same_image(target));
+        let all: Vec<_> = others.chain([Arc::clone(target)]).collect();
+        let holds = all.into_iter().filter_map(Target::hold).collect();
+        let number = handles.next;
+        handles.next += 1;
+        handles.held.push((number, Arc::clone(target), holds));
+        AllHeld(number)
+    }
+
+    fn is_drained(&self) -> bool {
+        let handles = handles();
+        let mut held = handles.held.iter().filter(|(number, ..)| *number == self.0);
+        held.all(|(_, _, holds)| holds.iter().all(Hold::is_drained))
+    }
+}
+
+impl Drop for AllHeld {
+    fn drop(&mut self) {
+        let mut handles = handles();
+        let ended = handles.held.iter().position(|(number, ..)| *number == self.0);
+        let ended = ended.map(|at| handles.held.swap_remove(at));
+        // The end of a hold submits what was kept, and the last owner of a target frees it.
+        drop(handles);
+        drop(ended);
+    }
 }
