@@ -14,14 +14,17 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 use crate::progress::Progress;
+use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::must_not_call;
 
 /// An action on many images: see [`IoCtx::batch`].
@@ -89,12 +92,24 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
             return Err(Error::new("run a batch on", ioctx.pool_object(), Errno::EDEADLK).with_detail(why));
         }
         let next = AtomicUsize::new(0);
+        // A panic of a thread whose payload panics when it is dropped would end the process. So one
+        // panic is kept, and this thread resumes it.
+        let panic = Mutex::new(None);
+        let carry_out = |name: &N| match catch_unwind(AssertUnwindSafe(|| action(ioctx, name.as_ref()))) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                let kept = panic.lock().unwrap_or_else(PoisonError::into_inner).replace(payload);
+                catch_panic(|| drop(kept));
+                None
+            }
+        };
         let work = |sender: Sender<(usize, Result<T>)>| {
             while let Some((index, name)) = {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 names.get(index).map(|name| (index, name))
             } {
-                if sender.send((index, action(ioctx, name.as_ref()))).is_err() {
+                let Some(result) = carry_out(name) else { return };
+                if sender.send((index, result)).is_err() {
                     return;
                 }
             }
@@ -119,6 +134,9 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
             }
             collect(&receiver, &mut results, &mut progress, || next.store(names.len(), Ordering::Relaxed));
         });
+        if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(payload);
+        }
         let mut report = BatchReport { done: Vec::new(), failed: Vec::new(), skipped: Vec::new() };
         for (name, result) in names.iter().zip(results) {
             let name = name.as_ref().to_owned();

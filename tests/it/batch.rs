@@ -1,12 +1,13 @@
 //! Actions on many images.
 
 use std::ops::ControlFlow;
+use std::panic::{catch_unwind, panic_any, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rbd::image::CloneFormat;
 use rbd::{Errno, ErrorKind, Image};
 
-use crate::support::{Space, builder, pattern};
+use crate::support::{Space, alone, builder, pattern};
 
 const SIZE: u64 = 8 << 20;
 
@@ -115,6 +116,29 @@ fn no_more_run_at_once_and_a_break_skips_the_rest() {
         space.batch(&names).run(|_, name| if name == "7" { panic!("of the action") } else { Ok(()) })
     });
     assert!(panic.is_err());
+}
+
+/// A panic whose payload panics when it is dropped.
+struct Twice;
+
+impl Drop for Twice {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("in the drop of what a panic carries"));
+    }
+}
+
+/// The library dropped it, which ended the process.
+#[test]
+fn an_action_panics_with_a_payload_that_panics_when_dropped() {
+    if !alone("batch::an_action_panics_with_a_payload_that_panics_when_dropped") {
+        return;
+    }
+    let space = Space::new();
+    let names: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let run = || space.batch(&names).run(|_, _| -> rbd::Result<()> { panic_any(Twice) });
+    let payload = catch_unwind(run).err().expect("it panics");
+    assert!(payload.is::<Twice>());
+    std::mem::forget(payload);
 }
 
 /// A connection of its own, so that the watches are only those of this test.
