@@ -194,6 +194,9 @@ impl Image {
         len: u64,
         call: impl FnOnce(&RawImage) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
+        if self.raw.is_forked() {
+            return Err(forked(kind.name(), self.object()));
+        }
         let error = |fault| self.explain_failure(kind, offset, len, fault);
         self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
     }

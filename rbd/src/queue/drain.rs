@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::image::Image;
@@ -33,6 +34,11 @@ impl Drained {
         // thread.
         if in_callback() {
             return Ok(());
+        }
+        let image = &self.parts().0;
+        if image.raw().is_forked() {
+            // Dropping leaks the parts.
+            return Err(forked("close", image.object()));
         }
         self.0.take().map_or(Ok(()), end_bounded)
     }

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::hints::AccessHints;
@@ -32,6 +33,8 @@ use crate::raw::thread::mark::in_callback;
 
 pub use crate::buffer::Buffer;
 use drain::Drained;
+
+const WAIT: &str = "wait for operations on";
 
 /// A queue of asynchronous I/O on an image, for event loops. It has a fixed number of operations in
 /// flight, which are reaped in batches. An eventfd announces completions to epoll, `io_uring` or
@@ -260,11 +263,14 @@ impl Queue {
     /// wait for that thread.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let (image, entries) = self.inner.parts_mut();
+        if image.raw().is_forked() {
+            return Err(forked(WAIT, image.object()));
+        }
         let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout) };
         match outcome {
             Err(Errno::EINTR) => Ok(false),
             other => other.map_err(|errno| {
-                let error = Error::new("wait for operations on", image.object(), errno);
+                let error = Error::new(WAIT, image.object(), errno);
                 match errno {
                     Errno::EDEADLK => error.with_detail(
                         "a callback or wake on a thread of librbd cannot wait for librbd; wait on \

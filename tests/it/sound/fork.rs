@@ -63,13 +63,25 @@ fn a_fork_drops_what_it_inherited_and_calls_are_refused() {
     let mut everything = Some((read, queue, watch, shared, background, log, image, pool, cluster));
     assert!(
         forked(|| {
-            let (read, queue, watch, shared, background, log, image, pool, cluster) =
+            let (read, mut queue, watch, shared, background, log, image, pool, cluster) =
                 everything.take().unwrap();
             let error = image.features().unwrap_err().to_string();
             assert!(error.contains("fork"), "{error}");
             assert!(pool.list().is_err() && cluster.pools().list().is_err() && image.flush().is_err());
+            for error in [
+                image.write_at(&[1; 512], 0).unwrap_err(),
+                image.read_at(&mut [0; 512], 0).unwrap_err(),
+                image.discard(0, 1 << 16).unwrap_err(),
+                image.write_zeroes(0, 512).unwrap_err(),
+                image.write_same(0, 512, &[1; 512]).unwrap_err(),
+                image.compare_and_write(0, &[1; 512], &[2; 512]).unwrap_err(),
+                queue.wait(None).unwrap_err(),
+                queue.close().unwrap_err(),
+            ] {
+                let error = error.to_string();
+                assert!(error.contains("fork"), "{error}");
+            }
             drop(read);
-            drop(queue);
             drop(watch);
             drop(log);
             drop(shared);
