@@ -7,7 +7,7 @@ use std::time::Duration;
 use rbd::cluster::Key;
 use rbd::{Cluster, IoCtx};
 use sha2::{Digest, Sha256};
-use tonic::Status;
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use crate::config::{ClusterConfig, Config};
@@ -45,20 +45,33 @@ impl Secrets {
 
 /// A cluster, its user, and a digest of the key: the key itself is not kept.
 type Identity = (String, String, [u8; 32]);
-/// Held while the connection is made, so that requests at the same time share it.
-type Slot = Arc<Mutex<Option<Cluster>>>;
+/// Held while the connection is made, so that requests at the same time share it, or its failure.
+type Slot = Arc<Mutex<Option<Result<Cluster, Status>>>>;
 
 /// All connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clusters {
     config: Config,
+    connect_timeout: Duration,
+    call_timeout: Duration,
     slots: Mutex<HashMap<Identity, Slot>>,
 }
 
 impl Clusters {
     /// Knows these clusters, and is connected to none yet.
     pub fn new(config: Config) -> Clusters {
-        Clusters { config, slots: Mutex::default() }
+        Clusters {
+            config,
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            slots: Mutex::default(),
+        }
+    }
+
+    /// Sets the timeouts of making a connection and of a call. Default: 30 s and 60 s.
+    pub fn timeouts(mut self, connect: Duration, call: Duration) -> Clusters {
+        (self.connect_timeout, self.call_timeout) = (connect, call);
+        self
     }
 
     /// Returns the clusters.
@@ -90,8 +103,8 @@ impl Clusters {
         let identity = (id.to_owned(), user.clone(), Sha256::digest(key.as_bytes()).into());
         let slot = Arc::clone(self.slots().entry(identity.clone()).or_default());
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cluster) = &*slot {
-            return Ok(cluster.clone());
+        if let Some(made) = &*slot {
+            return made.clone();
         }
         let connected = Cluster::builder()
             .ignore_environment(true)
@@ -99,22 +112,22 @@ impl Clusters {
             .monitors(settings.monitors.join(","))
             .user(user)
             .key(Key::from(key.as_str()))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .call_timeout(CALL_TIMEOUT)
+            .connect_timeout(self.connect_timeout)
+            .call_timeout(self.call_timeout)
             .connect();
         let cluster = match connected {
             Ok(cluster) => cluster,
             Err(error) => {
-                // Wrong keys leave nothing behind.
+                // Wrong keys leave nothing behind. Only those that wait for this slot see the failure.
                 self.slots().remove(&identity);
-                return Err(status::of(&error));
+                return slot.insert(Err(not_connected(id, &error))).clone();
             }
         };
         tracing::info!(cluster = id, user = cluster.user(), "connected");
         // The user's former key: its connection goes with the last request that uses it.
         self.slots()
             .retain(|other, _| *other == identity || (&other.0, &other.1) != (&identity.0, &identity.1));
-        Ok(slot.insert(cluster).clone())
+        slot.insert(Ok(cluster)).clone()
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Identity, Slot>> {
@@ -176,12 +189,23 @@ impl Clusters {
         for slot in self.slots().values() {
             // One that is held is being connected, and so is another one.
             if let Ok(mut slot) = slot.try_lock()
-                && slot.as_ref().is_some_and(|cluster| cluster.instance_id() == instance)
+                && matches!(&*slot, Some(Ok(cluster)) if cluster.instance_id() == instance)
             {
                 *slot = None;
             }
         }
     }
+}
+
+/// Says which cluster of the file cannot be reached, and that secrets are not valid.
+fn not_connected(id: &str, error: &rbd::Error) -> Status {
+    let status = status::of(error);
+    let code = match status.code() {
+        // A user that does not exist is no missing volume, which would count as deleted.
+        Code::PermissionDenied | Code::NotFound => Code::Unauthenticated,
+        code => code,
+    };
+    Status::new(code, format!("cluster '{id}' of the file of clusters: {}", status.message()))
 }
 
 /// The driver's own user, for requests that come without secrets.

@@ -14,6 +14,9 @@ pub fn of_volume(error: &rbd_volume::Error) -> Status {
     use rbd_volume::Error;
     let code = match error {
         Error::Option { .. } => Code::InvalidArgument,
+        Error::Unmount { source, .. } if source.kind() == std::io::ErrorKind::ResourceBusy => {
+            Code::FailedPrecondition
+        }
         // Nothing that asking again would change.
         Error::Empty { .. }
         | Error::NoFileSystem { .. }

@@ -1,7 +1,8 @@
 //! How much a pool can take.
 
+use rbd::IoCtx;
 use serde::Deserialize;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Controller;
 use crate::class::Class;
@@ -22,6 +23,43 @@ struct PoolDf {
 #[derive(Deserialize)]
 struct Stats {
     max_avail: u64,
+}
+
+#[derive(Deserialize)]
+struct OsdDump {
+    pools: Vec<PoolFlags>,
+}
+
+#[derive(Deserialize)]
+struct PoolFlags {
+    pool: i64,
+    flags_names: String,
+}
+
+/// A write to a full pool waits for room until it times out. Then this says so, instead of the
+/// timeout.
+pub(super) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, Status> {
+    match result {
+        Err(status) if status.code() == Code::Unavailable && is_full(pool) => {
+            Err(Status::resource_exhausted(format!(
+                "pool '{}' is full: its quota or its OSDs are; make room or raise the quota (ceph df, \
+                 ceph osd pool get-quota), and ask again",
+                pool.pool()
+            )))
+        }
+        result => result,
+    }
+}
+
+fn is_full(pool: &IoCtx) -> bool {
+    let dump = pool.cluster().mon_command(r#"{"prefix": "osd dump", "format": "json"}"#, &[]);
+    let dump = dump.ok().and_then(|dump| serde_json::from_slice::<OsdDump>(&dump).ok());
+    // The flags are `full`, and `full_quota` if that is the reason; `nearfull` is not full.
+    dump.is_some_and(|dump| {
+        dump.pools.iter().any(|other| {
+            other.pool == pool.pool_id() && other.flags_names.split(',').any(|flag| flag == "full")
+        })
+    })
 }
 
 impl Controller {

@@ -3,6 +3,7 @@
 use rbd::{Image, IoCtx};
 use tonic::Status;
 
+use super::capacity::or_full;
 use super::{Controller, found, place};
 use crate::class::Class;
 use crate::clusters::Secrets;
@@ -83,23 +84,27 @@ impl Controller {
         }
         let pool = self.clusters.pool(cluster, class.pool()?, class.namespace(), &request.secrets)?;
         let name = ids::object_name(class.volume_prefix(), &request.name);
+        or_full(&pool, self.find_or_make(request, &pool, &name))
+    }
+
+    fn find_or_make(&self, request: &CreateVolume, pool: &IoCtx, name: &str) -> Result<Volume, Status> {
         for _ in 0..ATTEMPTS {
             // A handle for writing would be one more user of a volume that is whole.
-            let found_image = found(pool.open(&name).read_only(true).run())?;
+            let found_image = found(pool.open(name).read_only(true).run())?;
             match found_image {
                 Some(image) if Note::Name.get(&image).or_status()?.is_some() => {
-                    return self.answer(request, &pool, &name, &image);
+                    return self.answer(request, pool, name, &image);
                 }
                 Some(_) => {}
-                None => match self.make(request, &pool, &name) {
+                None => match self.make(request, pool, name) {
                     // Another controller was quicker.
                     Err(status) if status.code() == tonic::Code::AlreadyExists => continue,
                     made => made?,
                 },
             }
-            let Some(image) = found(pool.open(&name).run())? else { continue };
-            self.complete(request, &pool, &name, &image)?;
-            let volume = self.answer(request, &pool, &name, &image)?;
+            let Some(image) = found(pool.open(name).run())? else { continue };
+            self.complete(request, pool, name, &image)?;
+            let volume = self.answer(request, pool, name, &image)?;
             image.close().or_status()?;
             return Ok(volume);
         }

@@ -6,6 +6,7 @@ use rbd::Image;
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
+use super::capacity::or_full;
 use super::{Controller, open};
 use crate::class::Class;
 use crate::clusters::Secrets;
@@ -71,7 +72,7 @@ impl Controller {
         }
         match image.snapshots().create(&snapshot).run() {
             Err(error) if error.is_exists() => {}
-            taken => taken.or_status()?,
+            taken => or_full(&pool, taken.or_status())?,
         }
         let taken = find(&image, &snapshot)?
             .ok_or_else(|| Status::aborted(format!("snapshot '{name}' was removed meanwhile; ask again")))?;

@@ -207,8 +207,8 @@ async fn secrets_that_do_not_fit_are_told_without_the_key() {
     let cases: [(HashMap<String, String>, &[Code]); 4] = [
         (HashMap::new(), &[Code::InvalidArgument]),
         (map([("userID", &*user().name)]), &[Code::InvalidArgument]),
-        (map([("userID", &*user().name), ("userKey", wrong)]), &[Code::PermissionDenied]),
-        (map([("userID", "nobody"), ("userKey", wrong)]), &[Code::PermissionDenied, Code::NotFound]),
+        (map([("userID", &*user().name), ("userKey", wrong)]), &[Code::Unauthenticated]),
+        (map([("userID", "nobody"), ("userKey", wrong)]), &[Code::Unauthenticated]),
     ];
     for (secrets, codes) in cases {
         let mut request = create("a", 16);
@@ -236,7 +236,7 @@ async fn wrong_keys_leave_no_connection_behind() {
         };
         assert!(!exists(&user().key).unwrap());
         assert_eq!(controller.clusters().connections(), 1);
-        assert_eq!(code(exists("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==")), Code::PermissionDenied);
+        assert_eq!(code(exists("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==")), Code::Unauthenticated);
         assert_eq!(controller.clusters().connections(), 1);
         // The same key in another form is a new key: the former connection goes.
         assert!(!exists(&format!("{}\n", user().key)).unwrap());

@@ -6,6 +6,7 @@ mod blocks;
 #[allow(dead_code)]
 mod driver;
 mod errors;
+mod faults;
 mod groups;
 mod identity;
 mod interrupted;
