@@ -47,7 +47,7 @@ impl Cluster {
     }
 
     /// Sends a command to one monitor by its name (`a` for `mon.a`), for commands about that
-    /// monitor such as `mon_status`.
+    /// monitor such as `mon_status`. Blocks for at most the mon timeout.
     ///
     /// Implements: `rados_mon_command_target`.
     #[doc(alias = "rados_mon_command_target")]

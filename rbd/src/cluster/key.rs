@@ -89,8 +89,8 @@ impl fmt::Debug for Key {
 }
 
 impl Cluster {
-    /// Returns the key of any user, as `ceph auth get-key client.admin` prints it. Needs the
-    /// capability to read the auth database.
+    /// Returns the key of any user, as `ceph auth get-key client.admin` prints it. Blocks for at
+    /// most the mon timeout. Needs the capability to read the auth database.
     pub fn auth_get_key(&self, user: &str) -> Result<Key> {
         let object = || Object::new(ObjectKind::User, user);
         let reply =

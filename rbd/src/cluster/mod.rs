@@ -1,4 +1,4 @@
-//! A connection to a cluster: connecting, pools, keys, commands, logs, the blocklist.
+//! Connects to a cluster, and manages its pools, keys, commands, logs and blocklist.
 //!
 //! ```no_run
 //! use rbd::cluster::Key;
@@ -88,7 +88,8 @@ impl Cluster {
     }
 
     /// Connects as the `rbd` command does without options: as `client.admin` unless CEPH_ARGS names
-    /// another user, with the configuration file from CEPH_CONF or the default search path.
+    /// another user, with the configuration file from CEPH_CONF or the default search path. Blocks
+    /// for at most the connect timeout.
     pub fn connect() -> Result<Cluster> {
         Cluster::builder().connect()
     }

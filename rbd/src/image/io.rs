@@ -59,14 +59,15 @@ impl Image {
     }
 
     /// Writes all of the data, or fails. Refuses a range beyond the end of the image before
-    /// anything is written.
+    /// anything is written. Blocks as [`write_at`](Self::write_at) does.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.hints(AccessHints::empty()).write_all_at(data, offset)
     }
 
     /// Frees the space of a range. Discarded parts read as zeros, but librbd skips parts smaller
     /// than `rbd_discard_granularity_bytes` (64 KiB) unless `rbd_skip_partial_discard` is off. Use
-    /// [`write_zeroes`](Self::write_zeroes) if the range must read as zeros.
+    /// [`write_zeroes`](Self::write_zeroes) if the range must read as zeros. Refuses a range beyond
+    /// the end of the image. Blocks.
     ///
     /// Implements: `rbd_discard`.
     #[doc(alias = "rbd_discard")]
@@ -75,7 +76,8 @@ impl Image {
         self.in_pieces(Kind::Discard, offset, len, MOST as u64, |raw, at, len| raw.discard(at, len))
     }
 
-    /// Makes a range read as zeros, and frees its objects where possible.
+    /// Makes a range read as zeros, and frees its objects where possible. Refuses a range beyond
+    /// the end of the image. Blocks.
     ///
     /// Implements: `rbd_write_zeroes`.
     #[doc(alias = "rbd_write_zeroes")]
@@ -83,7 +85,8 @@ impl Image {
         self.zero(offset, len, false)
     }
 
-    /// Makes a range read as zeros, and keeps its space allocated.
+    /// Makes a range read as zeros, and keeps its space allocated. Refuses a range beyond the end
+    /// of the image. Blocks.
     ///
     /// Implements: `rbd_write_zeroes` with `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`.
     pub fn write_zeroes_thick(&self, offset: u64, len: u64) -> Result<()> {
@@ -91,7 +94,7 @@ impl Image {
     }
 
     /// Fills a range with repetitions of a pattern. The pattern's length must divide the range's
-    /// length.
+    /// length. Refuses a range beyond the end of the image. Blocks.
     ///
     /// Implements: `rbd_writesame`.
     #[doc(alias = "rbd_writesame")]
@@ -108,7 +111,7 @@ impl Image {
 
     /// Writes `data` atomically if the range contains `expected`. Both must have the same length.
     /// The range must lie within one object (or one stripe unit of a striped image); with Ceph
-    /// 16.2, within one sector of 512 bytes.
+    /// 16.2, within one sector of 512 bytes. Blocks.
     ///
     /// Implements: `rbd_compare_and_write`.
     #[doc(alias = "rbd_compare_and_write")]
@@ -139,7 +142,7 @@ impl Image {
         self.bounded("flush", move |raw| raw.flush())
     }
 
-    /// Writes back dirty data in librbd's cache, and then drops the cache of this image.
+    /// Writes back dirty data in librbd's cache, and then drops the cache of this image. Blocks.
     ///
     /// Implements: `rbd_invalidate_cache`.
     #[doc(alias = "rbd_invalidate_cache")]

@@ -66,7 +66,8 @@ pub use watch::UpdateWatch;
 
 use snapshot::SnapshotRef;
 
-/// An open image: a block device that any thread can read and write at any offset.
+/// An open image: a block device that any thread can read and write at any offset. Offsets and
+/// lengths are in bytes.
 ///
 /// An image keeps its cluster connected. [`close`](Image::close) reports whether closing succeeded.
 /// Dropping the image also closes it after all I/O in flight. The drop blocks, unless the image was

@@ -144,12 +144,16 @@ pub struct MirrorSnapshot {
 /// The side that a mirror snapshot was taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs)]
 pub enum MirrorSnapshotState {
+    /// Taken on the primary side.
     Primary,
+    /// Taken on the primary side by its demotion.
     PrimaryDemoted,
+    /// A copy of a primary snapshot, on the other side.
     NonPrimary,
+    /// A copy of the snapshot that a demotion took, on the other side.
     NonPrimaryDemoted,
+    /// A state that this crate does not know.
     Unknown(u32),
 }
 

@@ -251,14 +251,15 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
 }
 
 impl<'a> PurgeTrash<'a> {
-    /// Removes the images whose delay expired before this time. Default: now.
+    /// Sets the time before which a delay must have expired for its image to be removed. Default:
+    /// now.
     pub fn expired_before(mut self, time: SystemTime) -> Self {
         self.expired_before = Some(time);
         self
     }
 
-    /// Removes images, oldest first, only until the pool's usage is below this part of its capacity
-    /// (0 to 1).
+    /// Sets a usage at which the removal ends, as a part of the pool's capacity (0 to 1). Images
+    /// are removed oldest first. Default: none.
     pub fn until_usage_below(mut self, part: f32) -> Self {
         self.threshold = Some(part);
         self
