@@ -118,7 +118,7 @@ impl Clusters {
         let cluster = match connected {
             Ok(cluster) => cluster,
             Err(error) => {
-                // Wrong keys leave nothing behind. Only those that wait for this slot see the failure.
+                // Wrong keys leave nothing behind. Those that wait for this slot see the failure.
                 self.slots().remove(&identity);
                 return slot.insert(Err(not_connected(id, &error))).clone();
             }
