@@ -56,7 +56,7 @@ pub struct RemoveTrashed<'a> {
     progress: Progress<'a>,
 }
 
-/// Empties the trash: see [`Trash::purge`].
+/// Removes the images in the trash whose delay has expired: see [`Trash::purge`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct PurgeTrash<'a> {
@@ -142,8 +142,8 @@ impl<'a> Trash<'a> {
         RestoreTrashed { ioctx: self.0, id, name: None }
     }
 
-    /// Removes an image from the trash for good, by its id. Fails until the delay of the image has
-    /// expired, unless [forced](RemoveTrashed::force).
+    /// Removes an image from the trash for good, by its id. Fails with [`ErrorKind::Busy`] until
+    /// the delay of the image has expired, unless [forced](RemoveTrashed::force).
     ///
     /// Implements: `rbd_trash_remove_with_progress`.
     #[doc(alias = "rbd_trash_remove")]
@@ -152,7 +152,7 @@ impl<'a> Trash<'a> {
         RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
     }
 
-    /// Removes all images from the trash whose delay has expired.
+    /// Removes all images in the trash whose delay has expired.
     ///
     /// Implements: `rbd_trash_purge_with_progress`.
     #[doc(alias = "rbd_trash_purge")]
