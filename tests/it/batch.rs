@@ -136,7 +136,7 @@ fn an_action_panics_with_a_payload_that_panics_when_dropped() {
     let space = Space::new();
     let names: Vec<_> = (0..20).map(|number| number.to_string()).collect();
     let run = || space.batch(&names).run(|_, _| -> rbd::Result<()> { panic_any(Twice) });
-    let payload = catch_unwind(run).err().expect("it panics");
+    let payload = catch_unwind(run).expect_err("it panics");
     assert!(payload.is::<Twice>());
     std::mem::forget(payload);
 }
