@@ -79,10 +79,8 @@ fn copies_wait_until_removed_snapshots_are_trimmed() {
     assert_eq!(names, ["default", "journal", "plain"], "a refused call leaves nothing behind");
 
     // Each removed snapshot takes the OSD a while.
-    for command in [r#"{"prefix": "config set", "who": "osd", "name": "osd_snap_trim_sleep", "value": "1"}"#]
-    {
-        paused.cluster.mon_command(command, &[]).unwrap();
-    }
+    let pause = r#"{"prefix": "config set", "who": "osd", "name": "osd_snap_trim_sleep", "value": "1"}"#;
+    paused.cluster.mon_command(pause, &[]).unwrap();
     paused.set("unset");
     for (name, _) in masks {
         let image = pool.open(name).run().unwrap();
