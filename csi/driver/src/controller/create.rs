@@ -91,18 +91,22 @@ impl Controller {
         for _ in 0..ATTEMPTS {
             // A handle for writing would be one more user of a volume that is whole.
             let found_image = found(pool.open(name).read_only(true).run())?;
-            match found_image {
+            let made = match found_image {
                 Some(image) if Note::Name.get(&image).or_status()?.is_some() => {
                     return self.answer(request, pool, name, &image);
                 }
-                Some(_) => {}
+                Some(_) => false,
                 None => match self.make(request, pool, name) {
                     // Another controller was quicker.
                     Err(status) if status.code() == tonic::Code::AlreadyExists => continue,
-                    made => made?,
+                    made => made.map(|()| true)?,
                 },
-            }
+            };
             let Some(image) = found(pool.open(name).run())? else { continue };
+            // The check asks for each object of the image, and a new image has none.
+            if !made && !is_unfinished(request, &image)? {
+                return Err(other(request, pool, name, "this driver did not make it for this request"));
+            }
             self.complete(request, pool, name, &image)?;
             let volume = self.answer(request, pool, name, &image)?;
             image.close().or_status()?;
@@ -176,9 +180,6 @@ impl Controller {
         name: &str,
         image: &Image,
     ) -> Result<(), Status> {
-        if !is_unfinished(request, image)? {
-            return Err(other(request, pool, name, "this driver did not make it for this request"));
-        }
         let mut size = image.size().or_status()?;
         if request.source.is_some() && size < request.sizes.choose(size)? {
             size = request.sizes.choose(size)?;
