@@ -15,8 +15,9 @@ impl Queue {
     /// Reads `len` bytes and appends them to the buffer. Allocates only if the buffer's capacity is
     /// too small.
     ///
-    /// Implements: `rbd_aio_read`.
+    /// Implements: `rbd_aio_read2`.
     #[doc(alias = "rbd_aio_read")]
+    #[doc(alias = "rbd_aio_read2")]
     pub fn read(&mut self, token: u64, offset: u64, len: usize, buffer: BytesMut) -> Result<()> {
         self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
