@@ -109,12 +109,14 @@ impl Image {
         //   that librbd does not refresh (`snapshot.rs`).
         // - `rbd_encryption_load` and `…_format` fail an assertion if they run concurrently: called
         //   under a lock (`encryption.rs`).
-        // - Calls that shrink an image fail an assertion if I/O is in flight: the image is held
-        //   meanwhile (`op/hold.rs`).
+        // - Calls that shrink an image fail an assertion if I/O is in flight, also through a handle
+        //   that is opened meanwhile: all handles are held (`op/hold.rs`, `size.rs`).
+        // - Rebuilding the object map fails an assertion during a shrink: both take turns
+        //   (`size.rs`).
         // - `rbd_snap_set` changes the meaning of concurrent I/O: called before a handle is shared
         //   (`open.rs`).
         // - `rbd_quiesce_watch` and `…_unwatch` miscount if a snapshot is being taken: each watch
-        //   has its own handle (`quiesce.rs`).
+        //   has its own handle (`quiesce.rs`), and begins between snapshots (`snapshot_gate.rs`).
         // - A completion with a callback must not run once the image reports to a queue
         //   (`Target::begin_queue`).
         // - `rbd_close` frees the handle: called after all other calls have ended
