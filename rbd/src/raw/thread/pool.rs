@@ -41,19 +41,22 @@ static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 fn pool() -> &'static Pool {
     let process = std::process::id();
     let current = POOL.load(Ordering::Acquire);
-    // SAFETY: the value was leaked below, so it is always valid.
+    // SAFETY: a value that is stored here is never freed.
     match unsafe { current.as_ref() } {
         Some(pool) if pool.process == process => return pool,
         _ => {}
     }
-    let new: &'static Pool = Box::leak(Box::new(Pool { process, threads: Mutex::default() }));
-    let exchanged =
-        POOL.compare_exchange(current, ptr::from_ref(new).cast_mut(), Ordering::AcqRel, Ordering::Acquire);
-    match exchanged {
-        Ok(_) => new,
-        // SAFETY: as above. Another thread of this process was faster, so it belongs to this
-        // process.
-        Err(winner) => unsafe { &*winner },
+    let new = Box::into_raw(Box::new(Pool { process, threads: Mutex::default() }));
+    match POOL.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: it is never freed.
+        Ok(_) => unsafe { &*new },
+        Err(winner) => {
+            // SAFETY: it was never shared.
+            drop(unsafe { Box::from_raw(new) });
+            // SAFETY: as above. Another thread of this process was faster, so it belongs to this
+            // process.
+            unsafe { &*winner }
+        }
     }
 }
 
