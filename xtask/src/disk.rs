@@ -57,10 +57,10 @@ mod tests {
 
     #[test]
     fn too_little_space_is_an_error_that_says_what_to_do() {
-        let target = Path::new("/work/target");
+        let target = Path::new("/srv/target");
         enough(NEEDED * GIB, target).unwrap();
         let error = enough(12 * GIB + GIB / 2, target).unwrap_err().to_string();
-        for part in ["12.5 GiB are free at /work/target", "need 15 GiB", "Nothing has run", "cargo clean"] {
+        for part in ["12.5 GiB are free at /srv/target", "need 15 GiB", "Nothing has run", "cargo clean"] {
             assert!(error.contains(part), "{part}: {error}");
         }
     }

@@ -62,8 +62,8 @@ impl Source {
             return Ok(());
         }
         Err(format!(
-            "snapshots were removed from it meanwhile (ids {removed:?}), so the copy may lack data of other \
-             snapshots; remove the copy, and copy again"
+            "snapshots were removed from it meanwhile (ids {removed:?}), so the copy may lack data of \
+             other snapshots; remove the copy, and copy again"
         ))
     }
 
@@ -96,8 +96,8 @@ impl Source {
                 "try again later; `ceph osd dump` lists what is left as removed_snaps_queue"
             };
             let why = format!(
-                "the OSDs have not trimmed a removed snapshot yet (id {id}), and librbd would leave out data of \
-                 older snapshots; {next}"
+                "the OSDs have not trimmed a removed snapshot yet (id {id}), and librbd would leave out \
+                 data of older snapshots; {next}"
             );
             return Err(Error::new(operation, object.clone(), Errno::EBUSY).with_detail(why));
         }
