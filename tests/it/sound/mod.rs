@@ -4,6 +4,7 @@
 
 mod arguments;
 mod callbacks;
+mod closing;
 mod extremes;
 mod fork;
 mod getters;

@@ -74,6 +74,7 @@ impl Handle {
         let _ = receiver.recv();
         // SAFETY: the image is open, in this pool.
         let finished = unsafe { closing::finish(self.handle.get(), self.shared.is_written(), &self.ioctx) };
+        closing::wait_for_opener(&self.ioctx);
         // SAFETY: we own the handle, and nothing is in flight on it. librbd frees it even if it
         // returns an error.
         let closed = check(unsafe {
@@ -116,6 +117,7 @@ impl Handle {
                             last.map_err(|errno| Step::Flush.failed(errno))
                                 .and_then(|()| closing::finish(close.get(), written, &pool)),
                         );
+                        closing::wait_for_opener(&pool);
                         drop(pool);
                         end(watch, close.get());
                         sys::rbd_aio_close(close.get(), completion.get());

@@ -120,7 +120,8 @@ impl Image {
         // - A completion with a callback must not run once the image reports to a queue
         //   (`Target::begin_queue`).
         // - `rbd_close` frees the handle: called after all other calls have ended
-        //   (`Target::close`).
+        //   (`Target::close`), and after the thread that opened it has let go of it
+        //   (`closing.rs`).
         let handle = unsafe { Address::new(handle) };
         // SAFETY: by the contract of this function; `Handle` closes it.
         let shared = Arc::new(unsafe { Target::new(handle, Lookup::new(&ioctx, writes)) });
