@@ -61,7 +61,7 @@ impl Rig {
     fn open(&self, at_a_time: usize, read_only: bool) -> Duration {
         let begun = Instant::now();
         let open = |pool: &IoCtx, name: &str| pool.open(name).read_only(read_only).run();
-        let report = self.pool.batch(&self.names).in_flight(at_a_time).run(open).unwrap();
+        let report = self.pool.batch(&self.names).max_in_flight(at_a_time).run(open).unwrap();
         let took = begun.elapsed();
         assert!(report.is_complete());
         took

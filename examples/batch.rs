@@ -63,7 +63,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(EINVAL, "no images: name some, or use --prefix"));
     }
     let mut bar = Bar::new("Images", args.progress.shown());
-    let batch = pool.batch(&names).in_flight(args.in_flight);
+    let batch = pool.batch(&names).max_in_flight(args.in_flight);
     let report = batch
         .progress(|done, total| bar.report(done, total))
         .run(|pool, name| act(pool, name, args))

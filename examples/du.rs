@@ -88,7 +88,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 
     let survey = pool.survey().usage(true);
     let survey = match image {
-        Some(name) => survey.only(name),
+        Some(name) => survey.image(name),
         None => survey,
     };
     let images = survey.run().map_err(failed("du failed"))?;

@@ -111,7 +111,7 @@ fn explain(pool: &IoCtx, default_pool: &str, image: &str, error: Error) -> Failu
         hint += "RBD image feature set mismatch. ";
         let more = match plan {
             Ok(plan) => {
-                let names: Vec<&str> = plan.disables().names().collect();
+                let names: Vec<&str> = plan.disabled().names().collect();
                 let place = match (pool.pool(), pool.namespace()) {
                     (name, "") if name == default_pool => String::new(),
                     (name, "") => format!("{name}/"),

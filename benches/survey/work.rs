@@ -94,7 +94,7 @@ pub fn export(conf: &Path, name: &str, image: &str, path: &Path) {
     let end = |(offset, op): (u64, rbd::aio::Op<rbd::bytes::Bytes>)| {
         file.write_all_at(&op.wait().unwrap(), offset).unwrap();
     };
-    for extent in image.diff().whole_object(true).extents().unwrap() {
+    for extent in image.diff().whole_objects(true).extents().unwrap() {
         let extent = extent.unwrap();
         for offset in (extent.offset..extent.offset + extent.len).step_by(PIECE as usize) {
             let len = PIECE.min(extent.offset + extent.len - offset);
@@ -118,7 +118,7 @@ pub fn open(conf: &Path, name: &str, in_flight: usize, writing: bool) {
     let before = memory();
     let begun = std::time::Instant::now();
     let open = |pool: &IoCtx, name: &str| pool.open(name).read_only(!writing).run();
-    let report = pool.batch(&names).in_flight(in_flight).run(open).unwrap();
+    let report = pool.batch(&names).max_in_flight(in_flight).run(open).unwrap();
     let (took, after) = (begun.elapsed(), memory());
     assert!(report.is_complete());
     eprintln!("opened in {:.2} s, {} KiB each", took.as_secs_f64(), (after - before) / names.len() as u64);

@@ -112,7 +112,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 /// Reports an error of a file or of the image; `?` turns both into [`io::Error`]s. An error with a
 /// custom message has only a kind.
 fn io_failed(what: &str, error: &io::Error) -> Failure {
-    let errno = Errno::of(error).unwrap_or(match error.kind() {
+    let errno = Errno::from_io_error(error).unwrap_or(match error.kind() {
         io::ErrorKind::NotFound => Errno::ENOENT,
         io::ErrorKind::PermissionDenied => Errno::EACCES,
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
@@ -136,7 +136,7 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     match since {
         Some(since) => diff = diff.from_snapshot(since),
         // The object map knows which objects exist, so that no OSD is asked about holes.
-        None => diff = diff.whole_object(true),
+        None => diff = diff.whole_objects(true),
     }
     // The list is read in parts: neither the list nor the data is in memory completely.
     let pieces = diff.extents()?.flat_map(|extent| match extent {

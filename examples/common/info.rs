@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rbd::mirror::{ImageMode, ImageState};
-use rbd::{Features, Image, IoCtx, Result, group::GroupOf};
+use rbd::{Features, Image, IoCtx, Result, group::ImageGroup};
 use serde::Serialize;
 
 use super::{ctime, iec};
@@ -161,7 +161,7 @@ impl Mirroring {
 }
 
 /// Returns `pool/group`.
-pub fn group_spec(ioctx: &IoCtx, group: &GroupOf) -> Result<String> {
+pub fn group_spec(ioctx: &IoCtx, group: &ImageGroup) -> Result<String> {
     Ok(format!("{}/{}", ioctx.cluster().pools().name(group.pool_id)?, group.name))
 }
 

@@ -32,7 +32,7 @@ use crate::raw::thread::mark::must_not_call;
 pub struct Batch<'a, N> {
     ioctx: &'a IoCtx,
     names: &'a [N],
-    in_flight: usize,
+    max_in_flight: usize,
     progress: Progress<'a>,
 }
 
@@ -60,15 +60,15 @@ impl IoCtx {
     /// Returns a builder that carries out an action on each of these images, a few at the same
     /// time.
     pub fn batch<'a, N: AsRef<str> + Sync>(&'a self, names: &'a [N]) -> Batch<'a, N> {
-        Batch { ioctx: self, names, in_flight: 10, progress: Progress::default() }
+        Batch { ioctx: self, names, max_in_flight: 10, progress: Progress::default() }
     }
 }
 
 impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
     /// Sets how many actions run at the same time, at least 1. Each one has a thread. Default: 10,
     /// like `rbd_concurrent_management_ops` of Ceph.
-    pub fn in_flight(mut self, actions: usize) -> Self {
-        self.in_flight = actions.max(1);
+    pub fn max_in_flight(mut self, actions: usize) -> Self {
+        self.max_in_flight = actions.max(1);
         self
     }
 
@@ -86,7 +86,7 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
     /// inside a callback of librbd, where no call may block. Panics if the action panics, after all
     /// actions have ended.
     pub fn run<T: Send>(self, action: impl Fn(&IoCtx, &str) -> Result<T> + Sync) -> Result<BatchReport<T>> {
-        let Batch { ioctx, names, in_flight, mut progress } = self;
+        let Batch { ioctx, names, max_in_flight, mut progress } = self;
         if must_not_call() {
             let why = "librbd waits for this callback; start the batch on another thread";
             return Err(Error::new("run a batch on", ioctx.pool_object(), Errno::EDEADLK).with_detail(why));
@@ -118,7 +118,7 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
         thread::scope(|scope| {
             let (sender, receiver) = channel();
             let mut started = 0;
-            for _ in 0..in_flight.min(names.len()) {
+            for _ in 0..max_in_flight.min(names.len()) {
                 let sender = sender.clone();
                 let builder = thread::Builder::new().name("rbd-batch".into());
                 match builder.spawn_scoped(scope, || work(sender)) {
@@ -171,7 +171,7 @@ impl<N> fmt::Debug for Batch<'_, N> {
         f.debug_struct("Batch")
             .field("ioctx", &self.ioctx)
             .field("images", &self.names.len())
-            .field("in_flight", &self.in_flight)
+            .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()
     }
 }

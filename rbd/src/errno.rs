@@ -62,9 +62,9 @@ impl Errno {
     /// ```
     /// # use rbd::Errno;
     /// let bare = std::io::Error::from_raw_os_error(5);
-    /// assert_eq!(Errno::of(&bare), Some(Errno::EIO));
+    /// assert_eq!(Errno::from_io_error(&bare), Some(Errno::EIO));
     /// ```
-    pub fn of(error: &io::Error) -> Option<Errno> {
+    pub fn from_io_error(error: &io::Error) -> Option<Errno> {
         match error.raw_os_error() {
             Some(code) => Some(Errno::new(code)),
             None => error.get_ref()?.downcast_ref::<crate::Error>()?.errno(),

@@ -145,7 +145,7 @@ pub mod config {
 ///
 /// ```no_run
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
-/// let diff = image.diff().from_snapshot("monday").whole_object(true);
+/// let diff = image.diff().from_snapshot("monday").whole_objects(true);
 /// if diff.fast_diff()? != rbd::diff::FastDiff::Usable {
 ///     eprintln!("this asks for every object");
 /// }
@@ -200,11 +200,11 @@ pub mod metadata {
 /// [`Image::snapshots`].
 ///
 /// ```no_run
-/// use rbd::snapshot::SnapshotNamespace;
+/// use rbd::snapshot::SnapshotOrigin;
 /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
 /// image.snapshots().create("monday").run()?;
 /// for snapshot in image.snapshots().list()? {
-///     if snapshot.namespace == SnapshotNamespace::User {
+///     if snapshot.origin == SnapshotOrigin::User {
 ///         println!("{}: {} bytes", snapshot.name, snapshot.size);
 ///     }
 /// }
@@ -212,7 +212,7 @@ pub mod metadata {
 /// ```
 pub mod snapshot {
     pub use crate::image::snapshot::{
-        MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotNamespace, Snapshots,
+        MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotOrigin, Snapshots,
     };
     pub use crate::image::snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 }

@@ -51,7 +51,7 @@ pub(super) fn prepare(context: &Arc<Context>, calls: &mut Vec<Call>) {
         "queue::Queue::wait",
         Box::new(move || {
             submit(&mut queue);
-            drop(queue.wait(Some(SHORT)));
+            drop(queue.wait(SHORT));
             std::mem::forget(queue);
         }),
     );

@@ -81,7 +81,7 @@ fn many_are_flattened() {
         image.flatten().run()?;
         image.close()
     };
-    assert!(space.batch(&clones).in_flight(3).run(flatten).unwrap().is_complete());
+    assert!(space.batch(&clones).max_in_flight(3).run(flatten).unwrap().is_complete());
     // A second time there is nothing to flatten.
     let report = space.batch(&clones).run(flatten).unwrap();
     assert_eq!(report.failed.len(), 8);
@@ -100,13 +100,13 @@ fn no_more_run_at_once_and_a_break_skips_the_rest() {
         now.fetch_sub(1, Ordering::SeqCst);
         Ok(name.len())
     };
-    let report = space.batch(&names).in_flight(4).run(action).unwrap();
+    let report = space.batch(&names).max_in_flight(4).run(action).unwrap();
     assert!(
         report.done.iter().map(|(name, len)| (name, *len)).eq(names.iter().map(|name| (name, name.len())))
     );
     assert!((2..=4).contains(&most.load(Ordering::SeqCst)), "{most:?}");
     let stop = |done, _| if done == 6 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let report = space.batch(&names).in_flight(2).progress(stop).run(action).unwrap();
+    let report = space.batch(&names).max_in_flight(2).progress(stop).run(action).unwrap();
     assert!((6..=12).contains(&report.done.len()), "{}", report.done.len());
     assert_eq!(report.done.len() + report.skipped.len(), 40);
     assert_eq!(report.skipped.last().unwrap(), "39");
@@ -148,7 +148,7 @@ fn many_are_opened_read_only_without_a_watch() {
     let space = Space::on(&connection);
     let names = images(&space, 20);
     let open = |pool: &rbd::IoCtx, name: &str| pool.open(name).read_only(true).run();
-    let report = space.batch(&names).in_flight(16).run(open).unwrap();
+    let report = space.batch(&names).max_in_flight(16).run(open).unwrap();
     assert!(report.is_complete(), "{report:?}");
     let open: Vec<Image> = report.done.into_iter().map(|(_, image)| image).collect();
     for image in &open {

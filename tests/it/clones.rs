@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use rbd::{
     Cluster, ErrorKind, Features, Image, ObjectKind,
     image::{CloneFormat, LinkedImage},
-    snapshot::{SnapshotKind, SnapshotNamespace},
+    snapshot::{SnapshotKind, SnapshotOrigin},
 };
 
 use crate::masks::{OBJECT, create, features};
@@ -128,7 +128,7 @@ fn a_removed_snapshot_lives_on_in_the_trash_for_format_2() {
     clone(&space, "bar", CloneFormat::V2);
     image.snapshots().remove("s1").run().unwrap();
     let snapshots = image.snapshots().list().unwrap();
-    let SnapshotNamespace::Trash { original_name, original_kind } = &snapshots[0].namespace else {
+    let SnapshotOrigin::Trash { original_name, original_kind } = &snapshots[0].origin else {
         panic!("{snapshots:?}");
     };
     assert_eq!(original_name, "s1");

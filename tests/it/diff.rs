@@ -130,7 +130,7 @@ fn whole_objects_and_parents_are_listed_on_request() {
     write(&image, 1, 0, 4096);
     write(&image, 1, 8 * OBJECT, 4096);
     image.snapshots().create("s1").run().unwrap();
-    let objects = joined(image.diff().whole_object(true).collect().unwrap());
+    let objects = joined(image.diff().whole_objects(true).collect().unwrap());
     if mask() == Mask::Everything {
         assert!(objects.iter().all(|(_, len, exists)| *exists && *len > 4096), "{objects:?}");
     } else {
@@ -174,7 +174,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let s2 = image.at_snapshot("s2").unwrap();
     let diff = s2.diff().from_snapshot("s1");
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::NotWholeObject);
-    let diff = diff.whole_object(true);
+    let diff = diff.whole_objects(true);
     if mask() == Mask::Layering {
         let image = format!("rbd/{}/foo", space.namespace());
         assert_eq!(diff.fast_diff().unwrap(), FastDiff::FeatureOff { image });
@@ -191,7 +191,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     let number = 4;
     rados(&image, number, &["rm"], &[]);
     let s3 = image.at_snapshot("s3").unwrap();
-    let diff = s3.diff().from_snapshot("s2").whole_object(true);
+    let diff = s3.diff().from_snapshot("s2").whole_objects(true);
     assert!(diff.fast_diff().unwrap().is_usable());
     let by_map = joined(diff.collect().unwrap());
     assert_eq!(by_map, [(4 * OBJECT, whole(0, OBJECT), true)]);
@@ -201,12 +201,12 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     image.disable_features(maps).unwrap();
     let image_spec = format!("rbd/{}/foo", space.namespace());
     let again = image.at_snapshot("s3").unwrap();
-    let diff = again.diff().from_snapshot("s2").whole_object(true);
+    let diff = again.diff().from_snapshot("s2").whole_objects(true);
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::FeatureOff { image: image_spec.clone() });
     assert_ne!(joined(diff.collect().unwrap()), by_map);
     image.enable_features(maps).unwrap();
     let again = image.at_snapshot("s3").unwrap();
-    let diff = again.diff().from_snapshot("s2").whole_object(true);
+    let diff = again.diff().from_snapshot("s2").whole_objects(true);
     let version = format!("{image_spec}@s3");
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::Invalid { version });
     assert_ne!(joined(diff.collect().unwrap()), by_map);
@@ -214,7 +214,7 @@ fn fast_diff_is_said_to_be_usable_exactly_when_librbd_uses_it() {
     // The map of the end is rebuilt, but that of the start is still invalid.
     space.open("foo").snapshot("s3").run().unwrap().object_map().rebuild().run().unwrap();
     let again = image.at_snapshot("s3").unwrap();
-    let diff = again.diff().from_snapshot("s2").whole_object(true);
+    let diff = again.diff().from_snapshot("s2").whole_objects(true);
     let version = format!("{image_spec}@s2");
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::Invalid { version });
 }
@@ -229,7 +229,7 @@ fn a_parent_without_fast_diff_makes_its_clones_slow() {
     space.open("foo").run().unwrap().snapshots().create("s1").run().unwrap();
     space.clone_image("foo", "s1", "bar").features(Features::DEFAULT).format(CloneFormat::V2).run().unwrap();
     let bar = space.open("bar").run().unwrap();
-    let diff = bar.diff().whole_object(true);
+    let diff = bar.diff().whole_objects(true);
     let image = format!("rbd/{}/foo", space.namespace());
     assert_eq!(diff.fast_diff().unwrap(), FastDiff::FeatureOff { image });
     assert!(diff.include_parent(false).fast_diff().unwrap().is_usable());
@@ -257,7 +257,7 @@ fn a_shrink_between_two_snapshots_is_not_missed() {
     image.resize(32 * OBJECT).run().unwrap();
     image.snapshots().create("c").run().unwrap();
     for end in [image.at_snapshot("c").unwrap(), image.at_snapshot("c").unwrap()] {
-        let diff = end.diff().from_snapshot("a").whole_object(true);
+        let diff = end.diff().from_snapshot("a").whole_objects(true);
         if mask() != Mask::Layering {
             let version = format!("rbd/{}/foo@b", space.namespace());
             assert_eq!(diff.fast_diff().unwrap(), FastDiff::Shrunk { version });
@@ -265,15 +265,15 @@ fn a_shrink_between_two_snapshots_is_not_missed() {
         assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
     }
     // Also up to the image itself, and if the shrink was the last change.
-    let diff = image.diff().from_snapshot("a").whole_object(true);
+    let diff = image.diff().from_snapshot("a").whole_objects(true);
     assert_eq!(covered(diff), [vec![false; 8], vec![true; 24]].concat());
     image.resize(4 * OBJECT).allow_shrink(true).run().unwrap();
     image.resize(32 * OBJECT).run().unwrap();
-    let diff = image.diff().from_snapshot("a").whole_object(true);
+    let diff = image.diff().from_snapshot("a").whole_objects(true);
     assert_eq!(covered(diff), [vec![false; 4], vec![true; 28]].concat());
     // Without a shrink in between, the maps are sufficient.
     if mask() != Mask::Layering {
-        let diff = image.diff().from_snapshot("b").whole_object(true);
+        let diff = image.diff().from_snapshot("b").whole_objects(true);
         assert!(diff.fast_diff().unwrap().is_usable());
     }
 }
@@ -291,8 +291,8 @@ fn a_rollback_is_not_missed() {
     image.snapshots().rollback("b").run().unwrap();
     let changed = [vec![true; 2], vec![false; 30]].concat();
     assert_eq!(covered(image.diff().from_snapshot("c")), changed);
-    assert_eq!(covered(image.diff().from_snapshot("c").whole_object(true)), changed);
+    assert_eq!(covered(image.diff().from_snapshot("c").whole_objects(true)), changed);
     image.snapshots().create("d").run().unwrap();
     let d = image.at_snapshot("d").unwrap();
-    assert_eq!(covered(d.diff().from_snapshot("c").whole_object(true)), changed);
+    assert_eq!(covered(d.diff().from_snapshot("c").whole_objects(true)), changed);
 }

@@ -141,6 +141,6 @@ fn a_diff_does_not_miss_what_a_rollback_of_the_group_has_changed() {
     image.write_all_at(&[2; 4096], 0).unwrap();
     image.snapshots().create("later").run().unwrap();
     group.snapshots().rollback("s2").run().unwrap();
-    let diff = image.diff().from_snapshot("later").whole_object(true);
+    let diff = image.diff().from_snapshot("later").whole_objects(true);
     assert_eq!(diff.collect().unwrap().len(), 1, "{:?}", diff.fast_diff());
 }

@@ -193,7 +193,7 @@ fn a_plan_for_an_old_kernel_is_carried_out_once() {
     let image = space.open("foo").run().unwrap();
     let plan = rbd::features::Plan::to_support(image.features().unwrap(), Features::LAYERING).unwrap();
     image.apply(&plan).unwrap();
-    assert_eq!(image.features().unwrap(), plan.result());
+    assert_eq!(image.features().unwrap(), plan.after());
     let error = image.apply(&plan).unwrap_err();
     assert!(error.to_string().contains("make a new plan"), "{error}");
 }

@@ -166,7 +166,10 @@ fn a_cursor_is_a_file() {
     let mut rest = Vec::new();
     assert_eq!(cursor.read_to_end(&mut rest).unwrap(), 3);
     let error = cursor.write(b"x").unwrap_err();
-    assert_eq!((error.kind(), Errno::of(&error)), (std::io::ErrorKind::InvalidInput, Some(Errno::EINVAL)));
+    assert_eq!(
+        (error.kind(), Errno::from_io_error(&error)),
+        (std::io::ErrorKind::InvalidInput, Some(Errno::EINVAL))
+    );
     assert!(cursor.seek(SeekFrom::Current(-100_000_000)).is_err());
     assert_eq!(cursor.position(), 8 * MIB, "a refused seek moves nothing");
     let copied = std::io::copy(&mut Cursor::new(&image), &mut std::io::sink()).unwrap();

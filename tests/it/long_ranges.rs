@@ -106,7 +106,7 @@ fn all_of_a_split_range_is_discarded() {
     queue.read(9, 0, 4096, BytesMut::new()).unwrap();
     let mut ended = Vec::new();
     while queue.in_flight() > 0 {
-        assert!(queue.wait(Some(Duration::from_secs(120))).unwrap());
+        assert!(queue.wait(Duration::from_secs(120)).unwrap());
         while let Some(end) = queue.reap() {
             end.result.unwrap();
             ended.push(end.token);

@@ -189,7 +189,7 @@ fn snapshots_clones_and_differences_are_the_same_for_both() {
     peer.ok(&["remove-snapshot", "foo", "theirs"]);
     image.snapshots().remove("ours").run().unwrap();
     let left = image.snapshots().list().unwrap();
-    assert_eq!(left.iter().filter(|one| one.namespace.kind() == SnapshotKind::Trash).count(), 2, "{left:?}");
+    assert_eq!(left.iter().filter(|one| one.origin.kind() == SnapshotKind::Trash).count(), 2, "{left:?}");
     peer.ok(&["flatten", "ours"]);
     clone.flatten().run().unwrap();
     assert_eq!(peer.ok(&["children", "foo"]), "");

@@ -55,7 +55,7 @@ fn write_b(path: &str, image: Image) -> (Image, bool) {
             let image = std::sync::Arc::new(image);
             let mut queue = Queue::new(std::sync::Arc::clone(&image), 4).unwrap();
             queue.write(1, 0, BytesMut::from(&B[..])).unwrap();
-            queue.wait(Some(Duration::from_secs(60))).unwrap();
+            queue.wait(Duration::from_secs(60)).unwrap();
             let written = queue.reap().unwrap().result.is_ok();
             drop(queue);
             (std::sync::Arc::into_inner(image).unwrap(), written)

@@ -210,7 +210,7 @@ fn the_log_of_the_cluster_is_reported_until_the_watch_is_dropped() {
         }
     };
     assert_eq!((entry.channel.as_str(), entry.level.as_str()), ("cluster", "[INF]"), "{entry:?}");
-    assert_eq!(entry.who, "client.admin");
+    assert_eq!(entry.sender, "client.admin");
     assert!(entry.time > SystemTime::now() - Duration::from_secs(600));
     drop(watch);
     while lines.recv_timeout(SOON).is_ok() {}

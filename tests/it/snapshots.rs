@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rbd::{
     Errno, ErrorKind, Image, ObjectKind,
     image::CloneFormat,
-    snapshot::{SnapshotKind, SnapshotNamespace},
+    snapshot::{SnapshotKind, SnapshotOrigin},
 };
 
 use crate::masks::{OBJECT, create};
@@ -39,7 +39,7 @@ fn a_snapshot_keeps_the_data_and_is_found_by_name_and_id() {
     assert_eq!(snapshots.iter().map(|s| s.id).collect::<BTreeSet<_>>().len(), 3);
     assert_eq!(snapshots.iter().map(|s| s.size / OBJECT).collect::<Vec<_>>(), [8, 16, 16]);
     for snapshot in &snapshots {
-        assert_eq!(snapshot.namespace, SnapshotNamespace::User);
+        assert_eq!(snapshot.origin, SnapshotOrigin::User);
         assert!(!snapshot.protected);
         let age = SystemTime::now().duration_since(snapshot.created).unwrap_or_default();
         assert!(age < Duration::from_secs(300), "{age:?}");
@@ -99,7 +99,7 @@ fn what_is_missing_is_the_snapshot_and_not_the_image() {
     for error in [
         image.snapshots().name(4711).unwrap_err(),
         image.snapshots().created(4711).unwrap_err(),
-        image.snapshots().namespace(4711).unwrap_err(),
+        image.snapshots().origin(4711).unwrap_err(),
         image.snapshots().remove_by_id(4711).unwrap_err(),
         image.at_snapshot(4711).unwrap_err(),
         space.open("foo").snapshot(4711).run().unwrap_err(),
@@ -137,7 +137,7 @@ fn the_limit_is_a_quota() {
     let space = Space::new();
     let image = image(&space);
     assert_eq!(image.snapshots().limit().unwrap(), None);
-    image.snapshots().set_limit(Some(2)).unwrap();
+    image.snapshots().set_limit(2).unwrap();
     assert_eq!(image.snapshots().limit().unwrap(), Some(2));
     image.snapshots().create("s1").run().unwrap();
     image.snapshots().create("s2").run().unwrap();
@@ -213,12 +213,9 @@ fn the_snapshots_of_groups_are_distinguished() {
     group.snapshots().create("gs").run().unwrap();
     let snapshots = image.snapshots().list().unwrap();
     let [snapshot] = &snapshots[..] else { panic!("{snapshots:?}") };
-    let expected = SnapshotNamespace::Group {
-        pool_id: space.pool_id(),
-        group: "g".to_owned(),
-        snapshot: "gs".to_owned(),
-    };
-    assert_eq!((&snapshot.namespace, snapshot.namespace.kind()), (&expected, SnapshotKind::Group));
+    let expected =
+        SnapshotOrigin::Group { pool_id: space.pool_id(), group: "g".to_owned(), snapshot: "gs".to_owned() };
+    assert_eq!((&snapshot.origin, snapshot.origin.kind()), (&expected, SnapshotKind::Group));
     let at = image.at_snapshot(snapshot.id).unwrap();
     assert_eq!(at.snapshot(), Some(&*snapshot.name));
     group.snapshots().remove("gs").unwrap();
@@ -244,7 +241,7 @@ fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
         image.snapshots().rename("s1", "s2").unwrap_err(),
         image.snapshots().protect("s1").unwrap_err(),
         image.snapshots().rollback("s1").run().unwrap_err(),
-        image.snapshots().set_limit(Some(1)).unwrap_err(),
+        image.snapshots().set_limit(1).unwrap_err(),
         image.metadata().set("a", "b").unwrap_err(),
         image.sparsify(4096).run().unwrap_err(),
     ] {

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotNamespace};
+use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotOrigin};
 
 /// Returns a builder for the shared cluster, as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
@@ -87,8 +87,8 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     let _ = ioctx.migration(name).abort().run();
     let image = ioctx.open(name).run()?;
     for snapshot in image.snapshots().list()? {
-        let _ = match snapshot.namespace {
-            SnapshotNamespace::User => image.snapshots().remove(&snapshot.name).unprotect(true).run(),
+        let _ = match snapshot.origin {
+            SnapshotOrigin::User => image.snapshots().remove(&snapshot.name).unprotect(true).run(),
             _ => image.snapshots().remove_by_id(snapshot.id),
         };
     }

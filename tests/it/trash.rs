@@ -22,8 +22,8 @@ fn into_the_trash_and_out_again() {
         (entry.id.as_str(), entry.name.as_str(), entry.source),
         (id.as_str(), "foo", TrashSource::User)
     );
-    assert_eq!(entry.deferred_until.duration_since(entry.deleted).unwrap(), HOUR);
-    assert!(entry.deleted <= SystemTime::now());
+    assert_eq!(entry.deferred_until.duration_since(entry.trashed).unwrap(), HOUR);
+    assert!(entry.trashed <= SystemTime::now());
 
     space.create("foo", 1 << 20).run().unwrap();
     assert!(space.trash().restore(&id).run().unwrap_err().is_exists());

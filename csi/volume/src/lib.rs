@@ -92,22 +92,22 @@ impl<'a> Volume<'a> {
     /// Sets whether to mount the volume read-only. Then nothing is formatted: an empty device is an
     /// error. A read-only device stays read-only in any case.
     #[must_use]
-    pub fn read_only(self, on: bool) -> Volume<'a> {
-        Volume { read_only: on || self.device.is_read_only(), ..self }
+    pub fn read_only(self, read_only: bool) -> Volume<'a> {
+        Volume { read_only: read_only || self.device.is_read_only(), ..self }
     }
 
     /// Lets set-user-ID and set-group-ID programs on the volume take effect: mounts without
     /// `nosuid`. Off unless called.
     #[must_use]
-    pub fn allow_suid(mut self, on: bool) -> Volume<'a> {
-        self.flags.set(MountFlags::NOSUID, !on);
+    pub fn allow_suid(mut self, allow_suid: bool) -> Volume<'a> {
+        self.flags.set(MountFlags::NOSUID, !allow_suid);
         self
     }
 
     /// Lets device nodes on the volume be opened: mounts without `nodev`. Off unless called.
     #[must_use]
-    pub fn allow_devices(mut self, on: bool) -> Volume<'a> {
-        self.flags.set(MountFlags::NODEV, !on);
+    pub fn allow_devices(mut self, allow_devices: bool) -> Volume<'a> {
+        self.flags.set(MountFlags::NODEV, !allow_devices);
         self
     }
 
@@ -134,8 +134,8 @@ impl<'a> Volume<'a> {
     /// Makes the file system whatever is on the device. Only for a device that has never been
     /// mounted since its first file system began to be made: all data on it is lost.
     #[must_use]
-    pub fn format_again(self, on: bool) -> Volume<'a> {
-        Volume { format_again: on, ..self }
+    pub fn format_again(self, format_again: bool) -> Volume<'a> {
+        Volume { format_again, ..self }
     }
 
     /// Returns whether [`stage`](Self::stage) would make a file system.

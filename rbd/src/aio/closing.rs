@@ -64,9 +64,9 @@ impl Closing {
     }
 
     /// Limits the wait for the closing. See [`Timeout`].
-    pub fn timeout(self, after: Duration) -> Timeout<Closing> {
+    pub fn timeout(self, timeout: Duration) -> Timeout<Closing> {
         let about = self.about.clone();
-        Timeout::new(self, about, after)
+        Timeout::new(self, about, timeout)
     }
 }
 

@@ -173,9 +173,9 @@ impl<T: 'static> Op<T> {
 
     /// Limits the wait for the operation. After the timeout, the future fails with
     /// [`TimedOut`](crate::ErrorKind::TimedOut). See [`Timeout`].
-    pub fn timeout(self, after: Duration) -> Timeout<Op<T>> {
+    pub fn timeout(self, timeout: Duration) -> Timeout<Op<T>> {
         let about = self.about.clone();
-        Timeout::new(self, about, after)
+        Timeout::new(self, about, timeout)
     }
 }
 

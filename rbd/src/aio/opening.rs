@@ -137,9 +137,9 @@ impl Opening {
     }
 
     /// Limits the wait for the opening. See [`Timeout`].
-    pub fn timeout(self, after: Duration) -> Timeout<Opening> {
+    pub fn timeout(self, timeout: Duration) -> Timeout<Opening> {
         let about = self.about.clone();
-        Timeout::new(self, about, after)
+        Timeout::new(self, about, timeout)
     }
 }
 

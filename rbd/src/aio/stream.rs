@@ -45,7 +45,7 @@ use crate::raw::op::kind::Kind;
 /// # async fn example(image: rbd::Image, mut file: impl AsyncRead + Unpin) -> std::io::Result<()> {
 /// use tokio::io::AsyncWriteExt;
 ///
-/// let mut stream = rbd::aio::AsyncCursor::new(&image).depth(8);
+/// let mut stream = rbd::aio::AsyncCursor::new(&image).max_in_flight(8);
 /// tokio::io::copy(&mut file, &mut stream).await?;
 /// stream.flush().await
 /// # }
@@ -56,7 +56,7 @@ pub struct AsyncCursor<I> {
     /// The position of the next byte read or written.
     position: u64,
     chunk: usize,
-    depth: usize,
+    max_in_flight: usize,
     ahead: VecDeque<Op<Bytes>>,
     /// The end of the read-ahead.
     ahead_end: u64,
@@ -85,7 +85,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
             image,
             position: 0,
             chunk: 1 << 20,
-            depth: 4,
+            max_in_flight: 4,
             ahead: VecDeque::new(),
             ahead_end: 0,
             rest: Bytes::new(),
@@ -99,8 +99,8 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
 
     /// Sets how many chunks may be in flight. 1 means no read-ahead, and 0 is treated as 1.
     /// Default: 4.
-    pub fn depth(mut self, depth: usize) -> Self {
-        self.depth = depth.max(1);
+    pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
+        self.max_in_flight = max_in_flight.max(1);
         self
     }
 
@@ -196,7 +196,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
             if this.ahead.is_empty() {
                 this.ahead_end = this.position;
             }
-            while this.ahead.len() < this.depth && this.ahead_end < size {
+            while this.ahead.len() < this.max_in_flight && this.ahead_end < size {
                 let len = (size - this.ahead_end).min(this.chunk as u64);
                 let op = this.image().aio().read(this.ahead_end, len as usize);
                 this.ahead.push_back(op);
@@ -226,7 +226,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
 impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_behind(context, this.depth - 1))?;
+        ready!(this.poll_behind(context, this.max_in_flight - 1))?;
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }

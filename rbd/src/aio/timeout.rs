@@ -95,7 +95,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Timeout<F> {
                 Ok(alarm) => *none = Some(alarm),
                 Err(error) => {
                     this.future = None;
-                    let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN);
                     let why = format!("no thread can be started for its timeout; {}", this.about.goes_on());
                     return Poll::Ready(Err(this.about.error(errno).with_detail(why)));
                 }

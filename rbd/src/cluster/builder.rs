@@ -78,8 +78,8 @@ impl ClusterBuilder {
 
     /// Sets whether to read no configuration file at all. If set, this builder must set
     /// [`monitors`](Self::monitors) and a key. Default: off.
-    pub fn no_conf_file(mut self, none: bool) -> Self {
-        self.conf_file = if none { ConfFile::None } else { ConfFile::Search };
+    pub fn no_conf_file(mut self, no_conf_file: bool) -> Self {
+        self.conf_file = if no_conf_file { ConfFile::None } else { ConfFile::Search };
         self
     }
 
@@ -89,8 +89,8 @@ impl ClusterBuilder {
     ///
     /// librados itself applies the other options of CEPH_ARGS, and CEPH_KEYRING, when it reads a
     /// configuration file. Options of this builder win over them.
-    pub fn ignore_environment(mut self, ignore: bool) -> Self {
-        self.ignore_environment = ignore;
+    pub fn ignore_environment(mut self, ignore_environment: bool) -> Self {
+        self.ignore_environment = ignore_environment;
         self
     }
 

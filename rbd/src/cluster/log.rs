@@ -30,11 +30,11 @@ pub enum LogLevel {
 pub struct LogEntry {
     /// The log's name: `cluster`, `audit` …
     pub channel: String,
-    /// The daemon that wrote the line, such as `mon.a`.
-    pub who: String,
+    /// The daemon or client that sent the line, such as `mon.a` or `client.admin`.
+    pub sender: String,
     /// The time at which the line was written.
     pub time: SystemTime,
-    /// The line's number among those of the same daemon.
+    /// The line's number among those of the same sender.
     pub sequence: u64,
     /// The severity, in Ceph's words: `[DBG]`, `[INF]`, `[SEC]`, `[WRN]`, `[ERR]`.
     pub level: String,
@@ -96,7 +96,7 @@ impl From<RawLogEntry> for LogEntry {
         let since = Duration::from_secs(raw.seconds).saturating_add(Duration::from_nanos(raw.nanoseconds));
         LogEntry {
             channel: raw.channel,
-            who: raw.name,
+            sender: raw.name,
             time: SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH),
             sequence: raw.sequence,
             level: raw.level,

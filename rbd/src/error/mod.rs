@@ -248,7 +248,7 @@ impl Context {
     }
 }
 
-/// Wraps the whole error; [`Errno::of`] extracts the OS error from it.
+/// Wraps the whole error; [`Errno::from_io_error`] extracts the OS error from it.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match (error.errno(), error.kind()) {
@@ -315,7 +315,7 @@ mod tests {
         let text = error.to_string();
         let io: io::Error = error.into();
         assert_eq!(io.kind(), io::ErrorKind::NotFound);
-        assert_eq!(Errno::of(&io), Some(Errno::ENOENT));
+        assert_eq!(Errno::from_io_error(&io), Some(Errno::ENOENT));
         assert_eq!(io.to_string(), text);
     }
 

@@ -5,30 +5,52 @@ use std::fmt;
 /// The kind of object that an operation works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs)]
 pub enum ObjectKind {
+    /// A cluster.
     Cluster,
+    /// A monitor.
     Monitor,
+    /// A manager daemon.
     Manager,
+    /// An OSD.
     Osd,
+    /// A placement group.
     PlacementGroup,
+    /// A service that is registered with the cluster.
     Service,
+    /// A pool.
     Pool,
+    /// The pool that stores the data objects of an image.
     DataPool,
+    /// A namespace of a pool.
     Namespace,
+    /// An image.
     Image,
+    /// A set of features.
     Features,
+    /// A snapshot of an image.
     Snapshot,
+    /// A group of images.
     Group,
+    /// A snapshot of a group.
     GroupSnapshot,
+    /// An image in the trash.
     TrashedImage,
+    /// A lock of an image.
     Lock,
+    /// A peer of a mirrored pool.
     MirrorPeer,
+    /// A key of metadata.
     MetadataKey,
+    /// A configuration option.
     ConfigOption,
+    /// A user of the cluster.
     User,
+    /// A RADOS object.
     Object,
+    /// A block device of the kernel.
     Device,
+    /// A file.
     File,
 }
 

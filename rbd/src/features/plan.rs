@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// let old_kernel = Features::LAYERING;
 /// let plan = Plan::to_support(Features::DEFAULT, old_kernel)?;
 /// assert_eq!(plan.to_string(), "disable deep-flatten, object-map, fast-diff, exclusive-lock");
-/// assert_eq!(plan.result(), Features::LAYERING);
+/// assert_eq!(plan.after(), Features::LAYERING);
 /// # Ok::<(), rbd::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Plan {
     }
 
     /// Returns the features to disable, as one set.
-    pub fn disables(&self) -> Features {
+    pub fn disabled(&self) -> Features {
         self.steps.iter().copied().collect()
     }
 
@@ -102,8 +102,8 @@ impl Plan {
     }
 
     /// Returns the features that are left after the plan is applied.
-    pub fn result(&self) -> Features {
-        self.before - self.disables()
+    pub fn after(&self) -> Features {
+        self.before - self.disabled()
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     fn a_modern_kernel_needs_only_journaling_gone() {
         let plan = Plan::supporting(Features::DEFAULT | Features::JOURNALING, KERNEL).unwrap();
         assert_eq!(plan.steps(), [Features::JOURNALING]);
-        assert_eq!(plan.result(), Features::DEFAULT);
+        assert_eq!(plan.after(), Features::DEFAULT);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
                     now.check_disable(*step).unwrap();
                     now -= *step;
                 }
-                assert_eq!(now, plan.result());
+                assert_eq!(now, plan.after());
                 assert!((now - supported).is_empty());
             }
         }

@@ -21,7 +21,7 @@ use crate::ioctx::IoCtx;
 use crate::names::{c_string, new_name};
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
-pub use crate::image::info::GroupOf;
+pub use crate::image::info::ImageGroup;
 pub use snapshots::{
     CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
 };
@@ -231,10 +231,10 @@ impl Image {
     ///
     /// Implements: `rbd_get_group`.
     #[doc(alias = "rbd_get_group")]
-    pub fn group(&self) -> Result<Option<GroupOf>> {
+    pub fn group(&self) -> Result<Option<ImageGroup>> {
         // librbd reads a handle's group without a lock, while a change of the header may replace
         // it. The header of this new handle is not refreshed.
         let (pool_id, name) = self.open_again()?.bounded("look up the group of", move |raw| raw.group())?;
-        Ok((!name.is_empty()).then_some(GroupOf { pool_id, name }))
+        Ok((!name.is_empty()).then_some(ImageGroup { pool_id, name }))
     }
 }

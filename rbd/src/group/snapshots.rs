@@ -88,7 +88,7 @@ impl<'a> GroupSnapshots<'a> {
     /// Implements: `rbd_group_snap_create2`.
     #[doc(alias = "rbd_group_snap_create")]
     #[doc(alias = "rbd_group_snap_create2")]
-    pub fn create(self, name: &'a str) -> CreateGroupSnapshot<'a> {
+    pub fn create(&self, name: &'a str) -> CreateGroupSnapshot<'a> {
         CreateGroupSnapshot { group: self.0, name, quiesce: RawQuiesce::default() }
     }
 
@@ -159,7 +159,7 @@ impl<'a> GroupSnapshots<'a> {
     /// Implements: `rbd_group_snap_rollback_with_progress`.
     #[doc(alias = "rbd_group_snap_rollback")]
     #[doc(alias = "rbd_group_snap_rollback_with_progress")]
-    pub fn rollback(self, name: &'a str) -> RollbackGroup<'a> {
+    pub fn rollback(&self, name: &'a str) -> RollbackGroup<'a> {
         RollbackGroup { group: self.0, name, progress: Progress::default() }
     }
 }
@@ -167,14 +167,14 @@ impl<'a> GroupSnapshots<'a> {
 impl CreateGroupSnapshot<'_> {
     /// Sets whether to skip the [quiesce watches](crate::Image::watch_quiesce) of the images.
     /// Default: off.
-    pub fn skip_quiesce(mut self, skip: bool) -> Self {
-        self.quiesce.skip = skip;
+    pub fn skip_quiesce(mut self, skip_quiesce: bool) -> Self {
+        self.quiesce.skip = skip_quiesce;
         self
     }
 
     /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
-    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
-        self.quiesce.ignore_error = ignore;
+    pub fn ignore_quiesce_error(mut self, ignore_quiesce_error: bool) -> Self {
+        self.quiesce.ignore_error = ignore_quiesce_error;
         self
     }
 

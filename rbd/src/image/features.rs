@@ -52,7 +52,7 @@ impl Image {
                 format!("the plan was made for {}, but the image has {now}; make a new plan", plan.before());
             return Err(self.refuse("change the features of", why));
         }
-        let change = plan.disables();
+        let change = plan.disabled();
         self.bounded(format!("disable {change} of"), move |raw| raw.update_features(change.bits(), false))
     }
 

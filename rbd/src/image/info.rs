@@ -27,7 +27,7 @@ pub struct Stat {
 /// The group of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct GroupOf {
+pub struct ImageGroup {
     /// The id of the group's pool.
     pub pool_id: i64,
     /// The group's name.

@@ -159,8 +159,8 @@ impl Image {
     /// opened asynchronously has it set. A process that ends waits for at most 2 s for such a
     /// close; a longer one leaves a watcher behind for 30 s: see
     /// [`start_close`](Image::start_close).
-    pub fn close_in_background(&mut self, background: bool) {
-        self.raw.close_in_background(background);
+    pub fn close_in_background(&mut self, close_in_background: bool) {
+        self.raw.close_in_background(close_in_background);
     }
 
     pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {

@@ -48,7 +48,7 @@ impl<'a> ObjectMap<'a> {
     ///
     /// Implements: `rbd_rebuild_object_map`.
     #[doc(alias = "rbd_rebuild_object_map")]
-    pub fn rebuild(self) -> LongOperation<'a> {
+    pub fn rebuild(&self) -> LongOperation<'a> {
         let image = self.0;
         LongOperation::new(move |progress| {
             let operation = "rebuild the object map of";
@@ -70,7 +70,7 @@ impl<'a> ObjectMap<'a> {
     /// The C interface has no such check: this one compares fast-diff with a diff that queries the
     /// OSDs. It can report false faults if a client writes meanwhile. Refused if fast-diff [cannot
     /// be used](crate::diff::Diff::fast_diff).
-    pub fn check(self) -> Result<Vec<ObjectMapFault>> {
+    pub fn check(&self) -> Result<Vec<ObjectMapFault>> {
         let stored;
         let image = if self.0.is_encrypted() {
             // Objects contain the encrypted data and the header.
@@ -81,7 +81,7 @@ impl<'a> ObjectMap<'a> {
             self.0
         };
         let diff = image.diff().include_parent(false);
-        let map = diff.whole_object(true);
+        let map = diff.whole_objects(true);
         let fast = map.fast_diff()?;
         if !fast.is_usable() {
             let why = format!("its maps cannot be read: {fast:?}; enable fast-diff, or rebuild the maps");

@@ -25,7 +25,7 @@ pub struct OpenImage<'a> {
     name: &'a str,
     snapshot: Option<SnapshotRef<'a>>,
     read_only: bool,
-    when_full: bool,
+    free_when_full: bool,
 }
 
 /// Explains an error of opening without asking the cluster.
@@ -124,7 +124,7 @@ impl IoCtx {
     #[doc(alias = "rbd_open")]
     #[doc(alias = "rbd_open_read_only")]
     pub fn open<'a>(&'a self, name: &'a str) -> OpenImage<'a> {
-        OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false, when_full: false }
+        OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false, free_when_full: false }
     }
 
     /// Opens an image by its id, which a rename does not change.
@@ -151,8 +151,8 @@ impl<'a> OpenImage<'a> {
     /// full: discards, removing snapshots, shrinking. All other changes of the image then fail at
     /// once with [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). If off, every change waits
     /// until there is space again. Default: off.
-    pub fn when_full(mut self, when_full: bool) -> Self {
-        self.when_full = when_full;
+    pub fn free_when_full(mut self, free_when_full: bool) -> Self {
+        self.free_when_full = free_when_full;
         self
     }
 
@@ -193,7 +193,7 @@ impl<'a> OpenImage<'a> {
             }
         };
         let snapshot = snapshot.map(|snapshot| existing_name("open", object, snapshot)).transpose()?;
-        let ioctx = if self.when_full { self.ioctx.freeing("open")? } else { self.ioctx.clone() };
+        let ioctx = if self.free_when_full { self.ioctx.freeing("open")? } else { self.ioctx.clone() };
         let (by, read_only) = (self.by, self.read_only);
         Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
     }

@@ -48,8 +48,8 @@ impl Image {
 
 impl<'a> Resize<'a> {
     /// Sets whether the image may become smaller. Default: off.
-    pub fn allow_shrink(mut self, allow: bool) -> Self {
-        self.allow_shrink = allow;
+    pub fn allow_shrink(mut self, allow_shrink: bool) -> Self {
+        self.allow_shrink = allow_shrink;
         self
     }
 

@@ -75,8 +75,8 @@ pub struct Snapshot {
     pub created: SystemTime,
     /// Whether the snapshot is protected from removal, which clones of format 1 need.
     pub protected: bool,
-    /// What the snapshot belongs to.
-    pub namespace: SnapshotNamespace,
+    /// What the snapshot belongs to, which Ceph calls its namespace.
+    pub origin: SnapshotOrigin,
 }
 
 /// The kind of a snapshot.
@@ -95,10 +95,10 @@ pub enum SnapshotKind {
     Unknown(u32),
 }
 
-/// What a snapshot belongs to, with Ceph's data about it.
+/// What a snapshot belongs to, with Ceph's data about it. Ceph calls this the snapshot's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SnapshotNamespace {
+pub enum SnapshotOrigin {
     /// A user's snapshot.
     User,
     /// Part of a snapshot of a group.
@@ -157,15 +157,15 @@ pub enum MirrorSnapshotState {
     Unknown(u32),
 }
 
-impl SnapshotNamespace {
+impl SnapshotOrigin {
     /// Returns the kind without its data.
     pub fn kind(&self) -> SnapshotKind {
         match self {
-            SnapshotNamespace::User => SnapshotKind::User,
-            SnapshotNamespace::Group { .. } => SnapshotKind::Group,
-            SnapshotNamespace::Trash { .. } => SnapshotKind::Trash,
-            SnapshotNamespace::Mirror(_) => SnapshotKind::Mirror,
-            SnapshotNamespace::Unknown(kind) => SnapshotKind::Unknown(*kind),
+            SnapshotOrigin::User => SnapshotKind::User,
+            SnapshotOrigin::Group { .. } => SnapshotKind::Group,
+            SnapshotOrigin::Trash { .. } => SnapshotKind::Trash,
+            SnapshotOrigin::Mirror(_) => SnapshotKind::Mirror,
+            SnapshotOrigin::Unknown(kind) => SnapshotKind::Unknown(*kind),
         }
     }
 }
@@ -183,7 +183,7 @@ impl Image {
 }
 
 impl Snapshots<'_> {
-    /// Lists the snapshots of every kind, oldest first: see [`Snapshot::namespace`].
+    /// Lists the snapshots of every kind, oldest first: see [`Snapshot::origin`].
     ///
     /// Opens the image again for this. A read-only handle lists the snapshots that existed when it
     /// was opened.
@@ -212,12 +212,12 @@ impl Snapshots<'_> {
     }
 
     fn details(self, raw: RawSnapshot) -> Result<Snapshot> {
-        let namespace = self.namespace(raw.id)?;
-        let user = namespace == SnapshotNamespace::User;
+        let origin = self.origin(raw.id)?;
+        let user = origin == SnapshotOrigin::User;
         Ok(Snapshot {
             protected: user && self.is_protected(&raw.name)?,
             created: self.created(raw.id)?,
-            namespace,
+            origin,
             id: raw.id,
             name: raw.name,
             size: raw.size,

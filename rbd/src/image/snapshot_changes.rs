@@ -48,7 +48,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_create2`.
     #[doc(alias = "rbd_snap_create")]
     #[doc(alias = "rbd_snap_create2")]
-    pub fn create(self, name: &'a str) -> CreateSnapshot<'a> {
+    pub fn create(&self, name: &'a str) -> CreateSnapshot<'a> {
         CreateSnapshot { image: self.0, name, quiesce: RawQuiesce::default(), progress: Progress::default() }
     }
 
@@ -59,7 +59,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_remove2`.
     #[doc(alias = "rbd_snap_remove")]
     #[doc(alias = "rbd_snap_remove2")]
-    pub fn remove(self, name: &'a str) -> RemoveSnapshot<'a> {
+    pub fn remove(&self, name: &'a str) -> RemoveSnapshot<'a> {
         RemoveSnapshot {
             image: self.0,
             name,
@@ -148,7 +148,8 @@ impl<'a> Snapshots<'a> {
     ///
     /// Implements: `rbd_snap_set_limit`.
     #[doc(alias = "rbd_snap_set_limit")]
-    pub fn set_limit(&self, limit: Option<u64>) -> Result<()> {
+    pub fn set_limit(&self, limit: impl Into<Option<u64>>) -> Result<()> {
+        let limit = limit.into();
         let set = move |raw: &crate::raw::image::Image| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX));
         self.0.bounded("limit the snapshots of", set).map_err(|error| match (error.errno(), self.list()) {
             (Some(Errno::ERANGE), Ok(snapshots)) => {
@@ -172,7 +173,7 @@ impl<'a> Snapshots<'a> {
     /// Implements: `rbd_snap_rollback_with_progress`.
     #[doc(alias = "rbd_snap_rollback")]
     #[doc(alias = "rbd_snap_rollback_with_progress")]
-    pub fn rollback(self, name: &'a str) -> LongOperation<'a> {
+    pub fn rollback(&self, name: &'a str) -> LongOperation<'a> {
         let image = self.0;
         LongOperation::new(move |progress| {
             let operation = "roll back to";
@@ -212,14 +213,14 @@ impl Image {
 
 impl<'a> CreateSnapshot<'a> {
     /// Sets whether to skip the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
-    pub fn skip_quiesce(mut self, skip: bool) -> Self {
-        self.quiesce.skip = skip;
+    pub fn skip_quiesce(mut self, skip_quiesce: bool) -> Self {
+        self.quiesce.skip = skip_quiesce;
         self
     }
 
     /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
-    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
-        self.quiesce.ignore_error = ignore;
+    pub fn ignore_quiesce_error(mut self, ignore_quiesce_error: bool) -> Self {
+        self.quiesce.ignore_error = ignore_quiesce_error;
         self
     }
 
@@ -295,7 +296,7 @@ impl Image {
     /// Adds the names of the snapshots that prevent a removal, or of the clones that keep them.
     pub(crate) fn with_snapshots(&self, error: Error) -> Error {
         let Ok(snapshots) = self.snapshots().list() else { return error };
-        let kept = |snapshot: &&Snapshot| snapshot.namespace.kind() != SnapshotKind::Trash;
+        let kept = |snapshot: &&Snapshot| snapshot.origin.kind() != SnapshotKind::Trash;
         let names: Vec<&str> = snapshots.iter().filter(kept).map(|snapshot| &*snapshot.name).collect();
         if names.is_empty() {
             // The snapshots are removed, but clones still need them.

@@ -1,6 +1,6 @@
-//! The namespace of a snapshot: what it belongs to.
+//! What a snapshot belongs to.
 
-use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotNamespace, Snapshots};
+use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotOrigin, Snapshots};
 use crate::error::Result;
 use crate::raw::ffi::late::Failure;
 
@@ -15,20 +15,16 @@ impl Snapshots<'_> {
     #[doc(alias = "rbd_snap_get_trash_namespace")]
     #[doc(alias = "rbd_snap_get_trash_namespace2")]
     #[doc(alias = "rbd_snap_get_mirror_namespace")]
-    pub fn namespace(&self, id: u64) -> Result<SnapshotNamespace> {
-        let operation = "look up the namespace of";
+    pub fn origin(&self, id: u64) -> Result<SnapshotOrigin> {
+        let operation = "look up the origin of";
         let kind = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_namespace_type(id))?;
         Ok(match SnapshotKind::from_raw(kind.0) {
-            SnapshotKind::User => SnapshotNamespace::User,
+            SnapshotKind::User => SnapshotOrigin::User,
             SnapshotKind::Group => {
                 let group = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_group(id))?;
-                SnapshotNamespace::Group {
-                    pool_id: group.pool_id,
-                    group: group.group,
-                    snapshot: group.snapshot,
-                }
+                SnapshotOrigin::Group { pool_id: group.pool_id, group: group.group, snapshot: group.snapshot }
             }
-            SnapshotKind::Trash => SnapshotNamespace::Trash {
+            SnapshotKind::Trash => SnapshotOrigin::Trash {
                 original_name: self
                     .0
                     .by_snapshot_id(operation, id, move |raw| raw.snapshot_trash_name(id))?,
@@ -42,7 +38,7 @@ impl Snapshots<'_> {
             },
             SnapshotKind::Mirror => {
                 let mirror = self.0.by_snapshot_id(operation, id, move |raw| raw.snapshot_mirror(id))?;
-                SnapshotNamespace::Mirror(MirrorSnapshot {
+                SnapshotOrigin::Mirror(MirrorSnapshot {
                     state: MirrorSnapshotState::from_raw(mirror.state.0),
                     peers: mirror.peers,
                     complete: mirror.complete,
@@ -51,7 +47,7 @@ impl Snapshots<'_> {
                     copied_objects: mirror.copied_objects,
                 })
             }
-            SnapshotKind::Unknown(kind) => SnapshotNamespace::Unknown(kind),
+            SnapshotKind::Unknown(kind) => SnapshotOrigin::Unknown(kind),
         })
     }
 }

@@ -51,13 +51,13 @@ impl<'a> Applications<'a> {
     ///
     /// Implements: `rados_application_enable`.
     #[doc(alias = "rados_application_enable")]
-    pub fn enable(self, application: &'a str) -> EnableApplication<'a> {
+    pub fn enable(&self, application: &'a str) -> EnableApplication<'a> {
         EnableApplication { ioctx: self.0, application, force: false }
     }
 
     /// Returns the group of calls that read and change an application's metadata about the pool,
     /// which the monitors store. [`IoCtx::metadata`] is different: librbd stores it in the pool.
-    pub fn metadata(self, application: &'a str) -> ApplicationMetadata<'a> {
+    pub fn metadata(&self, application: &'a str) -> ApplicationMetadata<'a> {
         ApplicationMetadata { ioctx: self.0, application }
     }
 }

@@ -23,7 +23,7 @@ pub struct TrashEntry {
     /// Who moved the image to the trash.
     pub source: TrashSource,
     /// When the image was moved to the trash.
-    pub deleted: SystemTime,
+    pub trashed: SystemTime,
     /// When the image can be removed without force.
     pub deferred_until: SystemTime,
 }
@@ -138,7 +138,7 @@ impl<'a> Trash<'a> {
     ///
     /// Implements: `rbd_trash_restore`.
     #[doc(alias = "rbd_trash_restore")]
-    pub fn restore(self, id: &'a str) -> RestoreTrashed<'a> {
+    pub fn restore(&self, id: &'a str) -> RestoreTrashed<'a> {
         RestoreTrashed { ioctx: self.0, id, name: None }
     }
 
@@ -148,7 +148,7 @@ impl<'a> Trash<'a> {
     /// Implements: `rbd_trash_remove_with_progress`.
     #[doc(alias = "rbd_trash_remove")]
     #[doc(alias = "rbd_trash_remove_with_progress")]
-    pub fn remove(self, id: &'a str) -> RemoveTrashed<'a> {
+    pub fn remove(&self, id: &'a str) -> RemoveTrashed<'a> {
         RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
     }
 
@@ -157,7 +157,7 @@ impl<'a> Trash<'a> {
     /// Implements: `rbd_trash_purge_with_progress`.
     #[doc(alias = "rbd_trash_purge")]
     #[doc(alias = "rbd_trash_purge_with_progress")]
-    pub fn purge(self) -> PurgeTrash<'a> {
+    pub fn purge(&self) -> PurgeTrash<'a> {
         PurgeTrash { ioctx: self.0, expired_before: None, threshold: None, progress: Progress::default() }
     }
 }
@@ -333,7 +333,7 @@ fn entry(raw: RawTrashed) -> TrashEntry {
             raw::RBD_TRASH_IMAGE_SOURCE_USER_PARENT => TrashSource::UserParent,
             other => TrashSource::Unknown(other.0),
         },
-        deleted: time(raw.deleted),
+        trashed: time(raw.deleted),
         deferred_until: time(raw.deferred_until),
     }
 }

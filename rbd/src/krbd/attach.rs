@@ -95,7 +95,7 @@ impl Attach {
         match deadline.run("krbd-map", write, too_late) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(refused)) => Err(self.explain(&refused)),
-            Err(error) if Errno::of(&error) == Some(Errno::ETIMEDOUT) => {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::ETIMEDOUT) => {
                 Err(Error::new("map", self.spec.object(), Errno::ETIMEDOUT)
                     .with_kind(ErrorKind::TimedOut)
                     .with_detail(
@@ -104,10 +104,12 @@ impl Attach {
                      reachable from this machine",
                     ))
             }
-            Err(error) => {
-                Err(Error::new("map", self.spec.object(), Errno::of(&error).unwrap_or(Errno::EAGAIN))
-                    .with_detail(format!("no thread could be started for it: {error}")))
-            }
+            Err(error) => Err(Error::new(
+                "map",
+                self.spec.object(),
+                Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN),
+            )
+            .with_detail(format!("no thread could be started for it: {error}"))),
         }
     }
 

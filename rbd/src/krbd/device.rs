@@ -48,7 +48,7 @@ impl Device {
         let dir = host.on_bus(id);
         let attribute = |name: &str| {
             let path = dir.join(name);
-            read(&path).map_err(|error| match Errno::of(&error) {
+            read(&path).map_err(|error| match Errno::from_io_error(&error) {
                 Some(Errno::ENOENT | Errno::ENODEV) => not_mapped(host, id),
                 _ => failed("read", &path, &error),
             })
@@ -203,7 +203,7 @@ impl Device {
         Deadline::after(Duration::from_secs(30))
             .run("krbd-refresh", move || write_once(&file, b"1"), drop)
             .and_then(|written| written)
-            .map_err(|error| match Errno::of(&error) {
+            .map_err(|error| match Errno::from_io_error(&error) {
                 Some(Errno::ETIMEDOUT) => Error::new("refresh", self.object(), Errno::ETIMEDOUT)
                     .with_detail("the kernel still waits for the cluster; check that its OSDs are up"),
                 _ => failed("write", &path, &error),

@@ -89,7 +89,7 @@ impl Host {
     }
 
     /// Returns whether the kernel's rbd module is loaded.
-    pub fn module_loaded(&self) -> bool {
+    pub fn is_module_loaded(&self) -> bool {
         self.bus().is_dir()
     }
 
@@ -143,7 +143,7 @@ pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Returns the error of a failed file operation.
 pub(crate) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error {
-    let errno = Errno::of(error).unwrap_or(Errno::EIO);
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::EIO);
     Error::new(operation, Object::new(ObjectKind::File, path.display().to_string()), errno)
 }
 
@@ -163,9 +163,9 @@ mod tests {
     fn the_single_major_file_is_preferred_where_it_exists() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::at(root.path());
-        assert!(!host.module_loaded());
+        assert!(!host.is_module_loaded());
         fs::create_dir_all(host.bus()).unwrap();
-        assert!(host.module_loaded());
+        assert!(host.is_module_loaded());
         assert!(host.control("add").ends_with("bus/rbd/add"));
         fs::write(host.bus().join("add_single_major"), "").unwrap();
         assert!(host.control("add").ends_with("bus/rbd/add_single_major"));

@@ -84,8 +84,8 @@ impl Line {
             bytes.extend_from_slice(secret.text().as_bytes());
         }
         bytes.extend_from_slice(self.tail.as_bytes());
-        let written =
-            write(&bytes).map_err(|error| LineError::Write(Errno::of(&error).unwrap_or(Errno::EIO)));
+        let written = write(&bytes)
+            .map_err(|error| LineError::Write(Errno::from_io_error(&error).unwrap_or(Errno::EIO)));
         drop(key);
         written
     }

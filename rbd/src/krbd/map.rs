@@ -73,15 +73,15 @@ impl Map {
     }
 
     /// Sets whether the device is read-only. Default: off.
-    pub fn read_only(mut self, on: bool) -> Map {
-        self.options = self.options.read_only(on);
+    pub fn read_only(mut self, read_only: bool) -> Map {
+        self.options = self.options.read_only(read_only);
         self
     }
 
     /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Refused
     /// if another client has the image mapped or open for writing. Default: off.
-    pub fn exclusive(mut self, on: bool) -> Map {
-        self.options = self.options.exclusive(on);
+    pub fn exclusive(mut self, exclusive: bool) -> Map {
+        self.options = self.options.exclusive(exclusive);
         self
     }
 
@@ -105,28 +105,28 @@ impl Map {
 
     /// Sets how long the kernel and the wait for the device node may take together. Default: 60 s.
     /// The timeouts of the connection apply to the checks before that.
-    pub fn timeout(mut self, time: Duration) -> Map {
-        self.timeout = time;
+    pub fn timeout(mut self, timeout: Duration) -> Map {
+        self.timeout = timeout;
         self
     }
 
     /// Sets whether to load the kernel's rbd module if needed: see [`Host::load_module`]. Default:
     /// off.
-    pub fn load_module(mut self, on: bool) -> Map {
-        self.load_module = on;
+    pub fn load_module(mut self, load_module: bool) -> Map {
+        self.load_module = load_module;
         self
     }
 
     /// Sets whether to check the image before calling the kernel. Without the check, a refusal of
     /// the kernel is explained afterwards as far as possible. Default: on.
-    pub fn preflight(mut self, on: bool) -> Map {
-        self.preflight = on;
+    pub fn preflight(mut self, preflight: bool) -> Map {
+        self.preflight = preflight;
         self
     }
 
     /// Sets whether to map an image that is already mapped on this machine. Default: off.
-    pub fn allow_second_device(mut self, on: bool) -> Map {
-        self.allow_second_device = on;
+    pub fn allow_second_device(mut self, allow_second_device: bool) -> Map {
+        self.allow_second_device = allow_second_device;
         self
     }
 
@@ -134,8 +134,8 @@ impl Map {
     /// all clients. Default: off. [`Device::disabled_features`] returns the disabled features. If a
     /// feature cannot be disabled, the call fails and changes nothing. If the kernel then still
     /// refuses the image, the features stay disabled, and the error says so.
-    pub fn fix_features(mut self, on: bool) -> Map {
-        self.fix_features = on;
+    pub fn fix_features(mut self, fix_features: bool) -> Map {
+        self.fix_features = fix_features;
         self
     }
 
@@ -231,7 +231,7 @@ impl Map {
                 let image = ioctx.open(&self.spec.image).run()?;
                 image.apply(&plan)?;
                 image.close()?;
-                Ok(plan.disables())
+                Ok(plan.disabled())
             }
             plan => Err(unsupported(self.spec.object(), plan)),
         }

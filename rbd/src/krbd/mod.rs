@@ -140,5 +140,5 @@ pub fn create_mappable<'a>(ioctx: &'a IoCtx, name: &'a str, size: u64) -> Result
     let object = || Object::new(ObjectKind::Image, format!("{}/{name}", ioctx.pool()));
     let plan =
         Plan::supporting(wanted, supported).map_err(|why| preflight::unsupported(object(), Err(why)))?;
-    Ok(ioctx.create(name, size).features(plan.result()))
+    Ok(ioctx.create(name, size).features(plan.after()))
 }

@@ -12,7 +12,7 @@ use crate::krbd::host::{Host, failed, read};
 
 /// Returns the major and minor number of a block device node.
 pub(crate) fn block_number(path: &Path) -> Result<(u32, u32)> {
-    let metadata = fs::metadata(path).map_err(|error| match Errno::of(&error) {
+    let metadata = fs::metadata(path).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::ENOENT) => Error::new("find", object(path), Errno::ENOENT),
         _ => failed("inspect", path, &error),
     })?;

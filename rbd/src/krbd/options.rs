@@ -26,41 +26,41 @@ impl MapOptions {
 
     /// Sets whether the device is read-only. A snapshot is always read-only. Default: off.
     #[must_use]
-    pub fn read_only(self, on: bool) -> MapOptions {
-        self.flag("ro", on)
+    pub fn read_only(self, read_only: bool) -> MapOptions {
+        self.flag("ro", read_only)
     }
 
     /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Default:
     /// off.
     #[must_use]
-    pub fn exclusive(self, on: bool) -> MapOptions {
-        self.flag("exclusive", on)
+    pub fn exclusive(self, exclusive: bool) -> MapOptions {
+        self.flag("exclusive", exclusive)
     }
 
     /// Sets whether to acquire the exclusive lock for reads too. Default: off.
     #[must_use]
-    pub fn lock_on_read(self, on: bool) -> MapOptions {
-        self.flag("lock_on_read", on)
+    pub fn lock_on_read(self, lock_on_read: bool) -> MapOptions {
+        self.flag("lock_on_read", lock_on_read)
     }
 
     /// Sets how long the kernel waits for the exclusive lock while mapping, in whole seconds. Zero
     /// means no limit, which is the default.
     #[must_use]
-    pub fn lock_timeout(self, time: Duration) -> MapOptions {
-        self.set("lock_timeout", seconds(time))
+    pub fn lock_timeout(self, timeout: Duration) -> MapOptions {
+        self.set("lock_timeout", seconds(timeout))
     }
 
     /// Sets whether discards free space in the cluster. Default: on.
     #[must_use]
-    pub fn trim(self, on: bool) -> MapOptions {
-        self.flag("notrim", !on)
+    pub fn trim(self, trim: bool) -> MapOptions {
+        self.flag("notrim", !trim)
     }
 
     /// Sets whether writes fail when the cluster is full, instead of waiting for space. Default:
     /// off.
     #[must_use]
-    pub fn abort_on_full(self, on: bool) -> MapOptions {
-        self.flag("abort_on_full", on)
+    pub fn abort_on_full(self, abort_on_full: bool) -> MapOptions {
+        self.flag("abort_on_full", abort_on_full)
     }
 
     /// Sets how many requests can be in flight. Default: 128.
@@ -103,33 +103,33 @@ impl MapOptions {
     /// Sets whether to receive into bounce buffers, for file systems that change pages during
     /// writes. Default: off.
     #[must_use]
-    pub fn rxbounce(self, on: bool) -> MapOptions {
-        self.flag("rxbounce", on)
+    pub fn rxbounce(self, rxbounce: bool) -> MapOptions {
+        self.flag("rxbounce", rxbounce)
     }
 
     /// Sets whether mappings of one cluster and user share a client. Default: on.
     #[must_use]
-    pub fn share(self, on: bool) -> MapOptions {
-        self.flag(if on { "share" } else { "noshare" }, true)
+    pub fn share(self, share: bool) -> MapOptions {
+        self.flag(if share { "share" } else { "noshare" }, true)
     }
 
     /// Sets whether checksums protect data on the network. Default: on.
     #[must_use]
-    pub fn crc(self, on: bool) -> MapOptions {
-        self.flag(if on { "crc" } else { "nocrc" }, true)
+    pub fn crc(self, crc: bool) -> MapOptions {
+        self.flag(if crc { "crc" } else { "nocrc" }, true)
     }
 
     /// Sets whether TCP sends without delay. Default: on.
     #[must_use]
-    pub fn tcp_nodelay(self, on: bool) -> MapOptions {
-        self.flag(if on { "tcp_nodelay" } else { "notcp_nodelay" }, true)
+    pub fn tcp_nodelay(self, tcp_nodelay: bool) -> MapOptions {
+        self.flag(if tcp_nodelay { "tcp_nodelay" } else { "notcp_nodelay" }, true)
     }
 
     /// Sets how long the kernel waits for the cluster while mapping, in whole seconds. Default: the
     /// rest of the operation's timeout.
     #[must_use]
-    pub fn mount_timeout(self, time: Duration) -> MapOptions {
-        self.set("mount_timeout", seconds(time))
+    pub fn mount_timeout(self, timeout: Duration) -> MapOptions {
+        self.set("mount_timeout", seconds(timeout))
     }
 
     /// Sets how long the kernel waits for an OSD before it opens a new connection, in whole
@@ -149,8 +149,8 @@ impl MapOptions {
     ///
     /// Applies to all I/O of the device: a write fails instead of waiting.
     #[must_use]
-    pub fn osd_request_timeout(self, time: Duration) -> MapOptions {
-        self.set("osd_request_timeout", seconds(time))
+    pub fn osd_request_timeout(self, timeout: Duration) -> MapOptions {
+        self.set("osd_request_timeout", seconds(timeout))
     }
 
     /// Sets any option that the kernel knows, as `name` or `name=value`. The option is checked when

@@ -187,7 +187,7 @@ pub(crate) fn unsupported(object: Object, plan: Result<Plan, ImmutableFeatures>)
         Ok(plan) => error.with_detail(format!(
             "this kernel does not support its features {}; {plan}, in this order, or map it with \
              fix_features",
-            plan.disables()
+            plan.disabled()
         )),
         Err(immutable) => error.with_detail(format!("this kernel cannot map it: {immutable}")),
     };

@@ -11,6 +11,7 @@ use crate::krbd::host::{Host, failed, number, read};
 
 /// The first two numbers of a kernel's release: 6.1 of `6.1.0-37-cloud-amd64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct KernelVersion {
     /// The first number.
     pub major: u32,
@@ -110,9 +111,9 @@ impl Host {
                 None => Err(Error::new("read", file(&path), Errno::EINVAL)
                     .with_detail(format!("'{text}' is not a number"))),
             },
-            Err(error) if Errno::of(&error) == Some(Errno::ENOENT) => {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::ENOENT) => {
                 let expected = self.kernel()?.features();
-                Ok(if self.module_loaded() {
+                Ok(if self.is_module_loaded() {
                     KernelFeatures::KernelTooOld { expected }
                 } else {
                     KernelFeatures::ModuleNotLoaded { expected }
@@ -127,7 +128,7 @@ impl Host {
     ///
     /// Blocks until `modprobe` ends. Needs the capability `CAP_SYS_MODULE`.
     pub fn load_module(&self) -> Result<()> {
-        if self.module_loaded() {
+        if self.is_module_loaded() {
             return Ok(());
         }
         let modprobe = Command::new("modprobe").args(["rbd", "single_major=Y"]).stdin(Stdio::null()).output();
@@ -140,10 +141,10 @@ impl Host {
             Error::new("load", Object::new(ObjectKind::File, "rbd.ko"), errno).with_detail(reason)
         };
         let output = modprobe.map_err(|error| {
-            let errno = Errno::of(&error).unwrap_or(Errno::ENOENT);
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::ENOENT);
             refused(errno, format!("modprobe cannot be run ({error}); install the package kmod"))
         })?;
-        if output.status.success() && self.module_loaded() {
+        if output.status.success() && self.is_module_loaded() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
@@ -157,7 +158,7 @@ impl Host {
 
     /// Fails if the module is not loaded.
     pub(crate) fn require_module(&self, operation: &'static str, object: Object) -> Result<()> {
-        if self.module_loaded() {
+        if self.is_module_loaded() {
             return Ok(());
         }
         Err(Error::new(operation, object, Errno::ENODEV).with_kind(ErrorKind::NotSupported).with_detail(

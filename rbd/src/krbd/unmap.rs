@@ -29,14 +29,14 @@ impl Unmap {
 
     /// Sets whether to unmap a device that is open or mounted. Later writes fail; the kernel still
     /// waits for requests in flight to the OSDs. Default: off.
-    pub fn force(mut self, on: bool) -> Unmap {
-        self.force = on;
+    pub fn force(mut self, force: bool) -> Unmap {
+        self.force = force;
         self
     }
 
     /// Sets how long [`run`](Unmap::run) may take. Default: 30 s.
-    pub fn timeout(mut self, time: Duration) -> Unmap {
-        self.timeout = time;
+    pub fn timeout(mut self, timeout: Duration) -> Unmap {
+        self.timeout = timeout;
         self
     }
 
@@ -79,7 +79,7 @@ impl Unmap {
         let file = path.clone();
         let line = format!("{}{}", self.device.id(), if self.force { " force" } else { "" });
         let written = deadline.run("krbd-unmap", move || write_once(&file, line.as_bytes()), drop);
-        written.and_then(|result| result).map_err(|error| match Errno::of(&error) {
+        written.and_then(|result| result).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::ETIMEDOUT) => Error::new("unmap", self.device.object(), Errno::ETIMEDOUT)
                 .with_detail(
                     "the kernel still waits for the cluster, and continues to unmap; check that \

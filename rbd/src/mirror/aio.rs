@@ -1,7 +1,7 @@
 //! Asynchronous mirroring calls of an image.
 
 use super::image::Role;
-use super::{CreateSnapshot, ImageMirroring, ImageMode, Info, Promote, Status};
+use super::{CreateMirrorSnapshot, ImageInfo, ImageMirroring, ImageMode, ImageStatus, PromoteImage};
 use crate::aio::{ErrorQuery, Op};
 use crate::raw::{self, RawResult};
 
@@ -13,7 +13,7 @@ impl ImageMirroring<'_> {
     ///
     /// Implements: `rbd_aio_mirror_image_demote`.
     #[doc(alias = "rbd_aio_mirror_image_demote")]
-    pub fn start_demote(self) -> Op<()> {
+    pub fn start_demote(&self) -> Op<()> {
         self.image.aio().explained_later("demote", need_primary, |raw| Ok(raw.aio_mirror_demote()?))
     }
 
@@ -22,8 +22,8 @@ impl ImageMirroring<'_> {
     ///
     /// Implements: `rbd_aio_mirror_image_get_info`.
     #[doc(alias = "rbd_aio_mirror_image_get_info")]
-    pub fn start_info(self) -> Op<Info> {
-        self.image.aio().about_image("read the mirroring of", |raw| Ok(raw.aio_mirror_info(Info::from)?))
+    pub fn start_info(&self) -> Op<ImageInfo> {
+        self.image.aio().about_image("read the mirroring of", |raw| Ok(raw.aio_mirror_info(ImageInfo::from)?))
     }
 
     /// Starts to read the mirroring mode. Like librbd, it returns [`Journal`](ImageMode::Journal)
@@ -31,7 +31,7 @@ impl ImageMirroring<'_> {
     ///
     /// Implements: `rbd_aio_mirror_image_get_mode`.
     #[doc(alias = "rbd_aio_mirror_image_get_mode")]
-    pub fn start_mode(self) -> Op<ImageMode> {
+    pub fn start_mode(&self) -> Op<ImageMode> {
         let operation = "read the mirroring mode of";
         self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_mode(ImageMode::from_raw)?))
     }
@@ -42,13 +42,13 @@ impl ImageMirroring<'_> {
     /// Implements: `rbd_aio_mirror_image_get_global_status`.
     #[doc(alias = "rbd_aio_mirror_image_get_status")]
     #[doc(alias = "rbd_aio_mirror_image_get_global_status")]
-    pub fn start_status(self) -> Op<Status> {
+    pub fn start_status(&self) -> Op<ImageStatus> {
         let operation = "read the mirroring status of";
-        self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_status(Status::from)?))
+        self.image.aio().about_image(operation, |raw| Ok(raw.aio_mirror_status(ImageStatus::from)?))
     }
 }
 
-impl Promote<'_> {
+impl PromoteImage<'_> {
     /// Starts to promote the image.
     ///
     /// A thread of this crate submits the operation, because librbd waits for OSDs before it
@@ -57,18 +57,18 @@ impl Promote<'_> {
     /// Implements: `rbd_aio_mirror_image_promote`.
     #[doc(alias = "rbd_aio_mirror_image_promote")]
     pub fn start(self) -> Op<()> {
-        let Promote { image, force } = self;
+        let PromoteImage { image, force } = self;
         image.aio().explained_later("promote", need_secondary, move |raw| Ok(raw.aio_mirror_promote(force)?))
     }
 }
 
-impl CreateSnapshot<'_> {
+impl CreateMirrorSnapshot<'_> {
     /// Starts to create the snapshot and returns at once. The future returns the snapshot's id.
     ///
     /// Implements: `rbd_aio_mirror_image_create_snapshot`.
     #[doc(alias = "rbd_aio_mirror_image_create_snapshot")]
     pub fn start(self) -> Op<u64> {
-        let CreateSnapshot { image, quiesce } = self;
+        let CreateMirrorSnapshot { image, quiesce } = self;
         let operation = "create a mirror snapshot of";
         image.aio().explained(operation, need_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
     }

@@ -1,6 +1,6 @@
 //! Mirroring of one image.
 
-use super::{Direction, ImageMode, ImageState, Info, Mode, Peer, Status};
+use super::{Direction, ImageInfo, ImageMode, ImageState, ImageStatus, Peer, PoolMode};
 use crate::aio::Explain;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
@@ -16,7 +16,7 @@ pub struct ImageMirroring<'a> {
 /// Creates a mirror snapshot: see [`ImageMirroring::create_snapshot`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
-pub struct CreateSnapshot<'a> {
+pub struct CreateMirrorSnapshot<'a> {
     pub(super) image: &'a Image,
     pub(super) quiesce: RawQuiesce,
 }
@@ -24,7 +24,7 @@ pub struct CreateSnapshot<'a> {
 /// Disables mirroring of an image: see [`ImageMirroring::disable`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`"]
-pub struct Disable<'a> {
+pub struct DisableImage<'a> {
     image: &'a Image,
     force: bool,
 }
@@ -32,7 +32,7 @@ pub struct Disable<'a> {
 /// Promotes an image: see [`ImageMirroring::promote`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run` or `start`"]
-pub struct Promote<'a> {
+pub struct PromoteImage<'a> {
     pub(super) image: &'a Image,
     pub(super) force: bool,
 }
@@ -48,8 +48,8 @@ impl Image {
 impl<'a> ImageMirroring<'a> {
     /// Enables mirroring of the image, which becomes primary here.
     ///
-    /// The pool (or namespace) must be in [`Mode::Image`]. In [`Mode::Pool`] the feature journaling
-    /// decides, and [`ImageMode::Snapshot`] is refused.
+    /// The pool (or namespace) must be in [`PoolMode::Image`]. In [`PoolMode::Pool`] the feature
+    /// journaling decides, and [`ImageMode::Snapshot`] is refused.
     ///
     /// Implements: `rbd_mirror_image_enable2`.
     #[doc(alias = "rbd_mirror_image_enable")]
@@ -69,13 +69,13 @@ impl<'a> ImageMirroring<'a> {
 
     /// Disables mirroring of the image. The peer removes its copy.
     ///
-    /// A copy that is not primary is refused unless [forced](Disable::force). The local copy stays
-    /// as an ordinary image.
+    /// A copy that is not primary is refused unless [forced](DisableImage::force). The local copy
+    /// stays as an ordinary image.
     ///
     /// Implements: `rbd_mirror_image_disable`.
     #[doc(alias = "rbd_mirror_image_disable")]
-    pub fn disable(&self) -> Disable<'a> {
-        Disable { image: self.image, force: false }
+    pub fn disable(&self) -> DisableImage<'a> {
+        DisableImage { image: self.image, force: false }
     }
 
     /// Promotes the local copy to primary, so that it can be written. Fails with
@@ -88,8 +88,8 @@ impl<'a> ImageMirroring<'a> {
     ///
     /// Implements: `rbd_mirror_image_promote`.
     #[doc(alias = "rbd_mirror_image_promote")]
-    pub fn promote(&self) -> Promote<'a> {
-        Promote { image: self.image, force: false }
+    pub fn promote(&self) -> PromoteImage<'a> {
+        PromoteImage { image: self.image, force: false }
     }
 
     /// Demotes the local copy, so that it is not primary and cannot be written.
@@ -126,15 +126,15 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_create_snapshot2`.
     #[doc(alias = "rbd_mirror_image_create_snapshot")]
     #[doc(alias = "rbd_mirror_image_create_snapshot2")]
-    pub fn create_snapshot(&self) -> CreateSnapshot<'a> {
-        CreateSnapshot { image: self.image, quiesce: RawQuiesce::default() }
+    pub fn create_snapshot(&self) -> CreateMirrorSnapshot<'a> {
+        CreateMirrorSnapshot { image: self.image, quiesce: RawQuiesce::default() }
     }
 
     /// Returns whether the image is mirrored, and whether it is primary.
     ///
     /// Implements: `rbd_mirror_image_get_info`.
     #[doc(alias = "rbd_mirror_image_get_info")]
-    pub fn info(&self) -> Result<Info> {
+    pub fn info(&self) -> Result<ImageInfo> {
         Ok(self.image.bounded("read the mirroring of", move |raw| raw.mirror_info())?.into())
     }
 
@@ -156,17 +156,17 @@ impl<'a> ImageMirroring<'a> {
     /// Implements: `rbd_mirror_image_get_global_status`.
     #[doc(alias = "rbd_mirror_image_get_status")]
     #[doc(alias = "rbd_mirror_image_get_global_status")]
-    pub fn status(&self) -> Result<Status> {
+    pub fn status(&self) -> Result<ImageStatus> {
         Ok(self.image.bounded("read the mirroring status of", move |raw| raw.mirror_status())?.into())
     }
 
     /// Returns the instance id of the daemon that replicates the image: 4123 for `client.4123`.
-    /// `None` if no daemon does.
+    /// `None` if no daemon does. See [`Cluster::instance_id`](crate::Cluster::instance_id).
     ///
     /// Implements: `rbd_mirror_image_get_instance_id`.
     #[doc(alias = "rbd_mirror_image_get_instance_id")]
-    pub fn instance(&self) -> Result<Option<String>> {
-        match self.image.bounded("look up the mirroring daemon of", move |raw| raw.mirror_instance()) {
+    pub fn instance_id(&self) -> Result<Option<u64>> {
+        match self.image.bounded("look up the mirroring daemon of", move |raw| raw.mirror_instance_id()) {
             Ok(instance) => Ok(Some(instance)),
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ESTALE)) => Ok(None),
             Err(error) => Err(error),
@@ -177,11 +177,13 @@ impl<'a> ImageMirroring<'a> {
     fn explain_enable(self, error: Error, wanted: ImageMode) -> Error {
         let ioctx = self.image.ioctx();
         match ioctx.mirroring().mode() {
-            Ok(Mode::Disabled | Mode::InitOnly) => error.with_kind(ErrorKind::MirroringDisabled).with_detail(
-                "mirroring is disabled in its pool or namespace; set its mirroring mode to image \
+            Ok(PoolMode::Disabled | PoolMode::InitOnly) => {
+                error.with_kind(ErrorKind::MirroringDisabled).with_detail(
+                    "mirroring is disabled in its pool or namespace; set its mirroring mode to image \
                  or pool first",
-            ),
-            Ok(Mode::Pool) => error.with_kind(ErrorKind::NotSupported).with_detail(
+                )
+            }
+            Ok(PoolMode::Pool) => error.with_kind(ErrorKind::NotSupported).with_detail(
                 "its pool or namespace mirrors all images with journaling; enable the feature journaling",
             ),
             _ => match self.mode() {
@@ -203,7 +205,7 @@ impl<'a> ImageMirroring<'a> {
         let unexplained = role == Role::Primary && error.errno() == Some(Errno::EINVAL);
         if unexplained
             && info.primary
-            && self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == Mode::Pool)
+            && self.image.ioctx().mirroring().mode().is_ok_and(|mode| mode == PoolMode::Pool)
         {
             return error.with_kind(ErrorKind::NotSupported).with_detail(
                 "its pool or namespace mirrors all images with the feature journaling; disable that feature",
@@ -224,7 +226,7 @@ impl Role {
     /// Returns the explanation of errors on an image with this mirroring state. librbd returns
     /// EINVAL for an image that is not mirrored (16.2 also ENOENT, although the image is open), and
     /// for one in the other role.
-    pub(super) fn explanation(self, info: &Info) -> Explain {
+    pub(super) fn explanation(self, info: &ImageInfo) -> Explain {
         let unchanged: Explain = |error| error;
         match (self, info.state, info.primary) {
             (_, ImageState::Disabled, _) => {
@@ -263,7 +265,7 @@ fn about_state(error: Error, explain: impl FnOnce(Error) -> Error) -> Error {
 const STILL_PRIMARY: &str = "another copy is still primary; demote it first and wait until the \
     demotion is replicated, or promote with `force(true)`";
 
-impl Disable<'_> {
+impl DisableImage<'_> {
     /// Sets whether to disable mirroring of a copy that is not primary. Default: off.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
@@ -272,7 +274,7 @@ impl Disable<'_> {
 
     /// Disables mirroring. Blocks.
     pub fn run(self) -> Result<()> {
-        let Disable { image, force } = self;
+        let DisableImage { image, force } = self;
         let result = image.bounded("disable mirroring of", move |raw| raw.mirror_disable(force));
         match result.map_err(|error| image.mirroring().explain(error, Role::Primary)) {
             // librbd checks this only in some modes of the pool.
@@ -282,7 +284,7 @@ impl Disable<'_> {
     }
 }
 
-impl Promote<'_> {
+impl PromoteImage<'_> {
     /// Sets whether to promote without the other copy, after its cluster was lost. When that
     /// cluster returns, both copies are primary, and one must be demoted and
     /// [resynced](ImageMirroring::resync). Default: off.
@@ -293,28 +295,28 @@ impl Promote<'_> {
 
     /// Promotes the image. Blocks.
     pub fn run(self) -> Result<()> {
-        let Promote { image, force } = self;
+        let PromoteImage { image, force } = self;
         let result = image.bounded("promote", move |raw| raw.mirror_promote(force));
         result.map_err(|error| image.mirroring().explain(error, Role::Secondary))
     }
 }
 
-impl CreateSnapshot<'_> {
+impl CreateMirrorSnapshot<'_> {
     /// Sets whether to skip the [quiesce watches](Image::watch_quiesce) of the image. Default: off.
-    pub fn skip_quiesce(mut self, skip: bool) -> Self {
-        self.quiesce.skip = skip;
+    pub fn skip_quiesce(mut self, skip_quiesce: bool) -> Self {
+        self.quiesce.skip = skip_quiesce;
         self
     }
 
     /// Sets whether to create the snapshot even if a quiesce watch fails. Default: off.
-    pub fn ignore_quiesce_error(mut self, ignore: bool) -> Self {
-        self.quiesce.ignore_error = ignore;
+    pub fn ignore_quiesce_error(mut self, ignore_quiesce_error: bool) -> Self {
+        self.quiesce.ignore_error = ignore_quiesce_error;
         self
     }
 
     /// Creates the snapshot and returns its id. Blocks until clients have paused.
     pub fn run(self) -> Result<u64> {
-        let CreateSnapshot { image, quiesce } = self;
+        let CreateMirrorSnapshot { image, quiesce } = self;
         let result = image.bounded("create a mirror snapshot of", move |raw| raw.mirror_snapshot(quiesce));
         result.map_err(|error| {
             let error = image.mirroring().explain(error, Role::Primary);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ImageMode, Info, PoolMirroring, State, Status};
+use super::{ImageInfo, ImageMode, ImageStatus, PoolMirroring, ReplicationState};
 use crate::error::Result;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
@@ -15,17 +15,17 @@ pub struct MirroredImage {
     /// The mirroring mode.
     pub mode: ImageMode,
     /// The mirroring state and role.
-    pub info: Info,
+    pub info: ImageInfo,
 }
 
 impl PoolMirroring<'_> {
-    /// Lists the mirrored images: all of them, or those of one mode. Queries each image, so it
+    /// Lists the mirrored images: those of one mode, or all (`None`). Queries each image, so it
     /// takes long for many images.
     ///
     /// Implements: `rbd_mirror_image_info_list`.
     #[doc(alias = "rbd_mirror_image_info_list")]
-    pub fn images(&self, mode: Option<ImageMode>) -> Result<Vec<MirroredImage>> {
-        let mode = mode.map(ImageMode::raw);
+    pub fn images(&self, mode: impl Into<Option<ImageMode>>) -> Result<Vec<MirroredImage>> {
+        let mode = mode.into().map(ImageMode::raw);
         let list = move |raw: &RawIoCtx| raw.mirror_infos(mode);
         let infos = self.ioctx.bounded("list the mirrored images of", || self.object(), list)?;
         Ok(infos
@@ -43,10 +43,10 @@ impl PoolMirroring<'_> {
     /// Implements: `rbd_mirror_image_global_status_list`.
     #[doc(alias = "rbd_mirror_image_status_list")]
     #[doc(alias = "rbd_mirror_image_global_status_list")]
-    pub fn statuses(&self) -> Result<BTreeMap<String, Status>> {
+    pub fn statuses(&self) -> Result<BTreeMap<String, ImageStatus>> {
         let list = |raw: &RawIoCtx| raw.mirror_statuses();
         let statuses = self.ioctx.bounded("read the mirroring status of", || self.object(), list)?;
-        let listed = |status| Status { primary: None, ..Status::from(status) };
+        let listed = |status| ImageStatus { primary: None, ..ImageStatus::from(status) };
         Ok(statuses.into_iter().map(|(id, status)| (id, listed(status))).collect())
     }
 
@@ -54,20 +54,21 @@ impl PoolMirroring<'_> {
     ///
     /// Implements: `rbd_mirror_image_status_summary`.
     #[doc(alias = "rbd_mirror_image_status_summary")]
-    pub fn summary(&self) -> Result<BTreeMap<State, u64>> {
+    pub fn summary(&self) -> Result<BTreeMap<ReplicationState, u64>> {
         let operation = "read the mirroring status of";
         let counts = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_summary())?;
-        Ok(counts.into_iter().map(|(state, count)| (State::from_raw(state), count)).collect())
+        Ok(counts.into_iter().map(|(state, count)| (ReplicationState::from_raw(state), count)).collect())
     }
 
-    /// Returns the daemon that replicates each image: the instance id (4123 for `client.4123`) by
-    /// the image's id.
+    /// Returns the instance id of the daemon that replicates each image, by the image's id. It is
+    /// 4123 for `client.4123`: see [`Cluster::instance_id`](crate::Cluster::instance_id).
     ///
     /// Implements: `rbd_mirror_image_instance_id_list`.
     #[doc(alias = "rbd_mirror_image_instance_id_list")]
-    pub fn instances(&self) -> Result<BTreeMap<String, String>> {
+    pub fn instance_ids(&self) -> Result<BTreeMap<String, u64>> {
         let operation = "list the mirroring daemons of";
-        let instances = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_instances())?;
+        let instances =
+            self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_instance_ids())?;
         Ok(instances.into_iter().collect())
     }
 }

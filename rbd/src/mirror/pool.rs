@@ -13,7 +13,7 @@ use crate::raw::ioctx::IoCtx as RawIoCtx;
 /// The mirroring mode of a pool or namespace, which decides which images are mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Mode {
+pub enum PoolMode {
     /// No images.
     Disabled,
     /// Images for which mirroring is [enabled](super::ImageMirroring::enable).
@@ -66,10 +66,10 @@ impl PoolMirroring<'_> {
     ///
     /// Implements: `rbd_mirror_mode_get`.
     #[doc(alias = "rbd_mirror_mode_get")]
-    pub fn mode(&self) -> Result<Mode> {
+    pub fn mode(&self) -> Result<PoolMode> {
         let operation = "read the mirroring mode of";
         let mode = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_mode())?;
-        Ok(Mode::from_raw(mode))
+        Ok(PoolMode::from_raw(mode))
     }
 
     /// Sets the mirroring mode, which decides which images are mirrored. Remove the peers before
@@ -81,18 +81,18 @@ impl PoolMirroring<'_> {
     ///
     /// Implements: `rbd_mirror_mode_set`.
     #[doc(alias = "rbd_mirror_mode_set")]
-    pub fn set_mode(&self, mode: Mode) -> Result<()> {
+    pub fn set_mode(&self, mode: PoolMode) -> Result<()> {
         let operation = "set the mirroring mode of";
-        if let Mode::Unknown(number) = mode {
+        if let PoolMode::Unknown(number) = mode {
             let why = format!("this crate does not know the mode {number}");
             return Err(Error::invalid(operation, self.object(), why));
         }
         let set = move |raw: &RawIoCtx| raw.set_mirror_mode(mode.raw());
         self.ioctx.bounded(operation, || self.object(), set).map_err(|error| match (mode, error.errno()) {
-            (Mode::Disabled, Some(Errno::EBUSY)) => {
+            (PoolMode::Disabled, Some(Errno::EBUSY)) => {
                 error.with_detail("it has mirroring peers; remove them first")
             }
-            (Mode::Disabled, Some(Errno::EINVAL)) => error
+            (PoolMode::Disabled, Some(Errno::EINVAL)) => error
                 .with_kind(ErrorKind::Busy { holders: Vec::new() })
                 .with_detail("images in it are still mirrored; disable mirroring of each first"),
             _ => error,
@@ -179,7 +179,7 @@ impl PoolMirroring<'_> {
 
     /// Explains EINVAL, which librbd returns for almost every call if mirroring is disabled.
     pub(super) fn explain(self, error: Error) -> Error {
-        let disabled = error.errno() == Some(Errno::EINVAL) && matches!(self.mode(), Ok(Mode::Disabled));
+        let disabled = error.errno() == Some(Errno::EINVAL) && matches!(self.mode(), Ok(PoolMode::Disabled));
         if disabled { error.with_kind(ErrorKind::MirroringDisabled) } else { error }
     }
 
@@ -191,37 +191,37 @@ impl PoolMirroring<'_> {
     }
 }
 
-impl Mode {
-    fn from_raw(mode: u32) -> Mode {
+impl PoolMode {
+    fn from_raw(mode: u32) -> PoolMode {
         match mode {
-            0 => Mode::Disabled,
-            1 => Mode::Image,
-            2 => Mode::Pool,
-            3 => Mode::InitOnly,
-            other => Mode::Unknown(other),
+            0 => PoolMode::Disabled,
+            1 => PoolMode::Image,
+            2 => PoolMode::Pool,
+            3 => PoolMode::InitOnly,
+            other => PoolMode::Unknown(other),
         }
     }
 
     fn raw(self) -> u32 {
         match self {
-            Mode::Disabled => 0,
-            Mode::Image => 1,
-            Mode::Pool => 2,
-            Mode::InitOnly => 3,
-            Mode::Unknown(mode) => mode,
+            PoolMode::Disabled => 0,
+            PoolMode::Image => 1,
+            PoolMode::Pool => 2,
+            PoolMode::InitOnly => 3,
+            PoolMode::Unknown(mode) => mode,
         }
     }
 }
 
 /// Prints the words of the `rbd` command: `disabled`, `image`, `pool`, `init-only`.
-impl fmt::Display for Mode {
+impl fmt::Display for PoolMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Mode::Disabled => f.write_str("disabled"),
-            Mode::Image => f.write_str("image"),
-            Mode::Pool => f.write_str("pool"),
-            Mode::InitOnly => f.write_str("init-only"),
-            Mode::Unknown(mode) => write!(f, "unknown ({mode})"),
+            PoolMode::Disabled => f.write_str("disabled"),
+            PoolMode::Image => f.write_str("image"),
+            PoolMode::Pool => f.write_str("pool"),
+            PoolMode::InitOnly => f.write_str("init-only"),
+            PoolMode::Unknown(mode) => write!(f, "unknown ({mode})"),
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum ImageState {
 /// The mirroring state and role of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Info {
+pub struct ImageInfo {
     /// The id that all its copies share. Empty if the image is not mirrored.
     pub global_id: String,
     /// Whether it is mirrored.
@@ -50,7 +50,7 @@ pub struct Info {
 /// The replication state of an image, as a daemon reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum ReplicationState {
     /// No daemon has reported a state.
     NotReported,
     /// Replication failed; the description says why.
@@ -72,7 +72,7 @@ pub enum State {
 /// The status of an image on all sites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Status {
+pub struct ImageStatus {
     /// The image's name.
     pub name: String,
     /// The id that all its copies share. Empty if the image is not mirrored.
@@ -93,7 +93,7 @@ pub struct SiteStatus {
     /// The [uuid](super::Peer::mirror_uuid) of the site's pool; empty for this site.
     pub mirror_uuid: String,
     /// The replication state.
-    pub state: State,
+    pub state: ReplicationState,
     /// The daemon's description. While the daemon replays, JSON follows the text.
     pub description: String,
     /// When the daemon reported this; `None` if it never did.
@@ -102,13 +102,13 @@ pub struct SiteStatus {
     pub up: bool,
 }
 
-impl Status {
+impl ImageStatus {
     /// Returns the status that this site's daemon reports.
     pub fn local(&self) -> SiteStatus {
         let local = self.sites.iter().find(|site| site.mirror_uuid.is_empty());
         local.cloned().unwrap_or(SiteStatus {
             mirror_uuid: String::new(),
-            state: State::NotReported,
+            state: ReplicationState::NotReported,
             description: String::new(),
             last_update: None,
             up: false,
@@ -127,9 +127,9 @@ pub(super) fn time(seconds: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-impl From<RawMirrorInfo> for Info {
-    fn from(raw: RawMirrorInfo) -> Info {
-        Info { global_id: raw.global_id, state: ImageState::from_raw(raw.state), primary: raw.primary }
+impl From<RawMirrorInfo> for ImageInfo {
+    fn from(raw: RawMirrorInfo) -> ImageInfo {
+        ImageInfo { global_id: raw.global_id, state: ImageState::from_raw(raw.state), primary: raw.primary }
     }
 }
 
@@ -145,16 +145,16 @@ impl ImageState {
     }
 }
 
-impl From<RawMirrorStatus> for Status {
-    fn from(raw: RawMirrorStatus) -> Status {
+impl From<RawMirrorStatus> for ImageStatus {
+    fn from(raw: RawMirrorStatus) -> ImageStatus {
         let site = |raw: RawSiteStatus| SiteStatus {
             mirror_uuid: raw.mirror_uuid,
-            state: State::from_raw(raw.state),
+            state: ReplicationState::from_raw(raw.state),
             description: raw.description,
             last_update: time(raw.last_update),
             up: raw.up,
         };
-        Status {
+        ImageStatus {
             name: raw.name,
             global_id: raw.info.global_id,
             state: ImageState::from_raw(raw.info.state),
@@ -182,17 +182,17 @@ impl ImageMode {
     }
 }
 
-impl State {
-    pub(super) fn from_raw(state: u32) -> State {
+impl ReplicationState {
+    pub(super) fn from_raw(state: u32) -> ReplicationState {
         match state {
-            0 => State::NotReported,
-            1 => State::Error,
-            2 => State::Syncing,
-            3 => State::StartingReplay,
-            4 => State::Replaying,
-            5 => State::StoppingReplay,
-            6 => State::Stopped,
-            other => State::Unknown(other),
+            0 => ReplicationState::NotReported,
+            1 => ReplicationState::Error,
+            2 => ReplicationState::Syncing,
+            3 => ReplicationState::StartingReplay,
+            4 => ReplicationState::Replaying,
+            5 => ReplicationState::StoppingReplay,
+            6 => ReplicationState::Stopped,
+            other => ReplicationState::Unknown(other),
         }
     }
 }
@@ -223,17 +223,17 @@ impl fmt::Display for ImageState {
 
 /// Prints the words of the `rbd` command: `replaying`, `stopped` …; `unknown` if no daemon has
 /// reported a state.
-impl fmt::Display for State {
+impl fmt::Display for ReplicationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            State::NotReported => f.write_str("unknown"),
-            State::Error => f.write_str("error"),
-            State::Syncing => f.write_str("syncing"),
-            State::StartingReplay => f.write_str("starting_replay"),
-            State::Replaying => f.write_str("replaying"),
-            State::StoppingReplay => f.write_str("stopping_replay"),
-            State::Stopped => f.write_str("stopped"),
-            State::Unknown(state) => write!(f, "unknown ({state})"),
+            ReplicationState::NotReported => f.write_str("unknown"),
+            ReplicationState::Error => f.write_str("error"),
+            ReplicationState::Syncing => f.write_str("syncing"),
+            ReplicationState::StartingReplay => f.write_str("starting_replay"),
+            ReplicationState::Replaying => f.write_str("replaying"),
+            ReplicationState::StoppingReplay => f.write_str("stopping_replay"),
+            ReplicationState::Stopped => f.write_str("stopped"),
+            ReplicationState::Unknown(state) => write!(f, "unknown ({state})"),
         }
     }
 }

@@ -199,8 +199,8 @@ impl Queue {
     ///
     /// Without a timeout, the queue never reads the clock. With one, it reads the clock when
     /// submitting, and when reaping finds no completion.
-    pub fn set_timeout(&mut self, after: impl Into<Option<Duration>>) {
-        self.inner.parts_mut().1.set_timeout(after.into());
+    pub fn set_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.inner.parts_mut().1.set_timeout(timeout.into());
     }
 
     /// Sets hints for operations that are submitted after this call, which tell the OSDs how the
@@ -261,12 +261,12 @@ impl Queue {
     ///
     /// Inside a callback or a wake on a thread of librbd, this fails at once: the operations would
     /// wait for that thread.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
+    pub fn wait(&mut self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
         let (image, entries) = self.inner.parts_mut();
         if image.raw().is_forked() {
             return Err(forked(WAIT, image.object()));
         }
-        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout) };
+        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout.into()) };
         match outcome {
             Err(Errno::EINTR) => Ok(false),
             other => other.map_err(|errno| {

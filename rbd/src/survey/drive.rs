@@ -217,7 +217,7 @@ impl Driver {
             maps: Permits::new(MAPS),
             open: Permits::new(OPEN),
         });
-        let slots = plan.in_flight.min(images.len());
+        let slots = plan.max_in_flight.min(images.len());
         let wakers: Vec<_> = (0..slots)
             .map(|slot| Waker::from(Arc::new(ImageWaker(slot, Mutex::new(self.wake.clone())))))
             .collect();

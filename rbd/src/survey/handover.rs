@@ -145,7 +145,7 @@ impl Consumer {
                 Ok(alarm) => *none = Some(alarm),
                 Err(error) => {
                     self.handover.lock().ended = true;
-                    let errno = Errno::of(&error).unwrap_or(Errno::EAGAIN);
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN);
                     let error = Error::new(OPERATION, self.ioctx.pool_object(), errno);
                     let why = "no thread can be started for its timeout; the survey has ended";
                     return Poll::Ready(Some(Err(error.with_detail(why))));

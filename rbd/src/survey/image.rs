@@ -11,10 +11,10 @@ use super::object_map::ObjectMap;
 use super::parent::{Parents, first, header};
 use super::permits::Permits;
 use super::usage::{Layout, Walk};
-use super::{Plan, SurveyedImage, SurveyedSnapshot, Way};
+use super::{Plan, Source, SurveyedImage, SurveyedSnapshot};
 use crate::errno::Errno;
 use crate::features::{Features, Flags, OpFeatures};
-use crate::image::info::GroupOf;
+use crate::image::info::ImageGroup;
 use crate::image::snapshot::SnapshotKind;
 use crate::ioctx::ImageEntry;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
@@ -131,7 +131,7 @@ impl Space {
         if plan.group {
             if let Some((pool_id, id)) = Decoder::new(&answers.next()?).group()? {
                 let name = parents.group(&self.cluster, pool_id, &self.namespace, id).await?;
-                image.group = name.map(|name| GroupOf { pool_id, name });
+                image.group = name.map(|name| ImageGroup { pool_id, name });
             }
         }
         if plan.metadata {
@@ -276,7 +276,7 @@ impl Space {
             return Ok(());
         }
         image.used = Some(walk.count(image.size));
-        image.usage_way = Some(Way::Osds);
+        image.usage_source = Some(Source::Osds);
         for snapshot in &mut image.snapshots {
             snapshot.used = used.get(&snapshot.id).copied();
         }
@@ -299,7 +299,7 @@ pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
         namespace: namespace.to_owned(),
         name: entry.name.clone(),
         id: entry.id.clone(),
-        way: Way::Osds,
+        source: Source::Osds,
         half_removed: false,
         old_format: false,
         size: 0,
@@ -317,6 +317,6 @@ pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
         group: None,
         metadata: BTreeMap::new(),
         used: None,
-        usage_way: None,
+        usage_source: None,
     }
 }

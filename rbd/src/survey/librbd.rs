@@ -1,7 +1,7 @@
 //! Queries through librbd, of images about which the OSDs cannot answer.
 
 use super::image::empty;
-use super::{Plan, SurveyedImage, SurveyedSnapshot, Way};
+use super::{Plan, Source, SurveyedImage, SurveyedSnapshot};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::snapshot::SnapshotKind;
@@ -15,7 +15,7 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
     };
     let stat = image.stat()?;
     let mut found = SurveyedImage {
-        way: Way::Librbd,
+        source: Source::Librbd,
         old_format: image.is_old_format()?,
         size: stat.size,
         object_size: stat.object_size,
@@ -52,7 +52,7 @@ pub(super) fn look(ioctx: &IoCtx, plan: Plan, entry: &ImageEntry) -> Result<Surv
             let parent = if plan.parent { at_snapshot.parent()? } else { None };
             found.snapshots.push(SurveyedSnapshot {
                 id: snapshot.id,
-                kind: snapshot.namespace.kind(),
+                kind: snapshot.origin.kind(),
                 name: snapshot.name,
                 size: snapshot.size,
                 created: snapshot.created,
@@ -90,12 +90,12 @@ fn fill(image: &Image, found: &mut SurveyedImage) -> Result<()> {
         before = Some(snapshot.name.clone());
     }
     found.used = Some(used(image, before.as_deref())?);
-    found.usage_way = Some(Way::Librbd);
+    found.usage_source = Some(Source::Librbd);
     Ok(())
 }
 
 fn used(image: &Image, before: Option<&str>) -> Result<u64> {
-    let mut diff = image.diff().whole_object(true).include_parent(false);
+    let mut diff = image.diff().whole_objects(true).include_parent(false);
     if let Some(before) = before {
         diff = diff.from_snapshot(before);
     }

@@ -19,8 +19,8 @@
 //!
 //! Some images need librbd: images of format 1, images in a migration, and images whose OSDs give
 //! answers that this crate does not know. A survey opens them read-only, at most ten at a time.
-//! [`SurveyedImage::way`] says how each image was queried, and [`SurveyedImage::usage_way`] how its
-//! used space was. Watchers are always queried through librbd.
+//! [`SurveyedImage::source`] says how each image was queried, and [`SurveyedImage::usage_source`]
+//! how its used space was. Watchers are always queried through librbd.
 
 mod calls;
 pub(crate) mod decode;
@@ -39,7 +39,7 @@ use std::time::SystemTime;
 use crate::error::Result;
 use crate::features::{Features, Flags, OpFeatures};
 use crate::image::advisory::Lockers;
-use crate::image::info::GroupOf;
+use crate::image::info::ImageGroup;
 use crate::image::snapshot::SnapshotKind;
 use crate::image::{Parent, Watcher};
 use crate::ioctx::IoCtx;
@@ -72,13 +72,13 @@ struct Plan {
     trash: bool,
     all_namespaces: bool,
     sorted: bool,
-    in_flight: usize,
+    max_in_flight: usize,
 }
 
 /// How an answer was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Way {
+pub enum Source {
     /// From the OSDs. The image was not opened.
     Osds,
     /// From librbd, which opened the image read-only.
@@ -96,7 +96,7 @@ pub struct SurveyedImage {
     /// The id, which a rename does not change. Empty for images of format 1.
     pub id: String,
     /// How the answers were obtained.
-    pub way: Way,
+    pub source: Source,
     /// Whether its removal or its creation was interrupted. Such an image cannot be opened. If it
     /// has no header, sizes are 0 and all other fields are empty.
     pub half_removed: bool,
@@ -127,13 +127,13 @@ pub struct SurveyedImage {
     /// The clients that have it open for writing, or mapped.
     pub watchers: Vec<Watcher>,
     /// The group of the image.
-    pub group: Option<GroupOf>,
+    pub group: Option<ImageGroup>,
     /// The metadata, including overridden options, whose names begin with `conf_`.
     pub metadata: BTreeMap<String, String>,
     /// The bytes of the objects written since the newest user snapshot, as `rbd du` counts them.
     pub used: Option<u64>,
     /// How the used space was obtained.
-    pub usage_way: Option<Way>,
+    pub usage_source: Option<Source>,
 }
 
 /// A snapshot of a surveyed image.
@@ -177,7 +177,7 @@ impl IoCtx {
             trash: false,
             all_namespaces: false,
             sorted: true,
-            in_flight: 64,
+            max_in_flight: 64,
         };
         Survey { ioctx: self, plan, only: None }
     }
@@ -185,26 +185,26 @@ impl IoCtx {
 
 impl<'a> Survey<'a> {
     /// Sets whether to query the snapshots. Default: off.
-    pub fn snapshots(mut self, ask: bool) -> Self {
-        self.plan.snapshots = ask;
+    pub fn snapshots(mut self, snapshots: bool) -> Self {
+        self.plan.snapshots = snapshots;
         self
     }
 
     /// Sets whether to query the parents of clones, with their names. Default: off.
-    pub fn parent(mut self, ask: bool) -> Self {
-        self.plan.parent = ask;
+    pub fn parent(mut self, parent: bool) -> Self {
+        self.plan.parent = parent;
         self
     }
 
     /// Sets whether to query when an image was created, read and written. Default: off.
-    pub fn times(mut self, ask: bool) -> Self {
-        self.plan.times = ask;
+    pub fn times(mut self, times: bool) -> Self {
+        self.plan.times = times;
         self
     }
 
     /// Sets whether to query the locks of an image. Default: off.
-    pub fn locks(mut self, ask: bool) -> Self {
-        self.plan.locks = ask;
+    pub fn locks(mut self, locks: bool) -> Self {
+        self.plan.locks = locks;
         self
     }
 
@@ -213,20 +213,20 @@ impl<'a> Survey<'a> {
     ///
     /// This takes long, because no C function of librados lists the watchers of an object. librbd
     /// opens each image read-only, which sets no watch, at most ten images at a time.
-    pub fn watchers(mut self, ask: bool) -> Self {
-        self.plan.watchers = ask;
+    pub fn watchers(mut self, watchers: bool) -> Self {
+        self.plan.watchers = watchers;
         self
     }
 
     /// Sets whether to query the group that an image belongs to. Default: off.
-    pub fn group(mut self, ask: bool) -> Self {
-        self.plan.group = ask;
+    pub fn group(mut self, group: bool) -> Self {
+        self.plan.group = group;
         self
     }
 
     /// Sets whether to query the metadata. Default: off.
-    pub fn metadata(mut self, ask: bool) -> Self {
-        self.plan.metadata = ask;
+    pub fn metadata(mut self, metadata: bool) -> Self {
+        self.plan.metadata = metadata;
         self
     }
 
@@ -236,8 +236,8 @@ impl<'a> Survey<'a> {
     /// A survey reads the object maps of images with the feature fast-diff. For other images, and
     /// if the map is invalid, librbd asks the OSDs for each object, which takes long. The object
     /// maps in memory take up to 16 MiB together, or a byte for each object of one larger image.
-    pub fn usage(mut self, ask: bool) -> Self {
-        self.plan.usage = ask;
+    pub fn usage(mut self, usage: bool) -> Self {
+        self.plan.usage = usage;
         self
     }
 
@@ -248,14 +248,14 @@ impl<'a> Survey<'a> {
     }
 
     /// Sets whether to query all namespaces of the pool, the default one first. Default: off.
-    pub fn all_namespaces(mut self, all: bool) -> Self {
-        self.plan.all_namespaces = all;
+    pub fn all_namespaces(mut self, all_namespaces: bool) -> Self {
+        self.plan.all_namespaces = all_namespaces;
         self
     }
 
     /// Restricts the survey to images of this name. In the trash there may be several. Default: all
     /// images.
-    pub fn only(mut self, name: &'a str) -> Self {
+    pub fn image(mut self, name: &'a str) -> Self {
         self.only = Some(name);
         self
     }
@@ -268,8 +268,8 @@ impl<'a> Survey<'a> {
     }
 
     /// Sets how many images are queried at the same time, at least 1. Default: 64.
-    pub fn in_flight(mut self, images: usize) -> Self {
-        self.plan.in_flight = images.max(1);
+    pub fn max_in_flight(mut self, images: usize) -> Self {
+        self.plan.max_in_flight = images.max(1);
         self
     }
 

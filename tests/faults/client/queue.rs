@@ -42,7 +42,7 @@ pub(super) fn run(work: &Work<'_>, image: Image) {
         if std::mem::take(&mut failed) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        queue.wait(Some(Duration::from_millis(500))).expect("no callback");
+        queue.wait(Duration::from_millis(500)).expect("no callback");
         while let Some(end) = queue.reap() {
             let Some((id, todo)) = waiting[end.token as usize].take() else { continue };
             failed |= end.result.is_err();

@@ -34,7 +34,7 @@ fn what_is_written_is_read_with_any_chunk_and_depth() {
         let image = Arc::clone(&image);
         let task = runtime.spawn(async move {
             let data = pattern(3_000_001, seed);
-            let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(chunk).depth(depth);
+            let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(chunk).max_in_flight(depth);
             stream.seek(SeekFrom::Start(777)).await.unwrap();
             for piece in data.chunks(70_001) {
                 stream.write_all(piece).await.unwrap();
@@ -60,7 +60,7 @@ fn reads_and_writes_in_turns_agree_with_a_file() {
     let image = image(&space);
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(&*image).chunk(1024).depth(3);
+        let mut stream = AsyncCursor::new(&*image).chunk(1024).max_in_flight(3);
         let mut model = vec![0_u8; 16 << 20];
         let mut position = 0_usize;
         for step in 0..400_usize {
@@ -162,7 +162,7 @@ fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &m
     let image = freezer.image();
     let frozen = freezer.freeze();
     for depth in [1, 4, 9] {
-        let mut stream = AsyncCursor::new(&image).chunk(512).depth(depth);
+        let mut stream = AsyncCursor::new(&image).chunk(512).max_in_flight(depth);
         let chunks = submitted(operation, || using(&mut stream, &mut Context::from_waker(Waker::noop())));
         assert_eq!(chunks, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
     }
@@ -235,7 +235,7 @@ fn two_writes_to_one_place_are_not_in_flight_at_once() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let mut data = [0; 1024];
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512).depth(8);
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512).max_in_flight(8);
         let frozen = freezer.freeze();
         stream.write_all(&[1; 512]).await.unwrap();
         stream.seek(SeekFrom::Start(512)).await.unwrap();
@@ -262,7 +262,7 @@ fn the_chunk_can_grow_before_a_write_in_flight() {
     let image = Arc::new(freezer.image());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(4096).depth(8);
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(4096).max_in_flight(8);
         let frozen = freezer.freeze();
         stream.seek(SeekFrom::Start(4096)).await.unwrap();
         stream.write_all(&[1; 4096]).await.unwrap();
@@ -289,7 +289,7 @@ fn the_chunk_can_become_smaller_than_written_data() {
         let data = pattern(5000, 7);
         let mut stream = AsyncCursor::new(&*image).chunk(4096);
         stream.write_all(&data[..1000]).await.unwrap();
-        let mut stream = stream.chunk(512).depth(1);
+        let mut stream = stream.chunk(512).max_in_flight(1);
         stream.write_all(&data[1000..]).await.unwrap();
         stream.flush().await.unwrap();
         let mut back = vec![0; 5000];
@@ -306,7 +306,7 @@ fn a_failed_write_is_reported_once() {
     let image = space.open("foo").read_only(true).run().unwrap();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(&image).chunk(512).depth(1);
+        let mut stream = AsyncCursor::new(&image).chunk(512).max_in_flight(1);
         stream.write_all(&[1; 512]).await.unwrap();
         assert!(stream.write_all(&[1; 1]).await.is_err());
         stream.flush().await.unwrap();

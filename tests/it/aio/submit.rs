@@ -79,7 +79,7 @@ fn changed_header(freezer: &Freezer, prepare: impl FnOnce(Image) -> Image) {
     });
     let mut ends = 0;
     while queue.in_flight() > 0 {
-        assert!(queue.wait(Some(LIMIT)).unwrap());
+        assert!(queue.wait(LIMIT).unwrap());
         while let Some(end) = queue.reap() {
             end.result.unwrap();
             ends += 1;

@@ -133,7 +133,7 @@ fn closing() {
 
 fn ends(queue: &mut Queue, mut each: impl FnMut(u64, rbd::Result<()>)) {
     while queue.in_flight() > 0 {
-        assert!(queue.wait(Some(Duration::from_secs(60))).unwrap(), "in time");
+        assert!(queue.wait(Duration::from_secs(60)).unwrap(), "in time");
         while let Some(end) = queue.reap() {
             each(end.token, end.result);
         }

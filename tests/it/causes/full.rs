@@ -81,7 +81,7 @@ fn a_handle_frees_space_on_a_full_cluster() {
     }
     fill(&cluster);
     for (name, _) in masks {
-        let opened = pool.open(name).when_full(true).run();
+        let opened = pool.open(name).free_when_full(true).run();
         let image = opened.unwrap_or_else(|error| panic!("{name}: {error:#}"));
         image.snapshots().remove("s").run().unwrap_or_else(|error| panic!("{name}: {error:#}"));
         image.discard(0, 4 << 20).unwrap_or_else(|error| panic!("{name}: {error:#}"));
@@ -105,7 +105,7 @@ fn closing_reports_a_quota() {
     let names = ["close", "start_close", "queue", "cursor"];
     let images = names.map(|name| {
         pool.create(name, 8 << 20).features(Features::LAYERING).run().unwrap();
-        let image = pool.open(name).when_full(true).run().unwrap();
+        let image = pool.open(name).free_when_full(true).run().unwrap();
         // The first flush turns the cache on.
         image.write_all_at(&[1; 4096], 0).unwrap();
         image.flush().unwrap();

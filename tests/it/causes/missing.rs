@@ -117,7 +117,7 @@ fn bare_invalid_arguments_have_their_reason() {
     for name in ["a", "b"] {
         image.snapshots().create(name).run().unwrap();
     }
-    let error = image.snapshots().set_limit(Some(1)).unwrap_err();
+    let error = image.snapshots().set_limit(1).unwrap_err();
     assert!(error.to_string().contains("2 snapshots"), "{error}");
     drop(image);
     let migration = space.migration("foo");

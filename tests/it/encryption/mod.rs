@@ -91,7 +91,7 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
         let faults = image.object_map().check();
         assert!(features == Features::LAYERING || faults.unwrap().is_empty(), "no fault is made up");
         for whole in [false, true] {
-            let diff = image.diff().from_snapshot("a").whole_object(whole);
+            let diff = image.diff().from_snapshot("a").whole_objects(whole);
             for extents in
                 [diff.collect().unwrap(), diff.extents().unwrap().collect::<Result<_, _>>().unwrap()]
             {
@@ -105,7 +105,7 @@ fn a_diff_with_encryption_loaded_covers_what_the_user_changed() {
                 assert!(extents.iter().map(|extent| extent.len).sum::<u64>() <= 3 * 4 * MIB, "{extents:?}");
             }
         }
-        let diff = image.diff().from_snapshot("a").whole_object(true);
+        let diff = image.diff().from_snapshot("a").whole_objects(true);
         if features == Features::DEFAULT {
             let image = format!("rbd/{}/{name}", space.namespace());
             assert_eq!(diff.fast_diff().unwrap(), FastDiff::Encrypted { image });

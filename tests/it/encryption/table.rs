@@ -170,7 +170,7 @@ fn aio(at: &Place) -> rbd::Result<()> {
 }
 
 fn diff(at: &Place) -> rbd::Result<()> {
-    let diff = at.image.diff().whole_object(true);
+    let diff = at.image.diff().whole_objects(true);
     assert!(matches!(diff.fast_diff()?, FastDiff::Encrypted { .. }));
     let extents = diff.collect()?;
     assert!(extents.iter().any(|extent| extent.offset == 0) && extents.iter().all(|each| each.end() <= SIZE));

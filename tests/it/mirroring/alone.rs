@@ -5,7 +5,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rbd::mirror::{
-    BootstrapToken, CreateSnapshot, Direction, ImageMode, ImageState, Mode, PeerAccess, State,
+    BootstrapToken, CreateMirrorSnapshot, Direction, ImageMode, ImageState, PeerAccess, PoolMode,
+    ReplicationState,
 };
 use rbd::{Errno, ErrorKind, Features, ObjectKind, cluster::Key, image::Quiesce};
 
@@ -26,7 +27,7 @@ fn disabled<T: std::fmt::Debug>(result: rbd::Result<T>) {
 fn where_mirroring_is_disabled_everything_says_so() {
     let pool = Pool::new();
     let mirroring = pool.mirroring();
-    assert_eq!(mirroring.mode().unwrap(), Mode::Disabled);
+    assert_eq!(mirroring.mode().unwrap(), PoolMode::Disabled);
     assert!(mirroring.peers().list().unwrap().is_empty());
     disabled(mirroring.create_bootstrap_token());
     let token = BootstrapToken::new(TOKEN);
@@ -41,12 +42,12 @@ fn where_mirroring_is_disabled_everything_says_so() {
     let info = foo.info().unwrap();
     assert_eq!((info.global_id.as_str(), info.state, info.primary), ("", ImageState::Disabled, false));
     assert_eq!(foo.mode().unwrap(), None);
-    assert_eq!(foo.status().unwrap().local().state, State::NotReported);
+    assert_eq!(foo.status().unwrap().local().state, ReplicationState::NotReported);
     let error = foo.enable(ImageMode::Snapshot).unwrap_err();
     assert!(error.is_mirroring_disabled() && error.to_string().contains("pool or namespace"), "{error}");
     foo.disable().run().expect("it is not mirrored, and that is what was asked");
 
-    for mode in [Mode::Disabled, Mode::Image] {
+    for mode in [PoolMode::Disabled, PoolMode::Image] {
         mirroring.set_mode(mode).unwrap();
         disabled(foo.promote().run());
         disabled(foo.demote());
@@ -57,14 +58,14 @@ fn where_mirroring_is_disabled_everything_says_so() {
         disabled(foo.start_demote().wait());
         disabled(foo.create_snapshot().start().wait());
     }
-    let error = mirroring.set_mode(Mode::Unknown(77)).unwrap_err();
+    let error = mirroring.set_mode(PoolMode::Unknown(77)).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
 #[test]
 fn an_image_is_primary_until_it_is_demoted() {
     let pool = Pool::new();
-    pool.mirroring().set_mode(Mode::Image).unwrap();
+    pool.mirroring().set_mode(PoolMode::Image).unwrap();
     pool.create("foo", 4 << 20).run().unwrap();
     let image = pool.open("foo").run().unwrap();
     let foo = image.mirroring();
@@ -105,32 +106,32 @@ fn an_image_is_primary_until_it_is_demoted() {
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].id, listed[0].mode), (&image.id().unwrap(), ImageMode::Snapshot));
     assert_eq!(listed[0].info, foo.info().unwrap());
-    assert!(pool.mirroring().images(Some(ImageMode::Journal)).unwrap().is_empty());
+    assert!(pool.mirroring().images(ImageMode::Journal).unwrap().is_empty());
     let statuses = pool.mirroring().statuses().unwrap();
     let status = &statuses[&image.id().unwrap()];
     assert_eq!((status.name.as_str(), &status.global_id, status.primary), ("foo", &info.global_id, None));
-    assert_eq!(pool.mirroring().summary().unwrap()[&State::NotReported], 1);
-    assert!(pool.mirroring().instances().unwrap().is_empty());
-    assert_eq!(foo.instance().unwrap(), None);
+    assert_eq!(pool.mirroring().summary().unwrap()[&ReplicationState::NotReported], 1);
+    assert!(pool.mirroring().instance_ids().unwrap().is_empty());
+    assert_eq!(foo.instance_id().unwrap(), None);
 
-    let error = pool.mirroring().set_mode(Mode::Disabled).unwrap_err();
+    let error = pool.mirroring().set_mode(PoolMode::Disabled).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("peers"), "{error}");
     for peer in pool.mirroring().peers().list().unwrap() {
         pool.mirroring().peers().remove(&peer.uuid).unwrap();
     }
-    let error = pool.mirroring().set_mode(Mode::Disabled).unwrap_err();
+    let error = pool.mirroring().set_mode(PoolMode::Disabled).unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("still mirrored"), "{error}");
     foo.demote().unwrap();
     foo.disable().force(true).run().unwrap();
     assert_eq!(foo.info().unwrap().state, ImageState::Disabled);
     image.write_all_at(b"of its own", 0).expect("it is an image of its own again");
-    pool.mirroring().set_mode(Mode::Disabled).unwrap();
+    pool.mirroring().set_mode(PoolMode::Disabled).unwrap();
 }
 
 #[test]
 fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
     let pool = Pool::new();
-    pool.mirroring().set_mode(Mode::Image).unwrap();
+    pool.mirroring().set_mode(PoolMode::Image).unwrap();
     pool.mirroring().peers().add("there", "client.there").run().unwrap();
     pool.create("foo", 4 << 20).run().unwrap();
     let image = Arc::new(pool.open("foo").run().unwrap());
@@ -143,7 +144,7 @@ fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
     };
     let watch = image.watch_quiesce(refuse).unwrap();
     let asked = || events.try_iter().filter(|event| *event == Quiesce::Freeze).count() > 0;
-    let ways: [fn(CreateSnapshot<'_>) -> rbd::Result<u64>; 2] =
+    let ways: [fn(CreateMirrorSnapshot<'_>) -> rbd::Result<u64>; 2] =
         [|snapshot| snapshot.run(), |snapshot| snapshot.start().wait()];
     for make in ways {
         make(foo.create_snapshot()).unwrap_err();
@@ -159,7 +160,7 @@ fn a_snapshot_asks_the_quiesce_watches_unless_told_not_to() {
 #[test]
 fn the_same_without_waiting() {
     let pool = Pool::new();
-    pool.mirroring().set_mode(Mode::Image).unwrap();
+    pool.mirroring().set_mode(PoolMode::Image).unwrap();
     pool.mirroring().peers().add("there", "client.there").run().unwrap();
     pool.create("foo", 4 << 20).run().unwrap();
     let image = pool.open("foo").run().unwrap();
@@ -195,7 +196,7 @@ fn the_same_without_waiting() {
 fn peers_are_added_changed_and_removed() {
     let pool = Pool::new();
     let mirroring = pool.mirroring();
-    mirroring.set_mode(Mode::Image).unwrap();
+    mirroring.set_mode(PoolMode::Image).unwrap();
     let uuid = mirroring.peers().add("there", "client.there").direction(Direction::RxOnly).run().unwrap();
     let peer = mirroring.peers().list().unwrap().remove(0);
     assert_eq!((&peer.uuid, peer.direction), (&uuid, Direction::RxOnly));
@@ -245,7 +246,7 @@ fn peers_are_added_changed_and_removed() {
 fn a_token_of_the_cluster_itself_is_refused() {
     let pool = Pool::new();
     let mirroring = pool.mirroring();
-    mirroring.set_mode(Mode::Pool).unwrap();
+    mirroring.set_mode(PoolMode::Pool).unwrap();
     let token = mirroring.create_bootstrap_token().unwrap();
     for (token, direction) in [
         (token.clone(), Direction::RxTx),
@@ -265,9 +266,9 @@ fn a_namespace_has_a_mode_of_its_own() {
     let pool = Pool::new();
     pool.namespaces().create("ns").unwrap();
     let namespace = pool.with_namespace("ns").unwrap();
-    namespace.mirroring().set_mode(Mode::Pool).unwrap();
-    assert_eq!(namespace.mirroring().mode().unwrap(), Mode::Pool);
-    assert_eq!(pool.mirroring().mode().unwrap(), Mode::Disabled);
+    namespace.mirroring().set_mode(PoolMode::Pool).unwrap();
+    assert_eq!(namespace.mirroring().mode().unwrap(), PoolMode::Pool);
+    assert_eq!(pool.mirroring().mode().unwrap(), PoolMode::Disabled);
     let features = Features::LAYERING | Features::EXCLUSIVE_LOCK;
     namespace.create("foo", 4 << 20).features(features).run().unwrap();
     let image = namespace.open("foo").run().unwrap();
@@ -282,17 +283,17 @@ fn a_namespace_has_a_mode_of_its_own() {
     if rbd::Cluster::librbd_version().minor < 20 {
         assert!(namespace.mirroring().remote_namespace().unwrap_err().is_library_too_old());
         assert!(namespace.mirroring().set_remote_namespace("other").unwrap_err().is_library_too_old());
-        namespace.mirroring().set_mode(Mode::Disabled).unwrap();
+        namespace.mirroring().set_mode(PoolMode::Disabled).unwrap();
         return;
     }
     assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "ns");
     assert!(namespace.mirroring().set_remote_namespace("other").is_err(), "not while mirroring is on");
-    namespace.mirroring().set_mode(Mode::Disabled).unwrap();
+    namespace.mirroring().set_mode(PoolMode::Disabled).unwrap();
     namespace.mirroring().set_remote_namespace("other").unwrap();
     assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "other");
-    namespace.mirroring().set_mode(Mode::Image).unwrap();
+    namespace.mirroring().set_mode(PoolMode::Image).unwrap();
     assert_eq!(namespace.mirroring().remote_namespace().unwrap(), "other");
-    namespace.mirroring().set_mode(Mode::Disabled).unwrap();
+    namespace.mirroring().set_mode(PoolMode::Disabled).unwrap();
 }
 
 #[test]

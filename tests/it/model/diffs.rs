@@ -74,7 +74,7 @@ fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(
     for from in [None].into_iter().chain(run.model.snapshots[..older].iter().map(Some)) {
         for whole in [false, true] {
             for (offset, len) in [(0, u64::MAX), (size / 3, size / 2), (OBJECT + 1, OBJECT)] {
-                let mut diff = image.diff().whole_object(whole).range(offset, len);
+                let mut diff = image.diff().whole_objects(whole).range(offset, len);
                 if let Some((name, _)) = from {
                     diff = diff.from_snapshot(name);
                 }

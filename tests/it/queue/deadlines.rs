@@ -20,7 +20,7 @@ fn reap(queue: &mut Queue, count: usize) -> Vec<Completion> {
     let (mut ends, end) = (Vec::new(), Instant::now() + LIMIT);
     while ends.len() < count {
         assert!(Instant::now() < end, "{} of {count}", ends.len());
-        queue.wait(Some(LIMIT)).unwrap();
+        queue.wait(LIMIT).unwrap();
         ends.extend(std::iter::from_fn(|| queue.reap()));
     }
     ends.sort_by_key(|end| end.token);
@@ -108,11 +108,11 @@ fn stuck_operations_finally_take_room() {
     assert!(refused.to_string().contains("still has 6 that were given up after their timeout"), "{refused}");
     // A loop that waits for room does not spin.
     let start = Instant::now();
-    assert!(!queue.wait(Some(SHORT)).unwrap() && start.elapsed() >= SHORT);
+    assert!(!queue.wait(SHORT).unwrap() && start.elapsed() >= SHORT);
     assert!(!tracked.iter().any(Tracked::is_freed));
     drop(frozen);
     while queue.room() == 0 {
-        assert!(queue.wait(Some(LIMIT)).unwrap() && queue.reap().is_none());
+        assert!(queue.wait(LIMIT).unwrap() && queue.reap().is_none());
     }
     eventually("all have ended", || {
         assert!(queue.reap().is_none());
@@ -163,7 +163,7 @@ fn a_loop_of_ones_own_knows_when_to_look() {
     }
     let first = queue.next_deadline().unwrap();
     assert!(first >= before + SHORT && first < before + LIMIT / 2);
-    assert!(!queue.wait(Some(SHORT / 10)).unwrap(), "its own timeout comes first");
+    assert!(!queue.wait(SHORT / 10).unwrap(), "its own timeout comes first");
     assert!(queue.reap().is_none());
     while Instant::now() < first {
         assert!(!readable(&queue, 20));

@@ -35,7 +35,7 @@ fn a_buffer_that_panics_when_it_is_dropped() {
             let owner = Owner(vec![], || resume_unwind(Box::new("a buffer's owner that panics")));
             queue.write(token, 0, Bytes::from_owner(owner)).unwrap();
         }
-        assert!(queue.wait(Some(LIMIT)).unwrap());
+        assert!(queue.wait(LIMIT).unwrap());
         let (sender, gone) = channel();
         let dropper = std::thread::spawn(move || {
             if close {
@@ -128,9 +128,9 @@ fn two_waits_for_the_same_end_return() {
     let space = Space::new();
     let mut queue = queue(&space, 2);
     queue.flush(0).unwrap();
-    assert!(queue.wait(Some(LIMIT)).unwrap());
+    assert!(queue.wait(LIMIT).unwrap());
     let start = Instant::now();
-    assert!(queue.wait(Some(LIMIT)).unwrap() && start.elapsed() < LIMIT / 2);
+    assert!(queue.wait(LIMIT).unwrap() && start.elapsed() < LIMIT / 2);
     assert_eq!(finish(&mut queue).len(), 1);
 }
 
@@ -191,7 +191,7 @@ fn a_compare_and_write_in_flight_at_the_end() {
         queue.compare_and_write(0, 0, bytes(0), Bytes::from(vec![1; 512])).unwrap();
         queue.compare_and_write(1, 512, Bytes::from(vec![1; 512]), bytes(1)).unwrap();
         queue.read(2, 512, 512, BytesMut::new()).unwrap();
-        assert!(!queue.wait(Some(Duration::from_millis(100))).unwrap() && queue.reap().is_none());
+        assert!(!queue.wait(Duration::from_millis(100)).unwrap() && queue.reap().is_none());
         let dropper = std::thread::spawn(move || if close { queue.close().unwrap() } else { drop(queue) });
         std::thread::sleep(Duration::from_millis(200));
         assert!(!dropper.is_finished() && !tracked.iter().any(Tracked::is_freed));

@@ -80,10 +80,10 @@ fn it_is_not_given_up_on() {
     // SAFETY: the memory outlives the queue.
     unsafe { queue.read_raw(0, 0, &[part]) }.unwrap();
     queue.read(1, 0, 512, BytesMut::new()).unwrap();
-    assert!(queue.wait(Some(LIMIT)).unwrap());
+    assert!(queue.wait(LIMIT).unwrap());
     assert_eq!(queue.reap().unwrap().token, 1);
     assert!(queue.next_deadline().is_none() || queue.reap().is_none());
-    assert!(!queue.wait(Some(Duration::from_millis(50))).unwrap() && queue.reap().is_none());
+    assert!(!queue.wait(Duration::from_millis(50)).unwrap() && queue.reap().is_none());
     drop(frozen);
     let end = finish(&mut queue).remove(0);
     assert!(end.token == 0 && end.result.is_ok());

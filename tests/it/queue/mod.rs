@@ -32,7 +32,7 @@ fn queue(space: &Space, depth: usize) -> Queue {
 fn finish(queue: &mut Queue) -> Vec<Completion> {
     let mut ends = Vec::new();
     while queue.in_flight() > 0 {
-        assert!(queue.wait(Some(LIMIT)).unwrap(), "within the time");
+        assert!(queue.wait(LIMIT).unwrap(), "within the time");
         while let Some(end) = queue.reap() {
             ends.push(end);
         }
@@ -123,7 +123,7 @@ fn a_flush_ends_after_the_writes_before_it() {
     queue.write(1, 0, Bytes::from(vec![1; 4096])).unwrap();
     queue.flush(2).unwrap();
     let mut early = Vec::new();
-    while queue.wait(Some(Duration::from_millis(300))).unwrap() {
+    while queue.wait(Duration::from_millis(300)).unwrap() {
         early.extend(queue.reap());
     }
     drop(frozen);
@@ -250,10 +250,10 @@ fn the_descriptor_announces_ends() {
     }
     assert!(!readable(&queue, 100) && queue.reap().is_none());
     let start = Instant::now();
-    assert!(!queue.wait(Some(Duration::from_millis(100))).unwrap());
+    assert!(!queue.wait(Duration::from_millis(100)).unwrap());
     assert!(start.elapsed() >= Duration::from_millis(100));
     drop(frozen);
-    assert!(readable(&queue, 900) || queue.wait(Some(LIMIT)).unwrap());
+    assert!(readable(&queue, 900) || queue.wait(LIMIT).unwrap());
     assert_eq!(finish(&mut queue).len(), 8);
     assert!(!readable(&queue, 0));
     assert!(queue.as_raw_fd() >= 0);

@@ -143,7 +143,7 @@ fn deeply_nested_texts_are_refused() {
     cluster.pools().create(&name).unwrap();
     let pool = cluster.ioctx(&name).unwrap();
     pool.init().force(true).run().unwrap();
-    pool.mirroring().set_mode(rbd::mirror::Mode::Image).unwrap();
+    pool.mirroring().set_mode(rbd::mirror::PoolMode::Image).unwrap();
     for level in ["[", "{\"a\":"] {
         let token = base64(&level.repeat(200_000));
         refused(pool.mirroring().import_bootstrap_token(&BootstrapToken::new(&token), Direction::RxOnly));

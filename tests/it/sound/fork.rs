@@ -97,7 +97,7 @@ fn a_fork_drops_what_it_inherited_and_calls_are_refused() {
     let (read, mut queue, _watch, shared, _background, _log, image, _pool, _cluster) =
         everything.take().unwrap();
     assert_eq!(read.wait().unwrap(), [1; 512][..]);
-    assert!(queue.wait(Some(Duration::from_secs(20))).unwrap());
+    assert!(queue.wait(Duration::from_secs(20)).unwrap());
     assert_eq!(queue.reap().unwrap().token, 1);
     image.write_all_at(&[2; 512], 0).unwrap();
     shared.flush().unwrap();

@@ -184,7 +184,7 @@ fn ways() {
     cluster.pools().create(&pool).unwrap();
     let ioctx = cluster.ioctx(&pool).unwrap();
     ioctx.init().run().unwrap();
-    ioctx.mirroring().set_mode(rbd::mirror::Mode::Image).unwrap();
+    ioctx.mirroring().set_mode(rbd::mirror::PoolMode::Image).unwrap();
     let peer = ioctx.mirroring().peers().add("there", "client.there").run().unwrap();
     for key in &keys {
         let fsid = unique("fsid");

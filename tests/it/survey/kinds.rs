@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::image::CloneFormat;
-use rbd::survey::Way;
+use rbd::survey::Source;
 use rbd::{Features, IoCtx};
 use serde_json::Value;
 
@@ -124,7 +124,7 @@ fn pools_namespaces_and_kinds() {
     same_as_children_and_status(&[&pool.0, &inner, &other.0]);
     open.close().unwrap();
     // All values except the watchers are answered without opening images.
-    assert!(survey(&pool.0).iter().all(|image| image.way == Way::Osds));
+    assert!(survey(&pool.0).iter().all(|image| image.source == Source::Osds));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_migration_under_way() {
     same_as_opened(&other);
     same_as_du(&other);
     let found = survey(&other).remove(0);
-    assert_eq!((found.way, found.usage_way), (Way::Librbd, Some(Way::Librbd)));
+    assert_eq!((found.source, found.usage_source), (Source::Librbd, Some(Source::Librbd)));
     let listed = space.list().unwrap();
     assert_eq!(survey_of(space.survey()).len(), listed.len());
     other.migration("target").abort().run().unwrap();
@@ -178,7 +178,7 @@ fn images_of_format_1() {
     image.write_all_at(&pattern(2, 4096), 0).unwrap();
     image.close().unwrap();
     let found = survey(&pool.0);
-    assert_eq!((found.len(), &*found[1].name, found[1].way), (2, "old", Way::Librbd));
+    assert_eq!((found.len(), &*found[1].name, found[1].source), (2, "old", Source::Librbd));
     let old = &found[1];
     assert!(old.old_format && old.id.is_empty(), "{old:?}");
     assert_eq!((old.size, old.snapshots.len(), &*old.snapshots[0].name), (SIZE, 1, "snap"));

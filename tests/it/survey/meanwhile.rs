@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rbd::survey::Way;
+use rbd::survey::Source;
 use rbd::trash::TrashSource;
 
 use super::{SIZE, survey_of};
@@ -18,7 +18,7 @@ fn half_removed_and_vanished_images() {
     }
     let id = space.list().unwrap()[3].id.clone();
     space.objects().remove(&format!("rbd_header.{id}")).unwrap();
-    let mut found = space.survey().in_flight(1).run().unwrap();
+    let mut found = space.survey().max_in_flight(1).run().unwrap();
     assert_eq!(found.total(), 40);
     assert_eq!(found.next().unwrap().unwrap().name, "image00");
     drop(found);
@@ -92,7 +92,7 @@ fn images_are_created_and_renamed_meanwhile() {
         assert_eq!(found.iter().filter(|image| stays(&image.name)).count(), 10);
         // An image that is being created is not reported as an interrupted removal.
         assert!(found.iter().all(|image| !image.half_removed && image.size == SIZE), "{found:?}");
-        assert!(found.iter().all(|image| image.way == Way::Osds), "{found:?}");
+        assert!(found.iter().all(|image| image.source == Source::Osds), "{found:?}");
     }
     changes.join().unwrap();
     assert_eq!(survey_of(space.survey()).len(), 40);

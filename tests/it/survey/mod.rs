@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rbd::image::CloneFormat;
 use rbd::snapshot::SnapshotKind;
-use rbd::survey::{Survey, SurveyedImage, Way};
+use rbd::survey::{Source, Survey, SurveyedImage};
 use rbd::{ErrorKind, Features, IoCtx};
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ fn same_as_opened(pool: &IoCtx) {
         for (ours, theirs) in found.snapshots.iter().zip(snapshots) {
             let at_snapshot = image.at_snapshot(theirs.id).unwrap();
             assert_eq!((ours.id, &ours.name, ours.size), (theirs.id, &theirs.name, theirs.size), "{name}");
-            assert_eq!(ours.kind, theirs.namespace.kind(), "{name}");
+            assert_eq!(ours.kind, theirs.origin.kind(), "{name}");
             assert_eq!((ours.created, ours.protected), (theirs.created, theirs.protected), "{name}");
             assert_eq!(ours.flags, at_snapshot.flags().unwrap(), "{name}");
             assert_eq!(ours.parent, at_snapshot.parent().unwrap(), "{name}");
@@ -186,11 +186,13 @@ fn images_of_every_kind() {
     same_as_opened(&other);
     same_as_du(&space);
     same_as_du(&other);
-    let ways: BTreeMap<_, _> =
-        survey(&space).into_iter().map(|image| (image.name, (image.way, image.usage_way.unwrap()))).collect();
-    assert_eq!(ways["default"], (Way::Osds, Way::Osds));
-    assert_eq!(ways["striped"], (Way::Osds, Way::Osds));
-    assert_eq!(ways["no map"], (Way::Osds, Way::Librbd));
+    let ways: BTreeMap<_, _> = survey(&space)
+        .into_iter()
+        .map(|image| (image.name, (image.source, image.usage_source.unwrap())))
+        .collect();
+    assert_eq!(ways["default"], (Source::Osds, Source::Osds));
+    assert_eq!(ways["striped"], (Source::Osds, Source::Osds));
+    assert_eq!(ways["no map"], (Source::Osds, Source::Librbd));
     let trashed = survey_of(all(&space).trash(true));
     assert_eq!(trashed.len(), 1);
     assert_eq!((&*trashed[0].name, trashed[0].snapshots.len()), ("clone source", 4));
@@ -216,11 +218,11 @@ fn an_invalid_object_map_is_not_believed() {
     space.create("foo", SIZE).object_size(1 << 20).run().unwrap();
     history(&space, "foo");
     let id = space.list().unwrap().remove(0).id;
-    assert_eq!(survey(&space)[0].usage_way, Some(Way::Osds));
+    assert_eq!(survey(&space)[0].usage_source, Some(Source::Osds));
     let flags = 3_u64.to_le_bytes();
     space.objects().set_omap(&format!("rbd_header.{id}"), &[(&b"flags"[..], &flags[..])]).unwrap();
     let image = survey(&space).remove(0);
-    assert_eq!((image.flags.bits(), image.usage_way), (3, Some(Way::Librbd)));
+    assert_eq!((image.flags.bits(), image.usage_source), (3, Some(Source::Librbd)));
     same_as_du(&space);
 }
 
@@ -238,7 +240,7 @@ fn all_namespaces_and_a_stream() {
     assert_eq!(names, ["a", "b", "c", "z"]);
 
     let mut streamed = block_on(async {
-        let mut stream = space.survey().sorted(false).in_flight(2).start().unwrap();
+        let mut stream = space.survey().sorted(false).max_in_flight(2).start().unwrap();
         let mut names = Vec::new();
         while let Some(image) = stream.next().await {
             names.push(image.unwrap().name);

@@ -46,14 +46,14 @@ impl Controller {
                 .or_status()?
                 .into_iter()
                 .find(|snapshot| snapshot.id == id.snapshot)
-                .filter(|snapshot| snapshot.namespace.kind() != SnapshotKind::Trash)
+                .filter(|snapshot| snapshot.origin.kind() != SnapshotKind::Trash)
                 .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))?,
             Source::Volume(_) => temporary(&image, name)?,
         };
         // Before anything is made: the volume must hold what it starts with.
         request.sizes.choose(snapshot.size)?;
         let parent = image.name().or_status()?;
-        if snapshot.namespace.kind() == SnapshotKind::Group {
+        if snapshot.origin.kind() == SnapshotKind::Group {
             return copy_group_snapshot(request, source, &image, &snapshot, pool, name);
         }
         let features = request.class.features()?;

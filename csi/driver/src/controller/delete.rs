@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rbd::IoCtx;
-use rbd::group::GroupOf;
+use rbd::group::ImageGroup;
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
@@ -33,9 +33,7 @@ impl Controller {
         drop(image);
         let theirs = snapshots
             .iter()
-            .filter(|snapshot| {
-                snapshot.namespace.kind() != SnapshotKind::Trash && !is_temporary(&snapshot.name)
-            })
+            .filter(|snapshot| snapshot.origin.kind() != SnapshotKind::Trash && !is_temporary(&snapshot.name))
             .count();
         if theirs > 0 {
             return Err(Status::failed_precondition(format!(
@@ -72,7 +70,7 @@ impl Controller {
 
 /// Takes the image out of its group. It has no snapshots, so a group snapshot of it was interrupted
 /// before it was taken, or the group is a user's.
-fn leave(pool: &IoCtx, name: &str, group: &GroupOf) -> Result<(), Status> {
+fn leave(pool: &IoCtx, name: &str, group: &ImageGroup) -> Result<(), Status> {
     let home = pool.cluster().ioctx_by_id(group.pool_id).or_status()?;
     let home = home.with_namespace(pool.namespace()).or_status()?;
     found(home.group(&*group.name).remove(pool, name)).map(drop)

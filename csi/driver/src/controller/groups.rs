@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use rbd::IoCtx;
 use rbd::group::Group;
-use rbd::snapshot::SnapshotNamespace;
+use rbd::snapshot::SnapshotOrigin;
 use tonic::Status;
 
 use super::snapshots::Snapshot;
@@ -169,8 +169,8 @@ fn members(id: &GroupSnapshotId, pools: &[(IoCtx, String)]) -> Result<usize, Sta
 /// Whether a snapshot of an image is a part of the group snapshot.
 fn is_part(id: &GroupSnapshotId, snapshot: &rbd::snapshot::Snapshot) -> bool {
     matches!(
-        &snapshot.namespace,
-        SnapshotNamespace::Group { pool_id, snapshot, .. }
+        &snapshot.origin,
+        SnapshotOrigin::Group { pool_id, snapshot, .. }
             if *pool_id == id.place.pool && *snapshot == id.name
     )
 }

@@ -59,7 +59,7 @@ impl Controller {
                 Ok(image) => {
                     let snapshots = image.snapshots().list().or_status()?;
                     let ours = snapshots.iter().filter(|snapshot| {
-                        snapshot.namespace.kind() == SnapshotKind::User && !is_temporary(&snapshot.name)
+                        snapshot.origin.kind() == SnapshotKind::User && !is_temporary(&snapshot.name)
                     });
                     all.extend(ours.map(|snapshot| Snapshot::new(id, snapshot)));
                 }

@@ -49,9 +49,9 @@ impl Controller {
         let image = self.open(&asked.target.volume, secrets, true)?;
         let all = image.snapshots().list().or_status()?;
         for id in [Some(&asked.target), asked.base.as_ref()].into_iter().flatten() {
-            let there = all.iter().any(|snapshot| {
-                snapshot.id == id.snapshot && snapshot.namespace.kind() != SnapshotKind::Trash
-            });
+            let there = all
+                .iter()
+                .any(|snapshot| snapshot.id == id.snapshot && snapshot.origin.kind() != SnapshotKind::Trash);
             if !there {
                 return Err(Status::not_found(format!("snapshot '{id}' does not exist")));
             }

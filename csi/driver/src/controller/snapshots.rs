@@ -88,7 +88,7 @@ impl Controller {
         };
         let all = image.snapshots().list().or_status()?;
         let Some(snapshot) = all.iter().find(|snapshot| snapshot.id == id.snapshot) else { return Ok(()) };
-        match snapshot.namespace.kind() {
+        match snapshot.origin.kind() {
             // Deleted, but a clone needs its data.
             SnapshotKind::Trash => return Ok(()),
             SnapshotKind::User => {}
@@ -107,7 +107,7 @@ impl Controller {
         let image = self.open(&id.volume, secrets, true)?;
         let all = image.snapshots().list().or_status()?;
         all.iter()
-            .find(|snapshot| snapshot.id == id.snapshot && snapshot.namespace.kind() != SnapshotKind::Trash)
+            .find(|snapshot| snapshot.id == id.snapshot && snapshot.origin.kind() != SnapshotKind::Trash)
             .map(|snapshot| Snapshot::new(&id.volume, snapshot))
             .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))
     }
@@ -115,7 +115,5 @@ impl Controller {
 
 fn find(image: &Image, name: &str) -> Result<Option<rbd::snapshot::Snapshot>, Status> {
     let all = image.snapshots().list().or_status()?;
-    Ok(all
-        .into_iter()
-        .find(|snapshot| snapshot.name == name && snapshot.namespace.kind() == SnapshotKind::User))
+    Ok(all.into_iter().find(|snapshot| snapshot.name == name && snapshot.origin.kind() == SnapshotKind::User))
 }

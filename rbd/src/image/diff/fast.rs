@@ -13,7 +13,7 @@ pub enum FastDiff {
     /// librbd uses the object maps.
     Usable,
     /// librbd queries every object, because the diff is not one of [whole
-    /// objects](Diff::whole_object).
+    /// objects](Diff::whole_objects).
     NotWholeObject,
     /// librbd queries every object, because the image (or its included parent) lacks the feature
     /// fast-diff.
@@ -58,7 +58,7 @@ impl Diff<'_> {
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
-    /// let diff = image.diff().from_snapshot("yesterday").whole_object(true);
+    /// let diff = image.diff().from_snapshot("yesterday").whole_objects(true);
     /// match diff.fast_diff()? {
     ///     rbd::diff::FastDiff::Usable => {}
     ///     slow => eprintln!("this will take long: {slow:?}"),
@@ -66,7 +66,7 @@ impl Diff<'_> {
     /// # Ok::<(), rbd::Error>(())
     /// ```
     pub fn fast_diff(&self) -> Result<FastDiff> {
-        if !self.whole_object {
+        if !self.whole_objects {
             return Ok(FastDiff::NotWholeObject);
         }
         let image = self.image;
@@ -83,7 +83,7 @@ impl Diff<'_> {
         }
         match image.parent()? {
             Some(parent) if parent.overlap > 0 => {
-                image.open_parent(&parent)?.diff().whole_object(true).fast_diff()
+                image.open_parent(&parent)?.diff().whole_objects(true).fast_diff()
             }
             _ => Ok(FastDiff::Usable),
         }

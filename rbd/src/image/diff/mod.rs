@@ -15,7 +15,7 @@ pub use extents::DiffExtents;
 pub use fast::FastDiff;
 
 /// A range of an image that may have changed. It can cover unchanged bytes and holes, because OSDs
-/// track extents or, with [`Diff::whole_object`], objects. A diff never misses a change.
+/// track extents or, with [`Diff::whole_objects`], objects. A diff never misses a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Extent {
@@ -42,7 +42,7 @@ pub struct Diff<'a> {
     from: Option<SnapshotRef<'a>>,
     offset: u64,
     len: u64,
-    whole_object: bool,
+    whole_objects: bool,
     include_parent: bool,
 }
 
@@ -70,7 +70,7 @@ impl Image {
     #[doc(alias = "rbd_diff_iterate2")]
     #[doc(alias = "rbd_diff_iterate3")]
     pub fn diff(&self) -> Diff<'_> {
-        Diff { image: self, from: None, offset: 0, len: u64::MAX, whole_object: false, include_parent: true }
+        Diff { image: self, from: None, offset: 0, len: u64::MAX, whole_objects: false, include_parent: true }
     }
 }
 
@@ -99,15 +99,15 @@ impl<'a> Diff<'a> {
     /// and no flag shows this. [Rebuild](crate::image::ObjectMap::rebuild) the image's map before
     /// the next snapshot. [`Snapshots::rollback`](crate::snapshot::Snapshots::rollback) rebuilds
     /// it.
-    pub fn whole_object(mut self, whole: bool) -> Self {
-        self.whole_object = whole;
+    pub fn whole_objects(mut self, whole_objects: bool) -> Self {
+        self.whole_objects = whole_objects;
         self
     }
 
     /// Sets whether a diff without an older snapshot includes data that a clone still reads from
     /// its parent. Default: on.
-    pub fn include_parent(mut self, include: bool) -> Self {
-        self.include_parent = include;
+    pub fn include_parent(mut self, include_parent: bool) -> Self {
+        self.include_parent = include_parent;
         self
     }
 
@@ -152,13 +152,13 @@ impl<'a> Diff<'a> {
             Some(SnapshotRef::Name(text)) => From::Name(c_string(operation, object, text)?),
         };
         // librbd uses the object maps for whole objects only.
-        let whole_object = self.whole_object && !self.image.is_encrypted() && self.shrunk()?.is_none();
+        let whole_objects = self.whole_objects && !self.image.is_encrypted() && self.shrunk()?.is_none();
         let spec = DiffSpec {
             from,
             offset: range.start,
             len: range.end - range.start,
             include_parent: self.include_parent,
-            whole_object,
+            whole_objects,
         };
         let raw = self.image.raw.share();
         let call = move |found: &mut (dyn FnMut(Extent) -> ControlFlow<()> + Send)| {

@@ -17,8 +17,8 @@ pub(crate) fn librbd_version() -> Version {
 }
 
 fn version(call: unsafe extern "C" fn(*mut c_int, *mut c_int, *mut c_int)) -> Version {
-    let (mut major, mut minor, mut extra) = (0, 0, 0);
+    let (mut major, mut minor, mut patch) = (0, 0, 0);
     // SAFETY: three valid out pointers.
-    unsafe { call(&raw mut major, &raw mut minor, &raw mut extra) };
-    Version { major, minor, extra }
+    unsafe { call(&raw mut major, &raw mut minor, &raw mut patch) };
+    Version { major, minor, patch }
 }

@@ -25,7 +25,7 @@ pub(crate) struct DiffSpec {
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) include_parent: bool,
-    pub(crate) whole_object: bool,
+    pub(crate) whole_objects: bool,
 }
 
 /// Receives offset and length of an extent in bytes, and whether it contains data now.
@@ -33,13 +33,13 @@ type Each<'a> = &'a mut (dyn FnMut(u64, u64, bool) -> ControlFlow<()> + Send);
 
 impl Image {
     pub(crate) fn diff(&self, spec: &DiffSpec, each: Each<'_>) -> LateResult<()> {
-        let DiffSpec { ref from, offset, len, include_parent, whole_object } = *spec;
+        let DiffSpec { ref from, offset, len, include_parent, whole_objects } = *spec;
         let from = match from {
             From::Nothing => std::ptr::null(),
             From::Name(name) => name.as_ptr(),
             From::Id(id) => return self.diff_by_id(*id, spec, each),
         };
-        let (parent, whole) = (u8::from(include_parent), u8::from(whole_object));
+        let (parent, whole) = (u8::from(include_parent), u8::from(whole_objects));
         // SAFETY: the image is open; the name and the callback's state live through the call.
         unsafe {
             Callback::during(each, |arg| {
@@ -55,7 +55,7 @@ impl Image {
         if spec.include_parent {
             flags |= sys::late::RBD_DIFF_ITERATE_FLAG_INCLUDE_PARENT;
         }
-        if spec.whole_object {
+        if spec.whole_objects {
             flags |= sys::late::RBD_DIFF_ITERATE_FLAG_WHOLE_OBJECT;
         }
         // SAFETY: the image is open; the callback's state lives through the call.

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string};
 use crate::raw::image::Image;
@@ -119,13 +120,14 @@ impl Image {
         }
     }
 
-    pub(crate) fn mirror_instance(&self) -> RawResult<String> {
+    /// Returns the instance id of the daemon that replicates the image.
+    pub(crate) fn mirror_instance_id(&self) -> RawResult<u64> {
         let fetch = |buffer: *mut c_char, mut len: usize| {
             // SAFETY: the buffer has `len` bytes; the length needed comes back in `len`.
             let code = unsafe { sys::rbd_mirror_image_get_instance_id(self.as_ptr(), buffer, &raw mut len) };
             (code, len)
         };
         // SAFETY: `fetch` writes at most the length it is given.
-        unsafe { grow_string(64, fetch) }
+        unsafe { grow_string(64, fetch) }?.parse().map_err(|_| Errno::EBADMSG)
     }
 }

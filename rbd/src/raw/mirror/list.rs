@@ -115,8 +115,8 @@ impl IoCtx {
     }
 
     /// Returns the instance id of the daemon that replicates each image, by image id.
-    pub(crate) fn mirror_instances(&self) -> RawResult<ById<String>> {
-        pages(|start| {
+    pub(crate) fn mirror_instance_ids(&self) -> RawResult<ById<u64>> {
+        let texts: ById<String> = pages(|start| {
             let (mut ids, mut instances) = ([ptr::null_mut(); PAGE], [ptr::null_mut(); PAGE]);
             let mut len = 0;
             // SAFETY: both arrays have as many elements as is said; the number used comes back in
@@ -140,7 +140,9 @@ impl IoCtx {
                 sys::rbd_mirror_image_instance_id_list_cleanup(ids, instances, len);
                 Ok(found)
             }
-        })
+        })?;
+        let number = |text: String| text.parse().map_err(|_| Errno::EBADMSG);
+        texts.into_iter().map(|(image, instance)| Ok((image, number(instance)?))).collect()
     }
 
     /// Returns how many mirrored images are in each state.

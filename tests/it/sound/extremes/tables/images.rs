@@ -227,14 +227,14 @@ pub(in super::super) const IMAGES: Table = &[
     ("rbd::snapshot::Snapshots::id", |all, _, t| done(all.image.snapshots().id(t))),
     ("rbd::snapshot::Snapshots::is_protected", |all, _, t| done(all.image.snapshots().is_protected(t))),
     ("rbd::snapshot::Snapshots::name", |all, n, _| done(all.image.snapshots().name(n))),
-    ("rbd::snapshot::Snapshots::namespace", |all, n, _| done(all.image.snapshots().namespace(n))),
+    ("rbd::snapshot::Snapshots::origin", |all, n, _| done(all.image.snapshots().origin(n))),
     ("rbd::snapshot::Snapshots::protect", |all, _, t| done(all.image.snapshots().protect(t))),
     ("rbd::snapshot::Snapshots::unprotect", |all, _, t| done(all.image.snapshots().unprotect(t))),
     ("rbd::snapshot::Snapshots::rename", |all, _, t| done(all.image.snapshots().rename(t, t))),
     ("rbd::snapshot::Snapshots::rollback", |all, _, t| done(all.image.snapshots().rollback(t).run())),
     ("rbd::snapshot::Snapshots::remove", |all, _, t| done(all.image.snapshots().remove(t).run())),
     ("rbd::snapshot::Snapshots::remove_by_id", |all, n, _| done(all.image.snapshots().remove_by_id(n))),
-    ("rbd::snapshot::Snapshots::set_limit", |all, n, _| done(all.image.snapshots().set_limit(Some(n)))),
+    ("rbd::snapshot::Snapshots::set_limit", |all, n, _| done(all.image.snapshots().set_limit(n))),
     ("rbd::image::Image::resize", |all, n, _| done(all.image.resize(n).run())),
 ];
 
@@ -278,8 +278,8 @@ pub(in super::super) const IO: Table = &[
     ("rbd::aio::AsyncCursor::chunk", |all, n, _| {
         done(block_on(AsyncCursor::new(&*all.image).chunk(n as usize).read(&mut [0; 512])));
     }),
-    ("rbd::aio::AsyncCursor::depth", |all, n, _| {
-        done(block_on(AsyncCursor::new(&*all.image).depth(n as usize).read(&mut [0; 512])));
+    ("rbd::aio::AsyncCursor::max_in_flight", |all, n, _| {
+        done(block_on(AsyncCursor::new(&*all.image).max_in_flight(n as usize).read(&mut [0; 512])));
     }),
     ("rbd::aio::Closing::timeout", |all, n, _| {
         done(all.pool.open("foo").run().unwrap().start_close().timeout(seconds(n)).wait())
@@ -352,5 +352,5 @@ pub(in super::super) const QUEUES: Table = &[
         queue(all, |queue| done(queue.write_zeroes_thick(n, 0, n)))
     }),
     ("rbd::queue::Queue::set_timeout", |all, n, _| queue(all, |queue| queue.set_timeout(seconds(n)))),
-    ("rbd::queue::Queue::wait", |all, n, _| queue(all, |queue| done(queue.wait(Some(seconds(n)))))),
+    ("rbd::queue::Queue::wait", |all, n, _| queue(all, |queue| done(queue.wait(seconds(n))))),
 ];

@@ -82,16 +82,16 @@ pub(in super::super) const POOLS: Table = &[
     ("rbd::rados::Objects::attributes", |all, _, t| done(all.pool.objects().attributes(t))),
     ("rbd::rados::Objects::stat", |all, _, t| done(all.pool.objects().stat(t))),
     ("rbd::rados::Objects::remove", |all, _, t| done(all.pool.objects().remove(t))),
-    ("rbd::batch::Batch::in_flight", |all, n, t| {
+    ("rbd::batch::Batch::max_in_flight", |all, n, t| {
         let names = [t];
-        let batch = all.pool.batch(&names).in_flight(n as usize);
+        let batch = all.pool.batch(&names).max_in_flight(n as usize);
         done(batch.run(|pool, name| pool.open(name).read_only(true).run().map(drop)));
     }),
-    ("rbd::survey::Survey::only", |all, _, t| {
-        done(all.pool.survey().only(t).run().map(|images| images.for_each(done)));
+    ("rbd::survey::Survey::image", |all, _, t| {
+        done(all.pool.survey().image(t).run().map(|images| images.for_each(done)));
     }),
-    ("rbd::survey::Survey::in_flight", |all, n, _| {
-        done(all.pool.survey().in_flight(n as usize).run().map(|images| images.take(10).for_each(done)));
+    ("rbd::survey::Survey::max_in_flight", |all, n, _| {
+        done(all.pool.survey().max_in_flight(n as usize).run().map(|images| images.take(10).for_each(done)));
     }),
     ("rbd::trash::AddToTrash::delay", |all, n, _| {
         done(all.pool.trash().add("foo").delay(seconds(n)).run());
