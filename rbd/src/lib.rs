@@ -211,10 +211,10 @@ pub mod metadata {
 /// # Ok::<(), rbd::Error>(())
 /// ```
 pub mod snapshot {
+    pub use crate::image::snapshot::changes::{CreateSnapshot, RemoveSnapshot};
     pub use crate::image::snapshot::{
         MirrorSnapshot, MirrorSnapshotState, Snapshot, SnapshotKind, SnapshotOrigin, Snapshots,
     };
-    pub use crate::image::snapshot_changes::{CreateSnapshot, RemoveSnapshot};
 }
 
 /// Keeps removed images in a trash, from which they can be restored: see [`IoCtx::trash`].

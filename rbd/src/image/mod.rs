@@ -31,8 +31,6 @@ mod open;
 mod quiesce;
 mod resize;
 pub(crate) mod snapshot;
-pub(crate) mod snapshot_changes;
-mod snapshot_namespace;
 mod sparsify;
 pub(crate) mod trimming;
 mod watch;

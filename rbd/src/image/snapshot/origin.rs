@@ -1,6 +1,6 @@
 //! What a snapshot belongs to.
 
-use super::snapshot::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotOrigin, Snapshots};
+use super::{MirrorSnapshot, MirrorSnapshotState, SnapshotKind, SnapshotOrigin, Snapshots};
 use crate::error::Result;
 use crate::raw::ffi::late::Failure;
 

@@ -3,11 +3,11 @@
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 
-use super::Image;
-use super::snapshot::{Snapshot, SnapshotKind, SnapshotRef, Snapshots};
+use super::{Snapshot, SnapshotKind, SnapshotRef, Snapshots};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
+use crate::image::Image;
 use crate::names::new_name;
 use crate::progress::{LongOperation, Progress};
 use crate::raw::image::Image as RawImage;

@@ -1,5 +1,8 @@
 //! The snapshots of an image, and how to name and find them.
 
+pub(crate) mod changes;
+mod origin;
+
 use std::time::SystemTime;
 
 use super::Image;
