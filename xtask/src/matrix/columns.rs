@@ -39,6 +39,11 @@ impl Columns {
         };
         if let Some(program) = started(text) {
             self.running.insert(release.to_owned(), program.to_owned());
+            // A program that dies has no result, and is shown nevertheless. Cargo's own lines may
+            // come after those of the program.
+            if release != self.here {
+                self.counts.entry((program.to_owned(), release.to_owned())).or_default();
+            }
         } else if let Some(program) = self.running.get(release) {
             let tally = self.counts.entry((program.clone(), release.to_owned())).or_default();
             tally.take(text);
@@ -76,14 +81,13 @@ impl fmt::Display for Columns {
         writeln!(f, "  {:<24}{head}", "tests passed")?;
         let mut programs: Vec<&str> = self.counts.keys().map(|(program, _)| &**program).collect();
         programs.dedup();
-        let count = |program: &str, release: &str| {
-            self.counts.get(&(program.to_owned(), release.to_owned())).filter(|tally| tally.runs > 0)
-        };
+        let count = |program: &str, release: &str| self.counts.get(&(program.to_owned(), release.to_owned()));
         for program in programs {
             let cells: String = releases
                 .iter()
                 .map(|release| match count(program, release) {
                     None => cell("-".to_owned()),
+                    Some(tally) if tally.runs == 0 => cell("FAILED".to_owned()),
                     Some(tally) if tally.failed > 0 => {
                         cell(format!("{}, {} FAILED", tally.passed, tally.failed))
                     }
@@ -118,6 +122,10 @@ mod tests {
             "18.2 | test result: ok. 8 passed; 0 failed; 0 ignored",
             "   Doc-tests rbd",
             "test result: ok. 5 passed; 0 failed; 0 ignored",
+            "18.2 | Running rbd-suite (/w/target/debug/deps/exit-c081cb41654be566)",
+            "20.2 | Running rbd-suite (/w/target/debug/deps/exit-c081cb41654be566)",
+            "20.2 | test exits ... ok",
+            "18.2 | test result: ok. 3 passed; 0 failed; 0 ignored",
         ] {
             columns.take(line);
         }
@@ -128,6 +136,7 @@ mod tests {
         let table = [
             row(["tests passed", "16.2", "18.2", "20.2"]),
             row(["Doc-tests rbd", "5", "-", "-"]),
+            row(["exit", "-", "3", "FAILED"]),
             row(["it", "9", "8", "7, 1 FAILED"]),
             "  failed on 20.2: one::two\n".to_owned(),
         ]
