@@ -56,11 +56,15 @@ pub use usage::{ClusterUsage, PoolUsage};
 /// them.
 ///
 /// Drop the last clone before `main` returns, and do not keep one in a static. A connection has
-/// threads of its own, and a process that exits unloads libraries under them, which can crash (in
-/// OpenSSL, for example). `std::process::exit` drops nothing. The process then waits for
-/// asynchronous operations in flight, for at most 2 s (250 ms on a thread of librbd), because
-/// librbd's threads crash if they work during the exit. It does not wait for operations that other
-/// threads submit meanwhile, or for blocking calls.
+/// threads of its own, which crash if the exit destroys data that they use. `std::process::exit`
+/// drops nothing. The process then waits for asynchronous operations in flight, for at most 2 s
+/// (250 ms on a thread of librbd). It does not wait for operations that other threads submit
+/// meanwhile, or for blocking calls.
+///
+/// If a connection is open when a process exits, the exit handlers of the program run (those of
+/// `atexit`), and C's files are written. Then this crate ends the process with its exit status, and
+/// the destructors of shared libraries do not run (with glibc only). An exit handler of another
+/// library can still crash the threads of the connection: OpenSSL has one.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;

@@ -6,6 +6,7 @@ pub(in crate::raw) mod writers;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::raw::cluster::writers::Writers;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
+use crate::raw::thread::leave::Connection;
 
 /// A client of a cluster. It is shut down when it is dropped.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Cluster {
     handle: Address<c_void>,
     /// The id of the process that has librados's threads. A fork of it has only the memory.
     process: u32,
+    /// Set when it connects: librados starts its threads then.
+    open: OnceLock<Connection>,
     /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
@@ -38,11 +42,12 @@ impl Drop for Cluster {
         if self.is_forked() {
             return;
         }
-        let handle = self.handle;
+        let (handle, open) = (self.handle, self.open.take());
         outside_callback(move || {
             // SAFETY: we own the handle. Everything made from it held a reference to this value, so
             // it is gone. The call also works on a handle that was never connected.
             unsafe { sys::rados_shutdown(handle.get()) }
+            drop(open);
         });
     }
 }
@@ -107,6 +112,7 @@ impl Cluster {
             // SAFETY: librados serialises access to it, so any thread may use it.
             handle: unsafe { Address::new(handle) },
             process: std::process::id(),
+            open: OnceLock::new(),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
             osd_timeout: false,
@@ -147,6 +153,7 @@ impl Cluster {
     }
 
     pub(crate) fn connect(&self) -> RawResult<()> {
+        self.open.get_or_init(Connection::new);
         // SAFETY: the handle is valid.
         check(unsafe { sys::rados_connect(self.as_ptr()) })?;
         Ok(())

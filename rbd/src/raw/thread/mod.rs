@@ -7,6 +7,7 @@ pub(crate) mod catch_panic;
 pub(crate) mod exit;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fork;
+pub(crate) mod leave;
 pub(crate) mod mark;
 pub(in crate::raw) mod pool;
 pub(crate) mod progress;

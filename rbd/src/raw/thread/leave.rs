@@ -1,0 +1,126 @@
+//! The end of a process that has a connection.
+//!
+//! Ceph's threads go on while an exiting process destroys the statics of its libraries, and crash
+//! if they touch one. With Ceph 20.2 that is each message which they send: the counters of its
+//! buffers are such statics. So with an open connection, the process ends right before these
+//! destructors.
+
+#[cfg(target_env = "gnu")]
+use std::ffi::{c_int, c_void};
+use std::process;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long the buffers of C's files may take to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The id of a process in the upper half, and the number of its connections in the lower one. A
+/// fork has another id, and none of the threads.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the status will be stored. A fork inherits the registration.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// The exit status, once the exit has begun.
+static STATUS: AtomicI32 = AtomicI32::new(NONE);
+const NONE: i32 = i32::MIN;
+
+/// A connection whose threads may run.
+#[derive(Debug)]
+pub(crate) struct Connection(u32);
+
+impl Connection {
+    pub(crate) fn new() -> Connection {
+        if !REGISTERED.swap(true, Ordering::Relaxed) {
+            remember_the_status();
+        }
+        let own = process::id();
+        let _ = OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+            Some(if number(open, own) == 0 { u64::from(own) << 32 | 1 } else { open + 1 })
+        });
+        Connection(own)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let _ = OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+            (number(open, self.0) > 0).then(|| open - 1)
+        });
+    }
+}
+
+/// Returns the number of connections of this process.
+fn number(open: u64, own: u32) -> u64 {
+    if open >> 32 == u64::from(own) { open & u64::from(u32::MAX) } else { 0 }
+}
+
+/// Has the exit status stored when the exit begins.
+#[cfg(target_env = "gnu")]
+fn remember_the_status() {
+    unsafe extern "C" {
+        fn on_exit(function: extern "C" fn(c_int, *mut c_void), data: *mut c_void) -> c_int;
+    }
+    extern "C" fn remember(status: c_int, _: *mut c_void) {
+        STATUS.store(status, Ordering::Release);
+    }
+    // SAFETY: the function may run at any time, also twice.
+    let _ = unsafe { on_exit(remember, ptr::null_mut()) };
+}
+
+/// Other C libraries do not tell the status, so there the destructors run.
+#[cfg(not(target_env = "gnu"))]
+fn remember_the_status() {}
+
+/// The loader calls this after the exit handlers of the program, and before the destructors of the
+/// libraries that this code needs. LeakSanitizer looks for leaks later, so it goes without.
+#[cfg(not(sanitizer_canary))]
+#[used]
+// SAFETY: the section has pointers to functions like this one.
+#[unsafe(link_section = ".fini_array")]
+static LEAVE: extern "C" fn() = leave;
+
+#[cfg_attr(sanitizer_canary, allow(dead_code))]
+extern "C" fn leave() {
+    let status = STATUS.load(Ordering::Acquire);
+    // Without a status, a library that contains this crate is being unloaded.
+    if status == NONE || number(OPEN.load(Ordering::Acquire), process::id()) == 0 {
+        return;
+    }
+    write_files();
+    // SAFETY: it ends the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Writes the buffers of C's files, as the rest of the exit would. Another thread may hold a file
+/// locked while it waits for input, so the wait has a limit.
+fn write_files() {
+    let written = Arc::new((Mutex::new(false), Condvar::new()));
+    let tell = written.clone();
+    let writer = thread::Builder::new().spawn(move || {
+        // SAFETY: null stands for all files.
+        unsafe { libc::fflush(ptr::null_mut()) };
+        *tell.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        tell.1.notify_all();
+    });
+    if writer.is_ok() {
+        let done = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(written.1.wait_timeout_while(done, PATIENCE, |done| !*done));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fork_has_no_connections() {
+        let own = process::id();
+        let open = u64::from(own) << 32 | 3;
+        assert_eq!(number(open, own), 3);
+        assert_eq!(number(open, own + 1), 0);
+    }
+}
