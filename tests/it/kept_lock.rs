@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rbd::aio::AsyncCursor;
 use rbd::error::Holder;
+use rbd::features::Plan;
 use rbd::image::Cursor;
 use rbd::{ErrorKind, Features, Image, Queue};
 use tokio::io::AsyncWriteExt;
@@ -49,10 +50,26 @@ fn blocking_calls() {
         keeper(image.write_same(0, 512, &data()), "write same");
         keeper(image.compare_and_write(0, &data(), &data()).map(drop), "compare");
         keeper(Cursor::new(&*image).write_all(&data()).map_err(inner), "cursor");
-        // The owner carries it out for others, or they get its address.
-        if let Err(error) = image.disable_features(Features::JOURNALING) {
-            keeper(Err(error), "disable journaling");
-        }
+    });
+}
+
+/// To enable journaling, librbd needs the lock itself. The owner carries out the other changes.
+#[test]
+fn changes_of_features() {
+    both(|image, keeper| {
+        let map = Features::OBJECT_MAP | Features::FAST_DIFF;
+        let before = image.features().unwrap();
+        image.disable_features(Features::JOURNALING).unwrap();
+        keeper(image.enable_features(Features::JOURNALING), "enable journaling");
+        let both = map | Features::JOURNALING;
+        image.disable_features(map).unwrap();
+        assert_eq!(image.features().unwrap(), before - both);
+        keeper(image.enable_features(both), "enable journaling and the object map");
+        assert_eq!(image.features().unwrap(), before - both);
+        image.enable_features(map).unwrap();
+        let plan = Plan::to_support(image.features().unwrap(), before - both).unwrap();
+        image.apply(&plan).unwrap();
+        assert_eq!(image.features().unwrap(), before - both);
     });
 }
 

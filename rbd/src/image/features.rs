@@ -11,6 +11,10 @@ impl Image {
     /// object-map and fast-diff can only be enabled together. librbd does not build their data:
     /// [`flags`](Self::flags) shows whether it must be [rebuilt](crate::image::ObjectMap::rebuild).
     ///
+    /// Blocks. If another client keeps the exclusive lock, that client carries the change out. It
+    /// cannot enable journaling for others: this fails with
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is changed.
+    ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]
     pub fn enable_features(&self, features: Features) -> Result<()> {
@@ -32,6 +36,8 @@ impl Image {
     /// rules forbid, before anything is touched: for example, disabling exclusive-lock while
     /// object-map is enabled.
     ///
+    /// Blocks. If another client keeps the exclusive lock, that client carries the change out.
+    ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
         let plan = Plan::disabling(self.features()?, features)
@@ -41,7 +47,7 @@ impl Image {
 
     /// Applies a plan atomically.
     ///
-    /// Refused if the image's features are not those that the plan was made for.
+    /// Refused if the image's features are not those that the plan was made for. Blocks.
     pub fn apply(&self, plan: &Plan) -> Result<()> {
         if plan.is_empty() {
             return Ok(());

@@ -68,6 +68,7 @@ pub(super) const VALUES: Table = &[
         done(all.image.at_snapshot(SnapshotRef::from(n)));
         done(all.image.at_snapshot(SnapshotRef::from(t)));
     }),
+    ("rbd::Version::new", |_, n, _| done(rbd::Version::new(n as i32, n as i32, n as i32).to_string())),
     ("rbd::cluster::Key::from", |_, _, t| done(Key::from(t))),
     ("rbd::cluster::Key::new", |_, _, t| done(Key::new(t))),
     ("rbd::features::Features::from_bits", |_, n, _| done(Features::from_bits(n))),
