@@ -44,6 +44,7 @@ calls! {
     "rados::ObjectList::next" => |c| c.pool.objects().list().map(Iterator::count),
     "rados::ObjectList::next_entry" => |c| c.pool.objects().list().map(|mut list| list.next_entry()),
     "rados::Objects::attributes" => |c| c.pool.objects().attributes("x"),
+    "rados::Objects::execute" => |c| c.pool.objects().execute("x", "rbd", "get_size", &[0; 8]),
     "rados::Objects::list" => |c| c.pool.objects().list(),
     "rados::Objects::list_all_namespaces" => |c| c.pool.objects().list_all_namespaces(),
     "rados::Objects::omap" => |c| c.pool.objects().omap("x"),

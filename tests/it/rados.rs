@@ -97,6 +97,32 @@ fn objects_of_ones_own_can_be_written() {
 }
 
 #[test]
+fn a_method_of_a_class_reads_and_writes() {
+    let space = Space::new();
+    space.create("image", 1 << 20).run().unwrap();
+    let id = space.open("image").read_only(true).run().unwrap().id().unwrap();
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let answer = space.objects().execute("rbd_directory", "rbd", "dir_get_name", &text(&id)).unwrap();
+    assert_eq!(answer, text("image"));
+    // One pair.
+    let pairs = [&1_u32.to_le_bytes()[..], &text("key"), &text(&"v".repeat(3000))].concat();
+    let header = format!("rbd_header.{id}");
+    assert!(space.objects().execute(&header, "rbd", "metadata_set", &pairs).unwrap().is_empty());
+    let image = space.open("image").read_only(true).run().unwrap();
+    assert_eq!(image.metadata().get("key").unwrap(), "v".repeat(3000));
+    // Longer than the first buffer.
+    let answer = space.objects().execute(&header, "rbd", "metadata_get", &text("key")).unwrap();
+    assert_eq!(answer, text(&"v".repeat(3000)));
+    let objects = space.objects();
+    let error = objects.execute("rbd_directory", "rbd", "dir_get_name", &text("none")).unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    let error = objects.execute(&header, "rbd", "no_such_method", &[]).unwrap_err();
+    assert!(error.to_string().contains(&header), "{error}");
+    let error = objects.execute(&header, "no\0class", "x", &[]).unwrap_err();
+    assert_eq!(*error.kind(), rbd::ErrorKind::InvalidInput);
+}
+
+#[test]
 fn applications_keep_something_about_a_pool() {
     let (cluster, name) = (cluster(), unique("application"));
     cluster.pools().create(&name).unwrap();

@@ -150,6 +150,23 @@ impl Objects<'_> {
         })
     }
 
+    /// Calls a method of a class that the OSDs have loaded, such as `rbd` or `lock`, with an
+    /// encoded input. Returns the encoded answer; a method that changes the object has none.
+    ///
+    /// A class defines its own encoding. Methods of the class `rbd` that change an object can
+    /// destroy the image.
+    ///
+    /// Implements: `rados_exec`.
+    #[doc(alias = "rados_exec")]
+    pub fn execute(&self, object: &str, class: &str, method: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let about = || Object::new(ObjectKind::Object, self.ioctx.spec(object));
+        let (class, method) = (c_string("call", about, class)?, c_string("call", about, method)?);
+        let input = input.to_vec();
+        self.call("call a method on", object, move |raw, name| {
+            raw.object_execute(name, &class, &method, &input)
+        })
+    }
+
     fn call<T>(
         self,
         operation: &'static str,

@@ -193,24 +193,7 @@ impl IoCtx {
 
     /// Calls a method of the OSDs' class `rbd`.
     fn ask_rbd_class(&self, object: &CStr, method: &CStr, input: &[u8]) -> RawResult<Vec<u8>> {
-        let fetch = |buffer: *mut u8, len: usize| {
-            // SAFETY: the handle is valid; input and output have the lengths that are passed.
-            let code = unsafe {
-                sys::rados_exec(
-                    self.as_ptr(),
-                    object.as_ptr(),
-                    c"rbd".as_ptr(),
-                    method.as_ptr(),
-                    input.as_ptr().cast(),
-                    input.len(),
-                    buffer.cast(),
-                    len,
-                )
-            };
-            (code.min(0), usize::try_from(code).unwrap_or(0))
-        };
-        // SAFETY: zero is a valid u8; `fetch` writes at most the length it is given.
-        unsafe { grow(512, fetch) }
+        self.object_execute(object, c"rbd", method, input)
     }
 
     pub(crate) fn create(&self, name: &CStr, size: u64, options: &ImageOptions) -> RawResult<()> {

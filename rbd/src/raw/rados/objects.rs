@@ -9,7 +9,7 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
-use crate::raw::ffi::conversion::check;
+use crate::raw::ffi::conversion::{check, grow};
 use crate::raw::ioctx::IoCtx;
 
 /// The most bytes of one read or write. Objects are much smaller.
@@ -123,6 +123,37 @@ impl IoCtx {
         // SAFETY: the pool is open; name and data live through the call.
         check(unsafe { sys::rados_write_full(self.as_ptr(), name.as_ptr(), start, len) })?;
         Ok(())
+    }
+
+    /// Calls a method of a class of the OSDs. Only an answer that is longer than the first buffer
+    /// needs a second call, and a method that writes has no answer.
+    pub(crate) fn object_execute(
+        &self,
+        object: &CStr,
+        class: &CStr,
+        method: &CStr,
+        input: &[u8],
+    ) -> RawResult<Vec<u8>> {
+        let (start, input_len) = fit(input)?;
+        let fetch = |buffer: *mut u8, len: usize| {
+            // SAFETY: the pool is open; names, input and output live through the call, and input
+            // and output have the lengths that are passed.
+            let code = unsafe {
+                sys::rados_exec(
+                    self.as_ptr(),
+                    object.as_ptr(),
+                    class.as_ptr(),
+                    method.as_ptr(),
+                    start,
+                    input_len,
+                    buffer.cast(),
+                    len,
+                )
+            };
+            (code.min(0), usize::try_from(code).unwrap_or(0))
+        };
+        // SAFETY: zero is a valid u8; `fetch` writes at most the length it is given.
+        unsafe { grow(512, fetch) }
     }
 
     pub(crate) fn object_remove(&self, name: &CStr) -> RawResult<()> {

@@ -75,6 +75,9 @@ pub(in super::super) const POOLS: Table = &[
     ("rbd::rados::Objects::set_omap", |all, _, t| {
         done(all.pool.objects().set_omap(t, &[(t.as_bytes(), t.as_bytes())]))
     }),
+    ("rbd::rados::Objects::execute", |all, _, t| {
+        done(all.pool.objects().execute(t, t, t, t.as_bytes()));
+    }),
     ("rbd::rados::Objects::omap", |all, _, t| done(all.pool.objects().omap(t))),
     ("rbd::rados::Objects::remove_omap", |all, _, t| {
         done(all.pool.objects().remove_omap(t, &[t.as_bytes()]))
