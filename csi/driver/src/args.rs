@@ -46,6 +46,10 @@ pub struct Args {
     /// Seconds that a map may take
     #[arg(long, default_value_t = 60)]
     pub map_timeout: u64,
+    /// Seconds that requests in flight may take after SIGTERM or SIGINT; a second signal ends the
+    /// driver at once
+    #[arg(long, default_value_t = 5)]
+    pub grace: u64,
     /// Serve metrics in Prometheus' format, and liveness, on this address
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<String>,

@@ -34,7 +34,10 @@ fn main() -> Result<()> {
         .max_blocking_threads(128)
         .enable_all()
         .build()?;
-    runtime.block_on(run(args))
+    let ended = runtime.block_on(run(args));
+    // Requests that wait for the cluster are given up.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -63,13 +66,7 @@ async fn run(args: Args) -> Result<()> {
         NodeService::new(node, identity.clone())
     });
     let (stop, stopped) = watch::channel(false);
-    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    tokio::spawn(async move {
-        let [terminate, interrupt] = &mut ends;
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("ending");
-        let _ = stop.send(true);
-    });
+    let given_up = end(stop, Duration::from_secs(args.grace))?;
     let socket = server::socket_path(&args.endpoint)?;
     if let Some(address) = args.metrics {
         let (metrics, stopped) = (Arc::clone(&metrics), stopped.clone());
@@ -80,14 +77,41 @@ async fn run(args: Args) -> Result<()> {
         });
     }
     let services = Services { identity, controller, node };
-    let Some(registration) = args.registration else {
-        return server::serve(services, &socket, stopped).await;
+    let registration = args.registration.map(|path| {
+        let endpoint = args.kubelet_endpoint.unwrap_or_else(|| socket.clone());
+        (Registrar { name: args.driver_name, endpoint }, path)
+    });
+    let serving = async {
+        let serving = server::serve(services, &socket, stopped.clone());
+        let Some((registrar, path)) = registration.clone() else { return serving.await };
+        tokio::try_join!(serving, server::register(registrar, &path, stopped.clone()))?;
+        Ok(())
     };
-    let endpoint = args.kubelet_endpoint.unwrap_or_else(|| socket.clone());
-    let registrar = Registrar { name: args.driver_name, endpoint };
-    tokio::try_join!(
-        server::serve(services, &socket, stopped.clone()),
-        server::register(registrar, &registration, stopped)
-    )?;
-    Ok(())
+    tokio::select! {
+        served = serving => served,
+        () = given_up => {
+            tracing::warn!("requests in flight are given up; the same requests again go on with them");
+            for path in [Some(&socket), registration.as_ref().map(|(_, path)| path)].into_iter().flatten() {
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Stops the serving at the first signal. The future ends when requests in flight are to be given
+/// up: after the grace time, or at a second signal.
+fn end(stop: watch::Sender<bool>, grace: Duration) -> Result<impl Future<Output = ()>> {
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    Ok(async move {
+        let [terminate, interrupt] = &mut signals;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("ending");
+        let _ = stop.send(true);
+        tokio::select! {
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+            () = tokio::time::sleep(grace) => {},
+        }
+    })
 }

@@ -207,7 +207,7 @@ fn services(config: &std::path::Path) -> Services {
     }
 }
 
-async fn connect(socket: PathBuf) -> Channel {
+pub async fn connect(socket: PathBuf) -> Channel {
     for _ in 0..200 {
         if UnixStream::connect(&socket).await.is_ok() {
             break;

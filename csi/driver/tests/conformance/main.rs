@@ -5,6 +5,7 @@
 mod blocks;
 #[allow(dead_code)]
 mod driver;
+mod ending;
 mod errors;
 mod faults;
 mod groups;
