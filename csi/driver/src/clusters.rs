@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbd::cluster::Key;
 use rbd::{Cluster, IoCtx};
@@ -17,6 +17,9 @@ use crate::status::{self, OrStatus};
 /// How long a call may take. A request that fails by it is made again by the caller.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection counts as not fenced off after a check. A request in this time fails, and
+/// its caller asks again.
+const CHECKED_FOR: Duration = Duration::from_secs(1);
 
 /// Who asks: the user and key of a request's secrets.
 #[derive(Clone, Default)]
@@ -55,6 +58,8 @@ pub struct Clusters {
     connect_timeout: Duration,
     call_timeout: Duration,
     slots: Mutex<HashMap<Identity, Slot>>,
+    /// By instance: when a connection was last known not to be fenced off.
+    checked: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Clusters {
@@ -65,6 +70,7 @@ impl Clusters {
             connect_timeout: CONNECT_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
             slots: Mutex::default(),
+            checked: Mutex::default(),
         }
     }
 
@@ -173,7 +179,7 @@ impl Clusters {
         let cluster = self.connect(id, secrets)?;
         let opened = open(&cluster);
         let fenced = match &opened {
-            Ok(pool) => pool.is_blocklisted().unwrap_or(false),
+            Ok(pool) => self.is_fenced(&cluster, pool),
             Err(error) => error.is_blocklisted(),
         };
         if !fenced {
@@ -182,6 +188,22 @@ impl Clusters {
         tracing::warn!(cluster = id, "this client was fenced off; connecting again");
         self.forget(&cluster);
         open(&self.connect(id, secrets)?).map_err(|error| status::of(&error))
+    }
+
+    /// Asks at most once in a while, for it takes a round trip.
+    fn is_fenced(&self, cluster: &Cluster, pool: &IoCtx) -> bool {
+        let (instance, now) = (cluster.instance_id(), Instant::now());
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked().get(&instance).is_some_and(|last| now - *last < CHECKED_FOR) {
+            return false;
+        }
+        let fenced = pool.is_blocklisted().unwrap_or(false);
+        let mut checked = checked();
+        checked.retain(|_, last| now - *last < CHECKED_FOR);
+        if !fenced {
+            checked.insert(instance, now);
+        }
+        fenced
     }
 
     fn forget(&self, cluster: &Cluster) {

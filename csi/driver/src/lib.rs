@@ -6,6 +6,7 @@
 //! - `args`, `config`, `class`, `ids`, `size`, `status`, `turns` are values and rules without a
 //!   cluster.
 //! - `clusters` keeps one connection for each cluster and user.
+//! - `calls` makes single calls of the OSDs' class `rbd`.
 //! - `notes` remembers what must be remembered, in the metadata of images.
 //! - `controller` and `node` do the work, in blocking calls of `rbd` and `rbd_volume`.
 //! - `service` turns requests into those calls, and `server` serves them on a socket.
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod calls;
 pub mod class;
 pub mod clusters;
 pub mod config;

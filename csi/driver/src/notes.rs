@@ -3,7 +3,9 @@
 //! A clone and a copy get the metadata of their source. So each value begins with the id of the
 //! image that it was written for, and one of another image counts as missing.
 
-use rbd::{Image, Result};
+use rbd::{Image, IoCtx, Result};
+
+use crate::calls;
 
 /// A thing that is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,11 @@ impl Note {
     /// Writes the note.
     pub(crate) fn set(self, image: &Image, value: &str) -> Result<()> {
         image.metadata().set(self.key(), &format!("{} {value}", image.id()?))
+    }
+
+    /// Writes the note of an image that nobody has opened, in one round trip.
+    pub(crate) fn set_unopened(self, pool: &IoCtx, id: &str, value: &str) -> Result<()> {
+        calls::set_metadata(pool, id, self.key(), &format!("{id} {value}"))
     }
 
     /// Removes the note, if there is one.

@@ -3,11 +3,15 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rbd::IoCtx;
 use rbd::trash::TrashSource;
 
 use crate::notes::Note;
+
+/// How long deletions are collected before the trash is looked at.
+const COLLECT: Duration = Duration::from_secs(1);
 
 /// Background work, one thread for each image or pool. Nothing is lost if the process ends: the
 /// next request that meets a deep chain or a deleted volume begins the work again.
@@ -31,6 +35,8 @@ impl Background {
     pub(super) fn empty_trash(&self, pool: &IoCtx) {
         let pool = pool.clone();
         self.begin(&format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
+            // One look serves all deletions of this time.
+            thread::sleep(COLLECT);
             if let Err(error) = empty_trash(&pool) {
                 tracing::warn!(pool = pool.pool(), %error, "emptying the trash failed");
             }

@@ -5,6 +5,7 @@ use tonic::Status;
 
 use super::capacity::or_full;
 use super::{Controller, found, place};
+use crate::calls;
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::ids::{self, SnapshotId, VolumeId};
@@ -88,6 +89,11 @@ impl Controller {
     }
 
     fn find_or_make(&self, request: &CreateVolume, pool: &IoCtx, name: &str) -> Result<Volume, Status> {
+        if request.source.is_none()
+            && let Some(volume) = self.make_blank(request, pool, name)?
+        {
+            return Ok(volume);
+        }
         for _ in 0..ATTEMPTS {
             // A handle for writing would be one more user of a volume that is whole.
             let found_image = found(pool.open(name).read_only(true).run())?;
@@ -117,6 +123,21 @@ impl Controller {
              interrupted (then remove it again: rbd rm); ask again",
             pool.pool()
         )))
+    }
+
+    /// Makes a blank volume; `None` if an image of its name is there. Most requests end here, so
+    /// this opens nothing.
+    fn make_blank(&self, request: &CreateVolume, pool: &IoCtx, name: &str) -> Result<Option<Volume>, Status> {
+        match self.make(request, pool, name) {
+            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(None),
+            made => made?,
+        }
+        // Somebody else may have removed it.
+        let Some(image) = calls::id(pool, name)? else { return Ok(None) };
+        // An image with this is whole.
+        Note::Name.set_unopened(pool, &image, &request.name).or_status()?;
+        let id = VolumeId { place: place(request.class.cluster()?, pool), image };
+        Ok(Some(Volume { id, image: name.to_owned(), size: request.sizes.choose(0)? }))
     }
 
     /// Makes the image, of its final size if it is blank.

@@ -5,10 +5,12 @@ use std::time::Duration;
 use rbd::IoCtx;
 use rbd::group::ImageGroup;
 use rbd::snapshot::SnapshotKind;
+use rbd::trash::TrashSource;
 use tonic::Status;
 
 use super::clone::is_temporary;
 use super::{Controller, found, open};
+use crate::calls;
 use crate::clusters::Secrets;
 use crate::ids::VolumeId;
 use crate::notes::Note;
@@ -23,7 +25,7 @@ impl Controller {
             pool => pool?,
         };
         let image = match open(&pool, id, true) {
-            Err(status) if missing(&status) => return Ok(()),
+            Err(status) if missing(&status) => return end_removal(&pool, &id.image),
             image => image?,
         };
         let name = image.name().or_status()?;
@@ -65,6 +67,18 @@ impl Controller {
         }
         self.background.empty_trash(&pool);
         Ok(())
+    }
+}
+
+/// Ends a removal that was interrupted: the image has no name any more, but its data may be there.
+fn end_removal(pool: &IoCtx, id: &str) -> Result<(), Status> {
+    match found(pool.trash().get(id))? {
+        Some(entry) if entry.source == TrashSource::Removing => {
+            calls::end_move_to_trash(pool, id);
+            found(pool.trash().remove(id).run()).map(drop)
+        }
+        // Deleted, and waiting for its clones to go.
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -96,7 +96,10 @@ fn found<T>(result: rbd::Result<T>) -> Result<Option<T>, Status> {
             if matches!(
                 error.kind(),
                 ErrorKind::NotFound {
-                    what: ObjectKind::Image | ObjectKind::Snapshot | ObjectKind::MetadataKey,
+                    what: ObjectKind::Image
+                        | ObjectKind::TrashedImage
+                        | ObjectKind::Snapshot
+                        | ObjectKind::MetadataKey,
                     ..
                 }
             ) =>

@@ -1,9 +1,12 @@
 //! Requests that were interrupted between two steps: the same request again converges.
 
+use std::ops::ControlFlow;
+
 use rbd::image::CloneFormat;
+use rbd::trash::TrashSource;
 use tonic::Code;
 
-use super::driver::{Driver, MIB, class, code, create, from_volume, secrets};
+use super::driver::{CLUSTER, Driver, MIB, admin, class, code, create, from_volume, secrets};
 use rbd_csi::class::Class;
 use rbd_csi::clusters::Secrets;
 use rbd_csi::controller::CreateVolume;
@@ -91,6 +94,93 @@ async fn a_half_removed_image_is_told() {
     let status = driver.create(create("a", 16)).await.unwrap_err();
     assert_eq!(status.code(), Code::Aborted, "{status}");
     assert!(status.message().contains("'csi-vol-a'"), "{status}");
+}
+
+/// How far a removal has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Removal {
+    /// The image is in the trash, and its move there is not marked as ended.
+    Moving,
+    Moved,
+    /// librbd has stopped it, and the image is still in the list.
+    Stopped,
+}
+
+/// A removal that was interrupted: a deletion removes the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_removal_is_ended() {
+    let driver = Driver::start().await;
+    let objects = driver.pool.objects();
+    for removal in [Removal::Moving, Removal::Moved, Removal::Stopped] {
+        let volume = driver.create(create("a", 16)).await.unwrap();
+        let id = volume.volume_id.rsplit_once(':').unwrap().1.to_owned();
+        let image = driver.pool.open("csi-vol-a").run().unwrap();
+        image.write_all_at(&[1; 4096], 0).unwrap();
+        image.close().unwrap();
+        if removal == Removal::Stopped {
+            let stopped = driver.pool.remove("csi-vol-a").progress(|_, _| ControlFlow::Break(())).run();
+            assert_eq!(*stopped.unwrap_err().kind(), rbd::ErrorKind::Stopped);
+        } else {
+            driver.pool.trash().add("csi-vol-a").run().unwrap();
+            // The source of the entry, behind the head of its encoding: a removal.
+            let key = format!("id_{id}").into_bytes();
+            let mut entry = objects.omap("rbd_trash").unwrap()[&key].clone();
+            entry[6] = 3;
+            objects.set_omap("rbd_trash", &[(&key[..], &entry[..])]).unwrap();
+            assert_eq!(driver.pool.trash().get(&id).unwrap().source, TrashSource::Removing);
+        }
+        if removal == Removal::Moving {
+            let id = [&(id.len() as u32).to_le_bytes()[..], id.as_bytes(), &[1, 0]].concat();
+            objects.execute("rbd_trash", "rbd", "trash_state_set", &id).unwrap();
+        }
+        driver.delete(&volume.volume_id).await.unwrap();
+        assert!(driver.images().is_empty(), "{removal:?}");
+        let left: Vec<String> = objects
+            .list()
+            .unwrap()
+            .map(|object| object.unwrap().name)
+            .filter(|name| name.contains(&id))
+            .collect();
+        assert!(left.is_empty(), "{removal:?}: {left:?}");
+        let entries = objects.omap("rbd_trash").unwrap();
+        assert!(entries.is_empty(), "{removal:?}: {entries:?}");
+        driver.delete(&volume.volume_id).await.unwrap();
+    }
+}
+
+/// A controller that the cluster has fenced off connects again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_controller_connects_again() {
+    let driver = Driver::start().await;
+    let controller = driver.again();
+    let request = |name: &str| CreateVolume {
+        name: name.into(),
+        sizes: Sizes::new(None).unwrap(),
+        class: Class::new(class()),
+        source: None,
+        secrets: Secrets::new(secrets()),
+    };
+    let requests = [request("a"), request("b")];
+    tokio::task::spawn_blocking(move || {
+        let first = controller.create(&requests[0]).unwrap();
+        let connection = controller.clusters().connect(CLUSTER, &Secrets::new(secrets())).unwrap();
+        let address = connection.address().unwrap();
+        admin().blocklist().add(&address).run().unwrap();
+        let begun = std::time::Instant::now();
+        let second = loop {
+            match controller.create(&requests[1]) {
+                Ok(made) => break made,
+                Err(status) => assert!(begun.elapsed().as_secs() < 30, "{status}"),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
+        assert_ne!(second.id, first.id);
+        let now = controller.clusters().connect(CLUSTER, &Secrets::new(secrets())).unwrap();
+        assert_ne!(now.address().unwrap(), address);
+        admin().blocklist().remove(&address).unwrap();
+    })
+    .await
+    .unwrap();
 }
 
 /// A caller that gives up, and asks again.
