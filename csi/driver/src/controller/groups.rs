@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use rbd::IoCtx;
 use rbd::group::Group;
 use rbd::snapshot::SnapshotOrigin;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::snapshots::Snapshot;
 use super::{Controller, found, open};
 use crate::class::Class;
 use crate::clusters::Secrets;
-use crate::ids::{self, GroupSnapshotId, Place, VolumeId};
+use crate::ids::{self, GroupSnapshotId, Place, SnapshotId, VolumeId};
 use crate::status::OrStatus;
 
 /// A snapshot of a group.
@@ -87,6 +87,40 @@ impl Controller {
         volumes.iter().map(one).collect()
     }
 
+    /// Returns a group snapshot. `parts` are all its snapshots.
+    pub fn parts_of_group_snapshot(
+        &self,
+        id: &GroupSnapshotId,
+        parts: &[SnapshotId],
+        secrets: &Secrets,
+    ) -> Result<GroupSnapshot, Status> {
+        let volumes: Vec<VolumeId> = parts.iter().map(|part| part.volume.clone()).collect();
+        let found = self.group_snapshot(id, &volumes, secrets)?;
+        match parts.iter().find(|part| found.snapshots.iter().all(|snapshot| snapshot.id != **part)) {
+            None => Ok(found),
+            Some(other) => Err(no_part(id, other)),
+        }
+    }
+
+    /// Refuses snapshots that are there and are no parts of the group snapshot.
+    fn check_parts(
+        &self,
+        id: &GroupSnapshotId,
+        parts: &[SnapshotId],
+        secrets: &Secrets,
+    ) -> Result<(), Status> {
+        for part in parts {
+            match self.snapshot(part, secrets) {
+                // An interrupted deletion has removed it already.
+                Err(status) if status.code() == Code::NotFound => {}
+                Ok(snapshot) if snapshot.group.as_deref() == Some(&*id.to_string()) => {}
+                Ok(_) => return Err(no_part(id, part)),
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the parts of a group snapshot that these volumes have.
     pub fn group_snapshot(
         &self,
@@ -103,8 +137,7 @@ impl Controller {
             let image = self.open(volume, secrets, true)?;
             for snapshot in image.snapshots().list().or_status()? {
                 if is_part(id, &snapshot) {
-                    let group = Some(id.to_string());
-                    snapshots.push(Snapshot { group, ..Snapshot::new(volume, &snapshot) });
+                    snapshots.push(Snapshot::new(volume, &snapshot));
                 }
             }
         }
@@ -112,7 +145,13 @@ impl Controller {
     }
 
     /// Deletes a group snapshot with all its snapshots. One that is not there is deleted already.
-    pub fn delete_group_snapshot(&self, id: &GroupSnapshotId, secrets: &Secrets) -> Result<(), Status> {
+    /// `parts` are its snapshots; none if the caller does not say.
+    pub fn delete_group_snapshot(
+        &self,
+        id: &GroupSnapshotId,
+        parts: &[SnapshotId],
+        secrets: &Secrets,
+    ) -> Result<(), Status> {
         let pool = match self.clusters.place(&id.place, secrets) {
             Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
             pool => pool?,
@@ -120,12 +159,17 @@ impl Controller {
         if !pool.groups().list().or_status()?.contains(&id.name) {
             return Ok(());
         }
+        self.check_parts(id, parts, secrets)?;
         let group = pool.group(&id.name);
         for snapshot in group.snapshots().list().or_status()? {
             group.snapshots().remove(&snapshot.name).or_status()?;
         }
         pool.groups().remove(&id.name).or_status()
     }
+}
+
+fn no_part(id: &GroupSnapshotId, other: &SnapshotId) -> Status {
+    Status::invalid_argument(format!("snapshot '{other}' is no part of group snapshot '{id}'"))
 }
 
 fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Result<(), Status> {

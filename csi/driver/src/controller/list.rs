@@ -3,9 +3,8 @@
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
-use super::clone::is_temporary;
 use super::create::Volume;
-use super::snapshots::Snapshot;
+use super::snapshots::{self, Snapshot, is_users};
 use super::{Controller, place};
 use crate::clusters::Secrets;
 use crate::ids::{SnapshotId, VolumeId};
@@ -53,35 +52,43 @@ impl Controller {
         max: usize,
         secrets: &Secrets,
     ) -> Result<Page<Snapshot>, Status> {
-        let mut all = Vec::new();
-        match volume {
-            Some(id) => match self.open(id, secrets, true) {
-                Ok(image) => {
-                    let snapshots = image.snapshots().list().or_status()?;
-                    let ours = snapshots.iter().filter(|snapshot| {
-                        snapshot.origin.kind() == SnapshotKind::User && !is_temporary(&snapshot.name)
-                    });
-                    all.extend(ours.map(|snapshot| Snapshot::new(id, snapshot)));
-                }
-                Err(status) if status.code() == tonic::Code::NotFound => {}
-                Err(status) => return Err(status),
-            },
-            None => self.survey(true, |id, image| {
-                let ours = image
-                    .snapshots
-                    .iter()
-                    .filter(|snapshot| snapshot.kind == SnapshotKind::User && !is_temporary(&snapshot.name));
-                all.extend(ours.map(|snapshot| Snapshot {
-                    id: SnapshotId { volume: id.clone(), snapshot: snapshot.id },
-                    size: snapshot.size,
-                    created: snapshot.created,
-                    group: None,
-                }));
-            })?,
-        }
+        let mut all = match volume {
+            Some(id) => self.snapshots_of(id, secrets)?,
+            None => self.all_snapshots()?,
+        };
         all.sort_by(|a, b| a.id.cmp(&b.id));
         let is_after = |snapshot: &Snapshot| after.is_none_or(|after| snapshot.id > *after);
         Ok(page(all, max, is_after, |snapshot| snapshot.id.to_string()))
+    }
+
+    /// Returns the snapshots of a volume; none if it is missing.
+    fn snapshots_of(&self, id: &VolumeId, secrets: &Secrets) -> Result<Vec<Snapshot>, Status> {
+        match self.open(id, secrets, true) {
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(Vec::new()),
+            opened => snapshots::of_users(id, &opened?),
+        }
+    }
+
+    fn all_snapshots(&self) -> Result<Vec<Snapshot>, Status> {
+        let (mut all, mut in_groups) = (Vec::new(), Vec::new());
+        self.survey(true, |id, image| {
+            if image.snapshots.iter().any(|snapshot| snapshot.kind == SnapshotKind::Group) {
+                in_groups.push(id);
+                return;
+            }
+            let listed = image.snapshots.iter().filter(|snapshot| is_users(snapshot.kind, &snapshot.name));
+            all.extend(listed.map(|snapshot| Snapshot {
+                id: SnapshotId { volume: id.clone(), snapshot: snapshot.id },
+                size: snapshot.size,
+                created: snapshot.created,
+                group: None,
+            }));
+        })?;
+        // A survey does not tell the group of a snapshot.
+        for id in in_groups {
+            all.extend(self.snapshots_of(&id, &Secrets::default())?);
+        }
+        Ok(all)
     }
 
     /// Looks at all images of the pools that are listed, without opening one.

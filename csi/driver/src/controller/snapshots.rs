@@ -3,14 +3,15 @@
 use std::time::SystemTime;
 
 use rbd::Image;
-use rbd::snapshot::SnapshotKind;
+use rbd::snapshot::{SnapshotKind, SnapshotOrigin};
 use tonic::Status;
 
 use super::capacity::or_full;
+use super::clone::is_temporary;
 use super::{Controller, open};
 use crate::class::Class;
 use crate::clusters::Secrets;
-use crate::ids::{self, SnapshotId, VolumeId};
+use crate::ids::{self, GroupSnapshotId, Place, SnapshotId, VolumeId};
 use crate::status::OrStatus;
 
 /// A snapshot of a volume.
@@ -28,13 +29,32 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn new(volume: &VolumeId, snapshot: &rbd::snapshot::Snapshot) -> Snapshot {
+        let group = match &snapshot.origin {
+            // A group of this driver has one snapshot, with the name of the group.
+            SnapshotOrigin::Group { pool_id, group, snapshot } if group == snapshot => {
+                let place = Place { pool: *pool_id, ..volume.place.clone() };
+                Some(GroupSnapshotId { place, name: group.clone() }.to_string())
+            }
+            _ => None,
+        };
         Snapshot {
             id: SnapshotId { volume: volume.clone(), snapshot: snapshot.id },
             size: snapshot.size,
             created: snapshot.created,
-            group: None,
+            group,
         }
     }
+}
+
+/// Returns the snapshots of an image that users have taken, alone or in a group.
+pub(super) fn of_users(volume: &VolumeId, image: &Image) -> Result<Vec<Snapshot>, Status> {
+    let all = image.snapshots().list().or_status()?;
+    let listed = all.iter().filter(|snapshot| is_users(snapshot.origin.kind(), &snapshot.name));
+    Ok(listed.map(|snapshot| Snapshot::new(volume, snapshot)).collect())
+}
+
+pub(super) fn is_users(kind: SnapshotKind, name: &str) -> bool {
+    kind == SnapshotKind::Group || kind == SnapshotKind::User && !is_temporary(name)
 }
 
 impl Controller {

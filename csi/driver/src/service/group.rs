@@ -26,14 +26,13 @@ fn group_snapshot(taken: &GroupSnapshot) -> VolumeGroupSnapshot {
     }
 }
 
-/// The volumes that these snapshots are of.
-fn volumes(snapshots: &[String]) -> Result<Vec<VolumeId>, Status> {
-    let volume = |id: &String| {
-        id.parse::<SnapshotId>()
-            .map(|id| id.volume)
-            .map_err(|_| Status::not_found(format!("snapshot '{id}' does not exist")))
+/// The ids of snapshots. One that this driver has not made is no part of a group snapshot.
+fn parts(snapshots: &[String]) -> Result<Vec<SnapshotId>, Status> {
+    let part = |id: &String| {
+        id.parse()
+            .map_err(|_| Status::invalid_argument(format!("snapshot '{id}' is no part of a group snapshot")))
     };
-    snapshots.iter().map(volume).collect()
+    snapshots.iter().map(part).collect()
 }
 
 #[async_trait]
@@ -80,10 +79,10 @@ impl GroupController for ControllerService {
             let Ok(id) = text.parse::<GroupSnapshotId>() else {
                 return Ok(DeleteVolumeGroupSnapshotResponse {});
             };
-            let secrets = Secrets::new(request.secrets);
+            let (parts, secrets) = (parts(&request.snapshot_ids)?, Secrets::new(request.secrets));
             let turn = self.turns.take(format!("group snapshot '{id}'")).await?;
             let controller = self.controller.clone();
-            work(turn, move || controller.delete_group_snapshot(&id, &secrets)).await?;
+            work(turn, move || controller.delete_group_snapshot(&id, &parts, &secrets)).await?;
             Ok(DeleteVolumeGroupSnapshotResponse {})
         })
         .await
@@ -100,10 +99,9 @@ impl GroupController for ControllerService {
             let id: GroupSnapshotId = text
                 .parse()
                 .map_err(|_| Status::not_found(format!("group snapshot '{text}' does not exist")))?;
-            let volumes = volumes(&request.snapshot_ids)?;
-            let secrets = Secrets::new(request.secrets);
+            let (parts, secrets) = (parts(&request.snapshot_ids)?, Secrets::new(request.secrets));
             let controller = self.controller.clone();
-            let found = work(None, move || controller.group_snapshot(&id, &volumes, &secrets)).await?;
+            let found = work(None, move || controller.parts_of_group_snapshot(&id, &parts, &secrets)).await?;
             Ok(GetVolumeGroupSnapshotResponse { group_snapshot: Some(group_snapshot(&found)) })
         })
         .await

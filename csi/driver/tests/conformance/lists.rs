@@ -1,13 +1,21 @@
 use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Arc;
 
+use rbd_csi::class::Class;
+use rbd_csi::clusters::{Clusters, Secrets};
+use rbd_csi::config::Config;
+use rbd_csi::controller::{Controller, CreateVolume, Options, Volume};
 use rbd_csi::proto::csi::controller_service_capability::{Type, rpc};
 use rbd_csi::proto::csi::{
     ControllerGetCapabilitiesRequest, ControllerGetVolumeRequest, GetCapacityRequest, ListSnapshotsRequest,
     ListVolumesRequest,
 };
+use rbd_csi::size::Sizes;
+use rbd_testcluster::TestCluster;
 use tonic::Code;
 
-use super::driver::{Driver, MIB, class, code};
+use super::driver::{CLUSTER, DEPTH, Driver, MIB, class, code};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_and_snapshots_are_listed_in_pages() {
@@ -91,4 +99,58 @@ async fn without_a_user_of_its_own_the_driver_lists_nothing_and_says_so() {
     assert_eq!(code(driver.controller.get_capacity(request).await), Code::Unimplemented);
     // With secrets everything else works.
     driver.volume("a").await;
+}
+
+/// How many operations the OSD of this cluster has done.
+fn operations(daemons: &TestCluster) -> u64 {
+    let socket = daemons.directory().join("run/osd.0.asok");
+    let output =
+        Command::new("ceph").arg("--admin-daemon").arg(socket).args(["perf", "dump", "osd"]).output();
+    let figures: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    figures["osd"]["op"].as_u64().unwrap()
+}
+
+/// A list opens no image: that would take over ten operations for each. A volume is created without
+/// opening one, too.
+#[test]
+fn requests_take_few_operations() {
+    const VOLUMES: u64 = 40;
+    let daemons = TestCluster::builder().mgr(false).start().unwrap();
+    let admin = rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let pool = admin.ioctx("rbd").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let key_file = home.path().join("key");
+    std::fs::write(&key_file, daemons.key("admin").unwrap()).unwrap();
+    let config = serde_json::json!([{
+        "clusterID": CLUSTER, "monitors": [admin.config().get("mon_host").unwrap()],
+        "user": "admin", "keyFile": key_file, "pools": ["rbd"],
+    }]);
+    let clusters = Arc::new(Clusters::new(Config::parse(&config.to_string()).unwrap()));
+    let controller = Controller::new(clusters, Options { flatten_depth: DEPTH });
+    let create = |name: String| {
+        let (sizes, class) = (Sizes::new(None).unwrap(), Class::new(class()));
+        let request = CreateVolume { name, sizes, class, source: None, secrets: Secrets::default() };
+        controller.create(&request).unwrap()
+    };
+    create("warm".into());
+    let before = operations(&daemons);
+    let volumes: Vec<Volume> = (0..VOLUMES).map(|number| create(format!("v{number}"))).collect();
+    let created = operations(&daemons) - before;
+    assert!(created < 20 * VOLUMES, "{created} operations for {VOLUMES} volumes");
+    for volume in &volumes {
+        let image = pool.open(&volume.image).run().unwrap();
+        image.snapshots().create(&format!("csi-snap-{}", volume.image)).run().unwrap();
+        image.close().unwrap();
+    }
+
+    let before = operations(&daemons);
+    assert_eq!(controller.volumes(None, 0).unwrap().entries.len() as u64, VOLUMES + 1);
+    let listed = operations(&daemons) - before;
+    assert!(listed < 3 * VOLUMES, "{listed} operations for a list of {VOLUMES} volumes");
+
+    let before = operations(&daemons);
+    let snapshots = controller.snapshots(None, None, 0, &Secrets::default()).unwrap();
+    assert_eq!(snapshots.entries.len() as u64, VOLUMES);
+    let listed = operations(&daemons) - before;
+    assert!(listed < 4 * VOLUMES, "{listed} operations for a list of {VOLUMES} snapshots");
 }
