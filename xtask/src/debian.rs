@@ -1,19 +1,18 @@
 //! A Rust compiler from a Debian release, for a machine without rustup or without access to its
 //! server.
 //!
-//! apt uses separate lists, sources and cache, and installs nothing: the packages are unpacked,
-//! together with the C library that they need.
+//! The packages are unpacked, not installed, together with the C library that they need.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::apt::{self, Apt};
 use crate::{cmd, ui};
 
 const SUITE: &str = "trixie";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The dependencies of rustc for linking. This machine's own are used.
 const HERE: [&str; 3] = ["gcc", "libc-dev", "binutils"];
@@ -30,7 +29,7 @@ pub(crate) fn unfit() -> Option<&'static str> {
     if !cfg!(target_arch = "x86_64") {
         Some("this is no x86-64")
     } else if !["apt-get", "dpkg-deb"].iter().all(|program| cmd::exists(program))
-        || !Path::new(KEYRING).exists()
+        || !Path::new(apt::KEYRING).exists()
     {
         Some("this is no Debian")
     } else {
@@ -54,38 +53,9 @@ pub(crate) fn rustc() -> Result<PathBuf> {
 }
 
 fn fetch(home: &Path) -> Result<()> {
-    for dir in ["lists/partial", "cache/archives/partial", "root"] {
-        fs::create_dir_all(home.join(dir)).with_context(|| format!("cannot make {}", home.display()))?;
-    }
-    let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main\n", mirror()?);
-    fs::write(home.join("sources.list"), source)?;
-    fs::write(home.join("status"), HERE.map(installed).concat())?;
-    let apt = |task: &[&str]| {
-        let home = home.display();
-        let mut apt = cmd::command("apt-get", ["-qq", "--yes"]);
-        for option in [
-            format!("Dir::Etc::SourceList={home}/sources.list"),
-            "Dir::Etc::SourceParts=/dev/null".to_owned(),
-            format!("Dir::State::Status={home}/status"),
-            format!("Dir::State::Lists={home}/lists"),
-            format!("Dir::Cache={home}/cache"),
-            "Acquire::Languages=none".to_owned(),
-            "APT::Sandbox::User=root".to_owned(),
-            // The lock protects the system's packages, which are not touched.
-            "Debug::NoLocking=true".to_owned(),
-        ] {
-            apt.arg("-o").arg(option);
-        }
-        cmd::read(apt.args(task))
-    };
-    apt(&["update"])?;
-    apt(&["install", "--no-install-recommends", "--download-only", "rustc"])?;
-    for package in fs::read_dir(home.join("cache/archives"))? {
-        let package = package?.path();
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            cmd::read(cmd::command("dpkg-deb", ["--extract"]).arg(&package).arg(home.join("root")))?;
-        }
-    }
+    let apt = Apt::open(home, SUITE, "deb", &HERE.map(installed).concat())?;
+    apt.run(&["install", "--no-install-recommends", "--download-only", "rustc"], home)?;
+    apt::unpack(&home.join("cache/archives"), &home.join("root"))?;
     for dir in ["lists", "cache"] {
         fs::remove_dir_all(home.join(dir))?;
     }
@@ -98,12 +68,4 @@ fn installed(package: &str) -> String {
         "Package: {package}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 99:1\n\
          Maintainer: nobody\nDescription: this machine's\n\n"
     )
-}
-
-/// Returns the mirror of Debian that this system uses.
-pub(crate) fn mirror() -> Result<String> {
-    let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
-    let targets = cmd::read(&mut cmd::command("apt-get", ["indextargets", "--format", format]))?;
-    let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|"));
-    mirror.map(str::to_owned).context("apt knows no mirror of Debian; run `apt-get update`")
 }

@@ -4,8 +4,10 @@
 //! depends on none of the workspace's crates, and runs them through cargo.
 
 mod api;
+mod apt;
 mod bench;
 mod bindgen;
+mod cache;
 mod campaign;
 mod ci;
 mod cmd;
@@ -15,6 +17,7 @@ mod demo;
 mod deny;
 mod disk;
 mod fuzz;
+mod kubernetes;
 mod matrix;
 mod msrv;
 mod package;
@@ -74,6 +77,9 @@ enum Task {
     Coverage(coverage::Args),
     /// Run a command or the kernel tests inside a virtual machine with a real kernel
     Vm(vm::Args),
+    /// Deploy the CSI driver on a real Kubernetes with two nodes in virtual machines, and play the
+    /// walkthrough of docs/kubernetes.md; the first run builds Kubernetes, which takes 20 minutes
+    Kubernetes(kubernetes::Args),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +101,7 @@ fn main() -> ExitCode {
         Task::Bindgen(args) => bindgen::run(&args),
         Task::Coverage(args) => coverage::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Kubernetes(args) => kubernetes::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

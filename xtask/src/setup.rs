@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
     Fuzz,
     /// Make the roots of other releases
     Matrix,
+    /// Build Kubernetes from Debian's sources
+    Kubernetes,
     /// Name the functions in reports of a sanitizer
     Sanitizers,
 }
@@ -85,6 +87,9 @@ impl Purpose {
             Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
             Self::Fuzz => &[("g++", "gcc-c++")],
             Self::Matrix => &[("mmdebstrap", "mmdebstrap")],
+            Self::Kubernetes => {
+                &[("binutils", "binutils"), ("dpkg-dev", "dpkg-dev"), ("libseccomp2", "libseccomp")]
+            }
             Self::Sanitizers => &[("llvm", "llvm")],
         }
     }

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::scratch::{MARK, Scratch};
-use crate::{cmd, debian, ui};
+use crate::{apt, cache, cmd, ui};
 
 /// What the tests start: daemons, the official tools and the bindings that they are compared with.
 /// No compiler, no headers.
@@ -73,7 +73,7 @@ pub(crate) struct Root {
 impl Root {
     /// Takes the root from the cache, or makes it. `fresh` makes it again.
     pub(crate) fn open(release: Release, fresh: bool) -> Result<Root> {
-        let root = Root { release, directory: cache()?.join(release.suite()) };
+        let root = Root { release, directory: cache::directory("rbd-matrix")?.join(release.suite()) };
         if fresh || !root.directory.exists() {
             root.make()?;
         }
@@ -105,7 +105,7 @@ impl Root {
             ["--variant=essential", "--aptopt=Acquire::Check-Valid-Until \"false\""],
         );
         make.args(["doc", "man", "locale"].map(|data| format!("--dpkgopt=path-exclude=/usr/share/{data}/*")));
-        make.arg(format!("--include={PACKAGES}")).arg(suite).arg(&new).arg(debian::mirror()?);
+        make.arg(format!("--include={PACKAGES}")).arg(suite).arg(&new).arg(apt::mirror()?);
         if let Err(error) = cmd::read(&mut make) {
             let _ = fs::remove_dir_all(&new);
             let number = self.release.number();
@@ -134,13 +134,4 @@ impl Root {
         );
         command
     }
-}
-
-/// `rbd-matrix` in the user's cache directory.
-fn cache() -> Result<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("XDG_CACHE_HOME")
-        .or_else(|| Some(variable("HOME")?.join(".cache")))
-        .map(|cache| cache.join("rbd-matrix"))
-        .context("the roots lie in the user's cache, and neither XDG_CACHE_HOME nor HOME is set")
 }
