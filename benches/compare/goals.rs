@@ -36,18 +36,16 @@ const OWN: &[Goal] = &[
     // The same loop against itself shows the noise.
     cpu("C, queue, again", "C, queue", Bound::None),
     iops("C, queue, again", "C, queue", Bound::None),
+    // Default settings on both sides.
     cpu("rbd, futures", "C, callbacks", AtMost(1.10)),
-    cpu("rbd, futures", "C, callbacks, OSD timeout", AtMost(1.10)),
-    cpu("rbd, futures, no OSD timeout", "C, callbacks", AtMost(1.10)),
     iops("rbd, futures", "C, callbacks", AtLeast(0.98)),
-    iops("rbd, futures", "C, callbacks, OSD timeout", AtLeast(0.98)),
-    iops("rbd, futures, no OSD timeout", "C, callbacks", AtLeast(0.98)),
     cpu("rbd, queue", "C, queue", AtMost(1.03)),
-    cpu("rbd, queue", "C, queue, OSD timeout", AtMost(1.03)),
-    cpu("rbd, queue, no OSD timeout", "C, queue", AtMost(1.03)),
     iops("rbd, queue", "C, queue", AtLeast(0.98)),
-    iops("rbd, queue", "C, queue, OSD timeout", AtLeast(0.98)),
-    iops("rbd, queue, no OSD timeout", "C, queue", AtLeast(0.98)),
+    // The same timeout on both sides.
+    cpu("rbd, futures, OSD timeout", "C, callbacks, OSD timeout", AtMost(1.10)),
+    iops("rbd, futures, OSD timeout", "C, callbacks, OSD timeout", AtLeast(0.98)),
+    cpu("rbd, queue, OSD timeout", "C, queue, OSD timeout", AtMost(1.03)),
+    iops("rbd, queue, OSD timeout", "C, queue, OSD timeout", AtLeast(0.98)),
     // The cost of the timeout.
     cpu("C, queue, OSD timeout", "C, queue", Bound::None),
     iops("C, queue, OSD timeout", "C, queue", Bound::None),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rbd::{Cluster, Image, IoCtx, Queue};
 
@@ -17,26 +17,26 @@ pub enum Way {
     CCallbacks,
     CQueue,
     CBlocking,
-    /// With a timeout for OSDs, which Ceph does not have by default.
-    CCallbacksTimed,
-    CQueueTimed,
     Futures,
     Queue,
-    /// Without that timeout.
-    FuturesUntimed,
-    QueueUntimed,
     Blocking,
+    /// With a timeout for OSDs, which neither Ceph nor this library sets by default.
+    CCallbacksTimed,
+    CQueueTimed,
+    FuturesTimed,
+    QueueTimed,
 }
 
-fn pool(conf: &Path, timeouts: bool) -> IoCtx {
-    let builder = Cluster::builder().ignore_environment(true).conf_file(conf);
-    let builder = if timeouts { builder } else { builder.osd_timeout(None) };
+const OSD_TIMEOUT: Duration = Duration::from_secs(120);
+
+fn pool(conf: &Path, osd_timeout: Option<Duration>) -> IoCtx {
+    let builder = Cluster::builder().ignore_environment(true).conf_file(conf).osd_timeout(osd_timeout);
     builder.connect().unwrap().ioctx("rbd").unwrap()
 }
 
 /// Creates the image, and prints the versions.
 pub fn prepare(conf: &Path, name: &str) {
-    let pool = pool(conf, true);
+    let pool = pool(conf, None);
     println!("{}", describe(&pool));
     pool.create(name, SIZE).run().unwrap();
     let image = pool.open(name).run().unwrap();
@@ -66,13 +66,14 @@ fn describe(pool: &IoCtx) -> String {
 }
 
 pub fn remove(conf: &Path, name: &str) {
-    pool(conf, true).remove(name).run().unwrap();
+    pool(conf, None).remove(name).run().unwrap();
 }
 
 pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
-    let timeouts = !matches!(way, Way::FuturesUntimed | Way::QueueUntimed);
+    let timed = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed | Way::FuturesTimed | Way::QueueTimed);
+    let osd_timeout = timed.then_some(OSD_TIMEOUT);
     let mut buffers = ours::Buffers::default();
-    let open = || -> Image { pool(conf, timeouts).open(name).run().unwrap() };
+    let open = || -> Image { pool(conf, osd_timeout).open(name).run().unwrap() };
     match way {
         Way::CBlocking => {
             let mut twin = raw::Twin::open(conf, "rbd", name, false, None);
@@ -80,18 +81,16 @@ pub fn work(conf: &Path, name: &str, way: Way, job: &Job, count: usize) {
         }
         Way::CCallbacks | Way::CQueue | Way::CCallbacksTimed | Way::CQueueTimed => {
             let queued = matches!(way, Way::CQueue | Way::CQueueTimed);
-            let timed = matches!(way, Way::CCallbacksTimed | Way::CQueueTimed);
-            let timeout =
-                timed.then(|| pool(conf, true).cluster().config().get("rados_osd_op_timeout").unwrap());
+            let timeout = osd_timeout.map(|timeout| timeout.as_secs().to_string());
             let mut twin = raw::Twin::open(conf, "rbd", name, queued, timeout.as_deref());
             measure(job, count, |work| twin.run(work));
         }
-        Way::Futures | Way::FuturesUntimed => {
+        Way::Futures | Way::FuturesTimed => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let image = Arc::new(open());
             measure(job, count, |work| ours::futures(&runtime, &image, work, &mut buffers));
         }
-        Way::Queue | Way::QueueUntimed => {
+        Way::Queue | Way::QueueTimed => {
             let mut queue = Queue::new(open(), job.depth).unwrap();
             measure(job, count, |work| ours::queue(&mut queue, work, &mut buffers));
         }

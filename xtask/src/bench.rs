@@ -75,10 +75,10 @@ Written by `cargo xtask bench`. `docs/testing.md` describes the method and the r
 *Speed*. An engine is a loop with a fixed number of operations in flight: in C on librbd with
 callbacks and with its queue, the same two with this library, and three programs. Ratios are to the
 C loop of the same kind, round by round: the median, and in brackets the quartiles. A goal is
-*reached* or *missed* if the 95 % interval of the median is on one side of it. *OSD timeout*: with a
-timeout for operations of the OSDs; *no OSD timeout*: without. *C, queue, again* is *C, queue* a
-second time, which shows the noise. *Processors shared*: the clients and the cluster share all
-processors; otherwise each has one half.
+*reached* or *missed* if the 95 % interval of the median is on one side of it. All settings are
+defaults, except *OSD timeout*: with a timeout of 120 s for operations of the OSDs. *C, queue,
+again* is *C, queue* a second time, which shows the noise. *Processors shared*: the clients and the
+cluster share all processors; otherwise each has one half.
 ";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
