@@ -33,6 +33,13 @@ pub(crate) fn xtask(task: &[&str]) -> Command {
     command(OURSELVES, task)
 }
 
+/// Returns what `cargo metadata` says about a workspace.
+pub(crate) fn metadata(of: &Path, options: &[&str]) -> Result<serde_json::Value> {
+    let mut metadata = cargo(["metadata", "--format-version", "1"]);
+    let text = read(metadata.args(options).current_dir(of))?;
+    serde_json::from_str(&text).context("cargo metadata printed no JSON")
+}
+
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Returns the command line.

@@ -23,9 +23,7 @@ pub(crate) fn ensure_free() -> Result<()> {
 
 /// Returns the target directory, which cargo has made to build this program.
 fn target() -> Result<PathBuf> {
-    let metadata = cmd::read(&mut cmd::cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).context("cargo metadata printed no JSON")?;
+    let metadata = cmd::metadata(cmd::root(), &["--no-deps"])?;
     metadata["target_directory"].as_str().map(Into::into).context("cargo names no target directory")
 }
 

@@ -44,9 +44,7 @@ pub(crate) fn plan() -> Result<Command> {
 
 /// Returns the `rust-version` of Cargo.toml, as cargo reads it.
 fn rust_version() -> Result<String> {
-    let metadata = cmd::read(&mut cmd::cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).context("cargo metadata printed no JSON")?;
+    let metadata = cmd::metadata(cmd::root(), &["--no-deps"])?;
     metadata["packages"]
         .as_array()
         .and_then(|packages| packages.iter().find(|package| package["name"] == "rbd"))

@@ -61,9 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Returns the workspace's packages that are published.
 fn published() -> Result<Vec<Published>> {
-    let metadata = cmd::read(&mut cmd::cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).context("cargo metadata printed no JSON")?;
+    let metadata = cmd::metadata(cmd::root(), &["--no-deps"])?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     packages
         .iter()
@@ -113,10 +111,7 @@ fn write_downstream(at: &Path, program: &str, published: &[Published]) -> Result
 /// Fails if a package of the downstream build is in the tree, or if one of this tree came from a
 /// registry.
 fn stays_outside(downstream: &Path) -> Result<()> {
-    let mut metadata = cmd::cargo(["metadata", "--format-version", "1"]);
-    let metadata = cmd::read(metadata.current_dir(downstream))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).context("cargo metadata printed no JSON")?;
+    let metadata = cmd::metadata(downstream, &[])?;
     let home = downstream.parent().context("the crate has no parent directory")?;
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let (name, manifest) =

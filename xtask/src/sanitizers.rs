@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Consent, Purpose};
+use crate::tally::Tally;
 use crate::{cmd, ui};
 
 #[derive(clap::Args)]
@@ -201,13 +202,10 @@ fn sanitized_by(subcommand: &str) -> Command {
 
 /// Runs tests, at least one.
 fn run_some(command: &mut Command) -> Result<()> {
-    let mut passed = 0;
-    let status = cmd::tee(command, |line| {
-        let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split(' ').next());
-        passed += count.and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
-    })?;
-    if !status.success() || passed == 0 {
-        bail!("`{}` failed: {status}, {passed} tests passed", cmd::line(command));
+    let mut tally = Tally::default();
+    let status = cmd::tee(command, |line| tally.take(line))?;
+    if !status.success() || tally.passed == 0 {
+        bail!("`{}` failed: {status}, {tally}", cmd::line(command));
     }
     Ok(())
 }

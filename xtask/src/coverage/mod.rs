@@ -1,5 +1,5 @@
 //! `cargo xtask coverage`: which item of `rbd` wraps each C function, or where it is called, or why
-//! it is not.
+//! it is not. Also checks that docs of public functions begin with a verb.
 //!
 //! ``Implements: `rbd_x` `` on a public item is accepted if some code calls `rbd_x`. The compiler
 //! warns of code that no user can reach (dead code).
@@ -26,9 +26,6 @@ pub(crate) struct Args {
     /// Write docs/coverage.md; otherwise it is compared
     #[arg(long)]
     write: bool,
-    /// Print the table
-    #[arg(long)]
-    print: bool,
 }
 
 const TABLE: &str = "docs/coverage.md";
@@ -63,9 +60,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text = fs::read_to_string(cmd::root().join(ITEMS)).with_context(|| format!("cannot read {ITEMS}"))?;
     faults.extend(strangers(&source, &text).map(|item| format!("{ITEMS}: there is no public `{item}`")));
     let table = render(&fates);
-    if args.print {
-        print!("{table}");
-    }
     let path = cmd::root().join(TABLE);
     if args.write {
         fs::write(&path, &table).with_context(|| format!("cannot write {TABLE}"))?;
@@ -90,6 +84,14 @@ fn judge<'a>(source: &Source, all: &'a [Symbol]) -> (Fates<'a>, Vec<String>) {
     let mut faults = Vec::new();
     let mut claimed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for function in &source.functions {
+        if function.public && !function.first.is_empty() && !is_verb(&function.first) {
+            faults.push(format!(
+                "rbd/src/{}: docs of `{}` begin with a verb, as \"Returns\", not \"{}\"",
+                function.file.display(),
+                function.title,
+                function.first
+            ));
+        }
         for claim in &function.claims {
             let at = format!("rbd/src/{}: `{}`", function.file.display(), function.title);
             if !function.public {
@@ -138,6 +140,14 @@ fn judge<'a>(source: &Source, all: &'a [Symbol]) -> (Fates<'a>, Vec<String>) {
         faults.push(format!("{} is listed as superseded, but no header declares it", entry.symbol));
     }
     (fates, faults)
+}
+
+/// Returns whether a word has the form of a verb in the third person.
+fn is_verb(word: &str) -> bool {
+    let word = word.trim_end_matches(['.', ',', ':', ';']);
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.ends_with('s')
+        && !["This", "Its"].contains(&word)
 }
 
 #[derive(Default)]
@@ -266,6 +276,23 @@ mod tests {
         let unknown = FLATTEN.replace("`rbd_grind`", "`rbd_grind`, `rbd_mill`");
         let claim = "rbd/src/image.rs: `Image::flatten` implements rbd_mill, which no header declares";
         assert_eq!(faults(RAW, &unknown).1, [claim]);
+    }
+
+    #[test]
+    fn docs_of_public_functions_begin_with_a_verb() {
+        let docs =
+            |first: &str| format!("impl Image {{ #[doc(alias = \"a\")] /// {first}\n pub fn a() {{}} }}");
+        for first in ["Returns the size.", "Connects. Blocks."] {
+            assert_eq!(faults(RAW, &docs(first)).1.len(), faults(RAW, "").1.len(), "{first}");
+        }
+        for first in
+            ["The size.", "Whether it is open.", "This opens it.", "Opening.", "Its size.", "returns it."]
+        {
+            let (_, found) = faults(RAW, &docs(first));
+            assert!(found[0].contains("docs of `Image::a` begin with a verb"), "{found:?}");
+            let hidden = docs(first).replace("pub fn", "fn");
+            assert_eq!(faults(RAW, &hidden).1.len(), faults(RAW, "").1.len(), "{first}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) struct Function {
     pub(super) public: bool,
     /// The C functions of its `Implements:` lines.
     pub(super) claims: Vec<String>,
+    /// The first word of its documentation; empty if it has none.
+    pub(super) first: String,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,10 @@ impl Source {
                 title: of.map_or_else(|| name.to_string(), |of| format!("{of}::{name}")),
                 public: !raw && matches!(vis, Visibility::Public(_)),
                 claims: claims(attrs),
+                first: lines(attrs)
+                    .next()
+                    .and_then(|line| line.split_whitespace().next().map(str::to_owned))
+                    .unwrap_or_default(),
             });
         };
         for item in items {
@@ -120,10 +126,7 @@ fn names_of(tokens: &[TokenTree], names: &mut Vec<String>) {
 fn claims(attrs: &[Attribute]) -> Vec<String> {
     let mut claims = Vec::new();
     let mut within = false;
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("doc")) {
-        let syn::Meta::NameValue(pair) = &attr.meta else { continue };
-        let Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { continue };
-        let line = text.value();
+    for line in lines(attrs) {
         within = line.trim_start().starts_with("Implements:") || within && !line.trim().is_empty();
         if within {
             let quoted = line.split('`').skip(1).step_by(2);
@@ -133,6 +136,15 @@ fn claims(attrs: &[Attribute]) -> Vec<String> {
         }
     }
     claims
+}
+
+/// Returns the lines of a documentation comment.
+fn lines(attrs: &[Attribute]) -> impl Iterator<Item = String> {
+    attrs.iter().filter(|attr| attr.path().is_ident("doc")).filter_map(|attr| {
+        let syn::Meta::NameValue(pair) = &attr.meta else { return None };
+        let Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { return None };
+        Some(text.value())
+    })
 }
 
 fn type_name(of: &Type) -> Option<String> {

@@ -4,7 +4,7 @@
 //! - `unsafe` is in few places, so that a reviewer knows where to look;
 //! - a file is short, because it has one concept;
 //! - lines of text wrap ([`lines`]);
-//! - docs begin with a verb, and prose has no idioms ([`words`]);
+//! - prose has no idioms ([`words`]);
 //! - messages of new commits have the agreed form ([`commits`]).
 
 mod commits;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use proc_macro2::{TokenStream, TokenTree};
+use walkdir::{DirEntry, WalkDir};
 
 use crate::cmd;
 
@@ -58,8 +59,9 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
             texts.push((name, text));
         }
     }
-    faults.extend(lines::check(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))));
-    faults.extend(texts.iter().flat_map(|(name, text)| words::check(name, text)));
+    faults.extend(
+        texts.iter().flat_map(|(name, text)| [lines::check(name, text), words::check(name, text)].concat()),
+    );
     match commits::check(cmd::root()) {
         Some((count, wrong)) => {
             println!("{count} new commits: their messages were read");
@@ -124,20 +126,14 @@ fn in_rbd(file: &Path) -> Option<&Path> {
 /// Returns the files of the tree whose names have this end, relative to the root, sorted.
 pub(crate) fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in
-            fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))?
-        {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.is_dir() {
-                if name != "target" && !name.starts_with('.') {
-                    directories.push(path);
-                }
-            } else if name.ends_with(end) {
-                found.push(path.strip_prefix(root)?.to_owned());
-            }
+    let visible = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || name != "target" && !name.starts_with('.')
+    };
+    for entry in WalkDir::new(root).into_iter().filter_entry(visible) {
+        let entry = entry?;
+        if entry.file_type().is_file() && entry.file_name().to_string_lossy().ends_with(end) {
+            found.push(entry.path().strip_prefix(root)?.to_owned());
         }
     }
     found.sort();

@@ -1,4 +1,4 @@
-//! The checks of words: the first word of a function's docs, and idioms that stop a reader.
+//! The check for idioms, which stop a reader.
 
 use std::path::Path;
 
@@ -23,13 +23,6 @@ pub(super) fn check(file: &str, text: &str) -> Vec<String> {
             faults.push(format!("{file}:{line}: \"{idiom}\" stops a reader; use a plain main clause"));
         }
         before = (line, words);
-    }
-    if file.starts_with("rbd/src/") && !file.starts_with("rbd/src/raw/") {
-        faults.extend(first_words(text).into_iter().map(|(line, word)| {
-            format!(
-                "{file}:{line}: docs of a public function begin with a verb, as \"Returns\", not \"{word}\""
-            )
-        }));
     }
     faults
 }
@@ -67,7 +60,7 @@ fn comments(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Returns the prose of a Markdown file with its line numbers, without code blocks.
-fn guide(text: &str) -> Vec<(usize, String)> {
+pub(super) fn guide(text: &str) -> Vec<(usize, String)> {
     let mut code = false;
     let mut found = Vec::new();
     for (at, line) in (1..).zip(text.lines()) {
@@ -78,55 +71,6 @@ fn guide(text: &str) -> Vec<(usize, String)> {
         }
     }
     found
-}
-
-/// Returns the places of public functions whose docs do not begin with a verb in the third person.
-fn first_words(text: &str) -> Vec<(usize, String)> {
-    let mut faults = Vec::new();
-    let mut docs: Option<(usize, &str)> = None;
-    // Open brackets of an attribute that spans lines.
-    let mut open = 0_i32;
-    for (at, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if let Some(doc) = line.strip_prefix("///") {
-            docs.get_or_insert((at, doc.trim()));
-            continue;
-        }
-        if open > 0 || line.starts_with("#[") {
-            open += brackets(line);
-            continue;
-        }
-        if let Some((at, doc)) = docs.take() {
-            let word = doc.split(' ').next().unwrap_or_default();
-            if is_public_fn(line) && !is_verb(word) {
-                faults.push((at, word.to_owned()));
-            }
-        }
-    }
-    faults
-}
-
-fn brackets(line: &str) -> i32 {
-    line.chars().fold(0, |open, c| match c {
-        '[' => open + 1,
-        ']' => open - 1,
-        _ => open,
-    })
-}
-
-fn is_public_fn(line: &str) -> bool {
-    let Some(mut rest) = line.strip_prefix("pub ") else { return false };
-    for word in ["const ", "async ", "unsafe "] {
-        rest = rest.strip_prefix(word).unwrap_or(rest);
-    }
-    rest.starts_with("fn ")
-}
-
-fn is_verb(word: &str) -> bool {
-    let word = word.trim_end_matches(['.', ',', ':', ';']);
-    word.starts_with(|c: char| c.is_ascii_uppercase())
-        && word.ends_with('s')
-        && !["This", "Its"].contains(&word)
 }
 
 #[cfg(test)]
@@ -147,27 +91,5 @@ mod tests {
             lines("a.md", "Wait for one second. Maybe it is known. As often as it can. Hours of use."),
             0
         );
-    }
-
-    #[test]
-    fn docs_of_public_functions_begin_with_a_verb() {
-        let docs = |first: &str| {
-            format!(
-                "    /// {first}\n    ///\n    /// More.\n    #[doc(\n        alias = \"a\"\n    \
-                 )]\n    pub fn a() {{\n"
-            )
-        };
-        let faults = |text: &str| check("rbd/src/a.rs", text).len();
-        assert_eq!(faults(&docs("Returns the size.")), 0);
-        assert_eq!(faults(&docs("Connects. Blocks.")), 0);
-        for first in
-            ["The size.", "Whether it is open.", "This opens it.", "Opening.", "Its size.", "returns it."]
-        {
-            assert_eq!(faults(&docs(first)), 1, "{first}");
-        }
-        assert_eq!(faults("/// The size.\npub struct Size;\n/// The size.\npub(crate) fn size() {\n"), 0);
-        assert_eq!(faults("/// The size.\npub const unsafe fn size() {\n"), 1);
-        assert_eq!(faults("/// The size.\n\npub struct A;\npub fn size() {\n"), 0);
-        assert_eq!(check("rbd/src/raw/a.rs", &docs("The size.")).len(), 0, "not public");
     }
 }
