@@ -72,7 +72,7 @@ async fn volumes_are_snapshotted_together() {
         assert_eq!(list.len(), expected, "{list:?}");
         assert!(list.contains(part) && list.contains(&alone), "{list:?}");
     }
-    // Which changes there are since a part of a group, librbd of Ceph 16.2 cannot say; newer ones can.
+    // Only librbd of Ceph 18.2 or later finds changes since a part of a group snapshot.
     let request = GetMetadataDeltaRequest {
         base_snapshot_id: part.snapshot_id.clone(),
         target_snapshot_id: alone.snapshot_id.clone(),

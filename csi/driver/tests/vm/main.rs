@@ -6,6 +6,7 @@
 #[path = "../conformance/driver.rs"]
 #[allow(dead_code)]
 mod driver;
+mod faults;
 mod killed;
 mod node;
 mod walkthrough;

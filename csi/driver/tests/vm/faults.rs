@@ -1,0 +1,55 @@
+//! Faults of a node that need a kernel: the code and the text are clear, and the same request
+//! converges.
+
+use super::driver::{Driver, create};
+use super::node::Node;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_volume_and_a_deleted_image() {
+    let driver = Driver::start().await;
+    let node = Node::boot("node-1", &driver, 3);
+    let mapped = |node: &Node| node.sh("ls /sys/bus/rbd/devices | wc -l");
+
+    // A file of the volume is open.
+    let id = driver.create(create("busy", 32)).await.unwrap().volume_id;
+    node.staged(&id, "busy", &[]);
+    node.sh("echo kept > /stage/busy/file");
+    node.sh("sleep 600 < /stage/busy/file > /dev/null 2>&1 & echo $! > /holder");
+    let error = node.call(&["unstage", &id, "/stage/busy"]).unwrap_err();
+    assert!(error.starts_with("FailedPrecondition") && error.contains("'/stage/busy'"), "{error}");
+    assert!(error.contains("files in it are open"), "{error}");
+    assert_eq!(mapped(&node), "1");
+    // It is still in use, and works.
+    node.staged(&id, "busy", &[]);
+    node.sh("kill $(cat /holder)");
+    node.ok(&["unstage", &id, "/stage/busy"]);
+    assert_eq!(mapped(&node), "0");
+
+    // Another program has the device open: what was unmounted stays unmounted.
+    node.staged(&id, "block", &["--block"]);
+    node.sh("sleep 600 < /dev/rbd0 > /dev/null 2>&1 & echo $! > /holder");
+    let error = node.call(&["unstage", &id, "/stage/block"]).unwrap_err();
+    assert!(error.starts_with("FailedPrecondition") && error.contains("/dev/rbd0"), "{error}");
+    assert_eq!(mapped(&node), "1");
+    node.sh("kill $(cat /holder)");
+    node.ok(&["unstage", &id, "/stage/block"]);
+    node.ok(&["unstage", &id, "/stage/block"]);
+    assert_eq!(mapped(&node), "0");
+
+    // The image is deleted while it is staged: its header goes, as when an administrator removes it
+    // by force.
+    let gone = driver.create(create("gone", 32)).await.unwrap().volume_id;
+    node.publish(&gone, "gone", &[]);
+    let image = gone.rsplit_once(':').unwrap().1;
+    driver.pool.objects().remove(&format!("rbd_header.{image}")).unwrap();
+    let error = node.stage(&gone, "again", &[]).unwrap_err();
+    assert!(error.starts_with("NotFound") && error.contains(image), "{error}");
+    node.unpublish(&gone, "gone");
+    node.unpublish(&gone, "gone");
+    assert_eq!(mapped(&node), "0");
+    // The other volume is as it was.
+    node.staged(&id, "busy", &[]);
+    assert_eq!(node.sh("cat /stage/busy/file"), "kept");
+    node.ok(&["unstage", &id, "/stage/busy"]);
+    node.shutdown();
+}
