@@ -122,6 +122,21 @@ fn keys_are_found_where_the_configuration_has_them() {
 }
 
 #[test]
+fn a_new_user_can_connect_at_once() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let name = unique("new");
+                    let user = rbd_testcluster::shared().user(&name, &[("mon", "allow r")]).unwrap();
+                    builder().user(&name).keyring(&user.keyring).connect().unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_wrong_key_is_refused_as_such() {
     let error = builder().key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==").connect().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PermissionDenied);

@@ -45,6 +45,9 @@ impl Access {
             }
             other => other?,
         };
+        // For some milliseconds after it has confirmed a new user, the monitor of Ceph 20.2 refuses
+        // the key. It answers this question from the data by which it authenticates, later.
+        self.mon_query("auth get", json!({ "entity": entity }))?;
         let Some(key) = answer[0]["key"].as_str().map(str::to_owned) else {
             return Err(Error::Invalid(format!("the monitors sent no key for {entity}")));
         };

@@ -51,7 +51,8 @@ fn fill(cluster: &Cluster) {
             .as_array()
             .unwrap()
             .iter()
-            .any(|pool| pool["flags_names"].as_str().unwrap().contains("full"))
+            // Not `nearfull`, which comes first.
+            .any(|pool| pool["flags_names"].as_str().unwrap().split(',').any(|flag| flag == "full"))
     };
     while !is_full() {
         assert!(Instant::now() < until, "the cluster is full");
