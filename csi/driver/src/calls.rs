@@ -38,6 +38,14 @@ pub(crate) fn set_metadata(pool: &IoCtx, id: &str, key: &str, value: &str) -> rb
     pool.objects().execute(&format!("rbd_header.{id}"), "rbd", "metadata_set", &pairs).map(drop)
 }
 
+/// Removes a key from the metadata of an image, if it is there.
+pub(crate) fn remove_metadata(pool: &IoCtx, id: &str, key: &str) -> rbd::Result<()> {
+    match pool.objects().execute(&format!("rbd_header.{id}"), "rbd", "metadata_remove", &text(key)) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
 /// Ends a move to the trash that was interrupted when the image was in the trash already. librbd
 /// removes no image whose move has not ended.
 pub(crate) fn end_move_to_trash(pool: &IoCtx, id: &str) {

@@ -50,7 +50,12 @@ impl Note {
         image.metadata().set(self.key(), &format!("{} {value}", image.id()?))
     }
 
-    /// Writes the note of an image that nobody has opened, in one round trip.
+    /// Removes the note, if there is one, in one round trip and without the exclusive lock.
+    pub(crate) fn remove_unopened(self, pool: &IoCtx, id: &str) -> Result<()> {
+        calls::remove_metadata(pool, id, self.key())
+    }
+
+    /// Writes the note in one round trip, and without the exclusive lock.
     pub(crate) fn set_unopened(self, pool: &IoCtx, id: &str, value: &str) -> Result<()> {
         calls::set_metadata(pool, id, self.key(), &format!("{id} {value}"))
     }

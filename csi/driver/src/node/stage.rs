@@ -81,15 +81,14 @@ impl Node {
         if is_staged(request, &device)? {
             return Ok(());
         }
-        drop(image);
         let show = || {
             if !access.read_only {
-                change(&pool, id, |image| Note::Node.set(image, &self.options.id))?;
+                Note::Node.set_unopened(&pool, &id.image, &self.options.id).or_status()?;
             }
             if access.block {
                 return rbd_volume::publish(device.path(), block_file(&request.staging), false).or_status();
             }
-            mount(request, &pool, &device)
+            mount(request, &pool, &image, &device)
         };
         // Nobody unstages what was never staged: a mapping that stayed would keep the image in use.
         show().inspect_err(|_| {
@@ -192,7 +191,7 @@ fn is_staged(request: &Stage, device: &Device) -> Result<bool, Status> {
     }
 }
 
-fn mount(request: &Stage, pool: &IoCtx, device: &Device) -> Result<(), Status> {
+fn mount(request: &Stage, pool: &IoCtx, image: &Image, device: &Device) -> Result<(), Status> {
     let (id, access) = (&request.id, &request.access);
     let mut volume = Volume::new(device)
         .read_only(access.read_only)
@@ -204,31 +203,17 @@ fn mount(request: &Stage, pool: &IoCtx, device: &Device) -> Result<(), Status> {
     if !access.read_only {
         // A process that is killed while it formats leaves something that is neither blank nor a
         // file system. The mark says that nobody has used it yet.
-        let begun = Note::Formatting.get(&controller::open(pool, id, true)?).or_status()?.is_some();
+        let begun = Note::Formatting.get(image).or_status()?.is_some();
         let volume = volume.clone().format_again(begun);
         if volume.would_format().or_status()? {
-            change(pool, id, |image| Note::Formatting.set(image, "yes"))?;
+            Note::Formatting.set_unopened(pool, &id.image, "yes").or_status()?;
             volume.format().or_status()?;
-            change(pool, id, |image| Note::Formatting.remove(image))?;
+            Note::Formatting.remove_unopened(pool, &id.image).or_status()?;
         } else if begun {
-            change(pool, id, |image| Note::Formatting.remove(image))?;
+            Note::Formatting.remove_unopened(pool, &id.image).or_status()?;
         }
     }
     let staged = volume.stage(&request.staging).or_status()?;
     tracing::info!(volume = %id, file_system = %staged.file_system, "mounted");
     Ok(())
-}
-
-/// Changes what is remembered of the volume.
-fn change(pool: &IoCtx, id: &VolumeId, change: impl FnOnce(&Image) -> rbd::Result<()>) -> Result<(), Status> {
-    let image = controller::open(pool, id, false)?;
-    match change(&image) {
-        // With the map option `exclusive` the kernel does not let anybody else write. The volume
-        // works without the note: only a format that is killed then needs a hand.
-        Err(error) if error.is_busy() || error.is_read_only() => {
-            tracing::warn!(volume = %id, %error, "no note in the image's metadata");
-        }
-        changed => changed.or_status()?,
-    }
-    image.close().or_status()
 }

@@ -12,6 +12,7 @@ mod snapshot_metadata;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tonic::{Response, Status};
 use tracing::Instrument;
 
@@ -55,13 +56,19 @@ impl ControllerService {
 pub struct NodeService {
     node: Node,
     turns: Turns,
+    /// Bounds how many volumes are staged at the same time.
+    stages: Arc<Semaphore>,
     identity: Identity,
 }
+
+/// How many volumes are staged at the same time. Others wait, so that on a small node no call to
+/// the cluster takes so long that it times out.
+const STAGES: usize = 8;
 
 impl NodeService {
     /// Serves this node.
     pub fn new(node: Node, identity: Identity) -> NodeService {
-        NodeService { node, turns: Turns::default(), identity }
+        NodeService { node, turns: Turns::default(), stages: Arc::new(Semaphore::new(STAGES)), identity }
     }
 }
 

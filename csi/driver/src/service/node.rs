@@ -1,6 +1,7 @@
 //! The node's service.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -51,8 +52,14 @@ impl Node for NodeService {
             let stage =
                 Stage { id: id.clone(), staging, access, class, secrets: Secrets::new(request.secrets) };
             let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let permit = Arc::clone(&self.stages).acquire_owned().await;
+            let permit = permit.map_err(|error| Status::internal(error.to_string()))?;
             let node = self.node.clone();
-            work(turn, move || node.stage(&stage)).await?;
+            let stage = move || {
+                let _permit = permit;
+                node.stage(&stage)
+            };
+            work(turn, stage).await?;
             Ok(NodeStageVolumeResponse {})
         })
         .await

@@ -8,5 +8,6 @@
 mod driver;
 mod faults;
 mod killed;
+mod many;
 mod node;
 mod walkthrough;

@@ -10,6 +10,9 @@ use crate::driver::{Driver, class, user};
 /// No command takes so long, unless the machine is busy with other things.
 const SOON: Duration = Duration::from_secs(180);
 
+/// Many requests at once take longer, above all without KVM.
+const LONG: Duration = Duration::from_secs(900);
+
 /// What the driver runs, and where the wrappers of `killed` find it.
 pub const PROGRAMS: [&str; 6] = [
     "/usr/sbin/blkid",
@@ -77,11 +80,9 @@ impl Node {
         })
     }
 
-    /// Stages a volume at `/stage/NAME`, as a class and secret say.
-    pub fn stage(&self, id: &str, name: &str, more: &[&str]) -> Result<String, String> {
-        let staging = format!("/stage/{name}");
-        let mut words = vec!["stage".to_owned(), id.to_owned(), staging.clone()];
-        self.sh(&format!("mkdir -p {staging}"));
+    /// The request to stage a volume at `/stage/NAME`, as a class and secret say.
+    fn request(id: &str, name: &str, more: &[&str]) -> Vec<String> {
+        let mut words = vec!["stage".to_owned(), id.to_owned(), format!("/stage/{name}")];
         for (name, value) in class() {
             words.extend(["--parameter".to_owned(), format!("{name}={value}")]);
         }
@@ -89,7 +90,42 @@ impl Node {
             words.extend(["--secret".to_owned(), format!("{name}={value}")]);
         }
         words.extend(more.iter().map(|word| (*word).to_owned()));
+        words
+    }
+
+    /// Stages a volume at `/stage/NAME`.
+    pub fn stage(&self, id: &str, name: &str, more: &[&str]) -> Result<String, String> {
+        self.sh(&format!("mkdir -p /stage/{name}"));
+        let words = Node::request(id, name, more);
         self.call(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Makes all requests at the same time. Returns what failed.
+    fn at_once(&self, requests: &[Vec<String>]) -> String {
+        let mut script = "cat > /requests <<'END'\n".to_owned();
+        for request in requests {
+            // No word has a space in it.
+            script += &(request.join(" ") + "\n");
+        }
+        self.sh(&(script + "END"));
+        let line = "rm -rf /failed; mkdir /failed; number=0; \
+             while read -r words; do \
+               number=$((number + 1)); \
+               { csi-call $words >/dev/null 2>/failed/$number && rm /failed/$number; } & \
+             done </requests; wait; cd /failed; for i in *; do cat $i 2>/dev/null || true; done";
+        self.vm.check(Command::shell(line), LONG).unwrap_or_else(|error| panic!("{error}")).trim_end().into()
+    }
+
+    /// Stages volumes at the same time, each at `/stage/ID`. Returns what failed.
+    pub fn stage_all(&self, ids: &[String]) -> String {
+        let places: Vec<String> = ids.iter().map(|id| format!("/stage/{id}")).collect();
+        self.sh(&format!("mkdir -p {}", places.join(" ")));
+        self.at_once(&ids.iter().map(|id| Node::request(id, id, &[])).collect::<Vec<_>>())
+    }
+
+    pub fn unstage_all(&self, ids: &[String]) -> String {
+        let request = |id: &String| vec!["unstage".to_owned(), id.clone(), format!("/stage/{id}")];
+        self.at_once(&ids.iter().map(request).collect::<Vec<_>>())
     }
 
     pub fn staged(&self, id: &str, name: &str, more: &[&str]) {
