@@ -4,9 +4,9 @@ use super::*;
 
 calls! {
     "mirror::AddPeer::run" => |c| c.pool.mirroring().peers().add("site", "client.x").run(),
-    "mirror::CreateSnapshot::run" => |c| c.image.mirroring().create_snapshot().run(),
-    "mirror::CreateSnapshot::start" => |c| c.image.mirroring().create_snapshot().start().timeout(SHORT).wait(),
-    "mirror::Disable::run" => |c| c.image.mirroring().disable().run(),
+    "mirror::CreateMirrorSnapshot::run" => |c| c.image.mirroring().create_snapshot().run(),
+    "mirror::CreateMirrorSnapshot::start" => |c| c.image.mirroring().create_snapshot().start().timeout(SHORT).wait(),
+    "mirror::DisableImage::run" => |c| c.image.mirroring().disable().run(),
     "mirror::ImageMirroring::start_info" => |c| c.image.mirroring().start_info().timeout(SHORT).wait(),
     "mirror::ImageMirroring::start_mode" => |c| c.image.mirroring().start_mode().timeout(SHORT).wait(),
     "mirror::ImageMirroring::start_status" => |c| c.image.mirroring().start_status().timeout(SHORT).wait(),
@@ -36,6 +36,6 @@ calls! {
     "mirror::PoolMirroring::summary" => |c| c.pool.mirroring().summary(),
     "mirror::PoolMirroring::uuid" => |c| c.pool.mirroring().uuid(),
     "mirror::ImageMirroring::start_demote" => |c| c.image.mirroring().start_demote().wait(),
-    "mirror::Promote::start" => |c| c.image.mirroring().promote().start().timeout(SHORT).wait(),
-    "mirror::Promote::run" => |c| c.image.mirroring().promote().run(),
+    "mirror::PromoteImage::start" => |c| c.image.mirroring().promote().start().timeout(SHORT).wait(),
+    "mirror::PromoteImage::run" => |c| c.image.mirroring().promote().run(),
 }
