@@ -30,6 +30,11 @@ impl Image {
     /// not wait for I/O of this process. If this process owns the exclusive lock, librbd shrinks
     /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
+    /// **Resize through one handle.** If one handle resizes and others of this process write, the
+    /// exclusive lock changes hands all the time. On an overloaded machine librbd 16.2 has then
+    /// failed to complete a resize. The call fails with `TimedOut`, and so do writes; drop the
+    /// handles, or end the process.
+    ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
     /// image.resize(2 << 30).run()?;
