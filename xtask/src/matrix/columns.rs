@@ -87,6 +87,9 @@ impl fmt::Display for Columns {
                 .iter()
                 .map(|release| match count(program, release) {
                     None => cell("-".to_owned()),
+                    // Cargo's lines may come after those of the program, whose result then counts
+                    // for the program before. What failed is named below the table.
+                    Some(tally) if tally.runs == 0 && *release == self.here => cell("-".to_owned()),
                     Some(tally) if tally.runs == 0 => cell("FAILED".to_owned()),
                     Some(tally) if tally.failed > 0 => {
                         cell(format!("{}, {} FAILED", tally.passed, tally.failed))
