@@ -5,7 +5,8 @@ use super::*;
 calls! {
     "mirror::AddPeer::run" => |c| c.pool.mirroring().peers().add("site", "client.x").run(),
     "mirror::CreateMirrorSnapshot::run" => |c| c.image.mirroring().create_snapshot().run(),
-    "mirror::CreateMirrorSnapshot::start" => |c| c.image.mirroring().create_snapshot().start().timeout(SHORT).wait(),
+    "mirror::CreateMirrorSnapshot::start" =>
+        |c| c.image.mirroring().create_snapshot().start().timeout(SHORT).wait(),
     "mirror::DisableImage::run" => |c| c.image.mirroring().disable().run(),
     "mirror::ImageMirroring::start_info" => |c| c.image.mirroring().start_info().timeout(SHORT).wait(),
     "mirror::ImageMirroring::start_mode" => |c| c.image.mirroring().start_mode().timeout(SHORT).wait(),

@@ -156,6 +156,10 @@ impl Objects<'_> {
     /// A class defines its own encoding. Methods of the class `rbd` that change an object can
     /// destroy the image.
     ///
+    /// Blocks. A missing object, class or method and a refusal by the method are errors with the
+    /// errno that the OSD returned. If the answer is longer than 512 bytes, the method is called
+    /// again.
+    ///
     /// Implements: `rados_exec`.
     #[doc(alias = "rados_exec")]
     pub fn execute(&self, object: &str, class: &str, method: &str, input: &[u8]) -> Result<Vec<u8>> {

@@ -87,7 +87,9 @@ pub(super) unsafe fn finish(
 /// That thread reports the opening, and then locks a mutex of the image once more (seen with 16.2
 /// and 18.2). An image without a watch is closed without a request to the cluster, and librbd frees
 /// it meanwhile. The thread runs a callback of librados, and librados runs the callbacks of a
-/// cluster one at a time. So the callback of a flush that has nothing to do runs after it.
+/// cluster one at a time. So the callback of a flush that has nothing to do runs after it. This
+/// crate makes no asynchronous writes on a pool handle, and librbd has handles of its own, so the
+/// flush never waits for an OSD.
 pub(super) fn wait_for_opener(pool: &IoCtx) {
     unsafe extern "C" fn ignore(_: sys::rados_completion_t, _: *mut c_void) {}
     let mut completion = ptr::null_mut();
