@@ -103,7 +103,8 @@ pub async fn register(registrar: Registrar, path: &Path, stop: Stop) -> Result<(
 pub async fn serve_metrics(address: &str, metrics: Arc<Metrics>, stop: Stop) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on '{address}'"))?;
-    tracing::info!(address, "serving metrics");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving metrics");
     let end = stopped(stop);
     tokio::pin!(end);
     loop {

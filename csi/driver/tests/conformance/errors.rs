@@ -224,6 +224,43 @@ async fn secrets_that_do_not_fit_are_told_without_the_key() {
     assert_eq!(class()["pool"], "rbd");
 }
 
+/// A user of another pool: nothing is made, and nothing counts as gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_rights_is_told() {
+    let driver = Driver::start().await;
+    let volume = driver.volume("there").await;
+    let taken = driver.snapshot("there", &volume.volume_id).await.unwrap();
+    let name = format!("{}-other", user().name);
+    let other = rbd_testcluster::shared()
+        .user(&name, &[("mon", "profile rbd"), ("osd", "profile rbd pool=elsewhere")])
+        .unwrap();
+    let secrets = map([("userID", &*other.id), ("userKey", &*other.key)]);
+    let mut controller = driver.controller.clone();
+    let told = |status: Result<_, tonic::Status>| {
+        let status = status.map(drop).unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        assert!(status.message().contains("'rbd/csi-") || status.message().contains("there"), "{status}");
+    };
+    told(
+        controller
+            .create_volume(CreateVolumeRequest { secrets: secrets.clone(), ..create("a", 16) })
+            .await
+            .map(drop),
+    );
+    let delete = DeleteVolumeRequest { volume_id: volume.volume_id.clone(), secrets: secrets.clone() };
+    told(controller.delete_volume(delete).await.map(drop));
+    let snapshot = DeleteSnapshotRequest { snapshot_id: taken.snapshot_id, secrets: secrets.clone() };
+    told(controller.delete_snapshot(snapshot).await.map(drop));
+    let expand = ControllerExpandVolumeRequest {
+        volume_id: volume.volume_id,
+        capacity_range: Some(CapacityRange { required_bytes: 32 * MIB, limit_bytes: 0 }),
+        secrets,
+        volume_capability: None,
+    };
+    told(controller.controller_expand_volume(expand).await.map(drop));
+    assert_eq!(driver.images(), ["csi-vol-there"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_keys_leave_no_connection_behind() {
     let driver = Driver::start().await;

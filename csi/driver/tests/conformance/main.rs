@@ -3,16 +3,19 @@
 #![allow(unreachable_pub, clippy::pedantic, clippy::type_complexity)]
 
 mod blocks;
+mod cancelled;
 #[allow(dead_code)]
 mod driver;
 mod ending;
 mod errors;
 mod faults;
+mod fields;
 mod groups;
 mod identity;
 mod interrupted;
 mod lists;
 mod many;
 mod nodes;
+mod program;
 mod snapshots;
 mod volumes;

@@ -58,6 +58,42 @@ async fn a_class_says_how_images_are_made() {
     assert_eq!(driver.create(create("a/b@c ü", 1)).await.unwrap(), odd);
 }
 
+/// The data goes to the pool, and the image to the namespace, that the class names; also those of
+/// copies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_says_where_images_lie() {
+    let driver = Driver::start().await;
+    let (data, namespace) =
+        (format!("csi-data-{}", std::process::id()), format!("{}-x", driver.pool.namespace()));
+    rbd_testcluster::shared().create_pool(&data).unwrap();
+    let pool = driver.pool.cluster().ioctx("rbd").unwrap();
+    pool.namespaces().create(&namespace).unwrap();
+    let pool = pool.with_namespace(&namespace).unwrap();
+    let placed = |name: &str| {
+        let mut request = create(name, 16);
+        request.parameters.extend(
+            [("dataPool", &*data), ("radosNamespace", &*namespace)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        request
+    };
+    let first = driver.create(placed("a")).await.unwrap();
+    assert_eq!(driver.create(placed("a")).await.unwrap(), first);
+    let mut copy = placed("b");
+    copy.volume_content_source = from_volume(&first.volume_id);
+    let second = driver.create(copy).await.unwrap();
+    let data = driver.pool.cluster().ioctx(&data).unwrap().pool_id();
+    for volume in [&first, &second] {
+        assert!(volume.volume_id.contains(&format!(":{namespace}:")), "{}", volume.volume_id);
+        let image = pool.open(&volume.volume_context["imageName"]).read_only(true).run().unwrap();
+        assert_eq!(image.data_pool_id().unwrap(), data);
+    }
+    assert!(driver.images().is_empty(), "the namespace of the cluster is another one");
+    driver.delete(&second.volume_id).await.unwrap();
+    driver.delete(&first.volume_id).await.unwrap();
+    assert!(pool.list().unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_start_with_snapshots_and_volumes() {
     let driver = Driver::start().await;

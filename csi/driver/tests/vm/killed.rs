@@ -125,3 +125,36 @@ async fn requests_that_are_killed_at_any_time_converge() {
     node.unpublish(&id, "claim");
     node.shutdown();
 }
+
+/// The kubelet gives up a request that takes long, and makes it again: the driver has gone on with
+/// the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_given_up_converge() {
+    let driver = Driver::start().await;
+    let node = Node::boot("node-1", &driver, WAIT);
+    wrap(&node);
+    node.sh("mkdir -p /stage/whole");
+    let id = driver.create(create("whole", 32)).await.unwrap().volume_id;
+    let stage = seconds(&node, &Node::stage_line(&id, "whole"));
+    let unstage = seconds(&node, &format!("csi-call unstage {id} /stage/whole"));
+    for fifths in 0..=5 {
+        let part = |whole: f64| format!("timeout -s KILL {:.2}", whole * f64::from(fifths) / 5.0 + 0.01);
+        let name = format!("part-{fifths}");
+        let id = driver.create(create(&name, 32)).await.unwrap().volume_id;
+        node.sh(&format!("mkdir -p /stage/{name}; rm -f /count/mke2fs"));
+        node.sh(&format!("{} {} >/dev/null 2>&1 || true", part(stage), Node::stage_line(&id, &name)));
+        node.publish(&id, &name, &[]);
+        assert_eq!(node.sh("wc -l < /count/mke2fs; ls /sys/bus/rbd/devices | wc -l"), "1\n1", "{name}");
+        assert_eq!(node.sh(&format!("grep -c ' /stage/{name} ' /proc/self/mounts")), "1", "{name}");
+        node.sh(&format!("echo kept > /pod/{name}/file"));
+        node.ok(&["unpublish", &id, &format!("/pod/{name}")]);
+        node.sh(&format!("{} csi-call unstage {id} /stage/{name} >/dev/null 2>&1 || true", part(unstage)));
+        node.ok(&["unstage", &id, &format!("/stage/{name}")]);
+        assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "0", "{name}");
+        node.publish(&id, &name, &[]);
+        assert_eq!(node.sh(&format!("cat /pod/{name}/file; wc -l < /count/mke2fs")), "kept\n1", "{name}");
+        node.unpublish(&id, &name);
+    }
+    println!("given up at fifths of {stage} s and {unstage} s");
+    node.shutdown();
+}

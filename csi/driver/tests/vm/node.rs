@@ -93,6 +93,12 @@ impl Node {
         words
     }
 
+    /// The line for the shell that stages a volume at `/stage/NAME`.
+    pub fn stage_line(id: &str, name: &str) -> String {
+        // No word has a space in it.
+        format!("csi-call {}", Node::request(id, name, &[]).join(" "))
+    }
+
     /// Stages a volume at `/stage/NAME`.
     pub fn stage(&self, id: &str, name: &str, more: &[&str]) -> Result<String, String> {
         self.sh(&format!("mkdir -p /stage/{name}"));
