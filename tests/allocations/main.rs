@@ -129,6 +129,13 @@ fn one_for_a_future_and_none_for_the_queue() {
     let (count, bytes) = each("write 4 MiB", |_| aio.write(0, big.clone()).wait().unwrap());
     assert!(count <= 1 && bytes < 512, "the operation, and no copy");
 
+    // A call on another thread would allocate more.
+    let mut own = vec![0; 4096];
+    let (count, bytes) = each("blocking read", |round| image.read_exact_at(&mut own, round * 4096).unwrap());
+    assert!(count <= 2 && bytes < 4096 + 512, "the operation and a buffer that it owns");
+    let (count, bytes) = each("blocking write", |round| image.write_all_at(&own, round * 4096).unwrap());
+    assert!(count <= 2 && bytes < 4096 + 512, "the operation and a copy that it owns");
+
     let mut buffers = vec![BytesMut::zeroed(512); 8];
     let (count, bytes) = each("read of eight buffers", |round| {
         buffers = aio.read_vectored(round * 4096, std::mem::take(&mut buffers)).wait().unwrap();

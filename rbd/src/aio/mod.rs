@@ -32,7 +32,6 @@ mod reasons;
 mod stream;
 mod timeout;
 pub(crate) mod timer;
-pub(crate) mod wait;
 
 pub use closing::Closing;
 pub use io::Aio;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::op::OperationContext;
 use super::timer::Alarm;
-use super::wait;
 use crate::errno::Errno;
 use crate::error::Result;
+use crate::raw::thread::park;
 
 /// An operation with a timeout: `image.aio().read(0, 4096).timeout(Duration::from_secs(5))`.
 ///
@@ -44,8 +44,21 @@ pub struct Timeout<F> {
 pub(super) fn wait<T>(future: impl Future<Output = Result<T>> + Unpin, about: OperationContext) -> Result<T> {
     match about.patience {
         Some(after) => Timeout::new(future, about, after).wait(),
-        None => wait::wait_until(future, &about, None),
+        None => wait_until(future, &about, None),
     }
+}
+
+fn wait_until<T>(
+    future: impl Future<Output = Result<T>> + Unpin,
+    about: &OperationContext,
+    end: Option<Instant>,
+) -> Result<T> {
+    park::wait_until(future, end).unwrap_or_else(|| {
+        Err(about.error(Errno::EDEADLK).with_detail(
+            "a callback or wake on a thread of librbd or of a timer cannot wait for librbd; wait on \
+                          another thread",
+        ))
+    })
 }
 
 impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
@@ -66,7 +79,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Timeout<F> {
         // This thread watches the deadline itself.
         let end = self.end;
         self.waits = true;
-        wait::wait_until(self, &about, end)
+        wait_until(self, &about, end)
     }
 }
 

@@ -88,9 +88,13 @@ impl Image {
     }
 
     /// Checks that a range lies within the image: librbd would truncate it silently or return
-    /// EINVAL. Asks librbd for the size. Blocks.
+    /// EINVAL. Asks librbd for the size, unless the range lies within the known size. Blocks.
     pub(crate) fn check_range(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
-        self.check_against(self.size_for_io()?, kind, offset, len)
+        let known = self.raw().fresh_size().filter(|size| {
+            !self.raw().is_forked() && offset.checked_add(len).is_some_and(|end| end <= *size)
+        });
+        let size = known.map_or_else(|| self.size_for_io(), Ok)?;
+        self.check_against(size, kind, offset, len)
     }
 
     /// Checks a range as [`check_range`](Self::check_range) does, but without waiting for the

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Image;
+use crate::buffer::Buffer;
 use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::hints::AccessHints;
+use crate::raw::ffi::late::Failure;
 use crate::raw::image::Image as RawImage;
 use crate::raw::image::io::MOST;
 use crate::raw::op::answer::Cause;
 use crate::raw::op::kind::Kind;
-use crate::raw::op::request::Fault;
+use crate::raw::op::request::{Fault, Request};
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
@@ -202,6 +204,34 @@ impl Image {
         }
         let error = |fault| self.explain_failure(kind, offset, len, fault);
         self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
+    }
+
+    /// Makes a request, whose end wakes this thread: no other thread of this crate takes part.
+    ///
+    /// Returns `None` if the cluster may have to be asked first, if the
+    /// completion would go to a queue, if calls have no timeout, or if the range exceeds the image.
+    /// Then [`bounded_io`](Self::bounded_io) makes the call.
+    pub(super) fn transfer(&self, request: Request) -> Option<Result<Buffer>> {
+        let timeout = self.ioctx.cluster().raw().call_timeout()?;
+        let end = request.offset.checked_add(request.len)?;
+        if self.raw.is_forked()
+            || must_not_call()
+            || self.raw.is_queued()
+            || self.raw.fresh_size()? < end
+        {
+            return None;
+        }
+        let (kind, offset, len) = (request.kind, request.offset, request.len);
+        let lost = match self.raw.transfer(request, timeout) {
+            // Another thread has just created a queue, or the image has just shrunk.
+            Err(Fault::Failed(Failure::Errno(Errno::EBUSY)))
+            | Ok(Some(Err(Fault::Cut(_) | Fault::Failed(Failure::Errno(Errno::ENODATA))))) => return None,
+            Ok(Some(Ok(buffer))) => return Some(Ok(buffer)),
+            Ok(Some(Err(fault))) | Err(fault) => Lost::Failed(fault),
+            Ok(None) => Lost::GivenUp(timeout),
+        };
+        let error = |fault| self.explain_failure(kind, offset, len, fault);
+        Some(Err(lost.error(error, kind.changes_data())))
     }
 
     /// Returns why the cluster refuses what is done to the image, if it can be determined. Blocks.

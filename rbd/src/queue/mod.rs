@@ -123,8 +123,9 @@ impl Queue {
     /// watches. All asynchronous I/O must use the queue while the image is open: [`Image::aio`] and
     /// a second queue are refused.
     ///
-    /// Refused while [asynchronous operations](Image::aio) are in flight on the image, including
-    /// those whose future was dropped or timed out. The refusal drops the image: unless you keep an
+    /// Refused while [asynchronous operations](Image::aio), or blocking reads and writes of other
+    /// threads, are in flight on the image. This includes those that timed out or whose future was
+    /// dropped. The refusal drops the image: unless you keep an
     /// `Arc` of it, this closes the image and may wait for those operations. Otherwise the call
     /// does not block.
     ///
@@ -142,7 +143,7 @@ impl Queue {
                 refuse("it has, or had, a queue and cannot get another one; open the image again".to_owned())
             }
             Err(Errno::EBUSY) => refuse(
-                "it has asynchronous operations in flight; wait for them first. It is now closed, \
+                "it has operations in flight; wait for them first. It is now closed, \
                  unless an Arc of it exists"
                     .to_owned(),
             ),

@@ -18,10 +18,10 @@ use super::parent::Parents;
 use super::permits::Permits;
 use super::{Plan, SurveyedImage, librbd};
 use crate::aio::timer::Alarm;
-use crate::aio::wait::wait_for;
 use crate::error::{Error, ErrorKind, Object, Result};
 use crate::ioctx::{ImageEntry, IoCtx};
 use crate::raw::thread::mark::ThreadOfUser;
+use crate::raw::thread::park::wait_for;
 use crate::raw::thread::worker;
 
 pub(super) const OPERATION: &str = "survey";

@@ -156,7 +156,7 @@ fn an_image_with_operations_in_flight_is_refused() {
         assert!(early.is_err(), "it did not wait: {early:?}");
         let error = made.recv_timeout(LIMIT).unwrap().unwrap().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
-        assert!(error.to_string().contains("it has asynchronous operations in flight"), "{error}");
+        assert!(error.to_string().contains("it has operations in flight"), "{error}");
         maker.join().unwrap();
         if let Some(read) = read {
             assert_eq!(within(LIMIT, || read.wait()).unwrap(), [0; 4096][..]);

@@ -1,7 +1,12 @@
 //! Blocking I/O on an open image. librbd checks ranges; the caller splits lengths above [`MOST`].
 
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
 use librbd_sys as sys;
 
+use crate::buffer::Buffer;
 use crate::compare::Compare;
 use crate::errno::Errno;
 use crate::hints::AccessHints;
@@ -12,6 +17,7 @@ use crate::raw::op::hold::Passage;
 use crate::raw::op::io;
 use crate::raw::op::operation::Operation;
 use crate::raw::op::request::{Fault, Request, differs_at};
+use crate::raw::thread::park::wait_until;
 
 /// The most bytes that librbd gets in one call: in places it counts in signed 32 bits.
 pub(crate) const MOST: usize = 1 << 30;
@@ -136,6 +142,32 @@ impl Image {
         let size = self.ask_size()?;
         // If the image has grown again, the size explains nothing.
         Err(if offset.saturating_add(asked) > size { Fault::Cut(size) } else { Errno::ENODATA.into() })
+    }
+
+    /// Makes a checked request and waits on this thread until it ends, which wakes this thread.
+    /// Returns `None` after the timeout: the request continues in the background.
+    ///
+    /// The outer result is that of the submission.
+    pub(crate) fn transfer(
+        &self,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Option<Result<Buffer, Fault>>, Fault> {
+        let mut operation = self.submit_request(request)?;
+        let end = Instant::now().checked_add(timeout);
+        let ended = poll_fn(|context| match operation.poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if end.is_some_and(|end| end <= Instant::now()) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let Some(ended) = wait_until(ended, end) else { return Err(Errno::EDEADLK.into()) };
+        if ended.is_none() {
+            self.shared().give_up();
+        }
+        Ok(ended.map(|outcome| {
+            let (buffer, outcome) = outcome?;
+            outcome.map(|_| buffer)
+        }))
     }
 
     /// Submits a checked request. While the image is held, the request is kept and submitted later.

@@ -70,6 +70,8 @@ pub(crate) struct Target {
     pub(super) queue: OnceLock<Arc<dyn Busy>>,
     /// Whether data was ever written through this handle.
     written: AtomicBool,
+    /// Whether a thread has given up its wait for an operation.
+    given_up: AtomicBool,
     /// Locked while encryption is loaded or formatted: librbd fails an assertion if two threads do
     /// so (seen with 16.2).
     encryption: std::sync::Mutex<()>,
@@ -101,6 +103,7 @@ impl Target {
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
             written: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             encryption: std::sync::Mutex::new(()),
             closer: Closers(UnsafeCell::new(None)),
             size: KnownSize::new(),
@@ -200,9 +203,15 @@ impl Target {
         unsafe { Target::sub(this, CALL) };
     }
 
-    /// Returns whether blocking calls are running.
+    /// Records that a thread has given up its wait for an operation.
+    pub(in crate::raw) fn give_up(&self) {
+        self.given_up.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Returns whether blocking calls are running that were given up, so that they may never end.
     pub(in crate::raw) fn has_calls(&self) -> bool {
-        self.state.load(Ordering::Acquire) >= CALL
+        let state = self.state.load(Ordering::Acquire);
+        state >= CALL || state >= ONE && self.given_up.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Sends all completions to a queue from now on. Returns false while operations are in flight,

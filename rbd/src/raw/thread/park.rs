@@ -8,9 +8,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::op::OperationContext;
-use crate::errno::Errno;
-use crate::error::Result;
 use crate::raw::thread::mark::must_not_call;
 
 struct Parker {
@@ -41,27 +38,20 @@ thread_local! {
     static PARKER: (Arc<Parker>, Waker) = parker();
 }
 
-/// Polls on this thread until the future is ready. With an end, it polls once more at that time.
-pub(super) fn wait_until<T>(
-    mut future: impl Future<Output = Result<T>> + Unpin,
-    about: &OperationContext,
-    end: Option<Instant>,
-) -> Result<T> {
+/// Polls on this thread until the future is ready. With an end, it polls once more at that time, and
+/// the future must be ready then. Returns `None` if it is not ready on a thread that must not wait.
+pub(crate) fn wait_until<T>(mut future: impl Future<Output = T> + Unpin, end: Option<Instant>) -> Option<T> {
     if must_not_call() {
         // A completed or refused operation needs no wait.
-        if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-            return outcome;
-        }
-        return Err(about.error(Errno::EDEADLK).with_detail(
-            "a callback or wake on a thread of librbd or of a timer cannot wait for librbd; wait on \
-                          another thread",
-        ));
+        return match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => None,
+        };
     }
     let mut future = Some(future);
     let mut waiting = |(parker, waker): &(Arc<Parker>, Waker)| park(future.take()?, parker, waker, end);
     // The thread-local parker is gone when a destructor waits at the end of the thread.
-    let outcome = PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()));
-    outcome.expect("taken once")
+    PARKER.try_with(&mut waiting).unwrap_or_else(|_| waiting(&parker()))
 }
 
 /// Polls on this thread until the future is ready. For threads of this crate, where no callback
@@ -111,13 +101,9 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::image::Label;
 
-    fn wait_for<T>(future: impl Future<Output = Result<T>> + Unpin) -> Result<T> {
-        let image = Arc::new(Label { spec: "rbd/foo".into(), pool: "rbd".into(), snapshot: None });
-        let explain = std::convert::identity;
-        let about = OperationContext { image, operation: "read", range: None, explain, patience: None };
-        wait_until(future, &about, None)
+    fn wait<T>(future: impl Future<Output = T> + Unpin) -> T {
+        wait_until(future, None).unwrap()
     }
 
     fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
@@ -136,13 +122,13 @@ mod tests {
             let outer = poll_fn(move |context| {
                 polls += 1;
                 if polls > 1 {
-                    return Poll::Ready(Ok(polls));
+                    return Poll::Ready(polls);
                 }
                 context.waker().wake_by_ref();
-                wait_for(ready(Ok(()))).unwrap();
+                wait(ready(()));
                 Poll::Pending
             });
-            wait_for(outer).unwrap()
+            wait(outer)
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
     }
@@ -154,14 +140,14 @@ mod tests {
             let outer = poll_fn(move |context| {
                 polls += 1;
                 if polls > 1 {
-                    return Poll::Ready(Ok(polls));
+                    return Poll::Ready(polls);
                 }
                 context.waker().wake_by_ref();
-                let inner = poll_fn(|_| -> Poll<Result<()>> { resume_unwind(Box::new("no further")) });
-                assert!(catch_unwind(AssertUnwindSafe(|| wait_for(inner))).is_err());
+                let inner = poll_fn(|_| -> Poll<()> { resume_unwind(Box::new("no further")) });
+                assert!(catch_unwind(AssertUnwindSafe(|| wait(inner))).is_err());
                 Poll::Pending
             });
-            wait_for(outer).unwrap()
+            wait(outer)
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
     }
@@ -172,12 +158,9 @@ mod tests {
             let (end, mut polls) = (Instant::now() + Duration::from_millis(30), 0);
             let late = poll_fn(|_| {
                 polls += 1;
-                if Instant::now() < end { Poll::Pending } else { Poll::Ready(Ok(polls)) }
+                if Instant::now() < end { Poll::Pending } else { Poll::Ready(polls) }
             });
-            let image = Arc::new(Label { spec: "rbd/foo".into(), pool: "rbd".into(), snapshot: None });
-            let explain = std::convert::identity;
-            let about = OperationContext { image, operation: "read", range: None, explain, patience: None };
-            wait_until(late, &about, Some(end)).unwrap()
+            wait_until(late, Some(end)).unwrap()
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2), "not polled all the time either");
     }
@@ -191,9 +174,9 @@ mod tests {
                 let two_polls = poll_fn(|context| {
                     polls += 1;
                     context.waker().wake_by_ref();
-                    if polls == 2 { Poll::Ready(Ok(polls)) } else { Poll::Pending }
+                    if polls == 2 { Poll::Ready(polls) } else { Poll::Pending }
                 });
-                let outcome = wait_for(two_polls).unwrap();
+                let outcome = wait(two_polls);
                 self.0.take().unwrap().send(outcome).unwrap();
             }
         }
@@ -204,7 +187,7 @@ mod tests {
         thread::spawn(move || {
             LAST.with(|last| last.0.set(Some(sender)));
             // Created later, so it is dropped earlier.
-            wait_for(ready(Ok(()))).unwrap();
+            wait(ready(()));
         });
         assert_eq!(ended.recv_timeout(LIMIT), Ok(2));
     }
