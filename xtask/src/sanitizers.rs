@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Seconds for the campaign of faults
     #[arg(long, default_value_t = 120)]
     campaign_seconds: u32,
+    /// Only these modules of the integration tests
+    #[arg(conflicts_with_all = ["loom", "quick"])]
+    modules: Vec<String>,
 }
 
 /// The sanitizer needs unstable flags of the compiler, and an explicit target even for this
@@ -111,7 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return models();
     }
     setup::ensure(&[Purpose::Build, Purpose::Cluster, Purpose::Sanitizers], args.consent)?;
-    if !args.quick {
+    if !args.quick && args.modules.is_empty() {
         models()?;
     }
     ui::step("AddressSanitizer catches the canaries");
@@ -127,9 +130,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{name}: caught");
     }
 
-    ui::step("the unsafe code of rbd under AddressSanitizer");
     let [one, other] = FORGET_ON_PURPOSE;
-    run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", one]].concat()))?;
+    if args.modules.is_empty() {
+        ui::step("the unsafe code of rbd under AddressSanitizer");
+        run_some(&mut sanitized(&[LIB, &["--", "--skip", "canary", "--skip", one]].concat()))?;
+    }
     ui::step("the integration tests on a real cluster under AddressSanitizer");
     let tests = |names: &[&str]| {
         let mut tests = sanitized(&[IT, &["--", "--skip", FORGETFUL, "--skip", other], names].concat());
@@ -144,19 +149,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let list = cmd::root().join("target/sanitizers/leaks.supp");
     fs::write(&list, LEAKS_OF_OTHERS)?;
     let leaks = format!("suppressions={}:print_suppressions=0", list.display());
-    for module in modules(&fs::read_to_string(cmd::root().join("tests/it/main.rs"))?) {
+    let main = fs::read_to_string(cmd::root().join("tests/it/main.rs"))?;
+    let modules = match args.modules.as_slice() {
+        [] => modules(&main),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    // One failure does not hide the others.
+    let mut failed = Vec::new();
+    for module in modules {
         ui::step(&format!("{module} under AddressSanitizer"));
         let mut tests = tests(&[&format!("{module}::")]);
         if module == COMMANDS {
             tests.env("ASAN_OPTIONS", EXACT_UNWINDER);
         }
-        cmd::run(tests.env("LSAN_OPTIONS", &leaks))?;
+        if let Err(error) = run_some(tests.env("LSAN_OPTIONS", &leaks)) {
+            ui::step(&format!("{module}: {error}"));
+            failed.push(module);
+        }
     }
-    ui::step("clients under faults, under AddressSanitizer");
-    let mut campaign = sanitized(&["--package", "rbd-suite", "--test", "faults"]);
-    campaign.env("LSAN_OPTIONS", &leaks).env("RBD_FAULTS_SECONDS", args.campaign_seconds.to_string());
-    // The campaign checks that clients do not grow, and the sanitizer keeps freed memory.
-    cmd::run(campaign.env("ASAN_OPTIONS", "quarantine_size_mb=4:thread_local_quarantine_size_kb=64"))
+    if args.modules.is_empty() {
+        ui::step("clients under faults, under AddressSanitizer");
+        let mut campaign = sanitized(&["--package", "rbd-suite", "--test", "faults"]);
+        campaign.env("LSAN_OPTIONS", &leaks).env("RBD_FAULTS_SECONDS", args.campaign_seconds.to_string());
+        // The campaign checks that clients do not grow, and the sanitizer keeps freed memory.
+        campaign.env("ASAN_OPTIONS", "quarantine_size_mb=4:thread_local_quarantine_size_kb=64");
+        if let Err(error) = cmd::run(&mut campaign) {
+            ui::step(&error.to_string());
+            failed.push("faults");
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed under AddressSanitizer: {}", failed.join(", ")) }
 }
 
 /// Returns the modules of the integration tests that run under the sanitizer.
