@@ -214,11 +214,7 @@ impl Image {
     pub(super) fn transfer(&self, request: Request) -> Option<Result<Buffer>> {
         let timeout = self.ioctx.cluster().raw().call_timeout()?;
         let end = request.offset.checked_add(request.len)?;
-        if self.raw.is_forked()
-            || must_not_call()
-            || self.raw.is_queued()
-            || self.raw.fresh_size()? < end
-        {
+        if self.raw.is_forked() || must_not_call() || self.raw.is_queued() || self.raw.fresh_size()? < end {
             return None;
         }
         let (kind, offset, len) = (request.kind, request.offset, request.len);
