@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rbd::krbd::{self, Device};
-use rbd::{Image, IoCtx};
+use rbd::{ErrorKind, Image, IoCtx};
 use rbd_volume::{FileSystem, Volume};
 use tonic::Status;
 
@@ -14,7 +14,7 @@ use crate::clusters::Secrets;
 use crate::controller;
 use crate::ids::VolumeId;
 use crate::notes::Note;
-use crate::status::OrStatus;
+use crate::status::{self, OrStatus};
 
 /// How a volume is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,12 @@ impl Node {
             .load_module(true)
             .timeout(self.options.map_timeout)
             .run()
-            .or_status()?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::FeaturesUnsupportedByKernel { .. } => Status::failed_precondition(format!(
+                    "{error}; with fixFeatures: \"true\" in the storage class, the node disables them"
+                )),
+                _ => status::of(&error),
+            })?;
         tracing::info!(device = %device.path().display(), image = %device.spec(), "mapped");
         Ok(device)
     }

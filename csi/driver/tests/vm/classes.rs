@@ -109,6 +109,7 @@ async fn what_a_class_asks_for_is_done() {
     };
     let error = node.stage(&id, "features", &[]).unwrap_err();
     assert!(error.starts_with("FailedPrecondition") && error.contains("journaling"), "{error}");
+    assert!(error.contains("fixFeatures"), "{error}");
     assert!(has() && node.sh("ls /sys/bus/rbd/devices | wc -l") == "0");
     node.staged(&id, "features", &["--parameter", "fixFeatures=true"]);
     assert!(!has());
