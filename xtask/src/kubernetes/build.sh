@@ -21,8 +21,13 @@ done
 build() {
     [ ! -e "$out/$1" ] || return 0
     echo "building $1"
-    version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
-    go build -o "$work/$1" -ldflags "-s -w -X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20" "./cmd/$1"
+    flags="-s -w"
+    # The second package is that of what the API server says of itself.
+    for package in component-base/version client-go/pkg/version; do
+        package=k8s.io/kubernetes/vendor/k8s.io/$package
+        flags="$flags -X $package.gitVersion=v1.20.2 -X $package.gitMajor=1 -X $package.gitMinor=20"
+    done
+    go build -o "$work/$1" -ldflags "$flags" "./cmd/$1"
     mv "$work/$1" "$out/$1"
 }
 

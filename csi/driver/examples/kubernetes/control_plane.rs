@@ -55,24 +55,37 @@ impl Drop for Daemon {
 }
 
 pub struct ControlPlane {
+    /// The client of a person who may do everything.
     pub kubectl: Kubectl,
+    /// The clients of the kubelets, in the order of the nodes.
+    pub kubelets: Vec<Kubectl>,
     /// The last one depends on those before it, and ends first.
     daemons: Vec<Daemon>,
 }
 
 impl ControlPlane {
-    pub fn start(programs: &Programs, home: &Path) -> Result<ControlPlane> {
+    pub fn start(programs: &Programs, home: &Path, nodes: &[&str]) -> Result<ControlPlane> {
         let [etcd, peers, api] = ports()?;
-        let token = token()?;
-        fs::write(home.join("tokens"), format!("{token},admin,admin,system:masters\n"))?;
-        let kubectl = Kubectl::new(programs.path("kubectl"), home, api, &token)?;
-        let mut plane = ControlPlane { kubectl, daemons: Vec::new() };
+        // Each has the rights of its group: a kubelet sees only what its own pods need.
+        let mut known = String::new();
+        let mut client = |user: &str, group: &str| {
+            let token = token()?;
+            known += &format!("{token},{user},{user},{group}\n");
+            Kubectl::new(&programs.path("kubectl"), home, api, user, &token)
+        };
+        let kubectl = client("admin", "system:masters")?;
+        let mut kubelet = |node: &&str| client(&format!("system:node:{node}"), "system:nodes");
+        let kubelets = nodes.iter().map(&mut kubelet).collect::<Result<_>>()?;
+        fs::write(home.join("tokens"), known)?;
+        let mut plane = ControlPlane { kubectl, kubelets, daemons: Vec::new() };
         let mut start = |name: &str, args: &[String]| -> Result<()> {
             plane.daemons.push(Daemon::start(&programs.path(name), args, home)?);
             Ok(())
         };
         let (home_of, etcd, peers) =
             (home.display(), format!("http://127.0.0.1:{etcd}"), format!("http://127.0.0.1:{peers}"));
+        // The API server makes it, before it reads it.
+        let key = format!("{home_of}/certificates/apiserver.key");
         start(
             "etcd",
             &[
@@ -92,15 +105,14 @@ impl ControlPlane {
                 format!("--secure-port={api}"),
                 format!("--cert-dir={home_of}/certificates"),
                 format!("--token-auth-file={home_of}/tokens"),
-                // It makes the key of its certificate before it reads this file.
-                format!("--service-account-signing-key-file={home_of}/certificates/apiserver.key"),
-                format!("--service-account-key-file={home_of}/certificates/apiserver.key"),
+                format!("--service-account-signing-key-file={key}"),
+                format!("--service-account-key-file={key}"),
                 "--service-account-issuer=https://kubernetes.default.svc".into(),
                 "--bind-address=127.0.0.1".into(),
                 "--advertise-address=127.0.0.1".into(),
                 "--endpoint-reconciler-type=none".into(),
-                "--authorization-mode=AlwaysAllow".into(),
-                "--disable-admission-plugins=ServiceAccount".into(),
+                "--authorization-mode=Node,RBAC".into(),
+                "--enable-admission-plugins=NodeRestriction".into(),
                 "--allow-privileged".into(),
                 "--service-cluster-ip-range=10.96.0.0/24".into(),
             ],
@@ -111,7 +123,13 @@ impl ControlPlane {
             plane.kubectl.read(&["get", "--raw", "/readyz"])
         })?;
         for (name, more) in [
-            ("kube-controller-manager", vec![format!("--controllers={CONTROLLERS}")]),
+            (
+                "kube-controller-manager",
+                vec![
+                    format!("--controllers={CONTROLLERS}"),
+                    format!("--service-account-private-key-file={key}"),
+                ],
+            ),
             ("kube-scheduler", vec![]),
         ] {
             let all = ["--leader-elect=false", "--port=0", "--secure-port=0"].map(str::to_owned);

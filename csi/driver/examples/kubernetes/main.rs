@@ -10,6 +10,7 @@ mod kubectl;
 mod manifests;
 mod node;
 mod provisioner;
+mod rights;
 mod steps;
 mod walkthrough;
 

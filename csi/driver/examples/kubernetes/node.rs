@@ -99,7 +99,7 @@ impl Node {
         name: &'static str,
         programs: &Programs,
         images: &Images,
-        kubectl: &Kubectl,
+        kubelet: &Kubectl,
         conf: &Path,
     ) -> Result<Node> {
         let mut builder = TestVm::builder()
@@ -111,7 +111,7 @@ impl Node {
             .text("/node.sh", include_str!("node.sh"))
             .text("/etc/containerd/config.toml", CONTAINERD)
             .text("/etc/cni/net.d/pods.conf", NETWORK)
-            .text("/etc/kubernetes/kubeconfig", kubectl.configuration())
+            .text("/etc/kubernetes/kubeconfig", kubelet.configuration())
             .file(&images.busybox, "/images/busybox.tar")
             .file(&images.driver, "/images/rbd-csi.tar");
         for program in ["kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc"] {

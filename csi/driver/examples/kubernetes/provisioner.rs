@@ -1,5 +1,5 @@
-//! What the container `provisioner` of the controller's pod does: calls the driver for a claim, and
-//! writes a PersistentVolume.
+//! What the container `provisioner` of the controller's pod does, with the rights of its service
+//! account: calls the driver for a claim, and writes a PersistentVolume.
 
 use std::collections::HashMap;
 use std::path::Path;

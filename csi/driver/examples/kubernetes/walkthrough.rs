@@ -15,6 +15,7 @@ use crate::kubectl::Kubectl;
 use crate::manifests::{self, Filling};
 use crate::node::{Images, Node};
 use crate::provisioner::Provisioner;
+use crate::rights;
 use crate::steps::{Steps, ensure, seen, until};
 
 /// No step takes so long, unless the machine is busy with other things.
@@ -37,7 +38,7 @@ pub fn play(programs: &Programs, home: &Path) -> Result<()> {
         Ok((cluster, user))
     })?;
     let mut plane = steps.run("Kubernetes: etcd, API server, controllers and scheduler", || {
-        ControlPlane::start(programs, home)
+        ControlPlane::start(programs, home, &NODES)
     })?;
     let addresses = cluster.monitor_addresses();
     let monitors = format!("[v2:{},v1:{}]", addresses.v2, addresses.v1);
@@ -46,11 +47,15 @@ pub fn play(programs: &Programs, home: &Path) -> Result<()> {
     let images =
         steps.run("container images of busybox and of this driver", || Images::make(programs, home))?;
     let nodes = steps.run("nodes: two virtual machines, each with containerd and a kubelet", || {
-        let boot = |name| Node::boot(name, programs, &images, &plane.kubectl, cluster.conf());
+        let boot = |(name, kubelet)| Node::boot(name, programs, &images, kubelet, cluster.conf());
         thread::scope(|scope| {
-            let boots = NODES.map(|name| scope.spawn(move || boot(name)));
-            let joined = boots.map(|boot| boot.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))));
-            joined.into_iter().collect::<Result<Vec<Node>>>()
+            let nodes = NODES.into_iter().zip(&plane.kubelets);
+            let boots: Vec<_> = nodes.map(|node| scope.spawn(move || boot(node))).collect();
+            let join = |boot: thread::ScopedJoinHandle<'_, Result<Node>>| boot.join();
+            let joined = boots.into_iter().map(join);
+            joined
+                .map(|boot| boot.unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
+                .collect::<Result<Vec<_>>>()
         })
     })?;
     let mut provisioner = steps.run("this driver's controller side, on the host", || {
@@ -116,6 +121,10 @@ fn volumes(
         seen(kubectl.read(&["-n", "rbd-csi", "get", "pods", "-o", "wide"])?);
         until(SOON, || NODES.iter().try_for_each(|node| registered(kubectl, node)))
     })?;
+    let controller = steps.run("rights: those of the driver's two service accounts", || {
+        rights::check(kubectl)?;
+        until(SOON, || kubectl.service_account("rbd-csi-controller"))
+    })?;
     steps.run("kubectl apply: Secret, class and claim", || {
         for name in ["1-secret.yaml", "2-class.yaml", "4-claim.yaml"] {
             seen(kubectl.apply(&filling.read(&format!("example/{name}"))?)?);
@@ -123,7 +132,7 @@ fn volumes(
         Ok(())
     })?;
     let handle = steps.run("the claim is Bound: the driver creates an image", || {
-        let handle = provisioner.provision(kubectl, "hello")?;
+        let handle = provisioner.provision(&controller, "hello")?;
         until(SOON, || phase(kubectl, "pvc", "hello", "Bound"))?;
         seen(kubectl.read(&["get", "pvc,pv"])?);
         let images = pool.list()?;
@@ -158,7 +167,7 @@ fn volumes(
         kubectl.read(&["delete", "pod", "hello-2", "--grace-period=1", TIMEOUT])?;
         until(SOON, || nodes.iter().try_for_each(unmapped))?;
         kubectl.read(&["delete", "pvc", "hello", TIMEOUT])?;
-        provisioner.delete(kubectl, &handle)?;
+        provisioner.delete(&controller, &handle)?;
         let images = pool.list()?;
         ensure(images.is_empty(), || format!("there are images still: {images:?}"))
     })
