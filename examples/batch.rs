@@ -68,17 +68,17 @@ fn run(args: &Args) -> Result<(), Failure> {
         .progress(|done, total| bar.report(done, total))
         .run(|pool, name| act(pool, name, args))
         .map_err(failed("batch failed"))?;
-    let count = report.failed.len();
-    let last = report.failed.into_iter().map(|(name, error)| {
-        let failure = failed(format_args!("{name}: failed"))(error);
-        let status = failure.status();
-        failure.warn();
-        status
-    });
-    match bar.end(last.last().map_or(Ok(()), Err)) {
-        Ok(()) => Ok(()),
-        Err(status) => Err(Failure::new(status, format_args!("{count} of {} images failed", names.len()))),
+    if report.failed.is_empty() {
+        return bar.end(Ok(()));
     }
+    let _ = bar.end(Err::<(), _>(()));
+    let (count, mut last) = (report.failed.len(), 0);
+    for (name, error) in report.failed {
+        let failure = failed(format_args!("{name}: failed"))(error);
+        last = failure.status();
+        failure.warn();
+    }
+    Err(Failure::new(last, format_args!("{count} of {} images failed", names.len())))
 }
 
 fn act(pool: &IoCtx, name: &str, args: &Args) -> rbd::Result<()> {

@@ -2,19 +2,23 @@
 //! command, paired.
 //!
 //! In each round the `rbd` command and this library do the same work one after the other, each in a
-//! new process, so that a load of the machine affects both. A ratio is the median of the rounds'
-//! ratios. Processor time is that of the client process.
+//! new process, so that a load of the machine affects both. A ratio of times is the median of the
+//! rounds' ratios. Processor time is that of the client process, and its ratio is that of the sums.
+//! A survey that takes 64 MiB of memory or more fails.
 
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
 mod measure;
+#[path = "../compare/statistics.rs"]
+#[allow(dead_code)]
+mod statistics;
 mod work;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use measure::{Pair, measure};
+use measure::{Goal, HEAD, Pair, measure, seconds};
 use rbd_testcluster::TestCluster;
 
 #[derive(Parser)]
@@ -22,6 +26,9 @@ struct Args {
     /// Images to list
     #[arg(long, default_value_t = 1_000)]
     images: usize,
+    /// Images of the second, larger list
+    #[arg(long, default_value_t = 10_000)]
+    many: usize,
     /// Images to measure; every second one has a snapshot
     #[arg(long, default_value_t = 1_000)]
     measured: usize,
@@ -31,8 +38,9 @@ struct Args {
     /// Size of the full image, in MiB
     #[arg(long, default_value_t = 512)]
     mib: u64,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Rounds of each comparison [default: 31 of the full image, 11 of short ones, 5 of long ones]
+    #[arg(long)]
+    rounds: Option<usize>,
     /// A file for the table; only standard output without
     #[arg(long)]
     report: Option<PathBuf>,
@@ -69,7 +77,13 @@ fn main() {
     let args = Args::parse();
     match args.role.clone() {
         None => compare(&args),
-        Some(Role::Prepare { conf }) => work::prepare(&conf, args.images, args.measured, args.gib, args.mib),
+        Some(Role::Prepare { conf }) => work::prepare(
+            &conf,
+            &[(work::LISTED, args.images), (work::MANY, args.many)],
+            args.measured,
+            args.gib,
+            args.mib,
+        ),
         Some(Role::Ls { conf, pool }) => work::ls(&conf, &pool),
         Some(Role::Du { conf, pool }) => work::du(&conf, &pool),
         Some(Role::Export { conf, pool, image, file }) => work::export(&conf, &pool, &image, &file),
@@ -78,71 +92,76 @@ fn main() {
 }
 
 fn compare(args: &Args) {
-    let pools = [work::LISTED, work::MEASURED, work::EXPORTED];
+    let pools = [work::LISTED, work::MANY, work::MEASURED, work::EXPORTED];
     let cluster = TestCluster::builder().pools(pools).start().expect("the cluster starts");
     let conf = cluster.conf();
-    let sizes = [args.images, args.measured].map(|count| count.to_string());
-    let (gib, mib) = (args.gib.to_string(), args.mib.to_string());
-    let counts =
-        ["--images", &sizes[0], "--measured", &sizes[1], "--gib", &gib, "--mib", &mib].map(String::from);
-    measure(&mut own(&counts, &["prepare"], conf));
+    let Args { images, many, measured, gib, mib, .. } = args;
+    let counts = [("images", *images), ("many", *many), ("measured", *measured)];
+    let flags = counts.map(|(name, count)| format!("--{name}={count}"));
+    let flags = flags.into_iter().chain([format!("--gib={gib}"), format!("--mib={mib}")]);
+    measure(&mut own(&flags.collect::<Vec<_>>(), &["prepare"], conf));
     let folder = tempfile::tempdir().expect("there is room for files");
     let files = ["theirs", "ours"].map(|name| folder.path().join(name).display().to_string());
 
-    let rounds = |what: &str, theirs: &[&str], ours: &[&str]| {
+    let mut text = HEAD.to_owned();
+    let mut compare = |what: &str, rounds: usize, goal: Goal, theirs: &[&str], ours: &[&str]| {
         let mut pairs = Vec::new();
-        for _ in 0..=args.rounds {
+        for _ in 0..=args.rounds.unwrap_or(rounds) {
             for file in &files {
                 let _ = std::fs::remove_file(file);
             }
             let mut command = std::process::Command::new("rbd");
             command.arg("--conf").arg(conf).args(theirs);
-            let memory =
-                if theirs[0] == "export" { 2 * (args.mib << 20).max((args.gib << 30) / 100) } else { 0 };
+            let memory = if theirs[0] == "export" { 2 * (mib << 20).max((gib << 30) / 100) } else { 0 };
             warm_up(folder.path(), memory);
             let theirs = measure(&mut command);
             warm_up(folder.path(), memory);
             pairs.push(Pair { theirs, ours: measure(&mut own(&[], ours, conf)) });
         }
-        // The first round warms up.
-        Pair::row(what, &pairs[1..])
+        // The goals are for these sizes. The first round warms up.
+        let goal = if (*images, *measured, *gib) == (1_000, 1_000, 64) { goal } else { Goal::default() };
+        text += &Pair::row(what, &pairs[1..], goal);
+        seconds(&pairs[1..])
     };
-    let mut text = String::from(
-        "| | `rbd`, s | this crate, s | ratio of time | ratio of processor time | peak memory, MiB |\n\
-         |---|---:|---:|---:|---:|---:|\n",
-    );
-    text += &rounds(
-        &format!("`ls -l`, {} images", args.images),
-        &["ls", "-l", work::LISTED, "--format", "json"],
-        &["ls", work::LISTED],
-    );
-    text += &rounds(
-        &format!("`du`, {} images, every second one with a snapshot", args.measured),
+    let ls = |pool: &'static str| (["ls", "-l", pool, "--format", "json"], ["ls", pool]);
+    let (theirs, ours) = ls(work::LISTED);
+    let goal = Goal { time: Some(1.0 / 15.0), cpu: Some(1.0 / 30.0) };
+    let few = compare(&format!("`ls -l`, {images} images"), 11, goal, &theirs, &ours);
+    let (theirs, ours) = ls(work::MANY);
+    let all = compare(&format!("`ls -l`, {many} images"), 2, Goal::default(), &theirs, &ours);
+    compare(
+        &format!("`du`, {measured} images, every second one with a snapshot"),
+        11,
+        Goal { time: Some(1.0 / 20.0), cpu: None },
         &["du", "-p", work::MEASURED, "--format", "json"],
         &["du", work::MEASURED],
     );
-    for (image, what) in
-        [("sparse", format!("{gib} GiB with 1 % written")), ("full", format!("{mib} MiB, full"))]
-    {
+    for (image, what, rounds, most) in [
+        ("sparse", format!("{gib} GiB with 1 % written"), 5, 0.1),
+        ("full", format!("{mib} MiB, full"), 31, 1.0),
+    ] {
         let spec = format!("{}/{image}", work::EXPORTED);
-        text += &rounds(
+        compare(
             &format!("export of {what}"),
+            rounds,
+            Goal { time: Some(most), cpu: None },
             &["export", "--no-progress", &spec, &files[0]],
             &["export", work::EXPORTED, image, &files[1]],
         );
         assert!(same(Path::new(&files[0]), Path::new(&files[1])), "the exports of {image} differ");
     }
-    println!("{text}");
+    text += &format!("\n{many} images take this crate {:.1} times as long as {images}.\n", all / few);
     for (in_flight, writing) in [("1", "false"), ("10", "false"), ("32", "false"), ("10", "true")] {
         let took = measure(&mut own(&[], &["open", work::LISTED, in_flight, writing], conf));
-        println!(
-            "open {} images, {in_flight} at the same time, for writing: {writing}: {:.2} s, {:.2} s \
-             processor; {}",
-            args.images, took.wall, took.cpu, took.said
+        let how = if writing == "true" { "for writing" } else { "read-only" };
+        text += &format!(
+            "\n- Open {images} images {how}, {in_flight} at the same time: {}, {:.2} s of processor time.",
+            took.said, took.cpu
         );
     }
+    println!("{text}");
     if let Some(report) = &args.report {
-        std::fs::write(report, text).expect("the report can be written");
+        std::fs::write(report, text + "\n").expect("the report can be written");
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use rbd::{AccessHints, Cluster, IoCtx};
 
 pub const LISTED: &str = "listed";
+pub const MANY: &str = "many";
 pub const MEASURED: &str = "measured";
 pub const EXPORTED: &str = "exported";
 
@@ -37,10 +38,13 @@ fn check_memory() {
     assert!(mib < 64, "a survey took {mib} MiB, and may take 64");
 }
 
-pub fn prepare(conf: &Path, listed: usize, measured: usize, gib: u64, mib: u64) {
+pub fn prepare(conf: &Path, listed: &[(&str, usize)], measured: usize, gib: u64, mib: u64) {
     let names = |count: usize| (0..count).map(|number| format!("image{number:05}")).collect::<Vec<_>>();
     let create = |pool: &IoCtx, name: &str| pool.create(name, 1 << 30).run();
-    assert!(pool(conf, LISTED).batch(&names(listed)).run(create).unwrap().is_complete());
+    for (name, count) in listed {
+        let made = pool(conf, name).batch(&names(*count)).max_in_flight(16).run(create).unwrap();
+        assert!(made.is_complete());
+    }
     let create_and_write = |pool: &IoCtx, name: &str| {
         create(pool, name)?;
         let image = pool.open(name).run()?;
@@ -66,7 +70,7 @@ pub fn prepare(conf: &Path, listed: usize, measured: usize, gib: u64, mib: u64) 
 
 pub fn ls(conf: &Path, name: &str) {
     let pool = pool(conf, name);
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for image in pool.survey().snapshots(true).parent(true).locks(true).run().unwrap() {
         let image = image.unwrap();
         writeln!(out, "{} {} {} {:?}", image.name, image.id, image.size, image.locks).unwrap();
@@ -76,7 +80,7 @@ pub fn ls(conf: &Path, name: &str) {
 
 pub fn du(conf: &Path, name: &str) {
     let pool = pool(conf, name);
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for image in pool.survey().usage(true).run().unwrap() {
         let image = image.unwrap();
         writeln!(out, "{} {} {}", image.name, image.size, image.used.unwrap()).unwrap();

@@ -138,7 +138,7 @@ fn smoke(real: bool) -> Result<()> {
         ("io", &["--test"]),
         ("many", &["--test"]),
         ("overhead", &["--test"]),
-        ("survey", &["--images", "20", "--measured", "20", "--gib", "1", "--mib", "16", "--rounds", "1"]),
+        ("survey", &["--images=20", "--many=40", "--measured=20", "--gib=1", "--mib=16", "--rounds=1"]),
     ] {
         cmd::run(&mut bench(&[&dev[..], &[name, "--"], args].concat(), real))?;
     }

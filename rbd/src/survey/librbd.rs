@@ -95,7 +95,7 @@ fn fill(image: &Image, found: &mut SurveyedImage) -> Result<()> {
 }
 
 fn used(image: &Image, before: Option<&str>) -> Result<u64> {
-    let mut diff = image.diff().whole_objects(true).include_parent(false);
+    let mut diff = image.diff().whole_objects(true).include_parent(false).even_if_shrunk();
     if let Some(before) = before {
         diff = diff.from_snapshot(before);
     }

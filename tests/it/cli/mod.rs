@@ -6,6 +6,7 @@
 
 mod agree;
 mod backup;
+mod batch;
 mod changes;
 mod failures;
 

@@ -1,81 +1,18 @@
 //! Images of rare kinds, compared with the `rbd` command.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::image::CloneFormat;
 use rbd::survey::Source;
 use rbd::{Features, IoCtx};
-use serde_json::Value;
 
-use super::{SIZE, all, history, rbd, same_as_du, same_as_opened, survey, survey_of};
-use crate::support::{Space, cluster, pattern, unique};
-
-/// A separate pool. Dropping it removes the pool.
-struct Pool(IoCtx);
-
-impl Pool {
-    fn new() -> Pool {
-        let name = unique("survey");
-        rbd_testcluster::shared().create_pool(&name).unwrap();
-        cluster().wait_for_latest_osdmap().unwrap();
-        Pool(cluster().ioctx(&name).unwrap())
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let _ = cluster().pools().remove(self.0.pool());
-    }
-}
+use super::agree::{same_as_du, same_as_ls, same_as_status, same_everywhere};
+use super::{Pool, SIZE, history, survey, survey_of};
+use crate::support::{Space, cluster, pattern};
 
 fn create<'a>(pool: &'a IoCtx, name: &'a str) -> rbd::ioctx::CreateImage<'a> {
     pool.create(name, SIZE).object_size(1 << 20)
-}
-
-/// Compares parents, read backwards, with `rbd children`, and watchers with `rbd status`.
-fn same_as_children_and_status(pools: &[&IoCtx]) {
-    let images: Vec<_> = pools
-        .iter()
-        .flat_map(|pool| survey_of(all(pool)).into_iter().map(|image| ((*pool).clone(), image)))
-        .collect();
-    let spec = |pool: &IoCtx| match pool.namespace() {
-        "" => pool.pool().to_owned(),
-        namespace => format!("{}/{namespace}", pool.pool()),
-    };
-    for (pool, image) in &images {
-        let name = format!("{}/{}", spec(pool), image.name);
-        for snapshot in image.snapshots.iter().filter(|snapshot| !snapshot.name.is_empty()) {
-            if snapshot.kind != rbd::snapshot::SnapshotKind::User {
-                continue;
-            }
-            let theirs = rbd(&["children", "--all", &format!("{name}@{}", snapshot.name)]);
-            let theirs: BTreeSet<_> = theirs
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|child| format!("{}/{}/{}", child["pool"], child["pool_namespace"], child["image"]))
-                .collect();
-            let ours: BTreeSet<_> = images
-                .iter()
-                .filter(|(_, child)| {
-                    child.parent.as_ref().is_some_and(|parent| {
-                        parent.image.id == image.id && parent.snapshot_id == snapshot.id
-                    })
-                })
-                .map(|(pool, child)| format!("{:?}/{:?}/{:?}", pool.pool(), pool.namespace(), child.name))
-                .collect();
-            assert_eq!(ours, theirs, "the children of {name}@{}", snapshot.name);
-        }
-        let theirs = rbd(&["status", &name]);
-        let watchers = image.watchers.iter().map(|watcher| {
-            serde_json::json!({
-                "address": watcher.address.to_string(), "client": watcher.client, "cookie": watcher.cookie,
-            })
-        });
-        assert_eq!(Value::from(watchers.collect::<Vec<_>>()), theirs["watchers"], "{name}");
-    }
 }
 
 #[test]
@@ -117,11 +54,7 @@ fn pools_namespaces_and_kinds() {
     pool.0.clone_image("plain", "two", "v2").into_ioctx(&inner).format(CloneFormat::V2).run().unwrap();
     history(&other.0, "v1");
     let open = pool.0.open("data pool").run().unwrap();
-    for place in [&pool.0, &inner, &other.0] {
-        same_as_opened(place);
-        same_as_du(place);
-    }
-    same_as_children_and_status(&[&pool.0, &inner, &other.0]);
+    same_everywhere(&[&pool.0, &inner, &other.0]);
     open.close().unwrap();
     // All values except the watchers are answered without opening images.
     assert!(survey(&pool.0).iter().all(|image| image.source == Source::Osds));
@@ -148,14 +81,13 @@ fn a_migration_under_way() {
     space.create("source", SIZE).object_size(1 << 20).run().unwrap();
     history(&space, "source");
     space.prepare_migration("source", &other, "target").object_size(2 << 20).run().unwrap();
-    same_as_opened(&other);
-    same_as_du(&other);
+    same_everywhere(&[&other]);
     let found = survey(&other).remove(0);
     assert_eq!((found.source, found.usage_source), (Source::Librbd, Some(Source::Librbd)));
     let listed = space.list().unwrap();
     assert_eq!(survey_of(space.survey()).len(), listed.len());
     other.migration("target").abort().run().unwrap();
-    same_as_opened(&space);
+    same_everywhere(&[&space, &other]);
 }
 
 #[test]
@@ -182,7 +114,7 @@ fn images_of_format_1() {
     let old = &found[1];
     assert!(old.old_format && old.id.is_empty(), "{old:?}");
     assert_eq!((old.size, old.snapshots.len(), &*old.snapshots[0].name), (SIZE, 1, "snap"));
+    same_as_ls(&pool.0);
     same_as_du(&pool.0);
-    let theirs = rbd(&["ls", "-l", pool.0.pool()]);
-    assert_eq!((&theirs[1]["image"], &theirs[1]["size"]), (&"old".into(), &SIZE.into()));
+    same_as_status(&pool.0);
 }

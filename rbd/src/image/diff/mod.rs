@@ -44,6 +44,7 @@ pub struct Diff<'a> {
     len: u64,
     whole_objects: bool,
     include_parent: bool,
+    even_if_shrunk: bool,
 }
 
 impl Image {
@@ -70,7 +71,15 @@ impl Image {
     #[doc(alias = "rbd_diff_iterate2")]
     #[doc(alias = "rbd_diff_iterate3")]
     pub fn diff(&self) -> Diff<'_> {
-        Diff { image: self, from: None, offset: 0, len: u64::MAX, whole_objects: false, include_parent: true }
+        Diff {
+            image: self,
+            from: None,
+            offset: 0,
+            len: u64::MAX,
+            whole_objects: false,
+            include_parent: true,
+            even_if_shrunk: false,
+        }
     }
 }
 
@@ -108,6 +117,12 @@ impl<'a> Diff<'a> {
     /// its parent. Default: on.
     pub fn include_parent(mut self, include_parent: bool) -> Self {
         self.include_parent = include_parent;
+        self
+    }
+
+    /// Keeps to whole objects after a shrink, as `rbd du` does. Such a diff can miss holes.
+    pub(crate) fn even_if_shrunk(mut self) -> Self {
+        self.even_if_shrunk = true;
         self
     }
 
@@ -152,7 +167,9 @@ impl<'a> Diff<'a> {
             Some(SnapshotRef::Name(text)) => From::Name(c_string(operation, object, text)?),
         };
         // librbd uses the object maps for whole objects only.
-        let whole_objects = self.whole_objects && !self.image.is_encrypted() && self.shrunk()?.is_none();
+        let whole_objects = self.whole_objects
+            && !self.image.is_encrypted()
+            && (self.even_if_shrunk || self.shrunk()?.is_none());
         let spec = DiffSpec {
             from,
             offset: range.start,
