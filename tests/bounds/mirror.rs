@@ -4,6 +4,8 @@ use super::*;
 
 calls! {
     "mirror::AddPeer::run" => |c| c.pool.mirroring().peers().add("site", "client.x").run(),
+    "mirror::CreateMirrorSnapshot::into_future" =>
+        |c| IntoFuture::into_future(c.image.mirroring().create_snapshot()).timeout(SHORT).wait(),
     "mirror::CreateMirrorSnapshot::run" => |c| c.image.mirroring().create_snapshot().run(),
     "mirror::CreateMirrorSnapshot::start" =>
         |c| c.image.mirroring().create_snapshot().start().timeout(SHORT).wait(),
@@ -37,6 +39,8 @@ calls! {
     "mirror::PoolMirroring::summary" => |c| c.pool.mirroring().summary(),
     "mirror::PoolMirroring::uuid" => |c| c.pool.mirroring().uuid(),
     "mirror::ImageMirroring::start_demote" => |c| c.image.mirroring().start_demote().wait(),
+    "mirror::PromoteImage::into_future" =>
+        |c| IntoFuture::into_future(c.image.mirroring().promote()).timeout(SHORT).wait(),
     "mirror::PromoteImage::start" => |c| c.image.mirroring().promote().start().timeout(SHORT).wait(),
     "mirror::PromoteImage::run" => |c| c.image.mirroring().promote().run(),
 }

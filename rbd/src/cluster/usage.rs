@@ -60,8 +60,8 @@ impl Cluster {
     }
 }
 
-impl From<raw::ioctx::PoolStat> for PoolUsage {
-    fn from(stat: raw::ioctx::PoolStat) -> PoolUsage {
+impl PoolUsage {
+    pub(crate) fn from_raw(stat: raw::ioctx::PoolStat) -> PoolUsage {
         PoolUsage {
             bytes: stat.num_bytes,
             objects: stat.num_objects,

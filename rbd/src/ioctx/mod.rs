@@ -141,7 +141,8 @@ impl IoCtx {
     /// Implements: `rados_ioctx_pool_stat`.
     #[doc(alias = "rados_ioctx_pool_stat")]
     pub fn usage(&self) -> Result<PoolUsage> {
-        Ok(self.bounded("read the usage of", || self.pool_object(), move |raw| raw.pool_stat())?.into())
+        let stat = self.bounded("read the usage of", || self.pool_object(), move |raw| raw.pool_stat())?;
+        Ok(PoolUsage::from_raw(stat))
     }
 
     /// Prepares a new pool for images, as `rbd pool init` does: tags the pool for the application

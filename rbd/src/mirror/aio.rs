@@ -3,6 +3,7 @@
 use super::image::Role;
 use super::{CreateMirrorSnapshot, ImageInfo, ImageMirroring, ImageMode, ImageStatus, PromoteImage};
 use crate::aio::{ErrorQuery, Op};
+use crate::error::Result;
 use crate::raw::{self, RawResult};
 
 impl ImageMirroring<'_> {
@@ -71,6 +72,24 @@ impl CreateMirrorSnapshot<'_> {
         let CreateMirrorSnapshot { image, quiesce } = self;
         let operation = "create a mirror snapshot of";
         image.aio().explained(operation, need_primary, |raw| Ok(raw.aio_mirror_snapshot(quiesce)?))
+    }
+}
+
+impl IntoFuture for PromoteImage<'_> {
+    type Output = Result<()>;
+    type IntoFuture = Op<()>;
+
+    fn into_future(self) -> Op<()> {
+        self.start()
+    }
+}
+
+impl IntoFuture for CreateMirrorSnapshot<'_> {
+    type Output = Result<u64>;
+    type IntoFuture = Op<u64>;
+
+    fn into_future(self) -> Op<u64> {
+        self.start()
     }
 }
 

@@ -15,7 +15,7 @@ pub struct ImageMirroring<'a> {
 
 /// Creates a mirror snapshot: see [`ImageMirroring::create_snapshot`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing happens until `run`"]
+#[must_use = "nothing happens until `run`, `start` or `await`"]
 pub struct CreateMirrorSnapshot<'a> {
     pub(super) image: &'a Image,
     pub(super) quiesce: RawQuiesce,
@@ -31,7 +31,7 @@ pub struct DisableImage<'a> {
 
 /// Promotes an image: see [`ImageMirroring::promote`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing happens until `run` or `start`"]
+#[must_use = "nothing happens until `run`, `start` or `await`"]
 pub struct PromoteImage<'a> {
     pub(super) image: &'a Image,
     pub(super) force: bool,

@@ -11,7 +11,7 @@ use rbd::mirror::{
 use rbd::{Errno, ErrorKind, Features, ObjectKind, cluster::Key, image::Quiesce};
 
 use super::Pool;
-use crate::support::cluster;
+use crate::support::{block_on, cluster};
 
 /// The token of a former cluster:
 /// `{"fsid":"f","client_id":"c","key":"AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==","mon_host":"h"}`.
@@ -169,7 +169,7 @@ fn the_same_without_waiting() {
     foo.enable(ImageMode::Snapshot).unwrap();
     let error = foo.promote().start().wait().unwrap_err();
     assert!(*error.kind() == ErrorKind::InvalidInput && error.to_string().contains("is primary"), "{error}");
-    let id = foo.create_snapshot().start().wait().unwrap();
+    let id = block_on(foo.create_snapshot().into_future()).unwrap();
     assert!(image.snapshots().list().unwrap().iter().any(|snapshot| snapshot.id == id));
     foo.start_demote().wait().unwrap();
     for refused in [foo.start_demote().wait(), foo.create_snapshot().start().wait().map(drop)] {
@@ -186,7 +186,7 @@ fn the_same_without_waiting() {
         assert_eq!(status.wait().unwrap(), foo.status().unwrap());
     }
     assert_eq!(foo.start_mode().wait().unwrap(), ImageMode::Snapshot);
-    foo.promote().start().wait().unwrap();
+    block_on(foo.promote().into_future()).unwrap();
     assert!(foo.info().unwrap().primary);
     let _closed_with_some_in_flight = (foo.start_info(), foo.start_status());
     image.close().unwrap();
