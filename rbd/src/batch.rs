@@ -82,6 +82,9 @@ impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
 
     /// Carries out the action on each image. Blocks until all actions have ended.
     ///
+    /// If the action can also fail in another way than [`Error`], for example when it writes a
+    /// file, let it return `Ok(Err(…))`: `T` is then a `Result` of its own.
+    ///
     /// The error of one image does not affect the others: see [`BatchReport::failed`]. Fails only
     /// inside a callback of librbd, where no call may block. Panics if the action panics, after all
     /// actions have ended.

@@ -10,7 +10,7 @@ impl Error {
         let goes_on = goes_on(changes);
         self.with_kind(ErrorKind::TimedOut).with_detail(format!(
             "it did not complete within {after:?}; {goes_on}; check that monitors and OSDs are up \
-             and reachable"
+             and reachable, and that no pool is full"
         ))
     }
 }

@@ -155,7 +155,8 @@ impl ErrorKind {
             ),
             ErrorKind::TimedOut => (
                 "no answer came in time".into(),
-                "check that monitors and OSDs are up and reachable; the timeouts are set when connecting",
+                "check that monitors and OSDs are up and reachable, and that no pool is full; the \
+                 timeouts are set when connecting",
             ),
             ErrorKind::QuotaExceeded => (
                 "a quota or limit is reached, or the cluster is full".into(),

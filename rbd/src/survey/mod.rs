@@ -253,8 +253,8 @@ impl<'a> Survey<'a> {
         self
     }
 
-    /// Restricts the survey to images of this name. In the trash there may be several. Default: all
-    /// images.
+    /// Restricts the survey to images of this name. In the trash there may be several. If there is
+    /// none, the survey is empty and does not fail. Default: all images.
     pub fn image(mut self, name: &'a str) -> Self {
         self.only = Some(name);
         self
