@@ -127,6 +127,35 @@ fn functions_of_newer_libraries_work_or_name_the_release() {
 }
 
 #[test]
+fn a_rollback_of_a_group_that_was_stopped_can_be_repeated() {
+    let space = Space::new();
+    let group = space.groups().create("g").unwrap();
+    let images = ["foo", "bar"].map(|name| {
+        space.create(name, 64 << 20).features(Features::LAYERING).run().unwrap();
+        group.add(&space, name).unwrap();
+        let image = space.open(name).run().unwrap();
+        image.write_same(0, 64 << 20, &[1; 512]).unwrap();
+        image
+    });
+    group.snapshots().create("s").run().unwrap();
+    images.iter().for_each(|image| image.write_same(0, 64 << 20, &[2; 512]).unwrap());
+    let mut told = 0;
+    let stop = |_, _| {
+        told += 1;
+        std::ops::ControlFlow::Break(())
+    };
+    let error = group.snapshots().rollback("s").progress(stop).run().unwrap_err();
+    assert_eq!(*error.kind(), rbd::ErrorKind::Stopped, "{error}");
+    assert!(told > 0);
+    group.snapshots().rollback("s").run().unwrap();
+    for image in &images {
+        let mut found = vec![0; 64 << 20];
+        image.read_exact_at(&mut found, 0).unwrap();
+        assert!(found.iter().all(|byte| *byte == 1));
+    }
+}
+
+#[test]
 fn a_diff_does_not_miss_what_a_rollback_of_the_group_has_changed() {
     let space = Space::new();
     let group = space.groups().create("g").unwrap();
