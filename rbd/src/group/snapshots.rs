@@ -189,7 +189,9 @@ impl CreateGroupSnapshot<'_> {
 }
 
 impl<'a> RollbackGroup<'a> {
-    /// Calls back with the objects done so far and their total.
+    /// Calls back with the objects done so far and their total. A break stops the rollback with
+    /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped). Some images may then have changed; run
+    /// the rollback again to restore all of them.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self

@@ -30,10 +30,9 @@ impl Image {
     /// not wait for I/O of this process. If this process owns the exclusive lock, librbd shrinks
     /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
-    /// **Resize through one handle.** If one handle resizes and others of this process write, the
-    /// exclusive lock changes hands all the time. On an overloaded machine librbd 16.2 has then
-    /// failed to complete a resize. The call fails with `TimedOut`, and so do writes; drop the
-    /// handles, or end the process.
+    /// If another handle owns the exclusive lock, librbd lets that handle resize the image. On a
+    /// busy machine librbd 16.2 sometimes loses the answer. This handle then acquires the lock,
+    /// which takes some seconds.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -12,6 +12,7 @@ pub(crate) mod keeper;
 mod left_lock;
 pub(crate) mod lineage;
 pub(crate) mod locks;
+mod lost_answer;
 pub(crate) mod metadata;
 pub(crate) mod mirrored;
 pub(crate) mod open;

@@ -9,6 +9,7 @@ use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::image::Image;
+use crate::raw::image::lost_answer::Change;
 pub(crate) use crate::raw::op::ask::positive;
 use crate::raw::op::hold::Hold;
 use crate::raw::op::target::{Identity, Target};
@@ -106,12 +107,17 @@ impl Image {
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         let _turn = Turn::take(self.shared());
         let _alone = if allow_shrink { Some(self.hold()?) } else { None };
+        let change = Change::watch(self, move |image| {
+            let now = image.ask_size();
+            now.is_ok_and(|now| now == size || now + image.header_len() == size)
+        });
         // SAFETY: the image is open; the progress state lives through the call.
         let resized = unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
             })
         };
+        drop(change);
         self.size_changed();
         resized.map(drop)
     }
