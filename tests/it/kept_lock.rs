@@ -1,7 +1,9 @@
 //! I/O while another client keeps the exclusive lock reports that and names the client.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rbd::aio::AsyncCursor;
@@ -9,6 +11,7 @@ use rbd::error::Holder;
 use rbd::features::Plan;
 use rbd::image::Cursor;
 use rbd::{ErrorKind, Features, Image, Queue};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{Space, block_on, builder};
@@ -143,4 +146,56 @@ fn reads(outcome: rbd::Result<()>, keeper: &dyn Fn(rbd::Result<()>, &str)) {
 
 fn inner(error: std::io::Error) -> rbd::Error {
     *error.into_inner().unwrap().downcast().unwrap()
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// The process that owns the lock is stopped. It answers no request until it is continued.
+#[test]
+fn an_owner_that_does_not_answer() {
+    const SPACE: &str = "RBD_TEST_OWNER";
+    if let Ok(namespace) = std::env::var(SPACE) {
+        let cluster = builder().connect().unwrap();
+        let pool = cluster.ioctx("rbd").unwrap().with_namespace(&namespace).unwrap();
+        let image = pool.open("foo").run().unwrap();
+        image.exclusive_lock().acquire().unwrap();
+        println!("has the lock");
+        std::thread::sleep(Duration::from_secs(300));
+        return;
+    }
+    let space = Space::new();
+    let map = Features::OBJECT_MAP | Features::FAST_DIFF;
+    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | map;
+    space.create("foo", 8 << 20).features(features).run().unwrap();
+    let owner = Command::new(std::env::current_exe().unwrap())
+        .args(["kept_lock::an_owner_that_does_not_answer", "--exact", "--nocapture"])
+        .env(SPACE, space.namespace())
+        .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut owner = Killed(owner);
+    let mut lines = BufReader::new(owner.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("has the lock")));
+    let open = |timeout| {
+        let cluster = builder().call_timeout(timeout).connect().unwrap();
+        let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+        pool.open("foo").run().unwrap()
+    };
+    let (hurried, patient) = (open(Duration::from_secs(5)), open(Duration::from_secs(120)));
+    let address = patient.exclusive_lock().owner().unwrap().expect("the stopped one").address;
+    let id = Pid::from_child(&owner.0);
+    kill_process(id, Signal::STOP).unwrap();
+    let error = hurried.disable_features(map).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::TimedOut, "{error}");
+    patient.enable_features(Features::JOURNALING).unwrap();
+    assert!(patient.features().unwrap().contains(Features::JOURNALING));
+    let fenced = patient.ioctx().cluster().blocklist().list().unwrap();
+    assert!(fenced.iter().any(|entry| entry.address == address), "{address}: {fenced:?}");
 }

@@ -13,7 +13,10 @@ impl Image {
     ///
     /// Blocks. If another client keeps the exclusive lock, that client carries the change out. It
     /// cannot enable journaling for others: this fails with
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is changed.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is changed. If that client does not
+    /// answer, the call waits until Ceph takes the client for dead (30 s), fences it, and makes the
+    /// change. If the call timeout is shorter, the call fails with
+    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), and the change happens later.
     ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]
@@ -36,7 +39,8 @@ impl Image {
     /// rules forbid, before anything is touched: for example, disabling exclusive-lock while
     /// object-map is enabled.
     ///
-    /// Blocks. If another client keeps the exclusive lock, that client carries the change out.
+    /// Blocks. If another client keeps the exclusive lock, that client carries the change out. If it
+    /// does not answer, see [`enable_features`](Self::enable_features).
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
