@@ -39,8 +39,8 @@ impl Image {
     /// rules forbid, before anything is touched: for example, disabling exclusive-lock while
     /// object-map is enabled.
     ///
-    /// Blocks. If another client keeps the exclusive lock, that client carries the change out. If it
-    /// does not answer, see [`enable_features`](Self::enable_features).
+    /// Blocks. If another client keeps the exclusive lock, that client carries the change out. If
+    /// it does not answer, see [`enable_features`](Self::enable_features).
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
