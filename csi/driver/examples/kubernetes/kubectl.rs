@@ -33,8 +33,8 @@ impl Kubectl {
         Ok(kubectl)
     }
 
-    /// The client of a service account in the driver's namespace, with the token that Kubernetes has
-    /// given to it.
+    /// The client of a service account in the driver's namespace, with the token that Kubernetes
+    /// has given to it.
     pub fn service_account(&self, name: &str) -> Result<Kubectl> {
         let get = |kind: &str, name: &str, template: &str| {
             self.read(&["-n", "rbd-csi", "get", kind, name, &format!("--output=go-template={template}")])
