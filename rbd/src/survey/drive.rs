@@ -137,7 +137,7 @@ fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Co
         }
     }
     let timeout = ioctx.cluster().raw().call_timeout();
-    Ok(Consumer { handover, ioctx: ioctx.clone(), timeout })
+    Ok(Consumer { handover, ioctx: ioctx.clone(), timeout, refused: false })
 }
 
 impl SurveyedImages {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::SurveyedImage;
 use super::drive::OPERATION;
 use crate::aio::timer::Alarm;
+use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
@@ -23,6 +24,8 @@ pub(super) struct Consumer {
     pub(super) handover: Arc<Handover>,
     pub(super) ioctx: IoCtx,
     pub(super) timeout: Option<Duration>,
+    /// A forked process has got its error.
+    pub(super) refused: bool,
 }
 
 /// The images that wait for the consumer.
@@ -98,7 +101,24 @@ impl Handover {
 }
 
 impl Consumer {
-    pub(super) fn wait(&self) -> Option<Item> {
+    /// Returns one error, and then the end, if this process was forked from the one with the thread
+    /// that queries images. That thread may have held the lock, so the lock is not touched.
+    fn refuse_fork(&mut self) -> Option<Option<Item>> {
+        if !self.is_forked() {
+            return None;
+        }
+        let again = std::mem::replace(&mut self.refused, true);
+        Some((!again).then(|| Err(forked(OPERATION, self.ioctx.pool_object()))))
+    }
+
+    fn is_forked(&self) -> bool {
+        self.ioctx.raw().is_forked()
+    }
+
+    pub(super) fn wait(&mut self) -> Option<Item> {
+        if let Some(refused) = self.refuse_fork() {
+            return refused;
+        }
         let end = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut state = self.handover.lock();
         loop {
@@ -121,7 +141,10 @@ impl Consumer {
         }
     }
 
-    pub(super) fn poll(&self, context: &mut Context<'_>, patience: &mut Patience) -> Poll<Option<Item>> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, patience: &mut Patience) -> Poll<Option<Item>> {
+        if let Some(refused) = self.refuse_fork() {
+            return Poll::Ready(refused);
+        }
         let mut state = self.handover.lock();
         if let Some(image) = state.images.pop_front() {
             drop(state);
@@ -166,6 +189,10 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        if self.is_forked() {
+            std::mem::forget(Arc::clone(&self.handover));
+            return;
+        }
         let mut state = self.handover.lock();
         state.left = true;
         let _ = state.wake_driver.send(usize::MAX);

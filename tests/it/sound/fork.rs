@@ -1,5 +1,7 @@
 //! Forks: a child has the memory of the process, but none of Ceph's threads.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rbd::{Cluster, Image, Queue};
@@ -101,4 +103,34 @@ fn a_fork_drops_what_it_inherited_and_calls_are_refused() {
     assert_eq!(queue.reap().unwrap().token, 1);
     image.write_all_at(&[2; 512], 0).unwrap();
     shared.flush().unwrap();
+}
+
+/// The thread that queries the images is not in the child.
+#[test]
+fn a_fork_does_not_wait_for_an_inherited_survey() {
+    if !alone(test!("fork::a_fork_does_not_wait_for_an_inherited_survey")) {
+        return;
+    }
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let cluster: Cluster = builder().connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let mut surveys = Some((pool.survey().run().unwrap(), pool.survey().start().unwrap()));
+    assert!(
+        forked(|| {
+            let (mut images, mut stream) = surveys.take().unwrap();
+            let error = images.next().unwrap().unwrap_err().to_string();
+            assert!(error.contains("fork"), "{error}");
+            assert!(images.next().is_none());
+            let mut context = Context::from_waker(Waker::noop());
+            let Poll::Ready(Some(Err(error))) = pin!(stream.next()).poll(&mut context) else {
+                panic!("waits for the stream");
+            };
+            assert!(error.to_string().contains("fork"), "{error}");
+            drop((images, stream));
+        }),
+        "the child hangs or fails"
+    );
+    let (images, _stream) = surveys.take().unwrap();
+    assert_eq!(images.map(|image| image.unwrap().name).collect::<Vec<_>>(), ["foo"]);
 }
