@@ -38,8 +38,9 @@ thread_local! {
     static PARKER: (Arc<Parker>, Waker) = parker();
 }
 
-/// Polls on this thread until the future is ready. With an end, it polls once more at that time, and
-/// the future must be ready then. Returns `None` if it is not ready on a thread that must not wait.
+/// Polls on this thread until the future is ready. With an end, it polls once more at that time,
+/// and the future must be ready then. Returns `None` if it is not ready on a thread that must not
+/// wait.
 pub(crate) fn wait_until<T>(mut future: impl Future<Output = T> + Unpin, end: Option<Instant>) -> Option<T> {
     if must_not_call() {
         // A completed or refused operation needs no wait.
