@@ -1,9 +1,11 @@
 //! `cargo xtask ci`: all that must hold before a change lands, each step timed.
 
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum as _;
 use clap::builder::PossibleValuesParser;
 
@@ -25,7 +27,7 @@ pub(crate) struct Args {
 }
 
 fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(STEPS.iter().map(|step| step.name))
+    PossibleValuesParser::new(ALONE.iter().chain(LANES.into_iter().flatten()).map(|step| step.name))
 }
 
 struct Step {
@@ -34,9 +36,8 @@ struct Step {
     make: fn() -> Result<Command>,
 }
 
-/// Quick ones first; the tests last, so that their result is the last thing said. The tests run
-/// with the release of Ceph that is installed, and in the matrix with the others.
-const STEPS: &[Step] = &[
+/// The steps that need the processors, one after the other. Quick ones come first.
+const ALONE: &[Step] = &[
     Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
     Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
     Step { name: "coverage", make: || Ok(ourselves(&["coverage"])) },
@@ -64,10 +65,25 @@ const STEPS: &[Step] = &[
     Step { name: "sanitizers", make: || Ok(ourselves(&["sanitizers", "--quick", "--race-seconds", "30"])) },
     Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
     Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
-    Step { name: "campaign", make: || Ok(ourselves(&["campaign"])) },
-    Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
-    Step { name: "test", make: || Ok(ourselves(&["test"])) },
 ];
+
+/// The steps that mostly wait for daemons, after the others. Both lanes run at the same time, so
+/// that the processors have work. Each lane has one cluster at a time. The first lane tests the
+/// installed release of Ceph, and the second lane the other releases.
+const LANES: [&[Step]; 2] = [
+    &[
+        Step { name: "test", make: || Ok(ourselves(&["test"])) },
+        Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
+        Step { name: "campaign", make: || Ok(ourselves(&["campaign"])) },
+    ],
+    &[Step { name: "matrix", make: || Ok(ourselves(MATRIX)) }],
+];
+
+/// The steps whose tests are shown in columns, one for each release.
+const COLUMNS: [&str; 2] = ["test", "matrix"];
+
+/// The disk space was checked at the start, and earlier steps have used some of it since.
+const MATRIX: &[&str] = &["matrix", "--space-checked", "--jobs", "1", "18.2", "20.2", "mixed"];
 
 /// The release that the step `test` runs with: `16.2`.
 fn installed_release() -> Result<String> {
@@ -102,21 +118,41 @@ enum Outcome {
     },
 }
 
+/// What the tests of all steps said.
+struct Said {
+    tally: Tally,
+    columns: Columns,
+}
+
+/// A step that has ended: its name, its outcome, and how long it took.
+type Done = (&'static str, Outcome, Duration);
+
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.steps.is_empty() {
+    if args.steps.is_empty() || args.steps.iter().any(|step| step == "matrix") {
         disk::ensure_free()?;
     }
     setup::ensure(Purpose::value_variants(), args.consent)?;
     let started = Instant::now();
-    let mut tally = Tally::default();
-    let mut columns = Columns::new(&installed_release()?);
-    let mut done = Vec::new();
-    for step in STEPS.iter().filter(|step| args.steps.is_empty() || named(&args.steps, step)) {
-        let begun = Instant::now();
-        let outcome =
-            if named(&args.without, step) { Outcome::LeftOut } else { take(step, &mut tally, &mut columns) };
-        done.push((step.name, outcome, begun.elapsed()));
-    }
+    let said = Mutex::new(Said { tally: Tally::default(), columns: Columns::new(&installed_release()?) });
+    let all = |steps: &'static [Step]| -> Vec<Done> {
+        let wanted = steps.iter().filter(|step| args.steps.is_empty() || named(&args.steps, step));
+        wanted
+            .map(|step| {
+                let begun = Instant::now();
+                let outcome = if named(&args.without, step) { Outcome::LeftOut } else { take(step, &said) };
+                (step.name, outcome, begun.elapsed())
+            })
+            .collect()
+    };
+    let mut done = all(ALONE);
+    thread::scope(|scope| {
+        let lanes = LANES.map(|lane| scope.spawn(move || all(lane)));
+        for lane in lanes {
+            done.extend(lane.join().map_err(|_| anyhow!("a thread panicked"))?);
+        }
+        anyhow::Ok(())
+    })?;
+    let Said { tally, columns } = said.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary(&done, started.elapsed());
     let failed: Vec<_> =
         done.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed { .. })).collect();
@@ -149,7 +185,7 @@ fn heart(said: &[String]) -> &[String] {
     &said[first.max(said.len().saturating_sub(300))..]
 }
 
-fn take(step: &Step, tally: &mut Tally, columns: &mut Columns) -> Outcome {
+fn take(step: &Step, seen: &Mutex<Said>) -> Outcome {
     let mut command = match (step.make)() {
         Ok(command) => command,
         Err(error) => return Outcome::Failed { why: format!("{error:#}"), said: Vec::new() },
@@ -161,10 +197,10 @@ fn take(step: &Step, tally: &mut Tally, columns: &mut Columns) -> Outcome {
     ui::step(&format!("{}: {}", step.name, cmd::line(&command)));
     let mut said = Vec::new();
     let status = cmd::tee(&mut command, |line| {
-        tally.take(line);
-        // Its tests are shown in columns, one for each release.
-        if step.name == "test" {
-            columns.take(line);
+        let mut seen = lock(seen);
+        seen.tally.take(line);
+        if COLUMNS.contains(&step.name) {
+            seen.columns.take(line);
         }
         said.push(line.to_owned());
     });
@@ -175,7 +211,11 @@ fn take(step: &Step, tally: &mut Tally, columns: &mut Columns) -> Outcome {
     }
 }
 
-fn summary(done: &[(&str, Outcome, Duration)], all: Duration) {
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn summary(done: &[Done], all: Duration) {
     println!();
     for (name, outcome, time) in done {
         let (colour, word) = match outcome {
@@ -183,9 +223,9 @@ fn summary(done: &[(&str, Outcome, Duration)], all: Duration) {
             Outcome::LeftOut => (ui::YELLOW, "left out by --without".to_owned()),
             Outcome::Failed { why, .. } => (ui::RED, format!("FAILED: {why}")),
         };
-        anstream::println!("  {name:<10} {:>12}  {colour}{word}{colour:#}", ui::time(*time));
+        anstream::println!("  {name:<15} {:>12}  {colour}{word}{colour:#}", ui::time(*time));
     }
-    println!("  {:<10} {:>12}", "in all", ui::time(all));
+    println!("  {:<15} {:>12}", "in all", ui::time(all));
 }
 
 #[cfg(test)]

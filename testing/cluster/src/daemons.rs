@@ -12,7 +12,7 @@ use crate::supervisor::Watchdog;
 use crate::{Error, Result};
 
 /// How long a daemon may take to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Daemons {
@@ -57,7 +57,7 @@ impl Daemons {
         if self.take(daemon)?.terminate(PATIENCE)? {
             return Ok(());
         }
-        Err(Error::State { daemon, state: "did not end within 20 s of SIGTERM and was killed" })
+        Err(Error::State { daemon, state: "did not end within 60 s of SIGTERM and was killed" })
     }
 
     pub(crate) fn set_paused(&mut self, daemon: Daemon, paused: bool) -> Result<()> {

@@ -37,6 +37,13 @@ pub(crate) struct Args {
     /// docs/releases.md; takes half an hour
     #[arg(long)]
     kernels: bool,
+    /// How many parts run at the same time. Tests mostly wait, so that two share the processors
+    /// well. With more, daemons that one part freezes would starve in the load of the others
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    /// The caller has checked the disk space, and may have used some of it since
+    #[arg(long, hide = true)]
+    space_checked: bool,
     /// Arguments for the integration tests, which then are all that runs: `cargo xtask matrix 20.2
     /// -- groups::`
     #[arg(last = true)]
@@ -75,15 +82,13 @@ impl Part {
     }
 }
 
-/// How many parts run at the same time. Tests mostly wait, so that two share the processors well.
-/// With more, daemons that one part freezes would starve in the load of the others.
-const LANES: usize = 2;
-
 /// What passed in which column.
 type Counts = Mutex<Columns>;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    disk::ensure_free()?;
+    if !args.space_checked {
+        disk::ensure_free()?;
+    }
     root::ensure_mountable()?;
     let vm: &[Purpose] = if args.kernels { &[Purpose::Vm, Purpose::Cluster] } else { &[] };
     setup::ensure(&[&[Purpose::Build, Purpose::Matrix], vm].concat(), args.consent)?;
@@ -124,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     thread::scope(|scope| {
-        let lanes = [(); LANES].map(|()| scope.spawn(lane));
+        let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(&lane)).collect();
         lanes.into_iter().try_for_each(join)
     })?;
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,10 @@ use crate::{apt, cache, cmd, ui};
 const PACKAGES: &str =
     "ceph-common,ceph-mgr,ceph-mon,ceph-osd,librados2,librbd1,python3-rados,python3-rbd,rbd-mirror";
 
+/// How long making a root may take, for `timeout`. 150 MB are fetched; a fast network takes half a
+/// minute.
+const MAKING: &str = "30m";
+
 /// A release of Ceph and the Debian suite that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Release {
@@ -51,15 +55,21 @@ impl Release {
     }
 }
 
+/// What `enter.sh` needs: a layer over another.
+const MOUNTS: &str = "mount -t tmpfs none /mnt; cd /mnt; mkdir lower upper work all; \
+    mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none all";
+
 /// Fails if this process may not mount file systems in its own namespaces, as the roots need.
 pub(crate) fn ensure_mountable() -> Result<()> {
     if fs::metadata("/proc/self").context("/proc is not mounted")?.uid() != 0 {
-        bail!("only root may enter the roots of the releases: run this as root");
+        bail!(
+            "only root may enter the roots of the releases: run this as root, or CI with `--without matrix`"
+        );
     }
-    let mounts = ["--mount", "--pid", "--fork", "sh", "-c", "mount -t tmpfs none /mnt"];
+    let mounts = ["--mount", "--pid", "--fork", "sh", "-e", "-c", MOUNTS];
     cmd::read(&mut cmd::command("unshare", mounts)).map(drop).context(
         "this process may not mount file systems, which the roots of the releases need: allow it (a \
-         container needs the capability SYS_ADMIN)",
+         container needs the capability SYS_ADMIN), or run CI with `--without matrix`",
     )
 }
 
@@ -99,18 +109,29 @@ impl Root {
         let parent = self.directory.parent().context("the cache has no parent")?;
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         let new = parent.join(format!("{suite}.{}", std::process::id()));
+        // When its time is over, or when this process is interrupted, all that it has started and
+        // mounted goes with its namespaces.
+        let mut make = cmd::command("timeout", ["--foreground", "--kill-after=5", MAKING]);
+        make.args(["unshare", "--mount-proc", "--pid", "--fork", "--kill-child", "mmdebstrap"]);
+        make.arg("--variant=essential");
         // The Release file of testing is often older than its validity.
-        let mut make = cmd::command(
-            "mmdebstrap",
-            ["--variant=essential", "--aptopt=Acquire::Check-Valid-Until \"false\""],
-        );
+        for option in
+            ["Check-Valid-Until \"false\"", "Retries \"3\"", "http::Timeout \"60\"", "https::Timeout \"60\""]
+        {
+            make.arg(format!("--aptopt=Acquire::{option}"));
+        }
         make.args(["doc", "man", "locale"].map(|data| format!("--dpkgopt=path-exclude=/usr/share/{data}/*")));
-        make.arg(format!("--include={PACKAGES}")).arg(suite).arg(&new).arg(apt::mirror()?);
+        let mirror = apt::mirror()?;
+        make.arg(format!("--include={PACKAGES}")).arg(suite).arg(&new).arg(&mirror);
         if let Err(error) = cmd::read(&mut make) {
             let _ = fs::remove_dir_all(&new);
             let number = self.release.number();
             return Err(error).with_context(|| {
-                format!("Ceph {number} cannot be tested: the root of Debian {suite} could not be made")
+                format!(
+                    "Ceph {number} cannot be tested: the root of Debian {suite} could not be made from \
+                     {mirror}, which may take {MAKING}. If the network is slow, run this again, or CI with \
+                     `--without matrix`"
+                )
             });
         }
         let _ = fs::remove_dir_all(&self.directory);
