@@ -10,7 +10,6 @@ use crate::hints::AccessHints;
 use crate::image::io::PIECE;
 use crate::raw::image::Image as RawImage;
 use crate::raw::op::kind::Kind;
-use crate::raw::op::request::Request;
 
 /// Reads and writes an image with hints: see [`Image::hints`].
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +48,9 @@ impl Hinted<'_> {
         while done < buffer.len() {
             let len = (buffer.len() - done).min(PIECE);
             let at = offset.saturating_add(done as u64);
-            let request = Request::new(Kind::Read, at, len as u64, hints, BytesMut::new().into());
-            if let Some(Buffer::BytesMut(data)) = image.transfer(request).transpose()? {
+            let place = || BytesMut::new().into();
+            let data = image.transfer(Kind::Read, at, len as u64, hints, place).transpose()?;
+            if let Some(Buffer::BytesMut(data)) = data {
                 buffer[done..done + len].copy_from_slice(&data);
                 done += len;
                 continue;
@@ -102,13 +102,14 @@ impl Hinted<'_> {
         let hints = self.hints;
         let mut done = 0;
         while done < data.len() {
-            let piece = Bytes::copy_from_slice(&data[done..data.len().min(done + PIECE)]);
+            let piece = &data[done..data.len().min(done + PIECE)];
             let (at, len) = (offset.saturating_add(done as u64), piece.len());
-            let request = Request::new(Kind::Write, at, len as u64, hints, piece.clone().into());
-            if image.transfer(request).transpose()?.is_some() {
+            let copy = || Bytes::copy_from_slice(piece).into();
+            if image.transfer(Kind::Write, at, len as u64, hints, copy).transpose()?.is_some() {
                 done += len;
                 continue;
             }
+            let piece = piece.to_vec();
             let write = move |raw: &RawImage| {
                 // librbd first reads the header if another client has changed it.
                 raw.size()?;

@@ -208,16 +208,23 @@ impl Image {
 
     /// Makes a request, whose end wakes this thread: no other thread of this crate takes part.
     ///
-    /// Returns `None` if the cluster may have to be asked first, if the
-    /// completion would go to a queue, if calls have no timeout, or if the range exceeds the image.
-    /// Then [`bounded_io`](Self::bounded_io) makes the call.
-    pub(super) fn transfer(&self, request: Request) -> Option<Result<Buffer>> {
+    /// Returns `None` if the cluster may have to be asked first, if the completion would go to a
+    /// queue, if calls have no timeout, or if the range exceeds the image. Then
+    /// [`bounded_io`](Self::bounded_io) makes the call.
+    pub(super) fn transfer(
+        &self,
+        kind: Kind,
+        offset: u64,
+        len: u64,
+        hints: AccessHints,
+        buffer: impl FnOnce() -> Buffer,
+    ) -> Option<Result<Buffer>> {
         let timeout = self.ioctx.cluster().raw().call_timeout()?;
-        let end = request.offset.checked_add(request.len)?;
+        let end = offset.checked_add(len)?;
         if self.raw.is_forked() || must_not_call() || self.raw.is_queued() || self.raw.fresh_size()? < end {
             return None;
         }
-        let (kind, offset, len) = (request.kind, request.offset, request.len);
+        let request = Request::new(kind, offset, len, hints, buffer());
         let lost = match self.raw.transfer(request, timeout) {
             // Another thread has just created a queue, or the image has just shrunk.
             Err(Fault::Failed(Failure::Errno(Errno::EBUSY)))
