@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     thread::scope(|scope| {
-        let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(&lane)).collect();
+        let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(lane)).collect();
         lanes.into_iter().try_for_each(join)
     })?;
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
