@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rbd_testcluster::ProcessId;
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,8 +80,15 @@ fn up_status_down() {
     let processes: Vec<ProcessId> = daemons_of(owner.id());
     assert_eq!(processes.len(), 4, "{:?}", children(owner.id()));
 
-    let status = program(&["status"]).output().unwrap();
-    let status = text(&status.stdout);
+    // The manager's statistics of new placement groups are some seconds late.
+    let end = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        let status = program(&["status"]).output().unwrap();
+        let status = text(&status.stdout);
+        if status.contains("16 active+clean") || Instant::now() > end {
+            break status;
+        }
+    };
     for part in ["health: HEALTH_OK", "osd: 2 osds: 2 up, 2 in", "16 active+clean", "root default", "osd.1"] {
         assert!(status.contains(part), "{part}: {status}");
     }
