@@ -65,6 +65,19 @@ mod plain {
         assert!(target.begin_queue());
     }
 
+    /// The drop of an image does not wait for such an operation.
+    #[test]
+    fn an_operation_that_was_given_up_may_never_end() {
+        let target = new();
+        assert!(target.enter());
+        assert!(!target.has_calls());
+        target.give_up();
+        assert!(target.has_calls());
+        // SAFETY: it is valid, and entered above.
+        unsafe { Target::leave(&raw const target) };
+        assert!(!target.has_calls());
+    }
+
     #[test]
     fn closing_waits_for_the_last() {
         let target = Box::into_raw(Box::new(new())).cast_const();
