@@ -208,8 +208,8 @@ impl Target {
         self.given_up.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Returns whether anything is running that may never end: a blocking call, or an operation after
-    /// a thread has given up its wait.
+    /// Returns whether anything is running that may never end: a blocking call, or an operation
+    /// after a thread has given up its wait.
     pub(in crate::raw) fn has_calls(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
         state >= CALL || state >= ONE && self.given_up.load(std::sync::atomic::Ordering::Relaxed)
