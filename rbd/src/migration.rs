@@ -187,7 +187,7 @@ impl<'a> PrepareMigration<'a> {
 
 /// Adds the clients that have the image open, or the name that is taken.
 fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &str, error: Error) -> Error {
-    if error.is_exists() {
+    if error.is_already_exists() {
         return error
             .with_detail(format!("an image '{}' already exists; choose another name", ioctx.spec(name)));
     }

@@ -288,7 +288,7 @@ fn child(way: &str, conf: &Path) {
         return std::mem::forget(pool);
     }
     let mut image = pool.open("foo").run().unwrap();
-    image.close_in_background(true);
+    image.set_close_in_background(true);
     let mut queue = Queue::new(pool.open("bar").run().unwrap(), 4).unwrap();
     let ready = conf.parent().unwrap().join(format!("ready-{}", std::process::id()));
     std::fs::write(&ready, "").unwrap();

@@ -193,7 +193,7 @@ fn obstacles_of_a_clone_are_named() {
     let error = clone().features(Features::FAST_DIFF).run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidInput);
     clone().run().unwrap();
-    assert!(clone().run().unwrap_err().is_exists());
+    assert!(clone().run().unwrap_err().is_already_exists());
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn timeouts_are_finite_unless_configured() {
 fn pools_come_and_go() {
     let (cluster, name) = (cluster(), unique("pool"));
     cluster.pools().create(&name).unwrap();
-    assert!(cluster.pools().create(&name).unwrap_err().is_exists());
+    assert!(cluster.pools().create(&name).unwrap_err().is_already_exists());
     let id = cluster.pools().id(&name).unwrap();
     assert_eq!(cluster.pools().name(id).unwrap(), name);
     assert!(cluster.pools().list().unwrap().contains(&name));
@@ -104,7 +104,7 @@ fn a_missing_pool_is_named() {
 #[test]
 fn keys_are_found_where_the_configuration_has_them() {
     let cluster = cluster();
-    let key = cluster.auth_get_key("client.admin").unwrap();
+    let key = cluster.key_of("client.admin").unwrap();
     assert_eq!(cluster.key().unwrap(), key, "from the keyring file");
     // The secret of a pod volume, with the newline that `echo` adds, and without a configuration
     // file.
@@ -118,7 +118,7 @@ fn keys_are_found_where_the_configuration_has_them() {
         .connect()
         .unwrap();
     assert_eq!(bare.key().unwrap(), key);
-    assert!(cluster.auth_get_key("client.nobody").unwrap_err().is_not_found());
+    assert!(cluster.key_of("client.nobody").unwrap_err().is_not_found());
 }
 
 #[test]

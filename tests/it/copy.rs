@@ -120,8 +120,8 @@ fn copying_over_another_image_keeps_the_data_after_the_range() {
 fn copies_that_cannot_be_are_refused() {
     let space = Space::new();
     let image = source(&space);
-    assert!(image.copy_to(&space, "foo").run().unwrap_err().is_exists());
-    assert!(image.deep_copy_to(&space, "foo").run().unwrap_err().is_exists());
+    assert!(image.copy_to(&space, "foo").run().unwrap_err().is_already_exists());
+    assert!(image.deep_copy_to(&space, "foo").run().unwrap_err().is_already_exists());
     let invalid = |result: rbd::Result<()>| {
         let error = result.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");

@@ -11,12 +11,12 @@ fn images_join_and_leave_a_group() {
     space.create("bar", 4 << 20).run().unwrap();
     assert!(space.groups().list().unwrap().is_empty());
     let group = space.groups().create("g").unwrap();
-    assert!(space.groups().create("g").unwrap_err().is_exists());
+    assert!(space.groups().create("g").unwrap_err().is_already_exists());
     group.add(&space, "foo").unwrap();
     group.add(&space, "bar").unwrap();
     group.add(&space, "foo").expect("it is there already, and that is what was asked");
     let error = space.groups().create("other").unwrap().add(&space, "foo").unwrap_err();
-    assert!(error.is_exists(), "one group at most: {error}");
+    assert!(error.is_already_exists(), "one group at most: {error}");
     space.groups().remove("other").unwrap();
     let error = group.add(&space, "nope").unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("/nope' to group "), "{error}");
@@ -56,7 +56,7 @@ fn a_snapshot_of_a_group_brings_all_its_images_back() {
     };
     write(1);
     group.snapshots().create("s1").run().unwrap();
-    assert!(group.snapshots().create("s1").run().unwrap_err().is_exists());
+    assert!(group.snapshots().create("s1").run().unwrap_err().is_already_exists());
     write(2);
     group.snapshots().create("s2").skip_quiesce(true).run().unwrap();
     group.snapshots().rename("s2", "s3").unwrap();

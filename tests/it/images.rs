@@ -78,7 +78,7 @@ fn creating_what_exists() {
     let space = Space::new();
     space.create("foo", MIB).run().unwrap();
     let error = space.create("foo", MIB).run().unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Exists);
+    assert_eq!(*error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(error.errno(), Some(Errno::EEXIST));
     let text = error.to_string();
     let spec = format!("rbd/{}/foo", space.namespace());
@@ -306,7 +306,7 @@ fn rename_refuses_a_name_that_is_taken() {
     space.create("foo", MIB).run().unwrap();
     space.create("bar", MIB).run().unwrap();
     let error = space.rename("foo", "bar").unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("/bar' already exists"), "{error}");
+    assert!(error.is_already_exists() && error.to_string().contains("/bar' already exists"), "{error}");
     space.rename("foo", "baz").unwrap();
     assert_eq!(
         space.list().unwrap().iter().map(|image| image.name.as_str()).collect::<Vec<_>>(),
@@ -338,7 +338,7 @@ fn a_user_with_read_caps_reads_and_is_refused_writes() {
 fn namespaces_hold_their_own_images() {
     let (pool, name) = (cluster().ioctx("rbd").unwrap(), unique("ns"));
     pool.namespaces().create(&name).unwrap();
-    assert!(pool.namespaces().create(&name).unwrap_err().is_exists());
+    assert!(pool.namespaces().create(&name).unwrap_err().is_already_exists());
     assert!(pool.namespaces().exists(&name).unwrap() && pool.namespaces().list().unwrap().contains(&name));
     let space = pool.with_namespace(&name).unwrap();
     space.create("foo", MIB).run().unwrap();
@@ -359,10 +359,11 @@ fn an_image_opens_by_its_specification() {
     image.snapshots().create("s1").run().unwrap();
     image.close().unwrap();
     let spec = rbd::ImageSpec::new(space.pool(), "foo").namespace(space.namespace());
-    let open = |spec: &str| space.cluster().open(&spec.parse().unwrap());
+    let open = |spec: &str| space.cluster().open(&spec.parse().unwrap())?.run();
     assert_eq!(open(&spec.to_string()).unwrap().snapshot(), None);
     let then = open(&spec.clone().snapshot("s1").to_string()).unwrap();
     assert_eq!((then.snapshot(), then.is_read_only()), (Some("s1"), true));
+    assert!(space.cluster().open(&spec).unwrap().read_only(true).run().unwrap().is_read_only());
     assert!(open("rbd/nope").unwrap_err().is_not_found());
     assert!(open("nope/foo").unwrap_err().to_string().contains("pool 'nope'"));
 }

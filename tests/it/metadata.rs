@@ -122,7 +122,7 @@ fn a_pool_of_another_application_is_not_taken_over_in_silence() {
     rbd_testcluster::shared().mon_query("osd pool application enable", enable).unwrap();
     let error = pool.init().run().unwrap_err();
     assert_eq!((error.object_kind(), error.object_name()), (ObjectKind::Pool, &*name), "{error}");
-    assert!(error.is_permission_denied() || error.is_exists(), "{error}");
+    assert!(error.is_permission_denied() || error.is_already_exists(), "{error}");
     pool.init().force(true).run().unwrap();
     pool.create("foo", OBJECT).run().unwrap();
     cluster.pools().remove(&name).unwrap();

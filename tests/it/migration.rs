@@ -77,7 +77,7 @@ fn obstacles_of_a_migration_are_named() {
     source(&space);
     create(&other, "bar", OBJECT).run().unwrap();
     let error = space.prepare_migration("foo", &other, "bar").run().unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("/bar' already exists"), "{error}");
+    assert!(error.is_already_exists() && error.to_string().contains("/bar' already exists"), "{error}");
     let error = space.prepare_migration("nope", &other, "new").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Image }, "{error}");
     let open = space.open("foo").run().unwrap();

@@ -307,7 +307,7 @@ fn watches_may_be_dropped_at_any_moment_of_a_snapshot() {
 fn an_image_that_closes_in_the_background_ends_its_watches_there() {
     let freezer = Freezer::get();
     let mut image = freezer.image();
-    image.close_in_background(true);
+    image.set_close_in_background(true);
     let image = Arc::new(image);
     let (watch, events) = listen(&image);
     let frozen = freezer.freeze();

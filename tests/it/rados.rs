@@ -193,7 +193,7 @@ fn a_client_can_be_a_service() {
     );
     cluster.register_service(&service, "one", &[("flavour", "sweet")]).unwrap();
     let error = cluster.register_service(&service, "two", &[]).unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("already registered"), "{error}");
+    assert!(error.is_already_exists() && error.to_string().contains("already registered"), "{error}");
     cluster.update_service_status(&[("state", "well")]).unwrap();
     let start = Instant::now();
     let ask = |prefix: &str| -> serde_json::Value {

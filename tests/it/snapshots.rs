@@ -121,9 +121,9 @@ fn names_that_are_taken_or_impossible_are_refused() {
     let image = image(&space);
     image.snapshots().create("s1").run().unwrap();
     image.snapshots().create("s2").run().unwrap();
-    assert!(image.snapshots().create("s1").run().unwrap_err().is_exists());
+    assert!(image.snapshots().create("s1").run().unwrap_err().is_already_exists());
     let error = image.snapshots().rename("s1", "s2").unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("'s2'"), "{error}");
+    assert!(error.is_already_exists() && error.to_string().contains("'s2'"), "{error}");
     for bad in ["", "a/b", "a@b", "a\0b"] {
         assert_eq!(*image.snapshots().create(bad).run().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(*image.snapshots().rename("s1", bad).unwrap_err().kind(), ErrorKind::InvalidInput);

@@ -26,7 +26,7 @@ fn into_the_trash_and_out_again() {
     assert!(entry.trashed <= SystemTime::now());
 
     space.create("foo", 1 << 20).run().unwrap();
-    assert!(space.trash().restore(&id).run().unwrap_err().is_exists());
+    assert!(space.trash().restore(&id).run().unwrap_err().is_already_exists());
     space.trash().restore(&id).name("bar").run().unwrap();
     assert_eq!(space.open("bar").read_only(true).run().unwrap().id().unwrap(), id);
     let error = space.trash().get(&id).unwrap_err();

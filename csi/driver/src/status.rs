@@ -30,7 +30,7 @@ pub fn of_volume(error: &rbd_volume::Error) -> Status {
 fn code(kind: &ErrorKind) -> Code {
     match kind {
         ErrorKind::NotFound { .. } => Code::NotFound,
-        ErrorKind::Exists => Code::AlreadyExists,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::Busy { .. }
         | ErrorKind::HasSnapshots
         | ErrorKind::HasClones

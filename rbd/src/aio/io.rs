@@ -332,8 +332,8 @@ impl Aio<'_> {
         if !self.image.raw().is_queued() {
             return Ok(());
         }
-        let why = "this image's completions go to a Queue; submit there, or open the image a \
-                   second time for reading: two writers take the exclusive lock from each other";
+        let why = "this image's completions go to a Queue; use that queue, or open the image again \
+                   with `read_only(true)`";
         Err(self.image.refuse(operation, why))
     }
 }

@@ -54,7 +54,7 @@ impl OpenImage<'_> {
     /// Starts to open the image and returns at once. `ioctx.open("foo").await` is short for this.
     ///
     /// Dropping such an image does not block: it is [closed in the
-    /// background](Image::close_in_background). A short-lived thread completes the opening. If no
+    /// background](Image::set_close_in_background). A short-lived thread completes the opening. If no
     /// thread can be started, opening fails with `EAGAIN`.
     ///
     /// ```no_run

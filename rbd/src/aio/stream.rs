@@ -106,7 +106,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
 
     /// Sets the size of a chunk in bytes. A size outside the range from 512 bytes to 64 MiB becomes
     /// the nearest limit. Default: 1 MiB.
-    pub fn chunk(mut self, bytes: usize) -> Self {
+    pub fn chunk_size(mut self, bytes: usize) -> Self {
         // The check for overlaps with writes in flight used the old chunk size.
         self.submit_partial();
         self.chunk = bytes.clamp(512, 64 << 20);

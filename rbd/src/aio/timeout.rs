@@ -18,7 +18,7 @@ use crate::raw::thread::park;
 /// [`TimedOut`](crate::ErrorKind::TimedOut), and the operation completes in the background: a write
 /// may still take effect, and an image that is still opened is closed again. The buffers are freed
 /// when the operation completes. Closing the image still waits for the operation. In asynchronous
-/// code, [close in the background](crate::Image::close_in_background). Images that were opened by
+/// code, [close in the background](crate::Image::set_close_in_background). Images that were opened by
 /// `await` do so.
 ///
 /// With librbd's cache, a write can complete in time while no OSD answers: set a timeout for the

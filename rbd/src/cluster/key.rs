@@ -89,9 +89,9 @@ impl fmt::Debug for Key {
 }
 
 impl Cluster {
-    /// Returns the key of any user, as `ceph auth get-key client.admin` prints it. Blocks for at
-    /// most the mon timeout. Needs the capability to read the auth database.
-    pub fn auth_get_key(&self, user: &str) -> Result<Key> {
+    /// Returns the key of a user such as `client.admin`, as `ceph auth get-key` prints it. Blocks
+    /// for at most the mon timeout. Needs the capability to read the auth database.
+    pub fn key_of(&self, user: &str) -> Result<Key> {
         let object = || Object::new(ObjectKind::User, user);
         let reply =
             self.command_on("read the key of", object, &json!({ "prefix": "auth get-key", "entity": user }))?;

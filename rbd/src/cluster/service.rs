@@ -26,7 +26,7 @@ impl Cluster {
         let metadata = dict(operation, object, metadata)?;
         let register = move |raw: &RawCluster| raw.service_register(&c_service, &c_daemon, &metadata);
         self.bounded(operation, object, register).map_err(|error| match error.kind() {
-            ErrorKind::Exists => error.with_detail(
+            ErrorKind::AlreadyExists => error.with_detail(
                 "this connection is already registered; open another connection to register again",
             ),
             _ => error,

@@ -72,8 +72,8 @@ impl ClusterBuilder {
     /// may reach the disk later. For an operation that reports progress, the limit restarts with
     /// each step.
     ///
-    /// With a limit, each call runs on a thread of this crate, and the caller waits for it. With
-    /// `None`, it runs on the calling thread.
+    /// With a limit, most calls run on a thread of this crate, and the caller waits for it: see
+    /// [`guide::threads`](crate::guide::threads). With `None`, they run on the calling thread.
     pub fn call_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.call_timeout = Some(timeout.into());
         self

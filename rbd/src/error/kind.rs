@@ -18,7 +18,7 @@ pub enum ErrorKind {
         what: ObjectKind,
     },
     /// The object already exists.
-    Exists,
+    AlreadyExists,
     /// The object is in use. `holders` lists the known users; it is empty if they cannot be
     /// determined.
     Busy {
@@ -84,7 +84,7 @@ impl ErrorKind {
     pub(super) fn from_errno(errno: Errno, object: ObjectKind) -> ErrorKind {
         match errno {
             Errno::ENOENT => ErrorKind::NotFound { what: object },
-            Errno::EEXIST => ErrorKind::Exists,
+            Errno::EEXIST => ErrorKind::AlreadyExists,
             Errno::EBUSY => ErrorKind::Busy { holders: Vec::new() },
             Errno::ENOTEMPTY => ErrorKind::HasSnapshots,
             Errno::EROFS => ErrorKind::ReadOnly,
@@ -126,7 +126,9 @@ impl ErrorKind {
                     _ => "check the name",
                 },
             ),
-            ErrorKind::Exists => ("it already exists".into(), "choose another name, or use the existing one"),
+            ErrorKind::AlreadyExists => {
+                ("it already exists".into(), "choose another name, or use the existing one")
+            }
             ErrorKind::Busy { holders } if holders.is_empty() => (
                 "it is in use".into(),
                 "close, unmap or unlock it in the client that uses it; a crashed client counts as \
@@ -134,10 +136,12 @@ impl ErrorKind {
             ),
             ErrorKind::Busy { holders } => {
                 let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
-                (
-                    format!("it is in use: {}", names.join("; ")).into(),
-                    "end that use; a crashed client counts as a user for 30 s",
-                )
+                let advice = if holders.iter().any(|holder| matches!(holder, Holder::LockOwner { .. })) {
+                    "release the lock there; if that client hangs, fence it (guide::locks)"
+                } else {
+                    "end that use; a crashed client counts as a user for 30 s"
+                };
+                (format!("it is in use: {}", names.join("; ")).into(), advice)
             }
             ErrorKind::HasSnapshots => ("it has snapshots".into(), "remove its snapshots first"),
             ErrorKind::HasClones => ("it has clones".into(), "flatten or remove its clones first"),
@@ -155,8 +159,8 @@ impl ErrorKind {
             ),
             ErrorKind::TimedOut => (
                 "no answer came in time".into(),
-                "check that monitors and OSDs are up and reachable, and that no pool is full; the \
-                 timeouts are set when connecting",
+                "check that monitors and OSDs are up and reachable, and that no pool is full; to \
+                 wait longer, set the timeouts of `ClusterBuilder`",
             ),
             ErrorKind::QuotaExceeded => (
                 "a quota or limit is reached, or the cluster is full".into(),
@@ -206,7 +210,7 @@ mod tests {
         let kind = |errno| ErrorKind::from_errno(errno, ObjectKind::Image);
         for (errnos, expected) in [
             (&[Errno::ENOENT][..], ErrorKind::NotFound { what: ObjectKind::Image }),
-            (&[Errno::EEXIST], ErrorKind::Exists),
+            (&[Errno::EEXIST], ErrorKind::AlreadyExists),
             (&[Errno::EBUSY], ErrorKind::Busy { holders: Vec::new() }),
             (&[Errno::ENOTEMPTY], ErrorKind::HasSnapshots),
             (&[Errno::EROFS], ErrorKind::ReadOnly),
@@ -238,7 +242,8 @@ mod tests {
         let holder =
             Holder::LockOwner { client: "client.1".into(), address: ClientAddress::from_ceph(String::new()) };
         assert!(
-            said(ErrorKind::Busy { holders: vec![holder] }, ObjectKind::Image).starts_with("it is in use: ")
+            said(ErrorKind::Busy { holders: vec![holder] }, ObjectKind::Image)
+                .starts_with("it is in use: lock owner client.1; release the lock")
         );
         assert!(
             said(ErrorKind::Busy { holders: Vec::new() }, ObjectKind::Image).starts_with("it is in use; ")

@@ -163,8 +163,8 @@ impl Error {
     }
 
     /// Returns whether the object already exists.
-    pub fn is_exists(&self) -> bool {
-        self.0.kind == ErrorKind::Exists
+    pub fn is_already_exists(&self) -> bool {
+        self.0.kind == ErrorKind::AlreadyExists
     }
 
     /// Returns whether the object is in use.
@@ -272,10 +272,10 @@ mod tests {
         let line = "cannot create image 'rbd/foo': it already exists (EEXIST 17); choose another \
                     name, or use the existing one";
         assert_eq!(error.to_string(), line);
-        assert!(error.is_exists());
+        assert!(error.is_already_exists());
         let whole = format!("{line}\nceph: librbd: rbd image foo already exists");
         assert_eq!([format!("{error:#}"), format!("{error:?}")], [whole.clone(), whole.clone()]);
-        assert!(format!("{error:#?}").contains("kind: Exists"));
+        assert!(format!("{error:#?}").contains("kind: AlreadyExists"));
         assert_eq!(format!("{:#}", io::Error::from(error)), whole, "the inner error is given the flag");
         let error =
             Error::new("open", Object::new(ObjectKind::Image, "a\nb"), Errno::EIO).with_detail("c\nd");
@@ -340,7 +340,7 @@ mod tests {
         for (at, error) in errors.iter().enumerate() {
             let holds = [
                 error.is_not_found(),
-                error.is_exists(),
+                error.is_already_exists(),
                 error.is_busy(),
                 error.is_permission_denied(),
                 error.is_timed_out(),

@@ -106,7 +106,7 @@ impl Features {
         .union(Features::DEEP_FLATTEN);
 
     /// Returns an iterator over the set bits, lowest first.
-    pub fn each(self) -> impl Iterator<Item = Features> {
+    pub(crate) fn each(self) -> impl Iterator<Item = Features> {
         (0..u64::BITS).map(|bit| Features::from_bits_retain(1 << bit)).filter(move |bit| self.contains(*bit))
     }
 

@@ -128,7 +128,7 @@ impl Image {
     }
 
     fn name_lockers(&self, error: Error) -> Error {
-        if !error.is_busy() && !error.is_exists() {
+        if !error.is_busy() && !error.is_already_exists() {
             return error;
         }
         let holders = self.advisory_locks().list().map(|locks| locks.lockers).unwrap_or_default();

@@ -70,7 +70,7 @@ use snapshot::SnapshotRef;
 /// An image keeps its cluster connected. [`close`](Image::close) reports whether closing succeeded.
 /// Dropping the image also closes it after all I/O in flight. The drop blocks, unless the image was
 /// opened [asynchronously](OpenImage::start), or is set to [close in the
-/// background](Image::close_in_background), or is dropped on a thread of Ceph.
+/// background](Image::set_close_in_background), or is dropped on a thread of Ceph.
 ///
 /// **Open an image for writing only once** and share it between all threads of a process. If the
 /// image has the feature `exclusive-lock`, as is usual, each opened image is a separate client,
@@ -151,14 +151,15 @@ impl Image {
         })
     }
 
-    /// Sets whether dropping the image closes it in the background instead of waiting.
+    /// Sets whether dropping the image closes it in the background instead of waiting. Does not
+    /// close the image.
     ///
     /// Use this in asynchronous code, where a drop must not block the executor. An image that was
     /// opened asynchronously has it set. A process that ends waits for at most 2 s for such a
     /// close; a longer one leaves a watcher behind for 30 s: see
     /// [`start_close`](Image::start_close).
-    pub fn close_in_background(&mut self, close_in_background: bool) {
-        self.raw.close_in_background(close_in_background);
+    pub fn set_close_in_background(&mut self, close_in_background: bool) {
+        self.raw.set_close_in_background(close_in_background);
     }
 
     pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {

@@ -1,5 +1,6 @@
 //! Opening of images.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,11 @@ use crate::raw::image::open::By;
 use crate::raw::image::safeguards::{CACHED, FORGETS, SCHEDULED};
 use crate::spec::ImageSpec;
 
-/// Opens an image: see [`IoCtx::open`].
+/// Opens an image: see [`IoCtx::open`] and [`Cluster::open`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until `run`, `start` or `await`"]
 pub struct OpenImage<'a> {
-    ioctx: &'a IoCtx,
+    ioctx: Cow<'a, IoCtx>,
     by: By,
     name: &'a str,
     snapshot: Option<SnapshotRef<'a>>,
@@ -90,21 +91,20 @@ impl Parts {
 }
 
 impl Cluster {
-    /// Opens the image or snapshot that a specification names. Blocks.
+    /// Opens the pool and namespace of a specification, and returns a builder that opens its image
+    /// or snapshot. Fails if the pool does not exist.
     ///
     /// ```no_run
     /// # let cluster = rbd::Cluster::connect()?;
-    /// let image = cluster.open(&"volumes/team/foo@monday".parse()?)?;
+    /// let spec = "volumes/team/foo@monday".parse()?;
+    /// let image = cluster.open(&spec)?.read_only(true).run()?;
     /// # Ok::<(), rbd::Error>(())
     /// ```
-    pub fn open(&self, spec: &ImageSpec) -> Result<Image> {
+    pub fn open<'a>(&self, spec: &'a ImageSpec) -> Result<OpenImage<'a>> {
         let ioctx = self.ioctx(&spec.pool)?;
         let ioctx = if spec.namespace.is_empty() { ioctx } else { ioctx.with_namespace(&spec.namespace)? };
-        let open = ioctx.open(&spec.image);
-        match &spec.snapshot {
-            Some(snapshot) => open.snapshot(snapshot).run(),
-            None => open.run(),
-        }
+        let snapshot = spec.snapshot.as_deref().map(SnapshotRef::Name);
+        Ok(OpenImage { snapshot, ..OpenImage::new(Cow::Owned(ioctx), &spec.image) })
     }
 }
 
@@ -124,7 +124,7 @@ impl IoCtx {
     #[doc(alias = "rbd_open")]
     #[doc(alias = "rbd_open_read_only")]
     pub fn open<'a>(&'a self, name: &'a str) -> OpenImage<'a> {
-        OpenImage { ioctx: self, by: By::Name, name, snapshot: None, read_only: false, free_when_full: false }
+        OpenImage::new(Cow::Borrowed(self), name)
     }
 
     /// Opens an image by its id, which a rename does not change.
@@ -138,6 +138,10 @@ impl IoCtx {
 }
 
 impl<'a> OpenImage<'a> {
+    fn new(ioctx: Cow<'a, IoCtx>, name: &'a str) -> Self {
+        OpenImage { ioctx, by: By::Name, name, snapshot: None, read_only: false, free_when_full: false }
+    }
+
     /// Sets whether to open the image for reading only. Default: off.
     ///
     /// A read-only handle registers no watch, so it does not prevent others from removing the
@@ -193,7 +197,7 @@ impl<'a> OpenImage<'a> {
             }
         };
         let snapshot = snapshot.map(|snapshot| existing_name("open", object, snapshot)).transpose()?;
-        let ioctx = if self.free_when_full { self.ioctx.freeing("open")? } else { self.ioctx.clone() };
+        let ioctx = if self.free_when_full { self.ioctx.freeing("open")? } else { IoCtx::clone(&self.ioctx) };
         let (by, read_only) = (self.by, self.read_only);
         Ok(Parts { ioctx, by, name, snapshot, read_only, label: self.label() })
     }

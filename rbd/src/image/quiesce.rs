@@ -58,7 +58,7 @@ impl Image {
     /// and the callback does not receive it.
     ///
     /// Starting and dropping a watch block, as opening and closing an image do. The drop does not
-    /// block if the image [closes in the background](Image::close_in_background), or on a thread of
+    /// block if the image [closes in the background](Image::set_close_in_background), or on a thread of
     /// librbd.
     ///
     /// Implements: `rbd_quiesce_watch`, `rbd_quiesce_complete`, `rbd_quiesce_unwatch`.

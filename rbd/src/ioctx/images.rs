@@ -57,7 +57,7 @@ impl IoCtx {
         let (c_from, c_to) = (existing_name("rename", object, from)?, new_name("rename", object, to)?);
         self.bounded("rename", object, move |raw| raw.rename(&c_from, &c_to)).map_err(|error| {
             match error.kind() {
-                ErrorKind::Exists => {
+                ErrorKind::AlreadyExists => {
                     let why = format!("an image '{}' already exists; choose another name", self.spec(to));
                     error.with_detail(why)
                 }

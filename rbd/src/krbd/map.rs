@@ -153,7 +153,7 @@ impl Map {
     /// Refused before anything is touched: names and options that the kernel cannot parse
     /// ([`ErrorKind::InvalidInput`]), features that the kernel does not support
     /// ([`ErrorKind::FeaturesUnsupportedByKernel`], with the plan), an image that is already mapped
-    /// ([`ErrorKind::Exists`]), and with [`exclusive`](Map::exclusive) an image that is in use
+    /// ([`ErrorKind::AlreadyExists`]), and with [`exclusive`](Map::exclusive) an image that is in use
     /// elsewhere ([`ErrorKind::Busy`]).
     ///
     /// Fails with [`ErrorKind::TimedOut`] after the timeout. If the kernel succeeds later, the

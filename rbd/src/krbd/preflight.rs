@@ -135,7 +135,7 @@ impl Preflight<'_> {
         match devices.iter().find(|device| device.cluster_fsid().is_none_or(same)) {
             None => Ok(()),
             Some(device) => Err(Error::new("map", self.object(), Errno::EEXIST)
-                .with_kind(ErrorKind::Exists)
+                .with_kind(ErrorKind::AlreadyExists)
                 .with_detail(format!(
                     "it is already mapped here as {}; use that, or allow a second one with \
                      Map::allow_second_device",

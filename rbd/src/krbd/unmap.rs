@@ -17,14 +17,14 @@ pub struct Unmap {
     device: Device,
     force: bool,
     timeout: Duration,
-    retry_busy: Duration,
+    busy_timeout: Duration,
 }
 
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
 impl Unmap {
     pub(crate) fn new(device: Device) -> Unmap {
-        Unmap { device, force: false, timeout: Duration::from_secs(30), retry_busy: Duration::from_secs(5) }
+        Unmap { device, force: false, timeout: Duration::from_secs(30), busy_timeout: Duration::from_secs(5) }
     }
 
     /// Sets whether to unmap a device that is open or mounted. Later writes fail; the kernel still
@@ -42,8 +42,8 @@ impl Unmap {
 
     /// Sets how long to retry while a process has the device open, as udev briefly does. Default: 5
     /// s. A mount, swap or a stacked device is reported at once.
-    pub fn retry_busy(mut self, time: Duration) -> Unmap {
-        self.retry_busy = time;
+    pub fn busy_timeout(mut self, timeout: Duration) -> Unmap {
+        self.busy_timeout = timeout;
         self
     }
 
@@ -58,7 +58,7 @@ impl Unmap {
     /// before.
     pub fn run(self) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
-        let retry = Deadline::after(self.retry_busy.min(self.timeout));
+        let retry = Deadline::after(self.busy_timeout.min(self.timeout));
         loop {
             self.device.check_same()?;
             match self.remove(deadline) {

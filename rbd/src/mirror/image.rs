@@ -188,7 +188,7 @@ impl<'a> ImageMirroring<'a> {
             ),
             _ => match self.mode() {
                 Ok(Some(mode)) if mode != wanted => error
-                    .with_kind(ErrorKind::Exists)
+                    .with_kind(ErrorKind::AlreadyExists)
                     .with_detail(format!("it is already mirrored by {mode}; disable mirroring first")),
                 _ => error,
             },

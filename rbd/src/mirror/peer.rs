@@ -246,7 +246,7 @@ impl AddPeer<'_> {
         let add = move |raw: &RawIoCtx| raw.mirror_peer_add(direction.raw(), &c_site, &c_client);
         ioctx.bounded(operation, object, add).map_err(|error| ioctx.mirroring().explain(error)).map_err(
             |error| match error.kind() {
-                ErrorKind::Exists => error.with_detail("the pool already has a peer at this site"),
+                ErrorKind::AlreadyExists => error.with_detail("the pool already has a peer at this site"),
                 _ => error,
             },
         )

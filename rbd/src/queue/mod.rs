@@ -68,7 +68,7 @@ const WAIT: &str = "wait for operations on";
 /// blocking I/O and watches. Dropping the queue waits for operations in flight, and closes the
 /// image if no other `Arc` of it exists. Both happen on another thread if the drop must not block:
 /// in a callback of librbd, and if the image [closes in the
-/// background](Image::close_in_background). Images that were opened by `await` close in the
+/// background](Image::set_close_in_background). Images that were opened by `await` close in the
 /// background.
 ///
 /// Operations can have a timeout: see [`set_timeout`](Queue::set_timeout).

@@ -12,7 +12,7 @@ use crate::journal::BLOCK;
 pub(super) fn run(work: &Work<'_>, image: Image) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let mut stream = rbd::aio::AsyncCursor::new(&image).chunk(16 << 10).max_in_flight(4);
+        let mut stream = rbd::aio::AsyncCursor::new(&image).chunk_size(16 << 10).max_in_flight(4);
         let mut lanes = Lane::all(work.spec, 1);
         for _ in 0..BEFORE_REOPEN {
             if !work.goes_on() {

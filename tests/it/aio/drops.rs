@@ -95,7 +95,7 @@ fn closing_waits_for_operations_that_a_limit_delays() {
         let slow = builder().option("rbd_qos_iops_limit", "20").option("rbd_qos_iops_burst", "0");
         let ioctx = slow.connect().unwrap().ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
         let mut image = ioctx.open("foo").run().unwrap();
-        image.close_in_background(background);
+        image.set_close_in_background(background);
         drop(ioctx);
         let start = Instant::now();
         let reads: Vec<_> = (0..40).map(|n| image.aio().read(n * 4096, 4096)).collect();
@@ -127,7 +127,7 @@ fn the_connection_outlives_the_last_name_for_it() {
 fn in_the_background_a_drop_does_not_block() {
     let freezer = Freezer::get();
     let mut image = freezer.image();
-    image.close_in_background(true);
+    image.set_close_in_background(true);
     let (tracked, frozen) = (Tracked::default(), freezer.freeze());
     let write = image.aio().write(0, tracked.bytes(4096));
     let start = Instant::now();
@@ -137,7 +137,7 @@ fn in_the_background_a_drop_does_not_block() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let mut other = space.open("foo").run().unwrap();
-    other.close_in_background(true);
+    other.set_close_in_background(true);
     drop(other);
     let watchers = || space.open("foo").read_only(true).run().unwrap().watchers().unwrap().len();
     eventually("the other image is closed", || watchers() == 0);

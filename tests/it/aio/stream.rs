@@ -34,7 +34,7 @@ fn what_is_written_is_read_with_any_chunk_and_depth() {
         let image = Arc::clone(&image);
         let task = runtime.spawn(async move {
             let data = pattern(3_000_001, seed);
-            let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(chunk).max_in_flight(depth);
+            let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk_size(chunk).max_in_flight(depth);
             stream.seek(SeekFrom::Start(777)).await.unwrap();
             for piece in data.chunks(70_001) {
                 stream.write_all(piece).await.unwrap();
@@ -60,7 +60,7 @@ fn reads_and_writes_in_turns_agree_with_a_file() {
     let image = image(&space);
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(&*image).chunk(1024).max_in_flight(3);
+        let mut stream = AsyncCursor::new(&*image).chunk_size(1024).max_in_flight(3);
         let mut model = vec![0_u8; 16 << 20];
         let mut position = 0_usize;
         for step in 0..400_usize {
@@ -119,7 +119,7 @@ fn a_failed_write_behind_is_reported() {
     let image = space.open("foo").read_only(true).run().unwrap();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(&image).chunk(4096);
+        let mut stream = AsyncCursor::new(&image).chunk_size(4096);
         stream.write_all(&[1; 4096]).await.unwrap();
         let error: rbd::Error = *stream.flush().await.unwrap_err().into_inner().unwrap().downcast().unwrap();
         assert!(error.is_read_only(), "{error}");
@@ -162,7 +162,7 @@ fn as_many_as_it_is_deep(operation: &str, using: fn(&mut AsyncCursor<&Image>, &m
     let image = freezer.image();
     let frozen = freezer.freeze();
     for depth in [1, 4, 9] {
-        let mut stream = AsyncCursor::new(&image).chunk(512).max_in_flight(depth);
+        let mut stream = AsyncCursor::new(&image).chunk_size(512).max_in_flight(depth);
         let chunks = submitted(operation, || using(&mut stream, &mut Context::from_waker(Waker::noop())));
         assert_eq!(chunks, (0..depth as u64).collect::<Vec<_>>(), "depth {depth}");
     }
@@ -204,7 +204,7 @@ fn a_timed_out_flush_does_not_cover_later_writes() {
     let image = Arc::new(freezer.image());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512);
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk_size(512);
         stream.write_all(&[1; 512]).await.unwrap();
         // Waits until the write has ended, so that the flush is the abandoned operation.
         stream.read_exact(&mut [0; 1]).await.unwrap();
@@ -235,7 +235,7 @@ fn two_writes_to_one_place_are_not_in_flight_at_once() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let mut data = [0; 1024];
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(512).max_in_flight(8);
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk_size(512).max_in_flight(8);
         let frozen = freezer.freeze();
         stream.write_all(&[1; 512]).await.unwrap();
         stream.seek(SeekFrom::Start(512)).await.unwrap();
@@ -262,13 +262,13 @@ fn the_chunk_can_grow_before_a_write_in_flight() {
     let image = Arc::new(freezer.image());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk(4096).max_in_flight(8);
+        let mut stream = AsyncCursor::new(Arc::clone(&image)).chunk_size(4096).max_in_flight(8);
         let frozen = freezer.freeze();
         stream.seek(SeekFrom::Start(4096)).await.unwrap();
         stream.write_all(&[1; 4096]).await.unwrap();
         stream.seek(SeekFrom::Start(0)).await.unwrap();
         stream.write_all(&[2; 512]).await.unwrap();
-        let mut stream = stream.chunk(1 << 20);
+        let mut stream = stream.chunk_size(1 << 20);
         assert!(is_stuck(stream.write_all(&[3; 8192])).await, "over the write in flight");
         drop(frozen);
         stream.write_all(&[3; 8192]).await.unwrap();
@@ -287,9 +287,9 @@ fn the_chunk_can_become_smaller_than_written_data() {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let data = pattern(5000, 7);
-        let mut stream = AsyncCursor::new(&*image).chunk(4096);
+        let mut stream = AsyncCursor::new(&*image).chunk_size(4096);
         stream.write_all(&data[..1000]).await.unwrap();
-        let mut stream = stream.chunk(512).max_in_flight(1);
+        let mut stream = stream.chunk_size(512).max_in_flight(1);
         stream.write_all(&data[1000..]).await.unwrap();
         stream.flush().await.unwrap();
         let mut back = vec![0; 5000];
@@ -306,7 +306,7 @@ fn a_failed_write_is_reported_once() {
     let image = space.open("foo").read_only(true).run().unwrap();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut stream = AsyncCursor::new(&image).chunk(512).max_in_flight(1);
+        let mut stream = AsyncCursor::new(&image).chunk_size(512).max_in_flight(1);
         stream.write_all(&[1; 512]).await.unwrap();
         assert!(stream.write_all(&[1; 1]).await.is_err());
         stream.flush().await.unwrap();

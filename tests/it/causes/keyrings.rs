@@ -63,7 +63,7 @@ fn the_reported_key_is_the_one_that_librados_uses() {
             r#"{{"prefix": "auth get-or-create", "entity": "{user}", "caps": ["mon", "allow r", "osd", "allow r"]}}"#
         );
         cluster().mon_command(&add, &[]).unwrap();
-        cluster().auth_get_key(user).unwrap().expose().to_owned()
+        cluster().key_of(user).unwrap().expose().to_owned()
     });
     let [key, wrong] = keys.each_ref().map(String::as_str);
     let home = std::env::temp_dir().join(unique("keyrings"));

@@ -42,7 +42,7 @@ fn encrypted_data_is_read_only_with_the_passphrase() {
         let mut clear = [0; 4096];
         image.read_exact_at(&mut clear, 8192).unwrap();
         assert_eq!(clear, [0x5a; 4096]);
-        assert!(image.encryption().load(format, &secret).unwrap_err().is_exists());
+        assert!(image.encryption().load(format, &secret).unwrap_err().is_already_exists());
         image.close().unwrap();
         space.remove("foo").run().unwrap();
     }

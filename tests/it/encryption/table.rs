@@ -55,7 +55,7 @@ const TABLE: &[(&str, Must, Call)] = &[
     ("Image::block_name_prefix", Work, |at| at.image.block_name_prefix().map(drop)),
     ("Image::children", Work, |at| at.image.children().map(|found| assert!(found.is_empty()))),
     ("Image::close", Elsewhere, nothing),
-    ("Image::close_in_background", Elsewhere, nothing),
+    ("Image::set_close_in_background", Elsewhere, nothing),
     ("Image::compare_and_write", Work, |at| {
         let found = at.image.compare_and_write(0, &CLEAR[..512], &CLEAR[..512])?;
         assert_eq!(found, rbd::image::Compare::Written);
@@ -78,7 +78,9 @@ const TABLE: &[(&str, Must, Call)] = &[
     ("Image::enable_features", BeRefused, |at| at.image.enable_features(Features::JOURNALING)),
     ("Image::encryption", Work, |at| {
         assert!(at.image.encryption().is_loaded());
-        assert!(at.image.encryption().load(EncryptionFormat::Luks1, &secret()).unwrap_err().is_exists());
+        assert!(
+            at.image.encryption().load(EncryptionFormat::Luks1, &secret()).unwrap_err().is_already_exists()
+        );
         let error =
             at.image.encryption().format(EncryptionFormat::Luks1, Cipher::Aes128, &secret()).unwrap_err();
         refused(&error);

@@ -229,7 +229,7 @@ impl Ways {
         let spec = self.create("twice");
         self.guest.ok(&["map", &spec]);
         let (kind, text) = self.guest.fails(&["map", &spec]);
-        assert!(kind == "Exists" && text.contains("already mapped here as /dev/rbd0"), "{text}");
+        assert!(kind == "AlreadyExists" && text.contains("already mapped here as /dev/rbd0"), "{text}");
         self.guest.ok(&["map", &spec, "--again"]);
         let (kind, text) = self.guest.fails(&["unmap", &spec]);
         assert!(kind == "InvalidInput" && text.contains("mapped 2 times: /dev/rbd0"), "{text}");

@@ -72,7 +72,10 @@ fn an_image_is_primary_until_it_is_demoted() {
     foo.enable(ImageMode::Snapshot).unwrap();
     foo.enable(ImageMode::Snapshot).expect("it is already, and that is what was asked");
     let error = foo.enable(ImageMode::Journal).unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("already mirrored by snapshot"), "{error}");
+    assert!(
+        error.is_already_exists() && error.to_string().contains("already mirrored by snapshot"),
+        "{error}"
+    );
     assert_eq!(foo.mode().unwrap(), Some(ImageMode::Snapshot));
     let info = foo.info().unwrap();
     assert!(info.primary && info.state == ImageState::Enabled && !info.global_id.is_empty(), "{info:?}");
@@ -203,7 +206,10 @@ fn peers_are_added_changed_and_removed() {
     assert_eq!((peer.site_name.as_str(), peer.client_name.as_str()), ("there", "client.there"));
     assert_eq!((peer.mirror_uuid.as_str(), peer.last_seen), ("", None));
     let error = mirroring.peers().add("there", "client.there").run().unwrap_err();
-    assert!(error.is_exists() && error.to_string().contains("already has a peer at this site"), "{error}");
+    assert!(
+        error.is_already_exists() && error.to_string().contains("already has a peer at this site"),
+        "{error}"
+    );
     for refused in [
         mirroring.peers().add("", "client.there").run(),
         mirroring.peers().add("other", "client.there").direction(Direction::TxOnly).run(),

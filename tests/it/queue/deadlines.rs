@@ -180,7 +180,7 @@ fn the_end_of_a_queue_with_stuck_operations() {
     let freezer = Freezer::get();
     for background in [false, true] {
         let mut image = freezer.image();
-        image.close_in_background(background);
+        image.set_close_in_background(background);
         image.write_all_at(&[1], 0).unwrap();
         let (pool, name) = (image.ioctx().clone(), image.name().unwrap());
         let mut queue = Queue::new(image, 1).unwrap();

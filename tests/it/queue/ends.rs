@@ -59,7 +59,7 @@ fn a_buffer_that_panics_when_it_is_dropped() {
 fn in_the_background_a_drop_waits_for_nothing() {
     let freezer = Freezer::get();
     let mut image = freezer.image();
-    image.close_in_background(true);
+    image.set_close_in_background(true);
     image.write_all_at(&[1], 0).unwrap();
     let pool = image.ioctx().clone();
     let name = image.name().unwrap();

@@ -91,7 +91,7 @@ fn the_image_outlives_the_queue() {
             0 => image.close().unwrap(),
             1 => within(LIMIT, move || image.start_close().wait()).unwrap(),
             _ => {
-                image.close_in_background(true);
+                image.set_close_in_background(true);
                 drop(image);
             }
         }

@@ -54,7 +54,7 @@ fn a_fork_drops_what_it_inherited_and_calls_are_refused() {
     let image: Image = pool.open("foo").run().unwrap();
     image.write_all_at(&[1; 512], 0).unwrap();
     let mut background = pool.open("foo").read_only(true).run().unwrap();
-    background.close_in_background(true);
+    background.set_close_in_background(true);
     let shared = std::sync::Arc::new(pool.open("foo").run().unwrap());
     let watch = shared.watch_updates(|| {}).unwrap();
     let log = cluster.watch_log(rbd::cluster::LogLevel::Error, |_| {}).unwrap();

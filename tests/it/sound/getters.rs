@@ -87,7 +87,7 @@ fn encryption_is_loaded_by_one_at_a_time() {
                     }
                     match image.encryption().load(format, secret) {
                         Ok(()) => *loaded.lock().unwrap() += 1,
-                        Err(error) => assert!(error.is_exists() || round % 3 == 2, "{error}"),
+                        Err(error) => assert!(error.is_already_exists() || round % 3 == 2, "{error}"),
                     }
                 });
             }

@@ -176,7 +176,7 @@ fn ways() {
         println!("{text}");
     }
     show("a NUL in an option", cluster.config().set("key", &format!("{good}\0")));
-    show("a key as a name", cluster.auth_get_key("client.nobody"));
+    show("a key as a name", cluster.key_of("client.nobody"));
     let command = format!(r#"{{"prefix": "auth import", "key": "{good}\u0000"}}"#);
     show("a command", cluster.mon_command(&command, format!("[client.b]\nkey = {}", keys[0]).as_bytes()));
     show("a command with a NUL", cluster.mon_command(&format!("{good}\0"), b""));

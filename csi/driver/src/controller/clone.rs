@@ -109,7 +109,7 @@ fn copy_group_snapshot(
 fn temporary(image: &Image, name: &str) -> Result<Snapshot, Status> {
     let snapshot = format!("{TEMPORARY}{name}");
     match image.snapshots().create(&snapshot).run() {
-        Err(error) if error.is_exists() => {}
+        Err(error) if error.is_already_exists() => {}
         made => made.or_status()?,
     }
     let all = image.snapshots().list().or_status()?;

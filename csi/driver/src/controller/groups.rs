@@ -50,7 +50,7 @@ impl Controller {
         let pools = self.images(volumes, secrets)?;
         if !pool.groups().list().or_status()?.contains(&group) {
             match pool.groups().create(&group) {
-                Err(error) if error.is_exists() => {}
+                Err(error) if error.is_already_exists() => {}
                 made => drop(made.or_status()?),
             }
         }

@@ -91,7 +91,7 @@ impl Controller {
             }
         }
         match image.snapshots().create(&snapshot).run() {
-            Err(error) if error.is_exists() => {}
+            Err(error) if error.is_already_exists() => {}
             taken => or_full(&pool, taken.or_status())?,
         }
         let taken = find(&image, &snapshot)?

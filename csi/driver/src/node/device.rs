@@ -47,7 +47,7 @@ pub(super) fn number(path: &Path) -> Result<Option<(u32, u32)>, Status> {
 
 /// Unmaps a device.
 pub(super) fn unmap(device: &Device) -> Result<(), Status> {
-    match device.unmap().retry_busy(BUSY).run() {
+    match device.unmap().busy_timeout(BUSY).run() {
         // Another request was quicker.
         Err(error) if error.is_not_found() => Ok(()),
         unmapped => unmapped.or_status(),

@@ -46,7 +46,7 @@ pub fn user() -> &'static User {
                 "caps": ["mon", "profile rbd", "osd", "profile rbd", "mgr", "profile rbd"]}}"#
         );
         admin().mon_command(&command, &[]).unwrap();
-        let key = admin().auth_get_key(&format!("client.{name}")).unwrap().expose().to_owned();
+        let key = admin().key_of(&format!("client.{name}")).unwrap().expose().to_owned();
         User { name, key }
     })
 }

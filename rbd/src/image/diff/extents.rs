@@ -23,7 +23,8 @@ pub struct DiffExtents<'a> {
 
 impl<'a> Diff<'a> {
     /// Returns an iterator over the extents in order of offset. The iterator fetches them in
-    /// batches: `next` blocks when a batch is used up. It ends after an error.
+    /// batches: `next` blocks when a batch is used up. It ends after an error. A missing older
+    /// snapshot is an error of the first `next`, not of this call.
     ///
     /// Use this for big images. To stop early, drop the iterator.
     pub fn extents(self) -> Result<DiffExtents<'a>> {

@@ -85,7 +85,7 @@ impl<'a> Snapshots<'a> {
         let c_to = new_name("rename", || SnapshotRef::Name(from).object(self.0.spec()), to)?;
         self.0.snapshot_call("rename", from, move |raw, from| raw.snapshot_rename(from, &c_to)).map_err(
             |error| match error.kind() {
-                ErrorKind::Exists => {
+                ErrorKind::AlreadyExists => {
                     error.with_detail(format!("a snapshot '{to}' of it already exists; choose another name"))
                 }
                 _ => error,

@@ -152,7 +152,7 @@ impl Image {
         self.ioctx.as_ref().is_some_and(|ioctx| ioctx.is_forked())
     }
 
-    pub(crate) fn close_in_background(&mut self, background: bool) {
+    pub(crate) fn set_close_in_background(&mut self, background: bool) {
         self.background = background;
     }
 

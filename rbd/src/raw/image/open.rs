@@ -76,7 +76,7 @@ impl OpenPayload {
         (!handle.is_null()).then(|| {
             // SAFETY: librbd has opened it for us, in this pool.
             let mut image = unsafe { Image::new(handle, Arc::clone(&self.ioctx), self.writes) };
-            image.close_in_background(true);
+            image.set_close_in_background(true);
             image.settled = self.read_only;
             image
         })

@@ -28,7 +28,7 @@ pub(super) const LEFT_OUT: &[&str] = &[
     "rbd::ioctx::RemoveImage::progress",
     "rbd::krbd::Device::number",
     // They need a mapped device: tests/it/krbd.
-    "rbd::krbd::Unmap::retry_busy",
+    "rbd::krbd::Unmap::busy_timeout",
     "rbd::krbd::Unmap::timeout",
     "rbd::progress::LongOperation::progress",
     // Unsafe: tests/it/queue/foreign.rs.
@@ -118,7 +118,7 @@ pub(super) const CLUSTERS: Table = &[
         done(all.cluster.blocklist().add_range(&format!("{t}/{n}")).run());
     }),
     ("rbd::cluster::Blocklist::remove_range", |all, _, t| done(all.cluster.blocklist().remove_range(t))),
-    ("rbd::cluster::Cluster::auth_get_key", |all, _, t| done(all.cluster.auth_get_key(t))),
+    ("rbd::cluster::Cluster::key_of", |all, _, t| done(all.cluster.key_of(t))),
     ("rbd::cluster::Cluster::ioctx", |all, _, t| done(all.cluster.ioctx(t))),
     ("rbd::cluster::Cluster::ioctx_by_id", |all, n, _| done(all.cluster.ioctx_by_id(n as i64))),
     ("rbd::cluster::Cluster::mgr_command", |all, _, t| done(all.cluster.mgr_command(t, t.as_bytes()))),

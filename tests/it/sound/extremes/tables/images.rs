@@ -275,8 +275,8 @@ pub(in super::super) const IO: Table = &[
         done(all.image.aio().write_zeroes_thick(0, n).wait());
         done(all.image.aio().write_zeroes_thick(n, n).wait());
     }),
-    ("rbd::aio::AsyncCursor::chunk", |all, n, _| {
-        done(block_on(AsyncCursor::new(&*all.image).chunk(n as usize).read(&mut [0; 512])));
+    ("rbd::aio::AsyncCursor::chunk_size", |all, n, _| {
+        done(block_on(AsyncCursor::new(&*all.image).chunk_size(n as usize).read(&mut [0; 512])));
     }),
     ("rbd::aio::AsyncCursor::max_in_flight", |all, n, _| {
         done(block_on(AsyncCursor::new(&*all.image).max_in_flight(n as usize).read(&mut [0; 512])));
