@@ -251,15 +251,14 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
 }
 
 impl<'a> PurgeTrash<'a> {
-    /// Sets the time before which a delay must have expired for its image to be removed. Default:
-    /// now.
+    /// Removes only images whose delay has expired before this time. Default: now.
     pub fn expired_before(mut self, time: SystemTime) -> Self {
         self.expired_before = Some(time);
         self
     }
 
-    /// Sets a usage at which the removal ends, as a part of the pool's capacity (0 to 1). Images
-    /// are removed oldest first. Default: none.
+    /// Ends the removal when the pool uses less than this part of its capacity (0 to 1). Images are
+    /// removed oldest first. Default: no such limit.
     pub fn until_usage_below(mut self, part: f32) -> Self {
         self.threshold = Some(part);
         self
