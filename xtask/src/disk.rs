@@ -3,7 +3,7 @@
 //! Builds and daemons on a full disk fail with errors that do not name the cause. So these tasks
 //! check the free space before they start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,37 +13,27 @@ use crate::cmd;
 /// run that began with 12 GiB filled the disk.
 const NEEDED: u64 = 15;
 
-const GIB: u64 = 1 << 30;
-
-/// Fails if the file system of the target directory has too little free space.
+/// Fails if the file system of the target directory, which contains this program, has too little
+/// free space.
 pub(crate) fn ensure_free() -> Result<()> {
-    let target = target()?;
-    enough(free(&target)?, &target)
-}
-
-/// Returns the target directory, which cargo has made to build this program.
-fn target() -> Result<PathBuf> {
-    let metadata = cmd::metadata(cmd::root(), &["--no-deps"])?;
-    metadata["target_directory"].as_str().map(Into::into).context("cargo names no target directory")
+    let program = std::env::current_exe().context("cannot find this program")?;
+    enough(free(&program)?, &program)
 }
 
 /// Returns the bytes that a user without privileges may still write there.
-fn free(directory: &Path) -> Result<u64> {
-    let mut df = cmd::command("df", ["--output=avail", "--block-size=1", "--"]);
-    let said = cmd::read(df.arg(directory))?;
+fn free(path: &Path) -> Result<u64> {
+    let said = cmd::read(cmd::command("df", ["--output=avail", "--block-size=1", "--"]).arg(path))?;
     let number = said.lines().last().unwrap_or_default().trim();
     number.parse().with_context(|| format!("df printed no number: {said}"))
 }
 
-fn enough(free: u64, target: &Path) -> Result<()> {
-    if free < NEEDED * GIB {
-        let tenths = free * 10 / GIB;
+fn enough(free: u64, path: &Path) -> Result<()> {
+    let free = free / (1 << 30);
+    if free < NEEDED {
         bail!(
-            "{}.{} GiB are free at {}, but builds and the data of test clusters need {NEEDED} GiB. Nothing \
+            "{free} GiB are free at {}, but builds and the data of test clusters need {NEEDED} GiB. Nothing \
              has run. Free some space (`cargo clean` removes old builds), or work on a larger disk",
-            tenths / 10,
-            tenths % 10,
-            target.display(),
+            path.display(),
         );
     }
     Ok(())
@@ -55,19 +45,14 @@ mod tests {
 
     #[test]
     fn too_little_space_is_an_error_that_says_what_to_do() {
-        let target = Path::new("/srv/target");
-        enough(NEEDED * GIB, target).unwrap();
-        let error = enough(12 * GIB + GIB / 2, target).unwrap_err().to_string();
-        for part in ["12.5 GiB are free at /srv/target", "need 15 GiB", "Nothing has run", "cargo clean"] {
+        let path = Path::new("/srv/target");
+        enough(NEEDED << 30, path).unwrap();
+        let error = enough((NEEDED << 30) - 1, path).unwrap_err().to_string();
+        for part in ["14 GiB are free at /srv/target", "need 15 GiB", "Nothing has run", "cargo clean"] {
             assert!(error.contains(part), "{part}: {error}");
         }
-    }
-
-    #[test]
-    fn the_space_is_that_of_the_directory() {
         // Nobody can store anything there.
         assert_eq!(free(Path::new("/proc")).unwrap(), 0);
         assert!(free(Path::new("/no/such/directory")).is_err());
-        free(&target().unwrap()).unwrap();
     }
 }

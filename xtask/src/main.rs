@@ -3,15 +3,11 @@
 //! It is compiled first on a fresh machine and installs the packages that the rest needs. So it
 //! depends on none of the workspace's crates, and runs them through cargo.
 
-mod api;
 mod apt;
 mod bench;
-mod bindgen;
 mod cache;
-mod campaign;
 mod ci;
 mod cmd;
-mod coverage;
 mod debian;
 mod demo;
 mod deny;
@@ -23,12 +19,12 @@ mod msrv;
 mod package;
 mod sanitizers;
 mod scratch;
+mod separate;
 mod setup;
 mod tally;
 mod test;
 mod tidy;
 mod ui;
-mod vm;
 
 use std::process::ExitCode;
 
@@ -61,22 +57,18 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Compare the speed with C, fio, python3-rbd and `rbd bench`
     Bench(bench::Args),
-    /// Run clients under faults, and check that no acknowledged write is lost
-    Campaign(campaign::Args),
     /// Check layers, file lengths, places of `unsafe`, prose and commit messages
     Tidy(tidy::Args),
     /// Pack the published crates and build and run a downstream crate from the tarballs
     Package(package::Args),
     /// Regenerate librbd-sys' checked-in bindings
-    Bindgen(bindgen::Args),
+    Bindgen(separate::Bindgen),
     /// Write the list of all public items, or check it
-    Api(api::Args),
+    Api(separate::Api),
     /// Build rbd with each of its features alone, and with none
     Features,
     /// Check which item wraps each C function, or why none does
-    Coverage(coverage::Args),
-    /// Run a command or the kernel tests inside a virtual machine with a real kernel
-    Vm(vm::Args),
+    Coverage(separate::Coverage),
     /// Deploy the CSI driver on a real Kubernetes with two nodes in virtual machines, and play the
     /// walkthrough of docs/kubernetes.md; the first run builds Kubernetes, which takes 20 minutes
     Kubernetes(kubernetes::Args),
@@ -89,18 +81,16 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Matrix(args) => matrix::run(&args),
-        Task::Api(args) => api::run(&args),
-        Task::Features => api::features(),
+        Task::Api(args) => separate::api(&args),
+        Task::Features => separate::features(),
         Task::Ci(args) => ci::run(&args),
         Task::Sanitizers(args) => sanitizers::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
-        Task::Campaign(args) => campaign::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Package(args) => package::run(&args),
-        Task::Bindgen(args) => bindgen::run(&args),
-        Task::Coverage(args) => coverage::run(&args),
-        Task::Vm(args) => vm::run(&args),
+        Task::Bindgen(args) => separate::bindgen(&args),
+        Task::Coverage(args) => separate::coverage(&args),
         Task::Kubernetes(args) => kubernetes::run(&args),
     };
     match outcome {

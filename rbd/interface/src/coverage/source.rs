@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{Attribute, Expr, ImplItem, Item, Type, Visibility};
+use walkdir::WalkDir;
 
-use crate::cmd;
+use crate::root;
 
 /// A function or method.
 #[derive(Debug)]
@@ -32,13 +33,15 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn read() -> Result<Source> {
-        let root = cmd::root().join("rbd/src");
+        let root = root().join("rbd/src");
         let mut source = Source::default();
-        for file in crate::tidy::files(&root, ".rs")? {
-            if file.file_stem().is_some_and(|name| !name.to_string_lossy().ends_with("_tests")) {
-                let text = std::fs::read_to_string(root.join(&file))
-                    .with_context(|| format!("cannot read {}", file.display()))?;
-                source.add(&file, &text)?;
+        for entry in WalkDir::new(&root).sort_by_file_name() {
+            let path = entry?.into_path();
+            let name = path.to_string_lossy();
+            if name.ends_with(".rs") && !name.ends_with("_tests.rs") {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                source.add(path.strip_prefix(&root)?, &text)?;
             }
         }
         Ok(source)

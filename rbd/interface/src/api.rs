@@ -1,26 +1,19 @@
-//! `cargo xtask api`: the checked-in list of all public items of `rbd`, which shows changes of the
-//! interface in review. `cargo xtask features`: builds the crate without warnings with each of its
-//! features alone, and with none.
+//! The checked-in list of all public items of `rbd`, which shows changes of the interface in
+//! review.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cmd;
-
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Compare rbd/api.txt with the sources instead of writing it
-    #[arg(long)]
-    check: bool,
-}
+use crate::root;
 
 const LIST: &str = "rbd/api.txt";
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(check: bool) -> Result<()> {
     let list = items()?;
-    let path = cmd::root().join(LIST);
-    if !args.check {
+    let path = root().join(LIST);
+    if !check {
         fs::write(&path, &list).with_context(|| format!("cannot write {LIST}"))?;
         println!("{LIST}: {} lines", list.lines().count());
         return Ok(());
@@ -44,11 +37,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Returns all public items. Stable rustdoc writes JSON only if unstable options are allowed.
 fn items() -> Result<String> {
-    let mut command = cmd::cargo(["rustdoc", "--quiet", "--package", "rbd", "--all-features", "--lib"]);
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.current_dir(root()).args(["rustdoc", "--quiet", "--package", "rbd", "--all-features", "--lib"]);
     command.args(["--", "-Z", "unstable-options", "--output-format", "json"]);
     // A separate directory, because each change of the environment makes cargo build everything
     // again.
-    let target = cmd::root().join("target/api");
+    let target = root().join("target/api");
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", &target).env("DOCS_RS", "1");
     if !command.status().context("cannot start cargo")?.success() {
         bail!("rustdoc failed");
@@ -62,19 +56,4 @@ fn items() -> Result<String> {
     lines.sort_unstable();
     lines.dedup();
     Ok(lines.join("\n") + "\n")
-}
-
-/// The features that a program may turn on. `bench-internals` is not part of the interface.
-const FEATURES: [&str; 6] = ["", "krbd", "mirror", "rados", "tokio", "tracing"];
-
-pub(crate) fn features() -> Result<()> {
-    for feature in FEATURES {
-        let mut command = cmd::cargo(["clippy", "--quiet", "--package", "rbd", "--no-default-features"]);
-        command.args(["--features", feature, "--", "--deny", "warnings"]);
-        println!("{}", cmd::line(&command));
-        if !command.status().context("cannot start cargo")?.success() {
-            bail!("rbd has warnings with the feature '{feature}' alone");
-        }
-    }
-    Ok(())
 }

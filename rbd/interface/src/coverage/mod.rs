@@ -1,4 +1,4 @@
-//! `cargo xtask coverage`: which item of `rbd` wraps each C function, or where it is called, or why
+//! Which item of `rbd` wraps each C function, or where it is called, or why
 //! it is not. Also checks that docs of public functions begin with a verb.
 //!
 //! ``Implements: `rbd_x` `` on a public item is accepted if some code calls `rbd_x`. The compiler
@@ -6,7 +6,7 @@
 
 mod data;
 mod source;
-#[path = "../../../librbd-sys/src/symbols.rs"]
+#[path = "../../../../librbd-sys/src/symbols.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod symbols;
 
@@ -19,14 +19,7 @@ use anyhow::{Context, Result, bail};
 use self::data::{LEFT_OUT, SUPERSEDED, means};
 use self::source::Source;
 use self::symbols::{SYMBOLS, Symbol};
-use crate::cmd;
-
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Write docs/coverage.md; otherwise it is compared
-    #[arg(long)]
-    write: bool,
-}
+use crate::root;
 
 const TABLE: &str = "docs/coverage.md";
 
@@ -54,14 +47,14 @@ enum Fate {
     LeftOut(&'static str),
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(write: bool) -> Result<()> {
     let source = Source::read()?;
     let (fates, mut faults) = judge(&source, SYMBOLS);
-    let text = fs::read_to_string(cmd::root().join(ITEMS)).with_context(|| format!("cannot read {ITEMS}"))?;
+    let text = fs::read_to_string(root().join(ITEMS)).with_context(|| format!("cannot read {ITEMS}"))?;
     faults.extend(strangers(&source, &text).map(|item| format!("{ITEMS}: there is no public `{item}`")));
     let table = render(&fates);
-    let path = cmd::root().join(TABLE);
-    if args.write {
+    let path = root().join(TABLE);
+    if write {
         fs::write(&path, &table).with_context(|| format!("cannot write {TABLE}"))?;
     }
     for header in ["rbd/librbd.h", "rados/librados.h"] {
@@ -127,7 +120,7 @@ fn judge<'a>(source: &Source, all: &'a [Symbol]) -> (Fates<'a>, Vec<String>) {
         let called = matches!(fate, Some(Fate::Wrapped(_) | Fate::Called(_)));
         if called && (superseded.is_some() || exactly.is_some()) {
             faults.push(format!(
-                "{name} is called, but listed as not to be; take it out of xtask/src/coverage/data.rs"
+                "{name} is called, but listed as not to be; take it out of rbd/interface/src/coverage/data.rs"
             ));
         }
         if fate.is_none() {
