@@ -5,22 +5,23 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use proc_macro2::TokenTree;
 
 use super::{parse, paths};
 use crate::cmd;
 
-/// A layer: modules that may use the layers below. A field says whether they may use each other.
+/// Modules that may use the layers below.
 struct Layer {
     name: &'static str,
     modules: &'static [&'static str],
     among_themselves: bool,
-    /// May name the raw crate `librbd_sys`.
-    sys: bool,
+}
+
+const fn layer(name: &'static str, modules: &'static [&'static str]) -> Layer {
+    Layer { name, modules, among_themselves: false }
 }
 
 /// The layers from bottom to top. A module that is not listed is a fault: add a new module to its
-/// layer.
+/// layer. The folders of `raw` are modules of this list.
 const LAYERS: &[Layer] = &[
     // Plain values: no handles, no calls of C.
     Layer {
@@ -30,40 +31,25 @@ const LAYERS: &[Layer] = &[
             "holder", "names", "progress", "spec", "version",
         ],
         among_themselves: true,
-        sys: true,
     },
     // All unsafe code.
-    Layer { name: "raw", modules: &["raw"], among_themselves: true, sys: true },
-    Layer { name: "cluster", modules: &["cluster"], among_themselves: true, sys: false },
-    Layer { name: "ioctx", modules: &["ioctx"], among_themselves: true, sys: false },
-    Layer { name: "image", modules: &["image"], among_themselves: true, sys: false },
+    layer("raw", &["raw"]),
+    layer("raw ffi", &["raw::ffi", "raw::kernel"]),
+    layer("raw thread", &["raw::thread"]),
+    layer("raw op", &["raw::op"]),
+    layer("raw cluster", &["raw::cluster"]),
+    layer("raw ioctx", &["raw::ioctx"]),
+    layer("raw image", &["raw::image"]),
+    layer("raw subjects", &["raw::group", "raw::migration", "raw::mirror", "raw::queue", "raw::rados"]),
+    layer("cluster", &["cluster"]),
+    layer("ioctx", &["ioctx"]),
+    layer("image", &["image"]),
     // Futures, below the subjects with asynchronous calls.
-    Layer { name: "aio", modules: &["aio"], among_themselves: true, sys: false },
+    layer("aio", &["aio"]),
     // Whole subjects on top of images and pools. Each can be understood without the others.
-    Layer {
-        name: "subjects",
-        modules: &["batch", "group", "krbd", "migration", "mirror", "queue", "rados", "survey"],
-        among_themselves: false,
-        sys: false,
-    },
+    layer("subjects", &["batch", "group", "krbd", "migration", "mirror", "queue", "rados", "survey"]),
     // Modules that use several subjects.
-    Layer { name: "top", modules: &["fuzzing", "unblock"], among_themselves: false, sys: false },
-];
-
-/// The folders of `rbd/src/raw`, bottom to top.
-const RAW: &[Layer] = &[
-    Layer { name: "ffi", modules: &["ffi", "kernel"], among_themselves: false, sys: true },
-    Layer { name: "thread", modules: &["thread"], among_themselves: false, sys: true },
-    Layer { name: "op", modules: &["op"], among_themselves: false, sys: true },
-    Layer { name: "cluster", modules: &["cluster"], among_themselves: false, sys: true },
-    Layer { name: "ioctx", modules: &["ioctx"], among_themselves: false, sys: true },
-    Layer { name: "image", modules: &["image"], among_themselves: false, sys: true },
-    Layer {
-        name: "subjects",
-        modules: &["group", "migration", "mirror", "queue", "rados"],
-        among_themselves: false,
-        sys: true,
-    },
+    layer("top", &["fuzzing", "unblock"]),
 ];
 
 /// Checks these files of the crate, given relative to its `src`. `facade` is the text of its
@@ -71,73 +57,34 @@ const RAW: &[Layer] = &[
 pub(super) fn check<'a>(facade: &str, files: impl Iterator<Item = &'a Path>) -> Result<Vec<String>> {
     let exports = exports(facade)?;
     let mut faults = Vec::new();
-    let mut raw = BTreeMap::new();
-    let mut modules = Vec::new();
+    let mut imports = BTreeMap::new();
     for file in files.filter(|file| *file != Path::new("lib.rs")) {
         let path = cmd::root().join("rbd/src").join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         faults.extend(check_file(file, &text, &exports)?);
-        let module = module_path(file);
-        if module[0] == "raw" {
-            raw.insert(module.clone(), named(file, &text)?);
-        }
-        modules.push(module);
+        imports.insert(module_path(file), named(file, &text)?);
     }
-    faults.extend(missing(LAYERS, modules.iter().filter_map(|module| module.first())));
-    faults.extend(missing(RAW, raw.keys().filter_map(|module| module.get(1))));
-    faults.extend(circles(&raw));
+    let exist: BTreeSet<_> = imports.keys().map(|module| listed(module)).collect();
+    faults.extend(missing(LAYERS, &exist));
+    imports.retain(|module, _| module[0] == "raw");
+    faults.extend(circles(&imports));
     Ok(faults)
 }
 
 fn check_file(file: &Path, text: &str, exports: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let shown = format!("rbd/src/{}", file.display());
-    let module = module_path(file);
-    let named = named(file, text)?;
-    let from_root = named.iter().map(|named| {
-        // A name that the root re-exports counts as its original module.
-        (named.line, exports.get(&named.path[0]).unwrap_or(&named.path[0]).as_str())
-    });
-    let mut faults = arrows(LAYERS, &shown, &module[0], from_root);
-    if let (Some(own), "raw") = (module.get(1), module[0].as_str()) {
-        let inside = named.iter().filter_map(|named| match named.path.as_slice() {
-            // In capitals: a type of `raw` itself.
-            [root, target, ..] if root == "raw" && !target.starts_with(char::is_uppercase) => {
-                Some((named.line, target.as_str()))
-            }
-            _ => None,
-        });
-        faults.extend(arrows(RAW, &shown, own, inside));
-    }
-    let own = &module[0];
-    if layer_of(LAYERS, own).is_some_and(|(_, layer)| !layer.sys) {
-        faults.extend(
-            paths::of_crate(parse(&shown, text)?, "librbd_sys")
-                .into_iter()
-                .map(|line| format!("{shown}:{line}: `{own}` names librbd_sys; only raw and the values may")),
-        );
-    }
-    Ok(faults)
-}
-
-fn named(file: &Path, text: &str) -> Result<Vec<paths::Named>> {
-    Ok(paths::from_root(parse(&format!("rbd/src/{}", file.display()), text)?, &module_path(file)))
-}
-
-/// Returns the uses that point up, by line and module, from a file of the module `own`.
-fn arrows<'a>(
-    layers: &[Layer],
-    shown: &str,
-    own: &str,
-    targets: impl Iterator<Item = (usize, &'a str)>,
-) -> Vec<String> {
-    let Some((height, layer)) = layer_of(layers, own) else {
-        return vec![format!(
-            "{shown}: the module `{own}` is in no layer; list it in xtask/src/tidy/layers.rs"
-        )];
+    let own = listed(&module_path(file));
+    let Some((height, layer)) = layer_of(&own) else {
+        let fault =
+            format!("{shown}: the module `{own}` is in no layer; list it in xtask/src/tidy/layers.rs");
+        return Ok(vec![fault]);
     };
     let mut faults = Vec::new();
-    for (line, target) in targets.filter(|(_, target)| *target != own) {
-        match layer_of(layers, target) {
+    for paths::Named { line, path } in named(file, text)? {
+        // A name that the root re-exports counts as its original module.
+        let target = exports.get(&path[0]).cloned().unwrap_or_else(|| listed(&path));
+        match layer_of(&target) {
+            _ if target == own => {}
             Some((below, _)) if below < height => {}
             Some((level, _)) if level == height && layer.among_themselves => {}
             Some((_, other)) => faults.push(format!(
@@ -150,58 +97,66 @@ fn arrows<'a>(
             )),
         }
     }
-    faults
+    if height > 0 && !own.starts_with("raw") {
+        faults.extend(
+            paths::lines_of(parse(&shown, text)?, "librbd_sys")
+                .into_iter()
+                .map(|line| format!("{shown}:{line}: `{own}` names librbd_sys; only raw and the values may")),
+        );
+    }
+    Ok(faults)
 }
 
-/// Returns the modules of the table that do not exist.
-fn missing<'a>(layers: &[Layer], exist: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let exist: BTreeSet<_> = exist.map(String::as_str).collect();
-    layers
-        .iter()
-        .flat_map(|layer| layer.modules)
-        .filter(|module| !exist.contains(*module))
+fn named(file: &Path, text: &str) -> Result<Vec<paths::Named>> {
+    Ok(paths::from_root(parse(&format!("rbd/src/{}", file.display()), text)?, &module_path(file)))
+}
+
+/// Returns the module of a path as the list of layers names it: the first one, or a folder of
+/// `raw`. In capitals, the second word is a type of `raw` itself.
+fn listed(path: &[String]) -> String {
+    match path {
+        [raw, inner, ..] if raw == "raw" && inner.starts_with(char::is_lowercase) => format!("raw::{inner}"),
+        _ => path[0].clone(),
+    }
+}
+
+/// Returns the modules of the list that do not exist.
+fn missing(layers: &[Layer], exist: &BTreeSet<String>) -> Vec<String> {
+    let modules = layers.iter().flat_map(|layer| layer.modules);
+    modules
+        .filter(|module| !exist.contains(**module))
         .map(|module| {
-            format!("xtask/src/tidy/layers.rs: there is no module `{module}`; remove it from the table")
+            format!("xtask/src/tidy/layers.rs: there is no module `{module}`; remove it from the list")
         })
         .collect()
 }
 
-/// Returns the files of `raw` that import each other in a circle.
-fn circles(files: &BTreeMap<Vec<String>, Vec<paths::Named>>) -> Vec<String> {
+/// Returns the files that import each other in a circle.
+fn circles(files: &BTreeMap<Vec<String>, Vec<paths::Named>>) -> Option<String> {
     // The file of a path is its longest part that names one.
     let file_of = |path: &[String]| (2..=path.len()).rev().find_map(|len| files.get_key_value(&path[..len]));
-    let targets = |from: &Vec<String>| -> BTreeSet<&Vec<String>> {
-        files[from]
-            .iter()
-            .filter_map(|named| file_of(&named.path))
-            .map(|(to, _)| to)
-            .filter(|to| *to != from)
-            .collect()
-    };
-    let arrows: BTreeMap<_, _> = files.keys().map(|from| (from, targets(from))).collect();
-    // Remove files without imports and files that nothing imports, until only circles remain.
-    let mut left: BTreeSet<_> = files.keys().collect();
+    let mut arrows: BTreeSet<(&Vec<String>, &Vec<String>)> = files
+        .iter()
+        .flat_map(|(from, named)| named.iter().map(move |named| (from, named)))
+        .filter_map(|(from, named)| Some((from, file_of(&named.path)?.0)))
+        .filter(|(from, to)| from != to)
+        .collect();
+    // Remove arrows that come from nowhere or lead nowhere, until only circles remain.
     loop {
-        let before = left.len();
-        let in_circle = |file: &&Vec<String>| {
-            arrows[*file].iter().any(|to| left.contains(to))
-                && left.iter().any(|from| arrows[*from].contains(file))
-        };
-        left = left.iter().copied().filter(in_circle).collect();
-        if left.len() == before {
-            break;
+        let before = arrows.len();
+        let (from, to): (BTreeSet<_>, BTreeSet<_>) = arrows.iter().copied().unzip();
+        arrows.retain(|(start, end)| to.contains(start) && from.contains(end));
+        if arrows.len() == before {
+            let names: BTreeSet<_> = arrows.iter().map(|(from, _)| from.join("::")).collect();
+            let names: Vec<_> = names.into_iter().collect();
+            return (!names.is_empty())
+                .then(|| format!("files import each other in a circle: {}", names.join(", ")));
         }
-    }
-    let names: Vec<_> = left.iter().map(|module| module.join("::")).collect();
-    if names.is_empty() {
-        Vec::new()
-    } else {
-        vec![format!("files import each other in a circle: {}", names.join(", "))]
     }
 }
 
-fn layer_of<'a>(layers: &'a [Layer], module: &str) -> Option<(usize, &'a Layer)> {
-    layers.iter().enumerate().find(|(_, layer)| layer.modules.contains(&module))
+fn layer_of(module: &str) -> Option<(usize, &'static Layer)> {
+    LAYERS.iter().enumerate().find(|(_, layer)| layer.modules.contains(&module))
 }
 
 /// Returns the module of a file: `image/io.rs` is `image::io`, `image.rs` and `image/mod.rs` are
@@ -217,30 +172,9 @@ fn module_path(file: &Path) -> Vec<String> {
 
 /// Returns the module of each name that the root re-exports by `pub use module::…;`.
 fn exports(facade: &str) -> Result<BTreeMap<String, String>> {
-    let mut exports = BTreeMap::new();
-    let tokens: Vec<_> = parse("rbd/src/lib.rs", facade)?.into_iter().collect();
-    for statement in tokens.split(|token| matches!(token, TokenTree::Punct(end) if end.as_char() == ';')) {
-        let Some(at) = statement.iter().position(|token| matches!(token, TokenTree::Ident(w) if w == "use"))
-        else {
-            continue;
-        };
-        if let Some(TokenTree::Ident(module)) = statement.get(at + 1) {
-            words(&statement[at + 2..], &mut |name| {
-                exports.insert(name, module.to_string());
-            });
-        }
-    }
-    Ok(exports)
-}
-
-fn words(tokens: &[TokenTree], each: &mut impl FnMut(String)) {
-    for token in tokens {
-        match token {
-            TokenTree::Ident(word) => each(word.to_string()),
-            TokenTree::Group(group) => words(&group.stream().into_iter().collect::<Vec<_>>(), each),
-            _ => {}
-        }
-    }
+    let named = paths::from_root(parse("rbd/src/lib.rs", facade)?, &[]);
+    let entry = |named: paths::Named| Some((named.path.last()?.clone(), named.path.first()?.clone()));
+    Ok(named.into_iter().filter(|named| named.path.len() > 1).filter_map(entry).collect())
 }
 
 #[cfg(test)]
@@ -301,7 +235,7 @@ mod tests {
             "use crate::raw::{ffi, image};",
         ] {
             let fault = faults("raw/op/operation.rs", up);
-            assert!(fault.len() == 1 && fault[0].contains("`op` (layer op) uses"), "{fault:?}");
+            assert!(fault.len() == 1 && fault[0].contains("`raw::op` (layer raw op) uses"), "{fault:?}");
         }
         assert_eq!(faults("raw/group.rs", "use crate::raw::mirror::x;").len(), 1, "side by side");
         assert_eq!(faults("raw/novelty.rs", "").len(), 1, "in no layer");
@@ -310,8 +244,7 @@ mod tests {
 
     #[test]
     fn a_module_of_the_table_must_exist() {
-        let layers = [Layer { name: "one", modules: &["there", "gone"], among_themselves: true, sys: true }];
-        let faults = missing(&layers, [String::from("there")].iter());
+        let faults = missing(&[layer("one", &["there", "gone"])], &[String::from("there")].into());
         assert!(faults.len() == 1 && faults[0].contains("`gone`"), "{faults:?}");
     }
 
@@ -325,7 +258,7 @@ mod tests {
         };
         let image = ("raw/image/mod.rs", "mod handle; mod io; use handle::Handle;");
         let io = ("raw/image/io.rs", "use crate::raw::image::Image; mod tests { use super::*; }");
-        assert_eq!(graph(&[image, io, ("raw/image/handle.rs", "use super::io::x;")]).len(), 1);
-        assert_eq!(graph(&[image, io, ("raw/image/handle.rs", "use std::io::x;")]), [] as [&str; 0]);
+        assert!(graph(&[image, io, ("raw/image/handle.rs", "use super::io::x;")]).is_some());
+        assert_eq!(graph(&[image, io, ("raw/image/handle.rs", "use std::io::x;")]), None);
     }
 }

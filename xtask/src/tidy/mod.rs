@@ -3,21 +3,19 @@
 //! - `rbd` is layered, and imports only point down ([`layers`]);
 //! - `unsafe` is in few places, so that a reviewer knows where to look;
 //! - a file is short, because it has one concept;
-//! - lines of text wrap ([`lines`]);
-//! - prose has no idioms ([`words`]);
+//! - lines of text wrap, and prose has no idioms ([`prose`]);
 //! - messages of new commits have the agreed form ([`commits`]).
 
 mod commits;
 mod layers;
-mod lines;
 mod paths;
-mod words;
+mod prose;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::cmd;
@@ -59,9 +57,7 @@ pub(crate) fn run(_args: &Args) -> Result<()> {
             texts.push((name, text));
         }
     }
-    faults.extend(
-        texts.iter().flat_map(|(name, text)| [lines::check(name, text), words::check(name, text)].concat()),
-    );
+    faults.extend(texts.iter().flat_map(|(name, text)| prose::check(name, text)));
     match commits::check(cmd::root()) {
         Some((count, wrong)) => {
             println!("{count} new commits: their messages were read");
@@ -90,7 +86,7 @@ fn check(file: &str, text: &str, faults: &mut Vec<String>) -> Result<()> {
     }
     if !UNSAFE.iter().any(|(prefix, _)| file.starts_with(prefix)) {
         let tokens = parse(file, text)?;
-        faults.extend(unsafe_lines(tokens).into_iter().map(|line| {
+        faults.extend(paths::lines_of(tokens, "unsafe").into_iter().map(|line| {
             let places: Vec<_> = UNSAFE.iter().map(|(place, _)| *place).collect();
             format!("{file}:{line}: unsafe outside its places ({})", places.join(", "))
         }));
@@ -106,25 +102,13 @@ fn parse(file: &str, text: &str) -> Result<TokenStream> {
     text.parse().map_err(|error| anyhow::anyhow!("{file}: not Rust: {error}"))
 }
 
-fn unsafe_lines(tokens: TokenStream) -> Vec<usize> {
-    let mut lines = Vec::new();
-    for token in tokens {
-        match token {
-            TokenTree::Ident(word) if word == "unsafe" => lines.push(word.span().start().line),
-            TokenTree::Group(group) => lines.extend(unsafe_lines(group.stream())),
-            _ => {}
-        }
-    }
-    lines
-}
-
 /// Returns the path of a file of the safe crate, relative to its `src`.
 fn in_rbd(file: &Path) -> Option<&Path> {
     file.strip_prefix("rbd/src").ok()
 }
 
 /// Returns the files of the tree whose names have this end, relative to the root, sorted.
-pub(crate) fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
+fn files(root: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let visible = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();

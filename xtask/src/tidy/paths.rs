@@ -19,13 +19,13 @@ pub(super) fn from_root(tokens: TokenStream, module: &[String]) -> Vec<Named> {
     found
 }
 
-/// Returns the lines that name the crate `name` at the start of a path.
-pub(super) fn of_crate(tokens: TokenStream, name: &str) -> Vec<usize> {
+/// Returns the lines with a word of the code.
+pub(super) fn lines_of(tokens: TokenStream, wanted: &str) -> Vec<usize> {
     let mut lines = Vec::new();
     for token in tokens {
         match token {
-            TokenTree::Ident(word) if word == name => lines.push(word.span().start().line),
-            TokenTree::Group(group) => lines.extend(of_crate(group.stream(), name)),
+            TokenTree::Ident(word) if word == wanted => lines.push(word.span().start().line),
+            TokenTree::Group(group) => lines.extend(lines_of(group.stream(), wanted)),
             _ => {}
         }
     }
@@ -192,6 +192,6 @@ mod tests {
         let found =
             from_root("\n\nuse crate::{\n    error,\n    aio,\n};".parse().unwrap(), &["image".to_owned()]);
         assert_eq!(found[1], Named { line: 5, path: vec!["aio".to_owned()] });
-        assert_eq!(of_crate("fn f() {\n    librbd_sys::rbd_open()\n}".parse().unwrap(), "librbd_sys"), [2]);
+        assert_eq!(lines_of("fn f() {\n    librbd_sys::rbd_open()\n}".parse().unwrap(), "librbd_sys"), [2]);
     }
 }
