@@ -30,6 +30,7 @@ mod mixed;
 mod model;
 mod outages;
 mod ownership;
+mod played_owner;
 mod progress;
 mod queue;
 mod quiesce;

@@ -30,9 +30,13 @@ impl Image {
     /// not wait for I/O of this process. If this process owns the exclusive lock, librbd shrinks
     /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
-    /// If another handle owns the exclusive lock, librbd lets that handle resize the image. On a
-    /// busy machine librbd 16.2 sometimes loses the answer. This handle then acquires the lock,
-    /// which takes some seconds.
+    /// With [`allow_shrink`](Resize::allow_shrink), this handle first acquires the exclusive lock.
+    /// If another client keeps the lock, its owner shrinks the image. A later owner can then shrink
+    /// the image once more, if an OSD restarts during the call.
+    ///
+    /// Without it, the lock stays where it is, and its owner resizes the image. On a busy machine
+    /// librbd sometimes loses the owner's answer. This handle then acquires the lock, which takes
+    /// some seconds; half a minute if another client has changed the size since.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -107,19 +107,38 @@ impl Image {
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         let _turn = Turn::take(self.shared());
         let _alone = if allow_shrink { Some(self.hold()?) } else { None };
+        if allow_shrink {
+            self.take_lock()?;
+        }
         let change = Change::watch(self, move |image| {
             let now = image.ask_size();
             now.is_ok_and(|now| now == size || now + image.header_len() == size)
         });
         // SAFETY: the image is open; the progress state lives through the call.
         let resized = unsafe {
-            with_progress(progress, |report, arg| {
+            with_progress(change.listen(progress), |report, arg| {
                 sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
             })
         };
         drop(change);
         self.size_changed();
         resized.map(drop)
+    }
+
+    /// Acquires the exclusive lock for a shrink, so that librbd shrinks the image here. If it asks
+    /// the owner instead, a new owner can receive a request that an earlier one has carried out,
+    /// and shrink the image again after it has grown.
+    ///
+    /// If another client keeps the lock, only the owner can shrink the image.
+    fn take_lock(&self) -> RawResult<()> {
+        let is_locked = self.features()? & sys::RBD_FEATURE_EXCLUSIVE_LOCK != 0;
+        if !is_locked || self.owns_exclusive_lock()? {
+            return Ok(());
+        }
+        match self.flush() {
+            Err(Errno::EROFS) => Ok(()),
+            flushed => flushed,
+        }
     }
 }
 
