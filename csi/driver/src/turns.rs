@@ -1,8 +1,8 @@
 //! Requests for one object take turns.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 use tonic::Status;
@@ -11,48 +11,90 @@ use tonic::Status;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The objects that requests work on.
-#[derive(Debug, Clone, Default)]
-pub struct Turns(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+#[derive(Debug, Clone)]
+pub struct Turns {
+    objects: Arc<Mutex<HashMap<String, Arc<Object>>>>,
+    patience: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Object {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// The request whose turn it is, and since when.
+    at_work: Mutex<Option<(&'static str, Instant)>>,
+}
 
 /// A turn; dropping it lets the next request begin. It goes into the thread that does the work: a
 /// request that its caller has given up ends its turn when the work has ended.
 #[derive(Debug)]
 pub struct Turn {
     turns: Turns,
-    object: String,
+    name: String,
+    object: Arc<Object>,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { objects: Arc::default(), patience: PATIENCE }
+    }
+}
+
 impl Turns {
-    /// Waits until no other request works on the object.
-    pub async fn take(&self, object: impl Into<String>) -> Result<Turn, Status> {
-        let object = object.into();
-        let lock = Arc::clone(self.lock().entry(object.clone()).or_default());
-        let waited = tokio::time::timeout(PATIENCE, lock.lock_owned()).await;
-        let guard = waited.ok();
-        let turn = Turn { turns: self.clone(), object, guard };
+    /// Sets how long a request waits for its turn. Default: 30 s.
+    pub fn patience(mut self, patience: Duration) -> Turns {
+        self.patience = patience;
+        self
+    }
+
+    /// Waits until no other request works on the object. `method` is what the request is.
+    pub async fn take(&self, method: &'static str, name: impl Into<String>) -> Result<Turn, Status> {
+        let name = name.into();
+        let object = Arc::clone(self.lock().entry(name.clone()).or_default());
+        let waiting = tokio::time::timeout(self.patience, Arc::clone(&object.turn).lock_owned());
+        let mut turn = Turn { turns: self.clone(), name, object, guard: None };
+        turn.guard = waiting.await.ok();
         if turn.guard.is_none() {
-            return Err(Status::aborted(format!(
-                "another request for {} has been going on for over {} s; ask again",
-                turn.object,
-                PATIENCE.as_secs()
-            )));
+            return Err(Status::aborted(turn.under_way()));
         }
+        *turn.at_work() = Some((method, Instant::now()));
         Ok(turn)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Object>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    fn at_work(&self) -> MutexGuard<'_, Option<(&'static str, Instant)>> {
+        self.object.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says for what this turn has waited in vain.
+    fn under_way(&self) -> String {
+        let (name, waited) = (&self.name, self.turns.patience.as_secs());
+        let at_work = match *self.at_work() {
+            Some((method, since)) => {
+                format!("{method} for {name} is under way, since {} s", since.elapsed().as_secs())
+            }
+            None => format!("other requests for {name} are under way"),
+        };
+        format!("{at_work}; this request has waited for {waited} s; ask again")
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.guard = None;
+        if self.guard.is_some() {
+            *self.at_work() = None;
+            self.guard = None;
+        }
         let mut objects = self.turns.lock();
+        self.object = Arc::default();
         // Nobody else waits or works: forget the object.
-        if objects.get(&self.object).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            objects.remove(&self.object);
+        if objects.get(&self.name).is_some_and(|object| Arc::strong_count(object) == 1) {
+            objects.remove(&self.name);
         }
     }
 }
@@ -64,11 +106,11 @@ mod tests {
     #[tokio::test]
     async fn requests_for_one_object_take_turns_and_leave_nothing() {
         let turns = Turns::default();
-        let first = turns.take("a").await.unwrap();
-        let other = turns.take("b").await.unwrap();
+        let first = turns.take("Probe", "a").await.unwrap();
+        let other = turns.take("Probe", "b").await.unwrap();
         let waiting = tokio::spawn({
             let turns = turns.clone();
-            async move { turns.take("a").await.map(drop) }
+            async move { turns.take("Probe", "a").await.map(drop) }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
@@ -77,8 +119,8 @@ mod tests {
         drop(other);
         assert!(turns.lock().is_empty());
         // A caller that gives up leaves nothing either.
-        let first = turns.take("a").await.unwrap();
-        let given_up = tokio::time::timeout(Duration::from_millis(1), turns.take("a")).await;
+        let first = turns.take("Probe", "a").await.unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(1), turns.take("Probe", "a")).await;
         assert!(given_up.is_err());
         drop(first);
         assert!(turns.lock().is_empty());

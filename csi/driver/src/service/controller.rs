@@ -96,7 +96,7 @@ impl Service for ControllerService {
             for name in create.class.unread() {
                 tracing::warn!(name, "this driver does not read this parameter of the storage class");
             }
-            let turn = self.turns.take(format!("volume '{name}'")).await?;
+            let turn = self.turns.take("CreateVolume", format!("volume '{name}'")).await?;
             let controller = self.controller.clone();
             let (made, class) = work(turn, move || Ok((controller.create(&create)?, create.class))).await?;
             let mut answer = volume(&made);
@@ -118,7 +118,7 @@ impl Service for ControllerService {
                 return Ok(DeleteVolumeResponse {});
             };
             let secrets = Secrets::new(request.secrets);
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("DeleteVolume", format!("volume '{id}'")).await?;
             let controller = self.controller.clone();
             work(turn, move || controller.delete(&id, &secrets)).await?;
             Ok(DeleteVolumeResponse {})
@@ -248,7 +248,7 @@ impl Service for ControllerService {
             required("source_volume_id", &request.source_volume_id)?;
             let id = volume_id(&request.source_volume_id)?;
             let (class, secrets) = (Class::new(request.parameters), Secrets::new(request.secrets));
-            let turn = self.turns.take(format!("snapshot '{name}'")).await?;
+            let turn = self.turns.take("CreateSnapshot", format!("snapshot '{name}'")).await?;
             let controller = self.controller.clone();
             let taken = work(turn, move || controller.create_snapshot(&name, &id, &class, &secrets)).await?;
             Ok(CreateSnapshotResponse { snapshot: Some(snapshot(&taken)) })
@@ -266,7 +266,7 @@ impl Service for ControllerService {
                 return Ok(DeleteSnapshotResponse {});
             };
             let secrets = Secrets::new(request.secrets);
-            let turn = self.turns.take(format!("snapshot '{id}'")).await?;
+            let turn = self.turns.take("DeleteSnapshot", format!("snapshot '{id}'")).await?;
             let controller = self.controller.clone();
             work(turn, move || controller.delete_snapshot(&id, &secrets)).await?;
             Ok(DeleteSnapshotResponse {})
@@ -338,7 +338,7 @@ impl Service for ControllerService {
                 return Err(Status::invalid_argument("capacity_range is missing"));
             }
             let secrets = Secrets::new(request.secrets);
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("ControllerExpandVolume", format!("volume '{id}'")).await?;
             let controller = self.controller.clone();
             let size = work(turn, move || controller.expand(&id, sizes, &secrets)).await?;
             // The kernel tells a block volume's user by itself, but only the node knows when.

@@ -59,7 +59,8 @@ impl GroupController for ControllerService {
             let ids: Vec<VolumeId> =
                 request.source_volume_ids.iter().map(|id| volume_id(id)).collect::<Result<_, _>>()?;
             let (class, secrets) = (Class::new(request.parameters), Secrets::new(request.secrets));
-            let turn = self.turns.take(format!("group snapshot '{name}'")).await?;
+            let turn =
+                self.turns.take("CreateVolumeGroupSnapshot", format!("group snapshot '{name}'")).await?;
             let controller = self.controller.clone();
             let taken =
                 work(turn, move || controller.create_group_snapshot(&name, &ids, &class, &secrets)).await?;
@@ -80,7 +81,7 @@ impl GroupController for ControllerService {
                 return Ok(DeleteVolumeGroupSnapshotResponse {});
             };
             let (parts, secrets) = (parts(&request.snapshot_ids)?, Secrets::new(request.secrets));
-            let turn = self.turns.take(format!("group snapshot '{id}'")).await?;
+            let turn = self.turns.take("DeleteVolumeGroupSnapshot", format!("group snapshot '{id}'")).await?;
             let controller = self.controller.clone();
             work(turn, move || controller.delete_group_snapshot(&id, &parts, &secrets)).await?;
             Ok(DeleteVolumeGroupSnapshotResponse {})

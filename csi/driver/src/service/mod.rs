@@ -10,7 +10,7 @@ mod registration;
 mod snapshot_metadata;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tonic::{Response, Status};
@@ -48,6 +48,12 @@ impl ControllerService {
     /// Serves this controller.
     pub fn new(controller: Controller, identity: Identity) -> ControllerService {
         ControllerService { controller, turns: Turns::default(), identity }
+    }
+
+    /// Sets how long a request waits for another one for the same object. Default: 30 s.
+    pub fn patience(mut self, patience: Duration) -> ControllerService {
+        self.turns = self.turns.patience(patience);
+        self
     }
 }
 

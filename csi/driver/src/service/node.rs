@@ -51,7 +51,7 @@ impl Node for NodeService {
             class.check()?;
             let stage =
                 Stage { id: id.clone(), staging, access, class, secrets: Secrets::new(request.secrets) };
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("NodeStageVolume", format!("volume '{id}'")).await?;
             let permit = Arc::clone(&self.stages).acquire_owned().await;
             let permit = permit.map_err(|error| Status::internal(error.to_string()))?;
             let node = self.node.clone();
@@ -74,7 +74,7 @@ impl Node for NodeService {
             required("volume_id", &request.volume_id)?;
             let staging = path("staging_target_path", &request.staging_target_path)?;
             let id = volume_id(&request.volume_id)?;
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("NodeUnstageVolume", format!("volume '{id}'")).await?;
             let node = self.node.clone();
             work(turn, move || node.unstage(&id, &staging)).await?;
             Ok(NodeUnstageVolumeResponse {})
@@ -100,7 +100,7 @@ impl Node for NodeService {
                 block: access.block,
                 read_only: request.readonly || access.read_only,
             };
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("NodePublishVolume", format!("volume '{id}'")).await?;
             let node = self.node.clone();
             work(turn, move || node.publish(&publish)).await?;
             Ok(NodePublishVolumeResponse {})
@@ -116,7 +116,8 @@ impl Node for NodeService {
         answer(&self.identity, "NodeUnpublishVolume", &request.volume_id.clone(), async move {
             required("volume_id", &request.volume_id)?;
             let target = path("target_path", &request.target_path)?;
-            let turn = self.turns.take(format!("volume '{}'", request.volume_id)).await?;
+            let turn =
+                self.turns.take("NodeUnpublishVolume", format!("volume '{}'", request.volume_id)).await?;
             let node = self.node.clone();
             work(turn, move || node.unpublish(&target)).await?;
             Ok(NodeUnpublishVolumeResponse {})
@@ -170,7 +171,7 @@ impl Node for NodeService {
             let path = path("volume_path", &request.volume_path)?;
             let id = volume_id(&request.volume_id)?;
             let sizes = Sizes::new(request.capacity_range.as_ref())?;
-            let turn = self.turns.take(format!("volume '{id}'")).await?;
+            let turn = self.turns.take("NodeExpandVolume", format!("volume '{id}'")).await?;
             let node = self.node.clone();
             let size = work(turn, move || node.expand(&id, &path, sizes.required())).await?;
             Ok(NodeExpandVolumeResponse { capacity_bytes: bytes(size) })

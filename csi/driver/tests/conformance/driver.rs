@@ -71,7 +71,7 @@ pub struct Driver {
     pub pool: IoCtx,
     config: PathBuf,
     _stop: watch::Sender<bool>,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Driver {
@@ -127,13 +127,18 @@ impl Driver {
             pool,
             config,
             _stop: stop,
-            _home: home,
+            home,
         }
     }
 
     /// The file of clusters.
     pub fn config(&self) -> &std::path::Path {
         &self.config
+    }
+
+    /// The socket that it is served on.
+    pub fn socket(&self) -> PathBuf {
+        self.home.path().join("csi.sock")
     }
 
     /// A second driver for the same cluster and namespace, as after a restart.
@@ -191,7 +196,8 @@ impl Driver {
     }
 }
 
-fn services(config: &std::path::Path) -> Services {
+/// A driver with these clusters.
+pub fn services(config: &std::path::Path) -> Services {
     let config = Config::read(config).unwrap();
     let lists = config.with_user().next().is_some();
     let clusters = Arc::new(Clusters::new(config));
