@@ -32,6 +32,58 @@ pub(crate) fn id(pool: &IoCtx, name: &str) -> Result<Option<String>, Status> {
     }
 }
 
+/// Returns the id that the object of this name holds; `None` if there is none. An image can be opened
+/// by its name as long as this object is there.
+fn id_object(pool: &IoCtx, name: &str) -> Result<Option<String>, Status> {
+    match pool.objects().execute(&format!("rbd_id.{name}"), "rbd", "get_id", &[]) {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => Ok(read_text(&answer.or_status()?)),
+    }
+}
+
+/// Whether an object of an image is there.
+pub(crate) fn has_object(pool: &IoCtx, kind: &str, id: &str) -> Result<bool, Status> {
+    match pool.objects().stat(&format!("{kind}.{id}")) {
+        Err(error) if error.is_not_found() => Ok(false),
+        found => found.or_status().map(|_| true),
+    }
+}
+
+/// Removes a name, if it is that of this image: the object by which the image is opened, then the
+/// entry in the directory, which holds off other images of this name until then.
+pub(crate) fn forget_name(pool: &IoCtx, name: &str, id: &str) -> Result<(), Status> {
+    remove_id_object(pool, name, id)?;
+    if self::id(pool, name)?.as_deref() == Some(id) {
+        let input = [text(name), text(id)].concat();
+        gone(pool.objects().execute("rbd_directory", "rbd", "dir_remove_image", &input))?;
+    }
+    Ok(())
+}
+
+/// Ends a renaming that was interrupted when the image could be opened by both names.
+pub(crate) fn end_rename(pool: &IoCtx, from: &str, to: &str, id: &str) -> Result<(), Status> {
+    if self::id(pool, from)?.as_deref() == Some(id) {
+        let input = [text(from), text(to), text(id)].concat();
+        pool.objects().execute("rbd_directory", "rbd", "dir_rename_image", &input).or_status()?;
+    }
+    remove_id_object(pool, from, id)
+}
+
+fn remove_id_object(pool: &IoCtx, name: &str, id: &str) -> Result<(), Status> {
+    if id_object(pool, name)?.as_deref() != Some(id) {
+        return Ok(());
+    }
+    gone(pool.objects().remove(&format!("rbd_id.{name}")))
+}
+
+/// What is not there needs no removal.
+fn gone<T>(removed: rbd::Result<T>) -> Result<(), Status> {
+    match removed {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed.map(drop).or_status(),
+    }
+}
+
 /// Sets a key in the metadata of an image.
 pub(crate) fn set_metadata(pool: &IoCtx, id: &str, key: &str, value: &str) -> rbd::Result<()> {
     let pairs = [&1_u32.to_le_bytes()[..], &text(key), &text(value)].concat();

@@ -1,6 +1,6 @@
 //! Work that no request waits for: flattening, and emptying the trash.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,11 +12,16 @@ use crate::notes::Note;
 
 /// How long deletions are collected before the trash is looked at.
 const COLLECT: Duration = Duration::from_secs(1);
+/// How long a client that has died counts as a user of an image.
+const WATCH: Duration = Duration::from_secs(30);
+/// How often the trash is looked at because of such users.
+const LOOKS: usize = 3;
 
-/// Background work, one thread for each image or pool. Nothing is lost if the process ends: the
-/// next request that meets a deep chain or a deleted volume begins the work again.
+/// Background work, one thread for each image or pool, and whether it was asked for again meanwhile.
+/// Nothing is lost if the process ends: the next request that meets a deep chain or a deleted volume
+/// begins the work again.
 #[derive(Debug, Clone, Default)]
-pub struct Background(Arc<Mutex<HashSet<String>>>);
+pub struct Background(Arc<Mutex<HashMap<String, bool>>>);
 
 impl Background {
     /// Begins to flatten an image, unless that goes on already.
@@ -37,22 +42,44 @@ impl Background {
         self.begin(&format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
             // One look serves all deletions of this time.
             thread::sleep(COLLECT);
-            if let Err(error) = empty_trash(&pool) {
-                tracing::warn!(pool = pool.pool(), %error, "emptying the trash failed");
+            for _ in 0..LOOKS {
+                match empty_trash(&pool) {
+                    Ok(false) => break,
+                    Ok(true) => thread::sleep(WATCH),
+                    Err(error) => {
+                        tracing::warn!(pool = pool.pool(), %error, "emptying the trash failed");
+                        break;
+                    }
+                }
             }
         });
     }
 
-    fn begin(&self, name: &str, work: impl FnOnce() + Send + 'static) {
-        if !self.lock().insert(name.to_owned()) {
-            return;
+    fn begin(&self, name: &str, work: impl Fn() + Send + 'static) {
+        {
+            let mut all = self.lock();
+            if let Some(again) = all.get_mut(name) {
+                *again = true;
+                return;
+            }
+            all.insert(name.to_owned(), false);
         }
         let all = self.clone();
         let begun = thread::Builder::new().name("background".into()).spawn({
             let name = name.to_owned();
             move || {
-                work();
-                all.lock().remove(&name);
+                loop {
+                    work();
+                    let mut all = all.lock();
+                    match all.get_mut(&name) {
+                        // What asks may have changed since this work looked.
+                        Some(again) if *again => *again = false,
+                        _ => {
+                            all.remove(&name);
+                            return;
+                        }
+                    }
+                }
             }
         });
         if let Err(error) = begun {
@@ -61,7 +88,7 @@ impl Background {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, bool>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +106,10 @@ fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
     result
 }
 
-fn empty_trash(pool: &IoCtx) -> rbd::Result<()> {
+/// Removes the deleted volumes that have no clones any more. Returns whether one has a user, who may
+/// be a client that has died.
+fn empty_trash(pool: &IoCtx) -> rbd::Result<bool> {
+    let mut used = false;
     for entry in pool.trash().list()? {
         if entry.source != TrashSource::User {
             continue;
@@ -94,9 +124,12 @@ fn empty_trash(pool: &IoCtx) -> rbd::Result<()> {
             match pool.trash().remove(&entry.id).run() {
                 Ok(()) => tracing::info!(image = %entry.name, "removed from the trash"),
                 // Its clones still live, or another controller was quicker.
-                Err(error) => tracing::debug!(image = %entry.name, %error, "stays in the trash"),
+                Err(error) => {
+                    tracing::debug!(image = %entry.name, %error, "stays in the trash");
+                    used |= error.is_busy();
+                }
             }
         }
     }
-    Ok(())
+    Ok(used)
 }

@@ -6,7 +6,7 @@ use rbd::{Image, IoCtx, SnapshotRef};
 use tonic::Status;
 
 use super::create::{CreateVolume, Source};
-use super::{Controller, found, open};
+use super::{Controller, found, open, unfinished};
 use crate::clusters::Secrets;
 use crate::notes::Note;
 use crate::status::OrStatus;
@@ -14,7 +14,7 @@ use crate::status::OrStatus;
 /// The first part of the names of snapshots that exist only while a volume is cloned.
 const TEMPORARY: &str = "csi-clone-";
 /// The name of a copy while it is made.
-const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
 
 /// Whether a snapshot of this name is the driver's own, and no user's.
 pub(super) fn is_temporary(name: &str) -> bool {
@@ -92,6 +92,7 @@ fn copy_group_snapshot(
     let part = format!("{name}{PART}");
     // What an interrupted request has left.
     found(pool.remove(&part).run())?;
+    unfinished::free_name(pool, &part)?;
     let then = image.at_snapshot(snapshot.id).or_status()?;
     let mut copy = then.copy_to(pool, &part).features(request.class.features()?);
     if let Some(data_pool) = request.class.data_pool() {

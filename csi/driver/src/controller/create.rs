@@ -4,6 +4,7 @@ use rbd::{Image, IoCtx};
 use tonic::Status;
 
 use super::capacity::or_full;
+use super::unfinished::{self, Unfinished};
 use super::{Controller, found, place};
 use crate::calls;
 use crate::class::Class;
@@ -103,15 +104,30 @@ impl Controller {
                 }
                 Some(_) => false,
                 None => match self.make(request, pool, name) {
-                    // Another controller was quicker.
-                    Err(status) if status.code() == tonic::Code::AlreadyExists => continue,
+                    // Another controller was quicker, or an earlier request was interrupted.
+                    Err(status) if status.code() == tonic::Code::AlreadyExists => {
+                        if found(pool.open(name).read_only(true).run())?.is_none()
+                            && !unfinished::free_name(pool, name)?
+                        {
+                            break;
+                        }
+                        continue;
+                    }
                     made => made.map(|()| true)?,
                 },
             };
             let Some(image) = found(pool.open(name).run())? else { continue };
-            // The check asks for each object of the image, and a new image has none.
-            if !made && !is_unfinished(request, &image)? {
-                return Err(other(request, pool, name, "this driver did not make it for this request"));
+            // The look asks for each object of the image, and a new image has none.
+            let state = if made { Unfinished::Made } else { unfinished::look(request, pool, &image)? };
+            match state {
+                Unfinished::Made => {}
+                Unfinished::Half => {
+                    unfinished::remove(pool, name, image)?;
+                    continue;
+                }
+                Unfinished::Foreign => {
+                    return Err(other(request, pool, name, "this driver did not make it for this request"));
+                }
             }
             self.complete(request, pool, name, &image)?;
             let volume = self.answer(request, pool, name, &image)?;
@@ -119,7 +135,7 @@ impl Controller {
             return Ok(volume);
         }
         Err(Status::aborted(format!(
-            "image '{name}' in pool '{}' is there and is not: it is being removed, or its removal was \
+            "image '{name}' in pool '{}' is there and is not: it is being made or removed, or its removal was \
              interrupted (then remove it again: rbd rm); ask again",
             pool.pool()
         )))
@@ -201,6 +217,9 @@ impl Controller {
         name: &str,
         image: &Image,
     ) -> Result<(), Status> {
+        if matches!(request.source, Some(Source::Snapshot(_))) {
+            unfinished::end_rename(pool, name, image)?;
+        }
         let mut size = image.size().or_status()?;
         if request.source.is_some() && size < request.sizes.choose(size)? {
             size = request.sizes.choose(size)?;
@@ -221,7 +240,7 @@ impl Controller {
 }
 
 /// What the volume starts with, as it is remembered; empty for a blank one.
-fn start_of(request: &CreateVolume) -> String {
+pub(super) fn start_of(request: &CreateVolume) -> String {
     request.source.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -231,28 +250,4 @@ fn other(request: &CreateVolume, pool: &IoCtx, name: &str, why: &str) -> Status 
         request.name,
         pool.pool()
     ))
-}
-
-/// Returns whether an image that is not marked as whole can be what an interrupted request for this
-/// volume left.
-fn is_unfinished(request: &CreateVolume, image: &Image) -> Result<bool, Status> {
-    let parent = image.parent().or_status()?;
-    let Some(source) = &request.source else {
-        return Ok(parent.is_none()
-            && image.snapshots().list().or_status()?.is_empty()
-            && image.diff().collect().or_status()?.is_empty());
-    };
-    let Some(parent) = parent else {
-        // A copy remembers its start before it gets its name.
-        return Ok(Note::Source.get(image).or_status()?.is_some_and(|start| start == start_of(request)));
-    };
-    let (volume, linked) = (source.volume(), &parent.image);
-    let same_image = linked.pool_id == volume.place.pool
-        && linked.namespace == volume.place.namespace
-        && linked.id == volume.image;
-    Ok(same_image
-        && match source {
-            Source::Snapshot(id) => parent.snapshot_id == id.snapshot,
-            Source::Volume(_) => true,
-        })
 }

@@ -25,7 +25,11 @@ impl Controller {
             pool => pool?,
         };
         let image = match open(&pool, id, true) {
-            Err(status) if missing(&status) => return end_removal(&pool, &id.image),
+            Err(status) if missing(&status) => {
+                end_removal(&pool, &id.image)?;
+                self.background.empty_trash(&pool);
+                return Ok(());
+            }
             image => image?,
         };
         let name = image.name().or_status()?;
@@ -70,15 +74,17 @@ impl Controller {
     }
 }
 
-/// Ends a removal that was interrupted: the image has no name any more, but its data may be there.
+/// Ends a removal that was interrupted: the image is in the trash, but its name may be there still, or
+/// its data.
 fn end_removal(pool: &IoCtx, id: &str) -> Result<(), Status> {
-    match found(pool.trash().get(id))? {
-        Some(entry) if entry.source == TrashSource::Removing => {
-            calls::end_move_to_trash(pool, id);
-            found(pool.trash().remove(id).run()).map(drop)
-        }
+    let Some(entry) = found(pool.trash().get(id))? else { return Ok(()) };
+    // The steps of a move to the trash: the entry, the names, the end.
+    calls::forget_name(pool, &entry.name, id)?;
+    calls::end_move_to_trash(pool, id);
+    match entry.source {
+        TrashSource::Removing => found(pool.trash().remove(id).run()).map(drop),
         // Deleted, and waiting for its clones to go.
-        Some(_) | None => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -102,7 +102,7 @@ impl Controller {
         }
     }
 
-    /// Refuses snapshots that are there and are no parts of the group snapshot.
+    /// Refuses snapshots that are there and are no parts of the group snapshot, before it is deleted.
     fn check_parts(
         &self,
         id: &GroupSnapshotId,
@@ -111,8 +111,8 @@ impl Controller {
     ) -> Result<(), Status> {
         for part in parts {
             match self.snapshot(part, secrets) {
-                // An interrupted deletion has removed it already.
-                Err(status) if status.code() == Code::NotFound => {}
+                // An interrupted deletion has removed it already, or almost.
+                Err(status) if status.code() == Code::NotFound => self.delete_snapshot(part, secrets)?,
                 Ok(snapshot) if snapshot.group.as_deref() == Some(&*id.to_string()) => {}
                 Ok(_) => return Err(no_part(id, part)),
                 Err(status) => return Err(status),

@@ -13,6 +13,7 @@ mod groups;
 mod list;
 mod metadata;
 mod snapshots;
+mod unfinished;
 
 use std::sync::Arc;
 

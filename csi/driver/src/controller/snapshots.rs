@@ -109,8 +109,13 @@ impl Controller {
         let all = image.snapshots().list().or_status()?;
         let Some(snapshot) = all.iter().find(|snapshot| snapshot.id == id.snapshot) else { return Ok(()) };
         match snapshot.origin.kind() {
-            // Deleted, but a clone needs its data.
-            SnapshotKind::Trash => return Ok(()),
+            SnapshotKind::Trash => {
+                // Deleted, but a clone needs its data; without one, its deletion was interrupted.
+                if image.at_snapshot(id.snapshot).or_status()?.children().or_status()?.is_empty() {
+                    image.snapshots().remove_by_id(id.snapshot).or_status()?;
+                }
+                return image.close().or_status();
+            }
             SnapshotKind::User => {}
             _ => {
                 return Err(Status::failed_precondition(format!(

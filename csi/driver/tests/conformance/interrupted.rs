@@ -84,18 +84,6 @@ async fn a_clone_goes_on_where_it_stopped() {
     drop(other);
 }
 
-/// The name is taken, but there is no image: its removal was interrupted.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_half_removed_image_is_told() {
-    let driver = Driver::start().await;
-    driver.pool.create("csi-vol-a", 16 << 20).run().unwrap();
-    let id = driver.pool.open("csi-vol-a").read_only(true).run().unwrap().id().unwrap();
-    driver.pool.objects().remove(&format!("rbd_header.{id}")).unwrap();
-    let status = driver.create(create("a", 16)).await.unwrap_err();
-    assert_eq!(status.code(), Code::Aborted, "{status}");
-    assert!(status.message().contains("'csi-vol-a'"), "{status}");
-}
-
 /// How far a removal has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Removal {

@@ -11,6 +11,7 @@ mod errors;
 mod faults;
 mod fields;
 mod groups;
+mod half_made;
 mod held_up;
 mod identity;
 mod interrupted;
