@@ -69,12 +69,8 @@ async fn run(args: Args) -> Result<()> {
     let given_up = end(stop, Duration::from_secs(args.grace))?;
     let socket = server::socket_path(&args.endpoint)?;
     if let Some(address) = args.metrics {
-        let (metrics, stopped) = (Arc::clone(&metrics), stopped.clone());
-        tokio::spawn(async move {
-            if let Err(error) = server::serve_metrics(&address, metrics, stopped).await {
-                tracing::error!("{error:#}");
-            }
-        });
+        let listener = server::listen_for_metrics(&address).await?;
+        tokio::spawn(server::serve_metrics(listener, Arc::clone(&metrics), stopped.clone()));
     }
     let services = Services { identity, controller, node };
     let registration = args.registration.map(|path| {
@@ -83,7 +79,7 @@ async fn run(args: Args) -> Result<()> {
     });
     let serving = async {
         let serving = server::serve(services, &socket, stopped.clone());
-        let Some((registrar, path)) = registration.clone() else { return serving.await };
+        let Some((registrar, path)) = registration else { return serving.await };
         tokio::try_join!(serving, server::register(registrar, &path, stopped.clone()))?;
         Ok(())
     };
@@ -91,9 +87,6 @@ async fn run(args: Args) -> Result<()> {
         served = serving => served,
         () = given_up => {
             tracing::warn!("requests in flight are given up; the same requests again go on with them");
-            for path in [Some(&socket), registration.as_ref().map(|(_, path)| path)].into_iter().flatten() {
-                let _ = std::fs::remove_file(path);
-            }
             Ok(())
         }
     }

@@ -1,7 +1,7 @@
 //! Serving on sockets, until the process is told to end.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,10 +49,34 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf> {
     Ok(path.into())
 }
 
+/// A socket in the file system. It is removed at the end, unless another process has put its own
+/// there.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if file(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The device and the number of a file.
+fn file(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
 /// Listens on a socket. One that a former process has left is removed first.
-fn listen(path: &Path) -> Result<UnixListener> {
+fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                bail!("another process serves on '{}'; end it, or choose another path", path.display());
+            }
             std::fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))?;
         }
         Ok(_) => bail!("'{}' is there already, and is no socket", path.display()),
@@ -64,12 +88,15 @@ fn listen(path: &Path) -> Result<UnixListener> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot look at '{}'", path.display())),
     }
-    UnixListener::bind(path).with_context(|| format!("cannot listen on '{}'", path.display()))
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on '{}'", path.display()))?;
+    let file = file(path).with_context(|| format!("cannot look at '{}'", path.display()))?;
+    Ok((listener, SocketFile { path: path.to_owned(), file }))
 }
 
 /// Serves requests on a socket until it is told to stop; then it ends those that have begun.
 pub async fn serve(services: Services, path: &Path, stop: Stop) -> Result<()> {
-    let listener = listen(path)?;
+    let (listener, _file) = listen(path)?;
     tracing::info!(socket = %path.display(), "serving");
     let Services { identity, controller, node } = services;
     let server = Server::builder()
@@ -81,35 +108,36 @@ pub async fn serve(services: Services, path: &Path, stop: Stop) -> Result<()> {
     server
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
         .await
-        .context("serving ended")?;
-    let _ = std::fs::remove_file(path);
-    Ok(())
+        .context("serving ended")
 }
 
 /// Serves the kubelet's registration.
 pub async fn register(registrar: Registrar, path: &Path, stop: Stop) -> Result<()> {
-    let listener = listen(path)?;
+    let (listener, _file) = listen(path)?;
     Server::builder()
         .add_service(RegistrationServer::new(registrar))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
         .await
-        .context("the registration ended")?;
-    let _ = std::fs::remove_file(path);
-    Ok(())
+        .context("the registration ended")
+}
+
+/// Listens for those who ask for the figures.
+pub async fn listen_for_metrics(address: &str) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on '{address}', the address of --metrics"))?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
+    Ok(listener)
 }
 
 /// Serves the figures by HTTP, whatever path is asked for; any answer says that the driver is
 /// alive.
-pub async fn serve_metrics(address: &str, metrics: Arc<Metrics>, stop: Stop) -> Result<()> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on '{address}'"))?;
-    let address = listener.local_addr()?;
-    tracing::info!(%address, "serving metrics");
+pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: Stop) {
     let end = stopped(stop);
     tokio::pin!(end);
     loop {
         let (mut stream, _) = tokio::select! {
-            () = &mut end => return Ok(()),
+            () = &mut end => return,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {

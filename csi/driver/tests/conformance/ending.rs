@@ -1,54 +1,14 @@
 //! The driver's program ends soon after a signal, also while a request waits for a cluster that
 //! does not answer.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rbd_csi::proto::csi::controller_client::ControllerClient;
 use rbd_testcluster::{Daemon, TestCluster};
 use serde_json::json;
 
+use super::child::Program;
 use super::driver::{CLUSTER, connect, create, map};
-
-/// Much less than the 30 s for which a request waits for a monitor.
-const SOON: Duration = Duration::from_secs(15);
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Program {
-    fn start(config: &Path, socket: &Path, grace: &str) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rbd-csi"));
-        command.args(["--controller", "--grace", grace, "--clusters"]).arg(config);
-        Program(command.arg("--endpoint").arg(socket).stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn is_there(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
-    }
-
-    /// Waits for the end, which must be a success.
-    fn ends(&mut self, what: &str) {
-        let begun = Instant::now();
-        while self.is_there() {
-            assert!(begun.elapsed() < SOON, "{what}: still there after {SOON:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(self.0.wait().unwrap().success(), "{what}");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_ends_soon_whatever_it_waits_for() {
@@ -67,7 +27,7 @@ async fn the_program_ends_soon_whatever_it_waits_for() {
 
     // A request that is answered in the grace time is answered; an idle driver ends at once.
     let socket = home.path().join("idle.sock");
-    let mut program = Program::start(&config, &socket, "600");
+    let mut program = Program::controller(&config, &socket, &["--grace", "600"]);
     let channel = connect(socket.clone()).await;
     ControllerClient::new(channel.clone()).create_volume(request("answered")).await.unwrap();
     program.terminate();
@@ -78,7 +38,7 @@ async fn the_program_ends_soon_whatever_it_waits_for() {
     for (grace, signals) in [("1", 1), ("600", 2)] {
         let what = format!("grace {grace}, {signals} signals");
         let socket = home.path().join(format!("{grace}.sock"));
-        let mut program = Program::start(&config, &socket, grace);
+        let mut program = Program::controller(&config, &socket, &["--grace", grace]);
         let channel = connect(socket.clone()).await;
         let waiting = tokio::spawn({
             let request = request("waiting");

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod cancelled;
+mod child;
 #[allow(dead_code)]
 mod driver;
 mod ending;
@@ -15,6 +16,7 @@ mod half_made;
 mod held_up;
 mod identity;
 mod interrupted;
+mod killed;
 mod lists;
 mod many;
 mod nodes;

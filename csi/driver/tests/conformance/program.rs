@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rbd_csi::proto::csi::controller_client::ControllerClient;
@@ -13,20 +13,12 @@ use rbd_csi::proto::csi::{DeleteVolumeRequest, ListVolumesRequest, NodeStageVolu
 use serde_json::Value;
 use tonic::Code;
 
+use super::child::Program;
 use super::driver::{CLUSTER, Driver, class, connect, create, map, mount, secrets, user};
 
 /// A key that no user has.
 const WRONG: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
 const SOON: Duration = Duration::from_secs(20);
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rbd-csi")).args(args).stdin(Stdio::null()).output().unwrap()
@@ -205,4 +197,41 @@ fn a_wrong_command_line_is_told() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(told), "{args:?}: {said}");
     }
+}
+
+/// Two processes on one socket would take each other's requests, and one that ends would remove the
+/// socket of its successor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_belongs_to_one_process() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, socket) = (home.path().join("config.json"), home.path().join("csi.sock"));
+    std::fs::write(&config, "[]").unwrap();
+    let mut first = Program::controller(&config, &socket, &[]);
+    connect(socket.clone()).await;
+    let (config, path) = (config.to_str().unwrap(), socket.to_str().unwrap());
+    let refused = |args: &[&str], told: &str| {
+        let output = run(&[&["--controller", "--clusters", config], args].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(told), "{args:?}: {said}");
+    };
+    refused(&["--endpoint", path], "another process serves on");
+    assert!(first.is_there());
+    connect(socket.clone()).await;
+    // One that was killed leaves its socket, which is taken over.
+    first.kill();
+    assert!(socket.exists());
+    let mut second = Program::controller(config.as_ref(), &socket, &[]);
+    connect(socket.clone()).await;
+    // Another one is there when it ends.
+    std::fs::remove_file(&socket).unwrap();
+    let _successor = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    second.terminate();
+    second.ends("the second");
+    assert!(socket.exists());
+
+    // Without its port, the probe for liveness would ask another process.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let other = home.path().join("other.sock");
+    refused(&["--endpoint", other.to_str().unwrap(), "--metrics", &address], "the address of --metrics");
 }
