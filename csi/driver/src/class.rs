@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use rbd::features::Features;
 use tonic::Status;
 
+use crate::slips;
+
 /// The names that this driver reads.
 const NAMES: [&str; 18] = [
     "clusterID",
@@ -181,6 +183,25 @@ impl Class {
         Ok(())
     }
 
+    /// Refuses what a new volume must not have: a name with a slip would be left out silently.
+    pub fn check_new(&self) -> Result<(), Status> {
+        self.check()?;
+        for name in self.unread() {
+            if let Some(meant) = slips::meant(name, &NAMES) {
+                return Err(Status::invalid_argument(format!(
+                    "the parameter '{name}' of the storage class is not known; is '{meant}' meant?"
+                )));
+            }
+        }
+        let layout = self.layout()?;
+        if layout.stripe_unit.is_some() != layout.stripe_count.is_some() {
+            return Err(Status::invalid_argument(
+                "the parameters 'stripeUnit' and 'stripeCount' go together: set both, or neither",
+            ));
+        }
+        Ok(())
+    }
+
     /// Returns the names that this driver does not read, in order. Names that begin with
     /// `csi.storage.k8s.io/` are read by Kubernetes' own containers.
     pub fn unread(&self) -> Vec<&str> {
@@ -232,7 +253,7 @@ mod tests {
             ("encrypted", "false"),
             ("mounter", "rbd"),
         ]);
-        class.check().unwrap();
+        class.check_new().unwrap();
         assert_eq!(class.features().unwrap(), Features::LAYERING | Features::EXCLUSIVE_LOCK);
         assert_eq!(class.map_options().unwrap(), "ms_mode=secure,queue_depth=64");
         assert_eq!(class.mkfs_options(), ["-m0", "-Enodiscard"]);
@@ -256,6 +277,14 @@ mod tests {
         ] {
             let status = class(&[parameter]).check().unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument, "{parameter:?}");
+        }
+        for parameters in
+            [&[("datapool", "ec")][..], &[("imageFeature", "layering")], &[("stripeUnit", "65536")]]
+        {
+            // A volume that is there must work on.
+            class(parameters).check().unwrap();
+            let status = class(parameters).check_new().unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{parameters:?}");
         }
         assert_eq!(class(&[("pool", " ")]).pool().unwrap_err().code(), tonic::Code::InvalidArgument);
     }

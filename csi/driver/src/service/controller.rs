@@ -91,7 +91,7 @@ impl Service for ControllerService {
                 source: source(request.volume_content_source.as_ref())?,
                 secrets: Secrets::new(request.secrets),
             };
-            create.class.check()?;
+            create.class.check_new()?;
             // Classes of other drivers have more parameters. A slip in a name is seen here.
             for name in create.class.unread() {
                 tracing::warn!(name, "this driver does not read this parameter of the storage class");
