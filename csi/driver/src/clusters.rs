@@ -32,12 +32,17 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Takes user and key out of a request. Without both, the driver's own user is meant.
+    /// Takes user and key out of a request. Without either, the driver's own user is meant; one
+    /// without the other is refused when it is used.
     pub fn new(secrets: HashMap<String, String>) -> Secrets {
         let mut secrets: HashMap<String, Zeroizing<String>> =
             secrets.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect();
         let (user, key) = (secrets.remove("userID"), secrets.remove("userKey"));
-        Secrets(user.zip(key).map(|(user, key)| (user.trim().to_owned(), key)))
+        if user.is_none() && key.is_none() {
+            return Secrets(None);
+        }
+        let (user, key) = (user.unwrap_or_default(), key.unwrap_or_default());
+        Secrets(Some((user.trim().to_owned(), key)))
     }
 
     /// Returns the user; `None` if the request named none.
@@ -103,6 +108,8 @@ impl Clusters {
     pub fn connect(&self, id: &str, secrets: &Secrets) -> Result<Cluster, Status> {
         let settings = self.settings(id)?;
         let (user, key) = match &secrets.0 {
+            Some((user, _)) if user.is_empty() => return Err(half("userID", "userKey")),
+            Some((_, key)) if key.trim().is_empty() => return Err(half("userKey", "userID")),
             Some((user, key)) => (user.clone(), key.clone()),
             None => own_user(settings)?,
         };
@@ -228,6 +235,13 @@ fn not_connected(id: &str, error: &rbd::Error) -> Status {
         code => code,
     };
     Status::new(code, format!("cluster '{id}' of the file of clusters: {}", status.message()))
+}
+
+fn half(missing: &str, there: &str) -> Status {
+    Status::invalid_argument(format!(
+        "the request's secrets have '{there}' but no '{missing}'; add it to the Secret that the storage \
+         class names"
+    ))
 }
 
 /// The driver's own user, for requests that come without secrets.

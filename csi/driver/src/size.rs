@@ -9,6 +9,22 @@ const DEFAULT: u64 = 1 << 30;
 /// Volumes have whole MiB: file systems and the kernel want whole blocks.
 const STEP: u64 = 1 << 20;
 
+/// The objects of an image that librbd keeps an object map of.
+const MAPPED_OBJECTS: u64 = 256_000_000;
+
+/// Refuses a size that an image with an object map cannot have.
+pub fn check_map(size: u64, object_size: u64) -> Result<(), Status> {
+    let limit = MAPPED_OBJECTS.saturating_mul(object_size);
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Status::out_of_range(format!(
+        "a volume of {size} bytes is larger than the {limit} bytes that the object map of an image can \
+         describe; set larger objects ('objectSize') or 'imageFeatures' without object-map in the storage \
+         class"
+    )))
+}
+
 /// A range of sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
@@ -90,6 +106,13 @@ mod tests {
         assert_eq!(choose(i64::MAX, 0, 0), Err(tonic::Code::OutOfRange));
         assert_eq!(sizes(-1, 0), Err(tonic::Code::InvalidArgument));
         assert_eq!(sizes(2, 1), Err(tonic::Code::InvalidArgument));
+    }
+
+    #[test]
+    fn an_object_map_bounds_the_size() {
+        let limit = 256_000_000 << 22;
+        assert!(check_map(limit, 1 << 22).is_ok() && check_map(limit + 1, 1 << 23).is_ok());
+        assert_eq!(check_map(limit + 1, 1 << 22).unwrap_err().code(), tonic::Code::OutOfRange);
     }
 
     #[test]

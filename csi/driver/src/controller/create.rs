@@ -1,5 +1,6 @@
 //! Creating volumes.
 
+use rbd::features::Features;
 use rbd::{Image, IoCtx};
 use tonic::Status;
 
@@ -11,11 +12,14 @@ use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::ids::{self, SnapshotId, VolumeId};
 use crate::notes::Note;
-use crate::size::Sizes;
+use crate::size::{Sizes, check_map};
 use crate::status::OrStatus;
 
 /// How often another one may be quicker.
 const ATTEMPTS: usize = 5;
+
+/// The size of an image's objects unless the class sets another.
+const OBJECT: u64 = 4 << 20;
 
 /// A request for a volume.
 #[derive(Debug, Clone)]
@@ -162,11 +166,14 @@ impl Controller {
             return self.clone_source(request, source, pool, name);
         }
         let class = &request.class;
-        let mut create = pool.create(name, request.sizes.choose(0)?).features(class.features()?);
+        let (size, features, layout) = (request.sizes.choose(0)?, class.features()?, class.layout()?);
+        if features.contains(Features::OBJECT_MAP) {
+            check_map(size, layout.object_size.unwrap_or(OBJECT))?;
+        }
+        let mut create = pool.create(name, size).features(features);
         if let Some(data_pool) = class.data_pool() {
             create = create.data_pool(data_pool);
         }
-        let layout = class.layout()?;
         if let Some(size) = layout.object_size {
             create = create.object_size(size);
         }
@@ -223,6 +230,7 @@ impl Controller {
         let mut size = image.size().or_status()?;
         if request.source.is_some() && size < request.sizes.choose(size)? {
             size = request.sizes.choose(size)?;
+            check_growth(image, size)?;
             image.resize(size).run().or_status()?;
         }
         if let Some(source @ Source::Volume(_)) = &request.source {
@@ -237,6 +245,14 @@ impl Controller {
         // Last: an image with this is whole.
         Note::Name.set(image, &request.name).or_status()
     }
+}
+
+/// Refuses a size that the object map of an image cannot describe.
+pub(super) fn check_growth(image: &Image, size: u64) -> Result<(), Status> {
+    if image.features().or_status()?.contains(Features::OBJECT_MAP) {
+        check_map(size, image.stat().or_status()?.object_size)?;
+    }
+    Ok(())
 }
 
 /// What the volume starts with, as it is remembered; empty for a blank one.

@@ -3,6 +3,7 @@
 use tonic::Status;
 
 use super::capacity::or_full;
+use super::create::check_growth;
 use super::{Controller, open};
 use crate::clusters::Secrets;
 use crate::ids::VolumeId;
@@ -18,6 +19,7 @@ impl Controller {
         // Never smaller than it is.
         let wanted = sizes.choose(size)?;
         if wanted > size {
+            check_growth(&image, wanted)?;
             or_full(&pool, image.resize(wanted).run().or_status())?;
         }
         image.close().or_status()?;

@@ -87,6 +87,23 @@ async fn bad_requests_for_volumes_fail_before_anything_is_made() {
             Code::OutOfRange,
         ),
         (
+            "more than an object map describes",
+            Box::new(|request| {
+                request.capacity_range = Some(CapacityRange { required_bytes: 1 << 50, limit_bytes: 0 });
+            }),
+            Code::OutOfRange,
+        ),
+        (
+            "a slip in a name",
+            Box::new(move |request| request.parameters.extend([set("datapool", "rbd")])),
+            Code::InvalidArgument,
+        ),
+        (
+            "a user without a key",
+            Box::new(|request| drop(request.secrets.remove("userKey"))),
+            Code::InvalidArgument,
+        ),
+        (
             "no such snapshot",
             Box::new(|request| request.volume_content_source = from_snapshot("x")),
             Code::NotFound,

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(150);
 /// A request that changes something.
 #[derive(Debug, Clone)]
 pub enum Call {
-    Create(CreateVolumeRequest),
+    Create(Box<CreateVolumeRequest>),
     Delete(String),
     Expand(String),
     Snapshot { volume: String, name: String },
@@ -42,7 +42,7 @@ impl Call {
         let secrets = secrets();
         Ok(match self {
             Call::Create(request) => {
-                Made::Volume(controller.create_volume(request).await?.into_inner().volume.unwrap())
+                Made::Volume(controller.create_volume(*request).await?.into_inner().volume.unwrap())
             }
             Call::Delete(volume_id) => {
                 controller.delete_volume(DeleteVolumeRequest { volume_id, secrets }).await?;
