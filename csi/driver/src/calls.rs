@@ -32,8 +32,8 @@ pub(crate) fn id(pool: &IoCtx, name: &str) -> Result<Option<String>, Status> {
     }
 }
 
-/// Returns the id that the object of this name holds; `None` if there is none. An image can be opened
-/// by its name as long as this object is there.
+/// Returns the id that the object of this name holds; `None` if there is none. An image can be
+/// opened by its name as long as this object is there.
 fn id_object(pool: &IoCtx, name: &str) -> Result<Option<String>, Status> {
     match pool.objects().execute(&format!("rbd_id.{name}"), "rbd", "get_id", &[]) {
         Err(error) if error.is_not_found() => Ok(None),

@@ -3,8 +3,8 @@
 //! The layers, from the bottom:
 //!
 //! - `proto` is the interface, compiled from `proto/`.
-//! - `args`, `config`, `class`, `ids`, `size`, `slips`, `status`, `turns` are values and rules without
-//!   a cluster.
+//! - `args`, `config`, `class`, `ids`, `size`, `slips`, `status`, `turns` are values and rules
+//!   without a cluster.
 //! - `clusters` keeps one connection for each cluster and user.
 //! - `calls` makes single calls of the OSDs' class `rbd`.
 //! - `notes` remembers what must be remembered, in the metadata of images.

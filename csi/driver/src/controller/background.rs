@@ -17,9 +17,9 @@ const WATCH: Duration = Duration::from_secs(30);
 /// How often the trash is looked at because of such users.
 const LOOKS: usize = 3;
 
-/// Background work, one thread for each image or pool, and whether it was asked for again meanwhile.
-/// Nothing is lost if the process ends: the next request that meets a deep chain or a deleted volume
-/// begins the work again.
+/// Background work, one thread for each image or pool, and whether it was asked for again
+/// meanwhile. Nothing is lost if the process ends: the next request that meets a deep chain or a
+/// deleted volume begins the work again.
 #[derive(Debug, Clone, Default)]
 pub struct Background(Arc<Mutex<HashMap<String, bool>>>);
 
@@ -106,8 +106,8 @@ fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
     result
 }
 
-/// Removes the deleted volumes that have no clones any more. Returns whether one has a user, who may
-/// be a client that has died.
+/// Removes the deleted volumes that have no clones any more. Returns whether one has a user, who
+/// may be a client that has died.
 fn empty_trash(pool: &IoCtx) -> rbd::Result<bool> {
     let mut used = false;
     for entry in pool.trash().list()? {

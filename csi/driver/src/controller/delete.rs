@@ -74,8 +74,8 @@ impl Controller {
     }
 }
 
-/// Ends a removal that was interrupted: the image is in the trash, but its name may be there still, or
-/// its data.
+/// Ends a removal that was interrupted: the image is in the trash, but its name may be there still,
+/// or its data.
 fn end_removal(pool: &IoCtx, id: &str) -> Result<(), Status> {
     let Some(entry) = found(pool.trash().get(id))? else { return Ok(()) };
     // The steps of a move to the trash: the entry, the names, the end.

@@ -102,7 +102,8 @@ impl Controller {
         }
     }
 
-    /// Refuses snapshots that are there and are no parts of the group snapshot, before it is deleted.
+    /// Refuses snapshots that are there and are no parts of the group snapshot, before it is
+    /// deleted.
     fn check_parts(
         &self,
         id: &GroupSnapshotId,

@@ -113,7 +113,8 @@ async fn a_clone_that_librbd_did_not_end_is_made_anew() {
             let number = parent.snapshots().id(taken).unwrap();
             if linked {
                 pool.clone_image("csi-vol-source", taken, "csi-vol-a").format(CloneFormat::V2).run().unwrap();
-                // The snapshot's number, then the child: the head of its encoding, pool, id, namespace.
+                // The snapshot's number, then the child: the head of its encoding, pool, id,
+                // namespace.
                 let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
                 let child = [
                     &pool.pool_id().to_le_bytes()[..],

@@ -1,6 +1,6 @@
-//! The controller is killed (`kill -9`) at any time of each call that changes something, and started
-//! again. The same request converges: there is one object for it, it is whole, and nothing is left
-//! when it is deleted.
+//! The controller is killed (`kill -9`) at any time of each call that changes something, and
+//! started again. The same request converges: there is one object for it, it is whole, and nothing
+//! is left when it is deleted.
 
 mod call;
 mod check;
