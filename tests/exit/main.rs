@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, clippy::pedantic)]
 
+mod connecting;
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -42,6 +44,7 @@ fn main() {
         }
         println!("test {way} ... ok");
     }
+    connecting::all(cluster.conf());
     for (way, byte, _) in SLOW {
         // Each child has its own image, because the exclusive lock of a process that has ended
         // stays for a while.
@@ -103,7 +106,7 @@ fn main() {
     }
     println!(
         "\ntest result: ok. {} passed; 0 failed; 0 ignored",
-        WAYS.len() + LIVE.len() + SLOW.len() + BUSY.len()
+        WAYS.len() + LIVE.len() + connecting::CONNECTING.len() + SLOW.len() + BUSY.len()
     );
 }
 
@@ -217,6 +220,9 @@ const WAYS: &[(&str, i32)] = &[
 ];
 
 fn child(way: &str, conf: &Path) {
+    if way.starts_with("connecting_") {
+        return connecting::child(way, conf);
+    }
     if let Some((_, byte, limit)) = SLOW.iter().find(|(slow, ..)| *slow == way) {
         let slow = Cluster::builder().option("rbd_qos_iops_limit", limit.to_string());
         let slow = slow.option("rbd_qos_iops_burst", "0");

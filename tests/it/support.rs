@@ -12,8 +12,8 @@ pub(crate) fn builder() -> ClusterBuilder {
 }
 
 /// Returns the connection that concurrent tests share. It is closed when the last test drops it: a
-/// connection that is open while the process exits can crash in OpenSSL, which has already cleaned
-/// up, and hides reports of LeakSanitizer.
+/// connection that is open while the process exits hides reports of LeakSanitizer, and can crash
+/// under it.
 pub(crate) fn cluster() -> Arc<Cluster> {
     static CLUSTER: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,8 +63,12 @@ pub use usage::{ClusterUsage, PoolUsage};
 ///
 /// If a connection is open when a process exits, the exit handlers of the program run (those of
 /// `atexit`), and C's files are written. Then this crate ends the process with its exit status, and
-/// the destructors of shared libraries do not run (with glibc only). An exit handler of another
-/// library can still crash the threads of the connection: OpenSSL has one.
+/// the destructors of shared libraries do not run (with glibc only).
+///
+/// The first connection initialises OpenSSL without its exit handler, because threads that connect
+/// during an exit would crash after that handler. If the program has used the same shared OpenSSL
+/// before, the handler stays: then join the threads that connect before the program exits. The
+/// crate `openssl` leaves the handler out, too.
 ///
 /// ```no_run
 /// let cluster = rbd::Cluster::builder().user("admin").connect()?;

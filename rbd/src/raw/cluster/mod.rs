@@ -6,7 +6,6 @@ pub(in crate::raw) mod writers;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -26,8 +25,8 @@ pub(crate) struct Cluster {
     handle: Address<c_void>,
     /// The id of the process that has librados's threads. A fork of it has only the memory.
     process: u32,
-    /// Set when it connects: librados starts its threads then.
-    open: OnceLock<Connection>,
+    /// Dropped after the handle was shut down.
+    open: Option<Connection>,
     /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
@@ -105,6 +104,7 @@ impl Cluster {
 
     /// Creates a handle for a user such as `client.admin`. It is not connected yet.
     pub(crate) fn create(cluster_name: &CStr, user: &CStr) -> RawResult<Cluster> {
+        let open = Connection::new()?;
         let mut handle = ptr::null_mut();
         // SAFETY: the out pointer and both strings live through the call.
         check(unsafe { sys::rados_create2(&raw mut handle, cluster_name.as_ptr(), user.as_ptr(), 0) })?;
@@ -112,7 +112,7 @@ impl Cluster {
             // SAFETY: librados serialises access to it, so any thread may use it.
             handle: unsafe { Address::new(handle) },
             process: std::process::id(),
-            open: OnceLock::new(),
+            open: Some(open),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
             osd_timeout: false,
@@ -153,7 +153,6 @@ impl Cluster {
     }
 
     pub(crate) fn connect(&self) -> RawResult<()> {
-        self.open.get_or_init(Connection::new);
         // SAFETY: the handle is valid.
         check(unsafe { sys::rados_connect(self.as_ptr()) })?;
         Ok(())

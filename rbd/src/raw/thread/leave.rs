@@ -3,7 +3,7 @@
 //! Ceph's threads go on while an exiting process destroys the statics of its libraries, and crash
 //! if they touch one. With Ceph 20.2 that is each message which they send: the counters of its
 //! buffers are such statics. So with an open connection, the process ends right before these
-//! destructors.
+//! destructors. Without one they run, and no connection can be opened any more.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::{c_int, c_void};
@@ -14,12 +14,19 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::errno::Errno;
+use crate::raw::RawResult;
+use crate::raw::thread::openssl;
+
 /// How long the buffers of C's files may take to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The id of a process in the upper half, and the number of its connections in the lower one. A
-/// fork has another id, and none of the threads.
+/// The id of a process in the upper half, and the number of its connections in the lower one, or
+/// [`CLOSED`]. A fork has another id, and none of the threads.
 static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// In place of the number: the destructors run, so that no connection may begin.
+const CLOSED: u64 = u32::MAX as u64;
 
 /// Whether the status will be stored. A fork inherits the registration.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -33,15 +40,22 @@ const NONE: i32 = i32::MIN;
 pub(crate) struct Connection(u32);
 
 impl Connection {
-    pub(crate) fn new() -> Connection {
+    /// Must be called before Ceph is called for the connection. Fails if the destructors run.
+    pub(crate) fn new() -> RawResult<Connection> {
+        openssl::keep_until_the_end();
         if !REGISTERED.swap(true, Ordering::Relaxed) {
             remember_the_status();
         }
         let own = process::id();
-        let _ = OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-            Some(if number(open, own) == 0 { u64::from(own) << 32 | 1 } else { open + 1 })
-        });
-        Connection(own)
+        let add = |open| match number(open, own) {
+            0 => Some(with(own, 1)),
+            CLOSED => None,
+            _ => Some(open + 1),
+        };
+        match OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
+            Ok(_) => Ok(Connection(own)),
+            Err(_) => Err(Errno::ECONNABORTED),
+        }
     }
 }
 
@@ -56,6 +70,17 @@ impl Drop for Connection {
 /// Returns the number of connections of this process.
 fn number(open: u64, own: u32) -> u64 {
     if open >> 32 == u64::from(own) { open & u64::from(u32::MAX) } else { 0 }
+}
+
+fn with(own: u32, number: u64) -> u64 {
+    u64::from(own) << 32 | number
+}
+
+/// Forbids connections. Returns false if one is open.
+fn close() -> bool {
+    let own = process::id();
+    let close = |open| (number(open, own) == 0).then(|| with(own, CLOSED));
+    OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok()
 }
 
 /// Has the exit status stored when the exit begins.
@@ -87,7 +112,7 @@ static LEAVE: extern "C" fn() = leave;
 extern "C" fn leave() {
     let status = STATUS.load(Ordering::Acquire);
     // Without a status, a library that contains this crate is being unloaded.
-    if status == NONE || number(OPEN.load(Ordering::Acquire), process::id()) == 0 {
+    if status == NONE || close() {
         return;
     }
     write_files();
@@ -115,12 +140,29 @@ fn write_files() {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::raw::thread::fork::{alone, in_fork};
 
     #[test]
     fn a_fork_has_no_connections() {
         let own = process::id();
-        let open = u64::from(own) << 32 | 3;
+        let open = with(own, 3);
         assert_eq!(number(open, own), 3);
         assert_eq!(number(open, own + 1), 0);
+    }
+
+    #[test]
+    fn nothing_connects_once_the_destructors_run() {
+        if !alone(concat!(module_path!(), "::nothing_connects_once_the_destructors_run")) {
+            return;
+        }
+        let one = Connection::new().unwrap();
+        let two = Connection::new().unwrap();
+        drop(one);
+        assert!(!close());
+        drop(two);
+        assert!(close());
+        assert_eq!(Connection::new().unwrap_err(), Errno::ECONNABORTED);
+        // A fork may connect.
+        assert!(in_fork(|| Connection::new().is_ok()));
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod leave;
 pub(crate) mod mark;
+mod openssl;
 pub(crate) mod park;
 pub(in crate::raw) mod pool;
 pub(crate) mod progress;
