@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use crate::error::keys::{metadata_key as shown, option_name};
 use crate::error::{Error, Object, ObjectKind, Result};
 
 /// Returns a name as a C string. Refuses a NUL byte, and shows the name in the error.
@@ -11,7 +12,13 @@ pub(crate) fn c_string(
     text: &str,
 ) -> Result<CString> {
     CString::new(text).map_err(|_| {
-        Error::invalid(operation, object(), format!("{text:?} contains a NUL byte, which Ceph cannot store"))
+        let object = object();
+        let text = match object.kind {
+            ObjectKind::ConfigOption => option_name(text),
+            ObjectKind::MetadataKey => shown(text),
+            _ => text.into(),
+        };
+        Error::invalid(operation, object, format!("{text:?} contains a NUL byte, which Ceph cannot store"))
     })
 }
 

@@ -15,6 +15,7 @@ use super::safeguards::{refuse_forgetful_cache, split_journal_between_blocks, tu
 use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
+use crate::error::keys::{option_name, without_keys};
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, c_value};
 use crate::raw::{cluster::Cluster as RawCluster, cluster::log::Log};
@@ -247,9 +248,9 @@ impl ClusterBuilder {
 /// Shows the names of the options, but not their values: any value may be a key.
 impl fmt::Debug for ClusterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options: Vec<_> = self.options.iter().map(|(name, _)| name).collect();
+        let options: Vec<_> = self.options.iter().map(|(name, _)| option_name(name)).collect();
         f.debug_struct("ClusterBuilder")
-            .field("user", &self.user)
+            .field("user", &self.user.as_deref().map(without_keys))
             .field("cluster_name", &self.cluster_name)
             .field("conf_file", &self.conf_file)
             .field("key", &self.key)

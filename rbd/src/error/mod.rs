@@ -18,6 +18,7 @@
 mod buffer;
 mod deleted;
 mod given_up;
+pub(crate) mod keys;
 mod kind;
 mod object;
 
@@ -105,7 +106,11 @@ impl Error {
 
     /// Replaces the kind's reason with a more precise one.
     pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Error {
-        self.0.detail = Some(detail.into());
+        let detail = detail.into();
+        self.0.detail = Some(match keys::without_keys(&detail) {
+            Cow::Owned(hidden) => hidden.into(),
+            Cow::Borrowed(_) => detail,
+        });
         self
     }
 
@@ -118,7 +123,7 @@ impl Error {
     }
 
     pub(crate) fn with_log(mut self, log: Vec<String>) -> Error {
-        self.0.log = log;
+        self.0.log = log.into_iter().map(|line| keys::without_keys(&line).into_owned()).collect();
         self
     }
 

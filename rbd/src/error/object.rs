@@ -1,6 +1,9 @@
 //! The object of an operation.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use super::keys::{option_name, without_keys};
 
 /// The kind of object that an operation works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +65,18 @@ pub(crate) struct Object {
 }
 
 impl Object {
+    /// A key that was passed as the name is hidden.
     pub(crate) fn new(kind: ObjectKind, name: impl Into<String>) -> Object {
-        Object { kind, name: name.into() }
+        let name = name.into();
+        let hidden = match kind {
+            ObjectKind::ConfigOption => option_name(&name),
+            _ => without_keys(&name),
+        };
+        let name = match hidden {
+            Cow::Borrowed(same) if same.len() == name.len() => name,
+            hidden => hidden.into_owned(),
+        };
+        Object { kind, name }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Image;
+use crate::error::keys::metadata_key as shown;
 use crate::error::{Object, ObjectKind, Result};
 use crate::ioctx::config::{self, ConfigOption};
 use crate::names::{c_string, c_value, metadata_key};
@@ -111,6 +112,6 @@ impl ImageConfig<'_> {
 
 impl Image {
     fn key_object(&self, key: &str) -> Object {
-        Object::new(ObjectKind::MetadataKey, format!("{key} of {}", self.object().name))
+        Object::new(ObjectKind::MetadataKey, format!("{} of {}", shown(key), self.object().name))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::IoCtx;
 use super::config::{self, ConfigOption};
+use crate::error::keys::metadata_key as shown;
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, c_value, metadata_key};
 use crate::raw::ioctx::IoCtx as RawIoCtx;
@@ -116,6 +117,6 @@ impl IoCtx {
             "" => self.pool.to_string(),
             namespace => format!("{}/{namespace}", self.pool),
         };
-        Object::new(ObjectKind::MetadataKey, format!("{key} of {place}"))
+        Object::new(ObjectKind::MetadataKey, format!("{} of {place}", shown(key)))
     }
 }

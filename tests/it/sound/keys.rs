@@ -12,7 +12,7 @@ use rbd::{Cluster, ClusterBuilder};
 
 use super::arguments::base64;
 use super::{is_child, run_child, said, test};
-use crate::support::{builder, unique};
+use crate::support::{Space, builder, unique};
 
 const TEST: &str = test!("keys::no_key_is_shown_on_any_path_on_which_one_fails");
 
@@ -117,6 +117,33 @@ fn show_descriptors() {
     }
 }
 
+/// Passes keys where the name of an option is expected, also those with typing errors.
+fn keys_as_names(cluster: &Cluster, keys: &[String]) {
+    let space = Space::on(cluster);
+    space.create("foo", 1 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    for (at, key) in keys.iter().enumerate() {
+        let name = builder().option(key.as_str(), "x");
+        println!("{name:?} {name:#?}");
+        show(&format!("name {at} of an option"), name.connect());
+        show(&format!("name {at} that is set"), cluster.config().set(key, "x"));
+        show(&format!("name {at} that is read"), cluster.config().get(key));
+        show(&format!("name {at} that an image overrides"), image.config().set(key, "x"));
+        show(&format!("name {at} that an image does not override"), image.config().remove(key));
+        show(&format!("name {at} that a pool overrides"), space.config().set(key, "x"));
+        show(&format!("name {at} that a pool does not override"), space.config().remove(key));
+    }
+    let key = &keys[keys.len() - 2];
+    show("a value that an image overrides", image.config().set("rbd_qos_iops_limit", key));
+    show("metadata", image.metadata().get(key));
+    show("an image", space.open(key).run());
+    show("a pool", cluster.ioctx(key));
+    show("a snapshot", image.snapshots().protect(key));
+    show("an object", space.objects().stat(key));
+    println!("{:?}", builder().user(key.as_str()));
+    show("a user", builder().user(key.as_str()).connect());
+}
+
 fn ways() {
     // Not in TMPDIR, because that is searched.
     let dir = Path::new("/dev/shm").join(unique("rbd-keys"));
@@ -166,6 +193,7 @@ fn ways() {
         }
     }
     let cluster = builder().connect().unwrap();
+    keys_as_names(&cluster, &keys);
     for key in &keys {
         let mut text = String::new();
         let (token, own) = (BootstrapToken::new(key), Key::new(key));
@@ -177,6 +205,7 @@ fn ways() {
     }
     show("a NUL in an option", cluster.config().set("key", &format!("{good}\0")));
     show("a key as a name", cluster.key_of("client.nobody"));
+    show("the key of a user that is a key", cluster.key_of(&format!("client.{good}")));
     let command = format!(r#"{{"prefix": "auth import", "key": "{good}\u0000"}}"#);
     show("a command", cluster.mon_command(&command, format!("[client.b]\nkey = {}", keys[0]).as_bytes()));
     show("a command with a NUL", cluster.mon_command(&format!("{good}\0"), b""));
