@@ -59,9 +59,10 @@ pub(super) fn call(method: &'static CStr, input: Vec<u8>) -> ClassCall {
 }
 
 /// Encodes a text for a call.
-pub(super) fn text(text: &str) -> Result<Vec<u8>, Trouble> {
+pub(super) fn text(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Trouble> {
+    let text = text.as_ref();
     let len = u32::try_from(text.len()).map_err(|_| Trouble::AskLibrbd)?;
-    Ok([&len.to_le_bytes()[..], text.as_bytes()].concat())
+    Ok([&len.to_le_bytes()[..], text].concat())
 }
 
 /// Makes a call about a snapshot or the current version.
@@ -70,14 +71,14 @@ pub(super) fn at(method: &'static CStr, snapshot: u64) -> ClassCall {
 }
 
 /// Makes a call that lists the entries after a key, a limited number at a time.
-pub(super) fn list_behind(method: &'static CStr, key: &str, most: u64) -> Result<ClassCall, Trouble> {
+pub(super) fn list_behind(method: &'static CStr, key: &[u8], most: u64) -> Result<ClassCall, Trouble> {
     let mut input = text(key)?;
     input.extend(most.to_le_bytes());
     Ok(call(method, input))
 }
 
 /// Makes a call that asks for the metadata after a key.
-pub(super) fn metadata_behind(key: &str) -> Result<ClassCall, Trouble> {
+pub(super) fn metadata_behind(key: &[u8]) -> Result<ClassCall, Trouble> {
     list_behind(c"metadata_list", key, PAIRS)
 }
 
@@ -109,7 +110,7 @@ pub(super) fn head_calls(plan: Plan) -> Result<Vec<ClassCall>, Trouble> {
         calls.push(call(c"image_group_get", Vec::new()));
     }
     if plan.metadata {
-        calls.push(metadata_behind("")?);
+        calls.push(metadata_behind(b"")?);
     }
     if plan.snapshots || plan.usage {
         calls.push(call(c"get_snapcontext", Vec::new()));

@@ -52,6 +52,15 @@ pub(crate) struct LockerInfo {
     pub(crate) address: String,
 }
 
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page<T> {
+    pub(crate) entries: Vec<T>,
+    /// The key after which the next page begins. As a text it could sort before the keys of this
+    /// page, if it is not UTF-8, and the list would never end.
+    pub(crate) last: Vec<u8>,
+}
+
 impl<'a> Decoder<'a> {
     pub(crate) fn new(answer: &'a [u8]) -> Decoder<'a> {
         Decoder(answer)
@@ -150,12 +159,19 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads the ids of the images in the trash, each with the source that moved it there.
-    pub(crate) fn trash(&mut self) -> Decoded<Vec<(String, u8)>> {
-        let mut entries = Vec::new();
+    pub(crate) fn trash(&mut self) -> Decoded<Page<(String, u8)>> {
+        self.page(|decoder| Ok(decoder.trashed()?.0))
+    }
+
+    /// Reads keys with their values.
+    fn page<T>(&mut self, mut value: impl FnMut(&mut Self) -> Decoded<T>) -> Decoded<Page<(String, T)>> {
+        let mut page = Page { entries: Vec::new(), last: Vec::new() };
         for _ in 0..self.u32()? {
-            entries.push((self.text()?, self.trashed()?.0));
+            let key = self.bytes()?;
+            page.entries.push((String::from_utf8_lossy(key).into_owned(), value(self)?));
+            page.last = key.to_vec();
         }
-        Ok(entries)
+        Ok(page)
     }
 
     pub(crate) fn lock(&mut self) -> Decoded<LockInfo> {
@@ -212,12 +228,8 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads pairs of key and value, sorted by key.
-    pub(crate) fn metadata(&mut self) -> Decoded<Vec<(String, String)>> {
-        let mut pairs = Vec::new();
-        for _ in 0..self.u32()? {
-            pairs.push((self.text()?, self.text()?));
-        }
-        Ok(pairs)
+    pub(crate) fn metadata(&mut self) -> Decoded<Page<(String, String)>> {
+        self.page(Decoder::text)
     }
 }
 
@@ -283,7 +295,9 @@ mod tests {
     fn metadata_and_a_group() {
         let pairs = [&2_u32.to_le_bytes()[..], &text("a"), &text("1"), &text("b"), &text("")].concat();
         let expected = vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())];
-        assert_eq!(Decoder::new(&pairs).metadata(), Ok(expected));
+        assert_eq!(Decoder::new(&pairs).metadata(), Ok(Page { entries: expected, last: b"b".to_vec() }));
+        let pairs = [&1_u32.to_le_bytes()[..], &1_u32.to_le_bytes(), b"\xff", &text("1")].concat();
+        assert_eq!(Decoder::new(&pairs).metadata().unwrap().last, b"\xff");
         let group = |pool: i64, id| section(&[&pool.to_le_bytes()[..], &text(id)].concat());
         assert_eq!(Decoder::new(&group(3, "5f")).group(), Ok(Some((3, "5f".to_owned()))));
         assert_eq!(Decoder::new(&group(-1, "")).group(), Ok(None));

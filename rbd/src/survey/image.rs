@@ -19,6 +19,10 @@ use crate::image::snapshot::SnapshotKind;
 use crate::ioctx::ImageEntry;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
+/// The size of an object as a power of two, beyond which librbd ends the process: it keeps the size
+/// in 32 bits. No librbd makes objects larger than 2^25 bytes.
+const LARGEST_ORDER: u8 = 31;
+
 /// How many snapshots one operation asks for.
 const SNAPSHOTS: usize = 32;
 
@@ -57,17 +61,17 @@ const REMOVING: u8 = 3;
 impl Space {
     /// Returns the ids of the images whose removal has begun. librbd lists them among the others.
     pub(super) async fn removing(&self) -> Result<HashSet<String>, Trouble> {
-        let (mut removing, mut last) = (HashSet::new(), String::new());
+        let (mut removing, mut last) = (HashSet::new(), Vec::new());
         loop {
             let call = list_behind(c"trash_list", &last, TRASHED)?;
-            let entries = match self.raw.ask(c"rbd_trash", &[call]).await.and_then(first) {
+            let page = match self.raw.ask(c"rbd_trash", &[call]).await.and_then(first) {
                 Ok(answer) => Decoder::new(&answer).trash()?,
                 Err(Errno::ENOENT) => return Ok(removing),
                 Err(errno) => return Err(errno.into()),
             };
-            let full = entries.len() as u64 >= TRASHED;
-            last = entries.last().map(|(id, _)| id.clone()).unwrap_or_default();
-            removing.extend(entries.into_iter().filter(|(_, who)| *who == REMOVING).map(|(id, _)| id));
+            let full = page.entries.len() as u64 >= TRASHED;
+            last = page.last;
+            removing.extend(page.entries.into_iter().filter(|(_, who)| *who == REMOVING).map(|(id, _)| id));
             if !full {
                 return Ok(removing);
             }
@@ -107,7 +111,11 @@ impl Space {
         let mut size = Decoder::new(&size);
         let order = size.u8()?;
         image.size = size.u64()?;
-        image.object_size = 1_u64.checked_shl(order.into()).ok_or(Trouble::AskLibrbd)?;
+        if order > LARGEST_ORDER {
+            // librbd would divide by zero.
+            return Err(Trouble::Errno(Errno::EBADMSG));
+        }
+        image.object_size = 1 << order;
         image.features = Features::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         image.flags = Flags::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         image.op_features = OpFeatures::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
@@ -197,18 +205,19 @@ impl Space {
     /// Reads the pairs of the first answer, and asks for more.
     async fn metadata(&self, object: &CStr, answer: &[u8]) -> Result<BTreeMap<String, String>, Trouble> {
         let mut metadata = BTreeMap::new();
-        let mut pairs = Decoder::new(answer).metadata()?;
+        let mut page = Decoder::new(answer).metadata()?;
         loop {
-            let last = pairs.last().map(|(key, _)| key.clone());
-            let full = pairs.len() as u64 >= PAIRS;
-            metadata.extend(pairs);
-            let Some(last) = last.filter(|_| full) else { return Ok(metadata) };
-            let more = self.raw.ask(object, &[metadata_behind(&last)?]).await.and_then(first);
+            let full = page.entries.len() as u64 >= PAIRS;
+            metadata.extend(page.entries);
+            if !full {
+                return Ok(metadata);
+            }
+            let more = self.raw.ask(object, &[metadata_behind(&page.last)?]).await.and_then(first);
             let more = more.map_err(|errno| match errno {
                 Errno::ENOENT => Trouble::Changed,
                 errno => errno.into(),
             })?;
-            pairs = Decoder::new(&more).metadata()?;
+            page = Decoder::new(&more).metadata()?;
         }
     }
 
