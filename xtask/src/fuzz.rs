@@ -22,8 +22,10 @@ pub(crate) struct Args {
     targets: Vec<String>,
 }
 
-const TARGETS: [&str; 10] =
-    ["uevent", "monmap", "options", "texts", "sysfs", "token", "source", "monitors", "keyring", "conf"];
+const TARGETS: [&str; 11] = [
+    "uevent", "monmap", "options", "texts", "sysfs", "token", "source", "monitors", "keyring", "conf",
+    "answer",
+];
 
 /// The flags with which libFuzzer sees the path of an input.
 const INSTRUMENTED: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
