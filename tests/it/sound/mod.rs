@@ -8,6 +8,7 @@ mod closing;
 mod extremes;
 mod fork;
 mod getters;
+mod handles;
 mod keys;
 mod log;
 
