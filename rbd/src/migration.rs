@@ -270,8 +270,9 @@ impl<'a> Migration<'a> {
             let (operation, object) = ("execute the migration of", || ioctx.image_object(image));
             let c_image = c_string(operation, object, image)?;
             migration.wait_until_trimmed(operation, &object())?;
-            let result = ioctx.bounded_long(operation, object, progress, move |raw, progress| {
-                raw.migration_execute(&c_image, progress)
+            let pool = Arc::clone(ioctx.raw());
+            let result = ioctx.bounded_long(operation, object, progress, move |_, progress| {
+                pool.migration_execute(&c_image, progress)
             });
             result.map_err(|error| explain_state(ioctx, image, error))
         })

@@ -188,12 +188,21 @@ fn an_owner_that_does_not_answer() {
         let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
         pool.open("foo").run().unwrap()
     };
-    let (hurried, patient) = (open(Duration::from_secs(5)), open(Duration::from_secs(120)));
+    let (hurried, unwritten) = (open(Duration::from_secs(5)), open(Duration::from_secs(5)));
+    let patient = open(Duration::from_secs(120));
     let address = patient.exclusive_lock().owner().unwrap().expect("the stopped one").address;
+    let watchers = patient.watchers().unwrap();
+    let client = watchers.iter().find(|watcher| watcher.address == address).unwrap().client;
+    let client = format!("client.{client}");
     let id = Pid::from_child(&owner.0);
     kill_process(id, Signal::STOP).unwrap();
     let error = hurried.disable_features(map).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TimedOut, "{error}");
+    let (text, client) = (error.to_string(), format!("lock owner {client} at {address} must"));
+    assert!(text.contains(&client) && !text.contains("OSDs"), "{text}");
+    let error = unwritten.write_all_at(&data(), 0).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(error.to_string().contains(&client), "{error}");
     patient.enable_features(Features::JOURNALING).unwrap();
     assert!(patient.features().unwrap().contains(Features::JOURNALING));
     let fenced = patient.ioctx().cluster().blocklist().list().unwrap();

@@ -22,6 +22,7 @@ mod krbd;
 mod left_lock;
 mod locks;
 mod long_ranges;
+mod lost_answers;
 mod masks;
 mod metadata;
 mod migration;

@@ -1,15 +1,25 @@
 //! The reasons why the cluster refuses what is done to an image, for errors.
 
+use std::time::Duration;
+
 use super::Image;
 use super::check::explain_cause;
+use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
+use crate::raw::thread::worker::start;
+
+/// The longest time that a given-up call spends on the lookup of its cause.
+const LOOKUP: Duration = Duration::from_secs(1);
 
 impl Image {
     /// Adds the client that keeps the exclusive lock, or that the image's pool or its data pool was
     /// deleted.
     pub(crate) fn explain(&self, error: Error) -> Error {
+        if error.was_given_up() {
+            return self.explain_given_up(error);
+        }
         if error.errno() == Some(Errno::EROFS) {
             if let Some(cause) = self.cause() {
                 return explain_cause(self.label(), error, cause);
@@ -20,6 +30,24 @@ impl Image {
             None => error,
             Some(id) if id == self.ioctx.pool_id() => error.pool_deleted(self.ioctx.pool(), id),
             Some(id) => error.data_pool_deleted(id),
+        }
+    }
+
+    /// Adds the client for which a given-up call may wait. Spends little time on it, because the
+    /// call has spent all of its own.
+    pub(crate) fn explain_given_up(&self, error: Error) -> Error {
+        if self.is_read_only() || !error.was_given_up() {
+            return error;
+        }
+        let limit = self.ioctx.cluster().raw().call_timeout().map_or(LOOKUP, |all| LOOKUP.min(all / 4));
+        let raw = self.raw().share();
+        let lookup = start(move || raw.other_lock_owner());
+        match lookup.ok().and_then(|lookup| lookup.wait(Some(limit))) {
+            Some(Ok(Some((client, address)))) => {
+                let address = ClientAddress::from_ceph(address);
+                error.waits_for(&Holder::LockOwner { client, address })
+            }
+            _ => error,
         }
     }
 

@@ -16,7 +16,8 @@ impl Image {
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is changed. If that client does not
     /// answer, the call waits until Ceph takes the client for dead (30 s), fences it, and makes the
     /// change. If the call timeout is shorter, the call fails with
-    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), and the change happens later.
+    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), which names that client, and the change
+    /// happens later.
     ///
     /// Implements: `rbd_update_features`.
     #[doc(alias = "rbd_update_features")]

@@ -203,7 +203,8 @@ impl Image {
             return Err(forked(kind.name(), self.object()));
         }
         let error = |fault| self.explain_failure(kind, offset, len, fault);
-        self.in_time(call).map_err(|lost| lost.error(error, kind.changes_data()))
+        let call = self.in_time(call);
+        call.map_err(|lost| self.explain_given_up(lost.error(error, kind.changes_data())))
     }
 
     /// Makes a request, whose end wakes this thread: no other thread of this crate takes part.
@@ -234,7 +235,7 @@ impl Image {
             Ok(None) => Lost::GivenUp(timeout),
         };
         let error = |fault| self.explain_failure(kind, offset, len, fault);
-        Some(Err(lost.error(error, kind.changes_data())))
+        Some(Err(self.explain_given_up(lost.error(error, kind.changes_data()))))
     }
 
     /// Returns why the cluster refuses what is done to the image, if it can be determined. Blocks.

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::features::Features;
 use crate::holder::Holder;
 use crate::names::c_string;
+use crate::raw::image::locks::INTERNAL_TAG;
 
 /// The owner of the exclusive lock of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +30,6 @@ impl Image {
         ExclusiveLock(self)
     }
 }
-
-/// The tag of librbd's exclusive lock in the list of advisory locks.
-const INTERNAL_TAG: &str = "internal";
 
 impl ExclusiveLock<'_> {
     /// Acquires the exclusive lock and keeps it: no other client gets it until this handle releases

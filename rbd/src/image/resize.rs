@@ -35,8 +35,7 @@ impl Image {
     /// the image once more, if an OSD restarts during the call.
     ///
     /// Without it, the lock stays where it is, and its owner resizes the image. On a busy machine
-    /// librbd sometimes loses the owner's answer. This handle then acquires the lock, which takes
-    /// some seconds; half a minute if another client has changed the size since.
+    /// librbd sometimes loses the owner's answer; the call then takes some seconds more.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

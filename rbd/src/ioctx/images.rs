@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::IoCtx;
 use crate::errno::Errno;
@@ -55,7 +56,8 @@ impl IoCtx {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let object = || self.image_object(from);
         let (c_from, c_to) = (existing_name("rename", object, from)?, new_name("rename", object, to)?);
-        self.bounded("rename", object, move |raw| raw.rename(&c_from, &c_to)).map_err(|error| {
+        let pool = Arc::clone(self.raw());
+        self.bounded("rename", object, move |_| pool.rename(&c_from, &c_to)).map_err(|error| {
             match error.kind() {
                 ErrorKind::AlreadyExists => {
                     let why = format!("an image '{}' already exists; choose another name", self.spec(to));

@@ -1,6 +1,7 @@
 //! Live migration of an image to another pool, name or layout.
 
 use std::ffi::{CStr, c_char};
+use std::sync::Arc;
 
 use librbd_sys as sys;
 
@@ -60,13 +61,13 @@ impl IoCtx {
         Ok(())
     }
 
-    pub(crate) fn migration_execute(&self, image: &CStr, progress: Progress<'_>) -> RawResult<()> {
+    pub(crate) fn migration_execute(self: &Arc<Self>, image: &CStr, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the pool handle is valid; name and progress state live through the call.
-        unsafe {
+        self.change(image, || unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_migration_execute_with_progress(self.as_ptr(), image.as_ptr(), Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 

@@ -37,6 +37,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("testing/cluster/src/raw/", "daemons that die with their owner: prctl between fork and exec"),
     ("benches/raw/", "the C twin of the benchmarks"),
     ("tests/it/queue/foreign.rs", "the test of that interface"),
+    ("tests/it/lost_answers/announcer.rs", "a client that sends what only librbd sends"),
     ("tests/it/played_owner/raw.rs", "a client that answers notifications of librbd"),
     ("tests/it/sound/fork.rs", "forks the test's process"),
     ("tests/allocations/raw.rs", "a function of librbd's whose calls are counted"),

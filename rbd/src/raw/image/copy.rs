@@ -80,11 +80,11 @@ impl Image {
 
     pub(crate) fn sparsify(&self, sparse_size: usize, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        unsafe {
+        self.change(|| unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_sparsify_with_progress(self.as_ptr(), sparse_size, Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 
@@ -92,11 +92,11 @@ impl Image {
         // librbd 16.2 aborts the process if the object map shrinks meanwhile.
         let _turn = Turn::take(self.shared());
         // SAFETY: the image is open; the progress state lives through the call.
-        unsafe {
+        self.change(|| unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_rebuild_object_map(self.as_ptr(), Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 }

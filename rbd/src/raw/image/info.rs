@@ -159,8 +159,11 @@ impl Image {
     }
 
     pub(crate) fn update_features(&self, features: u64, enable: bool) -> RawResult<()> {
-        // SAFETY: the image is open.
-        check(unsafe { sys::rbd_update_features(self.as_ptr(), features, u8::from(enable)) })?;
+        let call = || {
+            // SAFETY: the image is open.
+            unsafe { sys::rbd_update_features(self.as_ptr(), features, u8::from(enable)) }
+        };
+        check(self.change(call))?;
         Ok(())
     }
 

@@ -149,11 +149,11 @@ impl Image {
 
     pub(crate) fn flatten(&self, progress: Progress<'_>) -> RawResult<()> {
         // SAFETY: the image is open; the progress state lives through the call.
-        unsafe {
+        self.change(|| unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_flatten_with_progress(self.as_ptr(), Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 }

@@ -9,8 +9,12 @@ use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
 use crate::raw::image::closing::release;
 use crate::raw::image::keeper::owners_of;
+use crate::raw::image::snapshot_gate::header_of;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::Cause;
+
+/// The tag of librbd's exclusive lock in the list of advisory locks.
+pub(crate) const INTERNAL_TAG: &str = "internal";
 
 /// The holders of the advisory locks of an image.
 #[derive(Debug, Default)]
@@ -109,6 +113,18 @@ impl IoCtx {
 }
 
 impl Image {
+    /// Returns client and address of another client that owns the exclusive lock. Blocks.
+    pub(crate) fn other_lock_owner(&self) -> RawResult<Option<(String, String)>> {
+        let id = self.id()?;
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let ours = format!("client.{}", self.pool().cluster().instance_id());
+        let RawLockers { tag, lockers, .. } = self.pool().lockers(&header_of(&id, c"")?)?;
+        let mut others = lockers.into_iter().filter(|(client, ..)| tag == INTERNAL_TAG && *client != ours);
+        Ok(others.next().map(|(client, _, address)| (client, address)))
+    }
+
     /// Returns the locks as librbd knows them since it last read the header.
     pub(crate) fn lockers(&self) -> RawResult<RawLockers> {
         // SAFETY: the image is open; `lockers` passes valid buffers.

@@ -145,13 +145,13 @@ impl Image {
 
     pub(crate) fn metadata_set(&self, key: &CStr, value: &CStr) -> RawResult<()> {
         // SAFETY: the image is open; both strings live through the call.
-        check(unsafe { sys::rbd_metadata_set(self.as_ptr(), key.as_ptr(), value.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_metadata_set(self.as_ptr(), key.as_ptr(), value.as_ptr()) }))?;
         Ok(())
     }
 
     pub(crate) fn metadata_remove(&self, key: &CStr) -> RawResult<()> {
         // SAFETY: the image is open; the key lives through the call.
-        check(unsafe { sys::rbd_metadata_remove(self.as_ptr(), key.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_metadata_remove(self.as_ptr(), key.as_ptr()) }))?;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod open;
 pub(crate) mod quiesce;
 pub(crate) mod safeguards;
 pub(crate) mod share;
+mod silent_owner;
 pub(crate) mod size;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_gate;

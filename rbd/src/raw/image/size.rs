@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::progress::Progress;
 use crate::raw::RawResult;
 use crate::raw::image::Image;
-use crate::raw::image::lost_answer::Change;
+use crate::raw::image::silent_owner::Change;
 pub(crate) use crate::raw::op::ask::positive;
 use crate::raw::op::hold::Hold;
 use crate::raw::op::target::{Identity, Target};
@@ -115,11 +115,11 @@ impl Image {
             now.is_ok_and(|now| now == size || now + image.header_len() == size)
         });
         // SAFETY: the image is open; the progress state lives through the call.
-        let resized = unsafe {
+        let resized = self.change(|| unsafe {
             with_progress(change.listen(progress), |report, arg| {
                 sys::rbd_resize2(self.as_ptr(), size, allow_shrink, Some(report), arg)
             })
-        };
+        });
         drop(change);
         self.size_changed();
         resized.map(drop)

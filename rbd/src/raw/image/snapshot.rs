@@ -106,11 +106,11 @@ impl Image {
     ) -> RawResult<()> {
         let flags = quiesce.flags();
         // SAFETY: the image is open; name and progress state live through the call.
-        unsafe {
+        self.change(|| unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_snap_create2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 
@@ -129,35 +129,35 @@ impl Image {
             flags |= sys::RBD_SNAP_REMOVE_UNPROTECT;
         }
         // SAFETY: the image is open; name and progress state live through the call.
-        unsafe {
+        self.change(|| unsafe {
             with_progress(progress, |report, arg| {
                 sys::rbd_snap_remove2(self.as_ptr(), name.as_ptr(), flags, Some(report), arg)
             })
-        }?;
+        })?;
         Ok(())
     }
 
     pub(crate) fn snapshot_remove_by_id(&self, id: u64) -> RawResult<()> {
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_snap_remove_by_id(self.as_ptr(), id) })?;
+        check(self.change(|| unsafe { sys::rbd_snap_remove_by_id(self.as_ptr(), id) }))?;
         Ok(())
     }
 
     pub(crate) fn snapshot_rename(&self, from: &CStr, to: &CStr) -> RawResult<()> {
         // SAFETY: the image is open; both names live through the call.
-        check(unsafe { sys::rbd_snap_rename(self.as_ptr(), from.as_ptr(), to.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_snap_rename(self.as_ptr(), from.as_ptr(), to.as_ptr()) }))?;
         Ok(())
     }
 
     pub(crate) fn snapshot_protect(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: the image is open; the name lives through the call.
-        check(unsafe { sys::rbd_snap_protect(self.as_ptr(), name.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_snap_protect(self.as_ptr(), name.as_ptr()) }))?;
         Ok(())
     }
 
     pub(crate) fn snapshot_unprotect(&self, name: &CStr) -> RawResult<()> {
         // SAFETY: as above.
-        check(unsafe { sys::rbd_snap_unprotect(self.as_ptr(), name.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_snap_unprotect(self.as_ptr(), name.as_ptr()) }))?;
         Ok(())
     }
 

@@ -211,10 +211,4 @@ impl IoCtx {
         }?;
         Ok(())
     }
-
-    pub(crate) fn rename(&self, from: &CStr, to: &CStr) -> RawResult<()> {
-        // SAFETY: the handle is valid, both names live through the call.
-        check(unsafe { sys::rbd_rename(self.as_ptr(), from.as_ptr(), to.as_ptr()) })?;
-        Ok(())
-    }
 }

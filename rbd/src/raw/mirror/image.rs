@@ -63,19 +63,19 @@ impl Image {
 
     pub(crate) fn mirror_disable(&self, force: bool) -> RawResult<()> {
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_mirror_image_disable(self.as_ptr(), force) })?;
+        check(self.change(|| unsafe { sys::rbd_mirror_image_disable(self.as_ptr(), force) }))?;
         Ok(())
     }
 
     pub(crate) fn mirror_promote(&self, force: bool) -> RawResult<()> {
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_mirror_image_promote(self.as_ptr(), force) })?;
+        check(self.change(|| unsafe { sys::rbd_mirror_image_promote(self.as_ptr(), force) }))?;
         Ok(())
     }
 
     pub(crate) fn mirror_demote(&self) -> RawResult<()> {
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_mirror_image_demote(self.as_ptr()) })?;
+        check(self.change(|| unsafe { sys::rbd_mirror_image_demote(self.as_ptr()) }))?;
         Ok(())
     }
 
@@ -89,7 +89,9 @@ impl Image {
     pub(crate) fn mirror_snapshot(&self, quiesce: RawQuiesce) -> RawResult<u64> {
         let (flags, mut id) = (quiesce.flags(), 0);
         // SAFETY: the image is open, the out pointer lives through the call.
-        check(unsafe { sys::rbd_mirror_image_create_snapshot2(self.as_ptr(), flags, &raw mut id) })?;
+        check(self.change(|| unsafe {
+            sys::rbd_mirror_image_create_snapshot2(self.as_ptr(), flags, &raw mut id)
+        }))?;
         Ok(id)
     }
 
