@@ -20,6 +20,7 @@ mod journaling;
 mod kept_lock;
 mod krbd;
 mod left_lock;
+mod let_in_again;
 mod locks;
 mod long_ranges;
 mod lost_answers;

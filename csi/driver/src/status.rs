@@ -35,6 +35,7 @@ fn code(kind: &ErrorKind) -> Code {
         | ErrorKind::HasSnapshots
         | ErrorKind::HasClones
         | ErrorKind::ReadOnly
+        | ErrorKind::LockLost
         | ErrorKind::FeaturesUnsupportedByKernel { .. }
         | ErrorKind::MirroringDisabled => Code::FailedPrecondition,
         ErrorKind::PermissionDenied => Code::PermissionDenied,

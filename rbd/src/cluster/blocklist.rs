@@ -76,9 +76,13 @@ impl<'a> Blocklist<'a> {
     /// Removes a client. Also succeeds if the client is not on the blocklist.
     ///
     /// **A paused client does not notice that it was fenced if you remove it from the blocklist
-    /// before it resumes: it then overwrites the data of the lock's new owner.** Remove a client
-    /// only after its process has ended or its machine has restarted. An entry also expires by
-    /// itself.
+    /// before it resumes. If it had the exclusive lock by a write, it then overwrites the data of
+    /// the lock's new owner, without an end and without an error.** If it had
+    /// [acquired](crate::lock::ExclusiveLock::acquire) the lock, its requests fail, but those in
+    /// flight at the pause can still take effect. Remove a client only after its process has ended
+    /// or its machine has restarted. An entry also expires by itself, normally after one hour, with
+    /// the same effect on a client that was paused for longer. See
+    /// [`guide::locks`](crate::guide::locks).
     ///
     /// Implements: `ceph osd blocklist rm`.
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {

@@ -38,6 +38,9 @@ pub enum ErrorKind {
     /// The cluster fenced this client: it is on the blocklist. No call on this connection will work
     /// again: connect again.
     Blocklisted,
+    /// The handle had acquired the exclusive lock and has lost it. Another client may have written
+    /// to the image: see [`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire).
+    LockLost,
     /// No answer came within the timeout.
     TimedOut,
     /// A quota or limit is reached, or the cluster is full.
@@ -90,6 +93,7 @@ impl ErrorKind {
             Errno::EROFS => ErrorKind::ReadOnly,
             Errno::EPERM | Errno::EACCES => ErrorKind::PermissionDenied,
             Errno::ESHUTDOWN => ErrorKind::Blocklisted,
+            Errno::ENOLCK => ErrorKind::LockLost,
             Errno::ETIMEDOUT => ErrorKind::TimedOut,
             Errno::EDQUOT | Errno::ENOSPC => ErrorKind::QuotaExceeded,
             Errno::ECANCELED => ErrorKind::Stopped,
@@ -157,6 +161,10 @@ impl ErrorKind {
                 "this client is fenced (blocklisted)".into(),
                 "drop this Cluster and everything opened from it, and connect again",
             ),
+            ErrorKind::LockLost => (
+                "this handle has lost the exclusive lock, and another client may have written".into(),
+                "close the image, or acquire the lock again and read again what you have read",
+            ),
             ErrorKind::TimedOut => (
                 "no answer came in time".into(),
                 "check that monitors and OSDs are up and reachable, and that no pool is full; to \
@@ -216,6 +224,7 @@ mod tests {
             (&[Errno::EROFS], ErrorKind::ReadOnly),
             (&[Errno::EPERM, Errno::EACCES], ErrorKind::PermissionDenied),
             (&[Errno::ESHUTDOWN], ErrorKind::Blocklisted),
+            (&[Errno::ENOLCK], ErrorKind::LockLost),
             (&[Errno::ETIMEDOUT], ErrorKind::TimedOut),
             (&[Errno::EDQUOT, Errno::ENOSPC], ErrorKind::QuotaExceeded),
             (&[Errno::ECANCELED], ErrorKind::Stopped),

@@ -192,6 +192,11 @@ impl Error {
         self.0.kind == ErrorKind::Blocklisted
     }
 
+    /// Returns whether the handle has lost the exclusive lock that it had acquired.
+    pub fn is_lock_lost(&self) -> bool {
+        self.0.kind == ErrorKind::LockLost
+    }
+
     /// Returns whether the image was opened read-only or at a snapshot, or is not primary.
     pub fn is_read_only(&self) -> bool {
         self.0.kind == ErrorKind::ReadOnly
@@ -336,6 +341,7 @@ mod tests {
             error(Errno::EPERM),
             error(Errno::ETIMEDOUT),
             error(Errno::ESHUTDOWN),
+            error(Errno::ENOLCK),
             error(Errno::EROFS),
             error(Errno::EIO).with_kind(ErrorKind::MirroringDisabled),
             error(Errno::ENOSYS).with_kind(old),
@@ -350,6 +356,7 @@ mod tests {
                 error.is_permission_denied(),
                 error.is_timed_out(),
                 error.is_blocklisted(),
+                error.is_lock_lost(),
                 error.is_read_only(),
                 error.is_mirroring_disabled(),
                 error.is_library_too_old(),

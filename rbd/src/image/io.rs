@@ -222,7 +222,7 @@ impl Image {
     ) -> Option<Result<Buffer>> {
         let timeout = self.ioctx.cluster().raw().call_timeout()?;
         let end = offset.checked_add(len)?;
-        if self.raw.is_forked() || must_not_call() || self.raw.is_queued() || self.raw.fresh_size()? < end {
+        if self.raw.is_forked() || must_not_call() || self.raw.is_queued() || self.raw.ready()? < end {
             return None;
         }
         let request = Request::new(kind, offset, len, hints, buffer());

@@ -39,6 +39,19 @@ impl ExclusiveLock<'_> {
     /// another client asks. The call waits until the current owner releases the lock. If the owner
     /// keeps it, the call fails and names the owner. Needs the feature exclusive-lock.
     ///
+    /// From then on, a thread asks the OSD every second whether this handle still has the lock. If
+    /// another client has broken it, all later I/O of this handle fails with
+    /// [`LockLost`](ErrorKind::LockLost), and so do [`flush`](Image::flush),
+    /// [`close`](Image::close) and [`release`](Self::release), until this call succeeds again. This
+    /// holds even if the client was paused, fenced and removed from the blocklist before it
+    /// resumes.
+    ///
+    /// After such a pause of 5 s or longer, no further request is submitted. After a shorter one,
+    /// and if the clock stands still meanwhile, as in a paused virtual machine, writes can succeed
+    /// for 1 s and the time of a request to an OSD. Requests that were in flight at the pause can
+    /// still take effect. A client that was cut off from the cluster for more than 30 s can lose
+    /// the lock, too. See [`guide::locks`](crate::guide::locks).
+    ///
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
     pub fn acquire(&self) -> Result<()> {
@@ -52,7 +65,9 @@ impl ExclusiveLock<'_> {
             .map_err(|error| self.0.name_owner(error))
     }
 
-    /// Releases the exclusive lock after all writes in flight.
+    /// Releases the exclusive lock after all writes in flight. Fails with
+    /// [`LockLost`](ErrorKind::LockLost) if another client has broken the lock since it was
+    /// acquired.
     ///
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]
@@ -60,7 +75,7 @@ impl ExclusiveLock<'_> {
         self.0.bounded("release the exclusive lock of", move |raw| raw.release_exclusive_lock())
     }
 
-    /// Returns whether this handle owns the exclusive lock.
+    /// Returns whether this handle owns the exclusive lock. Asks the cluster.
     ///
     /// Implements: `rbd_is_exclusive_lock_owner`.
     #[doc(alias = "rbd_is_exclusive_lock_owner")]

@@ -252,6 +252,12 @@ impl Image {
     {
         let operation = operation.into();
         self.refuse_cut(&operation)?;
+        let object = object();
+        if self.raw.is_in_doubt() {
+            let named = object.clone();
+            self.bounded_unguarded(operation.clone(), move || named, move |raw| raw.check_lease())?;
+        }
+        let object = move || object;
         let raw = self.raw.share();
         let result = self
             .ioctx

@@ -6,8 +6,11 @@ use std::sync::{Arc, Weak};
 use librbd_sys as sys;
 
 use crate::errno::Errno;
+use crate::features::Features;
 use crate::raw::RawResult;
+use crate::raw::ffi::conversion::check;
 use crate::raw::image::keeper::keeper_of;
+use crate::raw::image::mirrored::is_secondary;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes, Stored};
 
@@ -47,5 +50,25 @@ impl Causes for Lookup {
                 pool.stored(&object).map(Some)
             }
         }
+    }
+
+    fn lock_cookie(&self, id: &str) -> RawResult<Option<String>> {
+        let pool = self.pool.upgrade().ok_or(Errno::ENOTCONN)?;
+        let header = CString::new(format!("rbd_header.{id}")).map_err(|_| Errno::EBADMSG)?;
+        let locks = pool.lockers(&header)?;
+        let own = format!("client.{}", pool.cluster().instance_id());
+        let ours = locks.lockers.into_iter().find(|(client, cookie, _)| {
+            // Cookies of the exclusive lock begin so. Other locks are advisory.
+            *client == own && cookie.starts_with("auto ")
+        });
+        Ok(ours.map(|(_, cookie, _)| cookie))
+    }
+
+    unsafe fn needs_lock(&self, image: sys::rbd_image_t) -> RawResult<bool> {
+        let mut features = 0;
+        // SAFETY: the caller's promise; the out pointer lives through the call.
+        check(unsafe { sys::rbd_get_features(image, &raw mut features) })?;
+        // SAFETY: the caller's promise.
+        Ok(features & Features::EXCLUSIVE_LOCK.bits() != 0 && !unsafe { is_secondary(image) })
     }
 }

@@ -13,6 +13,7 @@ use crate::raw::ffi::conversion::{check, grow_string};
 use crate::raw::image::causes::Lookup;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes, needs_cause};
+use crate::raw::op::target::Target;
 
 /// The step of closing that failed. The image is closed nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +56,22 @@ impl fmt::Display for CloseFailure {
 /// A handle that wrote nothing is not flushed: librbd acquires the exclusive lock for a flush, so a
 /// closing reader would take it from the writer.
 ///
+/// A handle that has lost the exclusive lock is not flushed: it would write over the data of the
+/// new owner.
+///
 /// # Safety
 /// The image must be open, in this pool. Must not run on a thread of Ceph.
-pub(super) unsafe fn finish(
-    image: sys::rbd_image_t,
-    written: bool,
-    pool: &Arc<IoCtx>,
-) -> Result<(), CloseFailure> {
+pub(super) unsafe fn finish(target: &Target, pool: &Arc<IoCtx>) -> Result<(), CloseFailure> {
+    let image = target.image();
+    // The lease may be valid although the lock is lost, so this asks in any case.
+    let lease = target.renew_lease();
     // SAFETY: the caller's promise.
-    let flushed = if written { check(unsafe { sys::rbd_flush(image) }).map(drop) } else { Ok(()) };
+    let flush = || check(unsafe { sys::rbd_flush(image) }).map(drop);
+    let flushed = match lease {
+        Err(Errno::ENOLCK) => Err(Errno::ENOLCK),
+        _ if target.is_written() => flush(),
+        _ => Ok(()),
+    };
     let flushed = flushed.map_err(|errno| Step::Flush.failed(errno));
     // SAFETY: as above.
     let released = unsafe { release_lock(image) };
@@ -111,7 +119,7 @@ pub(super) fn wait_for_opener(pool: &IoCtx) {
 
 /// # Safety
 /// The image must be open.
-unsafe fn is_owner(image: sys::rbd_image_t) -> RawResult<bool> {
+pub(super) unsafe fn is_owner(image: sys::rbd_image_t) -> RawResult<bool> {
     let mut owner = 0;
     // SAFETY: the caller's promise; the out pointer lives through the call.
     check(unsafe { sys::rbd_is_exclusive_lock_owner(image, &raw mut owner) })?;

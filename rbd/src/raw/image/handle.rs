@@ -73,7 +73,7 @@ impl Handle {
         }
         let _ = receiver.recv();
         // SAFETY: the image is open, in this pool.
-        let finished = unsafe { closing::finish(self.handle.get(), self.shared.is_written(), &self.ioctx) };
+        let finished = unsafe { closing::finish(&self.shared, &self.ioctx) };
         closing::wait_for_opener(&self.ioctx);
         // SAFETY: we own the handle, and nothing is in flight on it. librbd frees it even if it
         // returns an error.
@@ -110,12 +110,11 @@ impl Handle {
                 let completion = Address::new(completion);
                 let counted = Arc::as_ptr(&shared);
                 Target::close(counted, move || {
-                    let written = shared.is_written();
                     let close = move |last: RawResult<()>| {
                         // Only this closure sets it.
                         let _ = finished.set(
                             last.map_err(|errno| Step::Flush.failed(errno))
-                                .and_then(|()| closing::finish(close.get(), written, &pool)),
+                                .and_then(|()| closing::finish(&shared, &pool)),
                         );
                         closing::wait_for_opener(&pool);
                         drop(pool);

@@ -69,7 +69,7 @@ impl Image {
         self.shared().mark_written();
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_discard(self.as_ptr(), offset, len) })?;
-        Ok(())
+        Ok(self.shared().check_lease()?)
     }
 
     pub(crate) fn write_zeroes(&self, offset: u64, len: usize, thick: bool) -> Result<(), Fault> {
@@ -78,7 +78,7 @@ impl Image {
         self.shared().mark_written();
         // SAFETY: the image is open.
         check_len(unsafe { sys::rbd_write_zeroes(self.as_ptr(), offset, len, flags, 0) })?;
-        Ok(())
+        Ok(self.shared().check_lease()?)
     }
 
     pub(crate) fn write_same(&self, offset: u64, len: usize, pattern: &[u8]) -> Result<(), Fault> {
@@ -87,7 +87,7 @@ impl Image {
         self.shared().mark_written();
         // SAFETY: the image is open; the pattern has that many bytes.
         check_len(unsafe { sys::rbd_writesame(self.as_ptr(), offset, len, data, data_len, 0) })?;
-        Ok(())
+        Ok(self.shared().check_lease()?)
     }
 
     /// `expected` and `data` must have the same length.
@@ -115,6 +115,7 @@ impl Image {
                 0,
             )
         };
+        self.shared().check_lease()?;
         match check_len(code) {
             Ok(_) => Ok(Compare::Written),
             Err(Errno::EILSEQ) => Ok(Compare::Differs(differs_at(offset, differs, self.stripe_unit()?))),
@@ -128,7 +129,7 @@ impl Image {
     /// the image; the error contains the size, which may change a moment later.
     fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
         let passage = self.shared().pass()?;
-        let size = self.fresh_size().map_or_else(|| self.ask_size(), Ok)?;
+        let size = self.ready().map_or_else(|| self.shared().ask_ready(), Ok)?;
         let within = len.min(size.saturating_sub(offset));
         if whole && within < len { Err(Fault::Cut(size)) } else { Ok((passage, within)) }
     }
@@ -136,6 +137,7 @@ impl Image {
     /// Checks how much librbd has done: it silently truncates a range if another client has shrunk
     /// the image.
     fn check_count(&self, offset: u64, asked: u64, done: usize, whole: bool) -> Result<usize, Fault> {
+        self.shared().check_lease()?;
         if !whole || done as u64 == asked {
             return Ok(done);
         }
@@ -177,12 +179,14 @@ impl Image {
     }
 
     pub(crate) fn flush(&self) -> RawResult<()> {
+        self.shared().check_lease()?;
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_flush(self.as_ptr()) })?;
-        Ok(())
+        self.shared().check_lease()
     }
 
     pub(crate) fn invalidate_cache(&self) -> RawResult<()> {
+        self.shared().check_lease()?;
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_invalidate_cache(self.as_ptr()) })?;
         Ok(())

@@ -4,11 +4,13 @@ use std::ffi::{CStr, c_char, c_int};
 
 use librbd_sys as sys;
 
+use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
 use crate::raw::image::closing::release;
 use crate::raw::image::keeper::owners_of;
+use crate::raw::image::lease::begin_lease;
 use crate::raw::image::snapshot_gate::header_of;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::Cause;
@@ -30,18 +32,28 @@ impl Image {
         let mut owner = 0;
         // SAFETY: the image is open, the out pointer lives through the call.
         check(unsafe { sys::rbd_is_exclusive_lock_owner(self.as_ptr(), &raw mut owner) })?;
-        Ok(owner != 0)
+        Ok(owner != 0 && !self.shared().lease().is_lost())
     }
 
     pub(crate) fn acquire_exclusive_lock(&self) -> RawResult<()> {
+        let _turn = self.shared().lease().turn();
         // SAFETY: the image is open.
         check(unsafe { sys::rbd_lock_acquire(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE) })?;
-        Ok(())
+        begin_lease(self.shared())
     }
 
     pub(crate) fn release_exclusive_lock(&self) -> RawResult<()> {
+        let _turn = self.shared().lease().turn();
+        let lease = self.shared().renew_lease();
         // SAFETY: the image is open.
-        unsafe { release(self.as_ptr()) }
+        let released = unsafe { release(self.as_ptr()) };
+        if released.is_ok() || lease == Err(Errno::ENOLCK) {
+            self.shared().lease().end();
+        }
+        match lease {
+            Err(Errno::ENOLCK) => lease,
+            _ => released,
+        }
     }
 
     /// Returns the addresses of the owners. Empty if no client has the lock.

@@ -9,6 +9,7 @@ pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod io;
 pub(crate) mod keeper;
+pub(crate) mod lease;
 mod left_lock;
 pub(crate) mod lineage;
 pub(crate) mod locks;

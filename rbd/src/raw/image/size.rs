@@ -72,6 +72,22 @@ impl Image {
         }
     }
 
+    /// Returns the size if requests may begin without asking the cluster.
+    pub(crate) fn ready(&self) -> Option<u64> {
+        self.shared().ready()
+    }
+
+    /// Fails with `ENOLCK` if the handle has lost an exclusive lock that was acquired explicitly.
+    /// Blocks.
+    pub(crate) fn check_lease(&self) -> RawResult<()> {
+        self.shared().check_lease()
+    }
+
+    /// Returns whether the exclusive lock is in doubt, or lost.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        !self.shared().lease().is_valid()
+    }
+
     /// Returns the size, unless the header has changed since it was asked for.
     pub(crate) fn fresh_size(&self) -> Option<u64> {
         self.shared().size().fresh()

@@ -8,6 +8,7 @@ use crate::raw::RawResult;
 /// The answer about an image.
 #[derive(Debug, Clone)]
 pub(in crate::raw) struct Answer {
+    /// Its size. `ENOLCK` if the handle has lost the exclusive lock.
     pub(in crate::raw) size: RawResult<u64>,
     pub(in crate::raw) cause: Option<Cause>,
 }
@@ -56,6 +57,17 @@ pub(in crate::raw) trait Causes: Send + Sync {
     /// Asks the OSDs for the stored size of the image with this id. Returns `None` if the size of
     /// the handle never changes. Blocks.
     fn stored(&self, id: &str) -> RawResult<Option<Stored>>;
+
+    /// Asks for the cookie of the exclusive lock of the image with this id. Returns `None` if this
+    /// client does not have the lock. Blocks.
+    fn lock_cookie(&self, id: &str) -> RawResult<Option<String>>;
+
+    /// Returns whether librbd needs the exclusive lock to write. Otherwise the image lacks the
+    /// feature, or is a mirrored copy, to which librbd refuses all writes. Blocks.
+    ///
+    /// # Safety
+    /// The image must be open.
+    unsafe fn needs_lock(&self, image: sys::rbd_image_t) -> RawResult<bool>;
 }
 
 /// No look-up, for tests.
@@ -66,6 +78,14 @@ impl Causes for () {
 
     fn stored(&self, _: &str) -> RawResult<Option<Stored>> {
         Ok(None)
+    }
+
+    fn lock_cookie(&self, _: &str) -> RawResult<Option<String>> {
+        Ok(None)
+    }
+
+    unsafe fn needs_lock(&self, _: sys::rbd_image_t) -> RawResult<bool> {
+        Ok(false)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::op::answer::Answer;
+use crate::raw::op::lease::Ownership;
 use crate::raw::op::sync::PoisonError;
 use crate::raw::op::target::Target;
 use crate::raw::thread::background::try_spawn_detached;
@@ -65,6 +66,36 @@ impl Target {
         }
     }
 
+    /// Returns the size if requests may begin without asking the cluster: the size is known, and
+    /// the exclusive lock is not in doubt.
+    pub(in crate::raw) fn ready(&self) -> Option<u64> {
+        self.size().fresh().filter(|_| self.lease().is_valid())
+    }
+
+    /// Asks for the size, even if it seems to be known, and for the exclusive lock if it is in
+    /// doubt. Fails with `ENOLCK` if the handle has lost the lock. Blocks.
+    pub(in crate::raw) fn ask_ready(&self) -> RawResult<u64> {
+        self.check_lease()?;
+        self.ask_size()
+    }
+
+    /// Fails with `ENOLCK` if the handle has lost an exclusive lock that was acquired explicitly.
+    /// Asks the cluster, and blocks, if the last proof is too old.
+    pub(in crate::raw) fn check_lease(&self) -> RawResult<()> {
+        if self.lease().is_valid() { Ok(()) } else { self.renew_lease() }
+    }
+
+    /// Asks the cluster whether the lease goes on. Blocks.
+    pub(in crate::raw) fn renew_lease(&self) -> RawResult<()> {
+        let ask = |cookie: &str| match self.lock_cookie()? {
+            Some(found) if found == cookie => Ok(Ownership::Owned),
+            // SAFETY: the image is open, as the caller makes sure.
+            _ if unsafe { self.needs_lock() }? => Ok(Ownership::Lost),
+            _ => Ok(Ownership::Unneeded),
+        };
+        if self.lease().renew(ask)? { Ok(()) } else { Err(Errno::ENOLCK) }
+    }
+
     /// Asks for the size and stores it. Blocks.
     pub(in crate::raw) fn ask_size(&self) -> RawResult<u64> {
         let changes = self.size().changes();
@@ -106,9 +137,10 @@ impl Target {
     }
 
     fn look(&self, cause: bool) -> Answer {
-        let size = self.ask_size();
+        let size = self.ask_ready();
+        let unknown = size.is_err_and(|errno| errno != Errno::ENOLCK);
         // SAFETY: as for `ask_size`.
-        let cause = if cause || size.is_err() { unsafe { self.cause() } } else { None };
+        let cause = if cause || unknown { unsafe { self.cause() } } else { None };
         Answer { size, cause }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod io;
 pub(crate) mod kept;
 pub(crate) mod kind;
 pub(crate) mod known_size;
+pub(crate) mod lease;
 pub(crate) mod operation;
 pub(crate) mod request;
 pub(crate) mod slot;

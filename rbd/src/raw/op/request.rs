@@ -241,12 +241,12 @@ impl Request {
         let whole = result == self.len as isize;
         match (self.kind, i32::try_from(result)) {
             (_, Ok(code)) if needs_cause(Errno::new(-code)) => return Next::Ask { cause: true },
-            (Kind::Flush, _) => {}
+            (Kind::Flush, _) if target.lease().is_valid() => {}
             // librbd truncated the range.
             (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { cause: false },
             (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { cause: false },
-            (_, _) if result >= 0 => match target.size().fresh() {
-                // librbd does not know the size either.
+            (_, _) if result >= 0 => match target.ready() {
+                // librbd does not know the size either, or the exclusive lock is in doubt.
                 None => return Next::Ask { cause: false },
                 Some(size) => self.judge(size),
             },
@@ -259,6 +259,7 @@ impl Request {
     pub(in crate::raw) fn answered(&mut self, target: &Target, answer: &Answer, wanted: bool) -> Next {
         let failed = check_len(self.result).err();
         match (&answer.cause, answer.size) {
+            (_, Err(Errno::ENOLCK)) => self.fault = Some(Errno::ENOLCK.into()),
             (Some(cause), _) if failed.is_some_and(|errno| cause.explains(errno)) => {
                 self.fault = failed.map(|errno| Fault::Caused(errno, cause.clone()));
             }
@@ -283,9 +284,9 @@ impl Request {
     /// and the call.
     pub(in crate::raw) fn is_judged(&mut self, target: &Target) -> bool {
         if self.kind == Kind::Flush {
-            return true;
+            return target.lease().is_valid();
         }
-        target.size().fresh().map(|size| self.judge(size)).is_some()
+        target.ready().map(|size| self.judge(size)).is_some()
     }
 
     /// Returns whether the range exceeds the image, so that librbd must not get the request.
@@ -294,10 +295,12 @@ impl Request {
     }
 
     /// Checks the range against the answer. Without a size, librbd gets the request and reports
-    /// why.
+    /// why, unless the exclusive lock is lost.
     pub(in crate::raw) fn is_within(&mut self, answer: &Answer) -> bool {
-        if let Ok(size) = answer.size {
-            self.judge(size);
+        match answer.size {
+            Ok(size) => self.judge(size),
+            Err(Errno::ENOLCK) => self.fault = Some(Errno::ENOLCK.into()),
+            Err(_) => {}
         }
         self.fault.is_none()
     }

@@ -20,6 +20,7 @@ use crate::raw::op::header::Header;
 use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::known_size::KnownSize;
+use crate::raw::op::lease::Lease;
 use crate::raw::op::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, UnsafeCell};
 use crate::raw::thread::exit::Busy;
 
@@ -63,6 +64,8 @@ pub(crate) struct Target {
     /// The known size of the image.
     size: KnownSize,
     header: Header,
+    /// The lease of the exclusive lock, if it was acquired explicitly.
+    lease: Lease,
     asking: Mutex<Asking>,
     identity: OnceLock<Identity>,
     /// The queue's state for callbacks, with the descriptor to which librbd may write until the
@@ -108,6 +111,7 @@ impl Target {
             closer: Closers(UnsafeCell::new(None)),
             size: KnownSize::new(),
             header: Header::new(),
+            lease: Lease::none(),
             asking: Mutex::new(Asking::default()),
             identity: OnceLock::new(),
             queue: OnceLock::new(),
@@ -142,6 +146,24 @@ impl Target {
 
     pub(crate) fn size(&self) -> &KnownSize {
         &self.size
+    }
+
+    pub(in crate::raw) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Asks for the cookie of the exclusive lock: see [`Causes::lock_cookie`].
+    pub(in crate::raw) fn lock_cookie(&self) -> RawResult<Option<String>> {
+        self.identity.get().map_or(Ok(None), |identity| self.causes.lock_cookie(&identity.id))
+    }
+
+    /// See [`Causes::needs_lock`].
+    ///
+    /// # Safety
+    /// The image must be open.
+    pub(in crate::raw) unsafe fn needs_lock(&self) -> RawResult<bool> {
+        // SAFETY: the caller's promise.
+        unsafe { self.causes.needs_lock(self.image()) }
     }
 
     pub(in crate::raw) fn asking(&self) -> &Mutex<Asking> {
@@ -194,6 +216,29 @@ impl Target {
         self.state.fetch_add(CALL, Ordering::Relaxed);
     }
 
+    /// Counts the call of the thread that renews leases, unless the image is being closed.
+    pub(in crate::raw) fn enter_renewal(&self) -> bool {
+        let entered = |state: u64| (state & CLOSING == 0).then_some(state + CALL);
+        self.lease.set_renewing(true);
+        let open = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, entered).is_ok();
+        if !open {
+            self.lease.set_renewing(false);
+        }
+        open
+    }
+
+    /// Counts the end of that call.
+    ///
+    /// # Safety
+    /// `this` must be valid and entered by that thread; afterwards it may be invalid.
+    pub(in crate::raw) unsafe fn leave_renewal(this: *const Target) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*this).lease.set_renewing(false);
+            Target::leave_call(this);
+        }
+    }
+
     /// Counts the end of a blocking call.
     ///
     /// # Safety
@@ -208,11 +253,13 @@ impl Target {
         self.given_up.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Returns whether anything is running that may never end: a blocking call, or an operation
-    /// after a thread has given up its wait.
+    /// Returns whether anything is running that may never end: a blocking call of a user, or an
+    /// operation after a thread has given up its wait.
     pub(in crate::raw) fn has_calls(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
-        state >= CALL || state >= ONE && self.given_up.load(std::sync::atomic::Ordering::Relaxed)
+        let calls = state / CALL;
+        calls > u64::from(self.lease.is_renewing())
+            || state % CALL >= ONE && self.given_up.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Sends all completions to a queue from now on. Returns false while operations are in flight,
