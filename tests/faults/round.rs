@@ -117,7 +117,11 @@ impl Round {
         let site =
             Site { spec, features, clone, oracle: Arc::new(Mutex::new(oracle)), process: None, ended: None };
         println!("  {}", site.describe());
-        site.make(&self.cluster).unwrap_or_else(|error| panic!("{error:#}"));
+        // No fault is tested here, and formatting an encrypted image takes seconds of processor
+        // time.
+        let patient = Cluster::builder().conf_file(self.daemons.conf());
+        let patient = patient.call_timeout(Duration::from_secs(600)).connect();
+        patient.and_then(|cluster| site.make(&cluster)).unwrap_or_else(|error| panic!("{error:#}"));
         self.sites.push(site);
     }
 
