@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ pub(super) fn start(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<Sur
     spawn(ioctx, move |driver| match list(&own, plan, only.as_deref()) {
         Ok(listed) => driver.run(plan, listed),
         Err(error) => {
-            driver.handover.push(Err(error));
+            driver.handover.push(&mut vec![Err(error)]);
         }
     })
     .map(|way| SurveyedStream { way, patience: Patience::default() })
@@ -137,7 +137,7 @@ fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Co
         }
     }
     let timeout = ioctx.cluster().raw().call_timeout();
-    Ok(Consumer { handover, ioctx: ioctx.clone(), timeout, refused: false })
+    Ok(Consumer { handover, ioctx: ioctx.clone(), timeout, taken: VecDeque::new(), refused: false })
 }
 
 impl SurveyedImages {
@@ -182,11 +182,11 @@ struct Driver {
 }
 
 /// A waker of the thread for one of the images in flight.
-struct ImageWaker(usize, Mutex<Sender<usize>>);
+struct ImageWaker(usize, Sender<usize>);
 
 impl Wake for ImageWaker {
     fn wake(self: Arc<Self>) {
-        let _ = self.1.lock().unwrap_or_else(PoisonError::into_inner).send(self.0);
+        let _ = self.1.send(self.0);
     }
 }
 
@@ -207,7 +207,7 @@ impl Driver {
                 Ok(ids) => removing.push(ids),
                 Err(trouble) => {
                     let error = Error::new(OPERATION, place.1.pool_object(), trouble.errno());
-                    self.handover.push(Err(place.1.explain_pool(error)));
+                    self.handover.push(&mut vec![Err(place.1.explain_pool(error))]);
                     return;
                 }
             }
@@ -218,15 +218,15 @@ impl Driver {
             open: Permits::new(OPEN),
         });
         let slots = plan.max_in_flight.min(images.len());
-        let wakers: Vec<_> = (0..slots)
-            .map(|slot| Waker::from(Arc::new(ImageWaker(slot, Mutex::new(self.wake.clone())))))
-            .collect();
+        let wakers: Vec<_> =
+            (0..slots).map(|slot| Waker::from(Arc::new(ImageWaker(slot, self.wake.clone())))).collect();
         let mut flying: Vec<Option<(usize, Looking)>> = (0..slots).map(|_| None).collect();
         let mut waiting = images.into_iter().enumerate().peekable();
         // Images whose answers arrived before their turn.
         let (mut early, mut turn) = (BTreeMap::new(), 0);
         let mut free: Vec<usize> = (0..slots).collect();
         let mut ready = VecDeque::new();
+        let mut known = Vec::new();
         loop {
             while let Some(slot) = free.pop() {
                 let fits = |(index, _): &(usize, Listed)| !plan.sorted || *index < turn + ROOM + slots;
@@ -266,10 +266,11 @@ impl Driver {
                         break;
                     }
                     turn += 1;
-                    if first.remove().is_some_and(|found| !self.handover.push(found)) {
-                        return;
-                    }
+                    known.extend(first.remove());
                 }
+            }
+            if !self.handover.push(&mut known) {
+                return;
             }
         }
     }

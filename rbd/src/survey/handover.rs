@@ -24,6 +24,8 @@ pub(super) struct Consumer {
     pub(super) handover: Arc<Handover>,
     pub(super) ioctx: IoCtx,
     pub(super) timeout: Option<Duration>,
+    /// Images that were taken out together, so that not each of them takes the lock.
+    pub(super) taken: VecDeque<Item>,
     /// A forked process has got its error.
     pub(super) refused: bool,
 }
@@ -37,6 +39,10 @@ pub(super) struct Handover {
 struct Waiting {
     images: VecDeque<Item>,
     waker: Option<Waker>,
+    /// The consumer sleeps until an image arrives.
+    consumer_sleeps: bool,
+    /// The thread that queries images sleeps until there is room.
+    driver_sleeps: bool,
     /// No more images follow.
     ended: bool,
     /// The consumer was dropped.
@@ -67,7 +73,15 @@ impl Handover {
     /// Makes a channel. `wake_driver` wakes the thread that queries images.
     pub(super) fn new(wake_driver: Sender<usize>) -> Handover {
         let images = VecDeque::new();
-        let state = Waiting { images, waker: None, ended: false, left: false, wake_driver };
+        let state = Waiting {
+            images,
+            waker: None,
+            consumer_sleeps: false,
+            driver_sleeps: false,
+            ended: false,
+            left: false,
+            wake_driver,
+        };
         Handover { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -77,26 +91,42 @@ impl Handover {
 
     fn tell(&self, mut state: MutexGuard<'_, Waiting>) {
         let waker = state.waker.take();
+        let sleeps = std::mem::take(&mut state.consumer_sleeps);
         drop(state);
-        self.changed.notify_all();
+        if sleeps {
+            self.changed.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Passes an image to the consumer. Blocks until there is room. Returns false if the consumer
-    /// was dropped.
-    pub(super) fn push(&self, image: Item) -> bool {
-        let mut state = self.lock();
-        while state.images.len() >= ROOM && !state.left {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Passes images to the consumer, and wakes it once for all of them. Blocks until there is
+    /// room. Returns false if the consumer was dropped.
+    pub(super) fn push(&self, images: &mut Vec<Item>) -> bool {
+        let mut images = images.drain(..);
+        while images.len() > 0 {
+            let mut state = self.lock();
+            while state.images.len() >= ROOM && !state.left {
+                state.driver_sleeps = true;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.left {
+                return false;
+            }
+            let room = ROOM - state.images.len();
+            state.images.extend(images.by_ref().take(room));
+            self.tell(state);
         }
-        if state.left {
-            return false;
-        }
-        state.images.push_back(image);
-        self.tell(state);
         true
+    }
+
+    /// Takes all images out.
+    fn take(&self, state: &mut Waiting, taken: &mut VecDeque<Item>) {
+        std::mem::swap(&mut state.images, taken);
+        if std::mem::take(&mut state.driver_sleeps) {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -119,17 +149,20 @@ impl Consumer {
         if let Some(refused) = self.refuse_fork() {
             return refused;
         }
+        if let Some(image) = self.taken.pop_front() {
+            return Some(image);
+        }
         let end = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut state = self.handover.lock();
         loop {
-            if let Some(image) = state.images.pop_front() {
-                drop(state);
-                self.handover.changed.notify_all();
+            self.handover.take(&mut state, &mut self.taken);
+            if let Some(image) = self.taken.pop_front() {
                 return Some(image);
             }
             if state.ended {
                 return None;
             }
+            state.consumer_sleeps = true;
             state = match end.map(|end| end.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return Some(Err(self.too_late(&mut state))),
                 Some(rest) => {
@@ -145,11 +178,14 @@ impl Consumer {
         if let Some(refused) = self.refuse_fork() {
             return Poll::Ready(refused);
         }
+        if let Some(image) = self.taken.pop_front() {
+            return Poll::Ready(Some(image));
+        }
         let mut state = self.handover.lock();
-        if let Some(image) = state.images.pop_front() {
+        self.handover.take(&mut state, &mut self.taken);
+        if let Some(image) = self.taken.pop_front() {
             drop(state);
             *patience = Patience::default();
-            self.handover.changed.notify_all();
             return Poll::Ready(Some(image));
         }
         if state.ended {
