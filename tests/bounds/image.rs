@@ -50,6 +50,7 @@ calls! {
     "image::Image::overlap" => |c| c.image.overlap(),
     "image::Image::parent" => |c| c.image.parent(),
     "image::Image::read_at" => |c| c.image.read_at(&mut [0; 4096], 0),
+    "image::Image::read_each" => |c| c.image.read_each(0, 4096, |_, _| ControlFlow::Continue(())),
     "image::Image::read_exact_at" => |c| c.image.read_exact_at(&mut [0; 4096], 0),
     "image::Image::size" => |c| c.image.size(),
     "image::Image::stat" => |c| c.image.stat(),

@@ -1,6 +1,7 @@
 //! An operation that another client's shrink cuts off never returns Ok, and its error says why.
 
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -148,7 +149,7 @@ fn blocking_calls() {
         let image = &shared.ours;
         let read = |at| image.read_exact_at(&mut [0; 512], at).is_ok();
         for (at, len) in CUT {
-            for what in ["write", "write same", "write zeroes", "discard", "compare", "read"] {
+            for what in ["write", "write same", "write zeroes", "discard", "compare", "read", "lend"] {
                 shared.shrink(read);
                 let outcome = match what {
                     "write" => image.write_all_at(&bytes(1), at),
@@ -156,6 +157,7 @@ fn blocking_calls() {
                     "write zeroes" => image.write_zeroes(at, len),
                     "discard" => image.discard(at, len),
                     "compare" => image.compare_and_write(at, &bytes(0), &bytes(1)).map(drop),
+                    "lend" => image.read_each(at, len, |_, _| ControlFlow::Continue(())),
                     _ => image.read_exact_at(&mut [0; 512], at),
                 };
                 out_of_range(outcome, &format!("{what}, {features}"), (at, len));

@@ -37,6 +37,7 @@ mod progress;
 mod queue;
 mod quiesce;
 mod rados;
+mod read_each;
 mod releases;
 mod shrinking;
 mod snapshots;

@@ -3,6 +3,7 @@
 //! librbd 16.2 aborts the process (`ceph_assert(object_no < m_object_map.size())`) if the object
 //! map shrinks below a request in flight. So each case runs in a separate process.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -98,6 +99,15 @@ fn reads(image: &Image) -> impl Fn(&mut Numbers) -> bool + Sync {
     }
 }
 
+/// Ranges of several parts.
+fn lends(image: &Image) -> impl Fn(&mut Numbers) -> bool + Sync {
+    |numbers| {
+        let from = offset(numbers);
+        let len = (9 * MIB).min(LARGEST - from);
+        succeeded(image.read_each(from, len, |_, _| ControlFlow::Continue(())))
+    }
+}
+
 fn writes(image: &Image) -> impl Fn(&mut Numbers) -> bool + Sync {
     |numbers| match numbers.below(4) {
         0 => succeeded(image.discard(offset(numbers), 2 * MIB)),
@@ -112,7 +122,9 @@ fn reads_beside_two_that_resize() {
     if alone("shrinking::reads_beside_two_that_resize") {
         let space = Space::new();
         let image = create(&space);
-        beside(&[Arc::clone(&image), Arc::clone(&image)], false, &[&reads(&image), &reads(&image)]);
+        let work: [&(dyn Fn(&mut Numbers) -> bool + Sync); 3] =
+            [&reads(&image), &reads(&image), &lends(&image)];
+        beside(&[Arc::clone(&image), Arc::clone(&image)], false, &work);
     }
 }
 

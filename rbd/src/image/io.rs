@@ -24,13 +24,13 @@ pub use crate::compare::Compare;
 pub(super) const PIECE: usize = 16 << 20;
 
 /// The reason why a call has no result.
-enum Lost<E> {
+pub(super) enum Lost<E> {
     Failed(E),
     GivenUp(Duration),
 }
 
 impl<E: From<Errno>> Lost<E> {
-    fn error(self, error: impl FnOnce(E) -> Error, changes: bool) -> Error {
+    pub(super) fn error(self, error: impl FnOnce(E) -> Error, changes: bool) -> Error {
         match self {
             Lost::Failed(errno) => error(errno),
             Lost::GivenUp(timeout) => error(Errno::ETIMEDOUT.into()).timed_out(timeout, changes),

@@ -29,6 +29,7 @@ pub(crate) mod metadata;
 mod object_map;
 mod open;
 mod quiesce;
+mod read_each;
 mod resize;
 pub(crate) mod snapshot;
 mod sparsify;

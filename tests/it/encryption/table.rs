@@ -122,6 +122,15 @@ const TABLE: &[(&str, Must, Call)] = &[
     ("Image::other_watchers", Work, |at| at.image.other_watchers().map(drop)),
     ("Image::overlap", Work, |at| at.image.overlap().map(|overlap| assert_eq!(overlap, 0))),
     ("Image::parent", Work, |at| at.image.parent().map(|parent| assert_eq!(parent, None))),
+    ("Image::read_each", Work, |at| {
+        let mut read = 0;
+        let each = |offset, data: &[u8]| {
+            assert_eq!((offset, data), (SIZE - 4096, &CLEAR[..]));
+            read += data.len();
+            std::ops::ControlFlow::Continue(())
+        };
+        at.image.read_each(SIZE - 4096, 4096, each).map(|()| assert_eq!(read, 4096))
+    }),
     ("Image::read_at", Work, |at| at.image.read_at(&mut [0; 8192], SIZE - 4096).map(|n| assert_eq!(n, 4096))),
     ("Image::read_exact_at", Work, |at| at.image.read_exact_at(&mut [0; 4096], SIZE - 4096)),
     ("Image::resize", Work, resize),

@@ -78,8 +78,8 @@ const CALLS: &[Call] = &[
 ];
 
 /// Callbacks for which librbd or librados waits: calls that could wait for them are refused.
-const WAITED_FOR: [&str; 7] =
-    ["shrink", "rollback", "remove", "flatten", "copy", "a waker", "a line of the cluster's log"];
+const WAITED_FOR: [&str; 8] =
+    ["shrink", "rollback", "remove", "flatten", "copy", "read", "a waker", "a line of the cluster's log"];
 /// Callbacks for which neither waits: all calls work.
 const FREE: [&str; 2] = ["diff", "watch of updates"];
 
@@ -152,6 +152,12 @@ fn inside(callback: &str, all: &Things, each: &Each) {
             own.snapshots().unprotect("s").unwrap();
         }
         "copy" => own.copy_to(space, "copy").progress(progress).run().unwrap(),
+        "read" => own
+            .read_each(0, 12 << 20, |_, _| {
+                each();
+                ControlFlow::Continue(())
+            })
+            .unwrap(),
         "a waker" => {
             // Another thread runs the wake, or this one if the operation has already ended.
             struct Wakes(mpsc::Sender<()>, Each);

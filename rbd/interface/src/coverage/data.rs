@@ -43,6 +43,7 @@ pub(super) const SUPERSEDED: &[Superseded] = superseded! {
     rbd_list_children rbd_list_children2 => rbd_list_children3;
     rbd_list_child_cleanup rbd_list_children_cleanup => rbd_linked_image_spec_list_cleanup;
     rbd_diff_iterate => rbd_diff_iterate2;
+    rbd_read_iterate => rbd_read_iterate2;
     rbd_read => rbd_read2;
     rbd_write => rbd_write2;
     rbd_aio_write => rbd_aio_write2;
@@ -86,11 +87,6 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
         why: "changes the handle under those who read from it; `OpenImage::snapshot` and \
               `Image::at_snapshot` open a handle at the snapshot instead (inside by \
               `rbd_snap_set_by_id`, before anybody else has it)",
-    },
-    LeftOut {
-        symbols: &["rbd_read_iterate", "rbd_read_iterate2"],
-        why: "reads in a callback, holes and data alike; `Image::diff` tells where data is and \
-              `Image::read_at` reads it, into the caller's buffer",
     },
     LeftOut {
         symbols: &["rbd_features_to_string", "rbd_features_from_string"],

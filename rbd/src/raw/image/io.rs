@@ -127,7 +127,7 @@ impl Image {
     /// changed. Returns how much of the range lies within the image, because librbd 16.2 aborts the
     /// process if a request exceeds the object map. If `whole` is set, refuses a range that exceeds
     /// the image; the error contains the size, which may change a moment later.
-    fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
+    pub(super) fn pass(&self, offset: u64, len: u64, whole: bool) -> Result<(Passage<'_>, u64), Fault> {
         let passage = self.shared().pass()?;
         let size = self.ready().map_or_else(|| self.shared().ask_ready(), Ok)?;
         let within = len.min(size.saturating_sub(offset));
@@ -136,7 +136,13 @@ impl Image {
 
     /// Checks how much librbd has done: it silently truncates a range if another client has shrunk
     /// the image.
-    fn check_count(&self, offset: u64, asked: u64, done: usize, whole: bool) -> Result<usize, Fault> {
+    pub(super) fn check_count(
+        &self,
+        offset: u64,
+        asked: u64,
+        done: usize,
+        whole: bool,
+    ) -> Result<usize, Fault> {
         self.shared().check_lease()?;
         if !whole || done as u64 == asked {
             return Ok(done);

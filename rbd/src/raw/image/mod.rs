@@ -11,6 +11,7 @@ pub(crate) mod io;
 pub(crate) mod keeper;
 pub(crate) mod lease;
 mod left_lock;
+mod lent;
 pub(crate) mod lineage;
 pub(crate) mod locks;
 mod lost_answer;

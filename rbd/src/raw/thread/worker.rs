@@ -95,6 +95,11 @@ impl<T, M> Reporter<T, M> {
         self.0.signs.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Returns whether the waiting thread has given up, so that nobody gets a report any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(*self.0.lock(), State::Left)
+    }
+
     /// Passes a report and waits for the answer. After the call timed out, the answer is always to
     /// continue.
     pub(crate) fn report(&self, report: M) -> ControlFlow<()> {

@@ -1,6 +1,6 @@
 //! New images, open images, and I/O.
 
-use std::ops::ControlFlow::Continue;
+use std::ops::ControlFlow::{Break, Continue};
 
 use bytes::{Bytes, BytesMut};
 use rbd::aio::AsyncCursor;
@@ -306,6 +306,11 @@ pub(in super::super) const IO: Table = &[
     ("rbd::image::Image::discard", |all, n, _| done((all.image.discard(0, n), all.image.discard(n, n)))),
     ("rbd::image::Image::read_at", |all, n, _| {
         done(all.huge.read_at(&mut [0; 512], n));
+    }),
+    ("rbd::image::Image::read_each", |all, n, _| {
+        done(all.huge.read_each(n, 512, |_, _| Continue(())));
+        // Reading all of it would take years.
+        done(all.huge.read_each(0, n, |_, _| Break(())));
     }),
     ("rbd::image::Image::read_exact_at", |all, n, _| {
         done(all.huge.read_exact_at(&mut [0; 512], n));
