@@ -1,12 +1,13 @@
 //! The work of the child processes.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Mutex;
 
-use rbd::{AccessHints, Cluster, IoCtx};
+use rbd::{Cluster, IoCtx};
 
 pub const LISTED: &str = "listed";
 pub const MANY: &str = "many";
@@ -15,8 +16,8 @@ pub const EXPORTED: &str = "exported";
 
 const OBJECT: u64 = 4 << 20;
 /// The bytes of one read of an export, and the reads in flight: as in the example `backup`.
-const PIECE: u64 = 1 << 20;
-const DEPTH: usize = 16;
+const PIECE: u64 = 2 << 20;
+const DEPTH: usize = 8;
 
 fn pool(conf: &Path, pool: &str) -> IoCtx {
     let cluster = Cluster::builder().ignore_environment(true).conf_file(conf).connect().unwrap();
@@ -93,22 +94,23 @@ pub fn export(conf: &Path, name: &str, image: &str, path: &Path) {
     let image = pool.open(image).read_only(true).run().unwrap();
     let file = File::create(path).unwrap();
     file.set_len(image.size().unwrap()).unwrap();
-    let aio = image.aio().hints(AccessHints::SEQUENTIAL);
-    let mut flight = VecDeque::new();
-    let end = |(offset, op): (u64, rbd::aio::Op<rbd::bytes::Bytes>)| {
-        file.write_all_at(&op.wait().unwrap(), offset).unwrap();
-    };
-    for extent in image.diff().whole_objects(true).extents().unwrap() {
+    let pieces = image.diff().whole_objects(true).extents().unwrap().flat_map(|extent| {
         let extent = extent.unwrap();
-        for offset in (extent.offset..extent.offset + extent.len).step_by(PIECE as usize) {
-            let len = PIECE.min(extent.offset + extent.len - offset);
-            if flight.len() == DEPTH {
-                end(flight.pop_front().unwrap());
-            }
-            flight.push_back((offset, aio.read(offset, len as usize)));
+        let starts = (extent.offset..extent.end()).step_by(PIECE as usize);
+        starts.map(move |offset| (offset, PIECE.min(extent.end() - offset)))
+    });
+    let pieces = Mutex::new(pieces);
+    let next = || pieces.lock().unwrap().next();
+    let write = |offset, data: &[u8]| {
+        file.write_all_at(data, offset).unwrap();
+        ControlFlow::Continue(())
+    };
+    let work = || {
+        while let Some((offset, len)) = next() {
+            image.read_each(offset, len, write).unwrap();
         }
-    }
-    flight.into_iter().for_each(end);
+    };
+    std::thread::scope(|scope| (0..DEPTH).for_each(|_| drop(scope.spawn(work))));
     tell_memory();
 }
 

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 const MAGIC: &[u8] = b"rbd diff v1\n";
-/// How much is read or written at once: a part of an object. Buffers of this size are used again,
-/// while a new one of a whole object costs as much as the copy into it.
+/// How much is written or compared at once: a part of an object. Buffers of this size are used
+/// again, while a new one of a whole object costs as much as the copy into it.
 const CHUNK: u64 = 1 << 20;
+/// How much is read at once.
+const PIECE: u64 = 2 << 20;
 
 /// The header of a file.
 #[derive(Debug, Clone)]
@@ -53,10 +55,10 @@ impl Record {
     }
 }
 
-/// Divides a range into pieces that can be read or written at once: offset and length.
-pub(crate) fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
+/// Divides a range into pieces that can be read at once: offset and length.
+pub(crate) fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = offset + len;
-    (offset..end).step_by(CHUNK as usize).map(move |at| (at, CHUNK.min(end - at) as usize))
+    (offset..end).step_by(PIECE as usize).map(move |at| (at, PIECE.min(end - at)))
 }
 
 /// Returns the parts of the data that are not zero, in steps of 64 KiB.
@@ -103,15 +105,19 @@ impl<W: Write> Writer<W> {
         Ok(Writer(file))
     }
 
-    pub(crate) fn put(&mut self, record: &Record) -> io::Result<()> {
-        let (tag, data) = match record {
-            Record::Data { data, .. } => (b"w", &data[..]),
-            Record::Zeros { .. } => (b"z", &[][..]),
-        };
-        self.0.write_all(tag)?;
-        self.0.write_all(&record.offset().to_le_bytes())?;
-        self.0.write_all(&(record.len() as u64).to_le_bytes())?;
+    pub(crate) fn put_data(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.put(b"w", offset, data.len() as u64)?;
         self.0.write_all(data)
+    }
+
+    pub(crate) fn put_zeros(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.put(b"z", offset, len)
+    }
+
+    fn put(&mut self, tag: &[u8], offset: u64, len: u64) -> io::Result<()> {
+        self.0.write_all(tag)?;
+        self.0.write_all(&offset.to_le_bytes())?;
+        self.0.write_all(&len.to_le_bytes())
     }
 
     /// Writes the mark that shows that a file is complete.

@@ -16,6 +16,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod format;
+mod ordered;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,9 +25,10 @@ use std::process::ExitCode;
 
 use common::{ClusterFlags, Failure, ImageFlags, failed};
 use format::{Header, Reader, Record, Writer};
+use ordered::Piece;
 use rbd::{Errno, Image, aio::Op};
 
-/// How many reads or writes are in flight, each with up to 1 MiB.
+/// How many reads or writes of a restore are in flight, each with up to 1 MiB.
 const DEPTH: usize = 16;
 
 /// Save an image to files, and restore it from them.
@@ -140,21 +142,17 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
     }
     // The list is read in parts: neither the list nor the data is in memory completely.
     let pieces = diff.extents()?.flat_map(|extent| match extent {
-        Ok(extent) => {
-            format::pieces(extent.offset, extent.len).map(|piece| Ok((piece, extent.exists))).collect()
-        }
+        Ok(extent) => format::pieces(extent.offset, extent.len)
+            .map(|(offset, len)| Ok(Piece { offset, len, exists: extent.exists }))
+            .collect(),
         Err(error) => vec![Err(error.into())],
     });
-    // For a hole, nothing is read, and an empty read ends at once.
-    let read = |((offset, len), exists): &((u64, usize), bool)| {
-        image.aio().read(*offset, if *exists { *len } else { 0 })
-    };
-    in_flight(pieces, read, |((offset, len), exists), data| match (exists, since) {
-        (true, None) => format::filled(&data).try_for_each(|part| {
-            writer.put(&Record::Data { offset: offset + part.start as u64, data: data.slice(part) })
-        }),
-        (true, Some(_)) => writer.put(&Record::Data { offset, data }),
-        (false, _) => writer.put(&Record::Zeros { offset, len }),
+    ordered::read(&image, pieces, |Piece { offset, len, exists }, data| match (exists, since) {
+        (true, None) => {
+            format::filled(data).try_for_each(|part| writer.put_data(offset + part.start as u64, &data[part]))
+        }
+        (true, Some(_)) => writer.put_data(offset, data),
+        (false, _) => writer.put_zeros(offset, len),
     })?;
 
     writer.end()?;
