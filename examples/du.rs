@@ -8,7 +8,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use common::{
-    Align, Bar, ClusterFlags, Failure, ImageFlags, OutputFlags, ProgressFlag, Table, failed, iec, image_name,
+    Align, ClusterFlags, Failure, ImageFlags, OutputFlags, ProgressFlag, Table, failed, iec, image_name,
 };
 use rbd::survey::{SurveyedImage, SurveyedSnapshot};
 use rbd::{Errno, Features, features::Flags, snapshot::SnapshotKind};
@@ -92,16 +92,14 @@ fn run(args: &Args) -> Result<(), Failure> {
         None => survey,
     };
     let images = survey.run().map_err(failed("du failed"))?;
-    let mut bar = Bar::for_terminal("Reading object maps", &args.progress);
-    let total = images.total() as u64;
-    if let (Some(name), 0) = (image, total) {
+    let any_image = images.total() > 0;
+    if let (Some(name), false) = (image, any_image) {
         let message = format!("specified image {name} is not found.");
         return Err(Failure::silent(Errno::ENOENT.code()).instead(message).and("du failed"));
     }
-    let mut usage = Usage { any_image: total > 0, ..Usage::default() };
+    let mut usage = Usage { any_image, ..Usage::default() };
     let mut last = Ok(());
-    for (done, found) in (1..).zip(images) {
-        let _ = bar.update(done, total);
+    for found in common::survey::collect(images, "Reading object maps", &args.progress) {
         last = match found {
             // It cannot be opened any more.
             Ok(found) if found.half_removed => Err(Errno::ENOENT.code()),
@@ -117,7 +115,6 @@ fn run(args: &Args) -> Result<(), Failure> {
             }
         };
     }
-    bar.clear();
     if image.is_none() {
         usage.total_provisioned_size = Some(usage.provisioned);
         usage.total_used_size = Some(usage.used);

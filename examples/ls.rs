@@ -8,7 +8,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use common::{
-    Align, Bar, ClusterFlags, Failure, OutputFlags, PoolFlags, ProgressFlag, Table, failed, iec, image_name,
+    Align, ClusterFlags, Failure, OutputFlags, PoolFlags, ProgressFlag, Table, failed, iec, image_name,
 };
 use rbd::{
     image,
@@ -91,16 +91,16 @@ fn list(args: &Args) -> Result<(), Failure> {
     let cluster = args.cluster.connect()?;
     let pool = cluster.open(&args.pool.place(args.pool_spec.as_deref()))?;
     if !args.long {
-        let images = pool.list().map_err(failed("listing images failed"))?;
+        let mut images = pool.list().map_err(failed("listing images failed"))?;
+        // As in `rbd`, images of format 1 come first. They have no id.
+        images.sort_by_key(|image| !image.id.is_empty());
         return args.output.print(&Names(images.into_iter().map(|image| image.name).collect()));
     }
     let survey = pool.survey().snapshots(true).parent(true).locks(true);
     let images = survey.run().map_err(failed("listing images failed"))?;
-    let mut bar = Bar::for_terminal("Listing images", &args.progress);
-    let total = images.total() as u64;
+    let any_image = images.total() > 0;
     let (mut rows, mut last) = (Vec::new(), Ok(()));
-    for (done, image) in (1..).zip(images) {
-        let _ = bar.update(done, total);
+    for image in common::survey::collect(images, "Listing images", &args.progress) {
         last = Ok(());
         match image {
             // It cannot be opened any more. `rbd` also leaves it out.
@@ -115,8 +115,7 @@ fn list(args: &Args) -> Result<(), Failure> {
             }
         }
     }
-    bar.clear();
-    args.output.print(&Rows { rows, any_image: total > 0 })?;
+    args.output.print(&Rows { rows, any_image })?;
     // As in `rbd`, the last image decides.
     last.map_err(Failure::silent)
 }

@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod size;
 mod spec;
+pub mod survey;
 mod table;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! The output of the examples for images of every kind.
 
-use super::{Pool, rbd, same};
+use super::{Pool, Setting, example, example_succeeds, rbd, same};
 
 /// Plain, JSON and indented JSON.
 const FORMATS: [&[&str]; 3] = [&[], &["--format", "json"], &["--format", "json", "--pretty-format"]];
@@ -171,6 +171,57 @@ fn du_of_pools_images_and_snapshots() {
         "{said:?}"
     );
     assert_eq!(same(&["du", &pool.at("none")]).status, Some(2));
+}
+
+/// The bar is a line of its own on standard error, which disappears in the end.
+#[test]
+fn long_listings_show_their_progress_on_a_terminal() {
+    let pool = Pool::new();
+    for name in ["a", "b", "c", "d"] {
+        rbd(&["create", "-s", "8", &pool.at(name)]);
+    }
+    // `script` gives a command a terminal, and writes what it shows.
+    let on_a_terminal = |name: &str, args: &str| {
+        let program = example(name);
+        let line = format!("{} -p {} {args}", program.display(), pool.name);
+        let mut command = Setting::shared().command("script", "");
+        let output = command.args(["-qec", &line, "/dev/null"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (name, args, what) in [("ls", "--long", "Listing images"), ("du", "", "Reading object maps")] {
+        let shown = on_a_terminal(name, args);
+        let (bar, table) = shown.split_once("\r\x1b[K").unwrap_or_else(|| panic!("{shown:?}"));
+        let steps = [25, 50, 75, 100].map(|percent| format!("\r{what}: {percent}% complete..."));
+        assert_eq!(bar, steps.concat());
+        assert!(table.contains("NAME") && table.contains("8 MiB"), "{table:?}");
+        assert!(!on_a_terminal(name, &format!("{args} --no-progress")).contains("complete"));
+        let args: Vec<_> = [name, "-p", &pool.name].into_iter().chain(args.split_whitespace()).collect();
+        assert_eq!(example_succeeds(&args).messages.matches("complete").count(), 0);
+    }
+}
+
+/// The command lists images of format 1 first.
+#[test]
+fn images_of_format_1_come_first() {
+    let pool = Pool::new();
+    for name in ["a", "c"] {
+        rbd(&["create", "-s", "8", &pool.at(name)]);
+    }
+    for name in ["d", "b"] {
+        let mut create = Setting::shared().command("rbd", "");
+        create.env("RBD_FORCE_ALLOW_V1", "1");
+        let args = ["create", "--image-format", "1", "-s", "8", &pool.at(name)];
+        let created = create.args(args).output().unwrap();
+        assert!(created.status.success(), "{created:?}");
+    }
+    for format in FORMATS {
+        for args in [&["ls", &pool.name][..], &["ls", "-l", &pool.name], &["du", "-p", &pool.name]] {
+            let said = same(&[args, format].concat());
+            assert_eq!(said.status, Some(0), "{said:?}");
+        }
+    }
+    assert_eq!(same(&["ls", &pool.name]).out, "b\nd\na\nc\n");
 }
 
 /// A header that cannot be read, one that is missing, and an invalid object map.

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use rbd::{Features, Image};
+use rbd::{Cluster, Features, Image};
+use rbd_testcluster::TestCluster;
+use serde_json::Value;
 
 use super::{Pool, Setting, rbd};
 use crate::support::pattern;
@@ -134,4 +136,47 @@ fn a_failed_save_or_restore_leaves_nothing_or_reports_it() {
 
     let said = backup(&["restore", &bar, &path("full")]).unwrap_err();
     assert!(said.contains("already exists"), "{said}");
+}
+
+/// Returns how many messages the OSD has received. Its counters of operations leave out those on
+/// objects that do not exist.
+fn received(cluster: &Cluster) -> u64 {
+    let dump = cluster.osd_command(0, r#"{"prefix": "perf dump"}"#, b"").unwrap();
+    let dump: Value = serde_json::from_slice(&dump).unwrap();
+    let parts = dump.as_object().unwrap().iter();
+    let workers = parts.filter(|(name, _)| name.starts_with("AsyncMessenger::Worker"));
+    workers.map(|(_, counters)| counters["msgr_recv_messages"].as_u64().unwrap()).sum()
+}
+
+/// Images of 2048 objects, three of which exist. The object map says which. Without a map, the OSD
+/// is asked about each: so the counter sees it.
+#[test]
+fn a_save_reads_no_holes() {
+    let own = TestCluster::builder().start().unwrap();
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(own.conf()).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let map = Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
+    for (name, features) in [("with", Features::LAYERING | map), ("without", Features::LAYERING)] {
+        pool.create(name, 8 << 30).features(features).run().unwrap();
+        let image = pool.open(name).run().unwrap();
+        for object in [0, 700, 2047] {
+            write(&image, 1, object * (4 << 20) + MIB, 2 * MIB);
+        }
+        image.close().unwrap();
+        let file = folder.path().join(name);
+        let before = received(&cluster);
+        let spec = format!("rbd/{name}");
+        let args = ["backup", "save", &spec, file.to_str().unwrap(), "--snap", "snap"];
+        let said = Setting { conf: own.conf(), ceph_args: "" }.example(&args);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let received = received(&cluster) - before;
+        match name {
+            // The reads, and those for opening images and making the snapshot.
+            "with" => assert!((6..600).contains(&received), "{received} messages"),
+            _ => assert!(received > 2045, "{received} messages"),
+        }
+        let len = fs::metadata(&file).unwrap().len();
+        assert!((6 << 20..7 << 20).contains(&len), "{len} bytes");
+    }
 }
