@@ -1,10 +1,12 @@
-//! Images that are closed immediately after they were opened.
+//! Images that are closed while threads of librbd still use them.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rbd::Features;
+use rustix::process::{Pid, setpriority_process};
 
 use super::{is_child, run_child, said, test};
 use crate::support::Space;
@@ -68,4 +70,82 @@ fn images_are_closed_at_once() {
     });
     assert!(rounds > 0);
     println!("{rounds} rounds");
+}
+
+/// librbd reports a change of the header on a thread, and answers the change's notification on that
+/// thread afterwards. It does not wait for the answer when it closes the image. Here the thread
+/// hardly runs, and freed memory is overwritten.
+#[test]
+fn images_are_closed_after_a_change() {
+    let test = test!("closing::images_are_closed_after_a_change");
+    if !is_child(test) {
+        let variables = [("MALLOC_PERTURB_", "165"), ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")];
+        let output = run_child(test, &variables);
+        assert!(output.status.success(), "{}\n{}", output.status, said(&output));
+        return;
+    }
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    let changed = space.open("foo").run().unwrap();
+    delay_reports();
+    let cluster = crate::support::builder().call_timeout(None).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    // The thread starts with the first image that is watched.
+    let first = pool.open("foo").run().unwrap();
+    delay_reports();
+    let end = Instant::now() + Duration::from_secs(5);
+    let over = || Instant::now() >= end;
+    let rounds: usize = thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over() {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        scope.spawn(|| {
+            let mut size = 2 << 20;
+            while !over() {
+                size += 1 << 20;
+                changed.resize(size).run().unwrap();
+            }
+        });
+        let closers: Vec<_> = [false, true]
+            .map(|starts| {
+                let pool = &pool;
+                scope.spawn(move || {
+                    let mut rounds = 0;
+                    while !over() {
+                        let image = pool.open("foo").run().unwrap();
+                        thread::sleep(Duration::from_millis(rounds % 8));
+                        if starts {
+                            image.start_close().wait().unwrap();
+                        } else {
+                            image.close().unwrap();
+                        }
+                        rounds += 1;
+                    }
+                    rounds as usize
+                })
+            })
+            .into();
+        closers.into_iter().map(|closer| closer.join().unwrap()).sum()
+    });
+    first.close().unwrap();
+    assert!(rounds > 0);
+    println!("{rounds} rounds");
+}
+
+/// Gives the lowest priority to the threads of librbd that report changes.
+fn delay_reports() {
+    let mut delayed = 0;
+    for task in fs::read_dir("/proc/self/task").unwrap().map(Result::unwrap) {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if name.trim() == "tp_librbd" {
+            let thread = task.file_name().to_str().and_then(|number| number.parse().ok());
+            setpriority_process(thread.and_then(Pid::from_raw), 19).unwrap();
+            delayed += 1;
+        }
+    }
+    assert!(delayed > 0, "a thread reports changes");
 }

@@ -73,14 +73,14 @@ impl Handle {
         }
         let _ = receiver.recv();
         // SAFETY: the image is open, in this pool.
-        let finished = unsafe { closing::finish(&self.shared, &self.ioctx) };
+        let finished = unsafe {
+            end(self.watch, self.handle.get());
+            closing::finish(&self.shared, &self.ioctx)
+        };
         closing::wait_for_opener(&self.ioctx);
         // SAFETY: we own the handle, and nothing is in flight on it. librbd frees it even if it
         // returns an error.
-        let closed = check(unsafe {
-            end(self.watch, self.handle.get());
-            sys::rbd_close(self.handle.get())
-        });
+        let closed = check(unsafe { sys::rbd_close(self.handle.get()) });
         finished.and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
 
@@ -111,6 +111,7 @@ impl Handle {
                 let counted = Arc::as_ptr(&shared);
                 Target::close(counted, move || {
                     let close = move |last: RawResult<()>| {
+                        end(watch, close.get());
                         // Only this closure sets it.
                         let _ = finished.set(
                             last.map_err(|errno| Step::Flush.failed(errno))
@@ -118,7 +119,6 @@ impl Handle {
                         );
                         closing::wait_for_opener(&pool);
                         drop(pool);
-                        end(watch, close.get());
                         sys::rbd_aio_close(close.get(), completion.get());
                     };
                     // A flush blocks, and the last operation may end on a thread that the flush

@@ -1,17 +1,31 @@
 //! Update watches: librbd's threads report changes of an image's header.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use librbd_sys as sys;
+use rustix::thread::{Pid, gettid};
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::check;
 use crate::raw::thread::catch_panic::catch_panic;
+use crate::raw::thread::idle;
 use crate::raw::thread::mark::CallbackMark;
 
-type UpdateCallback = dyn Fn() + Send + Sync;
+/// A callback, and the thread of librbd that has called it.
+struct UpdateCallback {
+    tell: Box<dyn Fn() + Send + Sync>,
+    /// 0 before the first call.
+    thread: AtomicI32,
+}
+
+impl UpdateCallback {
+    fn new(tell: impl Fn() + Send + Sync + 'static) -> Box<UpdateCallback> {
+        Box::new(UpdateCallback { tell: Box::new(tell), thread: AtomicI32::new(0) })
+    }
+}
 
 /// A registered callback. It leaks unless the watch is ended.
 #[derive(Debug)]
@@ -21,7 +35,7 @@ pub(crate) struct Watch {
     /// watches from zero, so ending this one on the wrong image would end another watch and free a
     /// callback that is still in use.
     handle: u64,
-    callback: Address<Box<UpdateCallback>>,
+    callback: Address<UpdateCallback>,
 }
 
 impl Watch {
@@ -33,7 +47,7 @@ impl Watch {
         image: sys::rbd_image_t,
         callback: impl Fn() + Send + Sync + 'static,
     ) -> RawResult<Watch> {
-        let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(callback)));
+        let callback = Box::into_raw(UpdateCallback::new(callback));
         let mut handle = 0;
         // SAFETY: the image is open; the callback stays at its address until `end` has returned, or
         // is leaked.
@@ -51,6 +65,12 @@ impl Watch {
     /// Ends the watch. Waits for a running callback, so a callback must not call this. A watch of
     /// another image is refused, and leaks.
     ///
+    /// Also waits until librbd has answered the notifications of the changes that it has reported.
+    /// It queues the answers behind the callbacks, on one thread for all images. `rbd_close` does
+    /// not wait for them, and an answer uses the closed image (16.2 to 20.2: the process dies).
+    /// Changes after the end of the last watch are answered at once. librbd has no call that waits
+    /// for the answers, so this waits until that thread sleeps.
+    ///
     /// # Safety
     /// The image must be open.
     #[allow(clippy::needless_pass_by_value)] // consumed: the pointer in it dangles afterwards
@@ -64,16 +84,20 @@ impl Watch {
         // callback is not called any more.
         check(unsafe { sys::rbd_update_unwatch(image, handle) })?;
         // SAFETY: librbd no longer uses it, and the watch, which is consumed, owned it.
-        drop(unsafe { Box::from_raw(callback.get()) });
+        let callback = unsafe { Box::from_raw(callback.get()) };
+        if let Some(thread) = Pid::from_raw(callback.thread.into_inner()) {
+            idle::wait(thread);
+        }
         Ok(())
     }
 }
 
 unsafe extern "C" fn on_update(arg: *mut c_void) {
     let _mark = CallbackMark::set();
-    // SAFETY: `begin` passed a Box<UpdateCallback> that lives as long as this can be called.
-    let callback = unsafe { &*arg.cast::<Box<UpdateCallback>>() };
-    catch_panic(callback);
+    // SAFETY: `begin` passed an UpdateCallback that lives as long as this can be called.
+    let callback = unsafe { &*arg.cast::<UpdateCallback>() };
+    callback.thread.store(Pid::as_raw(Some(gettid())), Ordering::Relaxed);
+    catch_panic(&callback.tell);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -82,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_watch_of_another_image_is_left_alone() {
-        let callback: *mut Box<UpdateCallback> = Box::into_raw(Box::new(Box::new(|| {})));
+        let callback = Box::into_raw(UpdateCallback::new(|| {}));
         // Not the address of an object of librbd: reading there crashes.
         let image = std::ptr::dangling_mut();
         // SAFETY: librbd is not called.

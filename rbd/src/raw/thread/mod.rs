@@ -7,6 +7,7 @@ pub(crate) mod catch_panic;
 pub(crate) mod exit;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fork;
+pub(crate) mod idle;
 pub(crate) mod leave;
 pub(crate) mod mark;
 mod openssl;
