@@ -75,6 +75,6 @@ pub(crate) fn read(
         }
     };
     thread::scope(|scope| (0..DEPTH).for_each(|_| drop(scope.spawn(work))));
-    let turns = std::mem::replace(&mut turns.lock().expect("no thread panics").outcome, Ok(()));
-    turns
+    let mut turns = turns.lock().expect("no thread panics");
+    std::mem::replace(&mut turns.outcome, Ok(()))
 }

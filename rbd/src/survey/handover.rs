@@ -36,6 +36,7 @@ pub(super) struct Handover {
     changed: Condvar,
 }
 
+#[allow(clippy::struct_excessive_bools)] // independent of each other
 struct Waiting {
     images: VecDeque<Item>,
     waker: Option<Waker>,

@@ -57,9 +57,8 @@ impl Image {
     ) -> RawResult<Option<Result<(), Fault>>> {
         let raw = self.share();
         let started = start_reporting(move |reporter: Reporter<_, Lent>| {
-            let mut lend = |lent| match reporter.is_abandoned() {
-                true => ControlFlow::Break(()),
-                false => reporter.report(lent),
+            let mut lend = |lent| {
+                if reporter.is_abandoned() { ControlFlow::Break(()) } else { reporter.report(lent) }
             };
             let mut done = 0;
             while done < len {

@@ -22,8 +22,8 @@ struct UpdateCallback {
 }
 
 impl UpdateCallback {
-    fn new(tell: impl Fn() + Send + Sync + 'static) -> Box<UpdateCallback> {
-        Box::new(UpdateCallback { tell: Box::new(tell), thread: AtomicI32::new(0) })
+    fn new(tell: impl Fn() + Send + Sync + 'static) -> UpdateCallback {
+        UpdateCallback { tell: Box::new(tell), thread: AtomicI32::new(0) }
     }
 }
 
@@ -47,7 +47,7 @@ impl Watch {
         image: sys::rbd_image_t,
         callback: impl Fn() + Send + Sync + 'static,
     ) -> RawResult<Watch> {
-        let callback = Box::into_raw(UpdateCallback::new(callback));
+        let callback = Box::into_raw(Box::new(UpdateCallback::new(callback)));
         let mut handle = 0;
         // SAFETY: the image is open; the callback stays at its address until `end` has returned, or
         // is leaked.
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_watch_of_another_image_is_left_alone() {
-        let callback = Box::into_raw(UpdateCallback::new(|| {}));
+        let callback = Box::into_raw(Box::new(UpdateCallback::new(|| {})));
         // Not the address of an object of librbd: reading there crashes.
         let image = std::ptr::dangling_mut();
         // SAFETY: librbd is not called.
