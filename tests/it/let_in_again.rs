@@ -22,7 +22,10 @@ const SIZE: u64 = 8 << 20;
 /// A way to use an image again and again.
 type Way = Box<dyn FnMut() -> rbd::Result<()> + Send>;
 
-const WAYS: &[(&str, fn(Arc<Image>) -> Way)] = &[
+/// What it is called, and how it begins.
+type Named = (&'static str, fn(Arc<Image>) -> Way);
+
+const WAYS: &[Named] = &[
     ("write", |image| Box::new(move || image.write_all_at(&[OLD; 4096], 0))),
     ("discard", |image| Box::new(move || image.discard(0, 4 << 20))),
     ("write zeroes", |image| Box::new(move || image.write_zeroes(0, 4096))),
