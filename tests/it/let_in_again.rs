@@ -22,7 +22,6 @@ const SIZE: u64 = 8 << 20;
 /// A way to use an image again and again.
 type Way = Box<dyn FnMut() -> rbd::Result<()> + Send>;
 
-/// What it is called, and how it begins.
 type Named = (&'static str, fn(Arc<Image>) -> Way);
 
 const WAYS: &[Named] = &[
