@@ -132,8 +132,9 @@ fn every_change_ends() {
     });
 }
 
+/// One call each, so several clones.
 #[test]
-fn a_flattened_clone() {
+fn flattened_clones() {
     let space = Space::new();
     let features = Features::LAYERING | Features::EXCLUSIVE_LOCK;
     space.create("parent", 8 * MIB).features(features).run().unwrap();
@@ -141,7 +142,9 @@ fn a_flattened_clone() {
     parent.write_all_at(&[1; 4096], 0).unwrap();
     snapshot(&parent);
     parent.snapshots().protect("s").unwrap();
-    space.clone_image("parent", "s", "clone").run().unwrap();
-    make(&space, &("clone", nothing, &[|image| image.flatten().run().unwrap()]));
-    assert!(space.open("clone").run().unwrap().parent().unwrap().is_none());
+    for name in ["one", "two", "three", "four"] {
+        space.clone_image("parent", "s", name).run().unwrap();
+        make(&space, &(name, nothing, &[|image| image.flatten().run().unwrap()]));
+        assert!(space.open(name).run().unwrap().parent().unwrap().is_none());
+    }
 }
