@@ -49,6 +49,16 @@ impl Secrets {
     pub fn user(&self) -> Option<&str> {
         self.0.as_ref().map(|(user, _)| &**user)
     }
+
+    /// Returns user and key; `None` if the request named neither. One without the other is an
+    /// error.
+    pub fn whole(&self) -> Result<Option<(&str, &Zeroizing<String>)>, Status> {
+        match &self.0 {
+            Some((user, _)) if user.is_empty() => Err(half("userID", "userKey")),
+            Some((_, key)) if key.trim().is_empty() => Err(half("userKey", "userID")),
+            whole => Ok(whole.as_ref().map(|(user, key)| (&**user, key))),
+        }
+    }
 }
 
 /// A cluster, its user, and a digest of the key: the key itself is not kept.
@@ -107,10 +117,8 @@ impl Clusters {
     /// Returns the connection to a cluster, made now if there is none.
     pub fn connect(&self, id: &str, secrets: &Secrets) -> Result<Cluster, Status> {
         let settings = self.settings(id)?;
-        let (user, key) = match &secrets.0 {
-            Some((user, _)) if user.is_empty() => return Err(half("userID", "userKey")),
-            Some((_, key)) if key.trim().is_empty() => return Err(half("userKey", "userID")),
-            Some((user, key)) => (user.clone(), key.clone()),
+        let (user, key) = match secrets.whole()? {
+            Some((user, key)) => (user.to_owned(), key.clone()),
             None => own_user(settings)?,
         };
         let identity = (id.to_owned(), user.clone(), Sha256::digest(key.as_bytes()).into());

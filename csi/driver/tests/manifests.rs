@@ -179,7 +179,7 @@ fn check(all: &Manifests) -> Result<(), String> {
             "StorageClass" => class(all, object, "storage"),
             "VolumeSnapshotClass" => class(all, object, "snapshot"),
             "Secret" => ensure(
-                Secrets::new(strings(object, "/stringData")).user().is_some(),
+                matches!(Secrets::new(strings(object, "/stringData")).whole(), Ok(Some(_))),
                 "the driver finds no user and key in it",
             ),
             "RoleBinding" | "ClusterRoleBinding" => list(object, "/subjects")

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Much less than the 30 s for which a request waits for a monitor.
 const SOON: Duration = Duration::from_secs(15);
 
@@ -20,8 +22,7 @@ impl Program {
 
     /// Asks the program to end.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
     }
 
     pub fn is_there(&mut self) -> bool {
