@@ -86,7 +86,7 @@ impl Purpose {
             Self::Bindgen => &[("libclang-dev", "clang-devel")],
             Self::Mirror => &[("rbd-mirror", "rbd-mirror")],
             Self::Fuzz => &[("g++", "gcc-c++")],
-            Self::Matrix => &[("mmdebstrap", "mmdebstrap")],
+            Self::Matrix => &[("mmdebstrap", "mmdebstrap"), ("mount", "util-linux")],
             Self::Kubernetes => {
                 &[("binutils", "binutils"), ("dpkg-dev", "dpkg-dev"), ("libseccomp2", "libseccomp")]
             }

@@ -89,9 +89,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.space_checked {
         disk::ensure_free()?;
     }
-    root::ensure_mountable()?;
     let vm: &[Purpose] = if args.kernels { &[Purpose::Vm, Purpose::Cluster] } else { &[] };
     setup::ensure(&[&[Purpose::Build, Purpose::Matrix], vm].concat(), args.consent)?;
+    root::ensure_mountable()?;
     let parts = match &args.parts[..] {
         [] => <Part as clap::ValueEnum>::value_variants(),
         parts => parts,
