@@ -1,6 +1,6 @@
 //! The output of the examples for images of every kind.
 
-use super::{Pool, Setting, example, example_succeeds, rbd, same};
+use super::{Pool, Setting, example, example_succeeds, rbd, same, terminal};
 
 /// Plain, JSON and indented JSON.
 const FORMATS: [&[&str]; 3] = [&[], &["--format", "json"], &["--format", "json", "--pretty-format"]];
@@ -180,14 +180,10 @@ fn long_listings_show_their_progress_on_a_terminal() {
     for name in ["a", "b", "c", "d"] {
         rbd(&["create", "-s", "8", &pool.at(name)]);
     }
-    // `script` gives a command a terminal, and writes what it shows.
     let on_a_terminal = |name: &str, args: &str| {
-        let program = example(name);
-        let line = format!("{} -p {} {args}", program.display(), pool.name);
-        let mut command = Setting::shared().command("script", "");
-        let output = command.args(["-qec", &line, "/dev/null"]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let mut command = Setting::shared().command(example(name), "");
+        command.args(["-p", &pool.name]).args(args.split_whitespace());
+        terminal::shown_by(command)
     };
     for (name, args, what) in [("ls", "--long", "Listing images"), ("du", "", "Reading object maps")] {
         let shown = on_a_terminal(name, args);
