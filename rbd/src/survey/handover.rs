@@ -14,8 +14,8 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 
-/// The most images that wait for the consumer.
-pub(super) const ROOM: usize = 256;
+/// The most images that wait for the consumer; it may have taken out as many.
+pub(super) const ROOM: usize = 128;
 
 pub(super) type Item = Result<SurveyedImage>;
 

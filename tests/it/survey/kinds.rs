@@ -1,6 +1,7 @@
 //! Images of rare kinds, compared with the `rbd` command.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::image::CloneFormat;
@@ -68,8 +69,17 @@ fn a_parent_whose_pool_is_gone() {
     pool.0.clone_image("parent", "one", "clone").into_ioctx(&other.0).format(CloneFormat::V2).run().unwrap();
     let id = pool.0.pool_id();
     drop(pool);
-    cluster().wait_for_latest_osdmap().unwrap();
-    let found = survey_of(other.0.survey().parent(true).snapshots(true));
+    // The monitor may publish the map without the pool somewhat later.
+    let end = Instant::now() + Duration::from_secs(30);
+    let found = loop {
+        cluster().wait_for_latest_osdmap().unwrap();
+        let found = survey_of(other.0.survey().parent(true).snapshots(true));
+        let parent = found[0].parent.as_ref().unwrap();
+        if parent.image.pool.is_empty() || Instant::now() > end {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
     let parent = found[0].parent.as_ref().unwrap();
     assert_eq!((parent.image.pool_id, &*parent.image.pool, &*parent.image.name), (id, "", ""));
     assert_eq!((&*found[0].name, found[0].size), ("clone", SIZE));

@@ -22,7 +22,7 @@ const BIG: std::ops::Range<usize> = 5_000..5_064;
 const BIG_SIZE: u64 = 8 << 40;
 
 /// What a process may take.
-const MEMORY: u64 = 64_000_000;
+const MEMORY: u64 = 64 << 20;
 
 fn size(number: usize) -> u64 {
     if BIG.contains(&number) { BIG_SIZE } else { SIZE }
