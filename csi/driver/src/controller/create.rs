@@ -139,8 +139,8 @@ impl Controller {
             return Ok(volume);
         }
         Err(Status::aborted(format!(
-            "image '{name}' in pool '{}' is there and is not: it is being made or removed, or its removal was \
-             interrupted (then remove it again: rbd rm); ask again",
+            "image '{name}' in pool '{}' is incomplete: another request makes or removes it, or its removal \
+             was interrupted (then remove it again: rbd rm); ask again",
             pool.pool()
         )))
     }
