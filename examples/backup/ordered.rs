@@ -1,4 +1,4 @@
-//! Reads on several threads, whose data is passed on in order.
+//! Reads pieces on several threads, and passes their data on in order.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::thread;
 
 use rbd::Image;
 
-/// How many pieces are read at the same time.
+/// The number of pieces that are read at the same time.
 const DEPTH: usize = 8;
 
 /// A range of the image.
@@ -26,8 +26,8 @@ struct Turns<F> {
     outcome: io::Result<()>,
 }
 
-/// Calls `each` with offset and data of all pieces, in order; once without data for a hole. Ends at
-/// the first error. The data is not copied: it lies where librbd has received it.
+/// Calls `each` with the offset and the data of each part, in order, and once without data for each
+/// hole. Ends at the first error. The data is not copied: `each` gets librbd's own buffer.
 pub(crate) fn read(
     image: &Image,
     pieces: impl Iterator<Item = io::Result<Piece>> + Send,

@@ -1,5 +1,5 @@
-//! Client library for Ceph block device (RBD) images: create them, manage their features and
-//! snapshots, read and write them, map them through the kernel.
+//! Creates, reads, writes, snapshots, clones and mirrors Ceph block device (RBD) images, changes
+//! their features, and maps them through the kernel.
 //!
 //! The API has three main types: a [`Cluster`] is a connection, an [`IoCtx`] is a pool and
 //! namespace, an [`Image`] is an open block device. Each one keeps alive what it was opened from,

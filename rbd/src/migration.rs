@@ -185,7 +185,7 @@ impl<'a> PrepareMigration<'a> {
     }
 }
 
-/// Adds the clients that have the image open, or the name that is taken.
+/// Adds the clients that have the image open, or the name that is already in use.
 fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &str, error: Error) -> Error {
     if error.is_already_exists() {
         return error

@@ -1,5 +1,5 @@
-//! A client with the exclusive lock is stopped, fenced, let in again, and continued, after another
-//! client has taken over its image.
+//! A client with the exclusive lock is stopped and fenced, and another client takes over its image.
+//! Then the first client is removed from the blocklist and continued.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -103,7 +103,7 @@ fn in_holder() -> Option<IoCtx> {
     Some(cluster.ioctx("rbd").unwrap().with_namespace(&namespace).unwrap())
 }
 
-/// Waits in the process of a holder for a word of the test.
+/// Waits, in the process of a holder, until the test sends a line.
 fn wait_for_word() {
     println!("waits");
     std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -126,7 +126,7 @@ impl Holder {
         holder
     }
 
-    /// Returns what the holder says until it waits.
+    /// Returns the lines that the holder prints until it waits.
     fn said(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         loop {
@@ -188,7 +188,7 @@ impl Holder {
 fn write_new(image: &Image) {
     let end = Instant::now() + Duration::from_secs(60);
     while let Err(error) = image.write_all_at(&[NEW; 4096], 0) {
-        // It is read-only if the old owner gave the lock back before the error was explained.
+        // The kind is `ReadOnly` if the old owner released the lock before the error was explained.
         assert!((error.is_busy() || error.is_read_only()) && Instant::now() < end, "{error}");
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -1,5 +1,5 @@
-//! Single calls of the OSDs' class `rbd`, each one round trip. librbd opens the image for the same,
-//! with over ten round trips, and for a change acquires the exclusive lock.
+//! Single calls of the OSDs' class `rbd`, each one round trip. librbd would open the image, which
+//! takes more than ten round trips, and acquire the exclusive lock for a change.
 
 use rbd::IoCtx;
 use tonic::Status;
@@ -41,7 +41,7 @@ fn id_object(pool: &IoCtx, name: &str) -> Result<Option<String>, Status> {
     }
 }
 
-/// Whether an object of an image is there.
+/// Returns whether an object of an image exists.
 pub(crate) fn has_object(pool: &IoCtx, kind: &str, id: &str) -> Result<bool, Status> {
     match pool.objects().stat(&format!("{kind}.{id}")) {
         Err(error) if error.is_not_found() => Ok(false),
@@ -49,8 +49,8 @@ pub(crate) fn has_object(pool: &IoCtx, kind: &str, id: &str) -> Result<bool, Sta
     }
 }
 
-/// Removes a name, if it is that of this image: the object by which the image is opened, then the
-/// entry in the directory, which holds off other images of this name until then.
+/// Removes a name if it belongs to this image: first the object by which the image is opened, then
+/// the entry in the directory. Until the entry is gone, no other image can get the name.
 pub(crate) fn forget_name(pool: &IoCtx, name: &str, id: &str) -> Result<(), Status> {
     remove_id_object(pool, name, id)?;
     if self::id(pool, name)?.as_deref() == Some(id) {
@@ -60,7 +60,7 @@ pub(crate) fn forget_name(pool: &IoCtx, name: &str, id: &str) -> Result<(), Stat
     Ok(())
 }
 
-/// Ends a renaming that was interrupted when the image could be opened by both names.
+/// Completes a renaming that was interrupted while both names opened the image.
 pub(crate) fn end_rename(pool: &IoCtx, from: &str, to: &str, id: &str) -> Result<(), Status> {
     if self::id(pool, from)?.as_deref() == Some(id) {
         let input = [text(from), text(to), text(id)].concat();
@@ -76,7 +76,7 @@ fn remove_id_object(pool: &IoCtx, name: &str, id: &str) -> Result<(), Status> {
     gone(pool.objects().remove(&format!("rbd_id.{name}")))
 }
 
-/// What is not there needs no removal.
+/// Turns a missing object into a success of its removal.
 fn gone<T>(removed: rbd::Result<T>) -> Result<(), Status> {
     match removed {
         Err(error) if error.is_not_found() => Ok(()),
@@ -98,11 +98,11 @@ pub(crate) fn remove_metadata(pool: &IoCtx, id: &str, key: &str) -> rbd::Result<
     }
 }
 
-/// Ends a move to the trash that was interrupted when the image was in the trash already. librbd
-/// removes no image whose move has not ended.
+/// Completes a move to the trash that was interrupted after the image had its entry there. librbd
+/// removes no image whose move is incomplete.
 pub(crate) fn end_move_to_trash(pool: &IoCtx, id: &str) {
     let input = [&text(id)[..], &[NORMAL, MOVING]].concat();
-    // Fails if the move has ended.
+    // Fails if the move is complete.
     let ended = pool.objects().execute("rbd_trash", "rbd", "trash_state_set", &input);
     tracing::debug!(image = id, ended = ended.is_ok(), "end of the move to the trash");
 }

@@ -67,7 +67,7 @@ impl Class {
         self.get("radosNamespace")
     }
 
-    /// Returns the pool of the data, if it is another one.
+    /// Returns the data pool, if the class names one.
     pub fn data_pool(&self) -> Option<&str> {
         self.get("dataPool")
     }
@@ -77,7 +77,7 @@ impl Class {
         let Some(names) = self.get("imageFeatures") else { return Ok(Features::DEFAULT) };
         let features: Features =
             names.parse().map_err(|error: rbd::Error| Status::invalid_argument(error.to_string()))?;
-        // A volume may become the source of another one.
+        // Layering, because a volume may become the source of another one.
         Ok(features | Features::LAYERING)
     }
 
@@ -183,7 +183,8 @@ impl Class {
         Ok(())
     }
 
-    /// Refuses what a new volume must not have: a name with a slip would be left out silently.
+    /// Checks the parameters of a new volume. Also refuses a misspelt name, which would be ignored
+    /// silently.
     pub fn check_new(&self) -> Result<(), Status> {
         self.check()?;
         for name in self.unread() {
@@ -211,7 +212,7 @@ impl Class {
         unread
     }
 
-    /// Returns what the nodes need of it.
+    /// Returns the parameters that the nodes need.
     pub fn into_context(self) -> HashMap<String, String> {
         let mut context = self.0;
         context.retain(|name, _| !name.starts_with("csi.storage.k8s.io/") || name.ends_with("/fstype"));
@@ -219,14 +220,14 @@ impl Class {
     }
 }
 
-/// How data is laid out over objects.
+/// The layout of the data in objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of an object.
     pub object_size: Option<u64>,
     /// Bytes of a stripe unit.
     pub stripe_unit: Option<u64>,
-    /// Objects that a stripe goes over.
+    /// The number of objects in a stripe.
     pub stripe_count: Option<u64>,
 }
 
@@ -281,7 +282,7 @@ mod tests {
         for parameters in
             [&[("datapool", "ec")][..], &[("imageFeature", "layering")], &[("stripeUnit", "65536")]]
         {
-            // A volume that is there must work on.
+            // An existing volume must stay usable.
             class(parameters).check().unwrap();
             let status = class(parameters).check_new().unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument, "{parameters:?}");

@@ -14,11 +14,11 @@ use crate::config::{ClusterConfig, Config};
 use crate::ids::Place;
 use crate::status::{self, OrStatus};
 
-/// How long a call may take. A request that fails by it is made again by the caller.
+/// The timeout of a call. The caller repeats a request that fails with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection counts as not fenced off after a check. A request in this time fails, and
-/// its caller asks again.
+/// How long the result of a check for fencing is valid. If the cluster fences the connection in
+/// this time, a request fails, and its caller repeats it.
 const CHECKED_FOR: Duration = Duration::from_secs(1);
 
 /// Who asks: the user and key of a request's secrets.
@@ -32,8 +32,8 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Takes user and key out of a request. Without either, the driver's own user is meant; one
-    /// without the other is refused when it is used.
+    /// Takes the user and the key out of a request. A request with neither means the driver's own
+    /// user. A request with only one of them is refused when the secrets are used.
     pub fn new(secrets: HashMap<String, String>) -> Secrets {
         let mut secrets: HashMap<String, Zeroizing<String>> =
             secrets.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect();
@@ -73,12 +73,12 @@ pub struct Clusters {
     connect_timeout: Duration,
     call_timeout: Duration,
     slots: Mutex<HashMap<Identity, Slot>>,
-    /// By instance: when a connection was last known not to be fenced off.
+    /// The time of the last check that found a connection not fenced, by the connection's instance.
     checked: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Clusters {
-    /// Knows these clusters, and is connected to none yet.
+    /// Starts with these clusters and without a connection.
     pub fn new(config: Config) -> Clusters {
         Clusters {
             config,
@@ -139,13 +139,14 @@ impl Clusters {
         let cluster = match connected {
             Ok(cluster) => cluster,
             Err(error) => {
-                // Wrong keys leave nothing behind. Those that wait for this slot see the failure.
+                // A failed connection is not kept. Requests that wait for this slot get the
+                // failure.
                 self.slots().remove(&identity);
                 return slot.insert(Err(not_connected(id, &error))).clone();
             }
         };
         tracing::info!(cluster = id, user = cluster.user(), "connected");
-        // The user's former key: its connection goes with the last request that uses it.
+        // A connection with the user's former key ends with the last request that uses it.
         self.slots()
             .retain(|other, _| *other == identity || (&other.0, &other.1) != (&identity.0, &identity.1));
         slot.insert(Ok(cluster)).clone()
@@ -184,7 +185,8 @@ impl Clusters {
         })
     }
 
-    /// A connection that the cluster has fenced off is of no use any more: it is made anew.
+    /// Returns a new connection if the cluster has fenced this one, because no call on it would
+    /// succeed.
     fn open(
         &self,
         id: &str,
@@ -205,7 +207,7 @@ impl Clusters {
         open(&self.connect(id, secrets)?).map_err(|error| status::of(&error))
     }
 
-    /// Asks at most once in a while, for it takes a round trip.
+    /// Asks only if the last answer is too old, because asking takes a round trip.
     fn is_fenced(&self, cluster: &Cluster, pool: &IoCtx) -> bool {
         let (instance, now) = (cluster.instance_id(), Instant::now());
         let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,7 +226,7 @@ impl Clusters {
     fn forget(&self, cluster: &Cluster) {
         let instance = cluster.instance_id();
         for slot in self.slots().values() {
-            // One that is held is being connected, and so is another one.
+            // A locked slot is connecting, so it holds no old connection.
             if let Ok(mut slot) = slot.try_lock()
                 && matches!(&*slot, Some(Ok(cluster)) if cluster.instance_id() == instance)
             {
@@ -234,11 +236,13 @@ impl Clusters {
     }
 }
 
-/// Says which cluster of the file cannot be reached, and that secrets are not valid.
+/// Returns the status of a failed connection: which cluster cannot be reached, or that its secrets
+/// are wrong.
 fn not_connected(id: &str, error: &rbd::Error) -> Status {
     let status = status::of(error);
     let code = match status.code() {
-        // A user that does not exist is no missing volume, which would count as deleted.
+        // Not NOT_FOUND: a missing user must not look like a missing volume, which counts as
+        // deleted.
         Code::PermissionDenied | Code::NotFound => Code::Unauthenticated,
         code => code,
     };

@@ -82,7 +82,7 @@ impl Config {
         self.0.get(id)
     }
 
-    /// Returns the clusters that this driver has a user of its own for, in order of their names.
+    /// Returns the clusters for which the driver has its own user, in order of their names.
     pub fn with_user(&self) -> impl Iterator<Item = &ClusterConfig> {
         self.0.values().filter(|cluster| cluster.user.is_some())
     }

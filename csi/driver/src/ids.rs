@@ -1,4 +1,4 @@
-//! The names of volumes and snapshots on the wire.
+//! The ids of volumes and snapshots, as Kubernetes stores them.
 //!
 //! A volume is `1:CLUSTER:POOL:NAMESPACE:IMAGE`, with the ids of pool and image: a renamed pool or
 //! image stays the same volume, and a new image with an old name is another one. A snapshot is
@@ -75,7 +75,7 @@ impl fmt::Display for GroupSnapshotId {
     }
 }
 
-/// The place, and what follows it.
+/// Splits an id into its location and the rest.
 fn split(text: &str) -> Option<(Place, &str)> {
     let mut parts = text.splitn(5, ':');
     if parts.next()? != "1" {

@@ -28,14 +28,14 @@ fn main() -> Result<()> {
     if !args.controller && !args.node {
         bail!("say what to do: --controller, --node, or both");
     }
-    // Calls to the cluster block; so many requests are worked on at the same time.
+    // Calls to the cluster block, so this is the number of requests in work at the same time.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(128)
         .enable_all()
         .build()?;
     let ended = runtime.block_on(run(args));
-    // Requests that wait for the cluster are given up.
+    // Gives up requests that wait for the cluster.
     runtime.shutdown_background();
     ended
 }
@@ -92,8 +92,8 @@ async fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Stops the serving at the first signal. The future ends when requests in flight are to be given
-/// up: after the grace time, or at a second signal.
+/// Stops the server at the first signal. The future ends after the grace time, or at a second
+/// signal; requests still in flight are then given up.
 fn end(stop: watch::Sender<bool>, grace: Duration) -> Result<impl Future<Output = ()>> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     Ok(async move {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-/// Upper bounds of the classes of durations, in seconds.
+/// The upper bounds of the histogram's buckets, in seconds.
 const BOUNDS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Metrics {
         durations.seconds += seconds;
     }
 
-    /// Returns all figures.
+    /// Returns all metrics as text.
     pub fn text(&self) -> String {
         let mut text = String::from(
             "# HELP rbd_csi_requests_total Requests that have ended.\n\

@@ -1,24 +1,24 @@
-//! What is remembered of a volume, in the metadata of its image.
+//! Notes about a volume, in the metadata of its image.
 //!
-//! A clone and a copy get the metadata of their source. So each value begins with the id of the
-//! image that it was written for, and one of another image counts as missing.
+//! A clone and a copy get the metadata of their source. So each note begins with the id of its
+//! image, and a note of another image counts as missing.
 
 use rbd::{Image, IoCtx, Result};
 
 use crate::calls;
 
-/// A thing that is remembered.
+/// The kind of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Note {
-    /// The name of the request for the volume. It is written last: an image with it is whole.
+    /// The name of the request for the volume. It is written last and marks the image as complete.
     Name,
     /// What the volume started with.
     Source,
-    /// The address of the client of this driver that flattens the image: no other user of it.
+    /// The address of this driver's client that flattens the image. It does not count as a user.
     Flattening,
     /// The node that staged the volume last.
     Node,
-    /// A file system is being made, and nobody has used the volume since.
+    /// The file system is being made. Nobody has used the volume yet.
     Formatting,
     /// The volume was deleted; the image waits in the trash for its clones.
     Deleted,

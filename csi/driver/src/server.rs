@@ -36,7 +36,7 @@ pub struct Services {
 pub type Stop = watch::Receiver<bool>;
 
 async fn stopped(mut stop: Stop) {
-    // An error means that nobody can tell any more: that is an end, too.
+    // An error means that the sender is gone, which is an end, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -49,8 +49,7 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// A socket in the file system. It is removed at the end, unless another process has put its own
-/// there.
+/// A socket in the file system. It is removed at the end, unless another process has replaced it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -70,7 +69,7 @@ fn file(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Listens on a socket. One that a former process has left is removed first.
+/// Listens on a socket. First removes a socket that a former process has left.
 fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
@@ -94,7 +93,8 @@ fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     Ok((listener, SocketFile { path: path.to_owned(), file }))
 }
 
-/// Serves requests on a socket until it is told to stop; then it ends those that have begun.
+/// Serves requests on a socket until it is told to stop. Then completes the requests that have
+/// begun.
 pub async fn serve(services: Services, path: &Path, stop: Stop) -> Result<()> {
     let (listener, _file) = listen(path)?;
     tracing::info!(socket = %path.display(), "serving");
@@ -121,7 +121,7 @@ pub async fn register(registrar: Registrar, path: &Path, stop: Stop) -> Result<(
         .context("the registration ended")
 }
 
-/// Listens for those who ask for the figures.
+/// Listens on the address of the metrics.
 pub async fn listen_for_metrics(address: &str) -> Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .await
@@ -130,8 +130,7 @@ pub async fn listen_for_metrics(address: &str) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves the figures by HTTP, whatever path is asked for; any answer says that the driver is
-/// alive.
+/// Serves the metrics by HTTP at every path. Any answer shows that the driver is alive.
 pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: Stop) {
     let end = stopped(stop);
     tokio::pin!(end);
@@ -148,7 +147,8 @@ pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: S
         };
         let metrics = Arc::clone(&metrics);
         tokio::spawn(async move {
-            // The request does not matter: its head is read so that the peer is not cut off.
+            // The request does not matter. Its head is read because the peer would otherwise see a
+            // reset connection.
             let mut head = [0; 4096];
             let _ = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut head)).await;
             let body = metrics.text();

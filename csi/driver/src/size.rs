@@ -4,12 +4,12 @@ use tonic::Status;
 
 use crate::proto::csi::CapacityRange;
 
-/// The size of a volume for which no size is asked.
+/// The size of a volume whose request names none.
 const DEFAULT: u64 = 1 << 30;
-/// Volumes have whole MiB: file systems and the kernel want whole blocks.
+/// Sizes are multiples of 1 MiB, because file systems and the kernel need whole blocks.
 const STEP: u64 = 1 << 20;
 
-/// The objects of an image that librbd keeps an object map of.
+/// The largest number of objects for which librbd keeps an object map.
 const MAPPED_OBJECTS: u64 = 256_000_000;
 
 /// Refuses a size that an image with an object map cannot have.
@@ -47,8 +47,8 @@ impl Sizes {
         Ok(Sizes { required, limit })
     }
 
-    /// Returns the size of a new volume, in bytes: at least `least`, the size of what it starts
-    /// with.
+    /// Returns the size of a new volume in bytes. It is at least `least`, the size of the volume's
+    /// source.
     pub fn choose(self, least: u64) -> Result<u64, Status> {
         let wanted = match self.required.max(least) {
             0 if self.limit == 0 => DEFAULT,
@@ -69,12 +69,12 @@ impl Sizes {
         Ok(rounded)
     }
 
-    /// Returns the bytes that are needed at least.
+    /// Returns the smallest accepted size in bytes.
     pub fn required(self) -> u64 {
         self.required
     }
 
-    /// Returns whether a volume of this size is what is asked for.
+    /// Returns whether the request accepts a volume of this size.
     pub fn fit(self, size: u64) -> bool {
         size >= self.required && (self.limit == 0 || size <= self.limit)
     }

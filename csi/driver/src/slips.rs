@@ -1,6 +1,6 @@
-//! Slips in the names of parameters.
+//! Misspelt names of parameters.
 
-/// Names that classes of other drivers have and this driver does not read. They are no slips.
+/// Names in classes of other drivers that this driver does not read. They are not misspelt.
 const FOREIGN: [&str; 8] = [
     "cephLogDir",
     "cephLogStrategy",
@@ -12,7 +12,7 @@ const FOREIGN: [&str; 8] = [
     "unmapOptions",
 ];
 
-/// Returns the name that is meant by one that is not known; `None` if it resembles none.
+/// Returns the known name that an unknown one resembles; `None` if it resembles none.
 pub(crate) fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if FOREIGN.contains(&name) {
         return None;
@@ -25,7 +25,7 @@ pub(crate) fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().find(near).copied()
 }
 
-/// How many letters must be put in, left out or replaced to come from one word to another.
+/// Returns how many letters must be inserted, deleted or replaced to turn one word into another.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, a) in one.bytes().enumerate() {

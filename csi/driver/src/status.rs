@@ -17,7 +17,7 @@ pub fn of_volume(error: &rbd_volume::Error) -> Status {
         Error::Unmount { source, .. } if source.kind() == std::io::ErrorKind::ResourceBusy => {
             Code::FailedPrecondition
         }
-        // Nothing that asking again would change.
+        // Repeating the request would not help.
         Error::Empty { .. }
         | Error::NoFileSystem { .. }
         | Error::OtherFileSystem { .. }

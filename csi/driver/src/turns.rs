@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedMutexGuard;
 use tonic::Status;
 
-/// How long a request waits for its turn. Then its caller asks again, which costs nothing.
+/// How long a request waits for its turn. After that, its caller repeats it, which costs nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The objects that requests work on.
@@ -24,8 +24,8 @@ struct Object {
     at_work: Mutex<Option<(&'static str, Instant)>>,
 }
 
-/// A turn; dropping it lets the next request begin. It goes into the thread that does the work: a
-/// request that its caller has given up ends its turn when the work has ended.
+/// A turn. Dropping it lets the next request begin. The thread that does the work owns it, so the
+/// turn lasts until the work has ended, even if the caller gives the request up.
 #[derive(Debug)]
 pub struct Turn {
     turns: Turns,
@@ -71,7 +71,8 @@ impl Turn {
         self.object.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says for what this turn has waited in vain.
+    /// Returns the error of a request that did not get its turn. It names the request that is under
+    /// way.
     fn under_way(&self) -> String {
         let (name, waited) = (&self.name, self.turns.patience.as_secs());
         let at_work = match *self.at_work() {
@@ -118,7 +119,7 @@ mod tests {
         waiting.await.unwrap().unwrap();
         drop(other);
         assert!(turns.lock().is_empty());
-        // A caller that gives up leaves nothing either.
+        // A caller that gives up leaves no entry, either.
         let first = turns.take("Probe", "a").await.unwrap();
         let given_up = tokio::time::timeout(Duration::from_millis(1), turns.take("Probe", "a")).await;
         assert!(given_up.is_err());

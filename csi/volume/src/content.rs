@@ -1,4 +1,4 @@
-//! What a block device holds: libblkid knows it, by its program `blkid`.
+//! The content of a block device, which libblkid identifies (program `blkid`).
 
 use std::fmt;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What can fail: the act, the device or directory, the reason, and what to do next.
+//! Errors: what failed, on which device or directory, why, and what to do next.
 
 use std::io;
 use std::path::PathBuf;
@@ -62,14 +62,14 @@ pub enum Error {
         /// The file system that is there.
         found: String,
     },
-    /// A mount option is none that a volume can have.
+    /// A volume cannot have this mount option.
     #[error("'{option}' is no mount option of a volume; leave it out")]
     #[non_exhaustive]
     Option {
         /// The option.
         option: String,
     },
-    /// The file system has faults that were not mended by themselves.
+    /// The file system has faults that could not be repaired automatically.
     #[error(
         "cannot mount device '{}' ({file_system}): {reason}; mend it by hand (fsck)",
         device.display()

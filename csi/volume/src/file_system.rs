@@ -31,7 +31,7 @@ impl FileSystem {
         let mut command = match self {
             FileSystem::Ext4 => {
                 let mut command = Command::new("mke2fs");
-                // `-F` spares the questions that nobody would answer.
+                // `-F`: without it, mke2fs asks questions that nobody answers.
                 command.args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0"]);
                 command
             }
@@ -68,16 +68,16 @@ impl FromStr for FileSystem {
     }
 }
 
-/// Mends what a crash has left, before the device is mounted. XFS does this when it is mounted.
+/// Repairs the file system before it is mounted. XFS repairs itself when it is mounted.
 pub(crate) fn check(device: &Path, kind: &str) -> Result<(), String> {
     if !kind.starts_with("ext") {
         return Ok(());
     }
-    // 1: faults were mended.
+    // 1: faults were repaired.
     run(Command::new("e2fsck").arg("-p").arg(device), &[0, 1])
 }
 
-/// Lets a mounted file system use all of its device.
+/// Grows a mounted file system to the size of its device.
 pub(crate) fn grow(device: &Path, mounted_at: &Path, kind: &str) -> Result<(), String> {
     match kind {
         "xfs" => run(Command::new("xfs_growfs").arg("-d").arg(mounted_at), &[0]),

@@ -2,10 +2,10 @@
 //! into the container's directory.
 //!
 //! This is what a node does for a pod volume. [`Volume::stage`] looks at the device, makes a file
-//! system only if the device is empty, mends what a crash has left, mounts it, and grows it to the
+//! system only if the device is empty, repairs it after a crash, mounts it, and grows it to the
 //! size of the device. [`publish`] binds the mount into the pod. [`unmount`] undoes either.
-//! [`grow`] follows a device that has grown, and [`usage()`] tells how much is used. Mapping itself
-//! is [`rbd::krbd`].
+//! [`grow`] grows the file system after its device has grown, and [`usage()`] returns how much is
+//! used. [`rbd::krbd`] maps the image.
 //!
 //! ```no_run
 //! use rbd::{Cluster, krbd};
@@ -118,7 +118,7 @@ impl<'a> Volume<'a> {
         Volume { file_system: Some(file_system), ..self }
     }
 
-    /// Gives these words to the program that makes the file system, after its own.
+    /// Passes these arguments to the program that makes the file system, after those of this crate.
     #[must_use]
     pub fn make_options(self, options: impl IntoIterator<Item = impl Into<String>>) -> Volume<'a> {
         Volume { make_options: options.into_iter().map(Into::into).collect(), ..self }
@@ -131,8 +131,9 @@ impl<'a> Volume<'a> {
         Volume { mount_options: options.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Makes the file system whatever is on the device. Only for a device that has never been
-    /// mounted since its first file system began to be made: all data on it is lost.
+    /// Makes the file system even if the device has content. **All data on it is lost.** Use it
+    /// only for a device on which a first formatting was interrupted, and which has never been
+    /// mounted.
     #[must_use]
     pub fn format_again(self, format_again: bool) -> Volume<'a> {
         Volume { format_again, ..self }
@@ -170,9 +171,8 @@ impl<'a> Volume<'a> {
     /// Mounts the device at a directory, which is created if it is missing. Makes a file system
     /// first if the device is empty, see [`format`](Self::format).
     ///
-    /// Mends what a crash has left before, and grows the file system to the size of the device
-    /// afterwards, unless the volume is read-only. If the content is no file system, this is an
-    /// error.
+    /// Unless the volume is read-only, repairs the file system before, and grows it to the size of
+    /// the device afterwards. If the content is no file system, this is an error.
     pub fn stage(&self, directory: impl AsRef<Path>) -> Result<Staged> {
         let (device, target) = (self.device.path(), directory.as_ref());
         let mut flags = self.flags;

@@ -1,4 +1,4 @@
-//! What is mounted where, by the kernel's list of this process.
+//! The mounts of this process, from the kernel's list.
 
 use std::ffi::OsString;
 use std::io;

@@ -41,7 +41,7 @@ const WORDS: [Word; 20] = [
     off("nolazytime", MountFlags::LAZYTIME),
 ];
 
-/// Options that would make something else of a mount.
+/// Options that would turn the mount into another operation, such as a move.
 const REFUSED: [&str; 8] = ["remount", "bind", "rbind", "move", "loop", "shared", "rshared", "private"];
 
 /// Sorts options into the kernel's flags and the text for the file system. `Err` is an option that

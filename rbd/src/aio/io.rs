@@ -269,8 +269,8 @@ impl Aio<'_> {
         }
     }
 
-    /// [`explained`](Self::explained) for one that librbd takes only after it has waited for OSDs:
-    /// a thread submits it.
+    /// Like [`explained`](Self::explained), for a call of librbd that waits for OSDs before it
+    /// returns: a thread makes the call.
     #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
     pub(crate) fn explained_later<T: Send + 'static>(
         self,

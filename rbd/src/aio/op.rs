@@ -44,7 +44,7 @@ pub struct Op<T: 'static> {
 #[cfg_attr(not(feature = "mirror"), allow(dead_code))]
 enum Flight<T: 'static> {
     Submitted(raw::op::operation::Operation<T>),
-    /// A thread submits it, because librbd waits for OSDs before it accepts it.
+    /// A thread makes the call, because librbd waits for OSDs before it returns.
     Submitting(Started<LateResult<(ErrorQuery, raw::op::operation::Operation<T>)>>),
     /// The meaning of its errno depends on the answer to a query that was made before it.
     Asked {

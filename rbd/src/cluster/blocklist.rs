@@ -77,7 +77,7 @@ impl<'a> Blocklist<'a> {
     ///
     /// **A paused client does not notice that it was fenced if you remove it from the blocklist
     /// before it resumes. If it had the exclusive lock by a write, it then overwrites the data of
-    /// the lock's new owner, without an end and without an error.** If it had
+    /// the lock's new owner, again and again, without an error.** If it had
     /// [acquired](crate::lock::ExclusiveLock::acquire) the lock, its requests fail, but those in
     /// flight at the pause can still take effect. Remove a client only after its process has ended
     /// or its machine has restarted. An entry also expires by itself, normally after one hour, with

@@ -48,9 +48,9 @@ impl ExclusiveLock<'_> {
     ///
     /// After such a pause of 5 s or longer, no further request is submitted. After a shorter one,
     /// and if the clock stands still meanwhile, as in a paused virtual machine, writes can succeed
-    /// for 1 s and the time of a request to an OSD. Requests that were in flight at the pause can
-    /// still take effect. A client that was cut off from the cluster for more than 30 s can lose
-    /// the lock, too. See [`guide::locks`](crate::guide::locks).
+    /// for 1 s plus the time of one request to an OSD. Requests that were in flight at the pause
+    /// can still take effect. A client that was cut off from the cluster for more than 30 s can
+    /// lose the lock, too. See [`guide::locks`](crate::guide::locks).
     ///
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]

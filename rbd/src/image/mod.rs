@@ -184,7 +184,7 @@ impl Image {
         &self.label.spec
     }
 
-    /// Changes its name in errors. Must not be called after the user has the image.
+    /// Changes the image's name in errors. Must be called before the user gets the image.
     fn set_spec(&mut self, spec: &str) {
         spec.clone_into(&mut Arc::make_mut(&mut self.label).spec);
     }

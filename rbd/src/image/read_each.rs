@@ -17,9 +17,9 @@ impl Image {
     /// each part.
     ///
     /// The callback gets the memory into which librbd received the data. Other reads copy the data
-    /// from there. So this is the fastest way to read much, for example for an export. A call reads
-    /// one part after the other: make several calls at the same time, each on its own thread and
-    /// with 2 MiB of the image, to have several reads in flight.
+    /// from there. So this is the fastest way to read large amounts of data, for example for an
+    /// export. A call reads one part after the other: make several calls at the same time, each on
+    /// its own thread and with 2 MiB of the image, to have several reads in flight.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -33,8 +33,8 @@ impl Image {
     /// ```
     ///
     /// The callback runs on this thread while librbd holds a lock of the image. So calls inside it
-    /// fail with EDEADLK, and changes of the image wait until it returns. It must not wait for
-    /// another thread that uses an image which is open for writing.
+    /// fail with EDEADLK, and changes of the image wait until it returns. The callback must not
+    /// wait for a thread that uses an image that is open for writing.
     ///
     /// Implements: `rbd_read_iterate2`.
     #[doc(alias = "rbd_read_iterate")]

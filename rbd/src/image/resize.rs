@@ -31,10 +31,10 @@ impl Image {
     /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
     /// With [`allow_shrink`](Resize::allow_shrink), this handle first acquires the exclusive lock.
-    /// If another client keeps the lock, its owner shrinks the image. A later owner can then shrink
-    /// the image once more, if an OSD restarts during the call.
+    /// If another client keeps the lock, its owner shrinks the image. If an OSD restarts during the
+    /// call, a later owner can then repeat the shrink, although the image may have grown since.
     ///
-    /// Without it, the lock stays where it is, and its owner resizes the image. On a busy machine
+    /// Without `allow_shrink`, the lock keeps its owner, who resizes the image. On a busy machine
     /// librbd sometimes loses the owner's answer; the call then takes some seconds more.
     ///
     /// ```no_run

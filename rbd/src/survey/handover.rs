@@ -14,7 +14,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
 
-/// The most images that wait for the consumer; it may have taken out as many.
+/// The largest number of images that wait for the consumer. The consumer may hold as many again.
 pub(super) const ROOM: usize = 128;
 
 pub(super) type Item = Result<SurveyedImage>;

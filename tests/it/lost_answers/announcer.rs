@@ -1,4 +1,4 @@
-//! A client that announces acquisitions of an image's exclusive lock which never happened.
+//! A client that announces acquisitions of an image's exclusive lock that never happened.
 
 use std::ffi::{CString, c_char, c_int};
 use std::path::Path;

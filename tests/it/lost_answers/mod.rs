@@ -132,7 +132,7 @@ fn every_change_ends() {
     });
 }
 
-/// One call each, so several clones.
+/// A clone can be flattened only once, so each call needs its own clone.
 #[test]
 fn flattened_clones() {
     let space = Space::new();

@@ -1,4 +1,4 @@
-//! Work that no request waits for: flattening, and emptying the trash.
+//! Background work: flattening images and emptying the trash. No request waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,21 +10,21 @@ use rbd::trash::TrashSource;
 
 use crate::notes::Note;
 
-/// How long deletions are collected before the trash is looked at.
+/// How long deletions are collected before one check of the trash.
 const COLLECT: Duration = Duration::from_secs(1);
 /// How long a client that has died counts as a user of an image.
 const WATCH: Duration = Duration::from_secs(30);
-/// How often the trash is looked at because of such users.
+/// The time between two checks of the trash because of such users.
 const LOOKS: usize = 3;
 
-/// Background work, one thread for each image or pool, and whether it was asked for again
-/// meanwhile. Nothing is lost if the process ends: the next request that meets a deep chain or a
-/// deleted volume begins the work again.
+/// The background work, with one thread for each image or pool, and whether it was requested again
+/// meanwhile. If the process ends, the next request that finds a deep chain or a deleted volume
+/// starts the work again.
 #[derive(Debug, Clone, Default)]
 pub struct Background(Arc<Mutex<HashMap<String, bool>>>);
 
 impl Background {
-    /// Begins to flatten an image, unless that goes on already.
+    /// Starts to flatten an image, unless a thread is already doing so.
     pub(super) fn flatten(&self, pool: &IoCtx, id: &str) {
         let (pool, id) = (pool.clone(), id.to_owned());
         self.begin(&format!("flatten {}/{id}", pool.pool_id()), move || {
@@ -36,11 +36,11 @@ impl Background {
         });
     }
 
-    /// Begins to remove the deleted volumes whose clones are gone.
+    /// Starts to remove the deleted volumes whose clones are gone.
     pub(super) fn empty_trash(&self, pool: &IoCtx) {
         let pool = pool.clone();
         self.begin(&format!("trash {}/{}", pool.pool_id(), pool.namespace()), move || {
-            // One look serves all deletions of this time.
+            // One check serves all deletions of this time.
             thread::sleep(COLLECT);
             for _ in 0..LOOKS {
                 match empty_trash(&pool) {
@@ -72,7 +72,7 @@ impl Background {
                     work();
                     let mut all = all.lock();
                     match all.get_mut(&name) {
-                        // What asks may have changed since this work looked.
+                        // The work was requested again while it ran, so it runs once more.
                         Some(again) if *again => *again = false,
                         _ => {
                             all.remove(&name);
@@ -98,7 +98,8 @@ fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
     if image.parent()?.is_none() {
         return Ok(());
     }
-    // A node that stages the volume meanwhile sees a watcher: this says who it is.
+    // A node that stages the volume meanwhile sees a watcher. The note tells it that the watcher is
+    // this driver.
     Note::Flattening.set(&image, pool.cluster().address()?.as_ref())?;
     let result = image.flatten().run();
     Note::Flattening.remove(&image)?;
@@ -106,8 +107,8 @@ fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
     result
 }
 
-/// Removes the deleted volumes that have no clones any more. Returns whether one has a user, who
-/// may be a client that has died.
+/// Removes the deleted volumes that no longer have clones. Returns whether one of them is in use,
+/// perhaps by a client that has died.
 fn empty_trash(pool: &IoCtx) -> rbd::Result<bool> {
     let mut used = false;
     for entry in pool.trash().list()? {
@@ -123,7 +124,7 @@ fn empty_trash(pool: &IoCtx) -> rbd::Result<bool> {
         if deleted {
             match pool.trash().remove(&entry.id).run() {
                 Ok(()) => tracing::info!(image = %entry.name, "removed from the trash"),
-                // Its clones still live, or another controller was quicker.
+                // It still has clones, or another controller has removed it.
                 Err(error) => {
                     tracing::debug!(image = %entry.name, %error, "stays in the trash");
                     used |= error.is_busy();

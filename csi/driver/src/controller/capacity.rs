@@ -1,4 +1,4 @@
-//! How much a pool can take.
+//! The free space of a pool.
 
 use rbd::IoCtx;
 use serde::Deserialize;
@@ -36,8 +36,8 @@ struct PoolFlags {
     flags_names: String,
 }
 
-/// A write to a full pool waits for room until it times out. Then this says so, instead of the
-/// timeout.
+/// Replaces the timeout of a call by the reason if the pool is full: a write to a full pool waits
+/// for space until it times out.
 pub(super) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, Status> {
     match result {
         Err(status) if status.code() == Code::Unavailable && is_full(pool) => {
@@ -63,7 +63,7 @@ fn is_full(pool: &IoCtx) -> bool {
 }
 
 impl Controller {
-    /// Returns the bytes that the class's pool can still take.
+    /// Returns the free space in bytes of the pool of a class.
     pub fn capacity(&self, class: &Class) -> Result<u64, Status> {
         let secrets = Secrets::default();
         let cluster = class.cluster()?;

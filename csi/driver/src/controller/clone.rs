@@ -16,7 +16,7 @@ const TEMPORARY: &str = "csi-clone-";
 /// The name of a copy while it is made.
 pub(super) const PART: &str = ".part";
 
-/// Whether a snapshot of this name is the driver's own, and no user's.
+/// Returns whether the driver itself, and no user, made the snapshot with this name.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)
 }
@@ -50,7 +50,7 @@ impl Controller {
                 .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))?,
             Source::Volume(_) => temporary(&image, name)?,
         };
-        // Before anything is made: the volume must hold what it starts with.
+        // Checked before anything is made: the source must fit into the volume.
         request.sizes.choose(snapshot.size)?;
         let parent = image.name().or_status()?;
         if snapshot.origin.kind() == SnapshotKind::Group {
@@ -68,8 +68,8 @@ impl Controller {
         clone.run().or_status()
     }
 
-    /// Removes the snapshot of a clone that is made. As the parent of the clone it lives on in the
-    /// image's trash, and goes with its last clone.
+    /// Removes the snapshot from which a clone was made. While clones need it, Ceph keeps it in the
+    /// image's trash.
     pub(super) fn end_clone(&self, source: &Source, name: &str, secrets: &Secrets) -> Result<(), Status> {
         let image = match self.open(source.volume(), secrets, false) {
             Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
@@ -80,7 +80,8 @@ impl Controller {
     }
 }
 
-/// Copies the snapshot of a group: clones of it need Ceph 20.2 (`rbd_clone4`) on all clients.
+/// Copies a snapshot of a group, because cloning it would need Ceph 20.2 (`rbd_clone4`) on all
+/// clients.
 fn copy_group_snapshot(
     request: &CreateVolume,
     source: &Source,
@@ -90,7 +91,7 @@ fn copy_group_snapshot(
     name: &str,
 ) -> Result<(), Status> {
     let part = format!("{name}{PART}");
-    // What an interrupted request has left.
+    // Left by an interrupted request.
     found(pool.remove(&part).run())?;
     unfinished::free_name(pool, &part)?;
     let then = image.at_snapshot(snapshot.id).or_status()?;
@@ -100,13 +101,15 @@ fn copy_group_snapshot(
     }
     copy.run().or_status()?;
     let copied = pool.open(&part).run().or_status()?;
-    // An image of this name without a parent is then known to be the whole copy.
+    // The note and the name come last, so an image with this name and without a parent is a
+    // complete copy.
     Note::Source.set(&copied, &source.to_string()).or_status()?;
     copied.close().or_status()?;
     pool.rename(&part, name).or_status()
 }
 
-/// The snapshot that a clone of this name starts with; an interrupted request has made it already.
+/// Returns the snapshot from which a clone with this name is made. An interrupted request may have
+/// made it.
 fn temporary(image: &Image, name: &str) -> Result<Snapshot, Status> {
     let snapshot = format!("{TEMPORARY}{name}");
     match image.snapshots().create(&snapshot).run() {

@@ -15,7 +15,7 @@ use crate::notes::Note;
 use crate::size::{Sizes, check_map};
 use crate::status::OrStatus;
 
-/// How often another one may be quicker.
+/// How often a creation starts again because another controller was quicker.
 const ATTEMPTS: usize = 5;
 
 /// The size of an image's objects unless the class sets another.
@@ -100,7 +100,8 @@ impl Controller {
             return Ok(volume);
         }
         for _ in 0..ATTEMPTS {
-            // A handle for writing would be one more user of a volume that is whole.
+            // Opened for reading: a handle for writing would count as a user of the complete
+            // volume.
             let found_image = found(pool.open(name).read_only(true).run())?;
             let made = match found_image {
                 Some(image) if Note::Name.get(&image).or_status()?.is_some() => {
@@ -121,7 +122,7 @@ impl Controller {
                 },
             };
             let Some(image) = found(pool.open(name).run())? else { continue };
-            // The look asks for each object of the image, and a new image has none.
+            // The check queries each object of the image. A new image has none.
             let state = if made { Unfinished::Made } else { unfinished::look(request, pool, &image)? };
             match state {
                 Unfinished::Made => {}
@@ -145,8 +146,8 @@ impl Controller {
         )))
     }
 
-    /// Makes a blank volume; `None` if an image of its name is there. Most requests end here, so
-    /// this opens nothing.
+    /// Makes a blank volume. Returns `None` if an image of its name exists. Most requests end here,
+    /// so this opens no image.
     fn make_blank(&self, request: &CreateVolume, pool: &IoCtx, name: &str) -> Result<Option<Volume>, Status> {
         match self.make(request, pool, name) {
             Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(None),
@@ -154,7 +155,7 @@ impl Controller {
         }
         // Somebody else may have removed it.
         let Some(image) = calls::id(pool, name)? else { return Ok(None) };
-        // An image with this is whole.
+        // The mark of a complete image.
         Note::Name.set_unopened(pool, &image, &request.name).or_status()?;
         let id = VolumeId { place: place(request.class.cluster()?, pool), image };
         Ok(Some(Volume { id, image: name.to_owned(), size: request.sizes.choose(0)? }))
@@ -183,7 +184,7 @@ impl Controller {
         create.run().or_status()
     }
 
-    /// Returns a whole volume if it is the one that was asked for.
+    /// Returns a complete volume if it matches the request.
     fn answer(
         &self,
         request: &CreateVolume,
@@ -215,8 +216,7 @@ impl Controller {
         Ok(Volume { id: VolumeId { place, image: id }, image: name.to_owned(), size })
     }
 
-    /// Does what is left to do on an image that is not marked as whole, if an earlier step of this
-    /// request made it.
+    /// Completes an image without that mark, if an earlier attempt at this request made it.
     fn complete(
         &self,
         request: &CreateVolume,
@@ -242,7 +242,7 @@ impl Controller {
         if request.source.is_some() {
             Note::Source.set(image, &start_of(request)).or_status()?;
         }
-        // Last: an image with this is whole.
+        // Written last: it marks the image as complete.
         Note::Name.set(image, &request.name).or_status()
     }
 }
@@ -255,7 +255,7 @@ pub(super) fn check_growth(image: &Image, size: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// What the volume starts with, as it is remembered; empty for a blank one.
+/// Returns the note about what the volume starts with; empty for a blank volume.
 pub(super) fn start_of(request: &CreateVolume) -> String {
     request.source.as_ref().map(ToString::to_string).unwrap_or_default()
 }

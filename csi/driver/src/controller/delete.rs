@@ -17,7 +17,7 @@ use crate::notes::Note;
 use crate::status::OrStatus;
 
 impl Controller {
-    /// Deletes a volume. One that is not there is deleted already.
+    /// Deletes a volume. Succeeds if the volume is already gone.
     pub fn delete(&self, id: &VolumeId, secrets: &Secrets) -> Result<(), Status> {
         let missing = |status: &Status| status.code() == tonic::Code::NotFound;
         let pool = match self.clusters.place(&id.place, secrets) {
@@ -60,7 +60,7 @@ impl Controller {
         if snapshots.is_empty() {
             pool.remove(&name).run().or_status()?;
         } else {
-            // Snapshots that were deleted live on while clones need them, and so does the image.
+            // Ceph keeps deleted snapshots while clones need them, and with them the image.
             let image = pool.open(&name).run().or_status()?;
             for snapshot in snapshots.iter().filter(|snapshot| is_temporary(&snapshot.name)) {
                 image.snapshots().remove(&snapshot.name).run().or_status()?;
@@ -74,8 +74,8 @@ impl Controller {
     }
 }
 
-/// Ends a removal that was interrupted: the image is in the trash, but its name may be there still,
-/// or its data.
+/// Completes an interrupted removal: the image is in the trash, but its name or its data may still
+/// exist.
 fn end_removal(pool: &IoCtx, id: &str) -> Result<(), Status> {
     let Some(entry) = found(pool.trash().get(id))? else { return Ok(()) };
     // The steps of a move to the trash: the entry, the names, the end.
@@ -83,13 +83,13 @@ fn end_removal(pool: &IoCtx, id: &str) -> Result<(), Status> {
     calls::end_move_to_trash(pool, id);
     match entry.source {
         TrashSource::Removing => found(pool.trash().remove(id).run()).map(drop),
-        // Deleted, and waiting for its clones to go.
+        // Deleted: the image stays in the trash until its clones are gone.
         _ => Ok(()),
     }
 }
 
-/// Takes the image out of its group. It has no snapshots, so a group snapshot of it was interrupted
-/// before it was taken, or the group is a user's.
+/// Removes the image from its group. The image has no snapshots, so either a group snapshot was
+/// interrupted before it was taken, or a user made the group.
 fn leave(pool: &IoCtx, name: &str, group: &ImageGroup) -> Result<(), Status> {
     let home = pool.cluster().ioctx_by_id(group.pool_id).or_status()?;
     let home = home.with_namespace(pool.namespace()).or_status()?;

@@ -46,7 +46,7 @@ impl Controller {
         let pool = self.clusters.place(&first.place, secrets)?;
         let group = ids::object_name(class.group_prefix(), name);
         let id = GroupSnapshotId { place: first.place.clone(), name: group.clone() };
-        // Before anything is made: all of them must be there.
+        // Checked before anything is made: all volumes must exist.
         let pools = self.images(volumes, secrets)?;
         if !pool.groups().list().or_status()?.contains(&group) {
             match pool.groups().create(&group) {
@@ -102,8 +102,7 @@ impl Controller {
         }
     }
 
-    /// Refuses snapshots that are there and are no parts of the group snapshot, before it is
-    /// deleted.
+    /// Refuses existing snapshots that are no parts of the group snapshot, before it is deleted.
     fn check_parts(
         &self,
         id: &GroupSnapshotId,
@@ -112,7 +111,7 @@ impl Controller {
     ) -> Result<(), Status> {
         for part in parts {
             match self.snapshot(part, secrets) {
-                // An interrupted deletion has removed it already, or almost.
+                // An interrupted deletion has removed it, completely or in part.
                 Err(status) if status.code() == Code::NotFound => self.delete_snapshot(part, secrets)?,
                 Ok(snapshot) if snapshot.group.as_deref() == Some(&*id.to_string()) => {}
                 Ok(_) => return Err(no_part(id, part)),
@@ -145,8 +144,8 @@ impl Controller {
         Ok(GroupSnapshot { id: id.clone(), snapshots })
     }
 
-    /// Deletes a group snapshot with all its snapshots. One that is not there is deleted already.
-    /// `parts` are its snapshots; none if the caller does not say.
+    /// Deletes a group snapshot with all its snapshots. Succeeds if it is already gone. `parts` are
+    /// its snapshots; empty if the caller does not name them.
     pub fn delete_group_snapshot(
         &self,
         id: &GroupSnapshotId,
@@ -191,7 +190,7 @@ fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Resu
     Ok(())
 }
 
-/// How many images of these pools have a part of the group snapshot.
+/// Returns how many images of these pools have a part of the group snapshot.
 fn members(id: &GroupSnapshotId, pools: &[(IoCtx, String)]) -> Result<usize, Status> {
     let mut parts = BTreeSet::new();
     let mut name = None;
@@ -201,7 +200,7 @@ fn members(id: &GroupSnapshotId, pools: &[(IoCtx, String)]) -> Result<usize, Sta
         name = name.or_else(|| all.into_iter().find(|part| is_part(id, part)).map(|part| part.name));
     }
     for (pool, _) in pools {
-        // One that cannot be read has no part that anybody could use.
+        // An image that cannot be read has no usable part.
         for image in pool.survey().snapshots(true).run().or_status()?.flatten() {
             if image.snapshots.iter().any(|part| Some(&part.name) == name.as_ref()) {
                 parts.insert((pool.pool_id(), image.id));
@@ -211,7 +210,7 @@ fn members(id: &GroupSnapshotId, pools: &[(IoCtx, String)]) -> Result<usize, Sta
     Ok(parts.len())
 }
 
-/// Whether a snapshot of an image is a part of the group snapshot.
+/// Returns whether a snapshot of an image is a part of the group snapshot.
 fn is_part(id: &GroupSnapshotId, snapshot: &rbd::snapshot::Snapshot) -> bool {
     matches!(
         &snapshot.origin,

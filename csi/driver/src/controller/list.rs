@@ -20,7 +20,7 @@ pub struct Page<T> {
 }
 
 impl Controller {
-    /// Returns the volumes after the one that `after` names, at most `max`: all images of the pools
+    /// Returns at most `max` volumes, beginning after the volume `after`: all images of the pools
     /// that the file of clusters names.
     pub fn volumes(&self, after: Option<&VolumeId>, max: usize) -> Result<Page<Volume>, Status> {
         let mut all = Vec::new();
@@ -43,7 +43,7 @@ impl Controller {
         Ok(Volume { id: id.clone(), image: name, size })
     }
 
-    /// Returns the snapshots after the one that `after` names, at most `max`: of one volume, or of
+    /// Returns at most `max` snapshots, beginning after the snapshot `after`, of one volume or of
     /// all.
     pub fn snapshots(
         &self,
@@ -91,7 +91,7 @@ impl Controller {
         Ok(all)
     }
 
-    /// Looks at all images of the pools that are listed, without opening one.
+    /// Surveys all images of the listed pools, without opening one.
     fn survey(
         &self,
         snapshots: bool,

@@ -1,4 +1,4 @@
-//! Which blocks a snapshot holds, and which changed between two.
+//! The blocks that a snapshot holds, and those that changed between two snapshots.
 
 use std::ops::ControlFlow;
 
@@ -19,22 +19,22 @@ pub struct Block {
     pub len: u64,
 }
 
-/// Which blocks are asked for.
+/// The blocks that a request asks for.
 #[derive(Debug, Clone)]
 pub struct Blocks {
     /// The blocks of this snapshot.
     pub target: SnapshotId,
     /// Only those that changed since this one.
     pub base: Option<SnapshotId>,
-    /// Only what lies at this offset or after it, in bytes.
+    /// Only blocks from this offset on, in bytes.
     pub from: u64,
-    /// How many come in one part.
+    /// The number of blocks in a part.
     pub max: usize,
 }
 
 impl Controller {
-    /// Gives the blocks in parts, with the size of the volume in bytes. Ends when `give` says that
-    /// nobody listens any more.
+    /// Calls `give` with the blocks in parts, and with the size of the volume in bytes. Ends when
+    /// `give` returns that the receiver is gone.
     pub fn blocks(
         &self,
         asked: &Blocks,

@@ -1,7 +1,7 @@
 //! Volumes and snapshots as images, in blocking calls.
 //!
-//! There is no journal. The name of an image follows from the request, and what must be remembered
-//! is in the metadata of the image, so a request that was interrupted goes on where it stopped.
+//! The controller keeps no journal. It derives the name of an image from the request, and keeps
+//! notes in the metadata of the image. So a repeated request continues where it was interrupted.
 
 mod background;
 mod capacity;
@@ -89,7 +89,7 @@ fn place(cluster: &str, pool: &IoCtx) -> Place {
     Place { cluster: cluster.to_owned(), pool: pool.pool_id(), namespace: pool.namespace().to_owned() }
 }
 
-/// Tells a missing image or snapshot from other failures.
+/// Distinguishes a missing image or snapshot from other failures.
 fn found<T>(result: rbd::Result<T>) -> Result<Option<T>, Status> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -19,7 +19,7 @@ use crate::status::OrStatus;
 pub struct Snapshot {
     /// Its id.
     pub id: SnapshotId,
-    /// The size of the volume then, in bytes.
+    /// The size of the volume at that time, in bytes.
     pub size: u64,
     /// When it was taken.
     pub created: SystemTime,
@@ -72,7 +72,7 @@ impl Controller {
         if let Some(taken) = find(&image, &snapshot)? {
             return Ok(Snapshot::new(volume, &taken));
         }
-        // The name is the request's: no other volume may have a snapshot for it.
+        // The name belongs to one request: no other volume may have a snapshot with it.
         for other in pool.survey().snapshots(true).run().or_status()? {
             let other = match other {
                 Ok(other) => other,
@@ -100,7 +100,7 @@ impl Controller {
         Ok(Snapshot::new(volume, &taken))
     }
 
-    /// Deletes a snapshot. One that is not there is deleted already.
+    /// Deletes a snapshot. Succeeds if the snapshot is already gone.
     pub fn delete_snapshot(&self, id: &SnapshotId, secrets: &Secrets) -> Result<(), Status> {
         let image = match self.open(&id.volume, secrets, false) {
             Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
@@ -110,7 +110,8 @@ impl Controller {
         let Some(snapshot) = all.iter().find(|snapshot| snapshot.id == id.snapshot) else { return Ok(()) };
         match snapshot.origin.kind() {
             SnapshotKind::Trash => {
-                // Deleted, but a clone needs its data; without one, its deletion was interrupted.
+                // Deleted, but a clone needs its data. Without a clone, its deletion was
+                // interrupted.
                 if image.at_snapshot(id.snapshot).or_status()?.children().or_status()?.is_empty() {
                     image.snapshots().remove_by_id(id.snapshot).or_status()?;
                 }

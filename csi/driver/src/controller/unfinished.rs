@@ -1,5 +1,5 @@
-//! What an interrupted creation has left. librbd makes an image in several steps, and a process can
-//! end between any two of them.
+//! Images that an interrupted creation has left. librbd makes an image in several steps, and the
+//! process can end between any two of them.
 
 use std::thread;
 use std::time::Duration;
@@ -15,21 +15,22 @@ use crate::calls;
 use crate::notes::Note;
 use crate::status::OrStatus;
 
-/// Another controller may be at work. One that makes no step for so long is gone.
+/// Another controller may still be creating the image. If it makes no step in this time, it is
+/// gone.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// An image of the volume's name that is not marked as whole.
+/// An image with the volume's name that is not marked as complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfinished {
-    /// librbd has made it, and the rest can be done.
+    /// librbd has made the image. The remaining steps can be carried out.
     Made,
-    /// librbd was interrupted. It holds nothing, and must be made anew.
+    /// librbd was interrupted. The image holds no data and must be made again.
     Half,
     /// It was not made for this request.
     Foreign,
 }
 
-/// Looks how far the creation of an image came that is not marked as whole.
+/// Returns how far the creation of an image came that is not marked as complete.
 pub(super) fn look(request: &CreateVolume, pool: &IoCtx, image: &Image) -> Result<Unfinished, Status> {
     let Some(parent) = image.parent().or_status()? else {
         return look_without_parent(request, pool, image);
@@ -47,7 +48,7 @@ pub(super) fn look(request: &CreateVolume, pool: &IoCtx, image: &Image) -> Resul
     if !same {
         return Ok(Unfinished::Foreign);
     }
-    // A clone that its parent does not know would lose its data with the parent's snapshot.
+    // If the parent does not list a clone, the clone loses its data with the parent's snapshot.
     let from = pool.cluster().ioctx_by_id(linked.pool_id).or_status()?;
     let from = from.with_namespace(&linked.namespace).or_status()?;
     let parent = from.open_by_id(&linked.id).read_only(true).run().or_status()?;
@@ -58,7 +59,7 @@ pub(super) fn look(request: &CreateVolume, pool: &IoCtx, image: &Image) -> Resul
 
 fn look_without_parent(request: &CreateVolume, pool: &IoCtx, image: &Image) -> Result<Unfinished, Status> {
     if request.source.is_some() {
-        // A copy remembers its start before it gets its name.
+        // A copy gets the note about its source before it gets its name.
         match Note::Source.get(image).or_status()? {
             Some(start) if start == start_of(request) => return Ok(Unfinished::Made),
             Some(_) => return Ok(Unfinished::Foreign),
@@ -73,13 +74,13 @@ fn look_without_parent(request: &CreateVolume, pool: &IoCtx, image: &Image) -> R
         || calls::has_object(pool, "rbd_object_map", &image.id().or_status()?)?;
     let layout = request.class.layout()?;
     let striped = layout.stripe_unit.is_none_or(|unit| image.stripe_unit().is_ok_and(|found| found == unit));
-    // The journal is made last, in a pool of its own perhaps.
+    // librbd makes the journal last. It can be in another pool.
     let journal = features.contains(Features::JOURNALING);
     let made = request.source.is_none() && map && striped && !journal;
     Ok(if made { Unfinished::Made } else { Unfinished::Half })
 }
 
-/// Removes an image that is half made, unless another controller goes on with it.
+/// Removes an incomplete image, unless another controller is still creating it.
 pub(super) fn remove(pool: &IoCtx, name: &str, image: Image) -> Result<(), Status> {
     let id = image.id().or_status()?;
     image.close().or_status()?;
@@ -93,8 +94,8 @@ pub(super) fn remove(pool: &IoCtx, name: &str, image: Image) -> Result<(), Statu
     found(pool.remove(name).run()).map(drop)
 }
 
-/// Removes a name that is taken without an image to open: that of a creation or a removal that was
-/// interrupted. Returns whether the name is free, or has an image, now.
+/// Removes a name without an image, which an interrupted creation or removal has left. Returns
+/// whether the name is now free or has an image.
 pub(super) fn free_name(pool: &IoCtx, name: &str) -> Result<bool, Status> {
     let Some(id) = calls::id(pool, name)? else { return Ok(true) };
     let trashed = found(pool.trash().get(&id))?.is_some();

@@ -11,10 +11,10 @@ use super::system;
 use crate::ids::VolumeId;
 use crate::status::OrStatus;
 
-/// How long an unmap waits for a device that something still has open, such as a scanner.
+/// How long an unmap waits while another program, such as a scanner, has the device open.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Returns the devices of the volume. `fsid` tells clusters apart, if it is known.
+/// Returns the devices of the volume. `fsid`, if known, distinguishes clusters.
 pub(super) fn devices(id: &VolumeId, fsid: Option<&str>) -> Result<Vec<Device>, Status> {
     let mut devices = krbd::devices().or_status()?;
     devices.retain(|device| {
@@ -48,7 +48,7 @@ pub(super) fn number(path: &Path) -> Result<Option<(u32, u32)>, Status> {
 /// Unmaps a device.
 pub(super) fn unmap(device: &Device) -> Result<(), Status> {
     match device.unmap().busy_timeout(BUSY).run() {
-        // Another request was quicker.
+        // Another request has unmapped it.
         Err(error) if error.is_not_found() => Ok(()),
         unmapped => unmapped.or_status(),
     }

@@ -1,4 +1,4 @@
-//! Growing a volume while it is used.
+//! Growing a volume that is in use.
 
 use std::path::Path;
 use std::thread;
@@ -13,12 +13,12 @@ use super::stage::mounts;
 use crate::ids::VolumeId;
 use crate::status::OrStatus;
 
-/// How long the kernel may take to hear of the image's new size.
+/// How long to wait until the kernel knows the image's new size.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Node {
-    /// Lets the file system at this path, or the block device there, have at least `required`
-    /// bytes, the size that the controller has given to the image. Returns its size in bytes.
+    /// Grows the file system or block device at this path to at least `required` bytes, to which
+    /// the controller has grown the image. Returns its size in bytes.
     pub fn expand(&self, id: &VolumeId, path: &Path, required: u64) -> Result<u64, Status> {
         let mounted = mounts(path)?;
         let Some(mount) = mounted.last() else {

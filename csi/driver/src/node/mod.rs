@@ -1,7 +1,7 @@
 //! Volumes on this node, in blocking calls.
 //!
-//! There is no state of its own: what is mapped is what the kernel says (sysfs), and what is
-//! mounted is its list of mounts. So a driver that was killed goes on where it stopped.
+//! The node side keeps no state. It asks the kernel what is mapped (sysfs) and what is mounted. So
+//! a driver continues where it was killed.
 
 mod device;
 mod expand;
@@ -29,11 +29,11 @@ pub struct Options {
     /// How long staging waits for other users of an image to go. A node that has died counts as a
     /// user for 30 s.
     pub wait_for_users: Duration,
-    /// How long a map may take.
+    /// The timeout of mapping an image.
     pub map_timeout: Duration,
 }
 
-/// Maps, mounts and binds.
+/// The node side: maps images, mounts and binds volumes.
 #[derive(Debug, Clone)]
 pub struct Node {
     clusters: Arc<Clusters>,
@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Works on this node.
+    /// Creates the node side for this node.
     pub fn new(clusters: Arc<Clusters>, options: Options) -> Node {
         Node { clusters, options }
     }
@@ -51,7 +51,7 @@ impl Node {
         &self.options.id
     }
 
-    /// Writes to the log what is mapped already: it is this driver's to use and to unmap.
+    /// Logs the images that are already mapped. The driver uses and unmaps them as its own.
     pub fn look(&self) {
         match rbd::krbd::devices() {
             Ok(devices) => {
@@ -64,7 +64,7 @@ impl Node {
     }
 }
 
-/// Returns the status of the system's own errors.
+/// Returns the status of an error of the operating system.
 fn system(what: impl std::fmt::Display, error: &std::io::Error) -> Status {
     Status::internal(format!("{what}: {error}"))
 }

@@ -26,7 +26,7 @@ pub struct Publish {
 }
 
 impl Node {
-    /// Publishes a staged volume. One that is published already stays as it is.
+    /// Publishes a staged volume. A volume that is already published stays as it is.
     pub fn publish(&self, request: &Publish) -> Result<(), Status> {
         let staged = if request.block { block_file(&request.staging) } else { request.staging.clone() };
         if mounts(&staged)?.is_empty() {
@@ -54,7 +54,7 @@ impl Node {
         rbd_volume::publish(staged, &request.target, request.read_only).or_status()
     }
 
-    /// Takes a published volume away, with its path.
+    /// Unpublishes a volume, and removes its path.
     pub fn unpublish(&self, target: &Path) -> Result<(), Status> {
         while !mounts(target)?.is_empty() {
             rbd_volume::unmount(target).or_status()?;

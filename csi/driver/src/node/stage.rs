@@ -1,4 +1,4 @@
-//! Staging: map, look, make a file system, mount.
+//! Staging: maps an image, makes a file system on a blank device, and mounts it.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct Access {
     pub block: bool,
     /// Nothing is written.
     pub read_only: bool,
-    /// Nobody else may use the volume.
+    /// No other node may use the volume.
     pub alone: bool,
     /// The file system that is asked for.
     pub file_system: Option<FileSystem>,
@@ -42,16 +42,16 @@ pub struct Stage {
     pub access: Access,
     /// The parameters of its class.
     pub class: Class,
-    /// Who asks.
+    /// The user and key of the request.
     pub secrets: Secrets,
 }
 
 impl Node {
-    /// Stages a volume. One that is staged already stays as it is.
+    /// Stages a volume. A volume that is already staged stays as it is.
     pub fn stage(&self, request: &Stage) -> Result<(), Status> {
         let (id, access) = (&request.id, &request.access);
         let pool = self.clusters.place(&id.place, &request.secrets)?;
-        // A read-only handle has no watch: other nodes must not take this look for a use.
+        // Opened for reading: such a handle has no watch, so other nodes do not count it as a user.
         let image = controller::open(&pool, id, true)?;
         let fsid = pool.cluster().fsid().or_status()?;
         let mapped = devices(id, Some(&fsid))?;
@@ -66,7 +66,7 @@ impl Node {
             unmap(device)?;
         }
         let device = match mapped.into_iter().find(|device| device.is_read_only() == access.read_only) {
-            // Left by an interrupted request, or staged already.
+            // Left by an interrupted request, or already staged.
             Some(device) => device,
             None => self.map(request, &pool, &image)?,
         };
@@ -90,7 +90,8 @@ impl Node {
             }
             mount(request, &pool, &image, &device)
         };
-        // Nobody unstages what was never staged: a mapping that stayed would keep the image in use.
+        // Nobody unstages a volume that was never staged, so a remaining mapping would keep the
+        // image in use.
         show().inspect_err(|_| {
             let undone = clear(&request.staging).and_then(|()| unmap(&device));
             if let Err(status) = undone {
@@ -123,7 +124,7 @@ impl Node {
         Ok(device)
     }
 
-    /// Takes a staged volume away: unmounts and unmaps it. What is gone already is no failure.
+    /// Unstages a volume: unmounts and unmaps it. Succeeds if either is already done.
     pub fn unstage(&self, id: &VolumeId, staging: &std::path::Path) -> Result<(), Status> {
         let staged = match number(&block_file(staging))? {
             Some(number) => Some(number),
@@ -133,8 +134,8 @@ impl Node {
         let mapped = devices(id, None)?;
         let clusters: std::collections::HashSet<_> = mapped.iter().map(Device::cluster_fsid).collect();
         for device in &mapped {
-            // The ids of two clusters may agree. Then only what was staged here is known to be the
-            // volume.
+            // Images of two clusters can have the same id. Then only the staged device is known to
+            // be the volume.
             if clusters.len() == 1 || staged == Some(device.number()) {
                 unmap(device)?;
                 tracing::info!(device = %device.path().display(), image = %device.spec(), "unmapped");
@@ -164,7 +165,7 @@ pub(super) fn mounts(target: &std::path::Path) -> Result<Vec<rbd_volume::Mount>,
     rbd_volume::mounts_at(target).map_err(|error| system("cannot read the list of mounts", &error))
 }
 
-/// Whether this device is what is staged; another one there is an error.
+/// Returns whether this device is the staged one. Another device there is an error.
 fn is_staged(request: &Stage, device: &Device) -> Result<bool, Status> {
     let (staging, staged) = if request.access.block {
         let file = block_file(&request.staging);
@@ -206,8 +207,8 @@ fn mount(request: &Stage, pool: &IoCtx, image: &Image, device: &Device) -> Resul
         volume = volume.file_system(file_system);
     }
     if !access.read_only {
-        // A process that is killed while it formats leaves something that is neither blank nor a
-        // file system. The mark says that nobody has used it yet.
+        // If the process is killed while it formats, the device is neither blank nor has it a file
+        // system. The note says that nobody has used the volume yet.
         let begun = Note::Formatting.get(image).or_status()?.is_some();
         let volume = volume.clone().format_again(begun);
         if volume.would_format().or_status()? {

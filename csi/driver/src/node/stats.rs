@@ -14,7 +14,7 @@ use crate::status::OrStatus;
 /// How much of a volume is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stats {
-    /// A block volume: its size in bytes. What of it is used only its user knows.
+    /// A block volume: its size in bytes. How much of it is used is unknown.
     Block(u64),
     /// A file system.
     FileSystem(rbd_volume::Usage),

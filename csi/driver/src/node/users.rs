@@ -1,10 +1,10 @@
 //! Who else uses an image.
 //!
-//! A file system must not be written by two nodes. The kernel's exclusive lock does not prevent
-//! that: it wanders to the next writer, so that snapshots and growing work. What prevents it is an
-//! order: a node first maps the image, which makes it visible as a watcher, and then looks for
-//! other watchers. Of two nodes at the same time at least one sees the other, and the younger
-//! client gives way first.
+//! Two nodes must not write one file system. The kernel's exclusive lock does not prevent that: it
+//! passes to the next writer, so that snapshots and growing work. So a node first maps the image,
+//! which makes it visible as a watcher, and then lists the other watchers. If two nodes do so at
+//! the same time, at least one sees the other, and the node with the younger client gives way
+//! first.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,7 +34,8 @@ fn others(image: &Image, device: Option<&Device>) -> Result<Vec<Watcher>, Status
     Ok(watchers)
 }
 
-/// Waits until nobody else uses the image, or says who does.
+/// Waits until nobody else uses the image. After the timeout, returns an error that names the
+/// users.
 pub(super) fn wait(
     id: &VolumeId,
     image: &Image,
@@ -54,10 +55,10 @@ pub(super) fn wait(
     }
 }
 
-/// Looks again, now that the image is mapped. Of two nodes the one with the older client keeps the
-/// image: it waits longer for the other to go.
+/// Lists the watchers again after the image was mapped. Of two nodes, the one with the older client
+/// keeps the image, because it waits longer.
 pub(super) fn settle(id: &VolumeId, image: &Image, device: &Device) -> Result<(), Status> {
-    // A controller that resizes the image is a user for a moment, too, and an old client.
+    // A controller that resizes the image is a user for a moment, too, and has an older client.
     let (start, [short, long]) = (Instant::now(), [4, 15].map(Duration::from_secs));
     let own = device.client_id().and_then(|id| id.trim_start_matches("client").parse::<u64>().ok());
     loop {

@@ -15,8 +15,7 @@ use crate::proto::csi::volume_content_source;
 use crate::proto::csi::*;
 use crate::size::Sizes;
 
-/// An id in a request about something that must exist: one that this driver has not made names
-/// nothing.
+/// Parses an id of an object that must exist. An id that this driver has not made is NOT_FOUND.
 pub(super) fn volume_id(text: &str) -> Result<VolumeId, Status> {
     let text = required("volume_id", text)?;
     text.parse().map_err(|_| Status::not_found(format!("volume '{text}' does not exist")))
@@ -58,7 +57,7 @@ fn source(content: Option<&VolumeContentSource>) -> Result<Option<Source>, Statu
 }
 
 impl ControllerService {
-    /// Lists come without secrets, so they need a user of the driver's own.
+    /// Requests for lists have no secrets, so they need the driver's own user.
     fn must_list(&self) -> Result<(), Status> {
         if self.identity.lists {
             return Ok(());
@@ -92,7 +91,7 @@ impl Service for ControllerService {
                 secrets: Secrets::new(request.secrets),
             };
             create.class.check_new()?;
-            // Classes of other drivers have more parameters. A slip in a name is seen here.
+            // Logs the parameters that are not read: classes of other drivers have more of them.
             for name in create.class.unread() {
                 tracing::warn!(name, "this driver does not read this parameter of the storage class");
             }
@@ -113,7 +112,7 @@ impl Service for ControllerService {
     ) -> Result<Response<DeleteVolumeResponse>, Status> {
         let request = request.into_inner();
         answer(&self.identity, "DeleteVolume", &request.volume_id.clone(), async move {
-            // An id that this driver has not made names nothing, and nothing is deleted already.
+            // An id that this driver has not made names no volume, so there is nothing to delete.
             let Ok(id) = required("volume_id", &request.volume_id)?.parse::<VolumeId>() else {
                 return Ok(DeleteVolumeResponse {});
             };
@@ -341,7 +340,8 @@ impl Service for ControllerService {
             let turn = self.turns.take("ControllerExpandVolume", format!("volume '{id}'")).await?;
             let controller = self.controller.clone();
             let size = work(turn, move || controller.expand(&id, sizes, &secrets)).await?;
-            // The kernel tells a block volume's user by itself, but only the node knows when.
+            // The kernel announces the new size of a block volume, but only the node knows when it
+            // has done so.
             Ok(ControllerExpandVolumeResponse { capacity_bytes: bytes(size), node_expansion_required: true })
         })
         .await

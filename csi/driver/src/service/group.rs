@@ -26,7 +26,7 @@ fn group_snapshot(taken: &GroupSnapshot) -> VolumeGroupSnapshot {
     }
 }
 
-/// The ids of snapshots. One that this driver has not made is no part of a group snapshot.
+/// Parses ids of snapshots. An id that this driver has not made is no part of a group snapshot.
 fn parts(snapshots: &[String]) -> Result<Vec<SnapshotId>, Status> {
     let part = |id: &String| {
         id.parse()

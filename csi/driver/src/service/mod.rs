@@ -1,5 +1,5 @@
-//! The services of the interface: they check requests, let the work be done on a thread that may
-//! block, and turn what comes back into answers.
+//! The services of the interface. They check requests, do the work on a thread that may block, and
+//! turn the results into answers.
 
 mod capability;
 mod controller;
@@ -67,8 +67,8 @@ pub struct NodeService {
     identity: Identity,
 }
 
-/// How many volumes are staged at the same time. Others wait, so that on a small node no call to
-/// the cluster takes so long that it times out.
+/// How many volumes are staged at the same time. Other requests wait. Otherwise calls to the
+/// cluster would time out on a small node.
 const STAGES: usize = 8;
 
 impl NodeService {
@@ -132,7 +132,7 @@ fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Status> {
     if value.is_empty() { Err(Status::invalid_argument(format!("{name} is missing"))) } else { Ok(value) }
 }
 
-/// The size of a page; 0 is no limit.
+/// Returns the size of a page; 0 means no limit.
 fn max_entries(max: i32) -> Result<usize, Status> {
     usize::try_from(max).map_err(|_| Status::invalid_argument("max_entries is negative"))
 }

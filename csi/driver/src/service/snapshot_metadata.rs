@@ -34,7 +34,7 @@ fn blocks(part: Vec<Block>) -> Vec<BlockMetadata> {
 }
 
 impl ControllerService {
-    /// Sends the blocks, part by part; a failure is the last thing that is sent.
+    /// Sends the blocks in parts. A failure is the last message.
     fn send<T: Send + 'static>(
         &self,
         asked: Blocks,

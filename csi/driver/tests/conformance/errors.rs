@@ -145,7 +145,7 @@ async fn what_is_missing_is_told_and_what_is_gone_is_deleted() {
         };
         assert_eq!(code(controller.delete_snapshot(request).await), expected, "{id}");
     }
-    // Of a cluster that is not known nothing can be said to be gone.
+    // An unknown cluster cannot be asked, so no volume of it counts as deleted.
     let request = DeleteVolumeRequest { volume_id: "1:other:1::abc".into(), secrets: secrets() };
     assert_eq!(code(controller.delete_volume(request).await), Code::FailedPrecondition);
     for (id, expected) in

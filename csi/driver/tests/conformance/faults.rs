@@ -102,7 +102,7 @@ fn converge<T>(what: &str, request: impl Fn() -> Result<T, Status>) -> T {
     }
 }
 
-/// What was told in another way than it must be. One run shows all rows of the table.
+/// The rows whose error was wrong. They are collected, so that one run shows all of them.
 #[derive(Default)]
 struct Table(Mutex<Vec<String>>);
 

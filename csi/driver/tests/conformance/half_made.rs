@@ -1,5 +1,5 @@
-//! What librbd leaves when its process ends between two of the operations of a creation, a removal
-//! or a renaming: the same request again makes one whole object, and nothing is left of the former.
+//! Creations, removals and renamings that ended between two operations of librbd. The repeated
+//! request makes one complete object, and nothing is left of the first attempt.
 
 use rbd::IoCtx;
 use rbd::image::CloneFormat;
@@ -33,7 +33,7 @@ fn objects(pool: &IoCtx, part: &str) -> Vec<String> {
     found
 }
 
-/// Makes the request, and deletes what it made: nothing is left.
+/// Makes the request, checks the volume, and deletes it. Nothing may be left.
 async fn works(driver: &Driver, what: &str, request: CreateVolumeRequest, content: &[u8]) {
     let image = format!("csi-vol-{}", request.name);
     let volume = driver.create(request.clone()).await.unwrap_or_else(|status| panic!("{what}: {status}"));
@@ -43,7 +43,7 @@ async fn works(driver: &Driver, what: &str, request: CreateVolumeRequest, conten
     let mut found = vec![0; content.len()];
     opened.read_exact_at(&mut found, 0).unwrap();
     assert_eq!(found, content, "{what}");
-    // The object map is there and in order.
+    // The object map exists and is valid.
     opened.write_all_at(b"new", 1 << 20).unwrap();
     assert!(opened.flags().unwrap().is_empty(), "{what}: {:?}", opened.flags());
     opened.close().unwrap();
@@ -52,8 +52,8 @@ async fn works(driver: &Driver, what: &str, request: CreateVolumeRequest, conten
     assert_eq!(objects(&driver.pool, &image), [""; 0], "{what}");
 }
 
-/// An image is made by these operations: the entry in the directory, the object with its id, the
-/// header, the stripes, the object map.
+/// librbd creates an image in these steps: the entry in the directory, the object with the id, the
+/// header, the striping, the object map.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_that_librbd_did_not_end_is_made_anew() {
     let driver = Driver::start().await;
@@ -90,7 +90,7 @@ async fn a_creation_that_librbd_did_not_end_is_made_anew() {
     driver.delete(&volume.volume_id).await.unwrap();
 }
 
-/// A clone is made by these operations: the image, the link to its parent, the parent's link to it.
+/// librbd clones in these steps: the image, the link to its parent, the parent's link to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_that_librbd_did_not_end_is_made_anew() {
     let driver = Driver::start().await;
@@ -138,8 +138,8 @@ async fn a_clone_that_librbd_did_not_end_is_made_anew() {
     driver.until("the trash is empty", |pool| pool.trash().list().unwrap().is_empty()).await;
 }
 
-/// A copy gets its name by these operations: a second object with its id, the directory, the first
-/// object goes.
+/// librbd renames in these steps: a second object with the id, the directory, removal of the first
+/// object.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renaming_that_librbd_did_not_end_is_ended() {
     let driver = Driver::start().await;
@@ -156,7 +156,7 @@ async fn a_renaming_that_librbd_did_not_end_is_ended() {
         let (from, to) = ("csi-vol-a.part", "csi-vol-a");
         let id = id(pool, to);
         call(pool, &format!("rbd_header.{id}"), "metadata_remove", &["csi.name"]);
-        // The object that names the image's id has it as a text.
+        // The object contains the image's id as text.
         pool.objects().write_full(&format!("rbd_id.{from}"), &[]).unwrap();
         call(pool, &format!("rbd_id.{from}"), "set_id", &[&id]);
         if !renamed {
@@ -164,7 +164,7 @@ async fn a_renaming_that_librbd_did_not_end_is_ended() {
         }
         works(&driver, &format!("renamed: {renamed}"), request.clone(), b"content").await;
     }
-    // A copy of which only the name was made.
+    // Of this copy, only the name exists.
     pool.create("csi-vol-a.part", 16 << 20).run().unwrap();
     let id = id(pool, "csi-vol-a.part");
     pool.objects().remove(&format!("rbd_header.{id}")).unwrap();
@@ -172,8 +172,8 @@ async fn a_renaming_that_librbd_did_not_end_is_ended() {
     works(&driver, "the name", request, b"content").await;
 }
 
-/// An image goes to the trash by these operations: the entry there, the object with its id, the
-/// directory, the end.
+/// librbd moves an image to the trash in these steps: the entry in the trash, the object with the
+/// id, the directory, the state of the entry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_the_trash_that_librbd_did_not_end_is_ended() {
     let driver = Driver::start().await;
@@ -192,7 +192,8 @@ async fn a_move_to_the_trash_that_librbd_did_not_end_is_ended() {
                 pool.trash().add("csi-vol-a").run().unwrap();
                 let (key, objects) = (format!("id_{id}").into_bytes(), pool.objects());
                 let mut entry = objects.omap("rbd_trash").unwrap()[&key].clone();
-                // The source of the entry, behind the head of its encoding: a removal.
+                // The byte after the head of the encoding is the source of the entry: 3 means a
+                // removal.
                 entry[6] = 3;
                 objects.set_omap("rbd_trash", &[(&key[..], &entry[..])]).unwrap();
             }
@@ -203,7 +204,7 @@ async fn a_move_to_the_trash_that_librbd_did_not_end_is_ended() {
                 pool.objects().write_full("rbd_id.csi-vol-a", &[]).unwrap();
                 call(pool, "rbd_id.csi-vol-a", "set_id", &[&id]);
             }
-            // The name is free for a new volume before the old one is deleted again, and after it.
+            // A new volume can get the name before the old one is deleted again, and afterwards.
             if !named {
                 works(&driver, &what, create("a", 16), &[]).await;
             }

@@ -1,4 +1,5 @@
-//! A request that waits for another one for the same object: it is told what is under way.
+//! Requests for one object wait for each other. The error of a request that waited in vain names
+//! the request that is under way.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn create_volume(channel: Channel, request: CreateVolumeRequest) -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_waited_in_vain_is_told_for_what() {
+async fn the_error_of_a_request_that_waited_names_the_other_request() {
     let daemons = TestCluster::builder().mgr(false).start().unwrap();
     let admin = rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -53,7 +54,7 @@ async fn a_request_that_waited_in_vain_is_told_for_what() {
         let mut controller = controller.clone();
         async move { controller.delete_volume(delete).await }
     });
-    // The first ones have arrived.
+    // The first two requests have arrived.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let expand = ControllerExpandVolumeRequest {
         volume_id: there.clone(),
@@ -74,7 +75,7 @@ async fn a_request_that_waited_in_vain_is_told_for_what() {
     }
     assert!(!first.is_finished() && !deletion.is_finished());
 
-    // When the cluster answers, so do the first requests, and the same request again.
+    // When the OSD answers again, the first requests succeed, and so does the repeated one.
     daemons.resume(Daemon::Osd(0)).unwrap();
     let volume = first.await.unwrap().unwrap();
     deletion.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Requests that were interrupted between two steps: the same request again converges.
+//! Requests that were interrupted between two steps. The repeated request converges.
 
 use std::ops::ControlFlow;
 
@@ -71,7 +71,7 @@ async fn a_clone_goes_on_where_it_stopped() {
         let parent = driver.pool.open("csi-vol-source").read_only(true).run().unwrap();
         assert!(!parent.snapshots().exists(&snapshot).unwrap(), "{steps}");
     }
-    // A clone of something else is not taken for it.
+    // A clone of another volume is refused.
     let other = driver.volume("other").await;
     let parent = driver.pool.open("csi-vol-other").run().unwrap();
     parent.snapshots().create("s").run().unwrap();
@@ -94,7 +94,7 @@ enum Removal {
     Stopped,
 }
 
-/// A removal that was interrupted: a deletion removes the rest.
+/// After an interrupted removal, a deletion removes the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_removal_is_ended() {
     let driver = Driver::start().await;
@@ -110,7 +110,8 @@ async fn an_interrupted_removal_is_ended() {
             assert_eq!(*stopped.unwrap_err().kind(), rbd::ErrorKind::Stopped);
         } else {
             driver.pool.trash().add("csi-vol-a").run().unwrap();
-            // The source of the entry, behind the head of its encoding: a removal.
+            // The byte after the head of the encoding is the source of the entry: 3 means a
+            // removal.
             let key = format!("id_{id}").into_bytes();
             let mut entry = objects.omap("rbd_trash").unwrap()[&key].clone();
             entry[6] = 3;

@@ -1,7 +1,7 @@
-//! The lease of an exclusive lock: it begins when a user acquires the lock, and a thread renews it.
+//! The lease of an acquired exclusive lock: a thread renews it until the lock is released.
 //!
-//! The thread asks the OSD every second about each such handle. So a request waits for a proof only
-//! if the process was stopped or the OSD does not answer.
+//! The thread asks the OSD every second whether each such handle still owns its lock. So an I/O
+//! request has to wait for an answer only if the process was stopped or the OSD does not answer.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,15 +15,16 @@ use crate::raw::op::target::Target;
 /// The time between two proofs.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The handles with a lease, and the process that has the thread (its forks do not).
+/// The handles with a lease, and the id of the process that runs the thread. A fork of it has no
+/// thread.
 static LEASES: Mutex<(u32, Vec<Weak<Target>>)> = Mutex::new((0, Vec::new()));
 
 /// Begins the lease of a lock that was just acquired. Blocks. The caller has the lease's turn.
 pub(super) fn begin_lease(target: &Arc<Target>) -> RawResult<()> {
     let asked = Moment::now();
     let cookie = target.lock_cookie()?;
-    // librbd may believe that it has a lock that another client has broken.
-    // SAFETY: the image is open, as the caller makes sure.
+    // librbd may still believe that it owns a lock that another client has broken. SAFETY: the
+    // image is open, as the caller makes sure.
     let owner = unsafe { is_owner(target.image()) }?;
     match cookie.filter(|_| owner) {
         Some(cookie) => target.lease().begin(asked, cookie),

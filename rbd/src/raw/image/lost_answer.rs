@@ -1,4 +1,4 @@
-//! Answers of the exclusive lock's owner that librbd loses.
+//! Replaces answers of the exclusive lock's owner that librbd loses.
 //!
 //! If another client owns the exclusive lock, librbd asks that client to make a change, with a
 //! numbered request to all watchers of the image's header. The owner announces the end of the
@@ -8,18 +8,19 @@
 //! snapshot if the image has fast-diff or journaling; rename an image or snapshot, protect and
 //! unprotect a snapshot if it has journaling. For other changes it acquires the lock.
 //!
-//! librbd loses an answer as follows. When it hears that a client has acquired the lock, it cancels
-//! its requests and sends them again with the same numbers, because the last owner may not have
-//! seen them. On a busy machine it hears that late: it cancels a request that the new owner is
-//! already working on. If the owner announces the end before the request is sent again, nobody
-//! waits for the announcement. The owner accepts the repeated request, because it knows the number,
-//! and announces nothing again. librbd repeats the request every 30 s and gets the same answer each
-//! time, so the call never returns. Only success is lost: a failure is the answer to the repeated
-//! request.
+//! librbd loses an answer as follows. When it is told that a client has acquired the lock, it
+//! cancels its requests and sends them again with the same numbers, because the last owner may not
+//! have received them. On a busy machine the notice arrives late, and librbd cancels a request that
+//! the new owner is already carrying out. If the owner announces the end before librbd sends the
+//! request again, librbd does not wait for the announcement and drops it. The owner accepts the
+//! repeated request, because it knows the number, and announces nothing again. librbd repeats the
+//! request every 30 s and gets the same answer each time, so the call never returns. Only success
+//! is lost: a failure is the answer to the repeated request.
 //!
-//! So this crate watches the header, too, while it makes such a change. It keeps the announcements
-//! for its own connection. If the call still runs some seconds later, it sends them to the watchers
-//! again, unchanged. librbd takes what it waits for, and ignores the rest.
+//! So this crate also watches the header during such a change, and keeps the announcements for its
+//! own connection. If the call still runs some seconds later, this crate sends the kept
+//! announcements to all watchers again, unchanged. librbd accepts the one that it waits for and
+//! ignores the others.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -45,7 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest time that a change waits for the watch to begin or to end.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The most announcements that are kept. Other handles of this connection may receive some, too.
+/// The largest number of kept announcements. Those for other handles of this connection are kept,
+/// too.
 const MOST: usize = 64;
 
 /// The watch for a change that the owner of the lock may make for this client. The change has ended

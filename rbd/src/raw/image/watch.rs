@@ -62,8 +62,8 @@ impl Watch {
         Ok(Watch { image, handle, callback })
     }
 
-    /// Ends the watch. Waits for a running callback, so a callback must not call this. A watch of
-    /// another image is refused, and leaks.
+    /// Ends the watch. Waits for a running callback, so a callback must not call this. Refuses a
+    /// watch of another image, which then leaks.
     ///
     /// Also waits until librbd has answered the notifications of the changes that it has reported.
     /// It queues the answers behind the callbacks, on one thread for all images. `rbd_close` does
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_watch_of_another_image_is_left_alone() {
         let callback = Box::into_raw(Box::new(UpdateCallback::new(|| {})));
-        // Not the address of an object of librbd: reading there crashes.
+        // Not the address of an object of librbd: if the code used it, the test would crash.
         let image = std::ptr::dangling_mut();
         // SAFETY: librbd is not called.
         unsafe {

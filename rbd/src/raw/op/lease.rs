@@ -1,15 +1,16 @@
 //! The lease of a handle that has acquired the exclusive lock explicitly: the time of the last
 //! proof that it still owns the lock.
 //!
-//! librbd does not check the lock when it writes. Suppose that another client fences this one while
-//! its process is stopped, breaks the lock, and lets it in again. Then librbd (seen with 16.2)
-//! either notices nothing and writes on, or acquires the lock anew and writes on. So a thread asks
-//! for a proof again and again, requests of such a handle wait for a new one if the last one is too
-//! old, and a handle that has lost the lock writes nothing before the user acquires it again.
+//! librbd does not check the lock when it writes. Suppose that this process is stopped, that
+//! another client fences it and breaks the lock, and that the process resumes after it was removed
+//! from the blocklist. Then librbd (seen with 16.2) either notices nothing or acquires the lock
+//! again, and writes in both cases. So a thread regularly asks the OSD for a proof. If the last
+//! proof is too old, requests of the handle wait for a new one. A handle that has lost the lock
+//! writes nothing until the user acquires it again.
 //!
-//! The proof is the cookie of the lock. librbd changes the cookie only when the OSDs have ended its
-//! watch, because they heard nothing for 30 s or because the client was fenced. Another client may
-//! have had the lock then, and have released it, so a new cookie means that the lock was lost.
+//! The proof is the cookie of the lock. librbd changes the cookie only after the OSDs have ended
+//! its watch, because they heard nothing for 30 s or because the client was fenced. Another client
+//! may have owned the lock in the meantime. So a new cookie means that the lock was lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -28,7 +29,7 @@ const LOST: u64 = u64::MAX;
 pub(in crate::raw) enum Ownership {
     /// The handle has owned the lock all the time.
     Owned,
-    /// It has not.
+    /// The handle has lost the lock, perhaps only for a time.
     Lost,
     /// The image needs no lock, or librbd refuses all writes.
     Unneeded,

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::Pid;
 
-/// The time between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// How many looks in a row must find the thread asleep at the same point.
+/// How many checks in a row must find the thread in the same sleep.
 const LOOKS: u32 = 3;
 
 /// The longest time to wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The time to wait if `/proc` does not show the thread.
+/// How long to wait instead if `/proc` does not show the thread.
 const BLIND: Duration = Duration::from_millis(100);
 
-/// A thread that sleeps, and the number of times that it has gone to sleep.
+/// Returns how often the thread has gone to sleep, if it sleeps now.
 fn asleep(status: &str) -> Option<u64> {
     let value = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let sleeps = value("State:")?.starts_with('S');

@@ -1,4 +1,4 @@
-//! What requests have made, and what is left of it.
+//! Checks of what requests have made, and of what a deletion leaves.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use super::call::{Call, Made};
 use super::{CONTENT, Kind, Site, TENTHS};
 
-/// The objects of a namespace that stay, and are empty then.
+/// The objects of a namespace that stay, but are empty.
 const DIRECTORIES: [&str; 5] =
     ["rbd_directory", "rbd_trash", "rbd_group_directory", "rbd_children", "rbd_info"];
 
@@ -161,7 +161,7 @@ pub async fn clean(site: &Site, channel: &Channel) {
 }
 
 impl Site {
-    /// What a request has made that was cut is what a request has made that was not.
+    /// Checks that a killed request has made the same as a request that was not killed.
     pub fn check(&self, names: &[(Kind, String)], made: &HashMap<String, Made>) {
         let pool = &self.driver.pool;
         let mut faults = Vec::new();

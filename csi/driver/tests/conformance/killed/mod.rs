@@ -23,7 +23,7 @@ use call::{Call, Made};
 
 /// The driver is killed at each of these tenths of the time that the call takes.
 const TENTHS: [u32; 4] = [1, 3, 6, 8];
-/// The requests that are not cut.
+/// The requests during which the driver is not killed.
 const WHOLE: [&str; 2] = ["whole", "second"];
 /// What the sources of the volumes hold at their beginning.
 const CONTENT: &[u8] = b"content of the source";
@@ -216,7 +216,7 @@ async fn a_controller_that_is_killed_at_any_time_converges() {
     let again: Vec<(String, Call)> =
         names.iter().map(|(_, name)| (name.clone(), calls[name].clone())).collect();
     made.extend(check::all(&channel, again.clone()).await);
-    // And once more.
+    // The request is repeated once more.
     let answers = check::all(&channel, again).await;
     for (name, answer) in &made {
         assert_eq!(&answers[name], answer, "{name}");
