@@ -62,6 +62,13 @@ impl Round {
         }
     }
 
+    /// Waits while the cluster cannot answer, or a pool is full.
+    fn pass_outage(&mut self, time: Duration) {
+        self.outage = true;
+        self.pass(time);
+        self.outage = false;
+    }
+
     fn some_seconds(&mut self) -> Duration {
         Duration::from_millis(300 + self.random.below(4000))
     }
@@ -76,7 +83,7 @@ impl Round {
         }
         // Sometimes longer than the OSD timeout of a client.
         let time = self.some_seconds() + Duration::from_secs(if self.random.chance(30) { 8 } else { 0 });
-        self.pass(time);
+        self.pass_outage(time);
         self.daemons.start_osd(0).unwrap();
         self.weather.end(going);
     }
@@ -85,7 +92,7 @@ impl Round {
         let going = self.weather.begin(&["TimedOut"], "");
         self.daemons.pause(daemon).unwrap();
         let time = self.some_seconds();
-        self.pass(time);
+        self.pass_outage(time);
         self.daemons.resume(daemon).unwrap();
         self.weather.end(going);
     }
@@ -94,7 +101,7 @@ impl Round {
         let going = self.weather.begin(&["TimedOut"], "");
         self.daemons.kill_daemon(Daemon::Mon).unwrap();
         let time = self.some_seconds() / 2;
-        self.pass(time);
+        self.pass_outage(time);
         self.daemons.start_daemon(Daemon::Mon).unwrap();
         self.weather.end(going);
     }
@@ -252,7 +259,7 @@ impl Round {
         let quota = |max: u64| json!({"pool": "full", "field": "max_objects", "val": max.to_string()});
         self.daemons.mon_query("osd pool set-quota", quota(1)).unwrap();
         let time = Duration::from_secs(3) + self.some_seconds();
-        self.pass(time);
+        self.pass_outage(time);
         self.daemons.mon_query("osd pool set-quota", quota(0)).unwrap();
         self.pass(Duration::from_secs(2));
         self.weather.end(going);

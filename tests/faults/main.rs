@@ -23,7 +23,8 @@ use round::{Outcome, Round};
 /// Seeds of rounds that failed once.
 const SEEDS: &str = include_str!("seeds.txt");
 
-const WRONG: [Wrong; 5] = [Wrong::Lost, Wrong::Hang, Wrong::Error, Wrong::Died, Wrong::Grown];
+const WRONG: [Wrong; 6] =
+    [Wrong::Lost, Wrong::Unchecked, Wrong::Hang, Wrong::Error, Wrong::Died, Wrong::Grown];
 
 /// How long the clients of a round work.
 const ROUND: Duration = Duration::from_secs(45);

@@ -16,6 +16,8 @@ use crate::weather::Weather;
 pub(crate) enum Wrong {
     /// A block contains data that it must not.
     Lost,
+    /// An image did not answer in time, so it was not compared.
+    Unchecked,
     /// An error that no fault explains, or that names another object.
     Error,
     /// An operation or the end of a client takes too long.

@@ -49,6 +49,11 @@ pub(crate) struct Round {
     pub(crate) daemons: TestCluster,
     pub(crate) durable_osd: bool,
     pub(crate) cluster: Cluster,
+    /// A connection for what tests no fault. Encryption takes seconds of processor time, and much
+    /// longer on a busy machine.
+    patient: Cluster,
+    /// Whether the cluster cannot answer now, or a pool is full. No image is checked meanwhile.
+    pub(crate) outage: bool,
     pub(crate) weather: Arc<Weather>,
     pub(crate) sites: Vec<Site>,
     pub(crate) random: Random,
@@ -61,12 +66,17 @@ impl Round {
         let store = if durable_osd { ObjectStore::Bluestore } else { ObjectStore::Memstore };
         let pools = ["steady", "full", "doomed"];
         let daemons = TestCluster::builder().object_store(store).pools(pools).start().unwrap();
-        let builder = Cluster::builder().conf_file(daemons.conf());
-        let cluster = builder.call_timeout(Duration::from_secs(40)).connect().unwrap();
+        let connect = |seconds| {
+            let builder = Cluster::builder().conf_file(daemons.conf());
+            builder.call_timeout(Duration::from_secs(seconds)).connect().unwrap()
+        };
+        let (cluster, patient) = (connect(40), connect(600));
         let mut round = Round {
             daemons,
             durable_osd,
             cluster,
+            patient,
+            outage: false,
             weather: Arc::new(Weather::new()),
             sites: Vec::new(),
             random: Random::new(seed),
@@ -117,11 +127,7 @@ impl Round {
         let site =
             Site { spec, features, clone, oracle: Arc::new(Mutex::new(oracle)), process: None, ended: None };
         println!("  {}", site.describe());
-        // No fault is tested here, and formatting an encrypted image takes seconds of processor
-        // time.
-        let patient = Cluster::builder().conf_file(self.daemons.conf());
-        let patient = patient.call_timeout(Duration::from_secs(600)).connect();
-        patient.and_then(|cluster| site.make(&cluster)).unwrap_or_else(|error| panic!("{error:#}"));
+        site.make(&self.patient).unwrap_or_else(|error| panic!("{error:#}"));
         self.sites.push(site);
     }
 
@@ -138,8 +144,9 @@ impl Round {
     pub(crate) fn watch(&mut self) {
         for at in 0..self.sites.len() {
             let Some(process) = &mut self.sites[at].process else { continue };
-            process.watch();
-            if process.has_ended() {
+            if !process.has_ended() {
+                process.watch();
+            } else if !self.outage {
                 self.take_over(at);
             }
         }
@@ -176,14 +183,14 @@ impl Round {
         let read = || -> rbd::Result<Vec<u8>> {
             if site.features.contains(Features::JOURNALING) {
                 // The journal counts as content: the next owner of the lock replays it.
-                let image = site.spec.open(&self.cluster, false)?;
+                let image = site.spec.open(&self.patient, false)?;
                 if let Some(dead) = image.exclusive_lock().owner()? {
                     let _ = image.exclusive_lock().break_lock(&dead);
                 }
                 image.exclusive_lock().acquire()?;
                 image.close()?;
             }
-            let image = site.spec.open(&self.cluster, true)?;
+            let image = site.spec.open(&self.patient, true)?;
             let mut found = vec![0xee; (BLOCKS * BLOCK) as usize];
             image.read_exact_at(&mut found, 0)?;
             Ok(found)
@@ -193,8 +200,9 @@ impl Round {
             match read() {
                 Ok(found) => break found,
                 Err(error) if begun.elapsed() > Duration::from_secs(60) => {
+                    let wrong = if error.is_timed_out() { Wrong::Unchecked } else { Wrong::Lost };
                     let what = format!("the image cannot be read: {error:#}");
-                    return site.oracle.lock().unwrap().blame(Wrong::Lost, what);
+                    return site.oracle.lock().unwrap().blame(wrong, what);
                 }
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
             }
