@@ -52,6 +52,9 @@ impl ImageMirroring<'_> {
 impl PromoteImage<'_> {
     /// Starts to promote the image.
     ///
+    /// If another client owns the exclusive lock, the future may never end although the image was
+    /// promoted: see [`CreateMirrorSnapshot::start`].
+    ///
     /// A thread of this crate submits the operation, because librbd waits for OSDs before it
     /// accepts one (seen with 16.2).
     ///
@@ -65,6 +68,10 @@ impl PromoteImage<'_> {
 
 impl CreateMirrorSnapshot<'_> {
     /// Starts to create the snapshot and returns at once. The future returns the snapshot's id.
+    ///
+    /// If another client owns the exclusive lock, that client creates the snapshot. librbd can lose
+    /// its answer on a busy machine. Then the future never ends, although the snapshot exists.
+    /// [`run`](Self::run) ends in this case, too.
     ///
     /// Implements: `rbd_aio_mirror_image_create_snapshot`.
     #[doc(alias = "rbd_aio_mirror_image_create_snapshot")]

@@ -1,6 +1,6 @@
 //! Groups of images and their snapshots.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char, c_int};
 
 use librbd_sys as sys;
 
@@ -47,8 +47,18 @@ impl IoCtx {
     }
 
     pub(crate) fn group_remove(&self, name: &CStr) -> RawResult<()> {
-        // SAFETY: the handle is valid, the name lives through the call.
-        check(unsafe { sys::rbd_group_remove(self.as_ptr(), name.as_ptr()) })?;
+        self.group_change(name, || {
+            // SAFETY: the handle is valid, the name lives through the call.
+            check(unsafe { sys::rbd_group_remove(self.as_ptr(), name.as_ptr()) })
+        })
+    }
+
+    /// Removes snapshots of the images of a group. The owners of the exclusive locks may do that
+    /// for this client.
+    fn group_change(&self, group: &CStr, call: impl FnOnce() -> RawResult<c_int>) -> RawResult<()> {
+        let members = self.group_members(group).unwrap_or_default();
+        let image = |member: RawMember| Some((member.pool_id, CString::new(member.name).ok()?));
+        self.change_all(members.into_iter().filter_map(image), call)?;
         Ok(())
     }
 
@@ -133,9 +143,10 @@ impl IoCtx {
     }
 
     pub(crate) fn group_snapshot_remove(&self, group: &CStr, name: &CStr) -> RawResult<()> {
-        // SAFETY: the handle is valid, both names live through the call.
-        check(unsafe { sys::rbd_group_snap_remove(self.as_ptr(), group.as_ptr(), name.as_ptr()) })?;
-        Ok(())
+        self.group_change(group, || {
+            // SAFETY: the handle is valid, both names live through the call.
+            check(unsafe { sys::rbd_group_snap_remove(self.as_ptr(), group.as_ptr(), name.as_ptr()) })
+        })
     }
 
     pub(crate) fn group_snapshot_rename(&self, group: &CStr, from: &CStr, to: &CStr) -> RawResult<()> {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rbd::Image;
 
 use crate::support::Space;
-use raw::Watcher;
+pub(crate) use raw::Watcher;
 
 const MIB: u64 = 1 << 20;
 
 /// The kinds of notifications.
-const ACQUIRED: u32 = 0;
+pub(crate) const ACQUIRED: u32 = 0;
 const RELEASED: u32 = 1;
 const REQUEST_LOCK: u32 = 2;
 const HEADER_UPDATE: u32 = 3;
@@ -43,7 +43,7 @@ struct Owner {
 }
 
 /// Encodes a structure of this version, which version 1 can decode.
-fn framed(version: u8, fields: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn framed(version: u8, fields: &[&[u8]]) -> Vec<u8> {
     let fields = fields.concat();
     [&[version, 1][..], &(fields.len() as u32).to_le_bytes(), &fields].concat()
 }
@@ -70,7 +70,7 @@ fn request(message: &[u8]) -> Option<Request> {
 }
 
 /// A client that watches the header of an image.
-fn watcher(image: &Image) -> Watcher {
+pub(crate) fn watcher(image: &Image) -> Watcher {
     let text = |text: &str| CString::new(text).unwrap();
     let conf = text(rbd_testcluster::shared().conf().to_str().unwrap());
     let header = text(&format!("rbd_header.{}", image.id().unwrap()));

@@ -10,7 +10,7 @@ use librbd_sys as sys;
 type Answer = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
 /// A client with a watch on an object.
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     cluster: sys::rados_t,
     watched: Box<Watched>,
     cookie: u64,
@@ -59,7 +59,7 @@ unsafe extern "C" fn notified(
 }
 
 impl Watcher {
-    pub(super) fn new(conf: &CStr, namespace: &CStr, object: &CStr) -> Watcher {
+    pub(crate) fn new(conf: &CStr, namespace: &CStr, object: &CStr) -> Watcher {
         let (mut cluster, mut io, mut cookie) = (ptr::null_mut(), ptr::null_mut(), 0);
         // SAFETY: each string and out pointer lives through its call; the cluster and the pool are
         // used in their order of life; the argument of the watch lives until the watch has ended.
@@ -78,21 +78,21 @@ impl Watcher {
     }
 
     /// Sets the answer to notifications. Before, they get an empty one.
-    pub(super) fn answer(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
+    pub(crate) fn answer(&self, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
         assert!(self.watched.answer.set(Box::new(answer)).is_ok());
     }
 
-    pub(super) fn cookie(&self) -> u64 {
+    pub(crate) fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    pub(super) fn client(&self) -> u64 {
+    pub(crate) fn client(&self) -> u64 {
         // SAFETY: the cluster is connected.
         unsafe { sys::rados_get_instance_id(self.cluster) }
     }
 
     /// Calls a method of an object class on the object.
-    pub(super) fn execute(&self, class: &CStr, method: &CStr, input: &[u8]) {
+    pub(crate) fn execute(&self, class: &CStr, method: &CStr, input: &[u8]) {
         // SAFETY: the pool is open, strings and bytes live through the call.
         let code = unsafe {
             sys::rados_exec(
@@ -110,7 +110,7 @@ impl Watcher {
     }
 
     /// Notifies all watchers of the object and waits for their answers.
-    pub(super) fn notify(&self, data: &[u8]) {
+    pub(crate) fn notify(&self, data: &[u8]) {
         // SAFETY: the pool is open, the bytes live through the call; null means no answers.
         let code = unsafe {
             sys::rados_notify2(

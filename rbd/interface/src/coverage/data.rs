@@ -200,9 +200,8 @@ pub(super) const LEFT_OUT: &[LeftOut] = &[
             as the `ceph` command does",
     },
     LeftOut {
-        symbols: &["rados_ioctx_locator_set_key", "rados_ioctx_get_namespace", "rados_get_last_version"],
-        why: "images use no locators; pool id and namespace are known to `IoCtx`; versions are of \
-            single objects",
+        symbols: &["rados_ioctx_locator_set_key", "rados_get_last_version"],
+        why: "images use no locators; versions are of single objects",
     },
 ];
 

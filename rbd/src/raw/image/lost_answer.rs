@@ -5,8 +5,9 @@
 //! change to all watchers, with that number. librbd asks for these changes (16.2 to 20.2): create
 //! a snapshot (also of a mirrored image), resize, flatten, sparsify, rebuild the object map, set
 //! and remove metadata, migrate, and all changes of features but enabling journaling; remove a
-//! snapshot if the image has fast-diff or journaling; rename an image or snapshot, protect and
-//! unprotect a snapshot if it has journaling. For other changes it acquires the lock.
+//! snapshot (also of a group) if the image has fast-diff or journaling; rename an image or
+//! snapshot, protect and unprotect a snapshot if it has journaling. For other changes it acquires
+//! the lock.
 //!
 //! librbd loses an answer as follows. When it is told that a client has acquired the lock, it
 //! cancels its requests and sends them again with the same numbers, because the last owner may not
@@ -23,21 +24,20 @@
 //! ignores the others.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::ptr;
+use std::ffi::{CStr, CString};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use librbd_sys as sys;
 
-use crate::errno::Errno;
 use crate::features::Features;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::Image;
 use crate::raw::image::snapshot_gate::header_of;
 use crate::raw::ioctx::IoCtx;
-use crate::raw::thread::mark::{CallbackMark, in_callback};
+use crate::raw::ioctx::watch::{Hear, Notification, Watch};
+use crate::raw::thread::mark::in_callback;
 use crate::raw::thread::worker::start;
 
 /// The time after which announcements are repeated. Most changes end sooner.
@@ -54,9 +54,8 @@ const MOST: usize = 64;
 /// when this is dropped. The drop blocks for a short time.
 struct Listening(Option<Arc<Shared>>);
 
+#[derive(Default)]
 struct Shared {
-    ioctx: Arc<IoCtx>,
-    header: CString,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -69,8 +68,10 @@ struct State {
     ended: bool,
     /// The watch has ended.
     unwatched: bool,
-    announcements: Announcements,
 }
+
+/// The header object of an image.
+type Header = (Arc<IoCtx>, CString);
 
 impl Image {
     /// Makes a change that the owner of the exclusive lock may make for this handle.
@@ -84,9 +85,19 @@ impl IoCtx {
     /// Makes a change to the image of this name that the owner of its exclusive lock may make for
     /// this client.
     pub(in crate::raw) fn change<T>(self: &Arc<IoCtx>, name: &CStr, call: impl FnOnce() -> T) -> T {
-        let object = CString::new([b"rbd_id.", name.to_bytes()].concat());
-        let id = object.map_err(|_| Errno::EINVAL).and_then(|object| self.image_id(&object));
-        let _listening = Listening::begin(Some(self), &id.unwrap_or_default());
+        let _listening = Listening::begin(header_of_name(self, name).into_iter().collect());
+        call()
+    }
+
+    /// Makes a change to these images, of these pools, that the owners of their exclusive locks may
+    /// make for this client.
+    pub(in crate::raw) fn change_all<T>(
+        &self,
+        images: impl IntoIterator<Item = (i64, CString)>,
+        call: impl FnOnce() -> T,
+    ) -> T {
+        let header = |(pool, name): (i64, CString)| header_of_name(&self.sibling(pool).ok()?.into(), &name);
+        let _listening = Listening::begin(images.into_iter().filter_map(header).collect());
         call()
     }
 
@@ -99,27 +110,35 @@ impl IoCtx {
     }
 }
 
+/// The header of an image with this id, which images of format 1 lack.
+fn header(ioctx: &Arc<IoCtx>, id: &str) -> Option<Header> {
+    let header = (!id.is_empty()).then(|| header_of(id, c"").ok())??;
+    Some((Arc::clone(ioctx), header))
+}
+
+fn header_of_name(ioctx: &Arc<IoCtx>, name: &CStr) -> Option<Header> {
+    let object = CString::new([b"rbd_id.", name.to_bytes()].concat()).ok()?;
+    header(ioctx, &ioctx.image_id(&object).ok()?)
+}
+
 impl Listening {
     fn begin_of(image: &Image) -> Listening {
         let lock = Features::EXCLUSIVE_LOCK.bits();
         let is_locked = image.features().is_ok_and(|features| features & lock != 0);
-        match image.id() {
-            Ok(id) if is_locked => Listening::begin(image.ioctx.as_ref(), &id),
-            _ => Listening(None),
-        }
+        let id = if is_locked { image.id().ok() } else { None };
+        let headers = image.ioctx.iter().zip(id).filter_map(|(ioctx, id)| header(ioctx, &id));
+        Listening::begin(headers.collect())
     }
 
-    /// Watches the header of an image, on another thread. If that is impossible, only the call
-    /// timeout ends a call whose answer is lost.
-    fn begin(ioctx: Option<&Arc<IoCtx>>, id: &str) -> Listening {
-        let (Some(ioctx), Ok(header)) = (ioctx, header_of(id, c"")) else { return Listening(None) };
-        if id.is_empty() || in_callback() {
+    /// Watches headers of images, on another thread. If that is impossible, only the call timeout
+    /// ends a call whose answer is lost.
+    fn begin(headers: Vec<Header>) -> Listening {
+        if headers.is_empty() || in_callback() {
             return Listening(None);
         }
-        let (ioctx, state, changed) = (Arc::clone(ioctx), Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { ioctx, header, state, changed });
+        let shared = Arc::new(Shared::default());
         let watching = Arc::clone(&shared);
-        if start(move || watching.watch()).is_err() {
+        if start(move || watching.watch(headers)).is_err() {
             return Listening(None);
         }
         shared.wait(LIMIT, |state| state.begun);
@@ -154,112 +173,44 @@ impl Shared {
     }
 
     /// Watches until the change has ended.
-    fn watch(self: &Arc<Shared>) {
-        let watch = Watch::begin(self);
+    fn watch(&self, headers: Vec<Header>) {
+        let begin = |(ioctx, header): Header| {
+            let client = ioctx.cluster().instance_id();
+            Watch::begin(ioctx, header, Ear { client, heard: Mutex::default() }).ok()
+        };
+        let watches: Vec<_> = headers.into_iter().filter_map(begin).collect();
         self.set(|state| state.begun = true);
-        if watch.is_ok() {
-            while !self.wait(PATIENCE, |state| state.ended) {
-                let announcements = self.state().announcements.0.clone();
+        while !watches.is_empty() && !self.wait(PATIENCE, |state| state.ended) {
+            for watch in &watches {
+                let announcements = watch.ear().heard().0.clone();
                 for message in announcements {
-                    self.announce(&message);
+                    watch.notify(&message, PATIENCE);
                 }
             }
         }
-        drop(watch);
+        drop(watches);
         self.set(|state| state.unwatched = true);
     }
+}
 
-    /// Sends a message to all watchers. Blocks until they have received it.
-    fn announce(&self, message: &[u8]) {
-        let (start, len) = (message.as_ptr().cast::<c_char>(), message.len() as c_int);
-        let timeout = PATIENCE.as_millis() as u64;
-        // SAFETY: the pool is open; name and message live through the call; librados accepts null
-        // if the replies are not wanted.
-        unsafe {
-            sys::rados_notify2(
-                self.ioctx.as_ptr(),
-                self.header.as_ptr(),
-                start,
-                len,
-                timeout,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        };
+/// Keeps the announcements to a client.
+struct Ear {
+    client: u64,
+    heard: Mutex<Announcements>,
+}
+
+impl Ear {
+    fn heard(&self) -> MutexGuard<'_, Announcements> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A registered watch. Dropping it ends it, and blocks.
-struct Watch<'a> {
-    shared: &'a Shared,
-    cookie: u64,
-}
-
-impl Watch<'_> {
-    fn begin(shared: &Shared) -> RawResult<Watch<'_>> {
-        let arg = ptr::from_ref(shared).cast_mut().cast::<c_void>();
-        let mut cookie = 0;
-        // SAFETY: the pool is open; name and out pointer live through the call; what `arg` points
-        // to is borrowed until the drop has ended the watch and its callbacks.
-        check(unsafe {
-            sys::rados_watch3(
-                shared.ioctx.as_ptr(),
-                shared.header.as_ptr(),
-                &raw mut cookie,
-                Some(on_notify),
-                Some(on_error),
-                0,
-                arg,
-            )
-        })?;
-        Ok(Watch { shared, cookie })
+impl Hear for Ear {
+    fn hear(&self, message: &[u8], notification: Notification) -> Option<Notification> {
+        self.heard().hear(message, self.client);
+        Some(notification)
     }
 }
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        let ioctx = &self.shared.ioctx;
-        // SAFETY: our watch. librados forgets it even if the OSD does not answer. Then this waits
-        // for the callbacks that have begun; the cluster is connected.
-        unsafe {
-            sys::rados_unwatch2(ioctx.as_ptr(), self.cookie);
-            sys::rados_watch_flush(ioctx.cluster().as_ptr());
-        }
-    }
-}
-
-unsafe extern "C" fn on_notify(
-    arg: *mut c_void,
-    notification: u64,
-    cookie: u64,
-    _notifier: u64,
-    data: *mut c_void,
-    len: usize,
-) {
-    let _mark = CallbackMark::set();
-    // SAFETY: `begin` passed a Shared that lives as long as this can be called.
-    let shared = unsafe { &*arg.cast::<Shared>() };
-    if !data.is_null() && len > 0 {
-        // SAFETY: librados lends `len` bytes for this call.
-        let message = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) };
-        shared.state().announcements.hear(message, shared.ioctx.cluster().instance_id());
-    }
-    // SAFETY: the pool is open, the name lives through the call, which does not block. An answer
-    // without content has no length; librbd ignores it.
-    unsafe {
-        sys::rados_notify_ack(
-            shared.ioctx.as_ptr(),
-            shared.header.as_ptr(),
-            notification,
-            cookie,
-            ptr::null(),
-            0,
-        )
-    };
-}
-
-/// A watch that is lost hears nothing more.
-unsafe extern "C" fn on_error(_arg: *mut c_void, _cookie: u64, _errno: c_int) {}
 
 /// The successful ends of changes that were announced to one client, the last one of each request.
 #[derive(Default)]

@@ -4,8 +4,9 @@ pub(crate) mod application;
 pub(crate) mod deleted;
 pub(crate) mod stats;
 pub(crate) mod trash;
+pub(in crate::raw) mod watch;
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -75,6 +76,19 @@ impl IoCtx {
         // SAFETY: the handle is not shared yet; the string is copied.
         unsafe { sys::rados_ioctx_set_namespace(ioctx.as_ptr(), namespace.as_ptr()) };
         Ok(ioctx)
+    }
+
+    /// Opens another pool, with the same namespace.
+    pub(in crate::raw) fn sibling(&self, pool_id: i64) -> RawResult<IoCtx> {
+        let fetch = |buffer: *mut c_char, len: usize| {
+            // SAFETY: the buffer has `len` bytes.
+            let code = unsafe { sys::rados_ioctx_get_namespace(self.as_ptr(), buffer, len as u32) };
+            (code.min(0), 0)
+        };
+        // SAFETY: `fetch` writes at most the length it is given.
+        let namespace = unsafe { grow_string(128, fetch) }?;
+        let namespace = CString::new(namespace).map_err(|_| Errno::EINVAL)?;
+        IoCtx::open(Arc::clone(&self.cluster), pool_id, &namespace)
     }
 
     /// Like [`open`](IoCtx::open), for calls that free space: their requests are carried out even

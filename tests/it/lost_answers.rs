@@ -1,14 +1,12 @@
 //! Changes that the owner of the exclusive lock makes for other clients end although librbd loses
 //! the owner's answer.
 
-mod announcer;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rbd::{Features, Image};
 
-use self::announcer::Announcer;
+use crate::played_owner::{ACQUIRED, Watcher, framed, watcher};
 use crate::support::{Space, builder};
 
 const MIB: u64 = 1 << 20;
@@ -71,6 +69,22 @@ const ALL: &[Changes] = &[
         &[|image| image.object_map().rebuild().run().unwrap(), |image| image.sparsify(4096).run().unwrap()],
     ),
     (
+        "group",
+        |image| {
+            let group = image.ioctx().groups().create("group").unwrap();
+            group.add(image.ioctx(), "group").unwrap();
+            for name in ["a", "b", "c", "d"] {
+                group.snapshots().create(name).run().unwrap();
+            }
+        },
+        &[
+            |image| image.ioctx().group("group").snapshots().remove("a").unwrap(),
+            |image| image.ioctx().group("group").snapshots().remove("b").unwrap(),
+            |image| image.ioctx().groups().remove("group").unwrap(),
+            |image| assert!(image.snapshots().list().unwrap().is_empty()),
+        ],
+    ),
+    (
         "name",
         nothing,
         &[
@@ -79,6 +93,12 @@ const ALL: &[Changes] = &[
         ],
     ),
 ];
+
+/// Tells all clients that have the image open that a client of this number owns the lock.
+fn announce_owner(announcer: &Watcher, number: u64) {
+    let owner = [1 + number, 1].map(u64::to_le_bytes).concat();
+    announcer.notify(&framed(6, &[&ACQUIRED.to_le_bytes(), &owner]));
+}
 
 /// Makes each change while librbd hears of acquisitions of the lock that never happened, so that it
 /// cancels and repeats its requests. The owner keeps the lock.
@@ -95,8 +115,7 @@ fn make(space: &Space, &(name, prepare, changes): &Changes) {
     let (theirs, ours) = (open(), open());
     prepare(&theirs);
     theirs.exclusive_lock().acquire().unwrap();
-    let announcer =
-        Announcer::connect(rbd_testcluster::shared().conf(), space.namespace(), &ours.id().unwrap());
+    let announcer = watcher(&ours);
     for change in changes {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -107,7 +126,7 @@ fn make(space: &Space, &(name, prepare, changes): &Changes) {
                     if done.load(Ordering::Relaxed) {
                         break;
                     }
-                    announcer.announce_owner(number);
+                    announce_owner(&announcer, number);
                     std::thread::sleep(Duration::from_millis(5));
                 }
             });
@@ -116,6 +135,7 @@ fn make(space: &Space, &(name, prepare, changes): &Changes) {
         });
     }
     assert!(theirs.exclusive_lock().is_owner().unwrap(), "{name}");
+    drop(announcer);
     let watchers = theirs.watchers().unwrap();
     assert_eq!(watchers.len(), 2, "{name}: no watch is left: {watchers:?}");
     ours.close().unwrap();
