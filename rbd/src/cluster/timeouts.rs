@@ -70,7 +70,8 @@ impl ClusterBuilder {
     /// and writes. A call that exceeds it fails with [`TimedOut`](crate::ErrorKind::TimedOut). Ceph
     /// cannot cancel the call, so it continues in the background and may still take effect: a write
     /// may reach the disk later. For an operation that reports progress, the limit restarts with
-    /// each step.
+    /// each step. Before a call on an image fails, it may look for the owner of the exclusive lock
+    /// for at most one more second, to name it in the error.
     ///
     /// With a limit, most calls run on a thread of this crate, and the caller waits for it: see
     /// [`guide::threads`](crate::guide::threads). With `None`, they run on the calling thread.

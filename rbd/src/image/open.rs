@@ -152,8 +152,9 @@ impl<'a> OpenImage<'a> {
     }
 
     /// Sets whether calls that free space work while the pool is over its quota or the cluster is
-    /// full: discards, removing snapshots, shrinking. All other changes of the image then fail at
-    /// once with [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded). If off, every change waits
+    /// full: discards, removing snapshots, shrinking. Other changes of the image then fail at once
+    /// with [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded) if they need more space; if not,
+    /// they can work, for example overwriting data of the image. If off, every change waits
     /// until there is space again. Default: off.
     pub fn free_when_full(mut self, free_when_full: bool) -> Self {
         self.free_when_full = free_when_full;
