@@ -11,10 +11,9 @@ use rbd::error::Holder;
 use rbd::features::Plan;
 use rbd::image::Cursor;
 use rbd::{ErrorKind, Features, Image, Queue};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Space, block_on, builder};
+use crate::support::{Space, block_on, builder, stop};
 
 fn both(run: impl Fn(Arc<Image>, &dyn Fn(rbd::Result<()>, &str))) {
     let space = Space::new();
@@ -194,8 +193,7 @@ fn an_owner_that_does_not_answer() {
     let watchers = patient.watchers().unwrap();
     let client = watchers.iter().find(|watcher| watcher.address == address).unwrap().client;
     let client = format!("client.{client}");
-    let id = Pid::from_child(&owner.0);
-    kill_process(id, Signal::STOP).unwrap();
+    stop(&owner.0);
     let error = hurried.disable_features(map).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TimedOut, "{error}");
     let (text, client) = (error.to_string(), format!("lock owner {client} at {address} must"));

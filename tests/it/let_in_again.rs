@@ -13,7 +13,7 @@ use rbd::{Features, Image, IoCtx, Queue};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Space, block_on, builder};
+use crate::support::{Space, block_on, builder, stop};
 
 const OLD: u8 = 0xa;
 const NEW: u8 = 0xb;
@@ -142,14 +142,14 @@ impl Holder {
         self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    fn resume(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::CONT).unwrap();
     }
 
     /// Stops the holder, fences it, takes over its images, lets it in again after `time`, and
     /// continues it. Returns the images of the new owner.
     fn lose_all(&mut self, space: &Space, names: &[String], time: Duration) -> Vec<Image> {
-        self.signal(Signal::STOP);
+        stop(&self.process);
         let stopped = Instant::now();
         let cluster = builder().connect().unwrap();
         let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
@@ -178,7 +178,7 @@ impl Holder {
         cluster.blocklist().remove(&address.unwrap()).unwrap();
         images.iter().for_each(write_new);
         self.go_on();
-        self.signal(Signal::CONT);
+        self.resume();
         images
     }
 }
@@ -388,10 +388,10 @@ fn a_lock_that_nobody_has_taken_is_not_lost() {
     let space = Space::new();
     images(&space, &["write"]);
     let mut holder = Holder::start("a_lock_that_nobody_has_taken_is_not_lost", &space);
-    holder.signal(Signal::STOP);
+    stop(&holder.process);
     std::thread::sleep(Duration::from_secs(7));
     holder.go_on();
-    holder.signal(Signal::CONT);
+    holder.resume();
     let said = holder.said();
     assert_eq!(said.len(), 12);
     for line in said {

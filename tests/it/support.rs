@@ -1,10 +1,12 @@
 //! Help for all tests: a connection, and a separate namespace in the shared cluster.
 
 use std::ops::Deref;
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotOrigin};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Returns a builder for the shared cluster, as `client.admin`.
 pub(crate) fn builder() -> ClusterBuilder {
@@ -114,6 +116,16 @@ pub(crate) fn alone(test: &str) -> bool {
     let failed: String = failed.chars().take(4000).collect();
     assert!(ran.status.success() && said.contains("1 passed"), "{}\n{said}\n{failed}", ran.status);
     false
+}
+
+/// Stops a process, and waits until all its threads stand still. Until then, on a busy machine,
+/// they answer requests.
+pub(crate) fn stop(process: &Child) {
+    let id = Pid::from_child(process);
+    kill_process(id, Signal::STOP).unwrap();
+    let events = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(id), events).unwrap().expect("an event");
+    assert!(status.stopped(), "the process has ended");
 }
 
 /// Runs a future to its end on this thread.

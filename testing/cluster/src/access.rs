@@ -13,11 +13,11 @@ use crate::{Error, Result};
 /// The timeouts of this crate's own connection. Ceph's defaults are 300 s for a dead monitor and
 /// none for a dead OSD.
 const TIMEOUTS: [(&str, &str); 3] =
-    [("client_mount_timeout", "30"), ("rados_mon_op_timeout", "30"), ("rados_osd_op_timeout", "60")];
+    [("client_mount_timeout", "120"), ("rados_mon_op_timeout", "120"), ("rados_osd_op_timeout", "120")];
 
 /// A running cluster, from the side of its clients.
 ///
-/// Every blocking call fails if the monitors do not answer within 30 s.
+/// Every blocking call fails if the monitors do not answer within 120 s.
 #[derive(Debug)]
 pub struct Access {
     conf: PathBuf,

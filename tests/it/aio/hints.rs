@@ -1,9 +1,9 @@
 //! The hints that OSDs receive.
 
 use bytes::{Bytes, BytesMut};
-use rbd::{AccessHints, Image, aio::Aio, image::Compare};
+use rbd::{AccessHints, Cluster, Image, aio::Aio, image::Compare};
 
-use super::eventually;
+use super::{Freezer, eventually};
 use crate::support::Space;
 
 const MIB: u64 = 1 << 20;
@@ -38,11 +38,14 @@ fn remembered(image: &Image, object: u64) -> Vec<String> {
 
 #[test]
 fn hints_reach_the_osd_with_those_operations_that_take_them() {
-    let space = Space::new();
+    // Few other tests use this cluster, and its OSD remembers only the slowest operations.
+    let freezer = Freezer::get();
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(freezer.0.conf()).connect().unwrap();
+    let space = Space::on(&cluster);
     space.create("foo", 8 * MIB).run().unwrap();
     let image = space.open("foo").run().unwrap();
-    // By default it remembers only the last twenty, of all tests.
-    let remember = r#"{"prefix":"config set","var":"osd_op_history_size","val":["10000"]}"#;
+    // By default it remembers only twenty.
+    let remember = r#"{"prefix":"config set","var":"osd_op_history_size","val":["1000"]}"#;
     image.ioctx().cluster().osd_command(0, remember, b"").unwrap();
     use_object(image.aio(), 0);
     use_object(image.aio().hints(AccessHints::SEQUENTIAL | AccessHints::DONT_NEED), 1);

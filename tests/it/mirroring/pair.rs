@@ -7,7 +7,7 @@ use rbd::{Cluster, Features, Image, IoCtx};
 use rbd_testcluster::TestCluster;
 
 /// The longest time of the daemons for one step. They usually need two seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An image mirrored in each mode.
 const IMAGES: [(&str, ImageMode); 2] = [("journal", ImageMode::Journal), ("snapshot", ImageMode::Snapshot)];

@@ -87,12 +87,12 @@ fn images_are_closed_after_a_change() {
     let space = Space::new();
     space.create("foo", 1 << 20).run().unwrap();
     let changed = space.open("foo").run().unwrap();
-    delay_reports();
+    delay_reports(1);
     let cluster = crate::support::builder().call_timeout(None).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
     // The thread starts with the first image that is watched.
     let first = pool.open("foo").run().unwrap();
-    delay_reports();
+    delay_reports(2);
     let end = Instant::now() + Duration::from_secs(5);
     let over = || Instant::now() >= end;
     let rounds: usize = thread::scope(|scope| {
@@ -136,16 +136,22 @@ fn images_are_closed_after_a_change() {
     println!("{rounds} rounds");
 }
 
-/// Gives the lowest priority to the threads of librbd that report changes.
-fn delay_reports() {
+/// Gives the lowest priority to the threads of librbd that report changes, one for each connection.
+/// A new thread has its name a moment after its start.
+fn delay_reports(threads: usize) {
     let mut delayed = 0;
-    for task in fs::read_dir("/proc/self/task").unwrap().map(Result::unwrap) {
-        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        if name.trim() == "tp_librbd" {
-            let thread = task.file_name().to_str().and_then(|number| number.parse().ok());
-            setpriority_process(thread.and_then(Pid::from_raw), 19).unwrap();
-            delayed += 1;
+    let end = Instant::now() + Duration::from_secs(60);
+    while delayed < threads && Instant::now() < end {
+        delayed = 0;
+        for task in fs::read_dir("/proc/self/task").unwrap().map(Result::unwrap) {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if name.trim() == "tp_librbd" {
+                let thread = task.file_name().to_str().and_then(|number| number.parse().ok());
+                setpriority_process(thread.and_then(Pid::from_raw), 19).unwrap();
+                delayed += 1;
+            }
         }
+        thread::sleep(Duration::from_millis(1));
     }
-    assert!(delayed > 0, "a thread reports changes");
+    assert_eq!(delayed, threads, "threads that report changes");
 }
