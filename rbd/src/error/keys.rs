@@ -122,6 +122,7 @@ mod tests {
             hidden(name);
         }
         hidden("aqbikbxyupx==");
+        hidden("aqbikbxyupx==\n");
         for name in
             ["rbd_cache", "Mon_Host", "RBD_CACHE_POLICY", "mon host", "no-such-option-here", "Key", "", "="]
         {
