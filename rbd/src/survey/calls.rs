@@ -82,15 +82,20 @@ pub(super) fn metadata_behind(key: &[u8]) -> Result<ClassCall, Trouble> {
     list_behind(c"metadata_list", key, PAIRS)
 }
 
+/// Makes a call that asks for the features.
+pub(super) fn features() -> ClassCall {
+    let mut input = HEAD.to_le_bytes().to_vec();
+    // The query is for reading only, so locks of other clients do not matter.
+    input.push(1);
+    call(c"get_features", input)
+}
+
 /// Returns the calls about the current version, in the order in which their answers are read.
 pub(super) fn head_calls(plan: Plan) -> Result<Vec<ClassCall>, Trouble> {
-    let mut features = HEAD.to_le_bytes().to_vec();
-    // The query is for reading only, so locks of other clients do not matter.
-    features.push(1);
     let mut calls = Vec::with_capacity(16);
     calls.extend([
         at(c"get_size", HEAD),
-        call(c"get_features", features),
+        features(),
         at(c"get_flags", HEAD),
         call(c"op_features_get", Vec::new()),
     ]);
@@ -115,7 +120,7 @@ pub(super) fn head_calls(plan: Plan) -> Result<Vec<ClassCall>, Trouble> {
     if plan.snapshots || plan.usage {
         calls.push(call(c"get_snapcontext", Vec::new()));
     }
-    if plan.usage {
+    if plan.layout() {
         calls.push(call(c"get_stripe_unit_count", Vec::new()));
     }
     Ok(calls)

@@ -233,14 +233,15 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Reads an object map. The states stay in the answer.
-pub(crate) fn object_map(answer: Vec<u8>) -> Decoded<ObjectMap> {
+/// Reads an object map. It has the states of more objects than are wanted if the image shrank, or
+/// if somebody damaged it. The states stay in the answer.
+pub(crate) fn object_map(answer: Vec<u8>, wanted: usize) -> Decoded<ObjectMap> {
     let mut rest = Decoder::new(&answer);
     let mut header = Decoder(rest.bytes()?);
     let count = usize::try_from(header.section()?.u64()?).map_err(|_| Malformed)?;
     // Checksums follow the states.
     let start = answer.len() - rest.0.len();
-    ObjectMap::new(answer, start, count).ok_or(Malformed)
+    ObjectMap::new(answer, start, count.min(wanted)).ok_or(Malformed)
 }
 
 /// Decodes an answer with each decoder. None may panic.
@@ -259,7 +260,7 @@ pub(crate) fn anything(answer: &[u8]) {
     let _ = decoder().time();
     let _ = decoder().group();
     let _ = decoder().metadata();
-    if let Ok(map) = object_map(answer.to_vec()) {
+    if let Ok(map) = object_map(answer.to_vec(), usize::MAX) {
         assert!(map.len() <= answer.len() * 4);
     }
 }
@@ -285,10 +286,13 @@ mod tests {
         let mut map = u32::try_from(header.len()).unwrap().to_le_bytes().to_vec();
         map.extend(header);
         map.extend([0b00_01_10_11, 0b01_11_00_00]);
-        let read = object_map(map.clone()).unwrap();
+        let read = object_map(map.clone(), usize::MAX).unwrap();
         assert_eq!((read.len(), read.four(0), read.four(1)), (5, 0b00_01_10_11, 0b01_00_00_00));
         map.pop();
-        assert_eq!(object_map(map), Err(Malformed));
+        assert_eq!(object_map(map.clone(), usize::MAX), Err(Malformed));
+        // The rest of the answer was cut off.
+        let first = object_map(map, 3).unwrap();
+        assert_eq!((first.len(), first.four(0), first.four(1)), (3, 0b00_01_10_00, 0));
     }
 
     #[test]
@@ -319,7 +323,7 @@ mod tests {
         let ids = [&[0; 8][..], &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Decoder::new(&ids).snapshot_ids(), Err(Malformed));
         let map = [&14_u32.to_le_bytes()[..], &section(&u64::MAX.to_le_bytes())].concat();
-        assert_eq!(object_map(map), Err(Malformed));
+        assert_eq!(object_map(map, usize::MAX), Err(Malformed));
     }
 
     proptest! {

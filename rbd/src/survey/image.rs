@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::calls::{Next, PAIRS, Trouble, at, call, head_calls, list_behind, lockers, metadata_behind, text};
+use super::calls::{
+    Next, PAIRS, Trouble, at, call, features, head_calls, list_behind, lockers, metadata_behind, text,
+};
 use super::decode::{Decoder, ParentSpec, object_map};
 use super::object_map::ObjectMap;
 use super::parent::{Parents, first, header};
@@ -19,9 +22,13 @@ use crate::image::snapshot::SnapshotKind;
 use crate::ioctx::ImageEntry;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 
-/// The size of an object as a power of two, beyond which librbd ends the process: it keeps the size
-/// in 32 bits. No librbd makes objects larger than 2^25 bytes.
-const LARGEST_ORDER: u8 = 31;
+/// The sizes of an object as powers of two that librbd can work with. It keeps them in 32 bits, and
+/// divides by zero if a header has a larger one. It makes objects of 2^12 to 2^25 bytes only. With
+/// smaller ones, an image of a usual size would have objects without number.
+const ORDERS: RangeInclusive<u8> = 12..=31;
+
+/// How many bytes of an answer may precede the states of an object map. Today it is 18.
+const MAP_HEADER: usize = 64;
 
 /// How many snapshots one operation asks for.
 const SNAPSHOTS: usize = 32;
@@ -111,8 +118,7 @@ impl Space {
         let mut size = Decoder::new(&size);
         let order = size.u8()?;
         image.size = size.u64()?;
-        if order > LARGEST_ORDER {
-            // librbd would divide by zero.
+        if !ORDERS.contains(&order) {
             return Err(Trouble::Errno(Errno::EBADMSG));
         }
         image.object_size = 1 << order;
@@ -120,7 +126,7 @@ impl Space {
         image.flags = Flags::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         image.op_features = OpFeatures::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         if image.features.contains(Features::MIGRATING) {
-            return Err(Trouble::AskLibrbd);
+            return Err(self.migrating(&object).await);
         }
         let mut parent = None;
         if plan.parent {
@@ -145,28 +151,37 @@ impl Space {
         if plan.metadata {
             image.metadata = self.metadata(&object, &answers.next()?).await?;
         }
-        if !plan.snapshots && !plan.usage {
-            return Ok(Found::Image(Box::new(image)));
-        }
-        let mut ids = Decoder::new(&answers.next()?).snapshot_ids()?;
+        let ids = if plan.snapshots || plan.usage { Some(answers.next()?) } else { None };
+        let layout = if plan.layout() { layout(order, image.features, answers.next())? } else { None };
+        let Some(ids) = ids else { return Ok(Found::Image(Box::new(image))) };
+        let mut ids = Decoder::new(&ids).snapshot_ids()?;
         ids.sort_unstable();
         let flags = self.snapshots(&object, &ids, parent.as_ref(), parents, &mut image).await?;
         if plan.usage && image.features.contains(Features::FAST_DIFF) {
-            let layout = match answers.next() {
-                Ok(stripes) if image.features.contains(Features::STRIPING) => {
-                    let mut stripes = Decoder::new(&stripes);
-                    Layout::new(order, stripes.u64()?, stripes.u64()?)
-                }
-                // The call exists for striped images only.
-                Err(_) if image.features.contains(Features::STRIPING) => None,
-                _ => Layout::new(order, image.object_size, 1),
-            };
             let valid = !(flags | image.flags).contains(Flags::FAST_DIFF_INVALID);
             if let (Some(layout), true) = (layout, valid) {
                 self.usage(layout, common, &mut image).await?;
             }
         }
         Ok(Found::Image(Box::new(image)))
+    }
+
+    /// Says who answers for an image that is being migrated. If the state of the migration is
+    /// missing, librbd must not be asked: it would look for the state without an end.
+    async fn migrating(&self, object: &CStr) -> Trouble {
+        let mut answers = match self.raw.ask(object, &[features(), call(c"migration_get", Vec::new())]).await
+        {
+            Ok(answers) => Next::new(answers),
+            Err(Errno::ENOENT) => return Trouble::Changed,
+            Err(errno) => return errno.into(),
+        };
+        let features = answers.next().and_then(|answer| Ok(Decoder::new(&answer).u64()?));
+        match (features.map(Features::from_bits_retain), answers.next()) {
+            (Ok(features), _) if !features.contains(Features::MIGRATING) => Trouble::Changed,
+            (Ok(_), Err(Trouble::Errno(Errno::ENOENT))) => Trouble::Errno(Errno::EBADMSG),
+            (Err(trouble), _) | (Ok(_), Err(trouble)) => trouble,
+            (Ok(_), Ok(_)) => Trouble::AskLibrbd,
+        }
     }
 
     /// Handles a listed image without a header: it was removed just now, or its removal was
@@ -270,7 +285,9 @@ impl Space {
         let mut used = HashMap::new();
         for snapshot in &image.snapshots {
             let name = format!("rbd_object_map.{}.{:016x}", image.id, snapshot.id);
-            let Some(map) = self.object_map(&name).await? else { return Err(Trouble::Changed) };
+            let Some(map) = self.object_map(&name, layout.objects(snapshot.size)).await? else {
+                return Err(Trouble::Changed);
+            };
             if walk.step(map, snapshot.size).is_none() {
                 return Ok(());
             }
@@ -278,7 +295,8 @@ impl Space {
                 used.insert(snapshot.id, walk.count(snapshot.size));
             }
         }
-        let Some(map) = self.object_map(&format!("rbd_object_map.{}", image.id)).await? else {
+        let name = format!("rbd_object_map.{}", image.id);
+        let Some(map) = self.object_map(&name, layout.objects(image.size)).await? else {
             return Ok(());
         };
         if walk.step(map, image.size).is_none() {
@@ -292,14 +310,36 @@ impl Space {
         Ok(())
     }
 
-    async fn object_map(&self, name: &str) -> Result<Option<ObjectMap>, Trouble> {
+    /// Reads the states of at most this many objects. A map that has more, because somebody damaged
+    /// it, does not take the memory that other images wait for.
+    async fn object_map(&self, name: &str, objects: u64) -> Result<Option<ObjectMap>, Trouble> {
+        let wanted = usize::try_from(objects).unwrap_or(usize::MAX);
+        let bytes = MAP_HEADER.saturating_add(wanted.div_ceil(4));
         let object = CString::new(name).map_err(|_| Trouble::AskLibrbd)?;
-        match self.raw.ask(&object, &[call(c"object_map_load", Vec::new())]).await.and_then(first) {
-            Ok(map) => Ok(Some(object_map(map)?)),
+        let load = [call(c"object_map_load", Vec::new())];
+        match self.raw.ask_for(&object, &load, bytes).await.and_then(first) {
+            Ok(map) => Ok(Some(object_map(map, wanted)?)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// Reads the layout of an image. An image that cannot have it is refused: librbd would divide by
+/// zero, or end the process in another way.
+fn layout(
+    order: u8,
+    features: Features,
+    stripes: Result<Vec<u8>, Trouble>,
+) -> Result<Option<Layout>, Trouble> {
+    if !features.contains(Features::STRIPING) {
+        // The call exists for striped images only.
+        return Ok(Layout::new(order, 1 << order, 1));
+    }
+    let stripes = stripes?;
+    let mut stripes = Decoder::new(&stripes);
+    let layout = Layout::new(order, stripes.u64()?, stripes.u64()?);
+    layout.map(Some).ok_or(Trouble::Errno(Errno::EBADMSG))
 }
 
 /// Returns an image without any answers.

@@ -75,6 +75,13 @@ struct Plan {
     max_in_flight: usize,
 }
 
+impl Plan {
+    /// Whether the layout of the images matters: librbd opens those whose watchers are asked for.
+    fn layout(self) -> bool {
+        self.usage || self.watchers
+    }
+}
+
 /// How an answer was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

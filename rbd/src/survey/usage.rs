@@ -22,7 +22,9 @@ impl Layout {
     /// Returns `None` for values that no image can have.
     pub(super) fn new(order: u8, unit: u64, count: u64) -> Option<Layout> {
         let object_size = 1_u64.checked_shl(order.into())?;
-        let fits = unit > 0 && count > 0 && unit <= object_size && object_size % unit == 0;
+        let fits = unit > 0 && unit <= object_size && object_size % unit == 0;
+        // librbd keeps the number in 32 bits.
+        let fits = fits && (1..=u64::from(u32::MAX)).contains(&count);
         (fits && object_size.checked_mul(count).is_some()).then_some(Layout { object_size, unit, count })
     }
 
@@ -37,7 +39,7 @@ impl Layout {
     }
 
     /// Returns how many objects an image of this size has.
-    fn objects(self, size: u64) -> u64 {
+    pub(super) fn objects(self, size: u64) -> u64 {
         let set_size = self.object_size * self.count;
         let rest = size % set_size;
         size / set_size * self.count + rest.div_ceil(self.unit).min(self.count)
@@ -152,6 +154,9 @@ mod tests {
         assert_eq!(Layout::new(22, 0, 1), None);
         assert_eq!(Layout::new(64, 1, 1), None);
         assert_eq!(Layout::new(63, 1, u64::MAX), None);
+        assert_eq!(Layout::new(22, 1, 1 << 32), None);
+        assert_eq!(Layout::new(22, 3, 3), None);
+        assert!(Layout::new(22, 1, (1 << 32) - 1).is_some());
     }
 
     #[test]

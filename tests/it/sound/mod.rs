@@ -5,6 +5,7 @@
 mod arguments;
 mod callbacks;
 mod closing;
+mod damaged;
 mod extremes;
 mod fork;
 mod getters;

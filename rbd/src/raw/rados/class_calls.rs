@@ -48,6 +48,8 @@ impl Drop for CallAnswer {
 /// The values that an operation in flight owns.
 struct InFlight {
     answers: Box<[CallAnswer]>,
+    /// How many bytes of an answer are copied.
+    most: usize,
     shared: Arc<Shared>,
     /// Keeps the pool open until the operation has ended.
     _ioctx: Arc<IoCtx>,
@@ -95,18 +97,30 @@ impl IoCtx {
     /// Makes these calls on the object in one round trip. A failed call does not stop the others.
     /// If the object does not exist, the whole operation fails with ENOENT.
     pub(crate) fn ask(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall]) -> Asked {
+        self.ask_for(object, calls, usize::MAX)
+    }
+
+    /// Like [`ask`](IoCtx::ask), and cuts off each answer behind this many bytes.
+    pub(crate) fn ask_for(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall], most: usize) -> Asked {
         let shared = Arc::new(Shared::default());
-        if let Err(errno) = self.submit(object, calls, &shared) {
+        if let Err(errno) = self.submit(object, calls, most, &shared) {
             shared.end(Err(errno));
         }
         Asked(shared)
     }
 
-    fn submit(self: &Arc<IoCtx>, object: &CStr, calls: &[ClassCall], shared: &Arc<Shared>) -> RawResult<()> {
+    fn submit(
+        self: &Arc<IoCtx>,
+        object: &CStr,
+        calls: &[ClassCall],
+        most: usize,
+        shared: &Arc<Shared>,
+    ) -> RawResult<()> {
         // EIO stands for a call that the OSD did not reach.
         let empty = || CallAnswer { start: ptr::null_mut(), len: 0, code: -libc::EIO };
         let flight = Box::into_raw(Box::new(InFlight {
             answers: calls.iter().map(|_| empty()).collect(),
+            most,
             shared: Arc::clone(shared),
             _ioctx: Arc::clone(self),
             _pending: Pending::new(),
@@ -163,13 +177,14 @@ unsafe extern "C" fn completed(completion: sys::rados_completion_t, arg: *mut c_
         let flight = unsafe { Box::from_raw(arg.cast::<InFlight>()) };
         // SAFETY: librados keeps the completion until the callback has returned.
         let code = unsafe { sys::rados_aio_get_return_value(completion) };
-        let outcome = check(code).map(|_| flight.answers.iter().map(copy).collect());
+        let outcome =
+            check(code).map(|_| flight.answers.iter().map(|answer| copy(answer, flight.most)).collect());
         flight.shared.end(outcome);
     });
 }
 
-fn copy(answer: &CallAnswer) -> RawResult<Vec<u8>> {
+fn copy(answer: &CallAnswer, most: usize) -> RawResult<Vec<u8>> {
     check(answer.code)?;
-    // SAFETY: librados has set both: null, or as many bytes.
-    Ok(unsafe { bytes(answer.start, answer.len) })
+    // SAFETY: librados has set both: null, or at least as many bytes.
+    Ok(unsafe { bytes(answer.start, answer.len.min(most)) })
 }
