@@ -174,9 +174,9 @@ impl Class {
             ));
         }
         let options = self.map_options()?;
-        options
-            .parse::<rbd::krbd::MapOptions>()
-            .map_err(|error| Status::invalid_argument(format!("the parameter 'mapOptions': {error}")))?;
+        options.parse::<rbd::krbd::MapOptions>().map_err(|error| {
+            Status::invalid_argument(format!("the parameter 'mapOptions' of the storage class: {error}"))
+        })?;
         self.features()?;
         self.layout()?;
         self.fix_features()?;
@@ -262,6 +262,23 @@ mod tests {
         assert_eq!(class.unread(), ["imageFormat"]);
         let context = class.into_context();
         assert!(!context.contains_key("csi.storage.k8s.io/pvc/name") && context.contains_key("pool"));
+    }
+
+    #[test]
+    fn the_error_of_a_map_option_lists_the_known_ones() {
+        let status = class(&[("mapOptions", "krbd:queue_dept=64,ms_mode=crc")]).check_new().unwrap_err();
+        let told = status.message();
+        for part in [
+            "the parameter 'mapOptions' of the storage class: ",
+            "'queue_dept': it is none of the known options of a mapping, which are ro, rw, exclusive, ",
+            "queue_depth, ",
+            "; correct the name, or leave the option out",
+        ] {
+            assert!(told.contains(part), "no '{part}' in: {told}");
+        }
+        let status = class(&[("mapOptions", "secret=AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==")]).check();
+        let told = status.unwrap_err().message().to_owned();
+        assert!(told.ends_with("leave it out") && !told.contains("AQBi"), "{told}");
     }
 
     #[test]

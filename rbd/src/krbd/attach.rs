@@ -144,10 +144,7 @@ impl Attach {
                 "another client holds the image's exclusive lock and does not give it up; unmap \
                  it there, or map it read-only",
             ),
-            Errno::EINVAL => error.with_kind(ErrorKind::InvalidInput).with_detail(
-                "the kernel does not support one of the options, or not for this \
-                    image; its log (dmesg) may say which",
-            ),
+            Errno::EINVAL => error.with_kind(ErrorKind::InvalidInput).with_detail(self.options.why_refused()),
             Errno::ESHUTDOWN => error.with_detail("the kernel's client is fenced (blocklisted)"),
             Errno::ETIMEDOUT | Errno::EIO => error.with_kind(ErrorKind::TimedOut).with_detail(
                 "the kernel got no answer from the cluster; check that the monitors are up and \

@@ -18,6 +18,9 @@ use crate::krbd::options::MapOptions;
 use crate::krbd::preflight::{Preflight, holders, unsupported};
 use crate::spec::ImageSpec;
 
+/// The option of Ceph with the options for all mappings.
+const DEFAULT_OPTIONS: &str = "rbd_default_map_options";
+
 /// Maps an image: see [`krbd::map`](crate::krbd::map) and
 /// [`krbd::map_with`](crate::krbd::map_with).
 #[derive(Debug, Clone)]
@@ -160,7 +163,10 @@ impl Map {
     /// device is removed at once while this process lives.
     pub fn run(mut self) -> Result<Device> {
         if let Source::Live(ioctx) = &self.source {
-            let configured: MapOptions = ioctx.cluster().config().get("rbd_default_map_options")?.parse()?;
+            let configured = ioctx.cluster().config().get(DEFAULT_OPTIONS)?;
+            let configured: MapOptions = configured.parse().map_err(|error: Error| {
+                error.and(&format!("it comes from {DEFAULT_OPTIONS} in Ceph's configuration"))
+            })?;
             self.options = configured.merge(self.options);
         }
         self.spec.check()?;

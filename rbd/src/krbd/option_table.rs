@@ -168,6 +168,24 @@ pub(super) fn known(name: &str) -> Option<(Value, &'static str)> {
     KNOWN.iter().find(|(known, ..)| *known == name).map(|(_, value, opposite)| (*value, *opposite))
 }
 
+/// Returns why a name is refused, with all names that are accepted.
+pub(super) fn unknown(name: &str) -> Option<String> {
+    known(name).is_none().then(|| {
+        format!(
+            "it is none of the known options of a mapping, which are {}; correct the name, or leave \
+             the option out",
+            names()
+        )
+    })
+}
+
+/// All names that a user may set, for an error.
+pub(super) fn names() -> String {
+    let names: Vec<&str> =
+        KNOWN.iter().map(|(name, ..)| *name).filter(|name| !RESERVED.contains(name)).collect();
+    names.join(", ")
+}
+
 pub(super) fn invalid(option: &str, detail: impl Into<String>) -> Error {
     Error::invalid("set", Object::new(ObjectKind::ConfigOption, option), detail.into())
 }

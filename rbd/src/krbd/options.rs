@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::krbd::option_table::{CompressionHint, MsMode, ReadFromReplica};
-use crate::krbd::option_table::{RESERVED, bad, check_value, invalid, known};
+use crate::krbd::option_table::{RESERVED, bad, check_value, invalid, known, names, unknown};
 
 /// The options of a mapping. Options of the manual page rbd(8) have methods; [`MapOptions::raw`]
 /// sets others.
@@ -154,7 +154,8 @@ impl MapOptions {
     }
 
     /// Sets any option that the kernel knows, as `name` or `name=value`. The option is checked when
-    /// the image is mapped.
+    /// the image is mapped. A name that this library does not know goes to the kernel; if the
+    /// kernel refuses it, nothing is mapped, and the error contains the name and the known ones.
     #[must_use]
     pub fn raw(mut self, option: impl AsRef<str>) -> MapOptions {
         let (name, value) = split(option.as_ref());
@@ -227,7 +228,10 @@ impl MapOptions {
     pub(crate) fn check(&self) -> Result<()> {
         for (name, value) in &self.list {
             if RESERVED.contains(&name.as_str()) {
-                return Err(invalid(name, "it follows from the connection and cannot be set as an option"));
+                return Err(invalid(
+                    name,
+                    "it follows from the connection and cannot be set as an option; leave it out",
+                ));
             }
             if name.is_empty() || name.contains(bad) {
                 return Err(invalid(
@@ -239,6 +243,27 @@ impl MapOptions {
             check_value(kind, value.as_deref()).map_err(|reason| invalid(name, reason))?;
         }
         Ok(())
+    }
+
+    /// Returns what to tell if the kernel refuses the options. It need not name the one that it
+    /// does not know.
+    pub(crate) fn why_refused(&self) -> String {
+        let strange: Vec<String> = self
+            .list
+            .iter()
+            .filter(|(name, _)| known(name).is_none())
+            .map(|(name, _)| format!("'{name}'"))
+            .collect();
+        let strange = if strange.is_empty() {
+            String::new()
+        } else {
+            let (strange, names) = (strange.join(", "), names());
+            format!("; this library does not know {strange}; the options that it knows are {names}")
+        };
+        format!(
+            "nothing is mapped: the kernel does not support one of the options, or not for this \
+             image{strange}; correct the option or leave it out; the kernel's log (dmesg) may say which"
+        )
     }
 
     /// Returns the options for the kernel, each after a comma.
@@ -265,7 +290,8 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Parses the form of `rbd map -o`: options separated by commas. Refuses unknown names, to catch
-/// typing errors.
+/// typing errors; the error lists the known ones. [`MapOptions::raw`] accepts options of newer
+/// kernels.
 impl FromStr for MapOptions {
     type Err = Error;
 
@@ -273,11 +299,8 @@ impl FromStr for MapOptions {
         let mut options = MapOptions::new();
         for option in text.split(',').filter(|option| !option.is_empty()) {
             let (name, _) = split(option);
-            if known(&name).is_none() {
-                return Err(invalid(
-                    &name,
-                    "there is no such map option; use MapOptions::raw for one that only the kernel knows",
-                ));
+            if let Some(reason) = unknown(&name) {
+                return Err(invalid(&name, reason));
             }
             options = options.raw(option);
         }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::krbd::option_table::KNOWN;
 use crate::krbd::spec::splits;
 
 #[test]
@@ -48,7 +49,7 @@ fn bad_values_are_refused_with_the_reason() {
         ("alloc_size=100", "power of two"),
         ("ms_mode=best", "must be one of legacy, crc, secure, prefer-crc, prefer-secure"),
         ("ro=1", "takes no value"),
-        ("bogus", "no such map option"),
+        ("bogus", "none of the known options"),
         ("mount_timeout=-1", "whole number from 0"),
         ("crush_location=a b", "white space"),
     ] {
@@ -58,6 +59,32 @@ fn bad_values_are_refused_with_the_reason() {
     for raw in ["", "a b", "a\0", "x=1,secret=2", "=1"] {
         assert!(MapOptions::new().raw(raw).check().is_err(), "{raw:?}");
     }
+}
+
+#[test]
+fn the_error_of_an_unknown_name_lists_the_known_ones() {
+    let parsed = "ro,queue_dept=64".parse::<MapOptions>().unwrap_err().to_string();
+    assert!(
+        parsed.contains("'queue_dept': it is none of the known options of a mapping, which are"),
+        "{parsed}"
+    );
+    assert!(parsed.ends_with("correct the name, or leave the option out"), "{parsed}");
+    let refused = MapOptions::new().queue_depth(1).raw("future=1").raw("other").why_refused();
+    assert!(refused.contains("this library does not know 'future', 'other';"), "{refused}");
+    assert!(refused.contains("correct the option or leave it out"), "{refused}");
+    for list in [parsed, refused] {
+        let list = list.split_once(" are ").unwrap().1.split_once(';').unwrap().0;
+        let names: Vec<&str> = list.split(", ").collect();
+        // Each is accepted, with some value.
+        for name in &names {
+            let values = ["", "=1", "=512", "=crc", "=no", "=none"];
+            let accepted = |value: &&str| format!("{name}{value}").parse::<MapOptions>().is_ok();
+            assert!(values.iter().any(accepted), "{name}");
+        }
+        assert_eq!(names.len(), KNOWN.len() - RESERVED.len());
+    }
+    // Without one, the kernel alone knows what is wrong.
+    assert!(!MapOptions::new().queue_depth(1).why_refused().contains("does not know"));
 }
 
 #[test]

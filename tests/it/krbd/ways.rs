@@ -222,6 +222,8 @@ impl Ways {
         }
         let (kind, text) = self.guest.fails(&["map", &self.spec("data"), "-o", "bogus=1"]);
         assert!(kind == "InvalidInput" && text.contains("does not support one of the options"), "{text}");
+        assert!(text.contains("does not know 'bogus'; the options that it knows are ro, "), "{text}");
+        assert_eq!(self.guest.ok(&["devices"]), "");
         assert!(text.contains("kernel: "), "the kernel's own words are there: {text}");
     }
 

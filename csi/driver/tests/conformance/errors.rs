@@ -99,6 +99,11 @@ async fn bad_requests_for_volumes_fail_before_anything_is_made() {
             Code::InvalidArgument,
         ),
         (
+            "an unknown option of the mapping",
+            Box::new(move |request| request.parameters.extend([set("mapOptions", "krbd:queue_dept=64")])),
+            Code::InvalidArgument,
+        ),
+        (
             "a user without a key",
             Box::new(|request| drop(request.secrets.remove("userKey"))),
             Code::InvalidArgument,
