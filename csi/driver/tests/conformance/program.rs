@@ -20,8 +20,19 @@ use super::driver::{CLUSTER, Driver, class, connect, create, map, mount, secrets
 const WRONG: &str = "AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==";
 const SOON: Duration = Duration::from_secs(20);
 
+/// Runs the program, which must end by itself.
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rbd-csi")).args(args).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rbd-csi"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut child, begun) = (command.spawn().unwrap(), Instant::now());
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!("{args:?}: it did not end: {:?}", child.wait_with_output().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// The lines of a log in JSON.
