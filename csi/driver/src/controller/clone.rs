@@ -5,16 +5,15 @@ use rbd::snapshot::{Snapshot, SnapshotKind};
 use rbd::{Image, IoCtx, SnapshotRef};
 use tonic::Status;
 
-use super::create::{CreateVolume, Source};
-use super::{Controller, found, open, unfinished};
+use super::request::{CreateVolume, Source};
+use super::unfinished::{self, PART};
+use super::{Controller, found, open};
 use crate::clusters::Secrets;
 use crate::notes::Note;
 use crate::status::OrStatus;
 
 /// The first part of the names of snapshots that exist only while a volume is cloned.
 const TEMPORARY: &str = "csi-clone-";
-/// The name of a copy while it is made.
-pub(super) const PART: &str = ".part";
 
 /// Returns whether the driver itself, and no user, made the snapshot with this name.
 pub(super) fn is_temporary(name: &str) -> bool {

@@ -5,14 +5,13 @@ use rbd::{Image, IoCtx};
 use tonic::Status;
 
 use super::capacity::or_full;
+use super::request::{CreateVolume, Source, Volume};
 use super::unfinished::{self, Unfinished};
 use super::{Controller, found, place};
 use crate::calls;
-use crate::class::Class;
-use crate::clusters::Secrets;
-use crate::ids::{self, SnapshotId, VolumeId};
+use crate::ids::{self, VolumeId};
 use crate::notes::Note;
-use crate::size::{Sizes, check_map};
+use crate::size::check_map;
 use crate::status::OrStatus;
 
 /// How often a creation starts again because another controller was quicker.
@@ -20,59 +19,6 @@ const ATTEMPTS: usize = 5;
 
 /// The size of an image's objects unless the class sets another.
 const OBJECT: u64 = 4 << 20;
-
-/// A request for a volume.
-#[derive(Debug, Clone)]
-pub struct CreateVolume {
-    /// The name of the request.
-    pub name: String,
-    /// The sizes that are accepted.
-    pub sizes: Sizes,
-    /// The parameters of the class.
-    pub class: Class,
-    /// What the volume starts with; nothing for a blank one.
-    pub source: Option<Source>,
-    /// Who asks.
-    pub secrets: Secrets,
-}
-
-/// What a volume starts with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A snapshot.
-    Snapshot(SnapshotId),
-    /// The present content of another volume.
-    Volume(VolumeId),
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Source::Snapshot(id) => write!(f, "snapshot {id}"),
-            Source::Volume(id) => write!(f, "volume {id}"),
-        }
-    }
-}
-
-impl Source {
-    pub(super) fn volume(&self) -> &VolumeId {
-        match self {
-            Source::Snapshot(id) => &id.volume,
-            Source::Volume(id) => id,
-        }
-    }
-}
-
-/// A volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Its id.
-    pub id: VolumeId,
-    /// The name of its image.
-    pub image: String,
-    /// Its size in bytes.
-    pub size: u64,
-}
 
 impl Controller {
     /// Creates a volume, or returns the one that an earlier request of this name created.
@@ -196,7 +142,7 @@ impl Controller {
         if owner != request.name {
             return Err(other(request, pool, name, &format!("it was made for a volume '{owner}'")));
         }
-        let (theirs, ours) = (Note::Source.get(image).or_status()?.unwrap_or_default(), start_of(request));
+        let (theirs, ours) = (Note::Source.get(image).or_status()?.unwrap_or_default(), request.start());
         if theirs != ours {
             let start = |source: &str| {
                 if source.is_empty() { "blank".to_owned() } else { format!("from {source}") }
@@ -240,7 +186,7 @@ impl Controller {
             return Err(other(request, pool, name, &format!("it has {size} bytes")));
         }
         if request.source.is_some() {
-            Note::Source.set(image, &start_of(request)).or_status()?;
+            Note::Source.set(image, &request.start()).or_status()?;
         }
         // Written last: it marks the image as complete.
         Note::Name.set(image, &request.name).or_status()
@@ -253,11 +199,6 @@ pub(super) fn check_growth(image: &Image, size: u64) -> Result<(), Status> {
         check_map(size, image.stat().or_status()?.object_size)?;
     }
     Ok(())
-}
-
-/// Returns the note about what the volume starts with; empty for a blank volume.
-pub(super) fn start_of(request: &CreateVolume) -> String {
-    request.source.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 fn other(request: &CreateVolume, pool: &IoCtx, name: &str, why: &str) -> Status {

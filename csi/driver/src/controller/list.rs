@@ -3,7 +3,7 @@
 use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
-use super::create::Volume;
+use super::request::Volume;
 use super::snapshots::{self, Snapshot, is_users};
 use super::{Controller, place};
 use crate::clusters::Secrets;

@@ -12,6 +12,7 @@ mod expand;
 mod groups;
 mod list;
 mod metadata;
+mod request;
 mod snapshots;
 mod unfinished;
 
@@ -25,10 +26,10 @@ use crate::ids::{Place, VolumeId};
 use crate::status::{self, OrStatus};
 
 pub use background::Background;
-pub use create::{CreateVolume, Source, Volume};
 pub use groups::GroupSnapshot;
 pub use list::Page;
 pub use metadata::{Block, Blocks};
+pub use request::{CreateVolume, Source, Volume};
 pub use snapshots::Snapshot;
 
 /// How the controller works.

@@ -8,9 +8,8 @@ use rbd::features::Features;
 use rbd::{Image, IoCtx};
 use tonic::Status;
 
-use super::clone::PART;
-use super::create::{CreateVolume, Source, start_of};
 use super::found;
+use super::request::{CreateVolume, Source};
 use crate::calls;
 use crate::notes::Note;
 use crate::status::OrStatus;
@@ -18,6 +17,9 @@ use crate::status::OrStatus;
 /// Another controller may still be creating the image. If it makes no step in this time, it is
 /// gone.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// What follows the volume's name in the name of a copy while it is made.
+pub(super) const PART: &str = ".part";
 
 /// An image with the volume's name that is not marked as complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,7 @@ fn look_without_parent(request: &CreateVolume, pool: &IoCtx, image: &Image) -> R
     if request.source.is_some() {
         // A copy gets the note about its source before it gets its name.
         match Note::Source.get(image).or_status()? {
-            Some(start) if start == start_of(request) => return Ok(Unfinished::Made),
+            Some(start) if start == request.start() => return Ok(Unfinished::Made),
             Some(_) => return Ok(Unfinished::Foreign),
             None => {}
         }
