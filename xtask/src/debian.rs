@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::apt::{self, Apt};
-use crate::{cmd, ui};
+use crate::{cache, cmd, ui};
 
 const SUITE: &str = "trixie";
 
@@ -37,12 +37,12 @@ pub(crate) fn unfit() -> Option<&'static str> {
     }
 }
 
-/// Returns the compiler's path. The first call fetches it into `target/tools`.
+/// Returns the compiler's path. The first call fetches it into the user's cache.
 pub(crate) fn rustc() -> Result<PathBuf> {
-    let home = cmd::root().join("target/tools").join(format!("rust-{SUITE}"));
+    let home = cache::directory("rbd-tools")?.join(format!("rust-{SUITE}"));
     let rustc = home.join("rustc");
     if !rustc.is_file() {
-        ui::step(&format!("fetching the Rust compiler of Debian {SUITE} into target/tools (100 MB)"));
+        ui::step(&format!("fetching the Rust compiler of Debian {SUITE} into {} (100 MB)", home.display()));
         // The start script is written last, so the compiler is complete or missing.
         let _ = fs::remove_dir_all(&home);
         fetch(&home)?;
