@@ -111,8 +111,13 @@ mod tests {
         assert_eq!(without_keys(&KEY[4..]), &KEY[4..]);
         let newer = STANDARD.encode([&[2, 0, 1, 2, 3, 4, 0, 0, 0, 0, 32, 0][..], &[7; 32]].concat());
         assert_eq!(without_keys(&newer), "…");
-        let none = STANDARD.encode([1, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(without_keys(&none), none);
+        let header = |secret| [1, 0, 1, 2, 3, 4, 0, 0, 0, 0, secret, 0];
+        let shortest = STANDARD.encode([&header(1)[..], &[7]].concat());
+        assert_eq!((shortest.len(), &*without_keys(&shortest)), (SHORTEST, "…"));
+        for (claimed, secret) in [(0, 3), (16, 15), (14, 15)] {
+            let wrong = STANDARD.encode([&header(claimed)[..], &vec![7; secret]].concat());
+            assert_eq!(without_keys(&wrong), wrong);
+        }
     }
 
     #[test]
