@@ -23,8 +23,8 @@ static LEASES: Mutex<(u32, Vec<Weak<Target>>)> = Mutex::new((0, Vec::new()));
 pub(super) fn begin_lease(target: &Arc<Target>) -> RawResult<()> {
     let asked = Moment::now();
     let cookie = target.lock_cookie()?;
-    // librbd may still believe that it owns a lock that another client has broken. SAFETY: the
-    // image is open, as the caller makes sure.
+    // librbd may still believe that it owns a lock that another client has broken.
+    // SAFETY: the image is open, as the caller makes sure.
     let owner = unsafe { is_owner(target.image()) }?;
     match cookie.filter(|_| owner) {
         Some(cookie) => target.lease().begin(asked, cookie),

@@ -210,8 +210,9 @@ impl QuiesceWatch {
         // is the count that the registration had.
         unsafe { Arc::decrement_strong_count(Arc::as_ptr(&party)) };
         // Only this call frees the object that librbd made for the watch. No list contains it any
-        // more, so the call waits for nothing and returns only that the watch is unknown. SAFETY:
-        // the image is open. The handle is the address of an object that only we still know.
+        // more, so the call waits for nothing and returns only that the watch is unknown.
+        // SAFETY: the image is open. The handle is the address of an object that only we still
+        // know.
         unsafe { sys::rbd_quiesce_unwatch(other.as_ptr(), handle) };
         closed.map_err(|failure| failure.errno)
     }

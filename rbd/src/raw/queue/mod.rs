@@ -288,8 +288,8 @@ impl Entries {
             if completion != Address::NULL {
                 // This takes a moment. A release that also puts these into its queue has done so by
                 // then, and they are skipped when they are listed. Later would be too late, because
-                // they are released when they are returned. SAFETY: its callback has run, and the
-                // completion is not released yet.
+                // they are released when they are returned.
+                // SAFETY: its callback has run, and the completion is not released yet.
                 unsafe { sys::rbd_aio_wait_for_complete(completion.get()) };
             }
         }
