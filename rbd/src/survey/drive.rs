@@ -78,15 +78,8 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<List
     }
     let mut images = Vec::new();
     for (space, pool) in spaces.iter().enumerate() {
-        if plan.trash {
-            let trash = pool.trash().list()?.into_iter();
-            images.extend(trash.map(|trashed| {
-                let entry = ImageEntry { name: trashed.name, id: trashed.id };
-                Listed { space, entry }
-            }));
-            continue;
-        }
-        let entries = match pool.list() {
+        let entries = if plan.trash { trashed(pool) } else { pool.list() };
+        let entries = match entries {
             // The namespace was removed after it was listed.
             Err(error) if space > 0 && error.is_not_found() => continue,
             entries => entries?,
@@ -97,6 +90,12 @@ pub(super) fn list(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<List
         images.retain(|listed| listed.entry.name == name);
     }
     Ok((spaces, images))
+}
+
+/// Lists the images in the trash.
+fn trashed(pool: &IoCtx) -> Result<Vec<ImageEntry>> {
+    let trash = pool.trash().list()?;
+    Ok(trash.into_iter().map(|trashed| ImageEntry { name: trashed.name, id: trashed.id }).collect())
 }
 
 /// Begins to query the listed images.

