@@ -140,10 +140,15 @@ fn a_write_that_fails_after_its_acknowledgement_is_reported() {
             space.cluster().blocklist().add(&cluster.address().unwrap()).run().unwrap();
             cluster.wait_for_latest_osdmap().unwrap();
             let write = |image: &Image| {
-                let written = image.write_all_at(&B, 0).is_ok();
+                let written = image.write_all_at(&B, 0);
+                // Also if the size of the image had to be asked for first.
+                let told = |error: &rbd::Error| {
+                    error.is_blocklisted() && error.to_string().starts_with("cannot write")
+                };
+                assert!(written.as_ref().err().is_none_or(told), "{policy}, {features}: {written:?}");
                 // Long enough that the OSD refuses it before the flush begins.
                 sleep(Duration::from_millis(200));
-                written
+                written.is_ok()
             };
             for image in &images {
                 for _ in 0..2 {

@@ -93,7 +93,7 @@ impl Image {
         let known = self.raw().fresh_size().filter(|size| {
             !self.raw().is_forked() && offset.checked_add(len).is_some_and(|end| end <= *size)
         });
-        let size = known.map_or_else(|| self.size_for_io(), Ok)?;
+        let size = known.map_or_else(|| self.size_for_io(kind.name()), Ok)?;
         self.check_against(size, kind, offset, len)
     }
 

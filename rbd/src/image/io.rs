@@ -178,15 +178,15 @@ impl Image {
         Ok(())
     }
 
-    /// Returns the [`size`](Image::size) without reading the log, which would cost each operation a
-    /// system call.
-    pub(crate) fn size_for_io(&self) -> Result<u64> {
+    /// Returns the [`size`](Image::size) for an operation, without reading the log, which would cost
+    /// each operation a system call.
+    pub(super) fn size_for_io(&self, operation: &'static str) -> Result<u64> {
         if self.raw.is_forked() {
             return Err(forked("use", self.object()));
         }
         let size = self.in_time(RawImage::size);
         size.map_err(|lost| {
-            let error = |errno: Errno| Error::new("read the size of", self.object(), errno);
+            let error = |errno: Errno| Error::new(operation, self.object(), errno);
             self.explain(lost.error(error, false))
         })
     }

@@ -53,10 +53,24 @@ pub(in crate::raw) struct Identity {
     pub(in crate::raw) stripe_unit: u64,
 }
 
+/// Keeps a value in cache lines of its own. Each operation changes the state twice, on two threads;
+/// the other fields are read as often and rarely change. (Processors fetch lines in pairs.)
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Apart<T>(T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 pub(crate) struct Target {
     image: Address<c_void>,
     causes: Box<dyn Causes>,
-    pub(super) state: AtomicU64,
+    pub(super) state: Apart<AtomicU64>,
     /// The blocking calls. They are counted separately, because a queue may begin while they run.
     pub(super) blocking: AtomicUsize,
     pub(super) holds: Holds,
@@ -102,7 +116,7 @@ impl Target {
         Target {
             image,
             causes: Box::new(causes),
-            state: AtomicU64::new(0),
+            state: Apart(AtomicU64::new(0)),
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
             written: AtomicBool::new(false),
