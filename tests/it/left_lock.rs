@@ -57,7 +57,7 @@ fn write_again(pool: &IoCtx, name: &str, begun: Instant) {
     let image = loop {
         match pool.open(name).run() {
             Ok(image) => break image,
-            Err(error) if begun.elapsed() < Duration::from_secs(60) && error.is_timed_out() => {}
+            Err(error) if begun.elapsed() < Duration::from_secs(180) && error.is_timed_out() => {}
             Err(error) => panic!("{name}: {error:#}"),
         }
     };
