@@ -1,5 +1,6 @@
 //! Handles that are dropped, closed or moved while something uses them.
 
+use std::borrow::Borrow;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,27 @@ fn a_batch_outlives_the_handles_that_it_was_made_of() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
+/// Begins reads, writes and flushes, and drops the cursor.
+fn begin_and_drop(cursor: AsyncCursor<impl Borrow<Image> + Unpin>, round: u64) {
+    let mut cursor = Box::pin(cursor.chunk_size(512 << (round % 8)).max_in_flight(8));
+    let mut context = Context::from_waker(Waker::noop());
+    for step in 0..round % 7 {
+        let mut buffer = [7; 70_000];
+        // Each may be pending, also when the next of another kind begins.
+        match (round + step) % 4 {
+            0 => {
+                let _ = cursor.as_mut().poll_read(&mut context, &mut ReadBuf::new(&mut buffer));
+            }
+            1 | 2 => {
+                let _ = cursor.as_mut().poll_write(&mut context, &buffer);
+            }
+            _ => {
+                let _ = cursor.as_mut().poll_flush(&mut context);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cursor_is_dropped_at_any_moment() {
     if !alone(test!("handles::a_cursor_is_dropped_at_any_moment")) {
@@ -55,32 +77,28 @@ fn a_cursor_is_dropped_at_any_moment() {
     }
     let space = Space::new();
     space.create("foo", SIZE).run().unwrap();
-    let mut context = Context::from_waker(Waker::noop());
     for round in 0..60_u64 {
         let image = space.open("foo").run().unwrap();
-        let mut cursor = Box::pin(AsyncCursor::new(image).chunk_size(512 << (round % 8)).max_in_flight(8));
-        for step in 0..round % 7 {
-            let mut buffer = [7; 70_000];
-            // Each may be pending, also when the next of another kind begins.
-            match (round + step) % 4 {
-                0 => {
-                    let _ = cursor.as_mut().poll_read(&mut context, &mut ReadBuf::new(&mut buffer));
-                }
-                1 | 2 => {
-                    let _ = cursor.as_mut().poll_write(&mut context, &buffer);
-                }
-                _ => {
-                    let _ = cursor.as_mut().poll_flush(&mut context);
-                }
-            }
+        if round % 4 == 0 {
+            // The cursor closes the image, which waits for all that is in flight.
+            begin_and_drop(AsyncCursor::new(image), round);
+            continue;
         }
-        drop(cursor);
+        begin_and_drop(AsyncCursor::new(&image), round);
+        // If the buffers in flight were freed, these are in their places.
+        let others: Vec<_> = (0..64).map(|_| vec![0xEE_u8; 512 << (round % 8)]).collect();
+        image.close().unwrap();
+        assert!(others.iter().flatten().all(|byte| *byte == 0xEE), "round {round}: read into freed memory");
     }
     block_on(async {
         let mut cursor = AsyncCursor::new(space.open("foo").run().unwrap());
         cursor.write_all(&[9; 4096]).await.unwrap();
         cursor.flush().await.unwrap();
     });
+    let mut data = vec![0; SIZE as usize];
+    space.open("foo").run().unwrap().read_exact_at(&mut data, 0).unwrap();
+    assert!(data.iter().all(|byte| [0, 7, 9].contains(byte)), "freed memory was written");
+    assert!(data[..4096].iter().all(|byte| *byte == 9) && data.contains(&7));
 }
 
 #[test]
