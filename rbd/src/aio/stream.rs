@@ -98,7 +98,7 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     }
 
     /// Sets how many chunks may be in flight. 1 means no read-ahead, and 0 is treated as 1.
-    /// Default: 4.
+    /// Default: 4. At most 65536 chunks and 1 GiB are in flight, whatever is set here.
     pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight.max(1);
         self
@@ -125,6 +125,10 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
 
     fn image(&self) -> &Image {
         self.image.borrow()
+    }
+
+    fn depth(&self) -> usize {
+        depth(self.max_in_flight, self.chunk)
     }
 
     /// Drops the data that was read ahead.
@@ -162,6 +166,11 @@ impl<I: Borrow<Image>> AsyncCursor<I> {
     }
 }
 
+/// Returns how many chunks may be in flight: never so many that memory cannot hold them.
+fn depth(wanted: usize, chunk: usize) -> usize {
+    wanted.min(1 << 16).min((1 << 30) / chunk)
+}
+
 /// Returns how many bytes of a write fit into the image. If none do, returns the error of the range
 /// check.
 fn room(
@@ -196,7 +205,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
             if this.ahead.is_empty() {
                 this.ahead_end = this.position;
             }
-            while this.ahead.len() < this.max_in_flight && this.ahead_end < size {
+            while this.ahead.len() < this.depth() && this.ahead_end < size {
                 let len = (size - this.ahead_end).min(this.chunk as u64);
                 let op = this.image().aio().read(this.ahead_end, len as usize);
                 this.ahead.push_back(op);
@@ -226,7 +235,7 @@ impl<I: Borrow<Image> + Unpin> AsyncRead for AsyncCursor<I> {
 impl<I: Borrow<Image> + Unpin> AsyncWrite for AsyncCursor<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_behind(context, this.max_in_flight - 1))?;
+        ready!(this.poll_behind(context, this.depth() - 1))?;
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -311,6 +320,19 @@ impl<I: Borrow<Image> + Unpin> AsyncSeek for AsyncCursor<I> {
 mod tests {
     use super::*;
     use crate::error::{Error, Object, ObjectKind};
+
+    #[test]
+    fn memory_holds_what_is_in_flight() {
+        for (wanted, chunk, expected) in [
+            (1, 64 << 20, 1),
+            (4, 1 << 20, 4),
+            (usize::MAX, 512, 1 << 16),
+            (usize::MAX, 1 << 20, 1 << 10),
+            (usize::MAX, 64 << 20, 16),
+        ] {
+            assert_eq!(depth(wanted, chunk), expected);
+        }
+    }
 
     #[test]
     fn a_write_has_room_a_part_of_it_or_an_error_but_never_none() {

@@ -89,7 +89,7 @@ impl ClusterBuilder {
                 None => *ours,
             };
             // For Ceph, 0 means no timeout: the opposite of what the caller asked for.
-            let seconds = wanted.map_or(0, |wanted| wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0));
+            let seconds = wanted.map_or(0, seconds);
             if wanted.is_some() && seconds == 0 {
                 let object = Object::new(ObjectKind::ConfigOption, *option);
                 return Err(Error::invalid(
@@ -102,6 +102,13 @@ impl ClusterBuilder {
         }
         Ok(())
     }
+}
+
+/// Returns the timeout in whole seconds. Ceph adds it to a time in nanoseconds, so a longer one
+/// ends after a hundred years.
+fn seconds(timeout: Duration) -> u64 {
+    const LONGEST: u64 = 100 * 365 * 24 * 3600;
+    timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0)).min(LONGEST)
 }
 
 /// Fixes the OSD timeout for the life of the connection: otherwise librados would accept one from

@@ -31,7 +31,9 @@ pub struct QuiesceWatch {
 #[non_exhaustive]
 pub enum Quiesce {
     /// A snapshot is about to be taken: stop writing and flush. The snapshot is taken after the
-    /// callback returns `Ok`, and fails with the callback's errno otherwise.
+    /// callback returns `Ok`, and fails with the callback's errno otherwise (with EIO if that is
+    /// zero). A snapshot of the same image that the callback takes waits for the one that
+    /// waits for the callback, until a timeout ends both.
     Freeze,
     /// The snapshot was taken or has failed: resume writing. The return value is ignored.
     Thaw,
@@ -84,8 +86,9 @@ impl Image {
             match told {
                 Told::Freeze(answer) => answer.give(match catch_panic(|| callback(Quiesce::Freeze)) {
                     Some(Ok(())) => 0,
-                    Some(Err(errno)) => -errno.code(),
-                    None => -libc::EIO,
+                    // For librbd, zero is a success.
+                    Some(Err(errno)) if errno.code() != 0 => -errno.code(),
+                    Some(Err(_)) | None => -libc::EIO,
                 }),
                 Told::Thaw => {
                     catch_panic(|| callback(Quiesce::Thaw));

@@ -13,6 +13,7 @@ use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::ioctx::IoCtx;
+use crate::raw::thread::catch_panic::catch_panic;
 
 /// The largest number of images that wait for the consumer. The consumer may hold as many again.
 pub(super) const ROOM: usize = 128;
@@ -98,7 +99,8 @@ impl Handover {
             self.changed.notify_all();
         }
         if let Some(waker) = waker {
-            waker.wake();
+            // A panic of the waker must not end the survey.
+            catch_panic(|| waker.wake());
         }
     }
 
@@ -153,7 +155,7 @@ impl Consumer {
         if let Some(image) = self.taken.pop_front() {
             return Some(image);
         }
-        let end = self.timeout.map(|timeout| Instant::now() + timeout);
+        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.handover.lock();
         loop {
             self.handover.take(&mut state, &mut self.taken);
@@ -197,8 +199,10 @@ impl Consumer {
         if patience.end.is_some_and(|end| end <= now) {
             return Poll::Ready(Some(Err(self.too_late(&mut state))));
         }
-        state.waker = Some(context.waker().clone());
+        let old = state.waker.replace(context.waker().clone());
         drop(state);
+        // User code runs outside the lock.
+        drop(old);
         match (&mut patience.alarm, patience.end) {
             (Some(alarm), _) => alarm.set_waker(context.waker()),
             (none, Some(end)) => match Alarm::new(end, context.waker().clone()) {

@@ -1,8 +1,10 @@
 //! Arguments that librbd does not check: numbers that it narrows, deeply nested texts, an image as
 //! its own target.
 
+use std::time::Duration;
+
 use rbd::mirror::{BootstrapToken, Direction};
-use rbd::{ErrorKind, Features, Result};
+use rbd::{ErrorKind, Features, Queue, Result};
 
 use super::{alone, test};
 use crate::support::{Space, builder, pattern, unique};
@@ -201,4 +203,26 @@ fn an_image_is_not_copied_over_itself() {
     image.copy_over(&target).run().unwrap();
     target.read_exact_at(&mut now, 0).unwrap();
     assert_eq!(now, data);
+}
+
+/// Each is added to a time, in this crate or in Ceph.
+#[test]
+fn timeouts_of_any_length_are_no_shorter_than_asked_for() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)] {
+        let timeouts = builder().connect_timeout(timeout).mon_timeout(timeout).osd_timeout(timeout);
+        let cluster = timeouts.call_timeout(timeout).connect().unwrap();
+        let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+        assert_eq!(pool.survey().run().unwrap().map(Result::unwrap).count(), 1);
+        let image = pool.open("foo").run().unwrap();
+        image.write_all_at(&[1; 4096], 0).unwrap();
+        image.aio().flush().timeout(timeout).wait().unwrap();
+        let mut queue = Queue::new(image, 1).unwrap();
+        queue.set_timeout(timeout);
+        queue.flush(1).unwrap();
+        while !queue.wait(timeout).unwrap() {}
+        queue.reap().unwrap().result.unwrap();
+        queue.close().unwrap();
+    }
 }

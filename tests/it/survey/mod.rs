@@ -10,6 +10,11 @@ mod quiet;
 mod scale;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Wake, Waker};
 
 use rbd::image::CloneFormat;
 use rbd::survey::{Source, Survey, SurveyedImage};
@@ -196,4 +201,35 @@ fn all_namespaces_and_a_stream() {
     assert!(matches!(error.kind(), ErrorKind::NotFound { .. }), "{error}");
     let error = block_on(async { nowhere.survey().start().unwrap().next().await }).unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotFound { .. }), "{error}");
+}
+
+/// The panic would end the survey, and the images without an error.
+#[test]
+fn a_waker_that_panics_ends_no_survey() {
+    struct Panics(Sender<()>);
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            self.0.send(()).unwrap();
+            resume_unwind(Box::new("this goes no further"));
+        }
+    }
+    let space = Space::new();
+    for number in 0..20 {
+        space.create(&format!("image{number}"), SIZE).run().unwrap();
+    }
+    let mut stream = space.survey().usage(true).max_in_flight(1).start().unwrap();
+    let (woken, wakes) = channel();
+    let waker = Waker::from(Arc::new(Panics(woken)));
+    let polled = pin!(stream.next()).poll(&mut Context::from_waker(&waker));
+    // The answer may be there before the poll.
+    let first = if polled.is_pending() { wakes.recv().map_or(0, |()| 0) } else { 1 };
+    let streamed = block_on(async {
+        let mut images = 0;
+        while let Some(image) = stream.next().await {
+            image.unwrap();
+            images += 1;
+        }
+        images
+    });
+    assert_eq!(first + streamed, 20);
 }
