@@ -252,3 +252,36 @@ fn a_user_with_read_caps_sees_snapshots_and_changes_none() {
     assert!(pool.metadata().set("a", "b").unwrap_err().is_permission_denied());
     assert_eq!(names(&image), ["s1"]);
 }
+
+/// librbd says that it has no bytes, and copies nothing.
+#[test]
+fn a_removed_snapshot_is_missing_and_not_empty() {
+    let space = Space::new();
+    let image = image(&space);
+    image.write_all_at(&[1; 4096], 0).unwrap();
+    image.snapshots().create("monday").run().unwrap();
+    let monday = space.open("foo").snapshot("monday").run().unwrap();
+    assert_eq!(monday.read_at(&mut [0; 4096], 0).unwrap(), 4096);
+    let extents = monday.diff().extents().unwrap();
+    image.snapshots().remove("monday").run().unwrap();
+    let missing = |what: &str, error: Option<rbd::Error>| {
+        assert!(error.as_ref().is_some_and(rbd::Error::is_not_found), "{what}: {error:?}");
+    };
+    missing("extents", extents.map(Result::err).next().flatten());
+    missing("size", monday.size().err());
+    missing("stat", monday.stat().err());
+    missing("read", monday.read_at(&mut [0; 4096], 0).err());
+    missing("read exactly", monday.read_exact_at(&mut [0; 4096], 0).err());
+    missing("aio", monday.aio().read(0, 4096).wait().err());
+    missing("diff", monday.diff().collect().err());
+    missing("copy", monday.copy_to(&space, "copy").run().err());
+    missing("copy over", monday.copy_over(&image).run().err());
+    missing("deep copy", monday.deep_copy_to(&space, "deep").run().err());
+    let names: Vec<_> = space.list().unwrap().into_iter().map(|image| image.name).collect();
+    assert_eq!(names, ["foo"]);
+    let error = monday.size().unwrap_err();
+    assert!(error.to_string().contains("foo@monday"), "{error}");
+    // An empty image is none that is missing.
+    image.resize(0).allow_shrink(true).run().unwrap();
+    assert_eq!((image.size().unwrap(), image.read_at(&mut [0; 1], 0).unwrap()), (0, 0));
+}

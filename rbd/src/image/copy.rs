@@ -109,8 +109,15 @@ impl Image {
                 || self.object(),
                 progress,
                 move |raw, progress| raw.copy_over(&into, progress),
-            )
+            )?;
+            self.check_snapshot()
         })
+    }
+
+    /// Checks that the snapshot of this handle still exists, if it has one. From its removal on,
+    /// librbd reads zeros.
+    pub(super) fn check_snapshot(&self) -> Result<()> {
+        if self.snapshot().is_some() { self.size().map(drop) } else { Ok(()) }
     }
 
     /// Returns whether another handle, of any connection, refers to the same image.
@@ -197,7 +204,9 @@ impl<'a> CopyImage<'a> {
         let copy = move |raw: &RawImage, progress: Progress<'_>| {
             raw.copy(&into, &c_name, &options, sparse_size as usize, progress)
         };
-        image.bounded_long("copy into", object, progress, copy).map_err(|error| new.explain(ioctx, error))
+        image.check_snapshot()?;
+        image.bounded_long("copy into", object, progress, copy).map_err(|error| new.explain(ioctx, error))?;
+        image.check_snapshot()
     }
 }
 
@@ -229,6 +238,7 @@ impl<'a> DeepCopyImage<'a> {
         image.refuse_encrypted("deep-copy", COPY_STORED)?;
         let object = || ioctx.image_object(name);
         let c_name = new_name("deep-copy into", object, name)?;
+        image.check_snapshot()?;
         // The copy of a clone is a clone, whose parent must be in the same cluster.
         if !new.flatten && image.parent()?.is_some() {
             image

@@ -45,6 +45,7 @@ impl DiffExtents<'_> {
                 ready.push_back(extent);
                 ControlFlow::Continue(())
             })?;
+            self.diff.image.check_snapshot()?;
             self.rest.start = batch.end;
         }
         Ok(())

@@ -133,7 +133,8 @@ impl<'a> Diff<'a> {
     /// [`call_timeout(None)`](crate::ClusterBuilder::call_timeout) it runs on a thread of Ceph.
     pub fn for_each(self, mut callback: impl FnMut(Extent) -> ControlFlow<()> + Send) -> Result<()> {
         let range = self.clamped()?;
-        self.iterate(range, &mut callback)
+        self.iterate(range, &mut callback)?;
+        self.image.check_snapshot()
     }
 
     /// Collects all extents, in order of offset. Blocks as [`for_each`](Self::for_each) does.

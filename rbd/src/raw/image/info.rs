@@ -89,6 +89,10 @@ impl Image {
         let mut info: sys::rbd_image_info_t = unsafe { std::mem::zeroed() };
         // SAFETY: the image is open; librbd is told the size of the struct.
         check(unsafe { sys::rbd_stat(self.as_ptr(), &raw mut info, size_of_val(&info)) })?;
+        if info.size == 0 {
+            // Fails for a snapshot that was removed.
+            self.size()?;
+        }
         Ok(RawStat {
             size: positive(info.size),
             object_size: info.obj_size,

@@ -108,6 +108,12 @@ impl Target {
         // call.
         check(unsafe { sys::rbd_get_size(self.image(), &raw mut size) })?;
         let size = positive(size);
+        if size == 0 {
+            // librbd has this size for a snapshot that was removed, but no flags.
+            let mut flags = 0;
+            // SAFETY: as above.
+            check(unsafe { sys::rbd_get_flags(self.image(), &raw mut flags) })?;
+        }
         self.size().learn(size, changes);
         Ok(size)
     }

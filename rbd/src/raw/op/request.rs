@@ -267,6 +267,10 @@ impl Request {
             (Some(cause @ Cause::PoolDeleted { .. }), Err(errno)) => {
                 self.fault = Some(Fault::Caused(errno, cause.clone()));
             }
+            // The snapshot was removed. From then on, librbd reads zeros.
+            (_, Err(errno @ Errno::ENOENT)) if failed.is_none() && self.kind == Kind::Read => {
+                self.fault = Some(errno.into());
+            }
             // If the size is unknown, a change must not be reported as done.
             (_, Err(errno)) if failed.is_none() && self.kind.changes_data() => {
                 self.fault = Some(errno.into());
