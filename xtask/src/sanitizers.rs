@@ -42,9 +42,9 @@ pub(crate) struct Args {
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
-/// The modules of `tests/it` that cannot run under the sanitizer: virtual machines, and a limit of
-/// memory, which the sanitizer exceeds.
-const LEFT_OUT: &[&str] = &["krbd", "long_ranges"];
+/// The modules of `tests/it` that do not run under the sanitizer: virtual machines; a limit of
+/// memory, which the sanitizer exceeds; and one without tests.
+const LEFT_OUT: &[&str] = &["krbd", "long_ranges", "support"];
 
 /// Leaks of Ceph, glibc and OpenSSL, named by a function in their stack: a connection that is
 /// closed while it connects, memory of the resolver, and the message of a command to one monitor.

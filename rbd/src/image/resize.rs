@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::Image;
+use crate::errno::Errno;
 use crate::error::Result;
 use crate::ioctx::new_image::check_size;
 use crate::progress::Progress;
@@ -36,6 +37,11 @@ impl Image {
     ///
     /// Without `allow_shrink`, the lock keeps its owner, who resizes the image. On a busy machine
     /// librbd sometimes loses the owner's answer; the call then takes some seconds more.
+    ///
+    /// An owner that has not heard of an earlier resize can do nothing and report success. This
+    /// call asks the OSDs for the size afterwards. It then enlarges the image itself, or fails with
+    /// `ESTALE` if the image still has another size. It also fails so if another client enlarges
+    /// the image right after it was shrunk.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -85,12 +91,20 @@ impl<'a> Resize<'a> {
                 format!("{size} bytes plus its encryption header exceed the largest image size"),
             ));
         };
-        image.bounded_long(
-            "resize",
-            || image.object(),
-            progress,
-            move |raw, progress| raw.resize(stored, allow_shrink, progress),
-        )?;
+        image
+            .bounded_long(
+                "resize",
+                || image.object(),
+                progress,
+                move |raw, progress| raw.resize(stored, allow_shrink, progress),
+            )
+            .map_err(|error| match error.errno() {
+                Some(Errno::ESTALE) => error.with_detail(
+                    "it has another size now: another client has resized it meanwhile, or the client \
+                 that keeps its exclusive lock did nothing; look at its size, and resize it again",
+                ),
+                _ => error,
+            })?;
         // librbd 16.2 takes the stored size. A release that takes the effective size has enlarged
         // the image by the header.
         if header > 0 && librbd_version().minor > 16 && image.size()? == stored {

@@ -225,6 +225,44 @@ fn an_owner_that_keeps_the_lock_shrinks() {
     assert!(!image.exclusive_lock().is_owner().unwrap());
 }
 
+/// A real owner that has not heard of a shrink, because it lost its watch at the time, has nothing
+/// to do when it is asked for the size that it knows. It says that it has resized the image.
+#[test]
+fn an_owner_that_knows_an_old_size() {
+    for keeps in [false, true] {
+        let space = Space::new();
+        let owner = create(&space);
+        owner.write_all_at(&[1; 512], 0).unwrap();
+        assert!(owner.exclusive_lock().is_owner().unwrap());
+        if keeps {
+            owner.exclusive_lock().acquire().unwrap();
+        }
+        watcher(&owner).execute(c"rbd", c"set_size", &MIB.to_le_bytes());
+        let image = space.open("foo").run().unwrap();
+        assert_eq!(image.size().unwrap(), MIB);
+        image.resize(8 * MIB).run().unwrap();
+        let size = space.open("foo").read_only(true).run().unwrap().size().unwrap();
+        assert_eq!(size, 8 * MIB, "the owner keeps the lock: {keeps}");
+    }
+}
+
+/// This client does not shrink again: it cannot know whether the image has grown since.
+#[test]
+fn an_owner_that_does_nothing() {
+    let space = Space::new();
+    let image = create(&space);
+    let owner = Owner::new(&image, Lock::Kept);
+    std::thread::scope(|scope| {
+        let shrink = scope.spawn(|| image.resize(MIB).allow_shrink(true).run());
+        let (_, id) = owner.resize();
+        owner.complete(id);
+        let error = shrink.join().unwrap().unwrap_err();
+        assert_eq!(error.errno(), Some(rbd::Errno::ESTALE), "{error}");
+        assert!(error.to_string().contains("resize it again"), "{error}");
+    });
+    assert_eq!(image.size().unwrap(), 8 * MIB);
+}
+
 /// The owner accepts the request, makes the change, and never announces it.
 #[test]
 fn the_answer_is_lost() {

@@ -16,6 +16,9 @@ use crate::raw::op::target::{Identity, Target};
 use crate::raw::thread::mark::in_callback;
 use crate::raw::thread::progress::with_progress;
 
+/// How often a resize that did not take effect is tried again.
+const ATTEMPTS: u32 = 3;
+
 impl Image {
     pub(crate) fn size(&self) -> RawResult<u64> {
         if self.shared().header().len() > 0 {
@@ -120,12 +123,38 @@ impl Image {
         self.shared().ask_size()
     }
 
+    /// Resizes the image, and asks the OSDs for the size. An owner of the exclusive lock that has
+    /// not heard of an earlier change, because it had lost its watch, reports a size that it
+    /// believes the image to have as a success, and does nothing (16.2). Then this handle acquires
+    /// the lock and enlarges the image itself. It does not shrink again: another client may have
+    /// enlarged the image since, and written to it.
+    ///
+    /// Fails with `ESTALE` if the image has another size afterwards.
     pub(crate) fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         let _turn = Turn::take(self.shared());
         let _alone = if allow_shrink { Some(self.hold()?) } else { None };
         if allow_shrink {
             self.take_lock()?;
         }
+        self.request_size(size, allow_shrink, progress)?;
+        for attempt in 0.. {
+            let Some(now) = self.shared().stored()?.map(|stored| stored.size) else { break };
+            // Releases after 16.2 add the header of an encrypted image.
+            let is_made = now == size || now == size + self.header_len();
+            if is_made || now > size && !allow_shrink {
+                break;
+            }
+            if now > size || attempt == ATTEMPTS {
+                return Err(Errno::ESTALE);
+            }
+            self.take_lock()?;
+            self.request_size(size, false, Progress::default())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the change, or asks the owner of the exclusive lock to make it.
+    fn request_size(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> RawResult<()> {
         let change = Change::watch(self, move |image| {
             let now = image.ask_size();
             now.is_ok_and(|now| now == size || now + image.header_len() == size)
@@ -141,11 +170,11 @@ impl Image {
         resized.map(drop)
     }
 
-    /// Acquires the exclusive lock for a shrink, so that librbd shrinks the image here. If it asks
-    /// the owner instead, a new owner can receive a request that an earlier one has carried out,
-    /// and shrink the image again after it has grown.
+    /// Acquires the exclusive lock, so that librbd resizes the image here. If it asks the owner to
+    /// shrink the image instead, a new owner can receive a request that an earlier one has carried
+    /// out, and shrink the image again after it has grown.
     ///
-    /// If another client keeps the lock, only the owner can shrink the image.
+    /// If another client keeps the lock, only the owner can resize the image.
     fn take_lock(&self) -> RawResult<()> {
         let is_locked = self.features()? & sys::RBD_FEATURE_EXCLUSIVE_LOCK != 0;
         if !is_locked || self.owns_exclusive_lock()? {
