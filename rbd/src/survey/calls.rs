@@ -90,40 +90,71 @@ pub(super) fn features() -> ClassCall {
     call(c"get_features", input)
 }
 
-/// Returns the calls about the current version, in the order in which their answers are read.
-pub(super) fn head_calls(plan: Plan) -> Result<Vec<ClassCall>, Trouble> {
-    let mut calls = Vec::with_capacity(16);
-    calls.extend([
-        at(c"get_size", HEAD),
-        features(),
-        at(c"get_flags", HEAD),
-        call(c"op_features_get", Vec::new()),
-    ]);
-    if plan.parent {
-        calls.extend([call(c"parent_get", Vec::new()), at(c"parent_overlap_get", HEAD)]);
+/// What an image has that most images have not. Calls about it are made once an image of the survey
+/// has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Rare {
+    /// Operation features. Without the feature `operations` an image has none, as in librbd.
+    pub(super) operations: bool,
+    /// A parent, and so an overlap with it.
+    pub(super) parent: bool,
+}
+
+impl Rare {
+    /// Whether an image that has `other` needs no more calls.
+    pub(super) fn includes(self, other: Rare) -> bool {
+        (self.operations || !other.operations) && (self.parent || !other.parent)
     }
-    if plan.times {
-        let times = [c"get_create_timestamp", c"get_access_timestamp", c"get_modify_timestamp"];
-        calls.extend(times.map(|method| call(method, Vec::new())));
+
+    pub(super) fn or(self, other: Rare) -> Rare {
+        Rare { operations: self.operations || other.operations, parent: self.parent || other.parent }
     }
-    if plan.locks {
-        // A struct of version 1 that contains the name of the lock.
-        let name = b"\x01\x01\x0c\0\0\0\x08\0\0\0rbd_lock".to_vec();
-        calls.push(ClassCall { class: c"lock", method: c"get_info", input: name });
+}
+
+/// The calls about the current version of an image.
+pub(super) struct HeadCalls {
+    pub(super) rare: Rare,
+    /// In the order in which their answers are read.
+    pub(super) calls: Vec<ClassCall>,
+}
+
+impl HeadCalls {
+    pub(super) fn new(plan: Plan, rare: Rare) -> HeadCalls {
+        let mut calls = Vec::with_capacity(16);
+        calls.extend([at(c"get_size", HEAD), features(), at(c"get_flags", HEAD)]);
+        if rare.operations {
+            calls.push(call(c"op_features_get", Vec::new()));
+        }
+        if plan.parent {
+            calls.push(call(c"parent_get", Vec::new()));
+            if rare.parent {
+                calls.push(at(c"parent_overlap_get", HEAD));
+            }
+        }
+        if plan.times {
+            let times = [c"get_create_timestamp", c"get_access_timestamp", c"get_modify_timestamp"];
+            calls.extend(times.map(|method| call(method, Vec::new())));
+        }
+        if plan.locks {
+            // A struct of version 1 that contains the name of the lock.
+            let name = b"\x01\x01\x0c\0\0\0\x08\0\0\0rbd_lock".to_vec();
+            calls.push(ClassCall { class: c"lock", method: c"get_info", input: name });
+        }
+        if plan.group {
+            calls.push(call(c"image_group_get", Vec::new()));
+        }
+        if plan.metadata {
+            let no_key = 0_u32.to_le_bytes();
+            calls.push(call(c"metadata_list", [&no_key[..], &PAIRS.to_le_bytes()].concat()));
+        }
+        if plan.snapshots || plan.usage {
+            calls.push(call(c"get_snapcontext", Vec::new()));
+        }
+        if plan.layout() {
+            calls.push(call(c"get_stripe_unit_count", Vec::new()));
+        }
+        HeadCalls { rare, calls }
     }
-    if plan.group {
-        calls.push(call(c"image_group_get", Vec::new()));
-    }
-    if plan.metadata {
-        calls.push(metadata_behind(b"")?);
-    }
-    if plan.snapshots || plan.usage {
-        calls.push(call(c"get_snapcontext", Vec::new()));
-    }
-    if plan.layout() {
-        calls.push(call(c"get_stripe_unit_count", Vec::new()));
-    }
-    Ok(calls)
 }
 
 pub(super) fn lockers(lock: LockInfo) -> Lockers {

@@ -1,21 +1,22 @@
 //! The thread of a survey, which queries many images at the same time and passes on the answers.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-use super::calls::Trouble;
+use super::calls::{HeadCalls, Rare, Trouble};
 use super::handover::{Consumer, End, Handover, Item, Patience, ROOM};
 use super::image::{Common, Found, Space};
 use super::parent::Parents;
 use super::permits::Permits;
+use super::wakes::Wakes;
 use super::{Plan, SurveyedImage, librbd};
 use crate::aio::timer::Alarm;
 use crate::error::{Error, ErrorKind, Object, Result};
@@ -118,9 +119,9 @@ pub(super) fn start(ioctx: &IoCtx, plan: Plan, only: Option<&str>) -> Result<Sur
 }
 
 fn spawn(ioctx: &IoCtx, work: impl FnOnce(Driver) + Send + 'static) -> Result<Consumer> {
-    let (wake_driver, woken) = channel();
-    let handover = Arc::new(Handover::new(wake_driver.clone()));
-    let driver = Driver { handover: Arc::clone(&handover), wake: wake_driver, woken };
+    let wakes = Arc::new(Wakes::default());
+    let handover = Arc::new(Handover::new(Arc::clone(&wakes)));
+    let driver = Driver { handover: Arc::clone(&handover), wakes };
     let ended = End(Arc::clone(&handover));
     let started = worker::start(move || {
         // Also runs if the work panics.
@@ -176,17 +177,7 @@ impl Stream for SurveyedStream {
 /// The state of the thread.
 struct Driver {
     handover: Arc<Handover>,
-    wake: Sender<usize>,
-    woken: Receiver<usize>,
-}
-
-/// A waker of the thread for one of the images in flight.
-struct ImageWaker(usize, Sender<usize>);
-
-impl Wake for ImageWaker {
-    fn wake(self: Arc<Self>) {
-        let _ = self.1.send(self.0);
-    }
+    wakes: Arc<Wakes>,
 }
 
 type Looking = Pin<Box<dyn Future<Output = Option<Item>>>>;
@@ -213,18 +204,18 @@ impl Driver {
         }
         let common = Rc::new(Common {
             parents: Parents::default(),
+            calls: RefCell::new(Rc::new(HeadCalls::new(plan, Rare::default()))),
             maps: Permits::new(MAPS),
             open: Permits::new(OPEN),
         });
         let slots = plan.max_in_flight.min(images.len());
-        let wakers: Vec<_> =
-            (0..slots).map(|slot| Waker::from(Arc::new(ImageWaker(slot, self.wake.clone())))).collect();
+        let wakers: Vec<_> = (0..slots).map(|slot| self.wakes.waker(slot)).collect();
         let mut flying: Vec<Option<(usize, Looking)>> = (0..slots).map(|_| None).collect();
         let mut waiting = images.into_iter().enumerate().peekable();
         // Images whose answers arrived before their turn.
         let (mut early, mut turn) = (BTreeMap::new(), 0);
         let mut free: Vec<usize> = (0..slots).collect();
-        let mut ready = VecDeque::new();
+        let mut ready = Vec::new();
         let mut known = Vec::new();
         loop {
             while let Some(slot) = free.pop() {
@@ -236,22 +227,23 @@ impl Driver {
                 let half = removing[listed.space].contains(&listed.entry.id);
                 let (space, common) = (Rc::clone(&spaces[listed.space]), Rc::clone(&common));
                 flying[slot] = Some((index, Box::pin(look(space, plan, listed.entry, half, common))));
-                ready.push_back(slot);
+                ready.push(slot);
             }
-            if ready.is_empty() {
-                if free.len() == slots {
-                    return;
-                }
-                match self.woken.recv() {
-                    Ok(slot) => ready.push_back(slot),
-                    Err(_) => return,
-                }
+            let in_flight = slots - free.len();
+            if in_flight == 0 {
+                return;
             }
-            ready.extend(self.woken.try_iter());
-            while let Some(slot) = ready.pop_front() {
-                if slot == usize::MAX {
-                    return;
-                }
+            let wanted = match ready.is_empty() {
+                false => 0,
+                // Others wait for the end of one image.
+                true if common.open.is_used() || common.maps.is_short() => 1,
+                // The OSDs have the other half to work on.
+                true => in_flight.div_ceil(2),
+            };
+            if !self.wakes.wait(wanted, &mut ready) {
+                return;
+            }
+            for slot in ready.drain(..) {
                 let Some((index, looking)) = &mut flying[slot] else { continue };
                 let Poll::Ready(found) = looking.as_mut().poll(&mut Context::from_waker(&wakers[slot]))
                 else {

@@ -1,13 +1,13 @@
 //! The channel from the thread that queries images to the consumer.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::SurveyedImage;
 use super::drive::OPERATION;
+use super::wakes::Wakes;
 use crate::aio::timer::Alarm;
 use crate::cluster::forked;
 use crate::errno::Errno;
@@ -49,8 +49,8 @@ struct Waiting {
     ended: bool,
     /// The consumer was dropped.
     left: bool,
-    /// Wakes the thread so that it ends.
-    wake_driver: Sender<usize>,
+    /// Ends the thread.
+    wakes: Arc<Wakes>,
 }
 
 /// The timeout of a task that awaits an image.
@@ -72,8 +72,8 @@ impl Drop for End {
 }
 
 impl Handover {
-    /// Makes a channel. `wake_driver` wakes the thread that queries images.
-    pub(super) fn new(wake_driver: Sender<usize>) -> Handover {
+    /// Makes a channel from the thread with these wakes.
+    pub(super) fn new(wakes: Arc<Wakes>) -> Handover {
         let images = VecDeque::new();
         let state = Waiting {
             images,
@@ -82,7 +82,7 @@ impl Handover {
             driver_sleeps: false,
             ended: false,
             left: false,
-            wake_driver,
+            wakes,
         };
         Handover { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -236,7 +236,7 @@ impl Drop for Consumer {
         }
         let mut state = self.handover.lock();
         state.left = true;
-        let _ = state.wake_driver.send(usize::MAX);
+        state.wakes.end();
         let images = std::mem::take(&mut state.images);
         drop(state);
         self.handover.changed.notify_all();

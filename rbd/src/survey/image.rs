@@ -1,5 +1,6 @@
 //! Queries of one image that the OSDs answer.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::ops::RangeInclusive;
@@ -7,14 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::calls::{
-    Next, PAIRS, Trouble, at, call, features, head_calls, list_behind, lockers, metadata_behind, text,
+    HeadCalls, Next, PAIRS, Rare, Trouble, at, call, features, list_behind, lockers, metadata_behind, text,
 };
 use super::decode::{Decoder, ParentSpec, object_map};
 use super::object_map::ObjectMap;
 use super::parent::{Parents, first, header};
 use super::permits::Permits;
 use super::usage::{Layout, Walk};
-use super::{Plan, Source, SurveyedImage, SurveyedSnapshot};
+use super::{Plan, Source, SurveyedImage, SurveyedSnapshot, empty};
 use crate::errno::Errno;
 use crate::features::{Features, Flags, OpFeatures};
 use crate::image::info::ImageGroup;
@@ -46,6 +47,8 @@ pub(super) enum Found {
 /// The limits that the images in flight share.
 pub(super) struct Common {
     pub(super) parents: Parents,
+    /// The calls about each image.
+    pub(super) calls: RefCell<Rc<HeadCalls>>,
     /// Bytes of object maps.
     pub(super) maps: Rc<Permits>,
     /// Images that librbd has open.
@@ -107,7 +110,8 @@ impl Space {
             return Err(Trouble::AskLibrbd);
         }
         let object = header(&entry.id)?;
-        let answers = match self.raw.ask(&object, &head_calls(plan)?).await {
+        let asked = Rc::clone(&common.calls.borrow());
+        let answers = match self.raw.ask(&object, &asked.calls).await {
             Ok(answers) => answers,
             Err(Errno::ENOENT) => return self.without_header(entry).await,
             Err(errno) => return Err(errno.into()),
@@ -124,15 +128,25 @@ impl Space {
         image.object_size = 1 << order;
         image.features = Features::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         image.flags = Flags::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
-        image.op_features = OpFeatures::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         if image.features.contains(Features::MIGRATING) {
             return Err(self.migrating(&object).await);
+        }
+        let mut rare = Rare { operations: image.features.contains(Features::OPERATIONS), parent: false };
+        if asked.rare.operations {
+            image.op_features = OpFeatures::from_bits_retain(Decoder::new(&answers.next()?).u64()?);
         }
         let mut parent = None;
         if plan.parent {
             parent = Decoder::new(&answers.next()?).parent()?;
-            let overlap = Decoder::new(&answers.next()?).optional_u64()?;
+            rare.parent = parent.is_some();
+            let overlap = if asked.rare.parent { answers.next()? } else { vec![0] };
+            let overlap = Decoder::new(&overlap).optional_u64()?;
             image.parent = self.parent(parents, parent.as_ref(), overlap).await?;
+        }
+        if !asked.rare.includes(rare) {
+            let all = rare.or(common.calls.borrow().rare);
+            *common.calls.borrow_mut() = Rc::new(HeadCalls::new(plan, all));
+            return Err(Trouble::Changed);
         }
         if plan.times {
             image.created = Some(Decoder::new(&answers.next()?).time()?);
@@ -228,10 +242,7 @@ impl Space {
                 return Ok(metadata);
             }
             let more = self.raw.ask(object, &[metadata_behind(&page.last)?]).await.and_then(first);
-            let more = more.map_err(|errno| match errno {
-                Errno::ENOENT => Trouble::Changed,
-                errno => errno.into(),
-            })?;
+            let more = more.map_err(changed)?;
             page = Decoder::new(&more).metadata()?;
         }
     }
@@ -248,16 +259,17 @@ impl Space {
         let mut flags = Flags::empty();
         for ids in ids.chunks(SNAPSHOTS) {
             let methods = [c"snapshot_get", c"get_protection_status", c"get_flags", c"parent_overlap_get"];
+            // Without a parent there is no overlap.
+            let methods = if parent.is_some() { &methods[..] } else { &methods[..3] };
             let calls: Vec<_> =
-                ids.iter().flat_map(|id| methods.into_iter().map(|method| at(method, *id))).collect();
-            let gone = |errno: Errno| if errno == Errno::ENOENT { Trouble::Changed } else { errno.into() };
-            let mut answers = Next::new(self.raw.ask(object, &calls).await.map_err(gone)?);
+                ids.iter().flat_map(|id| methods.iter().map(|method| at(method, *id))).collect();
+            let mut answers = Next::new(self.raw.ask(object, &calls).await.map_err(changed)?);
             for id in ids {
-                let snapshot = Decoder::new(&answers.next_or(gone)?).snapshot()?;
-                let protection = Decoder::new(&answers.next_or(gone)?).u8()?;
-                let own = Flags::from_bits_retain(Decoder::new(&answers.next_or(gone)?).u64()?);
+                let snapshot = Decoder::new(&answers.next_or(changed)?).snapshot()?;
+                let protection = Decoder::new(&answers.next_or(changed)?).u8()?;
+                let own = Flags::from_bits_retain(Decoder::new(&answers.next_or(changed)?).u64()?);
                 flags |= own;
-                let overlap = answers.next_or(gone)?;
+                let overlap = if parent.is_some() { answers.next_or(changed)? } else { vec![0] };
                 let overlap = Decoder::new(&overlap).optional_u64()?;
                 let kind = SnapshotKind::from_raw(snapshot.kind);
                 image.snapshots.push(SurveyedSnapshot {
@@ -325,6 +337,11 @@ impl Space {
     }
 }
 
+/// The trouble if a part of an image is missing that was there before.
+fn changed(errno: Errno) -> Trouble {
+    if errno == Errno::ENOENT { Trouble::Changed } else { errno.into() }
+}
+
 /// Reads the layout of an image. An image that cannot have it is refused: librbd would divide by
 /// zero, or end the process in another way.
 fn layout(
@@ -340,32 +357,4 @@ fn layout(
     let mut stripes = Decoder::new(&stripes);
     let layout = Layout::new(order, stripes.u64()?, stripes.u64()?);
     layout.map(Some).ok_or(Trouble::Errno(Errno::EBADMSG))
-}
-
-/// Returns an image without any answers.
-pub(super) fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
-    SurveyedImage {
-        namespace: namespace.to_owned(),
-        name: entry.name.clone(),
-        id: entry.id.clone(),
-        source: Source::Osds,
-        half_removed: false,
-        old_format: false,
-        size: 0,
-        object_size: 0,
-        features: Features::empty(),
-        op_features: OpFeatures::empty(),
-        flags: Flags::empty(),
-        snapshots: Vec::new(),
-        parent: None,
-        created: None,
-        accessed: None,
-        modified: None,
-        locks: None,
-        watchers: Vec::new(),
-        group: None,
-        metadata: BTreeMap::new(),
-        used: None,
-        usage_source: None,
-    }
 }

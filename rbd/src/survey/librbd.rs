@@ -1,7 +1,6 @@
 //! Queries through librbd, of images about which the OSDs cannot answer.
 
-use super::image::empty;
-use super::{Plan, Source, SurveyedImage, SurveyedSnapshot};
+use super::{Plan, Source, SurveyedImage, SurveyedSnapshot, empty};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::snapshot::SnapshotKind;

@@ -32,6 +32,7 @@ mod object_map;
 mod parent;
 mod permits;
 mod usage;
+mod wakes;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -42,7 +43,7 @@ use crate::image::advisory::Lockers;
 use crate::image::info::ImageGroup;
 use crate::image::snapshot::SnapshotKind;
 use crate::image::{Parent, Watcher};
-use crate::ioctx::IoCtx;
+use crate::ioctx::{ImageEntry, IoCtx};
 
 pub use drive::{SurveyedImages, SurveyedStream};
 
@@ -296,5 +297,33 @@ impl<'a> Survey<'a> {
     /// If the list fails, the stream ends after its error.
     pub fn start(self) -> Result<SurveyedStream> {
         drive::start(self.ioctx, self.plan, self.only)
+    }
+}
+
+/// Returns an image without any answers.
+fn empty(namespace: &str, entry: &ImageEntry) -> SurveyedImage {
+    SurveyedImage {
+        namespace: namespace.to_owned(),
+        name: entry.name.clone(),
+        id: entry.id.clone(),
+        source: Source::Osds,
+        half_removed: false,
+        old_format: false,
+        size: 0,
+        object_size: 0,
+        features: Features::empty(),
+        op_features: OpFeatures::empty(),
+        flags: Flags::empty(),
+        snapshots: Vec::new(),
+        parent: None,
+        created: None,
+        accessed: None,
+        modified: None,
+        locks: None,
+        watchers: Vec::new(),
+        group: None,
+        metadata: BTreeMap::new(),
+        used: None,
+        usage_source: None,
     }
 }

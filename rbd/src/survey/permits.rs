@@ -33,6 +33,16 @@ impl Permits {
         .await;
         Permit(Rc::clone(self), wanted)
     }
+
+    /// Whether a part is taken.
+    pub(super) fn is_used(&self) -> bool {
+        self.free.get() < self.total
+    }
+
+    /// Whether somebody waits for a part.
+    pub(super) fn is_short(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
 }
 
 impl Drop for Permit {

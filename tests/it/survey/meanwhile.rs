@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rbd::features::OpFeatures;
+use rbd::image::CloneFormat;
 use rbd::survey::Source;
 use rbd::trash::TrashSource;
 
@@ -113,4 +115,38 @@ fn one_error_does_not_end_the_rest() {
     assert_eq!(error.errno(), Some(rbd::Errno::EIO), "{error}");
     assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
     space.objects().remove(&format!("rbd_header.{id}")).unwrap();
+}
+
+/// The first image with operation features, and the first clone, change the calls about all
+/// images. Others are in flight then.
+#[test]
+fn rare_images_among_many() {
+    let space = Space::new();
+    for number in 0..200 {
+        space.create(&format!("image{number:03}"), SIZE).run().unwrap();
+    }
+    let rare = |number: &usize| [0, 1, 70, 71, 199].contains(number);
+    for number in (0..200).filter(rare) {
+        let name = format!("image{number:03}");
+        let parent = space.open(&name).run().unwrap();
+        parent.snapshots().create("s").run().unwrap();
+        parent.close().unwrap();
+        space.clone_image(&name, "s", &format!("{name}x")).format(CloneFormat::V2).run().unwrap();
+    }
+    for (parents, flight) in [(true, 1), (false, 1), (true, 64), (false, 64)] {
+        let survey = space.survey().snapshots(true).parent(parents).locks(true).max_in_flight(flight);
+        let found = survey_of(survey);
+        assert_eq!(found.len(), 205);
+        for image in found {
+            let number: usize = image.name[5..8].parse().unwrap();
+            let clone = image.name.ends_with('x');
+            let is_parent = rare(&number) && !clone;
+            assert_eq!(image.source, Source::Osds);
+            assert_eq!(image.op_features.contains(OpFeatures::CLONE_PARENT), is_parent, "{image:?}");
+            assert_eq!(image.op_features.contains(OpFeatures::CLONE_CHILD), clone, "{image:?}");
+            assert_eq!(image.parent.is_some(), clone && parents, "{image:?}");
+            assert_eq!(image.snapshots.len(), usize::from(is_parent));
+            assert!(image.locks.is_some());
+        }
+    }
 }
