@@ -301,11 +301,13 @@ async fn look(
             return Some(Err(ioctx.explain_pool(error)));
         }
         Err(Trouble::AskLibrbd | Trouble::Changed) => {
+            let entry = entry.clone();
             by_librbd(ioctx, &common, move |ioctx| librbd::look(ioctx, plan, &entry)).await
         }
     };
     match found {
-        Err(error) if *error.kind() == missing_image() => None,
+        // The image exists if what is missing is its parent, or the source of its migration.
+        Err(error) if *error.kind() == missing_image() && !osds.exists(&entry).await => None,
         found => Some(found),
     }
 }

@@ -175,9 +175,32 @@ impl Space {
             let valid = !(flags | image.flags).contains(Flags::FAST_DIFF_INVALID);
             if let (Some(layout), true) = (layout, valid) {
                 self.usage(layout, common, &mut image).await?;
+                // A snapshot that was created before the current map was read has changed that map.
+                if !ids.is_empty() && self.snapshot_ids(&object).await? != ids {
+                    return Err(Trouble::Changed);
+                }
             }
         }
         Ok(Found::Image(Box::new(image)))
+    }
+
+    /// Returns the ids of the snapshots, oldest first.
+    async fn snapshot_ids(&self, object: &CStr) -> Result<Vec<u64>, Trouble> {
+        let call = call(c"get_snapcontext", Vec::new());
+        let answer = self.raw.ask(object, &[call]).await.and_then(first).map_err(changed)?;
+        let mut ids = Decoder::new(&answer).snapshot_ids()?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Returns whether the image has a header. In doubt it has.
+    pub(super) async fn exists(&self, entry: &ImageEntry) -> bool {
+        let object = match entry.id.as_str() {
+            "" => CString::new(format!("{}.rbd", entry.name)).map_err(|_| Trouble::AskLibrbd),
+            id => header(id),
+        };
+        let Ok(object) = object else { return true };
+        self.raw.ask(&object, &[features()]).await.err() != Some(Errno::ENOENT)
     }
 
     /// Says who answers for an image that is being migrated. If the state of the migration is

@@ -244,6 +244,8 @@ impl<'a> Survey<'a> {
     /// A survey reads the object maps of images with the feature fast-diff. For other images, and
     /// if the map is invalid, librbd asks the OSDs for each object, which takes long. The object
     /// maps in memory take up to 16 MiB together, or a byte for each object of one larger image.
+    /// As in `rbd du`, the space of an image that is written, or whose snapshots are removed,
+    /// meanwhile may be that of no single moment.
     pub fn usage(mut self, usage: bool) -> Self {
         self.plan.usage = usage;
         self

@@ -9,7 +9,7 @@ use rbd::image::CloneFormat;
 use rbd::survey::Source;
 use rbd::trash::TrashSource;
 
-use super::{SIZE, survey_of};
+use super::{Pool, SIZE, survey_of};
 use crate::support::Space;
 
 #[test]
@@ -115,6 +115,27 @@ fn one_error_does_not_end_the_rest() {
     assert_eq!(error.errno(), Some(rbd::Errno::EIO), "{error}");
     assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
     space.objects().remove(&format!("rbd_header.{id}")).unwrap();
+}
+
+/// librbd cannot open a clone whose parent has no header, and reports the clone as missing. The
+/// clone exists, so it is not left out.
+#[test]
+fn a_clone_of_a_damaged_parent_is_not_left_out() {
+    let pool = Pool::new();
+    let pool = &pool.0;
+    pool.create("parent", SIZE).run().unwrap();
+    let parent = pool.open("parent").run().unwrap();
+    parent.snapshots().create("s").run().unwrap();
+    parent.close().unwrap();
+    pool.clone_image("parent", "s", "child").format(CloneFormat::V2).run().unwrap();
+    let id = pool.list().unwrap().into_iter().find(|image| image.name == "parent").unwrap().id;
+    pool.objects().remove(&format!("rbd_header.{id}")).unwrap();
+    let found: Vec<_> = pool.survey().watchers(true).run().unwrap().collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let error = found[0].as_ref().unwrap_err();
+    assert_eq!(error.errno(), Some(rbd::Errno::ENOENT), "{error}");
+    assert!(error.to_string().contains("parent"), "{error}");
+    assert!(found[1].as_ref().unwrap().half_removed, "{found:?}");
 }
 
 /// The first image with operation features, and the first clone, change the calls about all
