@@ -171,7 +171,7 @@ const ASSERTION: &str = "librados ended the process in a deleted pool (`op->sess
 
 /// Whether librados aborted the process. In `Objecter::handle_osd_map` it asserts that each
 /// operation to be sent again has a session with an OSD, which one in a pool just deleted may lack.
-/// No client can prevent that. It was seen with 18.2, and once with 16.2.
+/// No client can prevent that. It was seen with 16.2, 18.2 and 20.2.
 fn is_assertion_of_librados(complaints: &str) -> bool {
     complaints.contains("FAILED ceph_assert(op->session)") && complaints.contains("Objecter.cc")
 }

@@ -16,8 +16,8 @@ impl Cluster {
     ///
     /// `command` is one JSON object such as `{"prefix": "osd tree", "format": "json"}`. `input` is
     /// the data that the `ceph` command reads with `-i`. The call returns the command's output. If
-    /// the cluster refuses, the error contains the cluster's message. A command that the cluster
-    /// does not know or cannot parse fails with [`ErrorKind::InvalidInput`].
+    /// the cluster refuses, the error contains the cluster's message. A command that is no JSON
+    /// object, or that the cluster does not know, fails with [`ErrorKind::InvalidInput`].
     ///
     /// Implements: `rados_mon_command`.
     #[doc(alias = "rados_mon_command")]
@@ -113,6 +113,7 @@ impl Cluster {
         command: &str,
         input: &[u8],
     ) -> Result<Vec<u8>> {
+        check_command(command).map_err(|why| Error::invalid(operation, object(), why))?;
         let json = c_value(operation, &object, command)?;
         let input = input.to_vec();
         // The daemon's message arrives beside the errno.
@@ -131,5 +132,15 @@ impl Cluster {
             let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }
         })
+    }
+}
+
+/// Refuses a text that is no JSON object, or nested deeper than 128 levels: the daemons' parser
+/// recurses for each level.
+fn check_command(command: &str) -> std::result::Result<(), String> {
+    match serde_json::from_str(command) {
+        Ok(Value::Object(_)) => Ok(()),
+        Ok(_) => Err("the command is JSON, but not an object".into()),
+        Err(error) => Err(format!("the command is not JSON: {error}")),
     }
 }

@@ -141,6 +141,10 @@ fn deeply_nested_texts_are_refused() {
         refused(space.prepare_import(&text, "new").run());
         let inside = format!("{{\"type\": \"raw\", \"stream\": {text}");
         refused(space.prepare_import(&inside, "new").run());
+        // A command that is nested so deeply ends the daemon that parses it.
+        let command = format!("{{\"prefix\": \"status\", \"a\": {text}");
+        refused(space.cluster().mon_command(&command, b"").map(drop));
+        refused(space.cluster().osd_command(0, &text, b"").map(drop));
     }
     let cluster = builder().connect().unwrap();
     let name = unique("nested");
