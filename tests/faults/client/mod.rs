@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rbd::image::Compare;
-use rbd::{Cluster, Image};
+use rbd::{Cluster, Image, Queue};
 
 use crate::journal::{BLOCK, Content, Journal, Kind};
 use crate::random::Random;
@@ -237,6 +237,12 @@ impl Work<'_> {
     }
 }
 
+/// What a client works with. A fenced client cannot create the queue.
+enum Opened {
+    Image(Image),
+    Queue(Queue),
+}
+
 /// Runs a client until its standard input ends.
 pub(crate) fn run(spec: &Spec) -> ExitCode {
     // Otherwise a stopped client would outlive its oracle.
@@ -263,11 +269,15 @@ pub(crate) fn run(spec: &Spec) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let mut opened = Some(id);
+    let mut first = Some(id);
     while work.goes_on() {
-        let id = opened.take().unwrap_or_else(|| journal.begin(Kind::Open, 0, 0));
-        let image = match spec.open(&cluster, false) {
-            Ok(image) => image,
+        let id = first.take().unwrap_or_else(|| journal.begin(Kind::Open, 0, 0));
+        let opened = spec.open(&cluster, false).and_then(|image| match spec.way {
+            Way::Queue => queue::create(image).map(Opened::Queue),
+            _ => Ok(Opened::Image(image)),
+        });
+        let opened = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 work.end(id, &Err(error));
                 std::thread::sleep(Duration::from_secs(1));
@@ -275,11 +285,11 @@ pub(crate) fn run(spec: &Spec) -> ExitCode {
             }
         };
         journal.end(id, &Ok(()));
-        match spec.way {
-            Way::Blocking => blocking::run(&work, image),
-            Way::Futures => futures::run(&work, image),
-            Way::Queue => queue::run(&work, image),
-            Way::Cursor => cursor::run(&work, image),
+        match (opened, spec.way) {
+            (Opened::Queue(queue), _) => queue::run(&work, queue),
+            (Opened::Image(image), Way::Futures) => futures::run(&work, image),
+            (Opened::Image(image), Way::Cursor) => cursor::run(&work, image),
+            (Opened::Image(image), _) => blocking::run(&work, image),
         }
     }
     ExitCode::SUCCESS

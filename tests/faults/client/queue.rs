@@ -11,8 +11,11 @@ use crate::journal::{BLOCK, Kind};
 
 const DEPTH: u64 = 16;
 
-pub(super) fn run(work: &Work<'_>, image: Image) {
-    let mut queue = Queue::new(image, DEPTH as usize).expect("an image of its own");
+pub(super) fn create(image: Image) -> rbd::Result<Queue> {
+    Queue::new(image, DEPTH as usize)
+}
+
+pub(super) fn run(work: &Work<'_>, mut queue: Queue) {
     let mut lanes = Lane::all(work.spec, DEPTH);
     // The operation for which each lane waits.
     let mut waiting: Vec<Option<(u64, Todo)>> = lanes.iter().map(|_| None).collect();
