@@ -4,6 +4,8 @@
 //! code, so panics are the faults to find. So neither cargo-fuzz nor nightly is needed; with both,
 //! `cargo fuzz` runs the same targets.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::scratch::Scratch;
@@ -44,18 +46,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cmd::run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", INSTRUMENTED))?;
     // libFuzzer ends the process without drops, so files of a target's statics stay behind.
     let home = Scratch::new("rbd-fuzz")?;
-    for name in
-        TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name))
-    {
-        ui::step(&format!("fuzzing {name} for {} s", args.seconds));
-        let program = target.join(TRIPLE).join("debug").join(name);
-        let crashes = format!("-artifact_prefix={}/", target.display());
-        let time = format!("-max_total_time={}", args.seconds);
-        // Its many lines matter only if it fails. Then `read` shows them.
-        let mut fuzz =
-            cmd::command(&program.display().to_string(), [time, crashes, "-print_final_stats=1".into()]);
-        cmd::read(fuzz.env("TMPDIR", home.path()))?;
+    let chosen =
+        TARGETS.iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|t| t == *name));
+    let chosen: Vec<_> = chosen.collect();
+    // One target uses one processor.
+    for some in chosen.chunks(std::thread::available_parallelism()?.get()) {
+        let names = some.iter().map(|name| **name).collect::<Vec<_>>().join(", ");
+        ui::step(&format!("fuzzing {names} for {} s", args.seconds));
+        std::thread::scope(|scope| {
+            let runs: Vec<_> =
+                some.iter().map(|name| scope.spawn(|| fuzz(name, &target, args.seconds, &home))).collect();
+            runs.into_iter().try_for_each(|run| run.join().expect("it does not panic"))
+        })?;
         println!("no crash");
     }
+    Ok(())
+}
+
+fn fuzz(name: &str, target: &Path, seconds: u32, home: &Scratch) -> Result<()> {
+    let program = target.join(TRIPLE).join("debug").join(name);
+    let crashes = format!("-artifact_prefix={}/", target.display());
+    let time = format!("-max_total_time={seconds}");
+    // Its many lines matter only if it fails. Then `read` shows them.
+    let mut fuzz =
+        cmd::command(&program.display().to_string(), [time, crashes, "-print_final_stats=1".into()]);
+    cmd::read(fuzz.env("TMPDIR", home.path()))?;
     Ok(())
 }
