@@ -101,7 +101,8 @@ impl<'a> Resize<'a> {
             .map_err(|error| match error.errno() {
                 Some(Errno::ESTALE) => error.with_detail(
                     "it has another size now: another client has resized it meanwhile, or the client \
-                 that keeps its exclusive lock did nothing; look at its size, and resize it again",
+                     that keeps its exclusive lock did nothing, or kept room for an encryption \
+                     header; look at its size, and resize it again",
                 ),
                 _ => error,
             })?;
