@@ -39,6 +39,7 @@ pub struct Batch<'a, N> {
 /// The results of a batch, in the order of its names.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "actions that failed are told here only"]
 pub struct BatchReport<T> {
     /// The images for which the action succeeded, and its results.
     pub done: Vec<(String, T)>,

@@ -1,6 +1,6 @@
 //! What is built once and run everywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// Whether this is the one whose tests a filter selects.
+    /// Returns whether these are the integration tests.
     pub(crate) fn is_integration(&self) -> bool {
         self.title.starts_with("rbd-suite ") && self.title.contains("/it-")
     }
@@ -35,24 +35,40 @@ const WANTED: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Builds the tests and examples, as `cargo xtask test` builds them, and returns the programs to
-/// run in roots.
-pub(crate) fn build() -> Result<Vec<Binary>> {
-    let mut build = cmd::cargo(["test", "--no-run", "--workspace"]);
+/// run in roots. A filter selects integration tests only.
+pub(crate) fn build(filter: &[String]) -> Result<Vec<Binary>> {
+    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
+        // Before anything is built.
+        check_visible(&cmd::root().join(target))?;
+    }
+    let mut build = cmd::cargo(["test", "--no-run"]);
+    if filter.is_empty() {
+        build.arg("--workspace");
+    } else {
+        build.args(["--package", "rbd-suite", "--test", "it", "--examples"]);
+    }
     build.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let said = cmd::read(&mut build)?;
     let artifacts: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     WANTED
         .iter()
+        .filter(|(_, target, _)| filter.is_empty() || *target == "it")
         .map(|&(package, target, args)| {
             let artifact = artifacts.iter().find(|artifact| is(artifact, package, target));
             let path = artifact.and_then(|artifact| artifact["executable"].as_str());
             let path = path.with_context(|| format!("cargo built no test {target} of {package}"))?;
-            if !path.starts_with(&*cmd::root().to_string_lossy()) {
-                bail!("{path} lies outside of the workspace, which is all that the roots see; unset CARGO_TARGET_DIR");
-            }
+            check_visible(Path::new(path))?;
             Ok(Binary { title: format!("{package} ({path})"), path: path.into(), args })
         })
         .collect()
+}
+
+fn check_visible(path: &Path) -> Result<()> {
+    if !path.starts_with(cmd::root()) {
+        let path = path.display();
+        bail!("{path} lies outside of the workspace, which is all that the roots see; unset CARGO_TARGET_DIR");
+    }
+    Ok(())
 }
 
 /// Whether this is the artifact of a test. Its package's id ends in `/DIRECTORY#NAME@VERSION`, or

@@ -21,6 +21,7 @@ use self::late::Recorder;
 use self::root::{Release, Root};
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
+use crate::tally::Tally;
 use crate::{cmd, disk, ui};
 
 #[derive(clap::Args)]
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (roots, binaries) = thread::scope(|scope| {
         let roots =
             scope.spawn(|| wanted.map(|release| Root::open(release, args.fresh)).collect::<Result<Vec<_>>>());
-        let binaries = binaries::build();
+        let binaries = binaries::build(&args.filter);
         (join(roots), binaries)
     });
     let (roots, binaries) = (roots?, binaries?);
@@ -170,16 +171,22 @@ fn column(root: &Root, binaries: &[Binary], filter: &[String], counts: &Counts) 
     let scratch = Scratch::new(&format!("rbd-matrix-{number}"))?;
     // The newest has all functions.
     let recorder = (root.release == Release::Tentacle).then(|| Recorder::new(&scratch)).transpose()?;
-    let mut failed = Vec::new();
-    for binary in binaries.iter().filter(|binary| filter.is_empty() || binary.is_integration()) {
+    let (mut failed, mut tally) = (Vec::new(), Tally::default());
+    for binary in binaries {
         say(counts, number, &format!("Running {}", binary.title));
         let mut command = root.command(&scratch);
         command.args(recorder.as_ref().map(Recorder::variable));
         command.arg(&binary.path).args(binary.args).args(filter);
-        let status = cmd::lines(&mut command, |line| say(counts, number, line))?;
+        let status = cmd::lines(&mut command, |line| {
+            tally.take(line);
+            say(counts, number, line);
+        })?;
         if !status.success() {
             failed.push(format!("{number}: {}: {status}", binary.title));
         }
+    }
+    if failed.is_empty() && tally.passed == 0 {
+        failed.push(format!("{number}: no integration test matches `{}`", filter.join(" ")));
     }
     if let Some(recorder) = recorder.filter(|_| filter.is_empty()) {
         match recorder.check() {
