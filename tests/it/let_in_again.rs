@@ -1,8 +1,9 @@
 //! A client with the exclusive lock is stopped and fenced, and another client takes over its image.
 //! Then the first client is removed from the blocklist and continued.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod holder;
+
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use rbd::aio::AsyncCursor;
 use rbd::image::Cursor;
 use rbd::{Features, Image, IoCtx, Queue};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Space, block_on, builder, stop};
+use crate::support::{Space, block_on};
+use holder::{Holder, in_holder, wait_for_word};
 
 const OLD: u8 = 0xa;
 const NEW: u8 = 0xb;
@@ -81,107 +82,6 @@ fn ended(queue: &mut Queue) -> rbd::Result<()> {
 
 const FEATURES: [(&str, Features); 2] =
     [("default", Features::DEFAULT), ("lock", Features::LAYERING.union(Features::EXCLUSIVE_LOCK))];
-
-/// A process that has the locks of all images.
-struct Holder {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-    }
-}
-
-const SPACE: &str = "RBD_TEST_HOLDER";
-
-/// Returns the pool of the holder in the process of a holder.
-fn in_holder() -> Option<IoCtx> {
-    let namespace = std::env::var(SPACE).ok()?;
-    let cluster = builder().connect().unwrap();
-    Some(cluster.ioctx("rbd").unwrap().with_namespace(&namespace).unwrap())
-}
-
-/// Waits, in the process of a holder, until the test sends a line.
-fn wait_for_word() {
-    println!("waits");
-    std::io::stdin().read_line(&mut String::new()).unwrap();
-}
-
-impl Holder {
-    /// Starts the test of this name again as a holder.
-    fn start(test: &str, space: &Space) -> Holder {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([&format!("let_in_again::{test}"), "--exact", "--nocapture"])
-            .env(SPACE, space.namespace())
-            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut holder = Holder { process, lines };
-        holder.said();
-        holder
-    }
-
-    /// Returns the lines that the holder prints until it waits.
-    fn said(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
-        loop {
-            let line = self.lines.next().expect("the holder lives").unwrap();
-            if line == "waits" {
-                return said;
-            }
-            said.push(line);
-        }
-    }
-
-    fn go_on(&mut self) {
-        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    }
-
-    fn resume(&self) {
-        kill_process(Pid::from_child(&self.process), Signal::CONT).unwrap();
-    }
-
-    /// Stops the holder, fences it, takes over its images, lets it in again after `time`, and
-    /// continues it. Returns the images of the new owner.
-    fn lose_all(&mut self, space: &Space, names: &[String], time: Duration) -> Vec<Image> {
-        stop(&self.process);
-        let stopped = Instant::now();
-        let cluster = builder().connect().unwrap();
-        let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
-        let mut address = None;
-        let take_over = |name: &String| {
-            let image = pool.open(name).run().unwrap();
-            let owner = image.exclusive_lock().owner().unwrap().expect("the holder has the lock");
-            let address = address.get_or_insert_with(|| {
-                cluster.blocklist().add(&owner.address).run().unwrap();
-                owner.address.clone()
-            });
-            assert_eq!(owner.address, *address);
-            image.exclusive_lock().break_lock(&owner).unwrap();
-            if name.ends_with("acquired") {
-                image.exclusive_lock().acquire().unwrap();
-            }
-            let end = Instant::now() + Duration::from_secs(90);
-            while !image.other_watchers().unwrap().is_empty() {
-                assert!(Instant::now() < end, "{name}: the watch of the holder stays");
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            image
-        };
-        let images: Vec<_> = names.iter().map(take_over).collect();
-        std::thread::sleep(time.saturating_sub(stopped.elapsed()));
-        cluster.blocklist().remove(&address.unwrap()).unwrap();
-        images.iter().for_each(write_new);
-        self.go_on();
-        self.resume();
-        images
-    }
-}
 
 /// Writes as the new owner. If it has not acquired the lock, librbd may have given it to the old
 /// owner, which gives it back.
@@ -330,7 +230,12 @@ fn a_holder_that_was_stopped_briefly_soon_stops_writing() {
         let find = |start: String| said.iter().find_map(|line| line.strip_prefix(&start)).unwrap();
         let released = find(format!("{name}: "));
         assert!(released.starts_with(LOST), "{name}: {released}");
-        assert_eq!(find(format!("{name}: again ")), "Ok", "{name}");
+        let again = find(format!("{name}: again "));
+        // On a busy machine, librbd of the new owner can fence the holder again, whose librbd takes
+        // the lock back before it watches the image again.
+        let fenced = space.cluster().blocklist().list().unwrap();
+        let is_fenced = fenced.iter().any(|entry| Some(&entry.address) == holder.address.as_ref());
+        assert!(again == "Ok" || again.starts_with("Blocklisted") && is_fenced, "{name}: {again}");
     }
 }
 
@@ -388,7 +293,7 @@ fn a_lock_that_nobody_has_taken_is_not_lost() {
     let space = Space::new();
     images(&space, &["write"]);
     let mut holder = Holder::start("a_lock_that_nobody_has_taken_is_not_lost", &space);
-    stop(&holder.process);
+    holder.stop();
     std::thread::sleep(Duration::from_secs(7));
     holder.go_on();
     holder.resume();

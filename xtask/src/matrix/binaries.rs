@@ -66,7 +66,9 @@ pub(crate) fn build(filter: &[String]) -> Result<Vec<Binary>> {
 fn check_visible(path: &Path) -> Result<()> {
     if !path.starts_with(cmd::root()) {
         let path = path.display();
-        bail!("{path} lies outside of the workspace, which is all that the roots see; unset CARGO_TARGET_DIR");
+        bail!(
+            "{path} lies outside of the workspace, which is all that the roots see; unset CARGO_TARGET_DIR"
+        );
     }
     Ok(())
 }
