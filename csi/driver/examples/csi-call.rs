@@ -18,8 +18,10 @@ use tokio::net::UnixStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+/// Makes one request to the node's service, as the kubelet does
 #[derive(Parser)]
 struct Program {
+    /// The driver's socket
     #[arg(long, default_value = "/csi.sock")]
     socket: String,
     #[command(subcommand)]
@@ -28,20 +30,23 @@ struct Program {
 
 #[derive(Parser)]
 enum Call {
+    /// Map a volume and mount it at the staging path
     Stage {
+        /// 1:CLUSTERID:POOL-ID:NAMESPACE:IMAGE-ID
         id: String,
         staging: String,
         #[command(flatten)]
         usage: Usage,
-        #[arg(long, value_parser = pair)]
+        /// userID=NAME and userKey=KEY
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         secret: Vec<(String, String)>,
-        #[arg(long, value_parser = pair)]
+        /// A parameter of the storage class
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         parameter: Vec<(String, String)>,
     },
-    Unstage {
-        id: String,
-        staging: String,
-    },
+    /// Unmount a volume from the staging path and unmap it
+    Unstage { id: String, staging: String },
+    /// Mount a staged volume at a pod's path
     Publish {
         id: String,
         staging: String,
@@ -51,29 +56,27 @@ enum Call {
         #[arg(long)]
         read_only: bool,
     },
-    Unpublish {
-        id: String,
-        target: String,
-    },
-    Expand {
-        id: String,
-        path: String,
-        bytes: i64,
-    },
-    Stats {
-        id: String,
-        path: String,
-    },
+    /// Unmount a volume from a pod's path
+    Unpublish { id: String, target: String },
+    /// Grow the file system after the image has grown; prints the new size
+    Expand { id: String, path: String, bytes: i64 },
+    /// Print total, used and available bytes and inodes
+    Stats { id: String, path: String },
+    /// Print the node's name
     Info,
+    /// Print what the driver tells the kubelet when it registers; --socket is that of --registration
     Registration,
 }
 
 #[derive(Args)]
 struct Usage {
+    /// A block device instead of a file system
     #[arg(long)]
     block: bool,
-    #[arg(long, default_value = "")]
+    /// ext4 or xfs; without it, a blank image gets ext4
+    #[arg(long, default_value = "", hide_default_value = true)]
     file_system: String,
+    /// An option of mount; may be repeated
     #[arg(long)]
     mount_flag: Vec<String>,
     /// 1 (one node writes), 2 (one node reads), 3 (many read), 5 (many write)

@@ -78,14 +78,17 @@ pub(super) fn settle(id: &VolumeId, image: &Image, device: &Device) -> Result<()
 fn refuse(id: &VolumeId, image: &Image, users: &[Watcher], waited: Duration) -> Status {
     let list: Vec<String> =
         users.iter().map(|user| format!("{} (client.{})", user.address, user.client)).collect();
+    let fence: Vec<String> =
+        users.iter().map(|user| format!("`ceph osd blocklist add {}`", user.address)).collect();
     let node = match Note::Node.get(image) {
         Ok(Some(node)) => format!(", staged on node '{node}'"),
         _ => String::new(),
     };
     Status::failed_precondition(format!(
-        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died must be \
-         fenced (rbd: cluster.blocklist().add), and counts as a user for 30 s",
+        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died counts as a \
+         user for 30 s, and must be fenced: {}",
         list.join(", "),
-        waited.as_secs()
+        waited.as_secs(),
+        fence.join(", ")
     ))
 }

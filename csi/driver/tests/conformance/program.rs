@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rbd-csi"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("RUST_BACKTRACE", "1");
     let (mut child, begun) = (command.spawn().unwrap(), Instant::now());
     while child.try_wait().unwrap().is_none() {
         if begun.elapsed() > SOON {
@@ -207,6 +208,7 @@ fn a_wrong_command_line_is_told() {
         let output = run(args);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(told), "{args:?}: {said}");
+        assert!(said.starts_with("error: ") && !said.contains("backtrace"), "{args:?}: {said}");
     }
 }
 
