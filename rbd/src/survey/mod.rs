@@ -1,5 +1,5 @@
-//! Reads sizes, features, snapshots, parents, locks and used space of all images of a pool, without
-//! opening the images.
+//! Reads sizes, features, snapshots, parents, locks and used space of all images of a pool, almost
+//! always without opening the images.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;
@@ -14,13 +14,18 @@
 //!
 //! Opening an image takes many round trips. A survey makes the same calls to the OSDs that librbd
 //! makes when it opens an image, but several of them in one round trip, and for many images at the
-//! same time. It opens no image, sets no watch, acquires no lock and writes nothing. The capability
-//! `profile rbd-read-only` is sufficient.
+//! same time. It opens no image, except those below. It sets no watch, acquires no lock and writes
+//! nothing. The capability `profile rbd-read-only` is sufficient.
 //!
-//! Some images need librbd: images of format 1, images in a migration, and images whose OSDs give
-//! answers that this crate does not know. A survey opens them read-only, at most ten at a time.
+//! A survey opens these images through librbd, read-only, at most ten at a time:
+//!
+//! - images of format 1, images in a migration, images whose OSDs give answers that this crate does
+//!   not know, and images whose snapshots change at each of several tries;
+//! - for [`usage`](Survey::usage), images without fast-diff or with an invalid object map;
+//! - for [`watchers`](Survey::watchers), all images.
+//!
 //! [`SurveyedImage::source`] says how each image was queried, and [`SurveyedImage::usage_source`]
-//! how its used space was. Watchers are always queried through librbd.
+//! how its used space was.
 
 mod calls;
 pub(crate) mod decode;
@@ -170,7 +175,7 @@ pub struct SurveyedSnapshot {
 }
 
 impl IoCtx {
-    /// Queries all images of this pool and namespace without opening them: see
+    /// Queries all images of this pool and namespace, almost always without opening them: see
     /// [`survey`](crate::survey).
     pub fn survey(&self) -> Survey<'_> {
         let plan = Plan {
