@@ -70,7 +70,8 @@ enum Task {
     /// Check which item wraps each C function, or why none does
     Coverage(separate::Coverage),
     /// Deploy the CSI driver on a real Kubernetes with two nodes in virtual machines, and play the
-    /// walkthrough of docs/kubernetes.md; the first run builds Kubernetes, which takes 20 minutes
+    /// walkthrough of docs/kubernetes.md; the first run builds Kubernetes, which takes 5 to 20
+    /// minutes
     Kubernetes(kubernetes::Args),
 }
 

@@ -64,7 +64,8 @@ enum Call {
     Stats { id: String, path: String },
     /// Print the node's name
     Info,
-    /// Print what the driver tells the kubelet when it registers; --socket is that of --registration
+    /// Print what the driver tells the kubelet when it registers; --socket is that of
+    /// --registration
     Registration,
 }
 

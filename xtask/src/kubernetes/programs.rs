@@ -55,7 +55,7 @@ pub(crate) fn open(fresh: bool) -> Result<PathBuf> {
         fetch(&work, &programs)?;
     }
     if !BUILT.iter().all(|name| programs.join(name).exists()) {
-        ui::step(&format!("building Kubernetes of Debian {SUITE} in {} (10 to 20 minutes)", cache.display()));
+        ui::step(&format!("building Kubernetes of Debian {SUITE} in {} (5 to 20 minutes)", cache.display()));
         build(&work, &programs)?;
     }
     if work.exists() {
