@@ -85,8 +85,8 @@ fn refuse(id: &VolumeId, image: &Image, users: &[Watcher], waited: Duration) -> 
         _ => String::new(),
     };
     Status::failed_precondition(format!(
-        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died counts as a \
-         user for 30 s, and must be fenced: {}",
+        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died \
+         counts as a user for 30 s, and must be fenced: {}",
         list.join(", "),
         waited.as_secs(),
         fence.join(", ")
