@@ -21,7 +21,7 @@ use crate::image::Image;
 use crate::image::trimming::Source;
 use crate::ioctx::IoCtx;
 use crate::ioctx::new_image::{NewImage, new_image_setters};
-use crate::names::{c_string, c_value, new_name};
+use crate::names::{c_string, c_value, json_object, new_name};
 use crate::progress::LongOperation;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::migration::RawMigrationEnd;
@@ -227,15 +227,10 @@ impl<'a> PrepareImport<'a> {
     }
 }
 
-/// Refuses a text that is no JSON object, or nested deeper than 128 levels: librbd's parser
-/// recurses for each level. The error does not show the text, which may contain the secret key of
-/// an S3 store.
+/// Refuses a source that is no JSON object. The error does not show the text, which may contain the
+/// secret key of an S3 store.
 pub(crate) fn check_source(source: &str) -> Result<(), String> {
-    match serde_json::from_str(source) {
-        Ok(serde_json::Value::Object(_)) => Ok(()),
-        Ok(_) => Err("the source is JSON, but not an object".into()),
-        Err(error) => Err(format!("the source is not JSON: {error}")),
-    }
+    json_object("source", source)
 }
 
 impl<'a> Migration<'a> {

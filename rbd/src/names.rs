@@ -80,3 +80,13 @@ pub(crate) fn metadata_key(
     }
     c_string(operation, object, key)
 }
+
+/// Refuses a text that is no JSON object, or nested deeper than 128 levels: Ceph's parser recurses
+/// for each level. The error does not show the text.
+pub(crate) fn json_object(what: &str, text: &str) -> std::result::Result<(), String> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        Ok(_) => Err(format!("the {what} is JSON, but not an object")),
+        Err(error) => Err(format!("the {what} is not JSON: {error}")),
+    }
+}

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Cluster;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
-use crate::names::{c_string, c_value};
+use crate::names::{c_string, c_value, json_object};
 use crate::raw::cluster::{Cluster as RawCluster, CommandTarget};
 
 const SEND: &str = "send a command to";
@@ -113,7 +113,7 @@ impl Cluster {
         command: &str,
         input: &[u8],
     ) -> Result<Vec<u8>> {
-        check_command(command).map_err(|why| Error::invalid(operation, object(), why))?;
+        json_object("command", command).map_err(|why| Error::invalid(operation, object(), why))?;
         let json = c_value(operation, &object, command)?;
         let input = input.to_vec();
         // The daemon's message arrives beside the errno.
@@ -132,15 +132,5 @@ impl Cluster {
             let error = if errno == Errno::EINVAL { error.with_kind(ErrorKind::InvalidInput) } else { error };
             if said.is_empty() { error } else { error.with_detail(said) }
         })
-    }
-}
-
-/// Refuses a text that is no JSON object, or nested deeper than 128 levels: the daemons' parser
-/// recurses for each level.
-fn check_command(command: &str) -> std::result::Result<(), String> {
-    match serde_json::from_str(command) {
-        Ok(Value::Object(_)) => Ok(()),
-        Ok(_) => Err("the command is JSON, but not an object".into()),
-        Err(error) => Err(format!("the command is not JSON: {error}")),
     }
 }
