@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rbd::{Cluster, Features};
 
-use crate::support::{Space, builder};
+use crate::support::{Space, alone, builder};
 
 const MIB: u64 = 1 << 20;
 
@@ -97,16 +97,7 @@ fn the_last_reference_may_die_in_a_callback_of_librbds() {
 fn connecting_and_leaving_leaves_no_thread_and_no_descriptor() {
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     // In a separate process, so that no other test adds threads meanwhile.
-    if std::env::var_os("RBD_TEST_ALONE").is_none() {
-        let name = "ownership::connecting_and_leaving_leaves_no_thread_and_no_descriptor";
-        let alone = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture", "--test-threads=1"])
-            .env("RBD_TEST_ALONE", "1")
-            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&alone.stdout);
-        assert!(alone.status.success() && text.contains("1 passed"), "{text}");
+    if !alone("ownership::connecting_and_leaving_leaves_no_thread_and_no_descriptor") {
         return;
     }
     let space = Space::new();

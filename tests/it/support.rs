@@ -1,10 +1,13 @@
 //! Help for all tests: a connection, and a separate namespace in the shared cluster.
 
+pub(crate) mod child;
+
 use std::ops::Deref;
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+pub(crate) use child::alone;
 use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotOrigin};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
@@ -96,26 +99,6 @@ fn remove(ioctx: &IoCtx, name: &str) -> rbd::Result<()> {
     }
     image.close()?;
     ioctx.remove(name).run()
-}
-
-/// Runs the test of this name in a separate process, whose crash does not affect other tests.
-/// Returns true there, and false here after the test has passed.
-pub(crate) fn alone(test: &str) -> bool {
-    const ALONE: &str = "RBD_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let ran = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(ALONE, "1")
-        .env("RUST_BACKTRACE", "0")
-        .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-        .output()
-        .unwrap();
-    let (said, failed) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    let failed: String = failed.chars().take(4000).collect();
-    assert!(ran.status.success() && said.contains("1 passed"), "{}\n{said}\n{failed}", ran.status);
-    false
 }
 
 /// Stops a process, and waits until all its threads stand still. Until then, on a busy machine,

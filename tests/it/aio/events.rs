@@ -14,7 +14,7 @@ use tracing::subscriber::with_default;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::{Freezer, within};
-use crate::support::Space;
+use crate::support::{Space, alone};
 
 /// The events as text.
 #[derive(Clone, Default)]
@@ -124,16 +124,7 @@ fn a_submission_that_fails_is_an_end_too() {
 /// separate process, because a thread is the first only once.
 #[test]
 fn an_event_is_heard_though_another_thread_came_to_it_first() {
-    let name = "aio::events::an_event_is_heard_though_another_thread_came_to_it_first";
-    if std::env::var_os("RBD_TEST_ALONE").is_none() {
-        let alone = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
-            .env("RBD_TEST_ALONE", "1")
-            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&alone.stdout);
-        assert!(text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&alone.stderr));
+    if !alone("aio::events::an_event_is_heard_though_another_thread_came_to_it_first") {
         return;
     }
     let space = Space::new();

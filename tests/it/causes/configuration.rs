@@ -4,27 +4,13 @@ use std::path::Path;
 
 use rbd::{Cluster, ErrorKind, ObjectKind};
 
-use crate::support::{builder, cluster};
-
-fn in_own_process(test: &str) -> bool {
-    if std::env::var_os("RBD_TEST_ALONE").is_some() {
-        return false;
-    }
-    let alone = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([&format!("causes::configuration::{test}"), "--exact", "--nocapture", "--test-threads=1"])
-        .env("RBD_TEST_ALONE", "1")
-        .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&alone.stdout) + String::from_utf8_lossy(&alone.stderr);
-    assert!(alone.status.success() && text.contains("1 passed"), "{:?} {text}", alone.status);
-    true
-}
+use crate::support::child::run_child;
+use crate::support::{alone, builder, cluster};
 
 #[test]
 fn bytes_that_would_abort_librados_are_refused() {
     // In a separate process, because an abort would end all tests.
-    if in_own_process("bytes_that_would_abort_librados_are_refused") {
+    if !alone("causes::configuration::bytes_that_would_abort_librados_are_refused") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -105,13 +91,9 @@ fn a_keyring_that_the_environment_names_is_checked_first() {
     let path = dir.path().join("keyring");
     std::fs::write(&path, "\u{feff}[client.admin]\n\tkey = a\n").unwrap();
     for (variable, value) in NAMED_BY {
-        let ran = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["causes::configuration::a_keyring_that_the_environment_names_is_checked_first", "--exact"])
-            .env(variable, value.replace("PATH", path.to_str().unwrap()))
-            .env(PATH, &path)
-            .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
-            .output()
-            .unwrap();
+        let test = "causes::configuration::a_keyring_that_the_environment_names_is_checked_first";
+        let value = value.replace("PATH", path.to_str().unwrap());
+        let ran = run_child(test, &[(variable, &value), (PATH, path.to_str().unwrap())]);
         let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
         let ok = ran.status.success() && said.contains("1 passed");
         assert!(ok, "{variable}={value}: {:?} {said}", ran.status);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rbd::mirror::{BootstrapToken, Direction};
 use rbd::{ErrorKind, Features, Queue, Result};
 
-use super::{alone, test};
-use crate::support::{Space, builder, pattern, unique};
+use super::test;
+use crate::support::{Space, alone, builder, pattern, unique};
 
 const MIB: u64 = 1 << 20;
 

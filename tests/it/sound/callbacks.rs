@@ -9,8 +9,8 @@ use std::time::Duration;
 use rbd::Errno;
 use rbd::cluster::LogLevel;
 
-use super::{alone, test};
-use crate::support::{Space, builder};
+use super::test;
+use crate::support::{Space, alone, builder};
 
 /// A payload whose drop panics as well.
 struct Twice;

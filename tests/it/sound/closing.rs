@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rbd::Features;
 use rustix::process::{Pid, setpriority_process};
 
-use super::{is_child, run_child, said, test};
+use super::test;
 use crate::support::Space;
+use crate::support::child::{is_child, run_child, said};
 
 /// The thread of librbd that opens an image touches it once more after it has reported the opening.
 /// A read-only image is closed without a request to the cluster, so librbd can free it first. Many

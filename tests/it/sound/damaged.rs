@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rbd::{Cluster, Errno, Error, Features, IoCtx};
 
-use super::{alone, test};
-use crate::support::{Space, builder};
+use super::test;
+use crate::support::{Space, alone, builder};
 
 const SIZE: u64 = 8 << 20;
 

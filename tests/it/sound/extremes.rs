@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use rbd::{Cluster, Image, IoCtx};
 
-use super::alone;
-use crate::support::{Space, builder, unique};
+use crate::support::{Space, alone, builder, unique};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(60);

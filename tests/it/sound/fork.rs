@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rbd::{Cluster, Image, Queue};
 
-use super::{alone, test};
-use crate::support::{Space, builder};
+use super::test;
+use crate::support::{Space, alone, builder};
 
 /// Runs `child` in a fork of this process. Returns false unless it succeeds within 20 s.
 fn forked(child: impl FnOnce()) -> bool {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::{Features, Image, IoCtx};
 
-use super::{alone, test};
-use crate::support::Space;
+use super::test;
+use crate::support::{Space, alone};
 
 const MIB: u64 = 1 << 20;
 

@@ -11,8 +11,8 @@ use rbd::image::Cursor;
 use rbd::{Cluster, Image};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::{alone, test};
-use crate::support::{Space, block_on, builder};
+use super::test;
+use crate::support::{Space, alone, block_on, builder};
 
 const SIZE: u64 = 8 << 20;
 

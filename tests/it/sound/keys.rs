@@ -11,7 +11,8 @@ use rbd::mirror::{BootstrapToken, Direction, PeerAccess};
 use rbd::{Cluster, ClusterBuilder};
 
 use super::arguments::base64;
-use super::{is_child, run_child, said, test};
+use super::test;
+use crate::support::child::{is_child, run_child, said};
 use crate::support::{Space, builder, unique};
 
 const TEST: &str = test!("keys::no_key_is_shown_on_any_path_on_which_one_fails");

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{alone, test};
-use crate::support::{Space, builder};
+use super::test;
+use crate::support::{Space, alone, builder};
 
 /// Returns the memory of this process's anonymous files, in bytes.
 fn memory_of_logs() -> u64 {
