@@ -248,13 +248,15 @@ pub(in crate::raw) struct AllHeld(u64);
 impl AllHeld {
     fn begin(target: &Arc<Target>) -> AllHeld {
         let mut handles = handles();
-        let others = handles.open.iter().filter_map(Weak::upgrade);
-        let others = others.filter(|other| !Arc::ptr_eq(other, target) && other.is_of_same_image(target));
-        let all: Vec<_> = others.chain([Arc::clone(target)]).collect();
-        let holds = all.into_iter().filter_map(Target::hold).collect();
+        let open: Vec<_> = handles.open.iter().filter_map(Weak::upgrade).collect();
+        let others = open.iter().filter(|one| !Arc::ptr_eq(one, target) && one.is_of_same_image(target));
+        let holds = others.chain([target]).filter_map(|one| Arc::clone(one).hold()).collect();
         let number = handles.next;
         handles.next += 1;
         handles.held.push((number, Arc::clone(target), holds));
+        // The last owner of a target frees it, and may end its connection, which blocks.
+        drop(handles);
+        drop(open);
         AllHeld(number)
     }
 
