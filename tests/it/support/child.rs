@@ -1,5 +1,7 @@
 //! A test that runs in a separate process: its crash or its hang does not affect other tests.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,17 +41,27 @@ pub(crate) fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     let id = Pid::from_child(&child);
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     let killer = std::thread::spawn(move || {
-        let hangs = receiver.recv_timeout(LIMIT).is_err();
-        if hangs {
+        receiver.recv_timeout(LIMIT).err().map(|_| {
+            let threads = threads(id);
             let _ = kill_process(id, Signal::KILL);
-        }
-        hangs
+            threads
+        })
     });
     let start = Instant::now();
     let output = child.wait_with_output().unwrap();
     let _ = sender.send(());
-    assert!(!killer.join().unwrap(), "{test} hangs ({:?})\n{}", start.elapsed(), said(&output));
+    if let Some(threads) = killer.join().unwrap() {
+        panic!("{test} hangs ({:?})\n{}\n{threads}", start.elapsed(), said(&output));
+    }
     output
+}
+
+/// Returns the names of a process's threads, and where in the kernel each of them waits.
+fn threads(process: Pid) -> String {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let read = |task: &Path, file| fs::read_to_string(task.join(file)).unwrap_or_default();
+    let tasks = fs::read_dir(tasks).into_iter().flatten().flatten().map(|task| task.path());
+    tasks.map(|task| format!("{} {}\n", read(&task, "comm").trim(), read(&task, "wchan"))).collect()
 }
 
 /// Returns the end of what a child has printed.
