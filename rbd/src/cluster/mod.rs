@@ -50,7 +50,8 @@ pub use usage::{ClusterUsage, PoolUsage};
 ///
 /// A `Cluster` is cheap to clone. The clones share one connection, which ends when the last clone
 /// and everything opened from it are dropped. All methods that talk to the cluster block the
-/// calling thread, within the timeouts set on the [builder](Cluster::builder).
+/// calling thread, within the timeouts set on the [builder](Cluster::builder). The end of the
+/// connection, too, blocks at most for the call timeout, and then continues in the background.
 ///
 /// A forked process must connect again: handles that it inherited fail, and dropping them leaks
 /// them.

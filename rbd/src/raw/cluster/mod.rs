@@ -5,6 +5,7 @@ pub(crate) mod service;
 pub(in crate::raw) mod writers;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
 use crate::raw::thread::background::outside_callback;
 use crate::raw::thread::leave::Connection;
+use crate::raw::thread::worker::start;
 
 /// A client of a cluster. It is shut down when it is dropped.
 #[derive(Debug)]
@@ -41,12 +43,19 @@ impl Drop for Cluster {
         if self.is_forked() {
             return;
         }
-        let (handle, open) = (self.handle, self.open.take());
-        outside_callback(move || {
+        // If no thread can be started, the connection is leaked, and counts as open.
+        let (handle, open) = (self.handle, ManuallyDrop::new(self.open.take()));
+        let shut_down = move || {
             // SAFETY: we own the handle. Everything made from it held a reference to this value, so
             // it is gone. The call also works on a handle that was never connected.
             unsafe { sys::rados_shutdown(handle.get()) }
-            drop(open);
+            drop(ManuallyDrop::into_inner(open));
+        };
+        // librados waits for its threads, and so for callbacks, which can contain code of the user.
+        let timeout = self.call_timeout;
+        outside_callback(move || match timeout {
+            Some(timeout) => drop(start(shut_down).map(|call| call.wait(Some(timeout)))),
+            None => shut_down(),
         });
     }
 }
