@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use rbd::Cluster;
 use rbd::features::OpFeatures;
 use rbd::image::CloneFormat;
 use rbd::survey::Source;
 use rbd::trash::TrashSource;
+use rbd_testcluster::TestCluster;
+use serde_json::{Value, json};
 
-use super::{Pool, SIZE, survey_of};
-use crate::support::Space;
+use super::{Pool, SIZE, in_flight, survey_of};
+use crate::support::{Space, block_on};
 
 #[test]
 fn half_removed_and_vanished_images() {
@@ -136,6 +140,64 @@ fn a_clone_of_a_damaged_parent_is_not_left_out() {
     assert_eq!(error.errno(), Some(rbd::Errno::ENOENT), "{error}");
     assert!(error.to_string().contains("parent"), "{error}");
     assert!(found[1].as_ref().unwrap().half_removed, "{found:?}");
+}
+
+/// The second snapshot marks the objects of the current map as clean. Compared with the map of the
+/// first snapshot, the object that was written on both sides of it would not be counted.
+///
+/// Between the header of a clone and its maps, a survey asks for the name of the parent. In a pool
+/// with fewer replicas than its minimum, no OSD answers.
+#[test]
+fn a_snapshot_between_the_header_and_the_maps() {
+    const OBJECT: u64 = 1 << 20;
+    let own = TestCluster::builder().mgr(false).pools(["rbd", "parents"]).start().unwrap();
+    let set = |name: &str, value: &str| {
+        let set = json!({ "pool": "parents", "var": name, "val": value });
+        own.mon_query("osd pool set", set).unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let builder = || Cluster::builder().ignore_environment(true).conf_file(own.conf());
+    let changes = builder().connect().unwrap();
+    let surveys = builder().option("admin_socket", socket.to_str().unwrap()).connect().unwrap();
+    let (parents, pool) = (changes.ioctx("parents").unwrap(), changes.ioctx("rbd").unwrap());
+    parents.create("parent", SIZE).object_size(OBJECT).run().unwrap();
+    let parent = parents.open("parent").run().unwrap();
+    parent.snapshots().create("s").run().unwrap();
+    parent.close().unwrap();
+    let clone = parents.clone_image("parent", "s", "clone").into_ioctx(&pool);
+    clone.format(CloneFormat::V2).run().unwrap();
+    let clone = pool.open("clone").run().unwrap();
+    let write = |objects: [u64; 2]| {
+        for object in objects {
+            clone.write_all_at(b"some", object * OBJECT).unwrap();
+        }
+        clone.flush().unwrap();
+    };
+    write([0, 1]);
+    clone.snapshots().create("one").run().unwrap();
+    write([1, 2]);
+
+    set("size", "2");
+    set("min_size", "2");
+    surveys.wait_for_latest_osdmap().unwrap();
+    let surveyed = surveys.ioctx("rbd").unwrap();
+    let survey = surveyed.survey().snapshots(true).parent(true).usage(true);
+    let mut stream = survey.start().unwrap();
+    let asks = |op: &Value| op["object_locator"] == format!("@{}", parents.pool_id());
+    let begun = Instant::now();
+    while in_flight(&socket, asks) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the survey does not ask for the parent");
+    }
+    clone.snapshots().create("two").run().unwrap();
+    set("min_size", "1");
+
+    let image = block_on(stream.next()).unwrap().unwrap();
+    assert_eq!(image.parent.unwrap().image.name, "parent");
+    assert_eq!((image.source, image.usage_source), (Source::Osds, Some(Source::Osds)));
+    let snapshots = image.snapshots.iter().map(|snapshot| (&*snapshot.name, snapshot.used));
+    let used: Vec<_> = snapshots.chain([("", image.used)]).collect();
+    assert_eq!(used, [("one", Some(2 * OBJECT)), ("two", Some(2 * OBJECT)), ("", Some(0))]);
 }
 
 /// The first image with operation features, and the first clone, change the calls about all

@@ -11,7 +11,9 @@ mod scale;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::pin::pin;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Wake, Waker};
@@ -19,6 +21,7 @@ use std::task::{Context, Wake, Waker};
 use rbd::image::CloneFormat;
 use rbd::survey::{Source, Survey, SurveyedImage};
 use rbd::{ErrorKind, Features, IoCtx};
+use serde_json::Value;
 
 use self::agree::{same_as_du, same_everywhere};
 use crate::support::{Space, block_on, cluster, pattern, unique};
@@ -75,6 +78,15 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let _ = cluster().pools().remove(self.0.pool());
     }
+}
+
+/// Returns how many of these operations a client waits for at the moment.
+fn in_flight(socket: &Path, which: impl Fn(&Value) -> bool) -> usize {
+    let ran =
+        Command::new("ceph").arg("--admin-daemon").arg(socket).arg("objecter_requests").output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let requests: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    requests["ops"].as_array().unwrap().iter().filter(|op| which(op)).count()
 }
 
 #[test]

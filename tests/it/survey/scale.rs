@@ -12,6 +12,7 @@ use rbd::{Cluster, IoCtx, Result};
 use rbd_testcluster::{Daemon, TestCluster};
 use serde_json::Value;
 
+use super::in_flight;
 use crate::cli::example;
 
 const IMAGES: usize = 10_000;
@@ -87,16 +88,6 @@ fn reads(cluster: &Cluster) -> u64 {
     dump["osd"]["op_r"].as_u64().unwrap()
 }
 
-/// Returns how many images a client asks for at the moment.
-fn in_flight(socket: &Path) -> usize {
-    let ran =
-        Command::new("ceph").arg("--admin-daemon").arg(socket).arg("objecter_requests").output().unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    let requests: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    let ops = requests["ops"].as_array().unwrap().iter();
-    ops.filter(|op| op["object_id"].as_str().unwrap().starts_with("rbd_header.")).count()
-}
-
 #[test]
 fn ten_thousand_images() {
     let own = TestCluster::builder().mgr(false).start().unwrap();
@@ -157,7 +148,8 @@ fn ten_thousand_images() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        assert_eq!(in_flight(&socket), most);
+        let images = |op: &Value| op["object_id"].as_str().unwrap().starts_with("rbd_header.");
+        assert_eq!(in_flight(&socket, images), most);
         own.resume(Daemon::Osd(0)).unwrap();
     }
 }
