@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rbd::image::CloneFormat;
 use rbd::{Errno, ErrorKind, Image};
@@ -96,7 +98,7 @@ fn no_more_run_at_once_and_a_break_skips_the_rest() {
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let action = |_: &rbd::IoCtx, name: &str| {
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         now.fetch_sub(1, Ordering::SeqCst);
         Ok(name.len())
     };
@@ -116,6 +118,29 @@ fn no_more_run_at_once_and_a_break_skips_the_rest() {
         space.batch(&names).run(|_, name| if name == "7" { panic!("of the action") } else { Ok(()) })
     });
     assert!(panic.is_err());
+}
+
+/// Each action has a thread, and Ceph ends a process in which it can start none.
+#[test]
+fn the_actions_at_once_are_from_1_to_1024() {
+    let space = Space::new();
+    let names: Vec<_> = (0..1200).map(|number| number.to_string()).collect();
+    let caller = thread::current().id();
+    for (wanted, limit, hold) in [(usize::MAX, 1024, Duration::from_secs(2)), (0, 1, Duration::ZERO)] {
+        let (now, most, begun) = (AtomicUsize::new(0), AtomicUsize::new(0), Instant::now());
+        let action = |_: &rbd::IoCtx, _: &str| {
+            // The progress callback would not be called meanwhile.
+            assert_ne!(thread::current().id(), caller);
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // The first actions end when all threads have started.
+            thread::sleep(hold.saturating_sub(begun.elapsed()));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let report = space.batch(&names).max_in_flight(wanted).run(action).unwrap();
+        assert_eq!(report.done.len(), names.len());
+        assert!((1..=limit).contains(&most.load(Ordering::SeqCst)), "{wanted}: {most:?} at once");
+    }
 }
 
 /// A panic whose payload panics when it is dropped.
