@@ -149,11 +149,6 @@ impl Class {
         self.get("mkfsOptions").unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Returns the file system, if the class names one.
-    pub fn file_system(&self) -> Option<&str> {
-        self.get("csi.storage.k8s.io/fstype")
-    }
-
     /// Refuses what this driver cannot do, before anything is touched.
     pub fn check(&self) -> Result<(), Status> {
         if self.switch("encrypted")? {
@@ -258,7 +253,6 @@ mod tests {
         assert_eq!(class.features().unwrap(), Features::LAYERING | Features::EXCLUSIVE_LOCK);
         assert_eq!(class.map_options().unwrap(), "ms_mode=secure,queue_depth=64");
         assert_eq!(class.mkfs_options(), ["-m0", "-Enodiscard"]);
-        assert_eq!(class.file_system(), Some("xfs"));
         assert_eq!(class.unread(), ["imageFormat"]);
         let context = class.into_context();
         assert!(!context.contains_key("csi.storage.k8s.io/pvc/name") && context.contains_key("pool"));

@@ -164,7 +164,8 @@ fn class(all: &Manifests, object: &Value, driver: &str) -> Result<(), String> {
     ensure(config(all)?.get(class.cluster().map_err(status)?).is_some(), "the clusterID is in no file")?;
     if driver == "storage" {
         class.pool().map_err(status)?;
-        let system = class.file_system().ok_or("no file system")?;
+        // The provisioner takes it out of the parameters, and sends it with the use of the volume.
+        let system = text(object, "/parameters/csi.storage.k8s.io~1fstype");
         system.parse::<rbd_volume::FileSystem>().map_err(|error| error.to_string())?;
     }
     Ok(())
@@ -228,6 +229,7 @@ fn a_slip_in_a_name_is_found() {
         ("2-class.yaml", "imageFeatures", "imageFeature", "does not read [\"imageFeature\"]"),
         ("2-class.yaml", "object-map", "object-maps", "object-maps"),
         ("2-class.yaml", "pool:", "pools:", "does not read [\"pools\"]"),
+        ("2-class.yaml", "fstype: ext4", "fstype: ext3", "'ext3' is no file system"),
         ("2-class.yaml", "node-stage-secret-name:", "node-secret-name:", "does not read 'node-secret-name'"),
         ("3-snapshot-class.yaml", "clusterID: b9", "clusterID: b8", "in no file"),
         ("4-claim.yaml", "storageClassName: rbd", "storageClassName: ceph", "no StorageClass"),
