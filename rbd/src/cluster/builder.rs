@@ -12,7 +12,7 @@ use super::files;
 use super::key::Key;
 use super::login;
 use super::safeguards::{refuse_forgetful_cache, split_journal_between_blocks, turn_scheduler_off};
-use super::timeouts::{CALL_TIMEOUT, fix_osd_timeout};
+use super::timeouts::{CALL_TIMEOUT, connect, fix_osd_timeout};
 use super::{Cluster, Inner};
 use crate::errno::Errno;
 use crate::error::keys::{option_name, without_keys};
@@ -177,7 +177,8 @@ impl ClusterBuilder {
         let log = attach_log(&raw);
 
         let mark = log.as_ref().map_or(0, Log::mark);
-        raw.connect().map_err(|errno| {
+        let raw = Arc::new(raw);
+        connect(&raw).map_err(|errno| {
             let lines = log.as_ref().map_or_else(Vec::new, |log| secrets.redact(log.since(mark)));
             if let Some(error) = login::monitor_without_address(&raw, CONNECT, errno) {
                 return error.with_log(lines);
@@ -200,7 +201,7 @@ impl ClusterBuilder {
         refuse_forgetful_cache(&raw)?;
         let fsid = raw.fsid().unwrap_or_default();
         let instance_id = raw.instance_id();
-        Ok(Cluster(Arc::new(Inner { raw: Arc::new(raw), log, user, fsid, instance_id })))
+        Ok(Cluster(Arc::new(Inner { raw, log, user, fsid, instance_id })))
     }
 
     /// Reads the configuration file. Returns `false` if none was named and none was found.

@@ -1,11 +1,15 @@
 //! The timeouts of a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::{ClusterBuilder, get, set};
+use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
+use crate::raw::RawResult;
 use crate::raw::cluster::Cluster as RawCluster;
 use crate::raw::image::safeguards::CACHES;
+use crate::raw::thread::worker::start;
 
 /// The options that hold a timeout in seconds, with Ceph's default and the default of this crate.
 ///
@@ -26,7 +30,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ClusterBuilder {
     /// Sets how long connecting may take. `None` means no limit. Rounded up to whole seconds.
-    /// Default: 30 s.
+    /// Default: 30 s. It can take longer by the time that librados needs to end what it has begun,
+    /// but never more than twice the limit and 10 s.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[0] = Some(timeout.into());
         self
@@ -102,6 +107,19 @@ impl ClusterBuilder {
         }
         Ok(())
     }
+}
+
+/// Connects. The timeout of librados applies to its steps, but not to the ends of its threads, for
+/// which it waits as well. So it runs on a separate thread, and is given up after some more time.
+pub(super) fn connect(raw: &Arc<RawCluster>) -> RawResult<()> {
+    const MORE: Duration = Duration::from_secs(10);
+    let [(option, ..), ..] = TIMEOUTS;
+    let seconds = get(raw, option).and_then(|value| value.trim_end_matches('s').parse().ok());
+    let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else { return raw.connect() };
+    let connecting = Arc::clone(raw);
+    let limit = timeout.saturating_mul(2).saturating_add(MORE);
+    start(move || connecting.connect())?.wait(Some(limit)).unwrap_or(Err(Errno::ETIMEDOUT))
 }
 
 /// Returns the timeout in whole seconds. Ceph adds it to a time in nanoseconds, so a longer one

@@ -7,7 +7,7 @@ pub(in crate::raw) mod writers;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use librbd_sys as sys;
@@ -32,8 +32,8 @@ pub(crate) struct Cluster {
     /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
-    /// Whether OSDs have a timeout. Set before the handle is shared.
-    osd_timeout: bool,
+    /// Whether OSDs have a timeout. Set once, before the first use.
+    osd_timeout: AtomicBool,
     /// How long a call may take before it is given up. Set before the handle is shared.
     call_timeout: Option<Duration>,
 }
@@ -88,11 +88,11 @@ impl Cluster {
     }
 
     pub(crate) fn has_osd_timeout(&self) -> bool {
-        self.osd_timeout
+        self.osd_timeout.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_osd_timeout(&mut self, has: bool) {
-        self.osd_timeout = has;
+    pub(crate) fn set_osd_timeout(&self, has: bool) {
+        self.osd_timeout.store(has, Ordering::Relaxed);
     }
 
     /// Returns the images that are open for writing.
@@ -124,7 +124,7 @@ impl Cluster {
             open: Some(open),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
-            osd_timeout: false,
+            osd_timeout: AtomicBool::new(false),
             call_timeout: None,
         })
     }
