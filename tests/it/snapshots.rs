@@ -159,7 +159,7 @@ fn protection_keeps_a_snapshot() {
     let error = image.snapshots().protect("s1").unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("already protected"), "{error}");
     let error = image.snapshots().remove("s1").run().unwrap_err();
-    assert!(error.is_busy() && error.to_string().contains("it is protected"), "{error}");
+    assert!(error.is_busy() && error.to_string().contains("set `unprotect(true)` on"), "{error}");
     image.snapshots().unprotect("s1").unwrap();
     let error = image.snapshots().unprotect("s1").unwrap_err();
     assert_eq!(error.errno(), Some(Errno::EINVAL));
@@ -196,11 +196,22 @@ fn rollback_restores_data_and_size_and_reports_progress() {
 fn an_image_with_snapshots_is_not_removed_and_says_which() {
     let space = Space::new();
     let image = image(&space);
-    image.snapshots().create("keep").run().unwrap();
+    for name in ["keep", "too"] {
+        image.snapshots().create(name).run().unwrap();
+    }
+    image.snapshots().protect("keep").unwrap();
+    let id = image.id().unwrap();
     image.close().unwrap();
     let error = space.remove("foo").run().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::HasSnapshots);
-    assert!(error.to_string().contains("it has snapshots: keep"), "{error}");
+    assert!(
+        error.to_string().contains("it has snapshots: keep (protected), too; remove them first"),
+        "{error}"
+    );
+    space.trash().add("foo").run().unwrap();
+    let error = space.trash().remove(&id).run().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::HasSnapshots);
+    assert!(error.to_string().contains("too; open it with `IoCtx::open_by_id` and remove them"), "{error}");
 }
 
 #[test]

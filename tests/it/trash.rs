@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
+use rbd::error::Holder;
 use rbd::{ErrorKind, ObjectKind, trash::TrashSource};
 
-use crate::support::Space;
+use crate::support::{Space, builder};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -33,6 +34,30 @@ fn into_the_trash_and_out_again() {
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::TrashedImage }, "{error}");
     assert!(space.trash().restore("nope").run().unwrap_err().is_not_found());
     assert!(space.trash().add("nope").delay(HOUR).run().unwrap_err().is_not_found());
+}
+
+/// librbd hands over a lock that a write took, and an owner that acquired it keeps it.
+#[test]
+fn an_owner_that_keeps_the_lock_keeps_the_image_out_of_the_trash() {
+    let space = Space::new();
+    let other = builder().connect().unwrap();
+    let elsewhere = other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    for name in ["written", "kept"] {
+        space.create(name, 1 << 20).run().unwrap();
+    }
+    let written = elsewhere.open("written").run().unwrap();
+    written.write_all_at(&[1; 512], 0).unwrap();
+    assert!(written.exclusive_lock().is_owner().unwrap());
+    space.trash().add("written").run().unwrap();
+    let kept = elsewhere.open("kept").run().unwrap();
+    kept.exclusive_lock().acquire().unwrap();
+    let owner = kept.exclusive_lock().owner().unwrap().unwrap().address;
+    let error = space.trash().add("kept").run().unwrap_err();
+    let ErrorKind::Busy { holders } = error.kind() else { panic!("{error}") };
+    assert_eq!(holders[..], [Holder::LockOwner { client: String::new(), address: owner }], "{error}");
+    assert!(error.to_string().contains("release the lock there"), "{error}");
+    kept.exclusive_lock().release().unwrap();
+    space.trash().add("kept").run().unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::holder::Holder;
 use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
 use crate::raw::image::open::By;
@@ -111,7 +112,7 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
             Err(_) => error,
         },
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only(true).run() {
-            Ok(image) => image.with_snapshots(error),
+            Ok(image) => image.with_snapshots(error, "remove them first"),
             Err(_) => error,
         },
         _ => error,
@@ -125,6 +126,18 @@ impl IoCtx {
         match self.open(name).read_only(true).run() {
             Ok(image) => image.with_watchers(error),
             Err(_) => error,
+        }
+    }
+
+    /// Adds the owner of the exclusive lock, or else the clients that have the image open.
+    pub(crate) fn with_lock_owner(&self, name: &str, error: Error) -> Error {
+        let Ok(image) = self.open(name).read_only(true).run() else { return error };
+        match image.exclusive_lock().owner() {
+            Ok(Some(owner)) => {
+                let holder = Holder::LockOwner { client: String::new(), address: owner.address };
+                error.with_kind(ErrorKind::Busy { holders: vec![holder] })
+            }
+            _ => image.with_watchers(error),
         }
     }
 }

@@ -103,6 +103,10 @@ impl IoCtx {
 impl<'a> Trash<'a> {
     /// Moves an image to the trash. The image may be open. Its snapshots and clones stay.
     ///
+    /// Fails with [`ErrorKind::Busy`] if another client keeps the exclusive lock
+    /// ([`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire)). The error names that
+    /// client.
+    ///
     /// Implements: `rbd_trash_move`.
     #[doc(alias = "rbd_trash_move")]
     pub fn add(&self, name: &'a str) -> AddToTrash<'a> {
@@ -178,7 +182,10 @@ impl AddToTrash<'_> {
         ioctx
             .freeing("trash an image in")?
             .bounded("trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
-            .map_err(|error| ioctx.explain_missing("trash an image in", By::Name, name, error))
+            .map_err(|error| match error.errno() {
+                Some(Errno::EBUSY) => ioctx.with_lock_owner(name, error),
+                _ => ioctx.explain_missing("trash an image in", By::Name, name, error),
+            })
     }
 }
 
@@ -246,7 +253,7 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => image.with_watchers(error),
         Some(Errno::EMLINK) => image.with_group(error),
-        _ => image.with_snapshots(error),
+        _ => image.with_snapshots(error, "open it with `IoCtx::open_by_id` and remove them first"),
     }
 }
 

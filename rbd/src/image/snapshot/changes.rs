@@ -289,24 +289,28 @@ impl Image {
             return error;
         }
         match self.snapshots().is_protected(snapshot) {
-            Ok(true) => {
-                error.with_detail("it is protected; unprotect it first, or let the removal unprotect it")
-            }
+            Ok(true) => error
+                .with_detail("it is protected; unprotect it first, or set `unprotect(true)` on the removal"),
             _ => self.with_clones(error, Some(snapshot)),
         }
     }
 
     /// Adds the names of the snapshots that prevent a removal, or of the clones that keep them.
-    pub(crate) fn with_snapshots(&self, error: Error) -> Error {
+    /// `advice` says how to remove the snapshots.
+    pub(crate) fn with_snapshots(&self, error: Error, advice: &str) -> Error {
         let Ok(snapshots) = self.snapshots().list() else { return error };
         let kept = |snapshot: &&Snapshot| snapshot.origin.kind() != SnapshotKind::Trash;
-        let names: Vec<&str> = snapshots.iter().filter(kept).map(|snapshot| &*snapshot.name).collect();
+        let name = |snapshot: &Snapshot| {
+            let note = if snapshot.protected { " (protected)" } else { "" };
+            format!("{}{note}", snapshot.name)
+        };
+        let names: Vec<String> = snapshots.iter().filter(kept).map(name).collect();
         if names.is_empty() {
             // The snapshots are removed, but clones still need them.
             return self.with_clones(error, None);
         }
         let shown = names[..names.len().min(5)].join(", ");
         let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-        error.with_detail(format!("it has snapshots: {shown}{more}; remove them first"))
+        error.with_detail(format!("it has snapshots: {shown}{more}; {advice}"))
     }
 }
