@@ -196,8 +196,9 @@ impl ClusterBuilder {
             };
             explained.with_log(lines)
         })?;
-        let osd_timeout = fix_osd_timeout(&raw)?;
-        raw.set_osd_timeout(osd_timeout);
+        if let Some(timeout) = fix_osd_timeout(&raw)? {
+            raw.set_osd_timeout(timeout);
+        }
         refuse_forgetful_cache(&raw)?;
         let fsid = raw.fsid().unwrap_or_default();
         let instance_id = raw.instance_id();

@@ -36,7 +36,7 @@ impl ClusterConfig<'_> {
         let object = || Object::new(ObjectKind::ConfigOption, option);
         let (name, c_value) = (c_string("set", object, option)?, c_value("set", object, value)?);
         if option == timeouts::OSD_TIMEOUT
-            || (self.0.raw().has_osd_timeout() && CACHES.iter().any(|(cache, _)| *cache == option))
+            || (self.0.raw().osd_timeout().is_some() && CACHES.iter().any(|(cache, _)| *cache == option))
         {
             let why = "it decides whether an acknowledged write can be lost, and is fixed when \
                        connecting; give it to the builder";

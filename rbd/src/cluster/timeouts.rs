@@ -114,8 +114,7 @@ impl ClusterBuilder {
 pub(super) fn connect(raw: &Arc<RawCluster>) -> RawResult<()> {
     const MORE: Duration = Duration::from_secs(10);
     let [(option, ..), ..] = TIMEOUTS;
-    let seconds = get(raw, option).and_then(|value| value.trim_end_matches('s').parse().ok());
-    let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let timeout = number(raw, option).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else { return raw.connect() };
     let connecting = Arc::clone(raw);
     let limit = timeout.saturating_mul(2).saturating_add(MORE);
@@ -131,22 +130,26 @@ fn seconds(timeout: Duration) -> u64 {
 
 /// Fixes the OSD timeout for the life of the connection: otherwise librados would accept one from
 /// the monitors' configuration at any time. Turns librbd's cache off if there is a timeout. Returns
-/// whether there is one.
-pub(super) fn fix_osd_timeout(raw: &RawCluster) -> Result<bool> {
-    let has_timeout = is_set(raw, OSD_TIMEOUT, 0.0);
+/// the timeout.
+pub(super) fn fix_osd_timeout(raw: &RawCluster) -> Result<Option<Duration>> {
+    let timeout = number(raw, OSD_TIMEOUT).filter(|seconds| seconds.abs() > f64::EPSILON);
     if let Some(seconds) = get(raw, OSD_TIMEOUT) {
         set(raw, OSD_TIMEOUT, &seconds)?;
     }
-    if has_timeout {
+    if timeout.is_some() {
         for (option, off) in CACHES.iter().filter(|(option, _)| get(raw, option).is_some()) {
             set(raw, option, off)?;
         }
     }
-    Ok(has_timeout)
+    Ok(timeout.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
 }
 
 /// Returns whether the configuration changes an option from Ceph's default.
 fn is_set(raw: &RawCluster, option: &str, default: f64) -> bool {
-    let value = get(raw, option).and_then(|value| value.trim_end_matches('s').parse::<f64>().ok());
-    value.is_some_and(|value| (value - default).abs() > f64::EPSILON)
+    number(raw, option).is_some_and(|value| (value - default).abs() > f64::EPSILON)
+}
+
+/// Returns the number of seconds in the configuration.
+fn number(raw: &RawCluster, option: &str) -> Option<f64> {
+    get(raw, option)?.trim_end_matches('s').parse().ok()
 }

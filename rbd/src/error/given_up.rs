@@ -6,7 +6,7 @@ use super::{Error, ErrorKind};
 use crate::holder::Holder;
 
 /// What to check if nothing better is known.
-const ADVICE: &str = "check that monitors and OSDs are up and reachable, and that no pool is full";
+pub(crate) const ADVICE: &str = "check that monitors and OSDs are up and reachable, and that no pool is full";
 
 impl Error {
     /// Makes a timeout error. Its text depends on whether the operation changes data.

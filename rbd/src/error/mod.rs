@@ -28,7 +28,7 @@ use std::{fmt, io};
 use crate::errno::Errno;
 
 pub use crate::holder::Holder;
-pub(crate) use given_up::goes_on;
+pub(crate) use given_up::{ADVICE, goes_on};
 pub use kind::ErrorKind;
 pub use object::ObjectKind;
 

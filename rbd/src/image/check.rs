@@ -191,6 +191,14 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
                     "the range must lie within one object, of a striped image within one stripe unit"
                 })
             }
+            (kind, Errno::ETIMEDOUT) if kind.changes_data() => match label.osd_timeout {
+                Some(timeout) => error(errno).with_detail(format!(
+                    "an OSD did not answer within {timeout:?} (`osd_timeout`); the {} may still take effect; \
+                     check that the OSDs are up and reachable",
+                    if kind == Kind::Discard { "discard" } else { "write" }
+                )),
+                None => error(errno),
+            },
             (Kind::Read, Errno::ENODATA) => error(errno).with_detail(
                 "the image was briefly shorter, and part of the range was not read; read it again",
             ),

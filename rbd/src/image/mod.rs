@@ -40,12 +40,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crate::errno::Errno;
-use crate::error::{Error, Object, ObjectKind, Result};
+use crate::error::{ADVICE, Error, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::progress::Progress;
 use crate::raw::image::closing::{CloseFailure, Step};
+use crate::raw::op::answer::Cause;
 use crate::raw::{self, ffi::late::Failure};
 
 pub use crate::holder::Watcher;
@@ -89,13 +91,14 @@ pub struct Image {
     encrypted: AtomicBool,
 }
 
-/// The name of an open image in errors.
+/// What errors say about an open image: its name, and the OSD timeout of its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     /// `rbd/ns/foo`, without the snapshot.
     pub(crate) spec: String,
     pub(crate) pool: String,
     pub(crate) snapshot: Option<String>,
+    pub(crate) osd_timeout: Option<Duration>,
 }
 
 impl Label {
@@ -128,8 +131,13 @@ impl Image {
     /// background.
     ///
     /// Flushes and then releases the exclusive lock. An error says which of these failed; the image
-    /// is closed in any case. If the flush failed, writes since the last successful flush may be
-    /// lost: see [`guide::durability`](crate::guide::durability).
+    /// is closed in any case. If the flush failed and librbd's cache is on, writes since the last
+    /// successful flush may be lost. Without the cache, which is the default, acknowledged writes
+    /// are on the OSDs: see [`guide::durability`](crate::guide::durability).
+    ///
+    /// Closing makes several operations, one after another. If no OSD answers, an [OSD
+    /// timeout](crate::ClusterBuilder::osd_timeout) ends each of them: closing then takes about
+    /// four times that timeout.
     ///
     /// Inside a callback of librbd, it closes the image on another thread and returns at once,
     /// because waiting there would deadlock.
@@ -288,18 +296,25 @@ impl Image {
 
 /// Explains a failed close.
 pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) -> Error {
+    let deleted = matches!(failure.cause, Some(Cause::PoolDeleted { .. }));
     let error = match failure.cause {
         Some(cause) => check::explain_cause(label, error, cause),
         None => error,
     };
-    error.and(match failure.step {
-        Step::Flush => "the image is closed, but writes since the last successful flush may be lost",
+    let error = error.and(match failure.step {
+        Step::Flush { .. } if deleted => "the image is closed in any case",
+        Step::Flush { cached: true } => {
+            "the image is closed, but writes since the last successful flush may be lost"
+        }
+        Step::Flush { cached: false } => "the image is closed; acknowledged writes are on the OSDs",
         Step::Lock => {
-            "the image is closed and flushed, but its exclusive lock may still be held; other \
-             clients wait until this connection ends"
+            "the image is closed and flushed, but its exclusive lock may still be held; another client \
+             that wants the lock waits (about 40 s) and then fences this whole connection with all its \
+             images; open the image here again and write, or drop the Cluster, before that"
         }
         Step::Close => "the image is closed in any case",
-    })
+    });
+    if error.is_timed_out() { error.and(ADVICE) } else { error }
 }
 
 impl fmt::Debug for Image {

@@ -210,7 +210,8 @@ impl<'a> OpenImage<'a> {
             Some(SnapshotRef::Name(name)) => Some(name.to_owned()),
             Some(SnapshotRef::Id(id)) => Some(format!("id {id}")),
         };
-        Label { spec: self.ioctx.spec(self.name), pool: self.ioctx.pool().to_owned(), snapshot }
+        let osd_timeout = self.ioctx.cluster().raw().osd_timeout();
+        Label { spec: self.ioctx.spec(self.name), pool: self.ioctx.pool().to_owned(), snapshot, osd_timeout }
     }
 
     fn object(&self) -> Object {

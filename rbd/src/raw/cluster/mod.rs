@@ -7,7 +7,8 @@ pub(in crate::raw) mod writers;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use librbd_sys as sys;
@@ -32,8 +33,8 @@ pub(crate) struct Cluster {
     /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
-    /// Whether OSDs have a timeout. Set once, before the first use.
-    osd_timeout: AtomicBool,
+    /// The timeout of OSDs, if there is one. Set before the first use.
+    osd_timeout: OnceLock<Duration>,
     /// How long a call may take before it is given up. Set before the handle is shared.
     call_timeout: Option<Duration>,
 }
@@ -87,12 +88,12 @@ impl Cluster {
         self.call_timeout = timeout;
     }
 
-    pub(crate) fn has_osd_timeout(&self) -> bool {
-        self.osd_timeout.load(Ordering::Relaxed)
+    pub(crate) fn osd_timeout(&self) -> Option<Duration> {
+        self.osd_timeout.get().copied()
     }
 
-    pub(crate) fn set_osd_timeout(&self, has: bool) {
-        self.osd_timeout.store(has, Ordering::Relaxed);
+    pub(crate) fn set_osd_timeout(&self, timeout: Duration) {
+        let _ = self.osd_timeout.set(timeout);
     }
 
     /// Returns the images that are open for writing.
@@ -124,7 +125,7 @@ impl Cluster {
             open: Some(open),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
-            osd_timeout: AtomicBool::new(false),
+            osd_timeout: OnceLock::new(),
             call_timeout: None,
         })
     }

@@ -26,8 +26,11 @@ pub(crate) struct CloseFailure {
 /// The steps of closing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// If it fails, data written since the last flush may be lost.
-    Flush,
+    /// If it fails and the image is `cached`, data written since the last flush may be lost.
+    /// Without a cache, the OSDs have each acknowledged write.
+    Flush {
+        cached: bool,
+    },
     /// If it fails, the exclusive lock may remain.
     Lock,
     Close,
@@ -42,12 +45,20 @@ impl Step {
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.step {
-            Step::Flush => "the last flush failed, so writes since the previous flush may be lost",
+            Step::Flush { cached: true } => {
+                "the last flush failed, so writes since the previous one may be lost"
+            }
+            Step::Flush { cached: false } => "the last flush failed; acknowledged writes are on the OSDs",
             Step::Lock => "the exclusive lock could not be released, and may remain",
             Step::Close => "closing failed",
         };
         write!(f, "{what} ({})", self.errno)
     }
+}
+
+/// Returns the failure of the flush before the closing.
+pub(super) fn not_flushed(target: &Target, errno: Errno) -> CloseFailure {
+    Step::Flush { cached: target.has_cache.get() != Some(&false) }.failed(errno)
 }
 
 /// Flushes written data and releases the exclusive lock. librbd's close also does both, but does
@@ -72,7 +83,7 @@ pub(super) unsafe fn finish(target: &Target, pool: &Arc<IoCtx>) -> Result<(), Cl
         _ if target.is_written() => flush(),
         _ => Ok(()),
     };
-    let flushed = flushed.map_err(|errno| Step::Flush.failed(errno));
+    let flushed = flushed.map_err(|errno| not_flushed(target, errno));
     // SAFETY: as above.
     let released = unsafe { release_lock(image) };
     if released.is_err() {

@@ -114,7 +114,7 @@ impl Handle {
                         end(watch, close.get());
                         // Only this closure sets it.
                         let _ = finished.set(
-                            last.map_err(|errno| Step::Flush.failed(errno))
+                            last.map_err(|errno| closing::not_flushed(&shared, errno))
                                 .and_then(|()| closing::finish(&shared, &pool)),
                         );
                         closing::wait_for_opener(&pool);

@@ -47,7 +47,10 @@ impl Image {
         let on = |(name, off): &(&str, &str)| {
             options.iter().any(|option| option.name == *name && option.value != *off)
         };
-        if self.pool().cluster().has_osd_timeout() && CACHES.iter().any(on) {
+        let cached = CACHES.iter().any(on);
+        // librbd makes the caches when it opens the image, so this stays true.
+        let _ = self.shared().has_cache.set(cached);
+        if cached && self.pool().cluster().osd_timeout().is_some() {
             Err(CACHED)
         } else if is(CACHE, "true") && is(POLICY, FORGETFUL) {
             Err(FORGETS)

@@ -87,6 +87,8 @@ pub(crate) struct Target {
     pub(super) queue: OnceLock<Arc<dyn Busy>>,
     /// Whether data was ever written through this handle.
     written: AtomicBool,
+    /// Whether librbd caches the image. Empty if it is not known.
+    pub(in crate::raw) has_cache: OnceLock<bool>,
     /// Whether a thread has given up its wait for an operation.
     given_up: AtomicBool,
     /// Locked while encryption is loaded or formatted: librbd fails an assertion if two threads do
@@ -120,6 +122,7 @@ impl Target {
             blocking: AtomicUsize::new(0),
             holds: Holds::new(),
             written: AtomicBool::new(false),
+            has_cache: OnceLock::new(),
             given_up: AtomicBool::new(false),
             encryption: std::sync::Mutex::new(()),
             closer: Closers(UnsafeCell::new(None)),
