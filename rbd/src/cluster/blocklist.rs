@@ -43,15 +43,21 @@ enum Who<'a> {
 }
 
 impl Cluster {
-    /// Returns the group of calls that add, list and remove clients on the blocklist. The cluster
-    /// refuses all requests of a client on the blocklist.
+    /// Returns the group of calls that add, list and remove clients on the blocklist. The OSDs
+    /// refuse the requests of these clients.
     pub fn blocklist(&self) -> Blocklist<'_> {
         Blocklist(self)
     }
 }
 
 impl<'a> Blocklist<'a> {
-    /// Adds a client: all its later requests fail.
+    /// Adds a client, whose requests then fail.
+    ///
+    /// [`run`](AddToBlocklist::run) returns when the monitors have the entry and this connection
+    /// has the new OSD map. An OSD refuses the client once it knows that map: at the latest with
+    /// the next request of this connection to it. Until then it can accept the client's requests.
+    /// So reads and writes through this connection are safe. In another process or connection, call
+    /// [`Cluster::wait_for_latest_osdmap`] before you read.
     ///
     /// The address is that of a [watcher](crate::image::Watcher) or lock owner.
     ///
@@ -61,8 +67,11 @@ impl<'a> Blocklist<'a> {
         AddToBlocklist { cluster: self.0, who: Who::Client(address), duration: None }
     }
 
-    /// Adds all clients of a range of addresses, such as `10.9.8.0/24`: all their later requests
-    /// fail, also those of clients that start later.
+    /// Adds all clients of a range of addresses, such as `10.9.8.0/24`: their requests then fail,
+    /// also those of clients that start later.
+    ///
+    /// Returns when the monitors have the entry. An OSD refuses the clients once it knows the new
+    /// OSD map. Call [`Cluster::wait_for_latest_osdmap`] before you read what they have written.
     ///
     /// Needs Ceph 17 on all OSDs of the cluster. An older cluster would take the range for a single
     /// client, so it is refused with `NotSupported` before anything is added. Make sure that the

@@ -135,7 +135,8 @@ pub struct SurveyedImage {
     pub accessed: Option<SystemTime>,
     /// When it was last written, approximately.
     pub modified: Option<SystemTime>,
-    /// The holders of its locks. librbd's exclusive lock has the tag `internal`.
+    /// The holders of its locks. librbd's exclusive lock has the tag `internal`. `Some` without
+    /// lockers if nobody holds it, even with the tag `internal`.
     pub locks: Option<Lockers>,
     /// The clients that have it open for writing, or mapped.
     pub watchers: Vec<Watcher>,
@@ -289,7 +290,8 @@ impl<'a> Survey<'a> {
     }
 
     /// Lists the images and starts to query them. Blocks for the list. Each step of the iterator
-    /// blocks until an image is known.
+    /// blocks until an image is known. Answers are fetched ahead: an item can be older than the
+    /// step that returns it.
     ///
     /// An image that is removed meanwhile is omitted. The error of one image does not end the
     /// iterator. The iterator ends with an error if no answer comes within the [call

@@ -12,7 +12,7 @@ pub(crate) struct Wanted {
     /// How many OSDs
     #[arg(long, default_value_t = 1, value_name = "N")]
     osds: u32,
-    /// The store of the OSDs
+    /// The store of the OSDs; memstore loses its data when the OSD is killed
     #[arg(long, value_enum, default_value_t = Store::Memstore)]
     objectstore: Store,
     /// How many OSDs store each object
