@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rbd::{ClientAddress, Image, IoCtx};
+use rbd::{Image, IoCtx};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::write_new;
@@ -14,8 +14,6 @@ use crate::support::{Space, builder, stop};
 pub(super) struct Holder {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    /// Its address, once it was fenced.
-    pub(super) address: Option<ClientAddress>,
 }
 
 impl Drop for Holder {
@@ -51,7 +49,7 @@ impl Holder {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut holder = Holder { process, lines, address: None };
+        let mut holder = Holder { process, lines };
         holder.said();
         holder
     }
@@ -110,7 +108,6 @@ impl Holder {
         let images: Vec<_> = names.iter().map(take_over).collect();
         std::thread::sleep(time.saturating_sub(stopped.elapsed()));
         cluster.blocklist().remove(address.as_ref().unwrap()).unwrap();
-        self.address = address;
         images.iter().for_each(write_new);
         self.go_on();
         self.resume();

@@ -38,8 +38,8 @@ pub(crate) enum Told {
     Thaw,
 }
 
-/// The answer for which the client that takes the snapshot waits. Dropping it unused answers with
-/// an I/O error.
+/// The answer for which the client that takes the snapshot waits. Dropping it unused answers that
+/// the watch has ended.
 pub(crate) struct FreezeAnswer(Arc<Party>);
 
 /// A quiesce watch, registered until it is closed. It leaks if it is dropped instead.
@@ -108,8 +108,8 @@ impl FreezeAnswer {
 
 impl Drop for FreezeAnswer {
     fn drop(&mut self) {
-        // Does nothing if the answer was given.
-        self.0.answer(&mut self.0.round(), -libc::EIO);
+        // Does nothing if the answer was given. Otherwise the watch is ending.
+        self.0.answer(&mut self.0.round(), -libc::ECANCELED);
     }
 }
 
