@@ -278,6 +278,23 @@ fn closing_reports(builder: rbd::ClusterBuilder, said: &str) {
     }
 }
 
+/// A fenced client need not fear that it will be fenced.
+#[test]
+fn closing_a_fenced_lock_says_nothing_of_the_lock() {
+    let space = crate::support::Space::new();
+    let cluster = crate::support::builder().connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    space.create("foo", 8 << 20).run().unwrap();
+    let image = pool.open("foo").run().unwrap();
+    image.exclusive_lock().acquire().unwrap();
+    space.cluster().blocklist().add(&cluster.address().unwrap()).run().unwrap();
+    cluster.wait_for_latest_osdmap().unwrap();
+    let error = image.close().unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_blocklisted() && text.contains("connect again"), "{text}");
+    assert!(!text.contains("another client that wants the lock"), "{text}");
+}
+
 /// Ceph 17 and later know ranges of addresses. Older ones would take one for a client.
 #[test]
 fn a_range_of_clients_is_fenced_or_refused() {

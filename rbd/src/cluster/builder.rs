@@ -123,7 +123,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// Connects to the cluster. Blocks until the cluster answers, at most for the connect timeout.
+    /// Connects to the cluster. Blocks until the cluster answers, at most for the [connect
+    /// timeout](Self::connect_timeout).
     ///
     /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`,
     /// `rados_conf_set`, `rados_connect`, `rados_cluster_fsid`.
@@ -178,7 +179,7 @@ impl ClusterBuilder {
 
         let mark = log.as_ref().map_or(0, Log::mark);
         let raw = Arc::new(raw);
-        connect(&raw).map_err(|errno| {
+        let given_up = connect(&raw).map_err(|errno| {
             let lines = log.as_ref().map_or_else(Vec::new, |log| secrets.redact(log.since(mark)));
             if let Some(error) = login::monitor_without_address(&raw, CONNECT, errno) {
                 return error.with_log(lines);
@@ -196,6 +197,9 @@ impl ClusterBuilder {
             };
             explained.with_log(lines)
         })?;
+        if let Some(limit) = given_up {
+            return Err(Error::new(CONNECT, object(), Errno::ETIMEDOUT).timed_out(limit, false));
+        }
         if let Some(timeout) = fix_osd_timeout(&raw)? {
             raw.set_osd_timeout(timeout);
         }
@@ -313,6 +317,7 @@ fn attach_log(raw: &RawCluster) -> Option<Log> {
         return None;
     }
     let log = Log::new().ok()?;
+    raw.keep_log(log.clone());
     set(raw, "log_file", &log.path()).ok()?;
     Some(log)
 }

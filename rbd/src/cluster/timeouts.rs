@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::{ClusterBuilder, get, set};
-use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::raw::RawResult;
 use crate::raw::cluster::Cluster as RawCluster;
@@ -30,8 +29,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ClusterBuilder {
     /// Sets how long connecting may take. `None` means no limit. Rounded up to whole seconds.
-    /// Default: 30 s. It can take longer by the time that librados needs to end what it has begun,
-    /// but never more than twice the limit and 10 s.
+    /// Default: 30 s. librados may need more time to end what it has begun. After twice the limit
+    /// and 10 s, connecting is given up and continues in the background.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[0] = Some(timeout.into());
         self
@@ -111,14 +110,20 @@ impl ClusterBuilder {
 
 /// Connects. The timeout of librados applies to its steps, but not to the ends of its threads, for
 /// which it waits as well. So it runs on a separate thread, and is given up after some more time.
-pub(super) fn connect(raw: &Arc<RawCluster>) -> RawResult<()> {
+/// Returns that time if it was given up.
+pub(super) fn connect(raw: &Arc<RawCluster>) -> RawResult<Option<Duration>> {
     const MORE: Duration = Duration::from_secs(10);
     let [(option, ..), ..] = TIMEOUTS;
     let timeout = number(raw, option).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else { return raw.connect() };
+    let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else {
+        return raw.connect().map(|()| None);
+    };
     let connecting = Arc::clone(raw);
     let limit = timeout.saturating_mul(2).saturating_add(MORE);
-    start(move || connecting.connect())?.wait(Some(limit)).unwrap_or(Err(Errno::ETIMEDOUT))
+    match start(move || connecting.connect())?.wait(Some(limit)) {
+        Some(connected) => connected.map(|()| None),
+        None => Ok(Some(limit)),
+    }
 }
 
 /// Returns the timeout in whole seconds. Ceph adds it to a time in nanoseconds, so a longer one

@@ -43,7 +43,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::errno::Errno;
-use crate::error::{ADVICE, Error, Object, ObjectKind, Result};
+use crate::error::{ADVICE, Error, ErrorKind, Object, ObjectKind, Result};
 use crate::ioctx::IoCtx;
 use crate::progress::Progress;
 use crate::raw::image::closing::{CloseFailure, Step};
@@ -301,12 +301,14 @@ pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) 
         Some(cause) => check::explain_cause(label, error, cause),
         None => error,
     };
+    let fenced = *error.kind() == ErrorKind::Blocklisted;
     let error = error.and(match failure.step {
         Step::Flush { .. } if deleted => "the image is closed in any case",
         Step::Flush { cached: true } => {
             "the image is closed, but writes since the last successful flush may be lost"
         }
         Step::Flush { cached: false } => "the image is closed; acknowledged writes are on the OSDs",
+        Step::Lock if fenced => "the image is closed in any case; drop this Cluster, and connect again",
         Step::Lock => {
             "the image is closed and flushed, but its exclusive lock may still be held; another client \
              that wants the lock waits (about 40 s) and then fences this whole connection with all its \

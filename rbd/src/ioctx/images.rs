@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::features::Features;
 use crate::holder::Holder;
 use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
@@ -129,15 +130,18 @@ impl IoCtx {
         }
     }
 
-    /// Adds the owner of the exclusive lock, or else the clients that have the image open.
+    /// Adds what keeps an image out of the trash: a migration, or the owner of the exclusive lock.
     pub(crate) fn with_lock_owner(&self, name: &str, error: Error) -> Error {
         let Ok(image) = self.open(name).read_only(true).run() else { return error };
+        if image.features().is_ok_and(|features| features.contains(Features::MIGRATING)) {
+            return error.with_detail("it is being migrated; commit or abort the migration first");
+        }
         match image.exclusive_lock().owner() {
             Ok(Some(owner)) => {
                 let holder = Holder::LockOwner { client: String::new(), address: owner.address };
                 error.with_kind(ErrorKind::Busy { holders: vec![holder] })
             }
-            _ => image.with_watchers(error),
+            _ => error,
         }
     }
 }

@@ -103,7 +103,7 @@ impl IoCtx {
 impl<'a> Trash<'a> {
     /// Moves an image to the trash. The image may be open. Its snapshots and clones stay.
     ///
-    /// Fails with [`ErrorKind::Busy`] if another client keeps the exclusive lock
+    /// Fails with [`ErrorKind::Busy`] if another handle keeps the exclusive lock
     /// ([`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire)). The error names that
     /// client.
     ///

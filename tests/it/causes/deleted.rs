@@ -112,7 +112,6 @@ fn a_queue() {
     });
 }
 
-/// Closing has nothing to write, or cannot write.
 /// Checks that the error of a close does not say that the OSDs have something.
 fn nothing_is_kept(closed: rbd::Result<()>) -> rbd::Result<()> {
     closed.inspect_err(|error| {
@@ -121,6 +120,7 @@ fn nothing_is_kept(closed: rbd::Result<()>) -> rbd::Result<()> {
     })
 }
 
+/// Closing has nothing to write, or cannot write.
 #[test]
 fn closing() {
     each(|image, gone| {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rbd::{Image, IoCtx};
+use rbd::{ClientAddress, Image, IoCtx};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::write_new;
@@ -14,6 +14,8 @@ use crate::support::{Space, builder, stop};
 pub(super) struct Holder {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// Its address, once it was fenced.
+    pub(super) address: Option<ClientAddress>,
 }
 
 impl Drop for Holder {
@@ -49,7 +51,7 @@ impl Holder {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut holder = Holder { process, lines };
+        let mut holder = Holder { process, lines, address: None };
         holder.said();
         holder
     }
@@ -108,6 +110,9 @@ impl Holder {
         let images: Vec<_> = names.iter().map(take_over).collect();
         std::thread::sleep(time.saturating_sub(stopped.elapsed()));
         cluster.blocklist().remove(address.as_ref().unwrap()).unwrap();
+        // The writes tell the OSD of it.
+        cluster.wait_for_latest_osdmap().unwrap();
+        self.address = address;
         images.iter().for_each(write_new);
         self.go_on();
         self.resume();

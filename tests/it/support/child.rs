@@ -35,6 +35,8 @@ pub(crate) fn is_child(test: &str) -> bool {
 pub(crate) fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    // Backtraces are long, and only the end of what the child prints is shown.
+    command.env("RUST_BACKTRACE", "0");
     command.env(rbd_testcluster::SHARED_CONF, rbd_testcluster::shared().conf());
     command.envs(variables.iter().copied()).stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

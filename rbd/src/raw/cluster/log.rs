@@ -32,7 +32,7 @@ const MOST_LINES: usize = 16;
 pub(crate) const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A log in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Log(Arc<File>);
 
 /// The id of the process that runs the thread (its forks do not have the thread), and the logs that

@@ -5,20 +5,20 @@ pub(crate) mod service;
 pub(in crate::raw) mod writers;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
+use crate::raw::cluster::log::Log;
 use crate::raw::cluster::writers::Writers;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, copy_string, grow_string, grow_strings};
-use crate::raw::thread::background::outside_callback;
+use crate::raw::thread::background::{outside_callback, spawn_detached};
 use crate::raw::thread::leave::Connection;
 use crate::raw::thread::worker::start;
 
@@ -30,6 +30,9 @@ pub(crate) struct Cluster {
     process: u32,
     /// Dropped after the handle was shut down.
     open: Option<Connection>,
+    /// The file of the client's log. Ceph opens it by the number of its descriptor, also late in
+    /// connecting, so it is closed after the handle was shut down.
+    log: OnceLock<Log>,
     /// Whether the cluster's log is watched: librados allows one watch for each connection.
     log_watched: AtomicBool,
     writers: Writers,
@@ -44,19 +47,26 @@ impl Drop for Cluster {
         if self.is_forked() {
             return;
         }
-        // If no thread can be started, the connection is leaked, and counts as open.
-        let (handle, open) = (self.handle, ManuallyDrop::new(self.open.take()));
+        let (handle, open, log) = (self.handle, self.open.take(), self.log.take());
         let shut_down = move || {
             // SAFETY: we own the handle. Everything made from it held a reference to this value, so
             // it is gone. The call also works on a handle that was never connected.
             unsafe { sys::rados_shutdown(handle.get()) }
-            drop(ManuallyDrop::into_inner(open));
+            drop((open, log));
         };
         // librados waits for its threads, and so for callbacks, which can contain code of the user.
-        let timeout = self.call_timeout;
-        outside_callback(move || match timeout {
-            Some(timeout) => drop(start(shut_down).map(|call| call.wait(Some(timeout)))),
-            None => shut_down(),
+        let Some(timeout) = self.call_timeout else { return outside_callback(shut_down) };
+        let shut_down = Arc::new(Mutex::new(Some(shut_down)));
+        let shut_down = move || {
+            let shut_down = shut_down.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(shut_down) = shut_down {
+                shut_down();
+            }
+        };
+        outside_callback(move || match start(shut_down.clone()) {
+            Ok(call) => drop(call.wait(Some(timeout))),
+            // The pool has no more threads. Without any thread, the connection is leaked.
+            Err(_) => spawn_detached(shut_down),
         });
     }
 }
@@ -86,6 +96,11 @@ impl Cluster {
 
     pub(crate) fn set_call_timeout(&mut self, timeout: Option<Duration>) {
         self.call_timeout = timeout;
+    }
+
+    /// Keeps the log open as long as the connection.
+    pub(crate) fn keep_log(&self, log: Log) {
+        let _ = self.log.set(log);
     }
 
     pub(crate) fn osd_timeout(&self) -> Option<Duration> {
@@ -123,6 +138,7 @@ impl Cluster {
             handle: unsafe { Address::new(handle) },
             process: std::process::id(),
             open: Some(open),
+            log: OnceLock::new(),
             log_watched: AtomicBool::new(false),
             writers: Writers::default(),
             osd_timeout: OnceLock::new(),

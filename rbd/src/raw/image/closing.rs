@@ -45,6 +45,9 @@ impl Step {
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.step {
+            Step::Flush { .. } if matches!(self.cause, Some(Cause::PoolDeleted { .. })) => {
+                "the last flush failed, because the pool was deleted"
+            }
             Step::Flush { cached: true } => {
                 "the last flush failed, so writes since the previous one may be lost"
             }
