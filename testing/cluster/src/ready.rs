@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::daemons::Daemons;
+use crate::osdmap::OsdMap;
 use crate::{Access, Daemon, Error, Result, admin_socket, log};
 
 const POLL: Duration = Duration::from_millis(30);
@@ -78,7 +79,7 @@ pub(crate) fn wait_for_osds(
 /// OSD has returned, they still report groups as clean that have not begun to recover.
 pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
     let map = access.osd_map()?;
-    let wanted = if map.osds.iter().all(|osd| osd.up) { "active+clean" } else { "active" };
+    let wanted = wanted(&map);
     let mut pgs = map.pgs().peekable();
     let sockets = daemons.directory().join("run");
     wait(daemons, "every placement group to serve", patience, || {
@@ -100,13 +101,20 @@ pub(crate) fn wait_for_pgs(access: &Access, daemons: &mut Daemons, patience: Dur
     })
 }
 
-/// Waits until a manager is available and reports that all placement groups are active and clean.
+/// Returns how the state of a placement group begins that serves as well as it can.
+fn wanted(map: &OsdMap) -> &'static str {
+    if map.osds.iter().all(|osd| osd.up) { "active+clean" } else { "active" }
+}
+
+/// Waits until a manager is available and reports that all placement groups are active, and also
+/// clean if all OSDs are up. Its knowledge is older than that of the groups.
 pub(crate) fn wait_for_mgr(access: &Access, daemons: &mut Daemons, patience: Duration) -> Result<()> {
-    let pgs = access.osd_map()?.pgs().count() as u64;
+    let map = access.osd_map()?;
+    let (pgs, wanted) = (map.pgs().count() as u64, wanted(&map));
     wait(daemons, "the manager to know all placement groups", patience, || {
         let status = access.status()?;
         let known = status.pgmap.num_pgs == pgs
-            && status.pgmap.pgs_by_state.iter().all(|state| state.state_name != "unknown");
+            && status.pgmap.pgs_by_state.iter().all(|state| state.state_name.starts_with(wanted));
         Ok(if status.mgrmap.available && known { Probe::Ready(()) } else { Probe::NotYet(status.summary()) })
     })
 }

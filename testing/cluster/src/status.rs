@@ -125,10 +125,11 @@ impl Status {
         self.health.status == "HEALTH_OK"
     }
 
-    /// Returns how many placement groups are `active+clean`.
+    /// Returns how many placement groups are active and clean, such as `active+clean` and
+    /// `active+clean+scrubbing`.
     pub fn clean_pgs(&self) -> u64 {
         let states = self.pgmap.pgs_by_state.iter();
-        states.filter(|state| state.state_name == "active+clean").map(|state| state.count).sum()
+        states.filter(|state| state.state_name.starts_with("active+clean")).map(|state| state.count).sum()
     }
 
     /// Returns one readable line: health, OSDs, placement groups.
