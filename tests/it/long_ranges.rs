@@ -15,7 +15,7 @@ fn peak() -> u64 {
 }
 
 const MUCH: u64 = 512 << 20;
-const WHILE: Duration = Duration::from_secs(3);
+const WHILE: Duration = Duration::from_secs(1);
 
 fn huge(space: &Space) -> Image {
     // A failure must not take the memory of the whole machine.
@@ -34,7 +34,7 @@ fn futures_over_a_huge_image() {
         // Removing it would take as long.
         std::mem::forget(space);
         let aio = image.aio();
-        for len in [i64::MAX as u64, 1 << 46, 1 << 40] {
+        for len in [i64::MAX as u64, 1 << 46] {
             for op in [aio.discard(0, len), aio.write_zeroes(0, len), aio.write_zeroes(len / 2, len / 2)] {
                 let _ = op.timeout(WHILE).wait();
                 assert!(peak() < MUCH, "{} bytes of memory", peak());

@@ -1,6 +1,7 @@
 //! Help for all tests: a connection, and a separate namespace in the shared cluster.
 
 pub(crate) mod child;
+pub(crate) mod program;
 
 use std::ops::Deref;
 use std::process::Child;
@@ -135,14 +136,14 @@ pub(crate) fn has_object(image: &Image, object: u64) -> bool {
 pub(crate) fn rados(image: &Image, object: u64, before: &[&str], after: &[&str]) {
     let pool = image.ioctx().cluster().pools().name(image.data_pool_id().unwrap()).unwrap();
     let object = format!("{}.{object:016x}", image.block_name_prefix().unwrap());
-    let status = std::process::Command::new("rados")
+    let mut command = std::process::Command::new("rados");
+    command
         .arg("--conf")
         .arg(rbd_testcluster::shared().conf())
         .args(["--pool", &pool, "--namespace", image.ioctx().namespace()])
         .args(before)
         .arg(&object)
-        .args(after)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{before:?} {object} {after:?}");
+        .args(after);
+    let said = program::output(&mut command);
+    assert!(said.status.success(), "{before:?} {object} {after:?}: {said:?}");
 }

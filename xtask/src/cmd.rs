@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::hang;
+
 /// Returns the workspace's root, the parent of xtask's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root")
@@ -94,11 +96,14 @@ pub(crate) fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<E
 /// Runs a command and passes its lines to `line` at once. Lines of standard output and standard
 /// error arrive in the order in which they were read.
 ///
+/// If no line arrives for ten minutes, it passes lines that say what runs, and where it waits.
+///
 /// It returns soon after the command itself has ended, even if something that the command started
 /// keeps its output open.
 pub(crate) fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
     const LAST_WORDS: Duration = Duration::from_secs(1);
     const FLOOD: Duration = Duration::from_secs(30);
+    const SILENCE: Duration = Duration::from_secs(600);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -113,11 +118,20 @@ pub(crate) fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result
         pump(from, sender);
     }
     let mut ended: Option<(ExitStatus, Instant)> = None;
+    let mut heard = Instant::now();
     loop {
         let silent = match lines.recv_timeout(Duration::from_millis(50)) {
             Ok(text) => {
                 line(&text);
+                heard = Instant::now();
                 false
+            }
+            Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE && ended.is_none() => {
+                for text in hang::report(child.id()) {
+                    line(&text);
+                }
+                heard = Instant::now();
+                true
             }
             Err(RecvTimeoutError::Timeout) => true,
             Err(RecvTimeoutError::Disconnected) => return child.wait().context("cannot wait for a command"),

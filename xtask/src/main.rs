@@ -13,6 +13,7 @@ mod demo;
 mod deny;
 mod disk;
 mod fuzz;
+mod hang;
 mod kubernetes;
 mod matrix;
 mod msrv;

@@ -148,6 +148,15 @@ fn supervise(
     })
 }
 
+/// The arguments of every kernel.
+///
+/// A panic ends QEMU at once, because of -no-reboot. Mitigations cost time and protect nothing
+/// here. A busy host can deliver the first timer interrupts so late that the kernel would panic
+/// at its check of them. QEMU keeps translated code by its address: with random addresses, it
+/// would translate the libraries of each program anew, and a start of `rbd` takes three times as
+/// long. Boot messages go to the console: they are the only information about a failed boot.
+const ALWAYS: &str = "console=ttyS0 panic=-1 mitigations=off no_timer_check nokaslr norandmaps";
+
 fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command {
     // Emulation works everywhere; KVM does not (no device in containers, broken when nested).
     let accelerator = env::var("RBD_TESTVM_ACCEL").unwrap_or_else(|_| "tcg".into());
@@ -162,12 +171,6 @@ fn qemu(hardware: &Hardware, kernel: &KernelImage, initramfs: &File) -> Command 
     command.arg("-kernel").arg(&kernel.vmlinuz);
     // The file has no name. QEMU opens it through the descriptor of this process.
     command.arg("-initrd").arg(format!("/proc/{}/fd/{}", std::process::id(), initramfs.as_raw_fd()));
-    // A panic ends QEMU at once, because of -no-reboot. Mitigations cost time and protect nothing
-    // here. A busy host can deliver the first timer interrupts so late that the kernel would panic
-    // at its check of them. QEMU keeps translated code by its address: with random addresses, it
-    // would translate the libraries of each program anew, and a start of `rbd` takes three times as
-    // long. Boot messages go to the console: they are the only information about a failed boot.
-    const ALWAYS: &str = "console=ttyS0 panic=-1 mitigations=off no_timer_check nokaslr norandmaps";
     command.arg("-append").arg(format!("{ALWAYS} {}", hardware.kernel_arguments));
     // Console on standard output; the agent's port on standard input, which is a socket.
     command.args(["-chardev", "file,id=console,path=/dev/stdout", "-serial", "chardev:console"]);

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rbd::Cluster;
 
+use crate::support::program::output;
 use crate::support::{cluster, unique};
 
 /// Pseudorandom choices that are the same in each run.
@@ -90,12 +91,12 @@ fn the_reported_key_is_the_one_that_librados_uses() {
         std::fs::write(&good, &text).unwrap();
         std::fs::write(&bad, format!("[{other}]\n\tkey = {wrong}\n")).unwrap();
         let list = list(&mut dice, &good, &bad);
-        let theirs = Command::new("rados")
+        let mut rados = Command::new("rados");
+        rados
             .env_remove("CEPH_ARGS")
             .args(["--conf".as_ref(), conf.as_os_str(), "--name".as_ref(), user.as_ref()])
-            .args(["--keyring", &list, "lspools"])
-            .output()
-            .unwrap();
+            .args(["--keyring", &list, "lspools"]);
+        let theirs = output(&mut rados);
         let name = user.strip_prefix("client.").unwrap();
         let builder = Cluster::builder().ignore_environment(true).conf_file(conf).user(name);
         let ours = builder.keyring(&list).connect();

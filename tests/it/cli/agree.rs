@@ -2,6 +2,7 @@
 
 use super::{Pool, Setting, example, example_succeeds, rbd, same, terminal};
 
+use crate::support::program::output;
 /// Plain, JSON and indented JSON.
 const FORMATS: [&[&str]; 3] = [&[], &["--format", "json"], &["--format", "json", "--pretty-format"]];
 
@@ -206,7 +207,7 @@ fn images_of_format_1_come_first() {
         let mut create = Setting::shared().command("rbd", "");
         create.env("RBD_FORCE_ALLOW_V1", "1");
         let args = ["create", "--image-format", "1", "-s", "8", &pool.at(name)];
-        let created = create.args(args).output().unwrap();
+        let created = output(create.args(args));
         assert!(created.status.success(), "{created:?}");
     }
     for format in FORMATS {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Pool, Setting, rbd};
 use crate::support::pattern;
+use crate::support::program::output;
 
 const MIB: usize = 1 << 20;
 
@@ -28,7 +29,7 @@ fn aio_counts_zeros_by_futures_and_by_a_queue() {
 
 fn backup(args: &[&str]) -> Result<(), String> {
     let mut command = Setting::shared().command(super::example("backup"), "");
-    let output = command.args(args).output().unwrap();
+    let output = output(command.args(args));
     let said = String::from_utf8(output.stderr).unwrap();
     if output.status.success() { Ok(()) } else { Err(said) }
 }

@@ -4,6 +4,7 @@
 use rbd::Features;
 
 use super::{Pool, Said, Setting, rbd, same, same_failure};
+use crate::support::program::output;
 
 #[test]
 fn create() {
@@ -322,7 +323,7 @@ fn both(args: &[&str]) -> (Said, Said) {
 /// Asserts that the example refuses and says why.
 #[track_caller]
 fn refused(args: &[&str], why: &str) {
-    let output = Setting::shared().command(super::example(args[0]), "").args(&args[1..]).output().unwrap();
+    let output = output(Setting::shared().command(super::example(args[0]), "").args(&args[1..]));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(22), "{args:?}: {said}");
     assert!(said.contains(why) && said.ends_with("(22) Invalid argument\n"), "{args:?}: {said}");

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use rbd::IoCtx;
 use serde_json::Value;
 
+use crate::support::program::output;
 use crate::support::{cluster, unique};
 
 /// A time zone that no machine has, which shows that times are local.
@@ -54,13 +55,13 @@ impl Setting<'_> {
     /// Runs the `rbd` command.
     fn rbd(&self, args: &[&str]) -> Said {
         let mut command = self.command("rbd", "--log-to-stderr=false --err-to-stderr=false");
-        said(&command.args(args).output().expect("the rbd command is there: ceph-common is installed"))
+        said(&output(command.args(args)))
     }
 
     /// Runs the example of the same name with the same arguments.
     fn example(&self, args: &[&str]) -> Said {
         let (name, args) = args.split_first().unwrap();
-        let mut said = said(&self.command(example(name), "").args(args).output().unwrap());
+        let mut said = said(&output(self.command(example(name), "").args(args)));
         said.messages =
             said.messages.split_inclusive('\n').filter(|line| !line.starts_with("why: ")).collect();
         said
@@ -69,7 +70,8 @@ impl Setting<'_> {
     /// Asserts that both programs do the same, and returns the output.
     ///
     /// librbd sometimes aborts the `rbd` command when it closes an image (`rbd du`, seen with 16.2
-    /// and 18.2). An aborted command says nothing to compare with, so it runs again.
+    /// and 18.2). An aborted command says nothing to compare with, so it runs again, as does one
+    /// that was killed because it hung.
     #[track_caller]
     fn same(&self, args: &[&str]) -> Said {
         let mut attempts = (0..5).map(|_| self.rbd(args));

@@ -1,11 +1,9 @@
 //! A test that runs in a separate process: its crash or its hang does not affect other tests.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use super::program::output_within;
 
 /// The longest time of a child. One that takes longer hangs. With the sanitizer, and on a busy
 /// machine, each takes several times as long.
@@ -31,39 +29,16 @@ pub(crate) fn is_child(test: &str) -> bool {
     std::env::var_os(CHILD).is_some_and(|child| child == test)
 }
 
-/// Runs the test of this name in a separate process, and returns its output. Fails if it hangs.
+/// Runs the test of this name in a separate process, and returns its output. It is killed if it
+/// hangs.
 pub(crate) fn run_child(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
     // Backtraces are long, and only the end of what the child prints is shown.
     command.env("RUST_BACKTRACE", "0");
     command.env(rbd_testcluster::SHARED_CONF, rbd_testcluster::shared().conf());
-    command.envs(variables.iter().copied()).stdin(Stdio::null());
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let id = Pid::from_child(&child);
-    let (sender, receiver) = std::sync::mpsc::channel::<()>();
-    let killer = std::thread::spawn(move || {
-        receiver.recv_timeout(LIMIT).err().map(|_| {
-            let threads = threads(id);
-            let _ = kill_process(id, Signal::KILL);
-            threads
-        })
-    });
-    let start = Instant::now();
-    let output = child.wait_with_output().unwrap();
-    let _ = sender.send(());
-    if let Some(threads) = killer.join().unwrap() {
-        panic!("{test} hangs ({:?})\n{}\n{threads}", start.elapsed(), said(&output));
-    }
-    output
-}
-
-/// Returns the names of a process's threads, and where in the kernel each of them waits.
-fn threads(process: Pid) -> String {
-    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
-    let read = |task: &Path, file| fs::read_to_string(task.join(file)).unwrap_or_default();
-    let tasks = fs::read_dir(tasks).into_iter().flatten().flatten().map(|task| task.path());
-    tasks.map(|task| format!("{} {}\n", read(&task, "comm").trim(), read(&task, "wchan"))).collect()
+    command.envs(variables.iter().copied());
+    output_within(LIMIT, &mut command)
 }
 
 /// Returns the end of what a child has printed.

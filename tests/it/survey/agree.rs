@@ -10,6 +10,7 @@ use rbd::{Image, IoCtx};
 use serde_json::{Value, json};
 
 use super::{all, survey, survey_of};
+use crate::support::program::output;
 
 /// Compares everything that both know about the images of these places and of their trashes. The
 /// children of their images must be in these places, too.
@@ -33,7 +34,7 @@ pub(super) fn same_everywhere(places: &[&IoCtx]) {
 fn rbd(args: &[&str], may_fail: bool) -> Value {
     let mut attempts = (0..5).map(|_| {
         let conf = rbd_testcluster::shared().conf();
-        Command::new("rbd").arg("--conf").arg(conf).args(args).args(["--format", "json"]).output().unwrap()
+        output(Command::new("rbd").arg("--conf").arg(conf).args(args).args(["--format", "json"]))
     });
     let ran = attempts.find(|ran| ran.status.code().is_some());
     let ran = ran.unwrap_or_else(|| panic!("a signal ended `rbd` five times, for {args:?}"));

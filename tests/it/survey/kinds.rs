@@ -10,6 +10,7 @@ use rbd::{Features, IoCtx};
 
 use super::agree::{same_as_du, same_as_ls, same_as_status, same_everywhere};
 use super::{Pool, SIZE, history, survey, survey_of};
+use crate::support::program::output;
 use crate::support::{Space, cluster, pattern};
 
 fn create<'a>(pool: &'a IoCtx, name: &'a str) -> rbd::ioctx::CreateImage<'a> {
@@ -45,7 +46,7 @@ fn pools_namespaces_and_kinds() {
         &["mirror", "image", "snapshot", &spec("plain")],
     ] {
         let conf = rbd_testcluster::shared().conf();
-        let ran = Command::new("rbd").arg("--conf").arg(conf).args(args).output().unwrap();
+        let ran = output(Command::new("rbd").arg("--conf").arg(conf).args(args));
         assert!(ran.status.success(), "{args:?}: {ran:?}");
     }
     pool.0.namespaces().create("inner").unwrap();
@@ -105,13 +106,9 @@ fn images_of_format_1() {
     let pool = Pool::new();
     let conf = rbd_testcluster::shared().conf();
     let spec = format!("{}/old", pool.0.pool());
-    let ran = Command::new("rbd")
-        .env("RBD_FORCE_ALLOW_V1", "1")
-        .arg("--conf")
-        .arg(conf)
-        .args(["create", "--image-format", "1", "-s", "8", &spec])
-        .output()
-        .unwrap();
+    let mut create = Command::new("rbd");
+    create.env("RBD_FORCE_ALLOW_V1", "1").arg("--conf").arg(conf);
+    let ran = output(create.args(["create", "--image-format", "1", "-s", "8", &spec]));
     assert!(ran.status.success(), "{ran:?}");
     pool.0.create("new", SIZE).run().unwrap();
     let image = pool.0.open("old").run().unwrap();

@@ -24,6 +24,7 @@ use rbd::{ErrorKind, Features, IoCtx};
 use serde_json::Value;
 
 use self::agree::{same_as_du, same_everywhere};
+use crate::support::program::output;
 use crate::support::{Space, block_on, cluster, pattern, unique};
 
 fn all(pool: &IoCtx) -> Survey<'_> {
@@ -82,8 +83,7 @@ impl Drop for Pool {
 
 /// Returns how many of these operations a client waits for at the moment.
 fn in_flight(socket: &Path, which: impl Fn(&Value) -> bool) -> usize {
-    let ran =
-        Command::new("ceph").arg("--admin-daemon").arg(socket).arg("objecter_requests").output().unwrap();
+    let ran = output(Command::new("ceph").arg("--admin-daemon").arg(socket).arg("objecter_requests"));
     assert!(ran.status.success(), "{ran:?}");
     let requests: Value = serde_json::from_slice(&ran.stdout).unwrap();
     requests["ops"].as_array().unwrap().iter().filter(|op| which(op)).count()

@@ -22,7 +22,7 @@ use self::root::{Release, Root};
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
 use crate::tally::Tally;
-use crate::{cmd, disk, ui};
+use crate::{cmd, disk, hang, ui};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -177,12 +177,16 @@ fn column(root: &Root, binaries: &[Binary], filter: &[String], counts: &Counts) 
         let mut command = root.command(&scratch);
         command.args(recorder.as_ref().map(Recorder::variable));
         command.arg(&binary.path).args(binary.args).args(filter);
+        let mut hangs = String::new();
         let status = cmd::lines(&mut command, |line| {
             tally.take(line);
             say(counts, number, line);
+            if line.starts_with(hang::MARK) {
+                hangs = format!("{hangs}\n{line}");
+            }
         })?;
         if !status.success() {
-            failed.push(format!("{number}: {}: {status}", binary.title));
+            failed.push(format!("{number}: {}: {status}{hangs}", binary.title));
         }
     }
     if failed.is_empty() && tally.passed == 0 {
