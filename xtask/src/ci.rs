@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(ALONE.iter().chain(LANES.into_iter().flatten()).map(|step| step.name))
+    PossibleValuesParser::new(BUILDS.into_iter().chain(LANES).flatten().map(|step| step.name))
 }
 
 struct Step {
@@ -36,49 +36,55 @@ struct Step {
     make: fn() -> Result<Command>,
 }
 
-/// The steps that need the processors, one after the other. Quick ones come first.
-const ALONE: &[Step] = &[
-    Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
-    Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
-    Step { name: "coverage", make: || Ok(ourselves(&["coverage"])) },
-    Step {
-        name: "clippy",
-        make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
-    },
-    Step { name: "features", make: || Ok(ourselves(&["features"])) },
-    Step { name: "api", make: || Ok(ourselves(&["api", "--check"])) },
-    // As the demo builds them.
-    Step { name: "lean", make: || Ok(cargo(["check", "--no-default-features", "--examples"])) },
-    Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
-    // As docs.rs builds: without any Ceph library.
-    Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
-    Step { name: "bindgen", make: || Ok(ourselves(&["bindgen", "--check"])) },
-    // The safe crate on bindings that were generated from the headers at hand.
-    Step {
-        name: "bindgen-feature",
-        make: || Ok(cargo(["check", "-p", "rbd", "--features", "librbd-sys/bindgen"])),
-    },
-    Step { name: "msrv", make: msrv::plan },
-    Step { name: "deny", make: deny::plan },
-    Step { name: "package", make: || Ok(ourselves(&["package"])) },
-    Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
-    Step { name: "sanitizers", make: || Ok(ourselves(&["sanitizers", "--quick", "--race-seconds", "30"])) },
-    Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
-    Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
+/// The steps that need the processors, quick ones first. Two run at the same time, because a build
+/// often waits for one compiler. Those of the second list build in directories of their own.
+const BUILDS: [&[Step]; 2] = [
+    &[
+        Step { name: "fmt", make: || Ok(cargo(["fmt", "--all", "--check"])) },
+        Step { name: "tidy", make: || Ok(ourselves(&["tidy"])) },
+        Step { name: "coverage", make: || Ok(ourselves(&["coverage"])) },
+        Step {
+            name: "clippy",
+            make: || Ok(cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
+        },
+        Step { name: "features", make: || Ok(ourselves(&["features"])) },
+        Step { name: "api", make: || Ok(ourselves(&["api", "--check"])) },
+        // As the demo builds them.
+        Step { name: "lean", make: || Ok(cargo(["check", "--no-default-features", "--examples"])) },
+        Step { name: "doc", make: || Ok(doc(&[], &["--workspace"])) },
+        // As docs.rs builds: without any Ceph library.
+        Step { name: "docs.rs", make: || Ok(doc(&[("DOCS_RS", "1")], &["-p", "librbd-sys", "-p", "rbd"])) },
+        Step { name: "bindgen", make: || Ok(ourselves(&["bindgen", "--check"])) },
+        // The safe crate on bindings that were generated from the headers at hand.
+        Step {
+            name: "bindgen-feature",
+            make: || Ok(cargo(["check", "-p", "rbd", "--features", "librbd-sys/bindgen"])),
+        },
+        Step { name: "benches", make: || Ok(ourselves(&["bench", "--smoke"])) },
+    ],
+    &[
+        Step { name: "msrv", make: msrv::plan },
+        Step { name: "deny", make: deny::plan },
+        Step { name: "package", make: || Ok(ourselves(&["package"])) },
+        Step { name: "loom", make: || Ok(ourselves(&["sanitizers", "--loom"])) },
+        Step {
+            name: "sanitizers",
+            make: || Ok(ourselves(&["sanitizers", "--quick", "--race-seconds", "30"])),
+        },
+        Step { name: "fuzz", make: || Ok(ourselves(&["fuzz", "--seconds", "6"])) },
+    ],
 ];
 
-/// The steps that mostly wait for daemons, after the others. Both lanes run at the same time, so
+/// The steps that mostly wait for daemons, after the builds. Both lanes run at the same time, so
 /// that the processors have work. Each lane has one cluster at a time. The first lane tests the
 /// installed release of Ceph, and the second lane mostly the other releases. Both take as long.
 const LANES: [&[Step]; 2] = [
     &[
         Step { name: "test", make: || Ok(ourselves(&["test"])) },
         Step { name: "campaign", make: || Ok(cargo(["test", "--quiet", "--test", "faults"])) },
-    ],
-    &[
-        Step { name: "matrix", make: || Ok(fewer_histories(ourselves(MATRIX))) },
         Step { name: "masks", make: || Ok(ourselves(&["test", "--mask", "all"])) },
     ],
+    &[Step { name: "matrix", make: || Ok(fewer_histories(ourselves(MATRIX))) }],
 ];
 
 /// The steps whose tests are shown in columns, one for each release.
@@ -153,14 +159,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             })
             .collect()
     };
-    let mut done = all(ALONE);
-    thread::scope(|scope| {
-        let lanes = LANES.map(|lane| scope.spawn(move || all(lane)));
-        for lane in lanes {
-            done.extend(lane.join().map_err(|_| anyhow!("a thread panicked"))?);
-        }
-        anyhow::Ok(())
-    })?;
+    let all = &all;
+    let mut done = Vec::new();
+    for lanes in [BUILDS, LANES] {
+        thread::scope(|scope| {
+            for lane in lanes.map(|lane| scope.spawn(move || all(lane))) {
+                done.extend(lane.join().map_err(|_| anyhow!("a thread panicked"))?);
+            }
+            anyhow::Ok(())
+        })?;
+    }
     let Said { tally, columns } = said.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary(&done, started.elapsed());
     let failed: Vec<_> =
