@@ -161,6 +161,9 @@ fn an_object_map_that_is_invalid_can_be_rebuilt() {
     image.object_map().rebuild().progress(count).run().unwrap();
     assert_eq!((image.flags().unwrap(), at_snapshot().flags().unwrap()), (Flags::empty(), invalid));
     assert!(steps > 0);
+    let error = image.object_map().check().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("foo@s1' is invalid; rebuild it first"), "{error}");
     at_snapshot().object_map().rebuild().run().unwrap();
     assert_eq!(at_snapshot().flags().unwrap(), Flags::empty());
 }
@@ -173,7 +176,7 @@ fn an_object_map_that_is_wrong_is_found_out() {
     if mask() == Mask::Layering {
         let error = image.object_map().check().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
-        assert!(error.to_string().contains("FeatureOff"), "{error}");
+        assert!(error.to_string().contains("is off; enable it first"), "{error}");
         return;
     }
     assert_eq!(image.object_map().check().unwrap(), []);

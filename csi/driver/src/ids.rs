@@ -48,7 +48,7 @@ pub struct GroupSnapshotId {
 
 /// An id that this driver has not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no id of this driver")]
+#[error("this driver has not made this id")]
 pub struct UnknownId;
 
 impl fmt::Display for Place {

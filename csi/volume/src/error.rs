@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The file system has faults that could not be repaired automatically.
     #[error(
-        "cannot mount device '{}' ({file_system}): {reason}; mend it by hand (fsck)",
+        "cannot mount device '{}' ({file_system}): {reason}; repair it by hand (fsck)",
         device.display()
     )]
     #[non_exhaustive]

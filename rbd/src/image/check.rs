@@ -188,7 +188,7 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
                 error(errno).with_detail(if librbd_version().minor <= 16 {
                     "with librbd 1.16 the range must lie within one sector of 512 bytes"
                 } else {
-                    "the range must lie within one object, of a striped image within one stripe unit"
+                    "the range must lie within one object, and within one stripe unit if the image is striped"
                 })
             }
             (kind, Errno::ETIMEDOUT) if kind.changes_data() => match label.osd_timeout {

@@ -116,7 +116,8 @@ impl Image {
         &self.ioctx
     }
 
-    /// Returns the snapshot that the image was opened at.
+    /// Returns the name of the snapshot that the image was opened at; `None` if it was opened
+    /// without one.
     pub fn snapshot(&self) -> Option<&str> {
         self.label.snapshot.as_deref()
     }
@@ -310,9 +311,9 @@ pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) 
         Step::Flush { cached: false } => "the image is closed; acknowledged writes are on the OSDs",
         Step::Lock if fenced => "the image is closed in any case; drop this Cluster, and connect again",
         Step::Lock => {
-            "the image is closed and flushed, but its exclusive lock may still be held; another client \
-             that wants the lock waits (about 40 s) and then fences this whole connection with all its \
-             images; open the image here again and write, or drop the Cluster, before that"
+            "the image is closed and flushed, but its exclusive lock may still be held; open the image here \
+             again and write, or drop the Cluster; otherwise another client that wants the lock waits \
+             (about 40 s) and then fences this whole connection with all its images"
         }
         Step::Close => "the image is closed in any case",
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Image;
-use super::diff::Extent;
+use super::diff::{Extent, FastDiff};
 use crate::error::Result;
 use crate::features::Features;
 use crate::progress::LongOperation;
@@ -82,14 +82,28 @@ impl<'a> ObjectMap<'a> {
         };
         let diff = image.diff().include_parent(false);
         let map = diff.whole_objects(true);
-        let fast = map.fast_diff()?;
-        if !fast.is_usable() {
-            let why = format!("its maps cannot be read: {fast:?}; enable fast-diff, or rebuild the maps");
+        if let Some(why) = unusable(map.fast_diff()?) {
             return Err(image.refuse("check the object map of", why));
         }
         let (mapped, found) = (image.objects(&map.collect()?)?, image.objects(&diff.collect()?)?);
         let fault = |object: &u64| ObjectMapFault { object: *object, exists: found.contains(object) };
         Ok(mapped.symmetric_difference(&found).map(fault).collect())
+    }
+}
+
+/// Returns why the maps cannot be used, and what to do next; `None` if they can.
+fn unusable(fast: FastDiff) -> Option<String> {
+    match fast {
+        FastDiff::Usable => None,
+        FastDiff::FeatureOff { image } => {
+            Some(format!("the feature fast-diff of '{image}' is off; enable it first"))
+        }
+        FastDiff::Invalid { version } => {
+            Some(format!("the object map of '{version}' is invalid; rebuild it first"))
+        }
+        FastDiff::NotWholeObject | FastDiff::Encrypted { .. } | FastDiff::Shrunk { .. } => {
+            Some("a diff cannot use the object maps".to_owned())
+        }
     }
 }
 

@@ -129,8 +129,8 @@ impl Attach {
         let error = Error::new("map", self.spec.object(), errno);
         match errno {
             Errno::ENXIO => error.with_kind(ErrorKind::NotSupported).with_detail(
-                "image feature set mismatch: the image has features that this kernel \
-                    does not support",
+                "the image has features that this kernel does not support (image feature set mismatch); \
+                 disable them, or let `krbd::map` do so with `fix_features(true)`",
             ),
             Errno::ENOENT => error.with_detail("the pool, namespace, image or snapshot does not exist"),
             Errno::EACCES | Errno::EPERM | Errno::EKEYREJECTED | Errno::ENOKEY => {

@@ -107,8 +107,8 @@ impl Credentials {
             return Err(Error::invalid(
                 "log in as",
                 Object::new(ObjectKind::User, &*self.user),
-                "a user's name must not be empty or contain a comma or white space, at which the \
-                 kernel splits",
+                "a user's name must not be empty or contain a comma or white space, which the kernel \
+                 takes as separators",
             ));
         }
         self.key.as_ref().map(Secret::new).transpose()

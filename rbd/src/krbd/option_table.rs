@@ -142,7 +142,9 @@ pub(super) fn bad(c: char) -> bool {
 
 pub(super) fn check_value(kind: Option<Value>, value: Option<&str>) -> Result<(), String> {
     if value.is_some_and(|value| value.contains(bad)) {
-        return Err("its value must not contain a comma or white space, at which the kernel splits".into());
+        return Err(
+            "its value must not contain a comma or white space, which the kernel takes as separators".into(),
+        );
     }
     let Some(kind) = kind else { return Ok(()) };
     let number = value.and_then(|value| value.parse::<u64>().ok());

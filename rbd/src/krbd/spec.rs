@@ -24,8 +24,8 @@ impl ImageSpec {
             }
             if let Some(bad) = name.chars().find(|c| splits(*c) || (is_option && *c == ',')) {
                 return refuse(format!(
-                    "the {what}'s name '{name}' contains {bad:?}, at which the kernel splits; \
-                     rename it to map it"
+                    "the {what}'s name '{name}' contains {bad:?}, which the kernel takes as a \
+                     separator; rename it to map it"
                 ));
             }
         }

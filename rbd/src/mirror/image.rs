@@ -69,8 +69,8 @@ impl<'a> ImageMirroring<'a> {
 
     /// Disables mirroring of the image. The peer removes its copy.
     ///
-    /// A copy that is not primary is refused unless [forced](DisableImage::force). The local copy
-    /// stays as an ordinary image.
+    /// The local copy stays as an ordinary image. If it is not primary, the call fails unless it is
+    /// [forced](DisableImage::force).
     ///
     /// Implements: `rbd_mirror_image_disable`.
     #[doc(alias = "rbd_mirror_image_disable")]
@@ -242,7 +242,9 @@ impl Role {
             },
             (Role::Secondary, _, true) => |error| {
                 about_state(error, |error| {
-                    error.with_kind(ErrorKind::InvalidInput).with_detail("it is primary")
+                    error
+                        .with_kind(ErrorKind::InvalidInput)
+                        .with_detail("it is primary already; to resync it, demote it first")
                 })
             },
             (Role::Secondary, _, false) => |error| match error.errno() {

@@ -143,8 +143,8 @@ impl Queue {
                 refuse("it has, or had, a queue and cannot get another one; open the image again".to_owned())
             }
             Err(Errno::EBUSY) => refuse(
-                "it has operations in flight; wait for them first. It is now closed, \
-                 unless an Arc of it exists"
+                "it has operations in flight; wait for them before you create the queue; this call has \
+                 closed the image, unless you keep an Arc of it"
                     .to_owned(),
             ),
             Err(errno) => Err(image.explain(Error::new("create a queue of", image.object(), errno))),
@@ -162,9 +162,9 @@ impl Queue {
         self.inner.parts().1.depth()
     }
 
-    /// Returns how many more operations fit: the depth less the operations [in
-    /// flight](Queue::in_flight), and less the number by which the [given up](Queue::given_up)
-    /// operations exceed the depth.
+    /// Returns how many more operations can be submitted: the depth minus the operations [in
+    /// flight](Queue::in_flight). If more operations than the depth are [given
+    /// up](Queue::given_up), each further one takes an entry, too.
     pub fn room(&self) -> usize {
         self.inner.parts().1.room()
     }
@@ -255,10 +255,11 @@ impl Queue {
     }
 
     /// Waits until there may be something to reap, for at most `timeout` if there is one. Blocks.
-    /// Returns `false` if nothing is in flight, after the timeout, and after a signal; otherwise
-    /// `true`. An operation's [timeout](Queue::set_timeout) also ends the wait. If given up
-    /// operations leave no [room](Queue::room), this waits until librbd completes one, which
-    /// [`reap`](Queue::reap) then discards silently.
+    /// Returns `true` if there may be something to reap. Returns `false` if nothing is in flight,
+    /// if the timeout is over, or if a signal interrupted the wait. An operation's
+    /// [timeout](Queue::set_timeout) also ends the wait. If given up operations leave no
+    /// [room](Queue::room), this waits until librbd completes one, which [`reap`](Queue::reap) then
+    /// discards silently.
     ///
     /// Inside a callback or a wake on a thread of librbd, this fails at once: the operations would
     /// wait for that thread.

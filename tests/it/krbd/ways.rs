@@ -213,7 +213,7 @@ impl Ways {
         let spec = self.create("two words");
         let (kind, text) = self.guest.fails(&["map", &spec]);
         assert_eq!(kind, "InvalidInput");
-        assert!(text.contains("contains ' ', at which the kernel splits"), "{text}");
+        assert!(text.contains("contains ' ', which the kernel takes as a separator"), "{text}");
 
         for arguments in [&[][..], &["--no-preflight"]] {
             let spec = self.spec("absent");

@@ -83,7 +83,7 @@ fn an_image_is_primary_until_it_is_demoted() {
     for refused in [foo.promote().run(), foo.resync()] {
         let error = refused.unwrap_err();
         assert!(
-            *error.kind() == ErrorKind::InvalidInput && error.to_string().contains("is primary"),
+            *error.kind() == ErrorKind::InvalidInput && error.to_string().contains("it is primary already"),
             "{error}"
         );
     }
@@ -171,7 +171,10 @@ fn the_same_without_waiting() {
     assert_eq!(foo.start_info().wait().unwrap(), foo.info().unwrap());
     foo.enable(ImageMode::Snapshot).unwrap();
     let error = foo.promote().start().wait().unwrap_err();
-    assert!(*error.kind() == ErrorKind::InvalidInput && error.to_string().contains("is primary"), "{error}");
+    assert!(
+        *error.kind() == ErrorKind::InvalidInput && error.to_string().contains("it is primary already"),
+        "{error}"
+    );
     let id = block_on(foo.create_snapshot().into_future()).unwrap();
     assert!(image.snapshots().list().unwrap().iter().any(|snapshot| snapshot.id == id));
     foo.start_demote().wait().unwrap();

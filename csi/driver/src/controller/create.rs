@@ -87,7 +87,7 @@ impl Controller {
         }
         Err(Status::aborted(format!(
             "image '{name}' in pool '{}' is incomplete: another request makes or removes it, or its removal \
-             was interrupted (then remove it again: rbd rm); ask again",
+             was interrupted; ask again, and if the error stays, remove the image (rbd rm)",
             pool.pool()
         )))
     }
