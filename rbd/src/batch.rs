@@ -66,9 +66,9 @@ impl IoCtx {
 }
 
 impl<'a, N: AsRef<str> + Sync> Batch<'a, N> {
-    /// Sets how many actions run at the same time, from 1 to 1024. Each one has a thread, and Ceph
-    /// ends a process in which it can start none. Default: 10, like `rbd_concurrent_management_ops`
-    /// of Ceph.
+    /// Sets how many actions run at the same time, from 1 to 1024. Each action has a thread. Ceph
+    /// also starts threads, and it ends the process if it cannot start one. Default: 10, like
+    /// `rbd_concurrent_management_ops` of Ceph.
     pub fn max_in_flight(mut self, actions: usize) -> Self {
         self.max_in_flight = actions.clamp(1, 1024);
         self

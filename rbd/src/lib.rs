@@ -25,9 +25,10 @@
 //! # Blocking and asynchronous calls
 //!
 //! Calls block the calling thread. Each call ends within the [call
-//! timeout](ClusterBuilder::call_timeout), 120 s by default. [`guide::durability`] describes what a
-//! call can still do after its timeout, and [`guide::threads`] names the thread that each callback
-//! runs on.
+//! timeout](ClusterBuilder::call_timeout), 120 s by default. For an operation that reports progress
+//! and for a long transfer, the timeout applies to each step. [`guide::durability`] describes what
+//! a call can still do after its timeout, and [`guide::threads`] names the thread that each
+//! callback runs on.
 //!
 //! [`Image::aio`] offers the same I/O as futures for any executor. `ioctx.open("foo").await` (or
 //! `start()`) and [`Image::start_close`] open and close images without blocking. A [`Queue`] serves

@@ -120,7 +120,7 @@ fn no_more_run_at_once_and_a_break_skips_the_rest() {
     assert!(panic.is_err());
 }
 
-/// Each action has a thread, and Ceph ends a process in which it can start none.
+/// Each action has a thread, and Ceph ends the process if it cannot start a thread itself.
 #[test]
 fn the_actions_at_once_are_from_1_to_1024() {
     // Other tests need threads, too.

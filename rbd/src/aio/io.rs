@@ -25,10 +25,10 @@ use crate::raw::thread::worker::start;
 ///
 /// After another client has resized the image, ranges are checked against the old size until an
 /// operation that was submitted after the change has completed. There is one exception to returning
-/// at once: for a range beyond the old size, the call waits until librbd has read the new size. A
-/// wake on a thread of librbd must not wait. There the call fails with `EDEADLK` until the new size
-/// has been read in the background. A read-only image keeps the size that it had when it was
-/// opened.
+/// at once: for a range beyond the old size, the call waits until librbd has read the new size. In
+/// a wake on a thread of librbd, where waiting is not possible, the call fails with `EDEADLK`
+/// instead, and librbd reads the new size in the background. A read-only image keeps the size that
+/// it had when it was opened.
 ///
 /// An operation costs one allocation for the state shared with librbd, besides the buffer of
 /// [`read`](Aio::read). This crate does not copy the data.
@@ -214,8 +214,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::CompareAndWrite, offset, len, buffer), found)
     }
 
-    /// Waits until all completed writes are on the OSDs. Flush once before you write much: see
-    /// [`Image::flush`].
+    /// Waits until all completed writes are on the OSDs. With librbd's cache and the policy
+    /// `writeback`, flush once at the start: see [`Image::flush`].
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]

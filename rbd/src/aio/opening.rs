@@ -18,8 +18,8 @@ use crate::raw::{self, RawResult};
 
 /// An image that is being opened: see [`OpenImage::start`].
 ///
-/// Fails with the same errors as [`OpenImage::run`]. A thread of this crate finds out what is
-/// missing.
+/// Fails with the same errors as [`OpenImage::run`]. If the pool, the image or the snapshot is
+/// missing, a thread of this crate finds out which one.
 ///
 /// Dropping it does not stop the opening. The image is then opened and closed again in the
 /// background.

@@ -89,7 +89,7 @@ impl ClusterBuilder {
     /// off.
     ///
     /// librados itself applies the other options of CEPH_ARGS, and CEPH_KEYRING, when it reads a
-    /// configuration file. Options of this builder win over them.
+    /// configuration file. Options of this builder take precedence over them.
     pub fn ignore_environment(mut self, ignore_environment: bool) -> Self {
         self.ignore_environment = ignore_environment;
         self

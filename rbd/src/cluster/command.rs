@@ -68,7 +68,7 @@ impl Cluster {
     }
 
     /// Sends a command such as `{"prefix": "version"}` to an OSD by its number. Blocks for at most
-    /// the OSD timeout.
+    /// the [call timeout](crate::ClusterBuilder::call_timeout).
     ///
     /// Implements: `rados_osd_command`.
     #[doc(alias = "rados_osd_command")]
@@ -85,7 +85,8 @@ impl Cluster {
     }
 
     /// Sends a command about a placement group (such as `1.3f`) to its primary OSD: `{"prefix":
-    /// "query", "pgid": "1.3f"}`. Blocks for at most the OSD timeout.
+    /// "query", "pgid": "1.3f"}`. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout).
     ///
     /// Implements: `rados_pg_command`.
     #[doc(alias = "rados_pg_command")]

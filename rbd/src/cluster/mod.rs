@@ -50,8 +50,9 @@ pub use usage::{ClusterUsage, PoolUsage};
 ///
 /// A `Cluster` is cheap to clone. The clones share one connection, which ends when the last clone
 /// and everything opened from it are dropped. All methods that talk to the cluster block the
-/// calling thread, within the timeouts set on the [builder](Cluster::builder). The end of the
-/// connection, too, blocks at most for the call timeout, and then continues in the background.
+/// calling thread. The timeouts of the [builder](Cluster::builder) limit how long; for an operation
+/// that reports progress and for a long transfer, the call timeout applies to each step. The end of
+/// the connection blocks for at most the call timeout, and then continues in the background.
 ///
 /// A forked process must connect again: handles that it inherited fail, and dropping them leaks
 /// them.

@@ -59,8 +59,8 @@ impl Pools<'_> {
     /// is on.
     ///
     /// **Close all images of the pool first, in all processes.** I/O in flight on a removed pool
-    /// fails with `NotFound` or never returns. librados 18.2 may also abort the process of a client
-    /// that has I/O in flight there (`ceph_assert(op->session)`).
+    /// fails with `NotFound` or never returns. librados may also abort the process of a client that
+    /// has an image of the pool open (`ceph_assert(op->session)`, with all releases).
     ///
     /// Implements: `rados_pool_delete`.
     #[doc(alias = "rados_pool_delete")]

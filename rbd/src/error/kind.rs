@@ -35,8 +35,8 @@ pub enum ErrorKind {
     /// Permission denied: the user's key is wrong or its capabilities do not suffice, or this
     /// process lacks a privilege.
     PermissionDenied,
-    /// The cluster fenced this client: it is on the blocklist. No call on this connection will work
-    /// again: connect again.
+    /// The cluster fenced this client: it is on the blocklist. Connect again. Even after this
+    /// client was removed from the blocklist, images that were open are not reliable.
     Blocklisted,
     /// The handle had acquired the exclusive lock and has lost it. Another client may have written
     /// to the image: see [`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire).

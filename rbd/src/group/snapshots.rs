@@ -94,9 +94,9 @@ impl<'a> GroupSnapshots<'a> {
 
     /// Removes a snapshot of the group.
     ///
-    /// An owner of an image's exclusive lock removes the snapshot of its image. If the image has
-    /// left the group since, librbd can lose the owner's answer on a busy machine, and the call
-    /// times out. Call it again then.
+    /// If another client owns the exclusive lock of an image, that client removes the image's
+    /// snapshot. If the image has left the group since, librbd can lose the owner's answer on a
+    /// busy machine, and the call times out. Call it again then.
     ///
     /// Implements: `rbd_group_snap_remove`.
     #[doc(alias = "rbd_group_snap_remove")]

@@ -53,8 +53,9 @@ impl Image {
 
     /// Writes at an offset in bytes. Returns the number of bytes written. A write is short only at
     /// the end of the image; an offset at or past the end is refused. Blocks until librbd
-    /// acknowledges the write. Only a [`flush`](Self::flush) guarantees that the data is on the
-    /// OSDs.
+    /// acknowledges the write. With librbd's cache off, which is the default, the data is then on
+    /// the OSDs. With the cache and the policy `writeback`, only a [`flush`](Self::flush) guarantees
+    /// that.
     #[doc(alias = "rbd_write")]
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
         self.hints(AccessHints::empty()).write_at(data, offset)
@@ -159,7 +160,7 @@ impl Image {
         })
     }
 
-    /// Splits a transfer into pieces: librbd takes at most 2 GiB at once.
+    /// Splits a transfer into pieces of at most `most` bytes.
     fn in_pieces(
         &self,
         kind: Kind,

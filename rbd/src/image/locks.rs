@@ -22,10 +22,12 @@ pub struct LockOwner {
 pub struct ExclusiveLock<'a>(&'a Image);
 
 impl Image {
-    /// Returns the group of calls that acquire, release and query the exclusive lock. Only its
-    /// owner can write.
+    /// Returns the group of calls that acquire, release and query the exclusive lock. librbd and
+    /// the kernel acquire it before they write.
     ///
-    /// The exclusive lock differs from the [advisory locks](Self::advisory_locks).
+    /// The lock does not stop a client that wrongly believes that it owns the lock: fence such a
+    /// client. See [`guide::locks`](crate::guide::locks), also for the difference from the [advisory
+    /// locks](Self::advisory_locks).
     pub fn exclusive_lock(&self) -> ExclusiveLock<'_> {
         ExclusiveLock(self)
     }
@@ -36,8 +38,9 @@ impl ExclusiveLock<'_> {
     /// it.
     ///
     /// Without this call, librbd acquires the lock at the first write and hands it over when
-    /// another client asks. The call waits until the current owner releases the lock. If the owner
-    /// keeps it, the call fails and names the owner. Needs the feature exclusive-lock.
+    /// another client asks. This call asks the current owner for the lock and waits until the owner
+    /// has released it. If the owner refuses, because it keeps the lock, the call fails and names
+    /// the owner. Needs the feature exclusive-lock.
     ///
     /// From then on, a thread asks the OSD every second whether this handle still has the lock. If
     /// another client has broken it, all later I/O of this handle fails with

@@ -32,8 +32,8 @@ pub struct QuiesceWatch {
 pub enum Quiesce {
     /// A snapshot is about to be taken: stop writing and flush. The snapshot is taken after the
     /// callback returns `Ok`, and fails with the callback's errno otherwise (with EIO if that is
-    /// zero). A snapshot of the same image that the callback takes waits for the one that
-    /// waits for the callback, until a timeout ends both.
+    /// zero). Do not take another snapshot of the image in the callback: it waits for the first
+    /// snapshot, which waits for the callback, until a timeout ends both.
     Freeze,
     /// The snapshot was taken or has failed: resume writing. The return value is ignored.
     Thaw,

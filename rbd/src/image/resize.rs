@@ -40,8 +40,8 @@ impl Image {
     ///
     /// An owner that has not heard of an earlier resize can do nothing and report success. This
     /// call asks the OSDs for the size afterwards. It then enlarges the image itself, or fails with
-    /// `ESTALE` if the image still has another size. It also fails so if another client enlarges
-    /// the image right after it was shrunk.
+    /// `ESTALE` if the image still has another size. `ESTALE` can also mean that another client
+    /// enlarged the image right after it was shrunk.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

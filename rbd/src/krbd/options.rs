@@ -284,7 +284,8 @@ fn split(option: &str) -> (String, Option<String>) {
     }
 }
 
-/// Returns whole seconds, rounded up, because 0 means no limit.
+/// Returns a time for an option that the kernel takes in seconds: rounded up, because 0 means no
+/// limit.
 fn seconds(time: Duration) -> String {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).to_string()
 }

@@ -121,7 +121,7 @@ fn each_switch_has_both_positions() {
 }
 
 #[test]
-fn durations_are_whole_seconds_rounded_up() {
+fn times_of_options_in_seconds_are_rounded_up() {
     type Setter = fn(MapOptions, Duration) -> MapOptions;
     let setters: [(Setter, &str); 5] = [
         (MapOptions::lock_timeout, "lock_timeout"),

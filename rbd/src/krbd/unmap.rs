@@ -52,10 +52,9 @@ impl Unmap {
     ///
     /// Fails with [`ErrorKind::Busy`] and the holders if the device is in use, and with
     /// [`ErrorKind::NotFound`] if it is not mapped or its number belongs to another mapping. Fails
-    /// with [`ErrorKind::TimedOut`] while the kernel waits for the cluster. The kernel then
-    /// continues, and the device disappears when the cluster answers. The kernel ignores signals in
-    /// that wait, so a thread of this process stays in the kernel, and the process cannot end
-    /// before.
+    /// with [`ErrorKind::TimedOut`] if the cluster does not answer the kernel in time. The kernel
+    /// then continues to wait, and the device disappears when the cluster answers. Until then, this
+    /// process cannot end: one of its threads waits in the kernel, which ignores signals meanwhile.
     pub fn run(self) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let retry = Deadline::after(self.busy_timeout.min(self.timeout));

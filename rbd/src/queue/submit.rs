@@ -142,8 +142,8 @@ impl Queue {
         self.submit(Kind::CompareAndWrite, token, range, Buffer::CompareVec { expected, data })
     }
 
-    /// Waits until all completed writes are on the OSDs. Flush once before you write much: see
-    /// [`Image::flush`](crate::Image::flush).
+    /// Waits until all completed writes are on the OSDs. With librbd's cache and the policy
+    /// `writeback`, flush once at the start: see [`Image::flush`](crate::Image::flush).
     ///
     /// Implements: `rbd_aio_flush`.
     #[doc(alias = "rbd_aio_flush")]

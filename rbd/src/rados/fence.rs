@@ -18,7 +18,8 @@ pub struct BlocklistWatch {
 
 impl IoCtx {
     /// Returns whether this client is fenced. Asks an OSD of the pool, because the OSDs refuse
-    /// fenced clients. Blocks for at most the OSD timeout.
+    /// fenced clients. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout).
     ///
     /// A client that was removed from the blocklist can send requests again, but its open images
     /// are not reliable: connect again.

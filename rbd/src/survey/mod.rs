@@ -111,7 +111,8 @@ pub struct SurveyedImage {
     /// How the answers were obtained.
     pub source: Source,
     /// Whether its removal or its creation was interrupted. Such an image cannot be opened. If it
-    /// has no header, sizes are 0 and all other fields are empty.
+    /// has no header, only `namespace`, `name` and `id` are known: sizes are 0, and the other
+    /// values are `None` or empty.
     pub half_removed: bool,
     /// Whether it has the old format 1.
     pub old_format: bool,
@@ -135,8 +136,9 @@ pub struct SurveyedImage {
     pub accessed: Option<SystemTime>,
     /// When it was last written, approximately.
     pub modified: Option<SystemTime>,
-    /// The holders of its locks. librbd's exclusive lock has the tag `internal`. `Some` without
-    /// lockers if nobody holds it, even with the tag `internal`.
+    /// The holders of its locks; `None` if they were not requested. librbd's exclusive lock has the
+    /// tag `internal`. If nobody holds a lock, the list of lockers is empty, and the tag can still
+    /// be `internal`.
     pub locks: Option<Lockers>,
     /// The clients that have it open for writing, or mapped.
     pub watchers: Vec<Watcher>,
@@ -250,8 +252,8 @@ impl<'a> Survey<'a> {
     /// A survey reads the object maps of images with the feature fast-diff. For other images, and
     /// if the map is invalid, librbd asks the OSDs for each object, which takes long. The object
     /// maps in memory take up to 16 MiB together, or a byte for each object of one larger image.
-    /// As in `rbd du`, the space of an image that is written, or whose snapshots are removed,
-    /// meanwhile may be that of no single moment.
+    /// If a client writes to an image or removes its snapshots during the survey, the space can mix
+    /// values of several moments, as in `rbd du`.
     pub fn usage(mut self, usage: bool) -> Self {
         self.plan.usage = usage;
         self

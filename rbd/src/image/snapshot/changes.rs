@@ -253,8 +253,8 @@ impl<'a> RemoveSnapshot<'a> {
     /// Sets whether to flatten the clones first, so that the snapshot does not stay in the trash.
     /// Default: off.
     ///
-    /// An owner of a clone's exclusive lock flattens its clone. librbd can lose its answer on a
-    /// busy machine, and the removal times out. Call it again then.
+    /// If another client owns the exclusive lock of a clone, that client flattens the clone. librbd
+    /// can lose its answer on a busy machine, and the removal times out. Call it again then.
     pub fn flatten(mut self, flatten: bool) -> Self {
         self.flatten = flatten;
         self
