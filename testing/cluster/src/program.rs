@@ -2,9 +2,11 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::IoContext as _;
 use crate::log::last_lines;
@@ -34,6 +36,9 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
         .ok_or_else(|| Error::MissingProgram { program: program.to_owned() })
 }
 
+/// How long a tool may take. Each takes a second; a busy machine delays it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A running tool.
 pub(crate) struct Tool {
     child: std::process::Child,
@@ -60,27 +65,35 @@ impl Tool {
         Err(Error::ToolFailed { command: line, status: status.to_string(), output })
     }
 
-    /// Waits for its end. Returns its exit status, standard output and standard error.
+    /// Waits for its end, at most `PATIENCE`. Returns its exit status, standard output and standard
+    /// error.
     fn wait(mut self) -> Result<(ExitStatus, String, String)> {
-        // A thread reads one of the two pipes. Otherwise the tool could wait for us while we wait
-        // for it.
-        let stderr = self.child.stderr.take();
-        let errors = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            if let Some(mut pipe) = stderr {
-                let _ = pipe.read_to_end(&mut text);
+        // Threads read the pipes. Otherwise the tool could wait for us while we wait for it.
+        let output = self.child.stdout.take().map(|pipe| thread::spawn(move || read(pipe)));
+        let errors = self.child.stderr.take().map(|pipe| thread::spawn(move || read(pipe)));
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().context("waiting for", Path::new(&self.line))? {
+                break status;
             }
-            text
-        });
-        let mut output = Vec::new();
-        if let Some(mut pipe) = self.child.stdout.take() {
-            pipe.read_to_end(&mut output).context("reading from", Path::new(&self.line))?;
-        }
-        let errors = errors.join().unwrap_or_default();
-        let status = self.child.wait().context("waiting for", Path::new(&self.line))?;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            if begun.elapsed() > PATIENCE {
+                let status = format!("it did not end within {PATIENCE:?}, and was killed");
+                return Err(Error::ToolFailed { command: self.line.clone(), status, output: String::new() });
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let text = |thread: Option<thread::JoinHandle<Vec<u8>>>| {
+            let bytes = thread.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         Ok((status, text(output), text(errors)))
     }
+}
+
+fn read(mut pipe: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = pipe.read_to_end(&mut bytes);
+    bytes
 }
 
 impl Drop for Tool {

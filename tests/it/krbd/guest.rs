@@ -9,7 +9,7 @@ use std::time::Duration;
 use rbd_testvm::{Builder, TestVm};
 
 /// No command takes longer, even on a busy machine.
-pub const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_secs(300);
 
 /// Builds a program for the machine, once per process, so that nothing stale is tested. Returns its
 /// path.

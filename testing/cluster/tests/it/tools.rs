@@ -9,9 +9,11 @@ use rbd_testcluster::{Access, TestCluster};
 /// The program of this crate.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rbd-testcluster");
 
-/// Runs Ceph's `rbd` on the cluster, with a timeout of 30 s instead of none.
+/// Runs Ceph's `rbd` on the cluster, with a timeout of 30 s instead of none. librbd can hang it when
+/// it closes an image; then `timeout` kills it.
 pub(crate) fn rbd(cluster: &Access, arguments: &[&str]) -> Output {
-    Command::new("rbd")
+    Command::new("timeout")
+        .args(["--signal=KILL", "120", "rbd"])
         .args(arguments)
         .env("CEPH_CONF", cluster.conf())
         .env("CEPH_ARGS", "--client-mount-timeout 30 --rados-mon-op-timeout 30 --rados-osd-op-timeout 30")
