@@ -24,7 +24,7 @@ pub enum Holder {
     Watcher(Watcher),
     /// The owner of a lock: its client (`client.4123`) and address.
     LockOwner {
-        /// The client, such as `client.4123`.
+        /// The client, such as `client.4123`; empty if it is unknown.
         client: String,
         /// The owner's address; empty if it is unknown.
         address: ClientAddress,

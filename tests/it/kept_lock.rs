@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rbd::aio::AsyncCursor;
@@ -30,7 +30,8 @@ fn both(run: impl Fn(Arc<Image>, &dyn Fn(rbd::Result<()>, &str))) {
         let keeper = |outcome: rbd::Result<()>, what: &str| {
             let error = outcome.expect_err(what);
             let ErrorKind::Busy { holders } = error.kind() else { panic!("{what}: {error}") };
-            let holder = Holder::LockOwner { client: String::new(), address: owner.clone() };
+            let client = format!("client.{}", other.instance_id());
+            let holder = Holder::LockOwner { client, address: owner.clone() };
             assert_eq!(holders[..], [holder], "{what}: {error}");
             assert!(error.to_string().contains(owner.as_str()), "{error}");
         };
@@ -147,6 +148,48 @@ fn inner(error: std::io::Error) -> rbd::Error {
     *error.into_inner().unwrap().downcast().unwrap()
 }
 
+/// The owner carries out the change of another client that disables the feature. From then on no
+/// lock keeps anybody from writing, so the owner's calls say that the lock is lost.
+#[test]
+fn a_lock_whose_feature_another_client_disables_is_lost() {
+    let space = Space::new();
+    let locked = Features::LAYERING | Features::EXCLUSIVE_LOCK;
+    let other = builder().connect().unwrap();
+    let elsewhere = other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let lost = |outcome: rbd::Result<()>, what: &str| {
+        let error = outcome.expect_err(what);
+        assert!(error.is_lock_lost(), "{what}: {error}");
+    };
+    for end in ["close", "release"] {
+        space.create(end, 8 << 20).features(locked).run().unwrap();
+        let ours = space.open(end).run().unwrap();
+        ours.exclusive_lock().acquire().unwrap();
+        ours.write_all_at(&data(), 0).unwrap();
+        let theirs = elsewhere.open(end).run().unwrap();
+        theirs.apply(&Plan::to_support(locked, Features::LAYERING).unwrap()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while ours.write_all_at(&data(), 0).is_ok() {
+            assert!(Instant::now() < deadline, "{end}: it writes on");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        lost(ours.write_all_at(&data(), 0), "write");
+        lost(ours.aio().write(0, data()).wait(), "future");
+        lost(ours.flush(), "flush");
+        assert!(!ours.exclusive_lock().is_owner().unwrap());
+        theirs.write_all_at(&data(), 0).unwrap();
+        if end == "close" {
+            lost(ours.close(), "close");
+            continue;
+        }
+        lost(ours.exclusive_lock().release(), "release");
+        ours.write_all_at(&data(), 0).unwrap();
+        theirs.enable_features(Features::EXCLUSIVE_LOCK).unwrap();
+        ours.exclusive_lock().acquire().unwrap();
+        ours.write_all_at(&data(), 0).unwrap();
+        ours.close().unwrap();
+    }
+}
+
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -155,25 +198,23 @@ impl Drop for Killed {
     }
 }
 
-/// The process that owns the lock is stopped. It answers no request until it is continued.
+const SPACE: &str = "RBD_TEST_OWNER";
+
+/// The process that owns the lock.
 #[test]
-fn an_owner_that_does_not_answer() {
-    const SPACE: &str = "RBD_TEST_OWNER";
-    if let Ok(namespace) = std::env::var(SPACE) {
-        let cluster = builder().connect().unwrap();
-        let pool = cluster.ioctx("rbd").unwrap().with_namespace(&namespace).unwrap();
-        let image = pool.open("foo").run().unwrap();
-        image.exclusive_lock().acquire().unwrap();
-        println!("has the lock");
-        std::thread::sleep(Duration::from_secs(300));
-        return;
-    }
-    let space = Space::new();
-    let map = Features::OBJECT_MAP | Features::FAST_DIFF;
-    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | map;
-    space.create("foo", 8 << 20).features(features).run().unwrap();
+fn owner() {
+    let Ok(namespace) = std::env::var(SPACE) else { return };
+    let cluster = builder().connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(&namespace).unwrap();
+    let image = pool.open("foo").run().unwrap();
+    image.exclusive_lock().acquire().unwrap();
+    println!("has the lock");
+    std::thread::sleep(Duration::from_secs(300));
+}
+
+fn start_owner(space: &Space) -> Killed {
     let owner = Command::new(std::env::current_exe().unwrap())
-        .args(["kept_lock::an_owner_that_does_not_answer", "--exact", "--nocapture"])
+        .args(["kept_lock::owner", "--exact", "--nocapture"])
         .env(SPACE, space.namespace())
         .env("RBD_TEST_CONF", rbd_testcluster::shared().conf())
         .stdout(Stdio::piped())
@@ -182,6 +223,46 @@ fn an_owner_that_does_not_answer() {
     let mut owner = Killed(owner);
     let mut lines = BufReader::new(owner.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("has the lock")));
+    owner
+}
+
+/// The call has timed out, but librbd continues with it, and fences the owner.
+#[test]
+fn an_owner_is_fenced_although_the_call_has_timed_out() {
+    let space = Space::new();
+    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK;
+    space.create("foo", 8 << 20).features(features).run().unwrap();
+    let owner = start_owner(&space);
+    let cluster = builder().call_timeout(Duration::from_secs(5)).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let image = pool.open("foo").run().unwrap();
+    let address = image.exclusive_lock().owner().unwrap().expect("the stopped one").address;
+    let fenced = || cluster.blocklist().list().unwrap().iter().any(|entry| entry.address == address);
+    stop(&owner.0);
+    let error = image.exclusive_lock().acquire().unwrap_err();
+    assert!(error.is_timed_out() && !fenced(), "{error}");
+    // A handle that only reads disturbs nobody.
+    let reads = pool.open("foo").read_only(true).run().unwrap();
+    assert_eq!(reads.exclusive_lock().owner().unwrap().expect("still").address, address);
+    let end = Instant::now() + Duration::from_secs(120);
+    while !fenced() {
+        assert!(Instant::now() < end, "the owner is not fenced");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    while let Err(error) = image.exclusive_lock().acquire() {
+        assert!(Instant::now() < end, "{error}");
+    }
+    image.write_all_at(&data(), 0).unwrap();
+}
+
+/// The process that owns the lock is stopped. It answers no request until it is continued.
+#[test]
+fn an_owner_that_does_not_answer() {
+    let space = Space::new();
+    let map = Features::OBJECT_MAP | Features::FAST_DIFF;
+    let features = Features::LAYERING | Features::EXCLUSIVE_LOCK | map;
+    space.create("foo", 8 << 20).features(features).run().unwrap();
+    let owner = start_owner(&space);
     let open = |timeout| {
         let cluster = builder().call_timeout(timeout).connect().unwrap();
         let pool = cluster.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();

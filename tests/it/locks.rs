@@ -23,7 +23,10 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
     let ErrorKind::Busy { holders } = error.kind() else { panic!("{error}") };
     assert_eq!(
         holders[..],
-        [Holder::LockOwner { client: String::new(), address: owner.address.clone() }],
+        [Holder::LockOwner {
+            client: format!("client.{}", other.instance_id()),
+            address: owner.address.clone()
+        }],
         "{error}"
     );
 
@@ -41,6 +44,23 @@ fn the_exclusive_lock_is_taken_kept_named_and_broken() {
     assert!(error.is_blocklisted() || error.is_read_only(), "the old owner is fenced: {error}");
     drop(theirs);
     crate::support::cluster().blocklist().remove(&owner.address).unwrap();
+}
+
+/// librbd says that the image lacks the feature.
+#[test]
+fn a_handle_that_only_reads_neither_acquires_nor_releases() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    space.open("foo").run().unwrap().snapshots().create("s").run().unwrap();
+    for image in
+        [space.open("foo").read_only(true).run().unwrap(), space.open("foo").snapshot("s").run().unwrap()]
+    {
+        let lock = image.exclusive_lock();
+        for error in [lock.acquire().unwrap_err(), lock.release().unwrap_err()] {
+            assert!(error.is_read_only(), "{error}");
+            assert!(error.to_string().contains("open it for writing"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn an_owner_that_keeps_the_lock_keeps_the_image_out_of_the_trash() {
     let owner = kept.exclusive_lock().owner().unwrap().unwrap().address;
     let error = space.trash().add("kept").run().unwrap_err();
     let ErrorKind::Busy { holders } = error.kind() else { panic!("{error}") };
-    assert_eq!(holders[..], [Holder::LockOwner { client: String::new(), address: owner }], "{error}");
+    let client = format!("client.{}", other.instance_id());
+    assert_eq!(holders[..], [Holder::LockOwner { client, address: owner }], "{error}");
     assert!(error.to_string().contains("release the lock there"), "{error}");
     kept.exclusive_lock().release().unwrap();
     space.trash().add("kept").run().unwrap();

@@ -153,9 +153,9 @@ impl Image {
 /// Returns the error of a failure whose cause the cluster reported.
 pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error {
     match cause {
-        Cause::Kept(address) => {
-            let holder =
-                Holder::LockOwner { client: String::new(), address: ClientAddress::from_ceph(address) };
+        Cause::Kept(owner) => {
+            let address = ClientAddress::from_ceph(owner.address);
+            let holder = Holder::LockOwner { client: owner.client, address };
             error.with_kind(ErrorKind::Busy { holders: vec![holder] })
         }
         Cause::PoolDeleted { id, data: true } => error.data_pool_deleted(id),

@@ -41,7 +41,14 @@ impl Image {
     /// object-map is enabled.
     ///
     /// Blocks. If another client keeps the exclusive lock, that client carries the change out. If
-    /// it does not answer, see [`enable_features`](Self::enable_features).
+    /// it does not answer, see [`enable_features`](Self::enable_features). A kernel that has the
+    /// image mapped with the option `exclusive` refuses instead: this fails with
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy).
+    ///
+    /// Disabling exclusive-lock takes the lock from its owner: from then on several clients can
+    /// write at the same time. Check [`other_watchers`](Self::other_watchers) first. A handle that
+    /// has acquired the lock then fails with [`LockLost`](crate::ErrorKind::LockLost), unless it is
+    /// this one.
     ///
     /// Implements: `rbd_update_features`.
     pub fn disable_features(&self, features: Features) -> Result<()> {
@@ -52,7 +59,8 @@ impl Image {
 
     /// Applies a plan atomically.
     ///
-    /// Refused if the image's features are not those that the plan was made for. Blocks.
+    /// Refused if the image's features are not those that the plan was made for. Blocks. If the
+    /// image is in use, see [`disable_features`](Self::disable_features).
     pub fn apply(&self, plan: &Plan) -> Result<()> {
         if plan.is_empty() {
             return Ok(());

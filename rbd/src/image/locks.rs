@@ -38,9 +38,12 @@ impl ExclusiveLock<'_> {
     /// it.
     ///
     /// Without this call, librbd acquires the lock at the first write and hands it over when
-    /// another client asks. This call asks the current owner for the lock and waits until the owner
-    /// has released it. If the owner refuses, because it keeps the lock, the call fails and names
-    /// the owner. Needs the feature exclusive-lock.
+    /// another client asks. The call waits until the current owner releases the lock. If the owner
+    /// keeps it, the call fails with [`Busy`](ErrorKind::Busy), which names the owner. If the owner
+    /// does not answer, because it is dead or stopped, librbd fences it after about 30 s, and the
+    /// call succeeds. If the call timeout is shorter, the call fails with
+    /// [`TimedOut`](ErrorKind::TimedOut), and librbd fences the owner later nevertheless. Needs the
+    /// feature exclusive-lock and a handle that can write.
     ///
     /// From then on, a thread asks the OSD every second whether this handle still has the lock. If
     /// another client has broken it, all later I/O of this handle fails with
@@ -55,10 +58,17 @@ impl ExclusiveLock<'_> {
     /// can still take effect. A client that was cut off from the cluster for more than 30 s can
     /// lose the lock, too. See [`guide::locks`](crate::guide::locks).
     ///
+    /// The lock is also lost if another handle or client disables the feature: librbd lets the
+    /// owner carry that out, and then nothing keeps other clients from writing. Until the thread
+    /// has noticed it, after about 1 s, writes of several clients succeed. After `LockLost`,
+    /// [`release`](Self::release) lets this handle write without a lock. If this handle disables
+    /// the feature itself, it writes on.
+    ///
     /// Implements: `rbd_lock_acquire`.
     #[doc(alias = "rbd_lock_acquire")]
     pub fn acquire(&self) -> Result<()> {
         let operation = "acquire the exclusive lock of";
+        self.0.refuse_read_only(operation)?;
         if !self.0.features()?.contains(Features::EXCLUSIVE_LOCK) {
             let why = "it lacks the feature exclusive-lock; enable it first";
             return Err(self.0.refuse(operation, why).with_kind(ErrorKind::NotSupported));
@@ -69,13 +79,16 @@ impl ExclusiveLock<'_> {
     }
 
     /// Releases the exclusive lock after all writes in flight. Fails with
-    /// [`LockLost`](ErrorKind::LockLost) if another client has broken the lock since it was
-    /// acquired.
+    /// [`LockLost`](ErrorKind::LockLost) if the lock was lost since it was acquired: see
+    /// [`acquire`](Self::acquire). After that, the handle can write again like one that has not
+    /// acquired the lock.
     ///
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]
     pub fn release(&self) -> Result<()> {
-        self.0.bounded("release the exclusive lock of", move |raw| raw.release_exclusive_lock())
+        let operation = "release the exclusive lock of";
+        self.0.refuse_read_only(operation)?;
+        self.0.bounded(operation, move |raw| raw.release_exclusive_lock())
     }
 
     /// Returns whether this handle owns the exclusive lock. Asks the cluster.
@@ -96,9 +109,11 @@ impl ExclusiveLock<'_> {
             // librbd does not know the owner on a read-only handle, or for an image without the
             // feature.
             Err(error) if error.errno() == Some(Errno::EINVAL) => {
-                let lockers = self.0.lockers("look up the lock owner of")?;
-                let internal = lockers.tag == INTERNAL_TAG;
-                lockers.lockers.into_iter().filter(|_| internal).map(|(_, _, address)| address).collect()
+                let holder = self.0.lock_holder()?;
+                return Ok(holder.and_then(|holder| match holder {
+                    Holder::LockOwner { address, .. } => Some(LockOwner { address }),
+                    _ => None,
+                }));
             }
             owners => owners?,
         };
@@ -107,6 +122,10 @@ impl ExclusiveLock<'_> {
 
     /// Takes the exclusive lock from an owner that is gone. Blocklists that client, which prevents
     /// its writes, unless the option `rbd_blocklist_on_break_lock` is off.
+    ///
+    /// If the lock has become free meanwhile, this fails with
+    /// [`NotFound`](ErrorKind::NotFound) of an [`ObjectKind::Lock`]. If another client has it by
+    /// now, this fails with [`Busy`](ErrorKind::Busy), which names that client.
     ///
     /// Implements: `rbd_lock_break`.
     #[doc(alias = "rbd_lock_break")]
@@ -133,12 +152,29 @@ impl Image {
         {
             return error;
         }
-        match self.exclusive_lock().owner() {
-            Ok(Some(owner)) => {
-                let holder = Holder::LockOwner { client: String::new(), address: owner.address };
-                error.with_kind(ErrorKind::Busy { holders: vec![holder] })
-            }
+        match self.lock_holder() {
+            Ok(Some(holder)) => error.with_kind(ErrorKind::Busy { holders: vec![holder] }),
             _ => error,
         }
+    }
+
+    /// Returns the owner of the exclusive lock, with its client. Asks the cluster.
+    pub(crate) fn lock_holder(&self) -> Result<Option<Holder>> {
+        let found = self.lockers("look up the lock owner of")?;
+        let internal = found.tag == INTERNAL_TAG;
+        let mut owners = found.lockers.into_iter().filter(|_| internal);
+        Ok(owners.next().map(|(client, _, address)| Holder::LockOwner {
+            client,
+            address: ClientAddress::from_ceph(address),
+        }))
+    }
+
+    /// Refuses to acquire or release the lock with a handle that only reads: librbd says that the
+    /// feature is missing.
+    fn refuse_read_only(&self, operation: &'static str) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::new(operation, self.object(), Errno::EROFS));
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,6 @@ use super::IoCtx;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
-use crate::holder::Holder;
 use crate::names::{existing_name, new_name};
 use crate::progress::Progress;
 use crate::raw::image::open::By;
@@ -136,11 +135,8 @@ impl IoCtx {
         if image.features().is_ok_and(|features| features.contains(Features::MIGRATING)) {
             return error.with_detail("it is being migrated; commit or abort the migration first");
         }
-        match image.exclusive_lock().owner() {
-            Ok(Some(owner)) => {
-                let holder = Holder::LockOwner { client: String::new(), address: owner.address };
-                error.with_kind(ErrorKind::Busy { holders: vec![holder] })
-            }
+        match image.lock_holder() {
+            Ok(Some(holder)) => error.with_kind(ErrorKind::Busy { holders: vec![holder] }),
             _ => error,
         }
     }

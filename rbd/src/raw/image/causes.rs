@@ -9,10 +9,10 @@ use crate::errno::Errno;
 use crate::features::Features;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
-use crate::raw::image::keeper::keeper_of;
+use crate::raw::image::keeper::{id, keeper_of};
 use crate::raw::image::mirrored::is_secondary;
 use crate::raw::ioctx::IoCtx;
-use crate::raw::op::answer::{Cause, Causes, Stored};
+use crate::raw::op::answer::{Cause, Causes, Keeper, Stored};
 
 /// The pool that is asked about an image. Weak, because the last reference to a pool must not be
 /// dropped where an operation ends.
@@ -29,11 +29,27 @@ impl Lookup {
     }
 }
 
+impl Lookup {
+    /// Returns the name of the client at this address that has a lock of the image. Blocks.
+    ///
+    /// # Safety
+    /// The image must be open.
+    unsafe fn client_at(&self, image: sys::rbd_image_t, address: &str) -> Option<String> {
+        // SAFETY: the caller's promise.
+        let id = unsafe { id(image) }.ok()?;
+        let header = CString::new(format!("rbd_header.{id}")).ok()?;
+        let locks = self.pool.upgrade()?.lockers(&header).ok()?;
+        locks.lockers.into_iter().find(|(_, _, at)| at == address).map(|(client, ..)| client)
+    }
+}
+
 impl Causes for Lookup {
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause> {
         // SAFETY: the caller's promise.
-        if let Some(keeper) = self.writes.then(|| unsafe { keeper_of(image) }).flatten() {
-            return Some(Cause::Kept(keeper));
+        if let Some(address) = self.writes.then(|| unsafe { keeper_of(image) }).flatten() {
+            // SAFETY: as above.
+            let client = unsafe { self.client_at(image, &address) }.unwrap_or_default();
+            return Some(Cause::Kept(Box::new(Keeper { client, address })));
         }
         // SAFETY: as above.
         let data = unsafe { sys::rbd_get_data_pool_id(image) };
@@ -64,11 +80,12 @@ impl Causes for Lookup {
         Ok(ours.map(|(_, cookie, _)| cookie))
     }
 
-    unsafe fn needs_lock(&self, image: sys::rbd_image_t) -> RawResult<bool> {
+    unsafe fn needs_lock(&self, image: sys::rbd_image_t, disabled: bool) -> RawResult<bool> {
         let mut features = 0;
         // SAFETY: the caller's promise; the out pointer lives through the call.
         check(unsafe { sys::rbd_get_features(image, &raw mut features) })?;
+        let has_feature = features & Features::EXCLUSIVE_LOCK.bits() != 0;
         // SAFETY: the caller's promise.
-        Ok(features & Features::EXCLUSIVE_LOCK.bits() != 0 && !unsafe { is_secondary(image) })
+        Ok((has_feature || !disabled) && !unsafe { is_secondary(image) })
     }
 }

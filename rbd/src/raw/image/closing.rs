@@ -1,6 +1,6 @@
 //! What must happen before an image is closed, and its failures.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::fmt;
 use std::ptr;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::{check, grow_string};
+use crate::raw::ffi::conversion::check;
 use crate::raw::image::causes::Lookup;
+use crate::raw::image::keeper::id;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes, needs_cause};
 use crate::raw::op::target::Target;
@@ -172,16 +173,4 @@ pub(super) unsafe fn release(image: sys::rbd_image_t) -> RawResult<()> {
     let _ = unsafe { sys::rbd_get_features(image, &raw mut features) };
     // SAFETY: the caller's promise.
     check(unsafe { sys::rbd_lock_release(image) }).map(drop)
-}
-
-/// Returns the id of the image, which never changes. The name is no alternative: librbd reads it
-/// without a lock while a rename may replace it, and asking the cluster for it could block.
-///
-/// # Safety
-/// The image must be open.
-pub(super) unsafe fn id(image: sys::rbd_image_t) -> RawResult<String> {
-    // SAFETY: the caller's promise; the buffer has `len` bytes.
-    let fetch = |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(image, buffer, len) }, 0);
-    // SAFETY: `fetch` writes at most the length it is given.
-    unsafe { grow_string(64, fetch) }
 }

@@ -10,6 +10,8 @@ use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, check_len};
 use crate::raw::image::closing::{self, CloseFailure, Step};
+#[cfg(feature = "tracing")]
+use crate::raw::image::keeper;
 use crate::raw::image::watch::Watch;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::operation::{Operation, Payload};
@@ -58,7 +60,7 @@ impl Handle {
     #[cfg(feature = "tracing")]
     pub(super) fn id(&self) -> String {
         // SAFETY: the image is open until this is consumed.
-        unsafe { closing::id(self.handle.get()) }.unwrap_or_default()
+        unsafe { keeper::id(self.handle.get()) }.unwrap_or_default()
     }
 
     /// Closes the image after all I/O in flight. Blocks. Must not run on a thread of Ceph.

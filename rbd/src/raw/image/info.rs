@@ -6,6 +6,7 @@ use librbd_sys as sys;
 
 use crate::address::ClientAddress;
 use crate::errno::Errno;
+use crate::features::Features;
 use crate::holder::Watcher;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
@@ -167,7 +168,20 @@ impl Image {
             // SAFETY: the image is open.
             unsafe { sys::rbd_update_features(self.as_ptr(), features, u8::from(enable)) }
         };
-        check(self.change(call))?;
+        let lease = self.shared().lease();
+        // The user of this handle then knows that the lock is gone.
+        let disables = !enable && features & Features::EXCLUSIVE_LOCK.bits() != 0;
+        if disables {
+            lease.set_disabled(true);
+        }
+        let changed = check(self.change(call));
+        if disables && changed.is_err() {
+            lease.set_disabled(false);
+        } else if disables {
+            // Ends the lease now. After a failure, the next renewal does.
+            let _ = self.shared().renew_lease();
+        }
+        changed?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use librbd_sys as sys;
 
 use crate::errno::Errno;
 use crate::raw::RawResult;
-use crate::raw::ffi::conversion::{check, copy_string, grow};
+use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::mirrored::is_secondary;
 
 /// # Safety
@@ -45,4 +45,16 @@ pub(in crate::raw) unsafe fn keeper_of(image: sys::rbd_image_t) -> Option<String
     }
     // SAFETY: as above.
     unsafe { owners_of(image) }.ok()?.into_iter().next()
+}
+
+/// Returns the id of the image, which never changes. The name is no alternative: librbd reads it
+/// without a lock while a rename may replace it, and asking the cluster for it could block.
+///
+/// # Safety
+/// The image must be open.
+pub(super) unsafe fn id(image: sys::rbd_image_t) -> RawResult<String> {
+    // SAFETY: the caller's promise; the buffer has `len` bytes.
+    let fetch = |buffer: *mut c_char, len: usize| (unsafe { sys::rbd_get_id(image, buffer, len) }, 0);
+    // SAFETY: `fetch` writes at most the length it is given.
+    unsafe { grow_string(64, fetch) }
 }

@@ -21,6 +21,7 @@ static LEASES: Mutex<(u32, Vec<Weak<Target>>)> = Mutex::new((0, Vec::new()));
 
 /// Begins the lease of a lock that was just acquired. Blocks. The caller has the lease's turn.
 pub(super) fn begin_lease(target: &Arc<Target>) -> RawResult<()> {
+    target.lease().set_disabled(false);
     let asked = Moment::now();
     let cookie = target.lock_cookie()?;
     // librbd may still believe that it owns a lock that another client has broken.

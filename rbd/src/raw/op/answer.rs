@@ -16,10 +16,18 @@ pub(in crate::raw) struct Answer {
 /// Why librbd refuses requests. Its errno does not tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Another client keeps the exclusive lock: its address.
-    Kept(String),
+    /// Another client keeps the exclusive lock.
+    Kept(Box<Keeper>),
     /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },
+}
+
+/// The owner of an exclusive lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keeper {
+    /// Such as `client.4123`; empty if it is unknown.
+    pub(crate) client: String,
+    pub(crate) address: String,
 }
 
 impl Cause {
@@ -62,12 +70,13 @@ pub(in crate::raw) trait Causes: Send + Sync {
     /// client does not have the lock. Blocks.
     fn lock_cookie(&self, id: &str) -> RawResult<Option<String>>;
 
-    /// Returns whether librbd needs the exclusive lock to write. Otherwise the image lacks the
-    /// feature, or is a mirrored copy, to which librbd refuses all writes. Blocks.
+    /// Returns whether a handle that has acquired the exclusive lock must have it to write.
+    /// Otherwise it has `disabled` the feature itself, or the image is a mirrored copy, to which
+    /// librbd refuses all writes. Blocks.
     ///
     /// # Safety
     /// The image must be open.
-    unsafe fn needs_lock(&self, image: sys::rbd_image_t) -> RawResult<bool>;
+    unsafe fn needs_lock(&self, image: sys::rbd_image_t, disabled: bool) -> RawResult<bool>;
 }
 
 /// No look-up, for tests.
@@ -84,7 +93,7 @@ impl Causes for () {
         Ok(None)
     }
 
-    unsafe fn needs_lock(&self, _: sys::rbd_image_t) -> RawResult<bool> {
+    unsafe fn needs_lock(&self, _: sys::rbd_image_t, _: bool) -> RawResult<bool> {
         Ok(false)
     }
 }

@@ -11,6 +11,9 @@
 //! The proof is the cookie of the lock. librbd changes the cookie only after the OSDs have ended
 //! its watch, because they heard nothing for 30 s or because the client was fenced. Another client
 //! may have owned the lock in the meantime. So a new cookie means that the lock was lost.
+//!
+//! No lock is left if a client disables the feature. If that is another client, which the owner
+//! obeys, the lock was lost, too: from then on every client may write.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -31,7 +34,7 @@ pub(in crate::raw) enum Ownership {
     Owned,
     /// The handle has lost the lock, perhaps only for a time.
     Lost,
-    /// The image needs no lock, or librbd refuses all writes.
+    /// The user of the handle has disabled the feature, or librbd refuses all writes.
     Unneeded,
 }
 
@@ -59,6 +62,8 @@ pub(in crate::raw) struct Lease {
     turn: Mutex<()>,
     /// The thread that renews leases is asking.
     renewing: AtomicBool,
+    /// The user of this handle disables the feature, or has done so.
+    disabled: AtomicBool,
 }
 
 impl Lease {
@@ -68,6 +73,7 @@ impl Lease {
             cookie: Mutex::new(String::new()),
             turn: Mutex::new(()),
             renewing: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
         }
     }
 
@@ -95,6 +101,14 @@ impl Lease {
 
     pub(in crate::raw) fn set_renewing(&self, renewing: bool) {
         self.renewing.store(renewing, Ordering::Release);
+    }
+
+    pub(in crate::raw) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Acquire)
+    }
+
+    pub(in crate::raw) fn set_disabled(&self, disabled: bool) {
+        self.disabled.store(disabled, Ordering::Release);
     }
 
     /// Waits until no other thread acquires the lock or gives it back.

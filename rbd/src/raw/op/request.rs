@@ -59,7 +59,7 @@ impl std::fmt::Display for Fault {
             Fault::Failed(failure) => failure.fmt(f),
             Fault::Cut(size) => write!(f, "the image has {size} bytes"),
             Fault::Caused(_, Cause::Kept(owner)) => {
-                write!(f, "the client at {owner} keeps the exclusive lock")
+                write!(f, "the client at {} keeps the exclusive lock", owner.address)
             }
             Fault::Caused(_, Cause::PoolDeleted { id, .. }) => write!(f, "the pool {id} was deleted"),
         }

@@ -180,7 +180,7 @@ impl Target {
     /// The image must be open.
     pub(in crate::raw) unsafe fn needs_lock(&self) -> RawResult<bool> {
         // SAFETY: the caller's promise.
-        unsafe { self.causes.needs_lock(self.image()) }
+        unsafe { self.causes.needs_lock(self.image(), self.lease().is_disabled()) }
     }
 
     pub(in crate::raw) fn asking(&self) -> &Mutex<Asking> {

@@ -9,8 +9,8 @@ use rbd_testcluster::{Access, TestCluster};
 /// The program of this crate.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rbd-testcluster");
 
-/// Runs Ceph's `rbd` on the cluster, with a timeout of 30 s instead of none. librbd can hang it when
-/// it closes an image; then `timeout` kills it.
+/// Runs Ceph's `rbd` on the cluster, with a timeout of 30 s instead of none. librbd can hang it
+/// when it closes an image; then `timeout` kills it.
 pub(crate) fn rbd(cluster: &Access, arguments: &[&str]) -> Output {
     Command::new("timeout")
         .args(["--signal=KILL", "120", "rbd"])
