@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cluster::forked;
 use crate::errno::Errno;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::raw::queue::Entries;
+use crate::image::check::failure;
+use crate::raw::op::kind::Kind;
+use crate::raw::queue::{End, Entries, Reaped};
 use crate::raw::thread::background::spawn_detached;
 use crate::raw::thread::catch_panic::catch_panic;
 use crate::raw::thread::mark::{in_callback, must_not_block};
@@ -81,19 +83,36 @@ fn end_bounded(parts: (Arc<Image>, Entries)) -> Result<()> {
 
 /// Waits for operations in flight, and closes the image unless another `Arc` of it exists.
 fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
-    drain(&mut entries);
+    let failed = drain(&image, &mut entries);
     drop(entries);
-    Arc::into_inner(image).map_or(Ok(()), Image::close)
+    let closed = Arc::into_inner(image).map_or(Ok(()), Image::close);
+    failed.map_or(closed, Err)
 }
 
-fn drain(entries: &mut Entries) {
+/// Returns the first failure of a change or flush that nobody has reaped.
+fn drain(image: &Image, entries: &mut Entries) -> Option<Error> {
+    let mut first = None;
+    let mut note = |ended: Reaped| first = first.take().or_else(|| failure_of(image, &ended));
     while !entries.is_idle() {
         // A buffer's owner is user code. If it panics, the buffers that librbd still uses must not
         // be freed.
-        while catch_panic(|| entries.reap().map(drop)) != Some(None) {}
+        while catch_panic(|| entries.reap().map(&mut note)) != Some(None) {}
         if !entries.is_idle() {
             // An interruption only repeats the check.
             let _ = entries.wait_for_librbd(None);
+        }
+    }
+    first
+}
+
+fn failure_of(image: &Image, ended: &Reaped) -> Option<Error> {
+    let explain = |fault| failure(image.label(), ended.kind, (ended.offset, ended.len), fault);
+    match &ended.end {
+        // The data of a read is of no use any more.
+        _ if ended.kind == Kind::Read => None,
+        End::Ended((_, outcome)) => outcome.as_ref().err().map(|fault| explain(fault.clone())),
+        End::GivenUp(after) => {
+            Some(explain(Errno::ETIMEDOUT.into()).timed_out(*after, ended.kind.changes_data()))
         }
     }
 }

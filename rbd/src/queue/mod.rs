@@ -121,7 +121,7 @@ impl Queue {
     ///
     /// Other threads can keep an `Arc` of the image for its management calls, blocking I/O and
     /// watches. All asynchronous I/O must use the queue while the image is open: [`Image::aio`] and
-    /// a second queue are refused.
+    /// a second queue are refused, also after the queue was closed. Open the image again for them.
     ///
     /// Refused while [asynchronous operations](Image::aio), or blocking reads and writes of other
     /// threads, are in flight on the image. This includes those that timed out or whose future was
@@ -284,9 +284,16 @@ impl Queue {
         }
     }
 
-    /// Waits for the operations in flight, discards their results, and closes the image unless
-    /// another `Arc` of it exists. Blocks, except inside a callback or a wake on a thread of
-    /// librbd: there it succeeds at once, and another thread does the work.
+    /// Waits for the operations in flight, and [closes](Image::close) the image, which flushes it,
+    /// unless another `Arc` of it exists: then [flush](Image::flush) that one. Blocks for at most
+    /// the [call timeout](crate::ClusterBuilder::call_timeout); after that, the work continues in
+    /// the background. Inside a callback or a wake on a thread of librbd, it succeeds at once, and
+    /// another thread does the work.
+    ///
+    /// Discards the results that were not [reaped](Queue::reap), but returns the first failure
+    /// among those of changes and flushes, or else the error of closing the image. In any case
+    /// the queue has ended and its handle of the image is closed. Dropping the queue reports
+    /// nothing.
     ///
     /// In asynchronous code, use `rbd::unblock(move || queue.close()).await`, or drop the queue if
     /// its image was opened by `await`.

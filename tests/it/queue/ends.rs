@@ -54,6 +54,35 @@ fn a_buffer_that_panics_when_it_is_dropped() {
     }
 }
 
+/// Nobody has reaped the results. A failed change or flush is told nevertheless.
+#[test]
+fn closing_returns_the_first_failure_that_was_not_reaped() {
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    for completed in [false, true] {
+        let mut queue = Queue::new(space.open("foo").read_only(true).run().unwrap(), 4).unwrap();
+        queue.read(0, 0, 512, BytesMut::new()).unwrap();
+        queue.write(1, 4096, Bytes::from_static(&[1; 512])).unwrap();
+        queue.discard(2, 0, 1 << 20).unwrap();
+        if completed {
+            assert!(queue.wait(LIMIT).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let error = queue.close().unwrap_err();
+        assert!(error.is_read_only(), "{error}");
+    }
+    let mut queue = Queue::new(space.open("foo").read_only(true).run().unwrap(), 4).unwrap();
+    queue.write(1, 0, Bytes::from_static(&[1; 512])).unwrap();
+    let ended = loop {
+        assert!(queue.wait(LIMIT).unwrap());
+        if let Some(ended) = queue.reap() {
+            break ended;
+        }
+    };
+    assert!(ended.result.is_err(), "it is told once");
+    queue.close().unwrap();
+}
+
 /// As for an image: if a drop must not wait, a separate thread does.
 #[test]
 fn in_the_background_a_drop_waits_for_nothing() {
