@@ -146,6 +146,15 @@ fn whole_objects_and_parents_are_listed_on_request() {
 }
 
 #[test]
+fn a_missing_base_is_named() {
+    let space = Space::new();
+    let error = image(&space).diff().from_snapshot("sunday").collect().unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("cannot list the changes since snapshot") && text.contains("@sunday"), "{text}");
+}
+
+#[test]
 fn a_snapshot_id_works_or_names_the_release() {
     let space = Space::new();
     let image = image(&space);

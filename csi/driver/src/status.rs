@@ -37,6 +37,7 @@ fn code(kind: &ErrorKind) -> Code {
         | ErrorKind::ReadOnly
         | ErrorKind::LockLost
         | ErrorKind::FeaturesUnsupportedByKernel { .. }
+        | ErrorKind::FeaturesImmutable { .. }
         | ErrorKind::MirroringDisabled => Code::FailedPrecondition,
         ErrorKind::PermissionDenied => Code::PermissionDenied,
         // The next request makes a new connection.

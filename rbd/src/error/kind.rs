@@ -68,6 +68,11 @@ pub enum ErrorKind {
         /// The plan of features to disable, or the unsupported features that cannot be disabled.
         plan: Result<Plan, ImmutableFeatures>,
     },
+    /// No plan exists: some of the features cannot be disabled.
+    FeaturesImmutable {
+        /// The features that cannot be disabled, and those that could.
+        features: ImmutableFeatures,
+    },
     /// The request is invalid. It was refused before anything was touched.
     InvalidInput,
     /// All operations of a queue are in flight.
@@ -100,6 +105,11 @@ impl ErrorKind {
             Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::NotSupported,
             _ => ErrorKind::Other,
         }
+    }
+
+    /// Returns whether this crate has refused the request, so that there is no errno of Ceph.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, ErrorKind::InvalidInput | ErrorKind::FeaturesImmutable { .. })
     }
 
     /// Returns the reason in words, and what to do next.
@@ -186,13 +196,13 @@ impl ErrorKind {
                 format!("the loaded Ceph library {found} has no {symbol}, which came with {needs}").into(),
                 "upgrade the Ceph client packages of this machine",
             ),
-            ErrorKind::FeaturesUnsupportedByKernel { plan: Ok(plan) } => (
-                format!("this kernel does not support all of its features; {plan}, in this order").into(),
-                "",
-            ),
+            ErrorKind::FeaturesUnsupportedByKernel { plan: Ok(plan) } => {
+                (format!("this kernel does not support all of its features; {}", plan.in_order()).into(), "")
+            }
             ErrorKind::FeaturesUnsupportedByKernel { plan: Err(immutable) } => {
                 (format!("this kernel does not support all of its features: {immutable}").into(), "")
             }
+            ErrorKind::FeaturesImmutable { features } => (features.to_string().into(), ""),
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
             ErrorKind::QueueFull => ("all operations of the queue are in flight".into(), "reap first"),
             ErrorKind::Stopped => ("the callback asked to stop".into(), ""),

@@ -247,7 +247,7 @@ impl Context {
         if let (ErrorKind::Other, None, Some(log)) = (&self.kind, &self.detail, self.log.first()) {
             line = format!("{line}: {log}");
         }
-        if let (Some(errno), true) = (self.errno, self.kind != ErrorKind::InvalidInput) {
+        if let (Some(errno), true) = (self.errno, !self.kind.is_refusal()) {
             line = format!("{line} ({errno})");
         }
         if self.detail.is_none() && !advice.is_empty() {
@@ -264,7 +264,10 @@ impl From<Error> for io::Error {
         let kind = match (error.errno(), error.kind()) {
             (_, ErrorKind::Stopped) => io::ErrorKind::Other,
             (_, ErrorKind::LibraryTooOld { .. }) | (None, _) => io::ErrorKind::Unsupported,
-            (_, ErrorKind::InvalidInput | ErrorKind::OutOfRange { .. }) => io::ErrorKind::InvalidInput,
+            (
+                _,
+                ErrorKind::InvalidInput | ErrorKind::FeaturesImmutable { .. } | ErrorKind::OutOfRange { .. },
+            ) => io::ErrorKind::InvalidInput,
             (Some(errno), _) => io::Error::from_raw_os_error(errno.code()).kind(),
         };
         io::Error::new(kind, error)

@@ -51,6 +51,8 @@ pub enum ObjectKind {
     User,
     /// A RADOS object.
     Object,
+    /// The version of a kernel.
+    KernelVersion,
     /// A block device of the kernel.
     Device,
     /// A file.
@@ -114,6 +116,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::ConfigOption => "configuration option",
             ObjectKind::User => "user",
             ObjectKind::Object => "object",
+            ObjectKind::KernelVersion => "kernel version",
             ObjectKind::Device => "device",
             ObjectKind::File => "file",
         })

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::rules::{Change, RULES, Rule};
 use super::{FeatureConflict, Features};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The features to disable on an image, in order, until only supported features are left.
 ///
@@ -40,11 +40,18 @@ impl Plan {
     /// Plans what to disable on an image with the features `image`, so that the remaining features
     /// are in `supported`.
     ///
-    /// Includes supported features that depend on an unsupported one. Fails if a feature of the
-    /// plan cannot be disabled.
+    /// Includes supported features that depend on an unsupported one. Fails with
+    /// [`ErrorKind::FeaturesImmutable`] if a feature of the plan cannot be disabled.
+    ///
+    /// The features do not tell everything. With `striping`, check the layout too: kernels before
+    /// 4.17 map such an image only if [`stripe_count`](crate::Image::stripe_count) is 1 and
+    /// [`stripe_unit`](crate::Image::stripe_unit) is the size of an object.
     pub fn to_support(image: Features, supported: Features) -> Result<Plan> {
-        Plan::supporting(image, supported)
-            .map_err(|immutable| Error::invalid("reduce", image.object(), immutable.to_string()))
+        Plan::supporting(image, supported).map_err(|immutable| {
+            let why = immutable.to_string();
+            let kind = ErrorKind::FeaturesImmutable { features: immutable };
+            Error::invalid("reduce", image.object(), why).with_kind(kind)
+        })
     }
 
     pub(crate) fn supporting(image: Features, supported: Features) -> Result<Plan, ImmutableFeatures> {
@@ -96,6 +103,11 @@ impl Plan {
         self.steps.iter().copied().collect()
     }
 
+    /// Returns the plan as advice: the order matters only if there are several steps.
+    pub(crate) fn in_order(&self) -> String {
+        if self.steps.len() > 1 { format!("{self}, in this order") } else { self.to_string() }
+    }
+
     /// Returns the features that the plan was made for.
     pub fn before(&self) -> Features {
         self.before
@@ -136,12 +148,14 @@ mod tests {
         let plan = Plan::supporting(Features::DEFAULT | Features::JOURNALING, KERNEL).unwrap();
         assert_eq!(plan.steps(), [Features::JOURNALING]);
         assert_eq!(plan.after(), Features::DEFAULT);
+        assert_eq!(plan.in_order(), "disable journaling");
     }
 
     #[test]
     fn dependents_are_disabled_too() {
         let plan = Plan::supporting(Features::DEFAULT, Features::DEFAULT - Features::EXCLUSIVE_LOCK).unwrap();
         assert_eq!(plan.steps(), [Features::OBJECT_MAP | Features::FAST_DIFF, Features::EXCLUSIVE_LOCK]);
+        assert_eq!(plan.in_order(), "disable object-map, fast-diff, exclusive-lock, in this order");
     }
 
     #[test]
@@ -151,6 +165,9 @@ mod tests {
         let error = Plan::supporting(image, Features::LAYERING).unwrap_err();
         assert_eq!(error.immutable, Features::DATA_POOL | unknown);
         assert!(error.disable.contains(Features::JOURNALING));
+        let told = Plan::to_support(image, Features::LAYERING).unwrap_err();
+        assert_eq!(*told.kind(), ErrorKind::FeaturesImmutable { features: error });
+        assert!(told.to_string().contains("copy the data into an image"), "{told}");
     }
 
     #[test]

@@ -137,6 +137,10 @@ impl Map {
     /// all clients. Default: off. [`Device::disabled_features`] returns the disabled features. If a
     /// feature cannot be disabled, the call fails and changes nothing. If the kernel then still
     /// refuses the image, the features stay disabled, and the error says so.
+    ///
+    /// Clients that have the image open carry the change out and go on. Without exclusive-lock,
+    /// they and the kernel can write at the same time: check
+    /// [`other_watchers`](crate::Image::other_watchers) first, or map [exclusively](MapOptions).
     pub fn fix_features(mut self, fix_features: bool) -> Map {
         self.fix_features = fix_features;
         self

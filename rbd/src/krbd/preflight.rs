@@ -155,11 +155,11 @@ impl Preflight<'_> {
             return Ok(());
         }
         let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
-        Err(Error::new("map exclusively", self.object(), Errno::EBUSY)
+        Err(Error::new("map", self.object(), Errno::EBUSY)
             .with_kind(ErrorKind::Busy { holders })
             .with_detail(format!(
-                "it is open or mapped elsewhere: {}; end that use; a crashed client counts as a \
-                 user for 30 s",
+                "it cannot be mapped exclusively, because it is open or mapped elsewhere: {}; end \
+                 that use; a crashed client counts as a user for 30 s",
                 names.join("; ")
             )))
     }
@@ -173,10 +173,12 @@ impl Preflight<'_> {
 /// exclusive lock.
 pub(crate) fn holders(image: &Image) -> Vec<Holder> {
     let watchers = image.other_watchers().unwrap_or_default();
-    let owner = image.exclusive_lock().owner().ok().flatten();
     // A running owner is also a watcher.
-    let owner = owner.filter(|owner| watchers.iter().all(|watcher| watcher.address != owner.address));
-    let owner = owner.map(|owner| Holder::LockOwner { client: String::new(), address: owner.address });
+    let watches = |owner: &Holder| match owner {
+        Holder::LockOwner { address, .. } => watchers.iter().any(|watcher| watcher.address == *address),
+        _ => false,
+    };
+    let owner = image.lock_holder().ok().flatten().filter(|owner| !watches(owner));
     watchers.into_iter().map(Holder::Watcher).chain(owner).collect()
 }
 
@@ -185,9 +187,9 @@ pub(crate) fn unsupported(object: Object, plan: Result<Plan, ImmutableFeatures>)
     let error = Error::new("map", object, Errno::ENXIO);
     let error = match &plan {
         Ok(plan) => error.with_detail(format!(
-            "this kernel does not support its features {}; {plan}, in this order, or map it with \
-             fix_features",
-            plan.disabled()
+            "this kernel does not support its features {}; {}, or map it with fix_features",
+            plan.disabled(),
+            plan.in_order()
         )),
         Err(immutable) => error.with_detail(format!("this kernel cannot map it: {immutable}")),
     };

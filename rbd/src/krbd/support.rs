@@ -47,6 +47,10 @@ impl KernelVersion {
 
     /// Returns the features that a kernel of this version can map. Vendors backport features, so
     /// prefer the kernel's own report ([`KernelFeatures::Known`]) to this table.
+    ///
+    /// `striping` is more than a feature: before 4.17, kernels map such an image only if its stripe
+    /// count is 1 and its stripe unit is the size of an object. [`map`](crate::krbd::map) checks
+    /// that; a program that plans for another machine must do so itself.
     pub fn features(self) -> Features {
         const SINCE: [(KernelVersion, Features); 6] = [
             (KernelVersion::new(3, 10), Features::LAYERING.union(Features::STRIPING)),
@@ -79,8 +83,8 @@ impl FromStr for KernelVersion {
         if let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) {
             return Ok(KernelVersion { major, minor });
         }
-        let object = Object::new(ObjectKind::File, release);
-        Err(Error::invalid("read the kernel version", object, "it does not begin with two numbers"))
+        let object = Object::new(ObjectKind::KernelVersion, release);
+        Err(Error::invalid("parse", object, "it does not begin with two numbers, such as 6.1"))
     }
 }
 
@@ -241,6 +245,9 @@ mod tests {
         for text in ["", "6", "v6.1", "6.x", "99999999999.1"] {
             assert!(text.parse::<KernelVersion>().is_err(), "{text}");
         }
+        let told = |text: &str| text.parse::<KernelVersion>().unwrap_err().to_string();
+        assert!(told("five").starts_with("cannot parse kernel version 'five': it does not begin with"));
+        assert!(told("").starts_with("cannot parse the kernel version: it does not begin with"));
     }
 
     #[test]

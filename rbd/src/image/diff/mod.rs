@@ -161,7 +161,8 @@ impl<'a> Diff<'a> {
         if range.is_empty() {
             return Ok(());
         }
-        let (operation, object) = ("list the changes of", || self.object());
+        let operation = if self.from.is_some() { "list the changes since" } else { "list the data of" };
+        let object = || self.object();
         let from = match self.from {
             None => From::Nothing,
             Some(SnapshotRef::Id(id)) => From::Id(id),
