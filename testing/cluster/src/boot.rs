@@ -16,9 +16,9 @@ use crate::daemon::Daemon;
 use crate::daemons::Daemons;
 use crate::directory::Directory;
 use crate::error::IoContext as _;
-use crate::ports::Port;
+use crate::ports::Ports;
 use crate::program::{self, Tool};
-use crate::{Access, Error, Result, keyring, monmap, ports, ready, settings};
+use crate::{Access, Error, Result, keyring, monmap, ready, settings};
 
 /// Starts the cluster. Another program may take a port between its choice and the monitor's start.
 /// Then the start is repeated with other ports, a few times.
@@ -32,11 +32,11 @@ pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
     let directory = Directory::create(wanted.keep.as_deref())?;
     let mut lost_ports = Vec::new();
     loop {
-        let ports = ports::reserve_pair(&wanted.monitor_ports)?;
+        let ports = Ports::reserve(&wanted.monitor_ports, wanted.osds)?;
         let mut daemons = Daemons::new(&directory);
         match run_up(&wanted, directory.path(), &ports, &mut daemons) {
             Ok((access, fsid)) => {
-                let addresses = Addresses::new(ports.0.number, ports.1.number);
+                let addresses = Addresses::new(ports.v2.number, ports.v1.number);
                 return Ok(TestCluster::new(wanted, directory, ports, daemons, access, fsid, addresses));
             }
             Err(Error::DaemonDied { daemon: Daemon::Mon, log, .. })
@@ -55,11 +55,11 @@ pub(crate) fn boot(wanted: Builder) -> Result<TestCluster> {
 fn run_up(
     wanted: &Builder,
     directory: &Path,
-    (v2, v1): &(Port, Port),
+    ports: &Ports,
     daemons: &mut Daemons,
 ) -> Result<(Access, String)> {
-    let v1 = if wanted.msgr1 { format!(",v1:127.0.0.1:{}", v1.number) } else { String::new() };
-    let monitors = format!("[v2:127.0.0.1:{}{v1}]", v2.number);
+    let v1 = if wanted.msgr1 { format!(",v1:127.0.0.1:{}", ports.v1.number) } else { String::new() };
+    let monitors = format!("[v2:127.0.0.1:{}{v1}]", ports.v2.number);
     let fsid = new_uuid()?;
     let osds = || (0..wanted.osds).map(Daemon::Osd);
     let mgr = wanted.mgr.then_some(Daemon::Mgr);
@@ -69,7 +69,7 @@ fn run_up(
         fs::create_dir(&path).context("creating", &path)?;
     }
     let conf = directory.join("ceph.conf");
-    let text = settings::conf(wanted, directory, &fsid, &monitors).to_string();
+    let text = settings::conf(wanted, directory, &fsid, &monitors, &ports.daemons).to_string();
     fs::write(&conf, text).context("writing", &conf)?;
     keyring::create(directory, wanted.osds, wanted.mgr, &wanted.key_type)?;
     let ciphers = monmap::create(directory, &fsid, &monitors, &wanted.key_type)?;

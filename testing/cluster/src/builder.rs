@@ -137,8 +137,8 @@ impl Builder {
         self
     }
 
-    /// Sets the ports of 127.0.0.1 from which two are chosen for the monitor. Avoid 6800-7300,
-    /// where the other daemons listen. Default: 21000-28999.
+    /// Sets the ports of 127.0.0.1 from which two are chosen for the monitor. Avoid 6800-7300
+    /// and 8000-20799, where other daemons listen. Default: 21000-28999.
     pub fn monitor_ports(mut self, range: RangeInclusive<u16>) -> Self {
         self.monitor_ports = range;
         self

@@ -11,7 +11,7 @@ use crate::builder::Builder;
 use crate::daemon::Daemon;
 use crate::daemons::Daemons;
 use crate::directory::Directory;
-use crate::ports::Port;
+use crate::ports::Ports;
 use crate::ready::{self, Probe};
 use crate::{Access, Error, Result};
 
@@ -29,7 +29,7 @@ pub struct TestCluster {
     access: Access,
     daemons: Mutex<Daemons>,
     directory: Directory,
-    _ports: (Port, Port),
+    _ports: Ports,
     wanted: Builder,
     fsid: String,
     addresses: Addresses,
@@ -69,7 +69,7 @@ impl TestCluster {
     pub(crate) fn new(
         wanted: Builder,
         directory: Directory,
-        ports: (Port, Port),
+        ports: Ports,
         daemons: Daemons,
         access: Access,
         fsid: String,

@@ -91,7 +91,8 @@ pub enum Error {
     },
     /// Every port of the range is taken.
     #[error(
-        "no free port on 127.0.0.1 in {}-{}; give another range with Builder::monitor_ports",
+        "no free port on 127.0.0.1 in {}-{}: end other test clusters, or give the monitor another range \
+         with Builder::monitor_ports",
         range.start(), range.end()
     )]
     NoFreePort {

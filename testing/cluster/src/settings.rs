@@ -1,5 +1,6 @@
 //! The settings that make a small cluster quick, quiet and healthy.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::builder::{Builder, ObjectStore};
@@ -11,7 +12,13 @@ const UNUSED_MODULES: &str = "alerts,cephadm,dashboard,diskprediction_local,infl
      test_orchestrator,zabbix";
 
 /// Returns the configuration of the cluster in `directory`. The caller's settings win.
-pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &str) -> Conf {
+pub(crate) fn conf(
+    wanted: &Builder,
+    directory: &Path,
+    fsid: &str,
+    monitors: &str,
+    ports: &RangeInclusive<u16>,
+) -> Conf {
     let dir = directory.display();
     let mut conf = Conf::default();
     for (key, value) in [
@@ -99,6 +106,10 @@ pub(crate) fn conf(wanted: &Builder, directory: &Path, fsid: &str, monitors: &st
         conf.set(kind, "log flush on exit", true);
         conf.set(kind, "admin socket", format_args!("{dir}/run/{name}.asok"));
     }
+    for kind in ["mgr", "osd"] {
+        conf.set(kind, "ms bind port min", ports.start());
+        conf.set(kind, "ms bind port max", ports.end());
+    }
     for kind in ["mon", "mgr", "osd"] {
         conf.set(kind, &format!("{kind} data"), format_args!("{dir}/$name"));
     }
@@ -114,7 +125,7 @@ mod tests {
     #[test]
     fn what_the_caller_sets_wins() {
         let wanted = Builder::default().replicas(1).section_option("mgr", "mgr_stats_period", 7);
-        let text = conf(&wanted, Path::new("/d"), "F", "M").to_string();
+        let text = conf(&wanted, Path::new("/d"), "F", "M", &(1..=2)).to_string();
         assert!(text.contains("mgr_stats_period = 7\n") && !text.contains("mgr_stats_period = 1"));
         assert!(text.contains("keyring = /d/ceph.$name.keyring\n"));
     }
