@@ -3,7 +3,7 @@
 use rbd::{ErrorKind, ObjectKind, config::ConfigSource};
 
 use crate::masks::{OBJECT, create};
-use crate::support::{Space, builder, cluster, unique};
+use crate::support::{Space, builder, own_cluster, unique, wait_for_options};
 
 const MISSING: ErrorKind = ErrorKind::NotFound { what: ObjectKind::MetadataKey };
 
@@ -50,11 +50,8 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
 
 #[test]
 fn options_are_overridden_by_pool_and_image_and_tell_where() {
-    let cluster = cluster();
-    let name = unique("config");
-    cluster.pools().create(&name).unwrap();
-    let pool = cluster.ioctx(&name).unwrap();
-    pool.init().run().unwrap();
+    let (_daemons, cluster) = own_cluster();
+    let pool = cluster.ioctx("rbd").unwrap();
     create(&pool, "foo", OBJECT).run().unwrap();
     let option = "rbd_qos_iops_limit";
     let of_pool = || pool.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap();
@@ -64,6 +61,7 @@ fn options_are_overridden_by_pool_and_image_and_tell_where() {
     };
     assert_eq!((of_pool().value, of_pool().source), ("0".to_owned(), ConfigSource::Config));
     pool.config().set(option, "500").unwrap();
+    wait_for_options();
     assert_eq!((of_pool().value, of_pool().source), ("500".to_owned(), ConfigSource::Pool));
     assert_eq!((of_image().value, of_image().source), ("500".to_owned(), ConfigSource::Pool));
     let image = pool.open("foo").run().unwrap();
@@ -82,14 +80,13 @@ fn options_are_overridden_by_pool_and_image_and_tell_where() {
     image.config().remove(option).unwrap();
     assert_eq!(of_image().source, ConfigSource::Pool);
     pool.config().remove(option).unwrap();
+    wait_for_options();
     assert_eq!(of_image().source, ConfigSource::Config);
     assert_eq!(*image.config().remove(option).unwrap_err().kind(), MISSING);
     let mut names: Vec<_> = pool.config().list().unwrap().into_iter().map(|o| o.name).collect();
     assert!(names.len() > 40 && names.is_sorted());
     names.dedup();
     assert_eq!(names.len(), pool.config().list().unwrap().len());
-    drop((image, pool));
-    cluster.pools().remove(&name).unwrap();
 }
 
 #[test]

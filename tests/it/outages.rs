@@ -210,15 +210,13 @@ fn an_image_that_turns_the_scheduler_on_is_not_opened() {
     space.open("foo").run().unwrap().write_all_at(&A, 0).unwrap();
 
     // A pool's own configuration applies to each of its images.
-    let (cluster, name) = (crate::support::cluster(), crate::support::unique("scheduled"));
-    cluster.pools().create(&name).unwrap();
-    let pool = cluster.ioctx(&name).unwrap();
-    pool.init().run().unwrap();
+    let (_daemons, cluster) = crate::support::own_cluster();
+    let pool = cluster.ioctx("rbd").unwrap();
     pool.create("foo", 8 << 20).run().unwrap();
     pool.config().set("rbd_io_scheduler", "simple").unwrap();
+    crate::support::wait_for_options();
     let error = pool.open("foo").run().unwrap_err();
     assert!(error.to_string().contains("remove the override of rbd_io_scheduler"), "{error}");
-    cluster.pools().remove(&name).unwrap();
 }
 
 /// The configuration of an image or a pool overrides that of the connection.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) use child::alone;
 use rbd::{Cluster, ClusterBuilder, Image, IoCtx, snapshot::SnapshotOrigin};
+use rbd_testcluster::TestCluster;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Returns a builder for the shared cluster, as `client.admin`.
@@ -28,6 +29,20 @@ pub(crate) fn cluster() -> Arc<Cluster> {
         *shared = Arc::downgrade(&cluster);
         cluster
     })
+}
+
+/// Starts a cluster that no other test uses, for changes of a pool's options. librbd tells them to
+/// every client of the cluster, and a client of 16.2 that closes an image at that moment hangs
+/// with its whole connection.
+pub(crate) fn own_cluster() -> (TestCluster, Cluster) {
+    let daemons = TestCluster::builder().start().unwrap();
+    let cluster = Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    (daemons, cluster)
+}
+
+/// Waits until clients have heard of changed options of a pool, before images are closed.
+pub(crate) fn wait_for_options() {
+    std::thread::sleep(std::time::Duration::from_millis(500));
 }
 
 /// Returns a name that no other test uses, also in other runs.

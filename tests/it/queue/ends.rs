@@ -189,14 +189,20 @@ fn no_waiting_on_librbds_thread() {
     let frozen = freezer.freeze();
     queue.write(0, 0, tracked.bytes(512)).unwrap();
     let (sender, done) = channel();
-    let mut queue = Some(queue);
-    let on_librbds_thread = move || {
-        let mut queue = queue.take().unwrap();
-        let waited = queue.wait(None);
-        sender.send((waited, queue.close())).unwrap();
+    let (here, queue) = (std::thread::current().id(), Arc::new(Mutex::new(Some(queue))));
+    let (waited, closed) = loop {
+        let (sender, queue) = (sender.clone(), queue.clone());
+        let on_librbds_thread = move || {
+            // On a busy machine, the write may end before its future is dropped here.
+            let taken = queue.lock().unwrap().take_if(|_| std::thread::current().id() != here);
+            let ended = taken.map(|mut queue| (queue.wait(None), queue.close()));
+            sender.send(ended).unwrap();
+        };
+        drop(other.aio().write(0, Bytes::from_owner(Owner(vec![1; 4 << 20], on_librbds_thread))));
+        if let Some(ended) = done.recv_timeout(LIMIT).expect("neither blocks") {
+            break ended;
+        }
     };
-    drop(other.aio().write(0, Bytes::from_owner(Owner(vec![1; 4 << 20], on_librbds_thread))));
-    let (waited, closed) = done.recv_timeout(LIMIT).expect("neither blocks");
     let error = waited.unwrap_err();
     assert!(error.to_string().contains("wait on another thread"), "{error}");
     closed.unwrap();

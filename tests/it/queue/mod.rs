@@ -10,6 +10,7 @@ mod shared;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};

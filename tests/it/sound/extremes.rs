@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rbd::{Cluster, Image, IoCtx};
 
-use crate::support::{Space, alone, builder, unique};
+use crate::support::child::{alone_on, is_child};
+use crate::support::{Space, alone, builder, own_cluster, unique};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -103,12 +104,22 @@ macro_rules! tests {
 tests! {
     values: tables::VALUES;
     clusters: tables::CLUSTERS;
-    pools: tables::POOLS;
     new_images: tables::NEW_IMAGES;
     images: tables::IMAGES;
     io: tables::IO;
     queues: tables::QUEUES;
     mapping: tables::MAPPING;
+}
+
+/// It changes the options of a pool.
+#[test]
+fn pools() {
+    const TEST: &str = "sound::extremes::pools";
+    if is_child(TEST) {
+        return run(tables::POOLS);
+    }
+    let (daemons, _cluster) = own_cluster();
+    alone_on(daemons.conf(), TEST);
 }
 
 /// The names of the argument types that are tested.

@@ -1,5 +1,6 @@
 //! A test that runs in a separate process: its crash or its hang does not affect other tests.
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -15,10 +16,15 @@ const CHILD: &str = "RBD_TEST_CHILD";
 /// Runs the test of this name in a separate process. Returns true there, and false here after the
 /// test has passed.
 pub(crate) fn alone(test: &str) -> bool {
+    is_child(test) || alone_on(rbd_testcluster::shared().conf(), test)
+}
+
+/// As [`alone`], but the shared cluster of the separate process is another one.
+pub(crate) fn alone_on(cluster: &Path, test: &str) -> bool {
     if is_child(test) {
         return true;
     }
-    let output = run_child(test, &[]);
+    let output = run_child(test, &[(rbd_testcluster::SHARED_CONF, cluster.to_str().unwrap())]);
     let passed = String::from_utf8_lossy(&output.stdout).contains("1 passed");
     assert!(output.status.success() && passed, "{test}: {}\n{}", output.status, said(&output));
     false

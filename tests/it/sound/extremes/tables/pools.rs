@@ -4,6 +4,7 @@ use rbd::mirror::{Direction, PeerAccess};
 
 use super::super::Table;
 use super::{done, seconds};
+use crate::support::wait_for_options;
 
 pub(in super::super) const POOLS: Table = &[
     ("rbd::group::Group::add", |all, _, t| done(all.pool.group(t).add(&all.pool, t))),
@@ -20,10 +21,16 @@ pub(in super::super) const POOLS: Table = &[
     ("rbd::group::Groups::rename", |all, _, t| done(all.pool.groups().rename(t, t))),
     ("rbd::group::Groups::remove", |all, _, t| done(all.pool.groups().remove(t))),
     ("rbd::config::PoolConfig::set", |all, _, t| {
-        done((all.pool.config().set(t, t), all.pool.config().set("rbd_cache", t)))
+        done(all.pool.config().set(t, t));
+        if all.pool.config().set("rbd_cache", t).is_ok() {
+            wait_for_options();
+        }
     }),
     ("rbd::config::PoolConfig::remove", |all, _, t| {
-        done((all.pool.config().remove(t), all.pool.config().remove("rbd_cache")))
+        done(all.pool.config().remove(t));
+        if all.pool.config().remove("rbd_cache").is_ok() {
+            wait_for_options();
+        }
     }),
     ("rbd::ioctx::ApplicationMetadata::set", |all, _, t| {
         done(all.pool.applications().metadata("rbd").set(t, t))
