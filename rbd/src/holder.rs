@@ -20,7 +20,7 @@ pub struct Watcher {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Holder {
-    /// A client that has the image open or mapped.
+    /// A client that has the image mapped or open for writing.
     Watcher(Watcher),
     /// The owner of a lock: its client (`client.4123`) and address.
     LockOwner {

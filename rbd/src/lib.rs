@@ -26,17 +26,18 @@
 //!
 //! Calls block the calling thread. Each call ends within the [call
 //! timeout](ClusterBuilder::call_timeout), 120 s by default. For an operation that reports progress
-//! and for a long transfer, the timeout applies to each step. [`guide::durability`] describes what
-//! a call can still do after its timeout, and [`guide::threads`] names the thread that each
-//! callback runs on.
+//! and for a long transfer, the timeout applies to each step. Connecting, commands to the monitors
+//! and mapping have timeouts of their own. [`guide::durability`] describes what a call can still do
+//! after its timeout, and [`guide::threads`] names the thread that each callback runs on.
 //!
 //! [`Image::aio`] offers the same I/O as futures for any executor. `ioctx.open("foo").await` (or
 //! `start()`) and [`Image::start_close`] open and close images without blocking. A [`Queue`] serves
 //! programs with an event loop of their own. `examples/aio.rs` in the repository shows both.
 //!
-//! A connection wakes the futures of all its images on its own threads, usually two. Executors pass
-//! the task on to their own threads. A waker that polls the future itself must not block there (see
-//! [`Op`](aio::Op)).
+//! A thread of librbd wakes the future of an operation. A connection usually has two such threads
+//! for all its images. After a timeout, and for [`unblock`], a thread of this crate wakes the
+//! future. Executors pass the task on to their own threads. A waker that polls the future itself
+//! must not block there (see [`Op`](aio::Op)).
 //!
 //! Ceph cannot cancel an operation. When a future is dropped, or its [`Timeout`](aio::Timeout)
 //! passes, the operation completes in the background, and a write may still take effect.
@@ -52,8 +53,9 @@
 //!   closing as futures. Their target is `rbd::aio`. Each operation emits `submitted`, and then
 //!   `ended`, `failed` with the errno, or `detached` if it completed after its timeout or
 //!   after its future was dropped. `failed` has level debug, the others have level trace. There are
-//!   no events for blocking calls, for requests that are refused before they are submitted, and for
-//!   operations in flight when their queue is closed.
+//!   no such events for blocking calls, for requests that are refused before they are submitted, and
+//!   for operations in flight when their queue is closed. If the close of a dropped image fails, an
+//!   event with the target `rbd::close` and the level warn says so.
 //!
 //! # Errors
 //!

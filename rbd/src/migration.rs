@@ -1,4 +1,5 @@
-//! Moves an image to another pool, name or layout while it is in use.
+//! Moves an image to another pool, name or layout. Clients close it for the start, and can use it in
+//! its new place while the data is copied.
 //!
 //! ```no_run
 //! # let cluster = rbd::Cluster::connect()?;
@@ -105,9 +106,10 @@ pub enum MigrationState {
 impl IoCtx {
     /// Starts to move an image to a name in any pool or namespace, optionally with another layout.
     ///
-    /// No client may have the image open. Afterwards only the destination can be opened. It shows
-    /// all data, although none is copied yet. Then [execute](Migration::execute) and
-    /// [commit](Migration::commit), or [abort](Migration::abort).
+    /// Close the image in all clients first: the call fails if one has it mapped or open for writing.
+    /// Afterwards only the destination can be opened. It shows all data, although none is copied
+    /// yet. Then [execute](Migration::execute) and [commit](Migration::commit), or
+    /// [abort](Migration::abort).
     ///
     /// Waits for removed snapshots of the image as [`Image::deep_copy_to`] does, and fails with
     /// [`ErrorKind::Busy`] before anything is changed.
@@ -185,7 +187,7 @@ impl<'a> PrepareMigration<'a> {
     }
 }
 
-/// Adds the clients that have the image open, or the name that is already in use.
+/// Adds the clients that watch the image, or the name that is already in use.
 fn explain(new: &NewImage<'_>, from: &IoCtx, image: &str, ioctx: &IoCtx, name: &str, error: Error) -> Error {
     if error.is_already_exists() {
         return error
@@ -287,8 +289,9 @@ impl<'a> Migration<'a> {
         Source::by_id(&ioctx, operation, object, &source.id)?.wait_until_trimmed(&ioctx, operation, object)
     }
 
-    /// Removes the source after all data is copied. No client may have the destination open with an
-    /// older handle.
+    /// Removes the source after all data is copied. First close the read-only handles of the
+    /// destination: librbd does not tell them that the source is gone. Handles for writing can stay
+    /// open.
     ///
     /// Implements: `rbd_migration_commit_with_progress`.
     #[doc(alias = "rbd_migration_commit")]

@@ -72,8 +72,11 @@ impl<'a> LongOperation<'a> {
         LongOperation { work: Box::new(work), progress: Progress::default() }
     }
 
-    /// Calls back with the steps done so far and their total. Calls come from any thread, one at a
-    /// time. A break stops the operation at the next step with
+    /// Calls back with the steps done so far and their total, on the thread that calls
+    /// [`run`](Self::run). With [`call_timeout(None)`](crate::ClusterBuilder::call_timeout) any
+    /// thread can call back, but only one at a time.
+    ///
+    /// A break stops the operation at the next step with
     /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped); completed steps stay. Copies and
     /// migrations ignore a break: it ends only the reports, and the operation succeeds.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {

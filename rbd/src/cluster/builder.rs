@@ -58,13 +58,14 @@ impl ClusterBuilder {
     }
 
     /// Sets the user to authenticate as, with or without its type: `admin` or `client.admin`.
-    /// Default: `client.admin`.
+    /// Default: the one that CEPH_ARGS names, else `client.admin`.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// Sets the name of the cluster in file names such as `/etc/ceph/NAME.conf`. Default: `ceph`.
+    /// Sets the name of the cluster in file names such as `/etc/ceph/NAME.conf`. Default: the one
+    /// that CEPH_ARGS names, else `ceph`.
     pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
         self.cluster_name = Some(name.into());
         self
@@ -77,8 +78,9 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets whether to read no configuration file at all. If set, this builder must set
-    /// [`monitors`](Self::monitors) and a key. Default: off.
+    /// Sets whether to read no configuration file at all. If set, this builder or CEPH_ARGS must
+    /// name the [monitors](Self::monitors), and also the key, unless a keyring is in its default
+    /// place. Default: off.
     pub fn no_conf_file(mut self, no_conf_file: bool) -> Self {
         self.conf_file = if no_conf_file { ConfFile::None } else { ConfFile::Search };
         self
@@ -244,7 +246,11 @@ impl ClusterBuilder {
         let c_path = c_string("read", object, &path.to_string_lossy())?;
         files::check_conf(&path, cluster_name, user)?;
         raw.conf_read_file(Some(&c_path)).map_err(|errno| match errno {
-            Errno::EINVAL => Error::invalid("read", object(), "it is not a valid Ceph configuration file"),
+            Errno::EINVAL => {
+                let why = "it is not a valid Ceph configuration file, which has sections such as \
+                           [global] and lines such as `mon_host = 10.0.0.1`; correct it, or name another";
+                Error::invalid("read", object(), why)
+            }
             errno => Error::new("read", object(), errno),
         })?;
         Ok(true)
@@ -277,16 +283,17 @@ fn default_file(cluster_name: &str) -> Option<PathBuf> {
 
 /// Returns `client.admin` for `admin` or `client.admin`.
 fn entity(user: String) -> Result<String> {
+    const EMPTY: &str = "the user's id is empty; name a user, such as client.admin";
     let object = || Object::new(ObjectKind::User, user.as_str());
     match user.split_once('.') {
-        Some(("client", "")) => Err(Error::invalid("connect as", object(), "the user's id is empty")),
+        Some(("client", "")) => Err(Error::invalid("connect as", object(), EMPTY)),
         Some(("client", _)) => Ok(user),
         Some(("mon" | "osd" | "mgr" | "mds" | "auth", _)) => Err(Error::invalid(
             "connect as",
             object(),
             "only users of type client can use images; name one, such as client.admin",
         )),
-        None if user.is_empty() => Err(Error::invalid("connect as", object(), "the user's id is empty")),
+        None if user.is_empty() => Err(Error::invalid("connect as", object(), EMPTY)),
         _ => Ok(format!("client.{user}")),
     }
 }

@@ -55,11 +55,12 @@ pub(super) fn check_text(path: &Path, text: &[u8]) -> Result<()> {
 
 fn fault(text: &[u8]) -> Option<String> {
     if text.is_empty() {
-        return Some("it is empty".to_owned());
+        return Some("it is empty; write the user's key into it, or name another keyring".to_owned());
     }
     let unfinished = text.last() != Some(&b'\n');
-    deadly(text)
-        .or_else(|| unfinished.then(|| "it does not end in a newline, which Ceph requires".to_owned()))
+    deadly(text).or_else(|| {
+        unfinished.then(|| "it does not end in a newline, which Ceph requires; add one".to_owned())
+    })
 }
 
 /// Refuses the keyring that librados would use from a list if reading it would abort the process.

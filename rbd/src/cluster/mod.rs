@@ -59,13 +59,15 @@ pub use usage::{ClusterUsage, PoolUsage};
 ///
 /// Drop the last clone before `main` returns, and do not keep one in a static. A connection has
 /// threads of its own, which crash if the exit destroys data that they use. `std::process::exit`
-/// drops nothing. The process then waits for asynchronous operations in flight, for at most 2 s
-/// (250 ms on a thread of librbd). It does not wait for operations that other threads submit
-/// meanwhile, or for blocking calls.
+/// drops nothing. The process then waits for operations in flight and for calls on threads of this
+/// crate, for at most 2 s (250 ms if a callback of librbd exits the process). It does not wait for
+/// calls that run on your own threads, as management calls do with
+/// [`call_timeout(None)`](ClusterBuilder::call_timeout), and not reliably for what other threads
+/// begin meanwhile.
 ///
 /// If a connection is open when a process exits, the exit handlers of the program run (those of
-/// `atexit`), and C's files are written. Then this crate ends the process with its exit status, and
-/// the destructors of shared libraries do not run (with glibc only).
+/// `atexit`), and the buffers of C's streams (`FILE`) are written. Then this crate ends the process
+/// with its exit status, and the destructors of shared libraries do not run (with glibc only).
 ///
 /// The first connection initialises OpenSSL without its exit handler, because threads that connect
 /// during an exit would crash after that handler. If the program has used the same shared OpenSSL

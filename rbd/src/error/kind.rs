@@ -77,7 +77,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// All operations of a queue are in flight.
     QueueFull,
-    /// A progress or iteration callback asked to stop.
+    /// A progress or iteration callback asked to stop, or a [quiesce
+    /// watch](crate::Image::watch_quiesce) was dropped before it had answered a snapshot.
     Stopped,
     /// The cluster, image or kernel does not support the call (a disabled feature, a missing kernel
     /// module …).
@@ -122,7 +123,11 @@ impl ErrorKind {
         match (self, errno) {
             // These failures do not come from a cluster.
             (ErrorKind::PermissionDenied, Some(errno)) if here => {
-                return (errno.sentence().into(), "permission denied; devices and mounts require root");
+                let advice = match object {
+                    ObjectKind::File => "check who may use this file; mapping images requires root",
+                    _ => "devices require root",
+                };
+                return (errno.sentence().into(), advice);
             }
             (ErrorKind::ReadOnly | ErrorKind::QuotaExceeded, Some(errno)) if here => {
                 return (errno.sentence().into(), "");
@@ -205,8 +210,13 @@ impl ErrorKind {
             ErrorKind::FeaturesImmutable { features } => (features.to_string().into(), ""),
             ErrorKind::InvalidInput => ("the request is not valid".into(), ""),
             ErrorKind::QueueFull => ("all operations of the queue are in flight".into(), "reap first"),
-            ErrorKind::Stopped => ("the callback asked to stop".into(), ""),
-            ErrorKind::NotSupported => ("it is not supported here".into(), ""),
+            ErrorKind::Stopped => {
+                ("a callback stopped it, or a quiesce watch was dropped before its answer".into(), "")
+            }
+            ErrorKind::NotSupported => (
+                "the cluster, the image or this kernel does not support it".into(),
+                "check the features of the image, and the releases of Ceph and the kernel",
+            ),
             ErrorKind::MirroringDisabled => (
                 "it is not mirrored".into(),
                 "set the mirroring mode of its pool or namespace, and enable mirroring of the image",

@@ -79,10 +79,16 @@ pub(crate) enum FeatureConflict {
         dependents: Features,
     },
     /// The feature can be disabled, but not enabled on an existing image.
-    #[error("{0} can be disabled, but not enabled on an existing image")]
+    #[error(
+        "{0} can be disabled, but not enabled on an existing image; copy the data into a new image \
+         (`copy_to`) created as you need it"
+    )]
     DisableOnly(Features),
     /// The feature is fixed when an image is created.
-    #[error("{0} is fixed when an image is created and cannot be changed")]
+    #[error(
+        "{0} is fixed when an image is created and cannot be changed; copy the data into a new image \
+         (`copy_to`) created as you need it"
+    )]
     Immutable(Features),
     /// librbd manages the feature.
     #[error("{0} is managed by librbd and cannot be changed by a user")]

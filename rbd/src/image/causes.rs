@@ -51,7 +51,7 @@ impl Image {
         }
     }
 
-    /// Adds the clients that have the image open to an error that they cause.
+    /// Adds the clients that watch the image to an error that they cause.
     pub(crate) fn with_watchers(&self, error: Error) -> Error {
         let Ok(watchers) = self.watchers() else { return error };
         error.with_kind(ErrorKind::Busy { holders: watchers.into_iter().map(Holder::Watcher).collect() })

@@ -84,7 +84,8 @@ impl Encryption<'_> {
     pub fn format(&self, format: EncryptionFormat, cipher: Cipher, passphrase: &Passphrase) -> Result<()> {
         let (operation, image) = ("encrypt", self.0);
         if image.is_read_only() {
-            return Err(image.refuse(operation, "it is open read-only").with_kind(ErrorKind::ReadOnly));
+            let why = "it is open read-only; open it for writing";
+            return Err(image.refuse(operation, why).with_kind(ErrorKind::ReadOnly));
         }
         image.check_passphrase(operation, passphrase)?;
         // librbd would write a second header over the first one, and all data would be lost.

@@ -161,7 +161,8 @@ impl<'a> OpenImage<'a> {
         self
     }
 
-    /// Opens the image at a snapshot, given by its name or its id. Such an image is read-only.
+    /// Opens the image at a snapshot, given by its name or its id. Such an image is read-only. Only
+    /// [`run`](Self::run) accepts an id: [`start`](Self::start) and `await` refuse it.
     pub fn snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.snapshot = Some(snapshot.into());
         self
@@ -193,7 +194,8 @@ impl<'a> OpenImage<'a> {
             None => None,
             Some(SnapshotRef::Name(name)) => Some(name),
             Some(SnapshotRef::Id(_)) => {
-                let why = "a snapshot's id can only be opened with `run`, which blocks";
+                let why =
+                    "only `run`, which blocks, opens a snapshot by its id; use it, or name the snapshot";
                 return Err(Error::invalid("open", object(), why));
             }
         };

@@ -32,16 +32,18 @@ impl Image {
     /// the image here, and librbd 16.2 may then abort the process at a request beyond the new end.
     ///
     /// With [`allow_shrink`](Resize::allow_shrink), this handle first acquires the exclusive lock.
-    /// If another client keeps the lock, its owner shrinks the image. If an OSD restarts during the
-    /// call, a later owner can then repeat the shrink, although the image may have grown since.
+    /// If another client keeps the lock, that client shrinks the image for this call. If an OSD
+    /// restarts meanwhile, a client that owns the lock later can repeat the shrink, although the
+    /// image may have grown since.
     ///
-    /// Without `allow_shrink`, the lock keeps its owner, who resizes the image. On a busy machine
-    /// librbd sometimes loses the owner's answer; the call then takes some seconds more.
+    /// Without `allow_shrink`, this handle does not acquire the lock first: a client that owns it
+    /// resizes the image for this call. On a busy machine librbd sometimes loses that client's
+    /// answer; the call then takes some seconds more.
     ///
-    /// An owner that has not heard of an earlier resize can do nothing and report success. This
-    /// call asks the OSDs for the size afterwards. It then enlarges the image itself, or fails with
-    /// `ESTALE` if the image still has another size. `ESTALE` can also mean that another client
-    /// enlarged the image right after it was shrunk.
+    /// A client that resizes the image for this call may not have heard of an earlier resize. It can
+    /// then do nothing and report success. So this call asks the OSDs for the size afterwards. If
+    /// the size is wrong, it enlarges the image itself, or fails with `ESTALE`. `ESTALE` can also
+    /// mean that another client enlarged the image right after it was shrunk.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -158,12 +158,13 @@ impl IoCtx {
             Some(pool) if self.cluster.pools().name(pool).is_err_and(|error| error.is_not_found()) => {
                 error.with_kind(ErrorKind::NotFound { what: ObjectKind::Pool }).with_detail(format!(
                     "it is a clone, and the pool with its parent (id {pool}) was removed; data \
-                     that the clone has not overwritten is lost"
+                     that the clone has not overwritten is lost; restore the image from a backup"
                 ))
             }
             Some(pool) => error.with_detail(format!(
                 "it is a clone, and its parent in the pool with the id {pool} cannot be opened; \
-                 data that the clone has overwritten still exists"
+                 data that the clone has overwritten still exists; check that the parent exists \
+                 there or in that pool's trash, and that this user may read it"
             )),
             None => error,
         }

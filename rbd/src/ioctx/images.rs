@@ -69,8 +69,8 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image and its data. Fails if the image has snapshots or if a client has it open.
-    /// Also works if the cluster is full.
+    /// Removes an image and its data. Fails if the image has snapshots, or if a client has it mapped
+    /// or open for writing. Also works if the cluster is full.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]
@@ -102,7 +102,7 @@ impl<'a> RemoveImage<'a> {
     }
 }
 
-/// Adds the clients that have the image open, or the rest of an interrupted removal.
+/// Adds the clients that watch the image, or the rest of an interrupted removal.
 fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
@@ -120,7 +120,7 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
 }
 
 impl IoCtx {
-    /// Adds the clients that have the image open to an error that they cause.
+    /// Adds the clients that watch the image to an error that they cause.
     pub(crate) fn with_watchers(&self, name: &str, error: Error) -> Error {
         // A handle opened for writing would itself be among the watchers.
         match self.open(name).read_only(true).run() {

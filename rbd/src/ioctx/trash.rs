@@ -245,7 +245,7 @@ impl<'a> RemoveTrashed<'a> {
     }
 }
 
-/// Adds what keeps an image in the trash: the clients that have it open, its snapshots, its clones,
+/// Adds what keeps an image in the trash: the clients that watch it, its snapshots, its clones,
 /// or its group.
 fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
     // A handle opened for writing would itself be among the watchers.

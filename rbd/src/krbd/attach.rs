@@ -132,7 +132,10 @@ impl Attach {
                 "the image has features that this kernel does not support (image feature set mismatch); \
                  disable them, or let `krbd::map` do so with `fix_features(true)`",
             ),
-            Errno::ENOENT => error.with_detail("the pool, namespace, image or snapshot does not exist"),
+            Errno::ENOENT => error.with_detail(
+                "the pool, namespace, image or snapshot does not exist; check the names, and that the \
+                 monitors are those of its cluster",
+            ),
             Errno::EACCES | Errno::EPERM | Errno::EKEYREJECTED | Errno::ENOKEY => {
                 error.with_kind(ErrorKind::PermissionDenied).with_detail(format!(
                     "the cluster refused user client.{}, or this process may not map; check its \
@@ -145,7 +148,10 @@ impl Attach {
                  it there, or map it read-only",
             ),
             Errno::EINVAL => error.with_kind(ErrorKind::InvalidInput).with_detail(self.options.why_refused()),
-            Errno::ESHUTDOWN => error.with_detail("the kernel's client is fenced (blocklisted)"),
+            Errno::ESHUTDOWN => error.with_detail(
+                "the kernel's client is fenced (blocklisted), and mappings of one cluster and user share \
+                 it; unmap all of them, or map with the option `noshare`",
+            ),
             Errno::ETIMEDOUT | Errno::EIO => error.with_kind(ErrorKind::TimedOut).with_detail(
                 "the kernel got no answer from the cluster; check that the monitors are up and \
                  reachable from this machine, and that ms_mode fits their ports",

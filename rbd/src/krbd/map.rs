@@ -138,9 +138,12 @@ impl Map {
     /// feature cannot be disabled, the call fails and changes nothing. If the kernel then still
     /// refuses the image, the features stay disabled, and the error says so.
     ///
-    /// Clients that have the image open carry the change out and go on. Without exclusive-lock,
-    /// they and the kernel can write at the same time: check
-    /// [`other_watchers`](crate::Image::other_watchers) first, or map [exclusively](MapOptions).
+    /// If another client keeps the exclusive lock, that client makes the change. A kernel that has
+    /// the image mapped exclusively refuses it ([`ErrorKind::Busy`]). After exclusive-lock was
+    /// disabled, handles that had acquired the lock fail with [`ErrorKind::LockLost`], and the other
+    /// clients and this kernel can write at the same time. So check
+    /// [`other_watchers`](crate::Image::other_watchers) first, or map [exclusively](Map::exclusive),
+    /// which refuses an image that is in use.
     pub fn fix_features(mut self, fix_features: bool) -> Map {
         self.fix_features = fix_features;
         self

@@ -5,9 +5,9 @@
 //! as `rbd_directory`. [`IoCtx::objects`](crate::IoCtx::objects) lists and reads them. Changing the
 //! objects of an image destroys the image. A program may store its own objects under other names.
 //!
-//! A client on the blocklist cannot write. [`IoCtx::is_blocklisted`](crate::IoCtx::is_blocklisted)
-//! checks once, [`IoCtx::watch_blocklisting`](crate::IoCtx::watch_blocklisting) checks
-//! periodically.
+//! The OSDs refuse all requests of a client on the blocklist.
+//! [`IoCtx::is_blocklisted`](crate::IoCtx::is_blocklisted) checks once,
+//! [`IoCtx::watch_blocklisting`](crate::IoCtx::watch_blocklisting) checks periodically.
 //!
 //! ```no_run
 //! # let pool = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -188,8 +188,8 @@ impl Image {
 impl Snapshots<'_> {
     /// Lists the snapshots of every kind, oldest first: see [`Snapshot::origin`].
     ///
-    /// Opens the image again for this. A read-only handle lists the snapshots that existed when it
-    /// was opened.
+    /// Opens the image again for this, unless the handle is read-only: such a handle lists the
+    /// snapshots that existed when it was opened.
     ///
     /// Implements: `rbd_snap_list`.
     #[doc(alias = "rbd_snap_list")]
