@@ -165,7 +165,8 @@ impl Class {
         }
         if self.get("topologyConstrainedPools").is_some() {
             return Err(Status::invalid_argument(
-                "the parameter 'topologyConstrainedPools' is not supported",
+                "the parameter 'topologyConstrainedPools' is not supported: leave it out, and make a storage \
+                 class with its own 'pool' for each topology",
             ));
         }
         let options = self.map_options()?;

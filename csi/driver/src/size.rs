@@ -8,6 +8,8 @@ use crate::proto::csi::CapacityRange;
 const DEFAULT: u64 = 1 << 30;
 /// Sizes are multiples of 1 MiB, because file systems and the kernel need whole blocks.
 const STEP: u64 = 1 << 20;
+/// The largest size: Kubernetes and librbd store sizes as signed numbers of 64 bits.
+const LARGEST: u64 = i64::MAX as u64 / STEP * STEP;
 
 /// The largest number of objects for which librbd keeps an object map.
 const MAPPED_OBJECTS: u64 = 256_000_000;
@@ -35,9 +37,11 @@ pub struct Sizes {
 impl Sizes {
     /// Checks a range of a request.
     pub fn new(range: Option<&CapacityRange>) -> Result<Sizes, Status> {
-        let (required, limit) = range.map_or((0, 0), |range| (range.required_bytes, range.limit_bytes));
-        let [Ok(required), Ok(limit)] = [required, limit].map(u64::try_from) else {
-            return Err(Status::invalid_argument("a size in capacity_range is negative"));
+        let (least, most) = range.map_or((0, 0), |range| (range.required_bytes, range.limit_bytes));
+        let [Ok(required), Ok(limit)] = [least, most].map(u64::try_from) else {
+            return Err(Status::invalid_argument(format!(
+                "a size in capacity_range is negative (required_bytes {least}, limit_bytes {most})"
+            )));
         };
         if limit != 0 && required > limit {
             return Err(Status::invalid_argument(format!(
@@ -63,8 +67,10 @@ impl Sizes {
                 self.limit
             )));
         }
-        if rounded > i64::MAX as u64 {
-            return Err(Status::out_of_range(format!("a volume cannot have {wanted} bytes")));
+        if rounded > LARGEST {
+            return Err(Status::out_of_range(format!(
+                "a volume cannot have {wanted} bytes; the largest has {LARGEST} bytes"
+            )));
         }
         Ok(rounded)
     }

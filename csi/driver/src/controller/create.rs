@@ -30,8 +30,9 @@ impl Controller {
             && source.volume().place.cluster != cluster
         {
             return Err(Status::invalid_argument(format!(
-                "the {source} lies in another cluster than '{cluster}', the class's one; \
-                 a volume starts with what its own cluster has"
+                "the {source} is in cluster '{}', but the storage class names cluster '{cluster}'; \
+                 use a class of the source's cluster",
+                source.volume().place.cluster
             )));
         }
         let pool = self.clusters.pool(cluster, class.pool()?, class.namespace(), &request.secrets)?;

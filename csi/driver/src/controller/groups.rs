@@ -40,8 +40,11 @@ impl Controller {
         let alike = |place: &Place| {
             (&place.cluster, &place.namespace) == (&first.place.cluster, &first.place.namespace)
         };
-        if !volumes.iter().all(|volume| alike(&volume.place)) {
-            return Err(Status::invalid_argument("the volumes do not lie in one cluster and one namespace"));
+        if let Some(other) = volumes.iter().find(|volume| !alike(&volume.place)) {
+            return Err(Status::invalid_argument(format!(
+                "the volumes '{first}' and '{other}' do not lie in one cluster and one namespace, as the \
+                 volumes of a group snapshot must; take one snapshot for each cluster and namespace"
+            )));
         }
         let pool = self.clusters.place(&first.place, secrets)?;
         let group = ids::object_name(class.group_prefix(), name);

@@ -44,7 +44,10 @@ impl Controller {
         if let Some(base) = &asked.base
             && base.volume != asked.target.volume
         {
-            return Err(Status::invalid_argument("the two snapshots are not of one volume"));
+            return Err(Status::invalid_argument(format!(
+                "the snapshots '{base}' and '{}' are not of one volume; name two snapshots of one volume",
+                asked.target
+            )));
         }
         let image = self.open(&asked.target.volume, secrets, true)?;
         let all = image.snapshots().list().or_status()?;

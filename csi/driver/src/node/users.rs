@@ -69,7 +69,7 @@ pub(super) fn settle(id: &VolumeId, image: &Image, device: &Device) -> Result<()
         }
         let limit = if users.iter().any(older) { short } else { long };
         if start.elapsed() >= limit {
-            return Err(refuse(id, image, &users, Duration::ZERO));
+            return Err(refuse(id, image, &users, start.elapsed()));
         }
         thread::sleep(PAUSE);
     }

@@ -19,9 +19,8 @@ pub(super) fn check_all(capabilities: &[VolumeCapability]) -> Result<(), Status>
 /// Reads a use of a volume.
 pub(super) fn access(capability: &VolumeCapability) -> Result<Access, Status> {
     let invalid = |text: &str| Err(Status::invalid_argument(text));
-    let mode = match &capability.access_mode {
-        Some(mode) => mode.mode(),
-        None => return invalid("the access_mode of a volume_capability is missing"),
+    let Some(access_mode) = &capability.access_mode else {
+        return invalid("the access_mode of a volume_capability is missing");
     };
     let (block, file_system, mount_options) = match &capability.access_type {
         None => return invalid("the access_type of a volume_capability is missing: block or mount"),
@@ -37,7 +36,7 @@ pub(super) fn access(capability: &VolumeCapability) -> Result<Access, Status> {
             (false, file_system, mount.mount_flags.clone())
         }
     };
-    let (read_only, alone) = match mode {
+    let (read_only, alone) = match access_mode.mode() {
         Mode::SingleNodeWriter | Mode::SingleNodeSingleWriter | Mode::SingleNodeMultiWriter => (false, true),
         Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly => (true, false),
         Mode::MultiNodeMultiWriter | Mode::MultiNodeSingleWriter if block => (false, false),
@@ -47,7 +46,12 @@ pub(super) fn access(capability: &VolumeCapability) -> Result<Access, Status> {
                  block volume",
             );
         }
-        Mode::Unknown => return invalid("the access_mode is unknown"),
+        Mode::Unknown => {
+            return Err(Status::invalid_argument(format!(
+                "this driver does not know the access_mode {} of a volume_capability",
+                access_mode.mode
+            )));
+        }
     };
     Ok(Access { block, read_only, alone, file_system, mount_options })
 }
