@@ -96,8 +96,8 @@ impl PoolConfig<'_> {
     /// Refuses an option that pools cannot override, and an invalid value.
     ///
     /// librbd tells every client of the cluster that options have changed. A client with Ceph 16.2,
-    /// this one too, can hang with its whole connection if it closes an image at that moment. Change
-    /// options of a pool while no such client is busy.
+    /// this one too, can hang with its whole connection if it closes an image at that moment.
+    /// Change options of a pool while no such client is busy.
     ///
     /// Implements: `rbd_pool_metadata_set`, `rbd_config_pool_list`.
     pub fn set(&self, option: &str, value: &str) -> Result<()> {
