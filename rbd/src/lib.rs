@@ -53,9 +53,9 @@
 //!   closing as futures. Their target is `rbd::aio`. Each operation emits `submitted`, and then
 //!   `ended`, `failed` with the errno, or `detached` if it completed after its timeout or
 //!   after its future was dropped. `failed` has level debug, the others have level trace. There are
-//!   no such events for blocking calls, for requests that are refused before they are submitted, and
-//!   for operations in flight when their queue is closed. If the close of a dropped image fails, an
-//!   event with the target `rbd::close` and the level warn says so.
+//!   no such events for blocking calls, for requests that are refused before they are submitted,
+//!   and for operations in flight when their queue is closed. If the close of a dropped image
+//!   fails, an event with the target `rbd::close` and the level warn says so.
 //!
 //! # Errors
 //!

@@ -1,5 +1,5 @@
-//! Moves an image to another pool, name or layout. Clients close it for the start, and can use it in
-//! its new place while the data is copied.
+//! Moves an image to another pool, name or layout. Clients close it for the start, and can use it
+//! in its new place while the data is copied.
 //!
 //! ```no_run
 //! # let cluster = rbd::Cluster::connect()?;
@@ -106,9 +106,9 @@ pub enum MigrationState {
 impl IoCtx {
     /// Starts to move an image to a name in any pool or namespace, optionally with another layout.
     ///
-    /// Close the image in all clients first: the call fails if one has it mapped or open for writing.
-    /// Afterwards only the destination can be opened. It shows all data, although none is copied
-    /// yet. Then [execute](Migration::execute) and [commit](Migration::commit), or
+    /// Close the image in all clients first: the call fails if one has it mapped or open for
+    /// writing. Afterwards only the destination can be opened. It shows all data, although none is
+    /// copied yet. Then [execute](Migration::execute) and [commit](Migration::commit), or
     /// [abort](Migration::abort).
     ///
     /// Waits for removed snapshots of the image as [`Image::deep_copy_to`] does, and fails with

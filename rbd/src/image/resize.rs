@@ -40,10 +40,10 @@ impl Image {
     /// resizes the image for this call. On a busy machine librbd sometimes loses that client's
     /// answer; the call then takes some seconds more.
     ///
-    /// A client that resizes the image for this call may not have heard of an earlier resize. It can
-    /// then do nothing and report success. So this call asks the OSDs for the size afterwards. If
-    /// the size is wrong, it enlarges the image itself, or fails with `ESTALE`. `ESTALE` can also
-    /// mean that another client enlarged the image right after it was shrunk.
+    /// A client that resizes the image for this call may not have heard of an earlier resize. It
+    /// can then do nothing and report success. So this call asks the OSDs for the size afterwards.
+    /// If the size is wrong, it enlarges the image itself, or fails with `ESTALE`. `ESTALE` can
+    /// also mean that another client enlarged the image right after it was shrunk.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -69,8 +69,8 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image and its data. Fails if the image has snapshots, or if a client has it mapped
-    /// or open for writing. Also works if the cluster is full.
+    /// Removes an image and its data. Fails if the image has snapshots, or if a client has it
+    /// mapped or open for writing. Also works if the cluster is full.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]

@@ -140,10 +140,10 @@ impl Map {
     ///
     /// If another client keeps the exclusive lock, that client makes the change. A kernel that has
     /// the image mapped exclusively refuses it ([`ErrorKind::Busy`]). After exclusive-lock was
-    /// disabled, handles that had acquired the lock fail with [`ErrorKind::LockLost`], and the other
-    /// clients and this kernel can write at the same time. So check
-    /// [`other_watchers`](crate::Image::other_watchers) first, or map [exclusively](Map::exclusive),
-    /// which refuses an image that is in use.
+    /// disabled, handles that had acquired the lock fail with [`ErrorKind::LockLost`], and the
+    /// other clients and this kernel can write at the same time. So check
+    /// [`other_watchers`](crate::Image::other_watchers) first, or map
+    /// [exclusively](Map::exclusive), which refuses an image that is in use.
     pub fn fix_features(mut self, fix_features: bool) -> Map {
         self.fix_features = fix_features;
         self

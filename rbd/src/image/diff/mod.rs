@@ -129,8 +129,8 @@ impl<'a> Diff<'a> {
     /// Calls back with each extent, in order of offset. A break ends the call with
     /// [`ErrorKind::Stopped`]. Blocks; without fast-diff it takes as long as querying every object.
     ///
-    /// The callback runs on this thread, in batches of extents. It may block, and may make any call,
-    /// also on this image.
+    /// The callback runs on this thread, in batches of extents. It may block, and may make any
+    /// call, also on this image.
     pub fn for_each(self, mut callback: impl FnMut(Extent) -> ControlFlow<()> + Send) -> Result<()> {
         let range = self.clamped()?;
         self.iterate(range, &mut callback)?;
