@@ -52,7 +52,7 @@ fn metadata_of_images_and_pools_is_kept_and_long_lists_are_whole() {
 fn options_are_overridden_by_pool_and_image_and_tell_where() {
     let (_daemons, cluster) = own_cluster();
     let pool = cluster.ioctx("rbd").unwrap();
-    create(&pool, "foo", OBJECT).run().unwrap();
+    pool.create("foo", OBJECT).run().unwrap();
     let option = "rbd_qos_iops_limit";
     let of_pool = || pool.config().list().unwrap().into_iter().find(|o| o.name == option).unwrap();
     let of_image = || {
