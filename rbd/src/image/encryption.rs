@@ -96,8 +96,8 @@ impl Encryption<'_> {
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
         if !encryption::has_chains() && image.parent()?.is_some() {
-            let why = "it is a clone; flatten it first, or format the parent before you take the snapshot that \
-                       you clone";
+            let why = "it is a clone; flatten it first, or format the parent before you take the \
+                       snapshot that you clone";
             return Err(image.refuse(operation, why).with_kind(ErrorKind::NotSupported));
         }
         let stat = image.stat()?;
