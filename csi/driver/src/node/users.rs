@@ -86,7 +86,8 @@ fn refuse(id: &VolumeId, image: &Image, users: &[Watcher], waited: Duration) -> 
     };
     Status::failed_precondition(format!(
         "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died \
-         counts as a user for 30 s, and must be fenced: {}",
+         counts as a user for 30 s, in rare cases until its OSD is marked down (Ceph before 18.2.5 and \
+         19.2.1), and must be fenced: {}",
         list.join(", "),
         waited.as_secs(),
         fence.join(", ")

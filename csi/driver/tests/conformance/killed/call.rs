@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rbd_csi::proto::csi::controller_client::ControllerClient;
 use rbd_csi::proto::csi::group_controller_client::GroupControllerClient;
 use rbd_csi::proto::csi::*;
+use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -12,6 +13,10 @@ use super::super::driver::{MIB, secrets};
 
 /// A client that was killed counts as a user of an image for 30 s.
 const SOON: Duration = Duration::from_secs(150);
+
+/// A user that stays longer is a client that died in the moment when it began to watch the image:
+/// see docs/releases.md, "A dead client that stays a watcher".
+const STAYS: Duration = Duration::from_secs(60);
 
 /// A request that changes something.
 #[derive(Debug, Clone)]
@@ -88,7 +93,7 @@ impl Call {
     /// Makes the request until it succeeds, as the callers of a driver do. Fails with what a caller
     /// does not wait for, and after a while.
     pub async fn converge(self, channel: Channel) -> Result<Made, Status> {
-        let begun = Instant::now();
+        let (begun, mut is_forgotten) = (Instant::now(), false);
         loop {
             let status = match self.clone().send(channel.clone()).await {
                 Err(status) => status,
@@ -97,6 +102,11 @@ impl Call {
             let waits = [Code::Aborted, Code::Unavailable, Code::FailedPrecondition];
             if !waits.contains(&status.code()) || begun.elapsed() > SOON {
                 return Err(status);
+            }
+            if !is_forgotten && begun.elapsed() > STAYS && status.message().contains("is in use by") {
+                println!("the OSDs are marked down, because {}", status.message());
+                rbd_testcluster::shared().mon_query("osd down", json!({ "ids": ["any"] })).unwrap();
+                is_forgotten = true;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
