@@ -60,6 +60,26 @@ fn an_image_moves_while_it_is_used() {
 }
 
 #[test]
+fn a_handle_for_writing_stays_open_during_the_commit() {
+    let (space, other) = (Space::new(), Space::new());
+    source(&space);
+    space.prepare_migration("foo", &other, "bar").run().unwrap();
+    let image = other.open("bar").run().unwrap();
+    let migration = other.migration("bar");
+    migration.execute().run().unwrap();
+    migration.commit().run().unwrap();
+    assert_eq!(space.list().unwrap(), []);
+    assert!(content(&image) == pattern(1, 4 * OBJECT as usize));
+    image.write_all_at(&[7; 512], OBJECT).unwrap();
+    image.close().unwrap();
+    let mut read = [0; 512];
+    let image = other.open("bar").run().unwrap();
+    image.read_exact_at(&mut read, OBJECT).unwrap();
+    assert_eq!(read, [7; 512]);
+    assert!(!image.features().unwrap().contains(Features::MIGRATING));
+}
+
+#[test]
 fn an_aborted_migration_gives_the_source_back() {
     let (space, other) = (Space::new(), Space::new());
     source(&space);
