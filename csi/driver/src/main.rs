@@ -97,7 +97,7 @@ async fn run(args: Args) -> Result<()> {
     tokio::select! {
         served = serving => served,
         () = given_up => {
-            tracing::warn!("requests in flight are given up; the same requests again go on with them");
+            tracing::warn!("requests in flight are given up; a repeated request continues where it stopped");
             Ok(())
         }
     }
