@@ -155,7 +155,10 @@ impl Cluster {
 }
 
 /// Refuses calls inside a callback, where they would wait for their own thread.
-fn refuse_in_callback<O, F: FnOnce() -> Object>(operation: O, object: F) -> Result<(Cow<'static, str>, F)>
+pub(crate) fn refuse_in_callback<O, F: FnOnce() -> Object>(
+    operation: O,
+    object: F,
+) -> Result<(Cow<'static, str>, F)>
 where
     O: Into<Cow<'static, str>>,
 {

@@ -9,7 +9,7 @@
 //! ```
 
 mod blocklist;
-mod bounded;
+pub(crate) mod bounded;
 mod builder;
 mod command;
 mod config;

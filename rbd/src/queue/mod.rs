@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cluster::bounded::refuse_in_callback;
 use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -29,11 +30,12 @@ use crate::image::{Compare, Image};
 #[cfg(feature = "tracing")]
 use crate::raw::op::kind::Kind;
 use crate::raw::queue::{End, Entries, Reaped};
-use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::mark::must_not_call;
 
 pub use crate::buffer::Buffer;
 use drain::Drained;
 
+const CREATE: &str = "create a queue of";
 const WAIT: &str = "wait for operations on";
 
 /// A queue of asynchronous I/O on an image, for event loops. It has a fixed number of operations in
@@ -129,11 +131,15 @@ impl Queue {
     /// `Arc` of it, this closes the image and may wait for those operations. Otherwise the call
     /// does not block.
     ///
+    /// Inside a callback or a wake on a thread of librbd, this fails: librbd waits for that thread.
+    ///
     /// Implements: `rbd_set_image_notification`.
     #[doc(alias = "rbd_set_image_notification")]
     pub fn new(image: impl Into<Arc<Image>>, depth: usize) -> Result<Queue> {
         let image = image.into();
-        let refuse = |why: String| Err(image.refuse("create a queue of", why));
+        // librbd passes the descriptor to its own thread and waits for that.
+        refuse_in_callback(CREATE, || image.object()).map(drop)?;
+        let refuse = |why: String| Err(image.refuse(CREATE, why));
         let Ok(depth @ 1..=0x1_0000) = u32::try_from(depth) else {
             return refuse(format!("a depth of {depth} is invalid; use 1 to 65536"));
         };
@@ -147,7 +153,7 @@ impl Queue {
                  closed the image, unless you keep an Arc of it"
                     .to_owned(),
             ),
-            Err(errno) => Err(image.explain(Error::new("create a queue of", image.object(), errno))),
+            Err(errno) => Err(image.explain(Error::new(CREATE, image.object(), errno))),
         }
     }
 
@@ -268,7 +274,7 @@ impl Queue {
         if image.raw().is_forked() {
             return Err(forked(WAIT, image.object()));
         }
-        let outcome = if in_callback() { Err(Errno::EDEADLK) } else { entries.wait(timeout.into()) };
+        let outcome = if must_not_call() { Err(Errno::EDEADLK) } else { entries.wait(timeout.into()) };
         match outcome {
             Err(Errno::EINTR) => Ok(false),
             other => other.map_err(|errno| {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use rbd::Errno;
+use bytes::BytesMut;
 use rbd::cluster::LogLevel;
+use rbd::{Errno, Queue};
 
 use super::test;
 use crate::support::{Space, alone, builder};
@@ -53,6 +54,7 @@ struct Things {
     /// The image of the callback.
     own: rbd::Image,
     other: rbd::Image,
+    queued: Mutex<Option<rbd::Image>>,
 }
 
 const CALLS: &[Call] = &[
@@ -65,6 +67,8 @@ const CALLS: &[Call] = &[
     ("flush", |all| all.own.flush()),
     ("discard", |all| all.other.discard(0, 4096)),
     ("resize", |all| all.other.resize(8 << 20).run()),
+    ("shrink", |all| all.own.resize(15 << 20).allow_shrink(true).run()),
+    ("roll back", |all| all.other.snapshots().rollback("s").run()),
     ("open", |all| all.space.open("foo").run().map(drop)),
     ("list", |all| all.space.list().map(drop)),
     ("create", |all| all.space.create("in-a-callback", 1 << 20).run()),
@@ -74,6 +78,11 @@ const CALLS: &[Call] = &[
     ("command", |all| all.space.cluster().mon_command(r#"{"prefix": "fsid"}"#, b"").map(drop)),
     ("pools", |all| all.space.cluster().pools().list().map(drop)),
     ("pool", |all| all.space.cluster().ioctx("rbd").map(drop)),
+    ("wait for a queue", |all| {
+        let mut queue = Queue::new(all.queued.lock().unwrap().take().expect("called once"), 1)?;
+        queue.read(0, 0, 4 << 20, BytesMut::new())?;
+        queue.wait(None).map(drop)
+    }),
     ("wait for a future", |all| all.own.aio().read(0, 4 << 20).wait().map(drop)),
 ];
 
@@ -99,9 +108,12 @@ fn every_kind_of_call_ends_in_every_callback() {
                 pool.create(name, 16 << 20).run().unwrap();
             }
             let open = |name: &str| pool.open(name).run().unwrap();
-            let all = Arc::new(Things { space: pool.clone(), own: open("foo"), other: open("other") });
+            let queued = Mutex::new(Some(open("other")));
+            let all =
+                Arc::new(Things { space: pool.clone(), own: open("foo"), other: open("other"), queued });
             all.own.write_all_at(&vec![1; 12 << 20], 0).unwrap();
             all.own.snapshots().create("s").run().unwrap();
+            all.other.snapshots().create("s").run().unwrap();
             let outcomes = Arc::new(Mutex::new(Vec::new()));
             // Only once, because a callback may run many times.
             let (each_all, each_outcomes) = (Arc::clone(&all), Arc::clone(&outcomes));

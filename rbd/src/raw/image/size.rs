@@ -13,7 +13,7 @@ use crate::raw::image::silent_owner::Change;
 pub(crate) use crate::raw::op::ask::positive;
 use crate::raw::op::hold::Hold;
 use crate::raw::op::target::{Identity, Target};
-use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::mark::{in_callback, must_not_call};
 use crate::raw::thread::progress::with_progress;
 
 /// How often a resize that did not take effect is tried again.
@@ -100,7 +100,7 @@ impl Image {
     /// new operations. A shrink needs that: librbd 16.2 aborts the process if the object map
     /// shrinks below a request in flight.
     pub(in crate::raw) fn hold(&self) -> RawResult<AllHeld> {
-        if in_callback() {
+        if must_not_call() {
             return Err(Errno::EDEADLK);
         }
         let held = AllHeld::begin(self.shared());

@@ -10,7 +10,7 @@ use crate::raw::RawResult;
 use crate::raw::op::kept::Later;
 use crate::raw::op::sync::{Ordering, PoisonError};
 use crate::raw::op::target::{CALL, CLOSING, HELD, ONE, QUEUED, Target};
-use crate::raw::thread::mark::in_callback;
+use crate::raw::thread::mark::must_not_call;
 
 /// Whether an operation may be submitted.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Target {
                 return Ok(passage);
             }
             drop(passage);
-            if in_callback() {
+            if must_not_call() {
                 return Err(Errno::EDEADLK);
             }
             let mut kept = self.holds.kept();
