@@ -18,6 +18,9 @@ fn main() {
         .compile("twin");
     println!("cargo::rustc-link-arg-benches={}", out.join("libtwin.a").display());
 
+    // librbd finds this function of the tests only if the program exports it.
+    println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=crypt_init");
+
     // Preloaded by `compare` into the processes whose allocations it counts.
     let counter = out.join("liballocations.so");
     let mut compiler = cc::Build::new().warnings(true).opt_level(2).pic(true).get_compiler().to_command();

@@ -1,6 +1,7 @@
 //! Help for all tests: a connection, and a separate namespace in the shared cluster.
 
 pub(crate) mod child;
+pub(crate) mod luks;
 pub(crate) mod program;
 
 use std::ops::Deref;

@@ -8,44 +8,68 @@ use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::image::CloneFormat;
 use rbd::{ErrorKind, Features};
 
-use crate::support::{Space, unique};
+use crate::support::{Space, alone, unique};
 
 const MIB: u64 = 1 << 20;
 
 #[test]
 fn encrypted_data_is_read_only_with_the_passphrase() {
-    let space = Space::new();
     for (format, cipher) in
         [(EncryptionFormat::Luks1, Cipher::Aes128), (EncryptionFormat::Luks2, Cipher::Aes256)]
     {
-        space.create("foo", 32 * MIB).run().unwrap();
-        let secret = Passphrase::new("hunter two\n");
-        assert_eq!(format!("{secret:?}"), "Passphrase(…)");
-        let image = space.open("foo").run().unwrap();
-        image.encryption().format(format, cipher, &secret).unwrap();
-        let inside = image.size().unwrap();
-        assert!(inside < 32 * MIB, "the header takes its part: {inside}");
-        image.write_all_at(&[0x5a; 4096], 8192).unwrap();
-        image.close().unwrap();
-
-        let image = space.open("foo").read_only(true).run().unwrap();
-        let error = image.encryption().load(format, &Passphrase::new("hunter two")).unwrap_err();
-        assert!(error.is_permission_denied(), "{error}");
-        assert!(
-            error.to_string().contains("the passphrase is wrong") && !error.to_string().contains("hunter")
-        );
-        let mut raw = vec![0; (32 * MIB) as usize];
-        image.read_exact_at(&mut raw, 0).unwrap();
-        assert_eq!(&raw[..4], b"LUKS");
-        assert!(!raw.chunks_exact(64).any(|chunk| chunk == [0x5a; 64]), "nothing stands there in clear");
-        image.encryption().load(format, &secret).unwrap();
-        let mut clear = [0; 4096];
-        image.read_exact_at(&mut clear, 8192).unwrap();
-        assert_eq!(clear, [0x5a; 4096]);
-        assert!(image.encryption().load(format, &secret).unwrap_err().is_already_exists());
-        image.close().unwrap();
-        space.remove("foo").run().unwrap();
+        let header = is_read_only_with_the_passphrase(format, cipher);
+        // LUKS1 has the rounds of its first key at this place, LUKS2 in a text.
+        let cheap = header[212..216] == 1000_u32.to_be_bytes() || contains(&header, ROUNDS);
+        assert!(cheap, "{format:?}: the function of `support::luks` is not called");
     }
+}
+
+/// The headers of other tests cost little: see `support::luks`.
+#[test]
+fn a_header_of_the_usual_cost_is_loaded() {
+    if alone("encryption::a_header_of_the_usual_cost_is_loaded") {
+        crate::support::luks::the_usual_cost();
+        let header = is_read_only_with_the_passphrase(EncryptionFormat::Luks2, Cipher::Aes256);
+        assert!(contains(&header, b"\"iterations\":") && !contains(&header, ROUNDS));
+    }
+}
+
+/// The fewest rounds, in the text of a LUKS2 header.
+const ROUNDS: &[u8] = b"\"iterations\":1000,";
+
+fn contains(header: &[u8], text: &[u8]) -> bool {
+    header.windows(text.len()).any(|window| window == text)
+}
+
+/// Returns the beginning of the image.
+fn is_read_only_with_the_passphrase(format: EncryptionFormat, cipher: Cipher) -> Vec<u8> {
+    let space = Space::new();
+    space.create("foo", 32 * MIB).run().unwrap();
+    let secret = Passphrase::new("hunter two\n");
+    assert_eq!(format!("{secret:?}"), "Passphrase(…)");
+    let image = space.open("foo").run().unwrap();
+    image.encryption().format(format, cipher, &secret).unwrap();
+    let inside = image.size().unwrap();
+    assert!(inside < 32 * MIB, "the header takes its part: {inside}");
+    image.write_all_at(&[0x5a; 4096], 8192).unwrap();
+    image.close().unwrap();
+
+    let image = space.open("foo").read_only(true).run().unwrap();
+    let error = image.encryption().load(format, &Passphrase::new("hunter two")).unwrap_err();
+    assert!(error.is_permission_denied(), "{error}");
+    assert!(error.to_string().contains("the passphrase is wrong") && !error.to_string().contains("hunter"));
+    let mut raw = vec![0; (32 * MIB) as usize];
+    image.read_exact_at(&mut raw, 0).unwrap();
+    assert_eq!(&raw[..4], b"LUKS");
+    assert!(!raw.chunks_exact(64).any(|chunk| chunk == [0x5a; 64]), "nothing stands there in clear");
+    image.encryption().load(format, &secret).unwrap();
+    let mut clear = [0; 4096];
+    image.read_exact_at(&mut clear, 8192).unwrap();
+    assert_eq!(clear, [0x5a; 4096]);
+    assert!(image.encryption().load(format, &secret).unwrap_err().is_already_exists());
+    image.close().unwrap();
+    raw.truncate(64 << 10);
+    raw
 }
 
 #[test]

@@ -38,6 +38,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("benches/raw/", "the C twin of the benchmarks"),
     ("tests/it/queue/foreign.rs", "the test of that interface"),
     ("tests/it/played_owner/raw.rs", "a client that sends and answers notifications of librbd"),
+    ("tests/it/support/luks.rs", "a function of libcryptsetup's that makes headers cheap"),
     ("tests/it/sound/fork.rs", "forks the test's process"),
     ("tests/allocations/raw.rs", "a function of librbd's whose calls are counted"),
     ("testing/vm/src/raw/", "likewise for virtual machines"),
