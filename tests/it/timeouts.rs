@@ -21,7 +21,7 @@ fn within<T: Send>(limit: Duration, what: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn a_dead_osd_is_a_timeout_and_not_a_hang() {
     // BlueStore, because a killed OSD in memory loses its data.
-    let daemons = TestCluster::builder().object_store(ObjectStore::Bluestore).start().unwrap();
+    let daemons = TestCluster::builder().object_store(ObjectStore::Bluestore).mgr(false).start().unwrap();
     let cluster = builder(&daemons).osd_timeout(Duration::from_secs(5)).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
     pool.create("foo", 8 << 20).run().unwrap();

@@ -217,7 +217,7 @@ fn what_is_missing_is_found_without_a_list_of_the_images() {
 /// An erasure-coded pool can store data only if overwrites are allowed.
 #[test]
 fn a_data_pool_without_overwrites_is_named() {
-    let daemons = rbd_testcluster::TestCluster::builder().osds(3).start().unwrap();
+    let daemons = rbd_testcluster::TestCluster::builder().osds(3).mgr(false).start().unwrap();
     let cluster =
         rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
     let space = cluster.ioctx("rbd").unwrap();

@@ -287,7 +287,8 @@ fn everything_with_journaling_and_striping() {
 #[test]
 fn data_in_an_erasure_coded_pool() {
     // Erasure-coded pools with overwrites need BlueStore and one OSD for each part.
-    let daemons = TestCluster::builder().osds(3).object_store(ObjectStore::Bluestore).start().unwrap();
+    let daemons =
+        TestCluster::builder().osds(3).object_store(ObjectStore::Bluestore).mgr(false).start().unwrap();
     let cluster = connect(daemons.conf());
     let send = |command: &str| cluster.mon_command(command, &[]).unwrap();
     send(

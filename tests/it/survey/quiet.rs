@@ -74,7 +74,7 @@ fn a_survey_changes_nothing() {
 
 #[test]
 fn a_survey_of_a_frozen_cluster_ends_in_time() {
-    let own = TestCluster::builder().start().unwrap();
+    let own = TestCluster::builder().mgr(false).start().unwrap();
     let builder = Cluster::builder().ignore_environment(true).conf_file(own.conf());
     let cluster = builder.call_timeout(Duration::from_secs(2)).connect().unwrap();
     let pool = cluster.ioctx("rbd").unwrap();
