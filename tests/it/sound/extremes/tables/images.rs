@@ -112,7 +112,14 @@ pub(in super::super) const NEW_IMAGES: Table = &[
     }),
     ("rbd::image::DeepCopyImage::striping", |all, n, _| {
         new(all, all.image.deep_copy_to(&all.pool, "new").striping(n, n).run());
-        new(all, all.image.deep_copy_to(&all.pool, "new").striping(4096, n).run());
+        // Each unit becomes an object, and costs 40 ms of processor time: few are enough.
+        all.pool.create("few", 16 * 4096).run().unwrap();
+        let few = all.pool.open("few").run().unwrap();
+        few.snapshots().create("s").run().unwrap();
+        new(all, few.deep_copy_to(&all.pool, "new").striping(4096, n).run());
+        few.snapshots().remove("s").run().unwrap();
+        few.close().unwrap();
+        all.pool.remove("few").run().unwrap();
     }),
     ("rbd::ioctx::CreateImage::data_pool", |all, _, t| {
         new(all, all.pool.create("new", MIB).data_pool(t).run())
