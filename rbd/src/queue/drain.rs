@@ -89,20 +89,21 @@ fn end((image, mut entries): (Arc<Image>, Entries)) -> Result<()> {
     failed.map_or(closed, Err)
 }
 
-/// Returns the first failure of a change or flush that nobody has reaped.
+/// Returns the first failure of a change or flush that nobody has reaped. This includes those that
+/// were given up, because their timeout does not say whether they were done.
 fn drain(image: &Image, entries: &mut Entries) -> Option<Error> {
-    let mut first = None;
+    let mut first = entries.end().and_then(|ended| failure_of(image, &ended));
     let mut note = |ended: Reaped| first = first.take().or_else(|| failure_of(image, &ended));
-    while !entries.is_idle() {
+    loop {
         // A buffer's owner is user code. If it panics, the buffers that librbd still uses must not
         // be freed.
         while catch_panic(|| entries.reap().map(&mut note)) != Some(None) {}
-        if !entries.is_idle() {
-            // An interruption only repeats the check.
-            let _ = entries.wait_for_librbd(None);
+        if entries.is_idle() {
+            return first;
         }
+        // An interruption only repeats the check.
+        let _ = entries.wait_for_librbd(None);
     }
-    first
 }
 
 fn failure_of(image: &Image, ended: &Reaped) -> Option<Error> {
@@ -110,9 +111,14 @@ fn failure_of(image: &Image, ended: &Reaped) -> Option<Error> {
     match &ended.end {
         // The data of a read is of no use any more.
         _ if ended.kind == Kind::Read => None,
-        End::Ended((_, outcome)) => outcome.as_ref().err().map(|fault| explain(fault.clone())),
-        End::GivenUp(after) => {
-            Some(explain(Errno::ETIMEDOUT.into()).timed_out(*after, ended.kind.changes_data()))
+        End::Ended((_, outcome)) => {
+            let error = explain(outcome.as_ref().err()?.clone());
+            Some(match error.errno() {
+                Some(Errno::ECANCELED) => error.with_detail("it was given up after a part of it was done"),
+                _ => error,
+            })
         }
+        // Nothing times out any more.
+        End::GivenUp(_) => None,
     }
 }

@@ -297,9 +297,10 @@ impl Queue {
     /// another thread does the work.
     ///
     /// Discards the results that were not [reaped](Queue::reap), but returns the first failure
-    /// among those of changes and flushes, or else the error of closing the image. In any case
-    /// the queue has ended and its handle of the image is closed. Dropping the queue reports
-    /// nothing.
+    /// among those of changes and flushes, or else the error of closing the image. A change or
+    /// flush that was [given up](Queue::given_up) counts with its real result: if that is a
+    /// failure, or if only a part was done, this returns the error. In any case the queue has ended
+    /// and its handle of the image is closed. Dropping the queue reports nothing.
     ///
     /// In asynchronous code, use `rbd::unblock(move || queue.close()).await`, or drop the queue if
     /// its image was opened by `await`.

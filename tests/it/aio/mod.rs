@@ -32,6 +32,10 @@ impl Freezer {
         FREEZER.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn conf(&self) -> &std::path::Path {
+        self.0.conf()
+    }
+
     /// Returns a separate connection, on which no operation times out by default.
     pub(crate) fn connect(&self) -> rbd::Cluster {
         let builder = rbd::Cluster::builder().ignore_environment(true).conf_file(self.0.conf());

@@ -83,6 +83,93 @@ fn closing_returns_the_first_failure_that_was_not_reaped() {
     queue.close().unwrap();
 }
 
+/// Their timeout did not say whether they were done. The connection's OSD timeout ends them.
+#[test]
+fn closing_tells_whether_what_was_given_up_was_done() {
+    let freezer = Freezer::get();
+    let name = freezer.image().name().unwrap();
+    let open = |timeout: Option<Duration>| {
+        let builder = rbd::Cluster::builder().ignore_environment(true).conf_file(freezer.conf());
+        let pool = builder.osd_timeout(timeout).connect().unwrap().ioctx("rbd").unwrap();
+        let image = pool.open(&name).run().unwrap();
+        // From here on it has the exclusive lock, so only data operations wait.
+        image.write_all_at(&[1], 0).unwrap();
+        Queue::new(image, 4).unwrap()
+    };
+    // (the write is reaped as given up, its end as well)
+    for (told, ended) in [(false, false), (true, false), (true, true)] {
+        let what = format!("told: {told}, ended: {ended}");
+        let mut queue = open(Some(Duration::from_secs(4)));
+        queue.set_timeout(Duration::from_millis(1));
+        let frozen = freezer.freeze();
+        queue.write(1, 4096, Bytes::from_static(&[3; 512])).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        if told {
+            assert!(queue.reap().unwrap().result.unwrap_err().is_timed_out());
+        }
+        if ended {
+            eventually("it has failed", || queue.reap().is_none() && queue.given_up() == 0);
+        }
+        let closer = std::thread::spawn(move || queue.close());
+        std::thread::sleep(Duration::from_millis(if ended { 0 } else { 5000 }));
+        drop(frozen);
+        let error = closer.join().unwrap().expect_err(&what);
+        assert!(error.is_timed_out(), "{what}: {error}");
+        assert!(error.to_string().contains("cannot write 512 bytes at offset 4096"), "{what}: {error}");
+    }
+    for told in [false, true] {
+        let mut queue = open(None);
+        queue.set_timeout(Duration::from_millis(1));
+        let frozen = freezer.freeze();
+        let written = vec![5 + u8::from(told); 512];
+        queue.write(1, 8192, Bytes::from(written.clone())).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        if told {
+            assert!(queue.reap().unwrap().result.unwrap_err().is_timed_out());
+        }
+        drop(frozen);
+        queue.close().expect("it was done late");
+        let image = freezer.connect().ioctx("rbd").unwrap().open(&name).run().unwrap();
+        let mut read = vec![0; 512];
+        image.read_exact_at(&mut read, 8192).unwrap();
+        assert_eq!(read, written);
+    }
+}
+
+/// What is longer than 1 GiB is done in parts, and is not continued after it was given up.
+#[test]
+fn closing_tells_of_a_discard_that_was_done_in_part() {
+    let freezer = Freezer::get();
+    let pool = freezer.connect().ioctx("rbd").unwrap();
+    let name = crate::support::unique("frozen");
+    pool.create(&name, 4 << 30).run().unwrap();
+    for ended in [true, false] {
+        let image = pool.open(&name).run().unwrap();
+        image.write_all_at(&[1; 512], 3 << 30).unwrap();
+        let mut queue = Queue::new(image, 4).unwrap();
+        queue.set_timeout(Duration::from_millis(1));
+        let frozen = freezer.freeze();
+        queue.discard(1, 0, 4 << 30).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(queue.reap().unwrap().result.unwrap_err().is_timed_out());
+        drop(frozen);
+        if ended {
+            eventually("its part has ended", || queue.reap().is_none() && queue.given_up() == 0);
+        }
+        let closed = queue.close();
+        let mut read = [1; 512];
+        pool.open(&name).run().unwrap().read_exact_at(&mut read, 3 << 30).unwrap();
+        if ended {
+            let error = closed.unwrap_err();
+            assert!(error.to_string().contains("after a part of it was done"), "{error}");
+            assert_eq!(read, [1; 512]);
+        } else {
+            closed.unwrap();
+            assert_eq!(read, [0; 512]);
+        }
+    }
+}
+
 /// As for an image: if a drop must not wait, a separate thread does.
 #[test]
 fn in_the_background_a_drop_waits_for_nothing() {

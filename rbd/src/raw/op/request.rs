@@ -316,11 +316,15 @@ impl Request {
     }
 
     fn next(&mut self, target: &Target, wanted: bool) -> Next {
-        if self.fault.is_some() || self.result < 0 || self.kind.moves_data() || self.kind == Kind::Flush {
+        if self.fault.is_some() || self.result < 0 || !self.is_in_parts() {
             return Next::Ended;
         }
         self.done += target.part(self.kind, self.offset + self.done, self.len - self.done);
         if self.done < self.len && wanted { Next::Part } else { Next::Ended }
+    }
+
+    fn is_in_parts(&self) -> bool {
+        !self.kind.moves_data() && self.kind != Kind::Flush
     }
 
     /// Fails the request, with this errno unless a better one is known.
@@ -337,6 +341,8 @@ impl Request {
                 Ok(Some(Compare::Differs(differs_at(self.offset, self.differs, stripe_unit))))
             }
             (None, Err(errno)) => Err(errno.into()),
+            // It was given up, so it was not continued after a part.
+            (None, Ok(_)) if self.is_in_parts() && self.done < self.len => Err(Errno::ECANCELED.into()),
             (None, Ok(count)) => match (self.kind, &mut buffer) {
                 (Kind::Read, _) if count as u64 != self.len => Err(Errno::ENODATA.into()),
                 (Kind::Read, Buffer::BytesMut(target)) => {

@@ -10,6 +10,7 @@ mod callback_completions;
 mod entry;
 mod event_waiter;
 mod expiry;
+mod reaped;
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -25,7 +26,6 @@ use crate::raw::RawResult;
 use crate::raw::ffi::address::Address;
 use crate::raw::ffi::conversion::{check, system_errno};
 use crate::raw::image::Image;
-use crate::raw::op::io::Outcome;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Next, Request};
 use crate::raw::op::target::Target;
@@ -33,27 +33,10 @@ use callback_completions::{CallbackCompletions, Taken};
 use entry::{Entry, EntryCell, Submission};
 use event_waiter::EventWaiter;
 use expiry::Expiry;
+pub(crate) use reaped::{End, Reaped};
 
 /// How many completions one call requests. librbd puts an array of this size onto the stack.
 const MOST: usize = 512;
-
-/// A request that has ended or timed out.
-#[derive(Debug)]
-pub(crate) struct Reaped {
-    pub(crate) token: u64,
-    pub(crate) kind: Kind,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-    pub(crate) end: End,
-}
-
-#[derive(Debug)]
-pub(crate) enum End {
-    /// The buffer and the result of the request.
-    Ended(Outcome),
-    /// It timed out after this time. librbd still has it.
-    GivenUp(Duration),
-}
 
 /// The requests of a queue, and the completions that were reaped but not returned yet. The image is
 /// not closed before this is dropped.
@@ -68,6 +51,8 @@ pub(crate) struct Entries {
     /// The timeout of submitted requests.
     timeout: Option<Duration>,
     expiry: Expiry,
+    /// The first change or flush that was given up and then failed.
+    late: Option<Reaped>,
     batch: Box<[Address<c_void>]>,
     /// The rest of the batch.
     listed: std::ops::Range<usize>,
@@ -125,6 +110,7 @@ impl Entries {
             free: (0..count).rev().collect(),
             timeout: None,
             expiry: Expiry::new(count as usize),
+            late: None,
             batch: vec![Address::NULL; MOST.min(count as usize)].into(),
             listed: 0..0,
             more: false,
@@ -165,6 +151,13 @@ impl Entries {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.expiry.earliest().filter(|_| self.in_flight() > 0)
+    }
+
+    /// Begins the end: nothing times out any more, and requests that were given up are reaped, too.
+    /// Returns the first of those that has failed before, except for reads.
+    pub(crate) fn end(&mut self) -> Option<Reaped> {
+        self.expiry = Expiry::new(self.entries.len());
+        self.late.take()
     }
 
     fn submission(&self, number: u32) -> Submission {
@@ -357,8 +350,14 @@ impl Entries {
         let wanted = !self.expiry.end(number);
         let (token, request) = (entry.token, &mut entry.request);
         let (kind, offset, len) = (request.kind, request.offset, request.len);
-        let outcome = request.finish(self.target.stripe_unit());
-        wanted.then_some(Reaped { token, kind, offset, len, end: End::Ended(outcome) })
+        let (buffer, outcome) = request.finish(self.target.stripe_unit());
+        if wanted {
+            return Some(Reaped { token, kind, offset, len, end: End::Ended((buffer, outcome)) });
+        }
+        if outcome.is_err() && self.late.is_none() && kind != Kind::Read {
+            self.late = Some(Reaped { token, kind, offset, len, end: End::Ended((Buffer::None, outcome)) });
+        }
+        None
     }
 
     /// Waits until there may be something to reap, or a free entry. Blocks at most for the timeout,
