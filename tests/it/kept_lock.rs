@@ -148,48 +148,6 @@ fn inner(error: std::io::Error) -> rbd::Error {
     *error.into_inner().unwrap().downcast().unwrap()
 }
 
-/// The owner carries out the change of another client that disables the feature. From then on no
-/// lock keeps anybody from writing, so the owner's calls say that the lock is lost.
-#[test]
-fn a_lock_whose_feature_another_client_disables_is_lost() {
-    let space = Space::new();
-    let locked = Features::LAYERING | Features::EXCLUSIVE_LOCK;
-    let other = builder().connect().unwrap();
-    let elsewhere = other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
-    let lost = |outcome: rbd::Result<()>, what: &str| {
-        let error = outcome.expect_err(what);
-        assert!(error.is_lock_lost(), "{what}: {error}");
-    };
-    for end in ["close", "release"] {
-        space.create(end, 8 << 20).features(locked).run().unwrap();
-        let ours = space.open(end).run().unwrap();
-        ours.exclusive_lock().acquire().unwrap();
-        ours.write_all_at(&data(), 0).unwrap();
-        let theirs = elsewhere.open(end).run().unwrap();
-        theirs.apply(&Plan::to_support(locked, Features::LAYERING).unwrap()).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while ours.write_all_at(&data(), 0).is_ok() {
-            assert!(Instant::now() < deadline, "{end}: it writes on");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        lost(ours.write_all_at(&data(), 0), "write");
-        lost(ours.aio().write(0, data()).wait(), "future");
-        lost(ours.flush(), "flush");
-        assert!(!ours.exclusive_lock().is_owner().unwrap());
-        theirs.write_all_at(&data(), 0).unwrap();
-        if end == "close" {
-            lost(ours.close(), "close");
-            continue;
-        }
-        lost(ours.exclusive_lock().release(), "release");
-        ours.write_all_at(&data(), 0).unwrap();
-        theirs.enable_features(Features::EXCLUSIVE_LOCK).unwrap();
-        ours.exclusive_lock().acquire().unwrap();
-        ours.write_all_at(&data(), 0).unwrap();
-        ours.close().unwrap();
-    }
-}
-
 struct Killed(Child);
 
 impl Drop for Killed {

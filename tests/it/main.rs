@@ -24,6 +24,7 @@ mod let_in_again;
 mod locks;
 mod long_ranges;
 mod lost_answers;
+mod lost_feature;
 mod masks;
 mod metadata;
 mod migration;
