@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rbd::Cluster;
 use rbd_testcluster::{Daemon, ObjectStore, TestCluster};
 
+use crate::support::alone;
+
 fn builder(cluster: &TestCluster) -> rbd::ClusterBuilder {
     Cluster::builder().ignore_environment(true).conf_file(cluster.conf())
 }
@@ -84,6 +86,36 @@ fn a_dead_and_a_frozen_monitor_are_timeouts_on_connecting() {
     let error = connect();
     assert!(error.is_timed_out(), "{error}");
     assert!(error.to_string().contains("no monitor answered in time; check mon_host"), "{error}");
+}
+
+/// librados has no timeout for some steps of connecting. Here its log is a pipe that nobody reads,
+/// so that it waits for a reader. Later the connection is made, and is ended at once.
+#[test]
+fn connecting_that_librados_does_not_end_is_given_up() {
+    if !alone("timeouts::connecting_that_librados_does_not_end_is_given_up") {
+        return;
+    }
+    let daemons = rbd_testcluster::shared();
+    let connect = || Cluster::builder().ignore_environment(true).conf_file(daemons.conf());
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let cluster = connect().connect().unwrap();
+    cluster.ioctx("rbd").unwrap();
+    drop(cluster);
+    let before = threads();
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("log");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let stuck = connect().option("log_file", pipe.to_str().unwrap()).connect_timeout(Duration::from_secs(1));
+    let start = Instant::now();
+    let error = stuck.connect().unwrap_err();
+    assert!((12..20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(error.is_timed_out(), "{error}");
+    assert!(error.to_string().contains("it did not complete within 12s; it continues in the"), "{error}");
+    assert!(threads() > before, "it has no threads");
+    // Others are not disturbed.
+    connect().connect().unwrap();
+    let reader = std::thread::spawn(move || std::fs::read(pipe).unwrap());
+    crate::aio::eventually("the late connection ends", || reader.is_finished() && threads() <= before);
 }
 
 #[test]
