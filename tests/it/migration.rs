@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use rbd::{ErrorKind, Features, Image, ObjectKind, migration::MigrationState};
+use rbd::{ErrorKind, Features, Image, ObjectKind, migration::MigrationState, trash::TrashSource};
 
 use crate::masks::{OBJECT, create};
 use crate::support::{Space, pattern};
@@ -77,6 +77,39 @@ fn a_handle_for_writing_stays_open_during_the_commit() {
     image.read_exact_at(&mut read, OBJECT).unwrap();
     assert_eq!(read, [7; 512]);
     assert!(!image.features().unwrap().contains(Features::MIGRATING));
+}
+
+#[test]
+fn a_migrating_image_is_kept_out_of_the_trash() {
+    let (space, other) = (Space::new(), Space::new());
+    source(&space);
+    space.prepare_migration("foo", &other, "bar").run().unwrap();
+    let refused = |step: &str| {
+        let error = other.trash().add("bar").run().expect_err(step);
+        assert!(
+            error.to_string().contains("it is being migrated; commit or abort the migration first"),
+            "{step}: {error}"
+        );
+        let names: Vec<_> = other.list().unwrap().into_iter().map(|image| image.name).collect();
+        assert_eq!((names, other.trash().list().unwrap()), (vec!["bar".to_owned()], vec![]), "{step}");
+        // The source is in the trash, and stays there.
+        let source = space.trash().list().unwrap().remove(0);
+        assert_eq!((&*source.name, source.source), ("foo", TrashSource::Migration), "{step}");
+        let error = space.trash().restore(&source.id).run().expect_err(step);
+        assert!(error.to_string().contains("Current trash source 'migration'"), "{step}: {error}");
+        space.trash().purge().run().unwrap();
+        assert_eq!(space.trash().list().unwrap().len(), 1, "{step}");
+        let image = other.open("bar").run().unwrap();
+        assert!(content(&image) == pattern(1, 4 * OBJECT as usize), "{step}");
+    };
+    refused("prepared");
+    let source = space.trash().list().unwrap().remove(0);
+    assert!(space.trash().remove(&source.id).force(true).run().is_err());
+    other.migration("bar").execute().run().unwrap();
+    refused("executed");
+    other.migration("bar").commit().run().unwrap();
+    other.trash().add("bar").run().unwrap();
+    assert_eq!(other.list().unwrap(), []);
 }
 
 #[test]

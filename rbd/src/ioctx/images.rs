@@ -129,12 +129,16 @@ impl IoCtx {
         }
     }
 
-    /// Adds what keeps an image out of the trash: a migration, or the owner of the exclusive lock.
+    /// Returns whether the image is being migrated: prepared or executed, but not committed. False
+    /// if it cannot be opened.
+    pub(crate) fn is_migrating(&self, name: &str) -> bool {
+        let features = self.open(name).read_only(true).run().and_then(|image| image.features());
+        features.is_ok_and(|features| features.contains(Features::MIGRATING))
+    }
+
+    /// Adds the owner of the exclusive lock, which keeps an image out of the trash.
     pub(crate) fn with_lock_owner(&self, name: &str, error: Error) -> Error {
         let Ok(image) = self.open(name).read_only(true).run() else { return error };
-        if image.features().is_ok_and(|features| features.contains(Features::MIGRATING)) {
-            return error.with_detail("it is being migrated; commit or abort the migration first");
-        }
         match image.lock_holder() {
             Ok(Some(holder)) => error.with_kind(ErrorKind::Busy { holders: vec![holder] }),
             _ => error,

@@ -66,6 +66,8 @@ pub struct PurgeTrash<'a> {
     progress: Progress<'a>,
 }
 
+const MIGRATING: &str = "it is being migrated; commit or abort the migration first";
+
 /// The trash of a pool or namespace: see [`IoCtx::trash`].
 #[derive(Debug, Clone, Copy)]
 pub struct Trash<'a>(&'a IoCtx);
@@ -105,7 +107,7 @@ impl<'a> Trash<'a> {
     ///
     /// Fails with [`ErrorKind::Busy`] if another handle keeps the exclusive lock
     /// ([`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire)). The error names that
-    /// client.
+    /// client. Fails, too, while the image is being migrated.
     ///
     /// Implements: `rbd_trash_move`.
     #[doc(alias = "rbd_trash_move")]
@@ -179,6 +181,11 @@ impl AddToTrash<'_> {
         let AddToTrash { ioctx, name, delay } = self;
         let object = || ioctx.image_object(name);
         let c_name = existing_name("trash", object, name)?;
+        // librbd allows it when the migration is executed: then a purge could remove the only image
+        // with a name.
+        if ioctx.is_migrating(name) {
+            return Err(Error::new("trash", object(), Errno::EBUSY).with_detail(MIGRATING));
+        }
         ioctx
             .freeing("trash an image in")?
             .bounded("trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
