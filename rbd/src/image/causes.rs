@@ -8,6 +8,7 @@ use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
+use crate::raw::op::answer::Cause;
 use crate::raw::thread::worker::start;
 
 /// The longest time that a given-up call spends on the lookup of its cause.
@@ -24,6 +25,9 @@ impl Image {
             if let Some(cause) = self.cause() {
                 return explain_cause(self.label(), error, cause);
             }
+        }
+        if error.errno() == Some(Errno::EINVAL) && self.raw().free_left_lock() {
+            return explain_cause(self.label(), error, Cause::LeftLock);
         }
         let data = self.raw().data_pool_id().unwrap_or(-1);
         match self.ioctx.deleted_pool(&error, data) {

@@ -136,7 +136,8 @@ impl Image {
                 if let Err(error) = self.check_range(kind, offset, len) {
                     return error;
                 }
-                fault
+                let left = self.raw().free_left_lock();
+                if left { Fault::Caused(Errno::EINVAL, Cause::LeftLock) } else { fault }
             }
             Fault::Failed(Failure::Errno(errno)) if needs_cause(errno) => {
                 match self.cause().filter(|cause| cause.explains(errno)) {
@@ -158,6 +159,10 @@ pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error 
             let holder = Holder::LockOwner { client: owner.client, address };
             error.with_kind(ErrorKind::Busy { holders: vec![holder] })
         }
+        Cause::LeftLock => error.with_kind(ErrorKind::Busy { holders: Vec::new() }).with_detail(
+            "an earlier request had timed out, and its exclusive lock had stayed with this connection; the \
+             lock is free now: repeat the request",
+        ),
         Cause::PoolDeleted { id, data: true } => error.data_pool_deleted(id),
         Cause::PoolDeleted { id, data: false } => error.pool_deleted(&label.pool, id),
     }

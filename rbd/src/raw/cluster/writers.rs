@@ -34,6 +34,12 @@ impl Writers {
         alone && known.left.contains(key)
     }
 
+    /// Returns whether at most one handle of this connection has the image open for writing.
+    pub(in crate::raw) fn is_alone(&self, key: &ImageKey) -> bool {
+        let known = self.lock();
+        known.open.iter().filter(|(other, handle)| other == key && handle.strong_count() > 0).count() <= 1
+    }
+
     pub(in crate::raw) fn stayed(&self, key: ImageKey) {
         let mut known = self.lock();
         if !known.left.contains(&key) {

@@ -1,4 +1,5 @@
-//! Why requests to an image fail: the pool was deleted, or another client keeps the exclusive lock.
+//! Why requests to an image fail: the pool was deleted, another client keeps the exclusive lock, or
+//! an earlier request left it.
 
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
@@ -27,6 +28,10 @@ impl Lookup {
     pub(super) fn new(pool: &Arc<IoCtx>, writes: bool) -> Lookup {
         Lookup { pool: Arc::downgrade(pool), writes }
     }
+
+    pub(super) fn pool(&self) -> Option<Arc<IoCtx>> {
+        self.pool.upgrade()
+    }
 }
 
 impl Lookup {
@@ -46,6 +51,10 @@ impl Lookup {
 impl Causes for Lookup {
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause> {
         // SAFETY: the caller's promise.
+        if self.writes && unsafe { self.free_left_lock(image) } == Ok(true) {
+            return Some(Cause::LeftLock);
+        }
+        // SAFETY: as above.
         if let Some(address) = self.writes.then(|| unsafe { keeper_of(image) }).flatten() {
             // SAFETY: as above.
             let client = unsafe { self.client_at(image, &address) }.unwrap_or_default();

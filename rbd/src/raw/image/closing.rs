@@ -84,7 +84,11 @@ pub(super) unsafe fn finish(target: &Target, pool: &Arc<IoCtx>) -> Result<(), Cl
     let flush = || check(unsafe { sys::rbd_flush(image) }).map(drop);
     let flushed = match lease {
         Err(Errno::ENOLCK) => Err(Errno::ENOLCK),
-        _ if target.is_written() => flush(),
+        _ if target.is_written() => match flush() {
+            // SAFETY: the caller's promise.
+            Err(Errno::EINVAL) if unsafe { target.cause() } == Some(Cause::LeftLock) => flush(),
+            flushed => flushed,
+        },
         _ => Ok(()),
     };
     let flushed = flushed.map_err(|errno| not_flushed(target, errno));

@@ -186,25 +186,32 @@ impl Image {
     }
 
     pub(crate) fn watchers(&self) -> RawResult<Vec<Watcher>> {
-        let fetch = |buffer: *mut sys::rbd_image_watcher_t, mut len: usize| {
-            // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
-            let code = unsafe { sys::rbd_watchers_list(self.as_ptr(), buffer, &raw mut len) };
-            (code, len)
-        };
-        // SAFETY: a struct of a pointer and integers; all zeros are valid; `fetch` writes at most
-        // the length it is given.
-        let mut raw = unsafe { grow(16, fetch) }?;
-        let watchers = raw
-            .iter()
-            .map(|watcher| Watcher {
-                // SAFETY: on success each address is set.
-                address: ClientAddress::from_ceph(unsafe { copy_string(watcher.addr) }),
-                client: u64::try_from(watcher.id).unwrap_or(0),
-                cookie: watcher.cookie,
-            })
-            .collect();
-        // SAFETY: the library owns the addresses, which are not used after this.
-        unsafe { sys::rbd_watchers_list_cleanup(raw.as_mut_ptr(), raw.len()) };
-        Ok(watchers)
+        // SAFETY: the image is open.
+        unsafe { watchers_of(self.as_ptr()) }
     }
+}
+
+/// # Safety
+/// The image must be open.
+pub(super) unsafe fn watchers_of(image: sys::rbd_image_t) -> RawResult<Vec<Watcher>> {
+    let fetch = |buffer: *mut sys::rbd_image_watcher_t, mut len: usize| {
+        // SAFETY: the buffer has `len` elements; the number needed or used comes back in `len`.
+        let code = unsafe { sys::rbd_watchers_list(image, buffer, &raw mut len) };
+        (code, len)
+    };
+    // SAFETY: a struct of a pointer and integers; all zeros are valid; `fetch` writes at most the
+    // length it is given.
+    let mut raw = unsafe { grow(16, fetch) }?;
+    let watchers = raw
+        .iter()
+        .map(|watcher| Watcher {
+            // SAFETY: on success each address is set.
+            address: ClientAddress::from_ceph(unsafe { copy_string(watcher.addr) }),
+            client: u64::try_from(watcher.id).unwrap_or(0),
+            cookie: watcher.cookie,
+        })
+        .collect();
+    // SAFETY: the library owns the addresses, which are not used after this.
+    unsafe { sys::rbd_watchers_list_cleanup(raw.as_mut_ptr(), raw.len()) };
+    Ok(watchers)
 }

@@ -1,5 +1,6 @@
 //! Blocking I/O on an open image. librbd checks ranges; the caller splits lengths above [`MOST`].
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -39,7 +40,8 @@ impl Image {
             return Ok(0);
         }
         // SAFETY: the image is open; the buffer has that many bytes, and no more are written.
-        let read = check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) })?;
+        let read =
+            self.locking(|| check_len(unsafe { sys::rbd_read2(self.as_ptr(), offset, len, data, flags) }))?;
         self.check_count(offset, asked, read, whole)
     }
 
@@ -60,7 +62,8 @@ impl Image {
         }
         self.shared().mark_written();
         // SAFETY: the image is open; the data has that many bytes.
-        let written = check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) })?;
+        let written =
+            self.locking(|| check_len(unsafe { sys::rbd_write2(self.as_ptr(), offset, len, data, flags) }))?;
         self.check_count(offset, asked, written, whole)
     }
 
@@ -68,7 +71,7 @@ impl Image {
         let _passage = self.pass(offset, len, true)?;
         self.shared().mark_written();
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_discard(self.as_ptr(), offset, len) })?;
+        self.locking(|| check(unsafe { sys::rbd_discard(self.as_ptr(), offset, len) }))?;
         Ok(self.shared().check_lease()?)
     }
 
@@ -77,7 +80,7 @@ impl Image {
         let _passage = self.pass(offset, len as u64, true)?;
         self.shared().mark_written();
         // SAFETY: the image is open.
-        check_len(unsafe { sys::rbd_write_zeroes(self.as_ptr(), offset, len, flags, 0) })?;
+        self.locking(|| check_len(unsafe { sys::rbd_write_zeroes(self.as_ptr(), offset, len, flags, 0) }))?;
         Ok(self.shared().check_lease()?)
     }
 
@@ -85,8 +88,10 @@ impl Image {
         let (data, data_len) = (pattern.as_ptr().cast(), pattern.len());
         let _passage = self.pass(offset, len as u64, true)?;
         self.shared().mark_written();
-        // SAFETY: the image is open; the pattern has that many bytes.
-        check_len(unsafe { sys::rbd_writesame(self.as_ptr(), offset, len, data, data_len, 0) })?;
+        self.locking(|| {
+            // SAFETY: the image is open; the pattern has that many bytes.
+            check_len(unsafe { sys::rbd_writesame(self.as_ptr(), offset, len, data, data_len, 0) })
+        })?;
         Ok(self.shared().check_lease()?)
     }
 
@@ -102,23 +107,26 @@ impl Image {
         }
         let _passage = self.pass(offset, data.len() as u64, true)?;
         self.shared().mark_written();
-        let mut differs = 0;
+        let differs = Cell::new(0);
         // SAFETY: the image is open; both buffers have the length that is passed.
-        let code = unsafe {
-            sys::rbd_compare_and_write(
+        let call = || unsafe {
+            check_len(sys::rbd_compare_and_write(
                 self.as_ptr(),
                 offset,
                 data.len(),
                 expected.as_ptr().cast(),
                 data.as_ptr().cast(),
-                &raw mut differs,
+                differs.as_ptr(),
                 0,
-            )
+            ))
         };
+        let called = self.locking(call);
         self.shared().check_lease()?;
-        match check_len(code) {
+        match called {
             Ok(_) => Ok(Compare::Written),
-            Err(Errno::EILSEQ) => Ok(Compare::Differs(differs_at(offset, differs, self.stripe_unit()?))),
+            Err(Errno::EILSEQ) => {
+                Ok(Compare::Differs(differs_at(offset, differs.get(), self.stripe_unit()?)))
+            }
             Err(errno) => Err(errno.into()),
         }
     }
@@ -187,7 +195,7 @@ impl Image {
     pub(crate) fn flush(&self) -> RawResult<()> {
         self.shared().check_lease()?;
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_flush(self.as_ptr()) })?;
+        self.locking(|| check(unsafe { sys::rbd_flush(self.as_ptr()) }))?;
         self.shared().check_lease()
     }
 

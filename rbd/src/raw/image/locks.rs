@@ -38,7 +38,8 @@ impl Image {
     pub(crate) fn acquire_exclusive_lock(&self) -> RawResult<()> {
         let _turn = self.shared().lease().turn();
         // SAFETY: the image is open.
-        check(unsafe { sys::rbd_lock_acquire(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE) })?;
+        let acquire = || check(unsafe { sys::rbd_lock_acquire(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE) });
+        self.locking(acquire)?;
         begin_lease(self.shared())
     }
 

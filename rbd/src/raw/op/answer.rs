@@ -18,6 +18,8 @@ pub(in crate::raw) struct Answer {
 pub(crate) enum Cause {
     /// Another client keeps the exclusive lock.
     Kept(Box<Keeper>),
+    /// A request that had timed out had left the exclusive lock, and the lock is free now.
+    LeftLock,
     /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },
 }
@@ -35,6 +37,7 @@ impl Cause {
     pub(crate) fn explains(&self, errno: Errno) -> bool {
         match self {
             Cause::Kept(_) => errno == Errno::EROFS,
+            Cause::LeftLock => errno == Errno::EINVAL,
             Cause::PoolDeleted { .. } => true,
         }
     }

@@ -18,6 +18,7 @@ use crate::raw::ffi::iovec::Iovecs;
 use crate::raw::ffi::late::{Failure, need};
 use crate::raw::op::answer::{Answer, Cause, needs_cause};
 use crate::raw::op::kind::Kind;
+use crate::raw::op::sync::Ordering;
 use crate::raw::op::target::Target;
 
 /// Returns the offset in the image at which a compare-and-write at `offset` differs, computed from
@@ -61,6 +62,9 @@ impl std::fmt::Display for Fault {
             Fault::Caused(_, Cause::Kept(owner)) => {
                 write!(f, "the client at {} keeps the exclusive lock", owner.address)
             }
+            Fault::Caused(_, Cause::LeftLock) => {
+                f.write_str("a request that timed out left the exclusive lock")
+            }
             Fault::Caused(_, Cause::PoolDeleted { id, .. }) => write!(f, "the pool {id} was deleted"),
         }
     }
@@ -83,6 +87,10 @@ pub(crate) struct Request {
     differs: u64,
     /// How much of the range is done, because long ranges are split.
     done: u64,
+    /// How many left locks had been removed when librbd got the request: see [`Target::freed`].
+    freed: usize,
+    /// The request was submitted again after a left lock was removed.
+    repeated: bool,
     /// The result of the last call, and the cause of a failure if it was looked up.
     result: isize,
     fault: Option<Fault>,
@@ -93,7 +101,7 @@ pub(crate) struct Request {
 pub(in crate::raw) enum Next {
     /// The request has ended.
     Ended,
-    /// Submit the next part of the range.
+    /// Submit the next part of the range, or the same one again.
     Part,
     /// Ask for the size of the image, or also for the cause of a failure. Before that, the result
     /// means nothing.
@@ -112,6 +120,8 @@ impl Request {
             expected: 0,
             differs: 0,
             done: 0,
+            freed: 0,
+            repeated: false,
             result: 0,
             fault: None,
         }
@@ -169,11 +179,12 @@ impl Request {
         completion: sys::rbd_completion_t,
     ) -> c_int {
         // SAFETY: valid, and librbd does not have it yet.
-        let Request { kind, offset, len, hints, buffer, iovecs, expected, differs, done, .. } =
+        let Request { kind, offset, len, hints, buffer, iovecs, expected, differs, done, freed, .. } =
             unsafe { &mut *this };
         let (image, kind, flags) = (target.image(), *kind, hints.bits() as c_int);
         let (offset, len) = (*offset + *done, target.part(kind, *offset + *done, *len - *done));
         let size = len as usize;
+        *freed = target.freed.load(Ordering::Relaxed);
         if kind.changes_data() {
             target.mark_written();
         }
@@ -241,10 +252,11 @@ impl Request {
         let whole = result == self.len as isize;
         match (self.kind, i32::try_from(result)) {
             (_, Ok(code)) if needs_cause(Errno::new(-code)) => return Next::Ask { cause: true },
+            // The range exceeds the image, or an earlier request has left the exclusive lock.
+            (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { cause: true },
             (Kind::Flush, _) if target.lease().is_valid() => {}
             // librbd truncated the range.
             (Kind::Read, _) if result >= 0 && !whole => return Next::Ask { cause: false },
-            (_, Ok(code)) if code == -libc::EINVAL => return Next::Ask { cause: false },
             (_, _) if result >= 0 => match target.ready() {
                 // librbd does not know the size either, or the exclusive lock is in doubt.
                 None => return Next::Ask { cause: false },
@@ -260,6 +272,11 @@ impl Request {
         let failed = check_len(self.result).err();
         match (&answer.cause, answer.size) {
             (_, Err(Errno::ENOLCK)) => self.fault = Some(Errno::ENOLCK.into()),
+            // It may have been removed for another request that failed at the same time.
+            (_, Ok(_)) if failed == Some(Errno::EINVAL) && wanted && self.may_repeat(target) => {
+                self.repeated = true;
+                return Next::Part;
+            }
             (Some(cause), _) if failed.is_some_and(|errno| cause.explains(errno)) => {
                 self.fault = failed.map(|errno| Fault::Caused(errno, cause.clone()));
             }
@@ -307,6 +324,11 @@ impl Request {
             Err(_) => {}
         }
         self.fault.is_none()
+    }
+
+    /// Returns whether a left lock was removed since librbd got the request.
+    fn may_repeat(&self, target: &Target) -> bool {
+        !self.repeated && self.freed != target.freed.load(Ordering::Relaxed)
     }
 
     fn judge(&mut self, size: u64) {

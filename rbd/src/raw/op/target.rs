@@ -81,6 +81,8 @@ pub(crate) struct Target {
     /// The lease of the exclusive lock, if it was acquired explicitly.
     lease: Lease,
     asking: Mutex<Asking>,
+    /// How many locks were removed that no handle knew of: see [`Cause::LeftLock`].
+    pub(in crate::raw) freed: AtomicUsize,
     identity: OnceLock<Identity>,
     /// The queue's state for callbacks, with the descriptor to which librbd may write until the
     /// image is closed.
@@ -130,6 +132,7 @@ impl Target {
             header: Header::new(),
             lease: Lease::none(),
             asking: Mutex::new(Asking::default()),
+            freed: AtomicUsize::new(0),
             identity: OnceLock::new(),
             queue: OnceLock::new(),
         }
@@ -315,7 +318,11 @@ impl Target {
     /// The image must be open.
     pub(in crate::raw) unsafe fn cause(&self) -> Option<Cause> {
         // SAFETY: the caller's promise.
-        unsafe { self.causes.look_up(self.image()) }
+        let cause = unsafe { self.causes.look_up(self.image()) };
+        if cause == Some(Cause::LeftLock) {
+            self.freed.fetch_add(1, Ordering::Relaxed);
+        }
+        cause
     }
 
     pub(in crate::raw) fn header(&self) -> &Header {
