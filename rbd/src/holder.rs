@@ -29,6 +29,16 @@ pub enum Holder {
         /// The owner's address; empty if it is unknown.
         address: ClientAddress,
     },
+    /// An advisory lock of a user. While one is held, librbd cannot acquire the exclusive lock of
+    /// the image, so no client can write.
+    AdvisoryLock {
+        /// The client, such as `client.4123`.
+        client: String,
+        /// The cookie that the client has chosen.
+        cookie: String,
+        /// The client's address.
+        address: ClientAddress,
+    },
     /// Another block device stacked on this one (device mapper, md …), by name.
     Device(String),
     /// A mount of the device, in the mount namespace of a process.
@@ -64,6 +74,9 @@ impl fmt::Display for Holder {
             }
             Holder::LockOwner { client, address } if address.is_empty() => write!(f, "lock owner {client}"),
             Holder::LockOwner { client, address } => write!(f, "lock owner {client} at {address}"),
+            Holder::AdvisoryLock { client, cookie, address } => {
+                write!(f, "advisory lock '{cookie}' of {client} at {address}")
+            }
             Holder::Device(name) => write!(f, "block device {name} on top of it"),
             Holder::Mount { path, pid } => write!(f, "mounted at {path} (mount namespace of process {pid})"),
             Holder::Swap => f.write_str("in use as swap"),

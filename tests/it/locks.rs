@@ -94,10 +94,8 @@ fn advisory_locks_are_shared_or_exclusive_and_list_their_holders() {
     let theirs =
         other.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap().open("foo").run().unwrap();
     let error = theirs.advisory_locks().acquire_shared("theirs", "tag").unwrap_err();
-    assert!(
-        error.is_busy() && error.to_string().contains(&format!("lock owner {client} at 127.0.0.1")),
-        "{error}"
-    );
+    let lock = format!("advisory lock 'mine' of {client} at 127.0.0.1");
+    assert!(error.is_busy() && error.to_string().contains(&lock), "{error}");
     image.advisory_locks().release("mine").unwrap();
     assert!(image.advisory_locks().release("mine").unwrap_err().is_not_found());
 

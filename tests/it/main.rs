@@ -3,6 +3,7 @@
 // Tests may unwrap, compare floats and cast.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
 
+mod advisory;
 mod aio;
 mod batch;
 mod causes;

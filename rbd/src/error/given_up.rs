@@ -25,10 +25,16 @@ impl Error {
     pub(crate) fn waits_for(self, owner: &Holder) -> Error {
         let detail = self.0.detail.as_deref().and_then(|detail| detail.strip_suffix(ADVICE));
         let Some(said) = detail else { return self };
-        let detail = format!(
-            "{said}{owner} must carry it out or release the lock, and may be stopped or unreachable; \
-             check that client first"
-        );
+        let detail = match owner {
+            Holder::AdvisoryLock { .. } => format!(
+                "{said}the {owner} keeps librbd from acquiring the exclusive lock; release or break it \
+                 (`advisory_locks`)"
+            ),
+            _ => format!(
+                "{said}{owner} must carry it out or release the lock, and may be stopped or unreachable; \
+                 check that client first"
+            ),
+        };
         self.with_detail(detail)
     }
 }

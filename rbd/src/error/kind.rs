@@ -157,6 +157,9 @@ impl ErrorKind {
                 let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
                 let advice = if holders.iter().any(|holder| matches!(holder, Holder::LockOwner { .. })) {
                     "release the lock there; if that client hangs, fence it (guide::locks)"
+                } else if holders.iter().any(|holder| matches!(holder, Holder::AdvisoryLock { .. })) {
+                    "release or break it (`advisory_locks`); while it is held, no client can write an image \
+                     with the feature exclusive-lock"
                 } else {
                     "end that use; a crashed client counts as a user for 30 s"
                 };

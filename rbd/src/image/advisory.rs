@@ -1,11 +1,11 @@
-//! Advisory locks, which cooperating programs agree to respect. They do not prevent writes.
+//! Advisory locks, which cooperating programs agree to respect.
 
 use super::Image;
 use crate::address::ClientAddress;
 use crate::error::{Error, ErrorKind, ObjectKind, Result};
 use crate::holder::Holder;
 use crate::names::c_string;
-use crate::raw::image::locks::RawLockers;
+use crate::raw::image::locks::{INTERNAL_TAG, RawLockers};
 
 /// The holders of the advisory locks on an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,11 @@ pub struct AdvisoryLocks<'a>(&'a Image);
 
 impl Image {
     /// Returns the group of calls that acquire, release and list advisory locks. Programs agree to
-    /// respect them; they do not prevent writes.
+    /// respect them.
+    ///
+    /// An image with the feature exclusive-lock cannot be written by anybody while an advisory lock
+    /// is held, not even by its holder: librbd keeps its exclusive lock in the same place. Without
+    /// the feature, advisory locks do not prevent writes.
     pub fn advisory_locks(&self) -> AdvisoryLocks<'_> {
         AdvisoryLocks(self)
     }
@@ -46,6 +50,10 @@ impl Image {
 impl AdvisoryLocks<'_> {
     /// Acquires the exclusive advisory lock. The caller chooses the cookie, which distinguishes the
     /// locks of one client.
+    ///
+    /// If the image has the feature exclusive-lock, this fails with [`Busy`](ErrorKind::Busy) while
+    /// a client owns that lock. While the advisory lock is held, writes of all clients wait, and
+    /// fail with [`TimedOut`](ErrorKind::TimedOut), which names it.
     ///
     /// Implements: `rbd_lock_exclusive`.
     #[doc(alias = "rbd_lock_exclusive")]
@@ -56,7 +64,8 @@ impl AdvisoryLocks<'_> {
             .map_err(|error| self.0.name_lockers(error))
     }
 
-    /// Acquires a shared advisory lock. All clients that share it must give the same tag.
+    /// Acquires a shared advisory lock. All clients that share it must give the same tag. It keeps
+    /// clients from writing as [`acquire_exclusive`](Self::acquire_exclusive) does.
     ///
     /// Implements: `rbd_lock_shared`.
     #[doc(alias = "rbd_lock_shared")]
@@ -127,12 +136,16 @@ impl Image {
         self.ioctx.bounded(operation, || self.object(), move |raw| raw.lockers(&header))
     }
 
-    fn name_lockers(&self, error: Error) -> Error {
+    /// Adds the holders of the locks to an error that they cause.
+    pub(super) fn name_lockers(&self, error: Error) -> Error {
         if !error.is_busy() && !error.is_already_exists() {
             return error;
         }
-        let holders = self.advisory_locks().list().map(|locks| locks.lockers).unwrap_or_default();
-        let holder = |locker: Locker| Holder::LockOwner { client: locker.client, address: locker.address };
-        error.with_kind(ErrorKind::Busy { holders: holders.into_iter().map(holder).collect() })
+        let Ok(locks) = self.advisory_locks().list() else { return error };
+        let holder = |Locker { client, cookie, address }: Locker| match &*locks.tag {
+            INTERNAL_TAG => Holder::LockOwner { client, address },
+            _ => Holder::AdvisoryLock { client, cookie, address },
+        };
+        error.with_kind(ErrorKind::Busy { holders: locks.lockers.into_iter().map(holder).collect() })
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Image;
 use super::check::explain_cause;
-use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
@@ -45,12 +44,9 @@ impl Image {
         }
         let limit = self.ioctx.cluster().raw().call_timeout().map_or(LOOKUP, |all| LOOKUP.min(all / 4));
         let raw = self.raw().share();
-        let lookup = start(move || raw.other_lock_owner());
+        let lookup = start(move || raw.other_lock());
         match lookup.ok().and_then(|lookup| lookup.wait(Some(limit))) {
-            Some(Ok(Some((client, address)))) => {
-                let address = ClientAddress::from_ceph(address);
-                error.waits_for(&Holder::LockOwner { client, address })
-            }
+            Some(Ok(Some(holder))) => error.waits_for(&holder),
             _ => error,
         }
     }

@@ -4,12 +4,10 @@
 use std::borrow::Cow;
 
 use super::{Image, Label};
-use crate::address::ClientAddress;
 use crate::buffer::Buffer;
 use crate::buffer::total;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
-use crate::holder::Holder;
 use crate::raw::ffi::late::{Failure, library_of};
 use crate::raw::ffi::version::librbd_version;
 use crate::raw::image::io::MOST;
@@ -154,11 +152,7 @@ impl Image {
 /// Returns the error of a failure whose cause the cluster reported.
 pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error {
     match cause {
-        Cause::Kept(owner) => {
-            let address = ClientAddress::from_ceph(owner.address);
-            let holder = Holder::LockOwner { client: owner.client, address };
-            error.with_kind(ErrorKind::Busy { holders: vec![holder] })
-        }
+        Cause::Kept(holder) => error.with_kind(ErrorKind::Busy { holders: vec![*holder] }),
         Cause::LeftLock => error.with_kind(ErrorKind::Busy { holders: Vec::new() }).with_detail(
             "an earlier request had timed out, and its exclusive lock had stayed with this connection; the \
              lock is free now: repeat the request",

@@ -99,7 +99,9 @@ impl ExclusiveLock<'_> {
         self.0.bounded("look up the lock of", move |raw| raw.owns_exclusive_lock())
     }
 
-    /// Returns the client that owns the exclusive lock, if there is one. Asks the cluster.
+    /// Returns the client that owns the exclusive lock, if there is one. Asks the cluster. If
+    /// somebody has an advisory lock instead, this fails with [`Busy`](ErrorKind::Busy), which names
+    /// it.
     ///
     /// Implements: `rbd_lock_get_owners`.
     #[doc(alias = "rbd_lock_get_owners")]
@@ -115,7 +117,7 @@ impl ExclusiveLock<'_> {
                     _ => None,
                 }));
             }
-            owners => owners?,
+            owners => owners.map_err(|error| self.0.name_lockers(error))?,
         };
         Ok(owners.into_iter().next().map(|address| LockOwner { address: ClientAddress::from_ceph(address) }))
     }

@@ -1,19 +1,22 @@
-//! Why requests to an image fail: the pool was deleted, another client keeps the exclusive lock, or
-//! an earlier request left it.
+//! Why requests to an image fail: the pool was deleted, another client keeps the exclusive lock,
+//! somebody has an advisory lock, or an earlier request left a lock.
 
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
 use librbd_sys as sys;
 
+use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::features::Features;
+use crate::holder::Holder;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
 use crate::raw::image::keeper::{id, keeper_of};
 use crate::raw::image::mirrored::is_secondary;
+use crate::raw::image::snapshot_gate::header_of;
 use crate::raw::ioctx::IoCtx;
-use crate::raw::op::answer::{Cause, Causes, Keeper, Stored};
+use crate::raw::op::answer::{Cause, Causes, Stored};
 
 /// The pool that is asked about an image. Weak, because the last reference to a pool must not be
 /// dropped where an operation ends.
@@ -48,6 +51,24 @@ impl Lookup {
     }
 }
 
+impl Lookup {
+    /// Returns an advisory lock that keeps librbd from acquiring the exclusive lock. Blocks.
+    ///
+    /// # Safety
+    /// The image must be open.
+    unsafe fn advisory_lock(&self, image: sys::rbd_image_t) -> Option<Holder> {
+        let mut features = 0;
+        // SAFETY: the caller's promise; the out pointer lives through the call.
+        check(unsafe { sys::rbd_get_features(image, &raw mut features) }).ok()?;
+        if features & Features::EXCLUSIVE_LOCK.bits() == 0 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let id = unsafe { id(image) }.ok()?;
+        self.pool.upgrade()?.lockers(&header_of(&id, c"").ok()?).ok()?.into_advisory()
+    }
+}
+
 impl Causes for Lookup {
     unsafe fn look_up(&self, image: sys::rbd_image_t) -> Option<Cause> {
         // SAFETY: the caller's promise.
@@ -58,7 +79,12 @@ impl Causes for Lookup {
         if let Some(address) = self.writes.then(|| unsafe { keeper_of(image) }).flatten() {
             // SAFETY: as above.
             let client = unsafe { self.client_at(image, &address) }.unwrap_or_default();
-            return Some(Cause::Kept(Box::new(Keeper { client, address })));
+            let address = ClientAddress::from_ceph(address);
+            return Some(Cause::Kept(Box::new(Holder::LockOwner { client, address })));
+        }
+        // SAFETY: as above.
+        if let Some(lock) = self.writes.then(|| unsafe { self.advisory_lock(image) }).flatten() {
+            return Some(Cause::Kept(Box::new(lock)));
         }
         // SAFETY: as above.
         let data = unsafe { sys::rbd_get_data_pool_id(image) };

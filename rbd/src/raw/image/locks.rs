@@ -4,7 +4,10 @@ use std::ffi::{CStr, c_char, c_int};
 
 use librbd_sys as sys;
 
+use crate::address::ClientAddress;
 use crate::errno::Errno;
+use crate::features::Features;
+use crate::holder::Holder;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, split};
 use crate::raw::image::Image;
@@ -25,6 +28,15 @@ pub(crate) struct RawLockers {
     pub(crate) tag: String,
     /// Client, cookie and address of each holder.
     pub(crate) lockers: Vec<(String, String, String)>,
+}
+
+impl RawLockers {
+    /// Returns the first lock, if it is an advisory one.
+    pub(super) fn into_advisory(self) -> Option<Holder> {
+        let (client, cookie, address) =
+            self.lockers.into_iter().next().filter(|_| self.tag != INTERNAL_TAG)?;
+        Some(Holder::AdvisoryLock { client, cookie, address: ClientAddress::from_ceph(address) })
+    }
 }
 
 impl Image {
@@ -126,16 +138,23 @@ impl IoCtx {
 }
 
 impl Image {
-    /// Returns client and address of another client that owns the exclusive lock. Blocks.
-    pub(crate) fn other_lock_owner(&self) -> RawResult<Option<(String, String)>> {
+    /// Returns what a call that needs the exclusive lock may wait for: another client that owns it,
+    /// or an advisory lock. Blocks.
+    pub(crate) fn other_lock(&self) -> RawResult<Option<Holder>> {
         let id = self.id()?;
-        if id.is_empty() {
+        if id.is_empty() || self.features()? & Features::EXCLUSIVE_LOCK.bits() == 0 {
             return Ok(None);
         }
         let ours = format!("client.{}", self.pool().cluster().instance_id());
-        let RawLockers { tag, lockers, .. } = self.pool().lockers(&header_of(&id, c"")?)?;
-        let mut others = lockers.into_iter().filter(|(client, ..)| tag == INTERNAL_TAG && *client != ours);
-        Ok(others.next().map(|(client, _, address)| (client, address)))
+        let locks = self.pool().lockers(&header_of(&id, c"")?)?;
+        if locks.tag != INTERNAL_TAG {
+            return Ok(locks.into_advisory());
+        }
+        let mut others = locks.lockers.into_iter().filter(|(client, ..)| *client != ours);
+        Ok(others.next().map(|(client, _, address)| Holder::LockOwner {
+            client,
+            address: ClientAddress::from_ceph(address),
+        }))
     }
 
     /// Returns the locks as librbd knows them since it last read the header.

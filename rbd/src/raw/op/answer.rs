@@ -3,6 +3,7 @@
 use librbd_sys as sys;
 
 use crate::errno::Errno;
+use crate::holder::Holder;
 use crate::raw::RawResult;
 
 /// The answer about an image.
@@ -16,20 +17,12 @@ pub(in crate::raw) struct Answer {
 /// Why librbd refuses requests. Its errno does not tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Another client keeps the exclusive lock.
-    Kept(Box<Keeper>),
+    /// Another client keeps the exclusive lock, or somebody has an advisory lock.
+    Kept(Box<Holder>),
     /// A request that had timed out had left the exclusive lock, and the lock is free now.
     LeftLock,
     /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },
-}
-
-/// The owner of an exclusive lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Keeper {
-    /// Such as `client.4123`; empty if it is unknown.
-    pub(crate) client: String,
-    pub(crate) address: String,
 }
 
 impl Cause {

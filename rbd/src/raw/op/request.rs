@@ -59,9 +59,7 @@ impl std::fmt::Display for Fault {
         match self {
             Fault::Failed(failure) => failure.fmt(f),
             Fault::Cut(size) => write!(f, "the image has {size} bytes"),
-            Fault::Caused(_, Cause::Kept(owner)) => {
-                write!(f, "the client at {} keeps the exclusive lock", owner.address)
-            }
+            Fault::Caused(_, Cause::Kept(holder)) => write!(f, "it is in use: {holder}"),
             Fault::Caused(_, Cause::LeftLock) => {
                 f.write_str("a request that timed out left the exclusive lock")
             }
