@@ -10,8 +10,11 @@
 //! theirs.
 //!
 //! If a signal kills it, it cannot clean up: a save leaves its snapshot and a file `.tmp…` in the
-//! directory of the new file, a restore leaves the incomplete image. Remove them before the next
-//! attempt.
+//! directory of the new file, a restore leaves the incomplete image. A restore from an incomplete
+//! or damaged file leaves the incomplete image, too. Remove them before the next attempt.
+//!
+//! The format contains no id of the image. So a restore checks only the names of the snapshots:
+//! it takes files of two different images that have the same names.
 
 #[path = "../common/mod.rs"]
 mod common;
