@@ -23,8 +23,8 @@ struct Cli {
 enum Command {
     /// Start a cluster and keep it until `down` or Ctrl-C
     Up(#[command(flatten)] wanted::Wanted),
-    /// Run a command with a cluster: exports CEPH_CONF, returns the command's exit code, stops the
-    /// cluster
+    /// Run a command with a cluster: exports `CEPH_CONF` and `RBD_TEST_CONF`, returns the command's
+    /// exit code, stops the cluster
     Run {
         #[command(flatten)]
         wanted: wanted::Wanted,
