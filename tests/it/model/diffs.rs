@@ -5,10 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
-use rbd::{
-    Cluster, Features, Image,
-    diff::{Diff, Extent},
-};
+use rbd::{Cluster, Features, Image, diff::Extent};
 
 use super::script::{OBJECT, Op, op_for_diffs};
 use super::{OPS_PER_SCRIPT, Run, Shape, clear, connect, number, script_size};
@@ -69,18 +66,31 @@ fn deep_copy(run: &Run<'_>) -> Result<(), TestCaseError> {
 }
 
 /// Checks the diffs from all older versions to one version.
+///
+/// Each pair of versions is compared as a whole and in a part, the one by [`Diff::collect`] and the
+/// other by [`Diff::extents`]. The next pairs take the other part and swap the two calls, which ask
+/// librbd for the same.
+///
+/// [`Diff::collect`]: rbd::diff::Diff::collect
+/// [`Diff::extents`]: rbd::diff::Diff::extents
 fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(), TestCaseError> {
     let size = data.len() as u64;
-    for from in [None].into_iter().chain(run.model.snapshots[..older].iter().map(Some)) {
+    let parts = [(size / 3, size / 2), (OBJECT + 1, OBJECT)];
+    let all_older = [None].into_iter().chain(run.model.snapshots[..older].iter().map(Some));
+    for (from, turn) in all_older.zip(older..) {
+        let ranges = [((0, u64::MAX), turn / 2 % 2 == 0), (parts[turn % 2], turn / 2 % 2 != 0)];
         for whole in [false, true] {
-            for (offset, len) in [(0, u64::MAX), (size / 3, size / 2), (OBJECT + 1, OBJECT)] {
+            for ((offset, len), collect) in ranges {
                 let mut diff = image.diff().whole_objects(whole).range(offset, len);
                 if let Some((name, _)) = from {
                     diff = diff.from_snapshot(name);
                 }
                 let before = from.map_or(&[][..], |(_, data)| data);
                 let range = offset.min(size)..offset.saturating_add(len).min(size);
-                covers(diff, before, data, range.clone()).map_err(|why| {
+                let extents =
+                    if collect { diff.collect() } else { diff.extents().and_then(Iterator::collect) };
+                let covered = extents.map_err(|error| error.to_string());
+                covered.and_then(|extents| covers(&extents, before, data, range.clone())).map_err(|why| {
                     TestCaseError::fail(format!(
                         "{why}; from {:?} to {:?}, range {range:?}, whole objects: {whole}, {:?}",
                         from.map(|(name, _)| name),
@@ -96,30 +106,25 @@ fn diffs_to(run: &Run<'_>, image: &Image, data: &[u8], older: usize) -> Result<(
 
 /// Checks that every byte that differs is in an extent, and that extents without data read as
 /// zeros.
-fn covers(diff: Diff<'_>, before: &[u8], now: &[u8], range: std::ops::Range<u64>) -> Result<(), String> {
-    let extents = diff.collect().map_err(|error| error.to_string())?;
-    let iterated: Result<Vec<Extent>, _> = diff.extents().and_then(Iterator::collect);
+fn covers(extents: &[Extent], before: &[u8], now: &[u8], range: std::ops::Range<u64>) -> Result<(), String> {
     // Whole slices are compared, because the tests compare gigabytes and are not optimized.
-    let mut older = vec![0; now.len()];
+    let mut known = vec![0; now.len()];
     let common = before.len().min(now.len());
-    older[..common].copy_from_slice(&before[..common]);
-    for extents in [extents, iterated.map_err(|error| error.to_string())?] {
-        let mut known = older.clone();
-        for extent in &extents {
-            if extent.offset < range.start || extent.end() > range.end {
-                return Err(format!("{extent:?} lies outside of the range"));
-            }
-            let place = extent.offset as usize..extent.end() as usize;
-            if !extent.exists && now[place.clone()] != vec![0; place.len()] {
-                return Err(format!("{extent:?} holds data"));
-            }
-            known[place.clone()].copy_from_slice(&now[place]);
+    known[..common].copy_from_slice(&before[..common]);
+    for extent in extents {
+        if extent.offset < range.start || extent.end() > range.end {
+            return Err(format!("{extent:?} lies outside of the range"));
         }
-        let range = range.start as usize..range.end as usize;
-        if known[range.clone()] != now[range.clone()] {
-            let missed = range.clone().find(|&at| known[at] != now[at]);
-            return Err(format!("the change at {missed:?} is missed by {extents:?}"));
+        let place = extent.offset as usize..extent.end() as usize;
+        if !extent.exists && now[place.clone()] != vec![0; place.len()] {
+            return Err(format!("{extent:?} holds data"));
         }
+        known[place.clone()].copy_from_slice(&now[place]);
+    }
+    let range = range.start as usize..range.end as usize;
+    if known[range.clone()] != now[range.clone()] {
+        let missed = range.clone().find(|&at| known[at] != now[at]);
+        return Err(format!("the change at {missed:?} is missed by {extents:?}"));
     }
     Ok(())
 }
