@@ -1,76 +1,88 @@
 //! The output of the examples for images of every kind.
 
-use super::{Pool, Setting, example, example_succeeds, rbd, same, terminal};
+use rbd::Features;
+use rbd::image::CloneFormat;
+use rbd::mirror::{ImageMode, PoolMode};
 
+use super::{Pool, Setting, example, example_succeeds, rbd, same, terminal};
 use crate::support::program::output;
+
 /// Plain, JSON and indented JSON.
 const FORMATS: [&[&str]; 3] = [&[], &["--format", "json"], &["--format", "json", "--pretty-format"]];
 
-/// Creates images of different kinds and returns their names.
-fn images_of_every_kind(pool: &Pool, data: &Pool, largest: &str) -> Vec<String> {
-    let image = |name: &str, flags: &[&str]| {
-        let name = pool.at(name);
-        rbd(&[&["create", &name][..], flags].concat());
-        name
-    };
-    let layering = ["-s", "64", "--image-feature", "layering"];
-    let mut images = vec![
-        image("default", &["-s", "1G"]),
-        image("layering", &layering),
-        image("striped", &["-s", "1G", "--stripe-unit", "64K", "--stripe-count", "4"]),
-        image("data-pool", &["-s", "100", "--data-pool", &data.name]),
-        image("journaling", &["-s", "10", "--image-feature", "layering,exclusive-lock,journaling"]),
-        image("mirrored", &["-s", "10"]),
-        image("mirrored-by-journal", &["-s", "10", "--image-feature", "exclusive-lock,journaling"]),
-        image("demoted", &["-s", "10"]),
-        image("object-size-4k", &["-s", "1536K", "--object-size", "4K"]),
-        image("object-size-32m", &["-s", "100M", "--object-size", "32M"]),
-        image("size-0", &["-s", "0"]),
-        image("odd-size", &["-s", "1234567B"]),
-        image("shared", &["-s", largest, "--image-shared"]),
-        image("grouped", &layering),
-        image("parent", &["-s", "8"]),
-    ];
-    rbd(&["mirror", "pool", "enable", &pool.name, "image"]);
-    for (name, mode) in
-        [("mirrored", "snapshot"), ("mirrored-by-journal", "journal"), ("demoted", "snapshot")]
-    {
-        rbd(&["mirror", "image", "enable", &pool.at(name), mode]);
-    }
-    rbd(&["mirror", "image", "demote", &pool.at("demoted")]);
-    let (group, grouped) = (pool.at("group"), pool.at("grouped"));
-    rbd(&["group", "create", &group]);
-    rbd(&["group", "image", "add", &group, &grouped]);
+const MIB: u64 = 1 << 20;
 
-    let (protected, plain) = (pool.at("parent@protected"), pool.at("parent@plain"));
-    rbd(&["snap", "create", "--no-progress", &protected]);
-    rbd(&["snap", "protect", &protected]);
-    rbd(&["snap", "create", "--no-progress", &plain]);
-    rbd(&["resize", "--no-progress", "-s", "16", &pool.at("parent")]);
-    rbd(&["clone", &protected, &pool.at("clone-1")]);
-    rbd(&["clone", "--rbd-default-clone-format", "2", &plain, &pool.at("clone-2")]);
-    rbd(&["snap", "create", "--no-progress", &pool.at("clone-1@own")]);
-    rbd(&["namespace", "create", &pool.at("space")]);
-    let inside = pool.at("space/inside");
-    rbd(&["create", "-s", "1", &inside]);
-    rbd(&["clone", "--rbd-default-clone-format", "2", &plain, &pool.at("space/clone")]);
-    // Its snapshot is moved to the trash, because a clone needs it.
-    let trashed = pool.at("parent@trashed");
-    rbd(&["snap", "create", "--no-progress", &trashed]);
-    rbd(&["clone", "--rbd-default-clone-format", "2", &trashed, &pool.at("clone-3")]);
-    rbd(&["snap", "rm", "--no-progress", &trashed]);
-
-    for name in ["clone-1", "clone-1@own", "clone-2", "clone-3", "space/clone"] {
+/// Creates images of different kinds and returns their names. This process makes them, because a
+/// start of `rbd` costs more than an image.
+fn images_of_every_kind(pool: &Pool, data: &Pool, largest: u64) -> Vec<String> {
+    let image = |name: &'static str, mib: u64| pool.ioctx.create(name, mib * MIB);
+    let layering = Features::LAYERING;
+    let journaling = Features::EXCLUSIVE_LOCK | Features::JOURNALING;
+    let shared = layering | Features::DEEP_FLATTEN;
+    let odd_size = pool.ioctx.create("odd-size", 1_234_567);
+    let mut images = Vec::new();
+    for (name, create) in [
+        ("default", image("default", 1024)),
+        ("layering", image("layering", 64).features(layering)),
+        ("striped", image("striped", 1024).striping(64 << 10, 4)),
+        ("data-pool", image("data-pool", 100).data_pool(&data.name)),
+        ("journaling", image("journaling", 10).features(layering | journaling)),
+        ("mirrored", image("mirrored", 10)),
+        ("mirrored-by-journal", image("mirrored-by-journal", 10).features(journaling)),
+        ("demoted", image("demoted", 10)),
+        ("object-size-4k", pool.ioctx.create("object-size-4k", 1536 << 10).object_size(4 << 10)),
+        ("object-size-32m", image("object-size-32m", 100).object_size(32 * MIB)),
+        ("size-0", image("size-0", 0)),
+        ("odd-size", odd_size),
+        ("shared", pool.ioctx.create("shared", largest).features(shared)),
+        ("grouped", image("grouped", 64).features(layering)),
+        ("parent", image("parent", 8)),
+    ] {
+        create.run().unwrap();
         images.push(pool.at(name));
     }
-    images.extend([protected, plain, inside]);
+    let open = |name| pool.ioctx.open(name).run().unwrap();
+    pool.ioctx.mirroring().set_mode(PoolMode::Image).unwrap();
+    for (name, mode) in [
+        ("mirrored", ImageMode::Snapshot),
+        ("mirrored-by-journal", ImageMode::Journal),
+        ("demoted", ImageMode::Snapshot),
+    ] {
+        open(name).mirroring().enable(mode).unwrap();
+    }
+    open("demoted").mirroring().demote().unwrap();
+    pool.ioctx.groups().create("group").unwrap().add(&pool.ioctx, "grouped").unwrap();
+
+    let parent = open("parent");
+    parent.snapshots().create("protected").run().unwrap();
+    parent.snapshots().protect("protected").unwrap();
+    parent.snapshots().create("plain").run().unwrap();
+    parent.resize(16 * MIB).run().unwrap();
+    pool.ioctx.namespaces().create("space").unwrap();
+    let space = pool.ioctx.with_namespace("space").unwrap();
+    space.create("inside", MIB).run().unwrap();
+    let clone = |snapshot, child, place, format| {
+        pool.ioctx.clone_image("parent", snapshot, child).into_ioctx(place).format(format).run().unwrap();
+    };
+    clone("protected", "clone-1", &pool.ioctx, CloneFormat::V1);
+    clone("plain", "clone-2", &pool.ioctx, CloneFormat::V2);
+    open("clone-1").snapshots().create("own").run().unwrap();
+    clone("plain", "clone", &space, CloneFormat::V2);
+    // Its snapshot is moved to the trash, because a clone needs it.
+    parent.snapshots().create("trashed").run().unwrap();
+    clone("trashed", "clone-3", &pool.ioctx, CloneFormat::V2);
+    parent.snapshots().remove("trashed").run().unwrap();
+
+    let others = ["clone-1", "clone-1@own", "clone-2", "clone-3", "space/clone"];
+    images.extend(others.map(|name| pool.at(name)));
+    images.extend(["parent@protected", "parent@plain", "space/inside"].map(|name| pool.at(name)));
     images
 }
 
 #[test]
 fn info_of_images_of_every_kind() {
     let (pool, data) = (Pool::new(), Pool::new());
-    for image in images_of_every_kind(&pool, &data, "1T") {
+    for image in images_of_every_kind(&pool, &data, 1 << 40) {
         for format in FORMATS {
             let said = same(&[&["info", &image][..], format].concat());
             assert_eq!(said.status, Some(0), "{image}: {said:?}");
@@ -107,7 +119,7 @@ fn ls_short_and_long() {
         assert_eq!(same(&[&["ls", &pool.name][..], format].concat()).status, Some(0));
         assert_eq!(same(&[&["ls", "-l", &pool.name][..], format].concat()).status, Some(0));
     }
-    images_of_every_kind(&pool, &data, "1T");
+    images_of_every_kind(&pool, &data, 1 << 40);
     // Open for writing, and written to: it is locked.
     let open = pool.ioctx.open("default").run().unwrap();
     open.write_all_at(b"locked", 0).unwrap();
@@ -130,7 +142,7 @@ fn du_of_pools_images_and_snapshots() {
         assert_eq!(same(&[&["du", "-p", &pool.name][..], format].concat()).status, Some(0));
     }
     // An image without an object map is measured object by object, so none is large.
-    images_of_every_kind(&pool, &data, "64");
+    images_of_every_kind(&pool, &data, 64 * MIB);
     // On an image of size 0, `rbd du` of 16.2 sometimes aborts.
     rbd(&["rm", "--no-progress", &pool.at("size-0")]);
     for name in ["default", "layering", "striped", "clone-1"] {
