@@ -20,6 +20,8 @@ pub(super) struct Expiry {
     earliest: Option<Instant>,
     look: Option<Look>,
     left: usize,
+    /// The queue is being closed.
+    stopped: bool,
 }
 
 /// A look at all entries. It stops at each operation that it finds, and continues there.
@@ -31,7 +33,13 @@ struct Look {
 
 impl Expiry {
     pub(super) fn new(entries: usize) -> Expiry {
-        Expiry { limits: vec![Limit::None; entries].into(), earliest: None, look: None, left: 0 }
+        Expiry {
+            limits: vec![Limit::None; entries].into(),
+            earliest: None,
+            look: None,
+            left: 0,
+            stopped: false,
+        }
     }
 
     /// Returns how many timed-out operations librbd still has.
@@ -62,11 +70,17 @@ impl Expiry {
         self.limits[place] == Limit::Left
     }
 
-    /// Ends an operation. Returns whether it had timed out.
+    /// Lets nothing time out any more. What has timed out stays left until it ends.
+    pub(super) fn stop(&mut self) {
+        self.limits.iter_mut().filter(|limit| **limit != Limit::Left).for_each(|limit| *limit = Limit::None);
+        (self.earliest, self.look, self.stopped) = (None, None, true);
+    }
+
+    /// Ends an operation. Returns whether it had timed out, so that nobody waits for its result.
     pub(super) fn end(&mut self, entry: usize) -> bool {
         let left = std::mem::replace(&mut self.limits[entry], Limit::None) == Limit::Left;
         self.left -= usize::from(left);
-        left
+        left && !self.stopped
     }
 
     /// Returns an operation whose deadline has passed, and its timeout. It counts as timed out from

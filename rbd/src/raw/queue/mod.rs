@@ -153,10 +153,10 @@ impl Entries {
         self.expiry.earliest().filter(|_| self.in_flight() > 0)
     }
 
-    /// Begins the end: nothing times out any more, and requests that were given up are reaped, too.
-    /// Returns the first of those that has failed before, except for reads.
+    /// Begins the end: nothing times out any more, and requests that were given up are reaped, too,
+    /// but not continued. Returns the first of those that has failed before, except for reads.
     pub(crate) fn end(&mut self) -> Option<Reaped> {
-        self.expiry = Expiry::new(self.entries.len());
+        self.expiry.stop();
         self.late.take()
     }
 
