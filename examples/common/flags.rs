@@ -56,8 +56,10 @@ impl ProgressFlag {
 }
 
 impl PoolFlags {
-    /// Returns the place that the flags and the word `pool[/namespace]` name. The word wins.
+    /// Returns the place that the flags or the word `pool[/namespace]` name. As in the `rbd`
+    /// command, `--pool` displaces the word, and the word's namespace displaces `--namespace`.
     pub fn place(&self, word: Option<&str>) -> Place {
+        let word = word.filter(|_| self.pool.is_none());
         Place::from_word(word.unwrap_or_default()).or(self.pool.as_deref(), self.namespace.as_deref())
     }
 }

@@ -38,6 +38,7 @@ impl Place {
             "" => namespace.unwrap_or_default().to_owned(),
             _ => self.namespace,
         };
+        let pool = pool.filter(|pool| !pool.is_empty());
         Place { pool: self.pool.or(pool.map(str::to_owned)), namespace }
     }
 }

@@ -131,6 +131,18 @@ fn ls_short_and_long() {
             assert_eq!(same(&[&["ls", "--long"], place, format].concat()).status, Some(0));
         }
     }
+    // A pool in a flag displaces the word. A namespace in a flag yields to the one in the word.
+    let name = &*pool.name;
+    for args in [
+        &["-p", name, "rbd"][..],
+        &["-p", name, "rbd/none"],
+        &["-p", name, "--namespace", "space", "rbd"],
+        &["--namespace", "space", name],
+        &["--namespace", "none", &space],
+        &["-p", "", &space],
+    ] {
+        assert_eq!(same(&[&["ls"], args].concat()).status, Some(0), "{args:?}");
+    }
     let long = same(&["ls", "-l", &pool.name]).out;
     assert!(long.contains("excl") && long.contains("parent@protected") && long.contains("  yes  "), "{long}");
 }
@@ -143,7 +155,7 @@ fn du_of_pools_images_and_snapshots() {
     }
     // An image without an object map is measured object by object, so none is large.
     images_of_every_kind(&pool, &data, 64 * MIB);
-    // On an image of size 0, `rbd du` of 16.2 sometimes aborts.
+    // On an image of size 0, `rbd du` of 16.2 aborts.
     rbd(&["rm", "--no-progress", &pool.at("size-0")]);
     for name in ["default", "layering", "striped", "clone-1"] {
         let image = pool.ioctx.open(name).run().unwrap();
