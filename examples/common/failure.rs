@@ -62,6 +62,12 @@ impl Failure {
         self
     }
 
+    /// Returns the same failure with another reason.
+    pub fn instead_because(mut self, why: impl Display) -> Failure {
+        self.why.clear();
+        self.because(why)
+    }
+
     /// Returns the exit status, a positive errno.
     pub fn status(&self) -> i32 {
         self.status
@@ -90,6 +96,12 @@ impl Failure {
 /// lines.
 pub fn failed(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
     move |error| Failure::errno(status(&error), what).because(error)
+}
+
+/// Like `failed`, for a call during which others ran: without Ceph's log lines, because they may
+/// belong to another call.
+pub fn failed_among_others(what: impl Display) -> impl FnOnce(rbd::Error) -> Failure {
+    move |error| Failure::errno(status(&error), what).because(format_args!("{error}"))
 }
 
 /// Returns the name of the image in an error, without its pool.

@@ -21,7 +21,7 @@ mod table;
 use std::process::ExitCode;
 
 pub use connect::{ClusterFlags, Session};
-pub use failure::{EINVAL, Failure, failed, image_name};
+pub use failure::{EINVAL, Failure, failed, failed_among_others, image_name};
 pub use flags::{DeviceType, ImageArgs, ImageFlags, PoolFlags, ProgressFlag};
 pub use info::{Info, group_spec};
 pub use output::{OutputFlags, ctime, print};
