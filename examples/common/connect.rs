@@ -9,37 +9,40 @@ use rbd_testcluster::TestCluster;
 use super::failure::{Failure, failed, status};
 use super::spec::Place;
 
+/// The heading of these flags in `--help`. Each flag names it: `next_help_heading` would also hold
+/// for all arguments after them.
+const HEADING: &str = "Cluster";
+
 /// Flags that choose the cluster and the user. Without them: CEPH_CONF, CEPH_ARGS and
 /// `/etc/ceph/ceph.conf`, as usual.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Cluster")]
 pub struct ClusterFlags {
     /// path to cluster configuration
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = HEADING)]
     conf: Option<PathBuf>,
     /// cluster name
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     cluster: Option<String>,
     /// client id (without 'client.' prefix)
-    #[arg(long, visible_alias = "user")]
+    #[arg(long, visible_alias = "user", help_heading = HEADING)]
     id: Option<String>,
     /// client name
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = HEADING)]
     name: Option<String>,
     /// monitor host
-    #[arg(short, long = "mon_host", visible_alias = "mon-host")]
+    #[arg(short, long = "mon_host", visible_alias = "mon-host", help_heading = HEADING)]
     mon_host: Option<String>,
     /// path to keyring
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = HEADING)]
     keyring: Option<PathBuf>,
     /// path to secret key
-    #[arg(short = 'K', long)]
+    #[arg(short = 'K', long, help_heading = HEADING)]
     keyfile: Option<PathBuf>,
     /// secret key; other users of this machine can read it, so prefer --keyfile
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     key: Option<String>,
     /// start a Ceph cluster on loopback for this run (`rbd` has no such flag)
-    #[arg(long, conflicts_with_all = ["conf", "mon_host"])]
+    #[arg(long, conflicts_with_all = ["conf", "mon_host"], help_heading = HEADING)]
     embedded: bool,
 }
 
@@ -118,7 +121,16 @@ impl Session {
                 self.config().get("rbd_default_pool").map_err(failed("reading rbd_default_pool failed"))?
             }
         };
-        let ioctx = self.ioctx(&pool).map_err(failed(format_args!("error opening pool '{pool}'")))?;
+        let ioctx = self.ioctx(&pool).map_err(|error| {
+            let failure = failed(format_args!("error opening pool '{pool}'"))(error);
+            if !pool.contains('/') {
+                return failure;
+            }
+            // The library explains its own arguments. These are those of a command.
+            failure.instead_because(format_args!(
+                "no pool has the name '{pool}'; a pool and a namespace are written 'pool/namespace'"
+            ))
+        })?;
         if place.namespace.is_empty() {
             return Ok(ioctx);
         }

@@ -9,6 +9,7 @@ mod backup;
 mod batch;
 mod changes;
 mod failures;
+mod help;
 mod terminal;
 
 use std::path::{Path, PathBuf};
