@@ -10,7 +10,8 @@ use crate::holder::Holder;
 use crate::raw::op::answer::Cause;
 use crate::raw::thread::worker::start;
 
-/// The longest time that a given-up call spends on the lookup of its cause.
+/// The longest time that a call spends on the lookup of its cause after it was given up, or after
+/// `EINVAL`.
 const LOOKUP: Duration = Duration::from_secs(1);
 
 impl Image {
@@ -25,7 +26,8 @@ impl Image {
                 return explain_cause(self.label(), error, cause);
             }
         }
-        if error.errno() == Some(Errno::EINVAL) && self.raw().free_left_lock() {
+        if error.errno() == Some(Errno::EINVAL) && *error.kind() == ErrorKind::Other && self.free_left_lock()
+        {
             return explain_cause(self.label(), error, Cause::LeftLock);
         }
         let data = self.raw().data_pool_id().unwrap_or(-1);
@@ -36,16 +38,27 @@ impl Image {
         }
     }
 
+    /// Removes a lock of this connection that no handle knows of. Returns whether there was one.
+    /// Blocks for a limited time.
+    fn free_left_lock(&self) -> bool {
+        let raw = self.raw().share();
+        let freed = start(move || raw.free_left_lock());
+        freed.ok().and_then(|freed| freed.wait(Some(self.lookup_limit()))).unwrap_or(false)
+    }
+
+    fn lookup_limit(&self) -> Duration {
+        self.ioctx.cluster().raw().call_timeout().map_or(LOOKUP, |all| LOOKUP.min(all / 4))
+    }
+
     /// Adds the client for which a given-up call may wait. Spends little time on it, because the
     /// call has spent all of its own.
     pub(crate) fn explain_given_up(&self, error: Error) -> Error {
         if self.is_read_only() || !error.was_given_up() {
             return error;
         }
-        let limit = self.ioctx.cluster().raw().call_timeout().map_or(LOOKUP, |all| LOOKUP.min(all / 4));
         let raw = self.raw().share();
         let lookup = start(move || raw.other_lock());
-        match lookup.ok().and_then(|lookup| lookup.wait(Some(limit))) {
+        match lookup.ok().and_then(|lookup| lookup.wait(Some(self.lookup_limit()))) {
             Some(Ok(Some(holder))) => error.waits_for(&holder),
             _ => error,
         }

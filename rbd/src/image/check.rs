@@ -134,8 +134,7 @@ impl Image {
                 if let Err(error) = self.check_range(kind, offset, len) {
                     return error;
                 }
-                let left = self.raw().free_left_lock();
-                if left { Fault::Caused(Errno::EINVAL, Cause::LeftLock) } else { fault }
+                fault
             }
             Fault::Failed(Failure::Errno(errno)) if needs_cause(errno) => {
                 match self.cause().filter(|cause| cause.explains(errno)) {

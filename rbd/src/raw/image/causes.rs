@@ -52,7 +52,8 @@ impl Lookup {
 }
 
 impl Lookup {
-    /// Returns an advisory lock that keeps librbd from acquiring the exclusive lock. Blocks.
+    /// Returns an advisory lock that keeps librbd from acquiring the exclusive lock. A mirrored
+    /// copy is refused for another reason. Blocks.
     ///
     /// # Safety
     /// The image must be open.
@@ -60,10 +61,11 @@ impl Lookup {
         let mut features = 0;
         // SAFETY: the caller's promise; the out pointer lives through the call.
         check(unsafe { sys::rbd_get_features(image, &raw mut features) }).ok()?;
-        if features & Features::EXCLUSIVE_LOCK.bits() == 0 {
+        // SAFETY: the caller's promise.
+        if features & Features::EXCLUSIVE_LOCK.bits() == 0 || unsafe { is_secondary(image) } {
             return None;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: as above.
         let id = unsafe { id(image) }.ok()?;
         self.pool.upgrade()?.lockers(&header_of(&id, c"").ok()?).ok()?.into_advisory()
     }
