@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,9 @@ use crate::proto::csi::node_server::NodeServer;
 use crate::proto::csi::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::proto::registration::registration_server::RegistrationServer;
 use crate::service::{ControllerService, Identity, NodeService, Registrar};
+
+/// How long a process that was killed may still be there.
+const ENDS: Duration = Duration::from_secs(5);
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -73,10 +77,18 @@ fn file(path: &Path) -> std::io::Result<(u64, u64)> {
 fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                bail!("another process serves on '{}'; end it, or choose another path", path.display());
+            let end = Instant::now() + ENDS;
+            while std::os::unix::net::UnixStream::connect(path).is_ok() {
+                if Instant::now() >= end {
+                    bail!("another process serves on '{}'; end it, or choose another path", path.display());
+                }
+                std::thread::sleep(ENDS / 50);
             }
-            std::fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+            match std::fs::remove_file(path) {
+                // The other process has removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("cannot remove '{}'", path.display()))?,
+            }
         }
         Ok(_) => bail!("'{}' is there already, and is no socket", path.display()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -150,7 +162,7 @@ pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: S
             // The request does not matter. Its head is read because the peer would otherwise see a
             // reset connection.
             let mut head = [0; 4096];
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut head)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut head)).await;
             let body = metrics.text();
             let answer = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
