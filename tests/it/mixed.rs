@@ -145,10 +145,12 @@ fn both_clients_read_each_others_writes_and_hand_the_lock_over() {
     peer.ok(&["open", "bar"]);
     peer.ok(&["advisory", "bar", "theirs"]);
     let error = image.advisory_locks().acquire_exclusive("ours").unwrap_err();
-    assert!(error.is_busy() && error.to_string().contains("lock owner client."), "{error}");
+    assert!(error.is_busy() && error.to_string().contains("advisory lock 'theirs' of client."), "{error}");
     peer.ok(&["advisory-end", "bar", "theirs"]);
     image.advisory_locks().acquire_exclusive("ours").unwrap();
-    assert!(peer.call(&["advisory", "bar", "theirs"]).unwrap_err().contains("lock owner client."));
+    assert!(
+        peer.call(&["advisory", "bar", "theirs"]).unwrap_err().contains("advisory lock 'ours' of client.")
+    );
 }
 
 #[test]
