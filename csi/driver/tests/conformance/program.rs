@@ -233,8 +233,14 @@ async fn a_socket_belongs_to_one_process() {
     // One that was killed leaves its socket, which is taken over.
     first.kill();
     assert!(socket.exists());
-    let mut second = Program::controller(config.as_ref(), &socket, &[]);
+    let mut killed = Program::controller(config.as_ref(), &socket, &[]);
     connect(socket.clone()).await;
+    // One that was killed may need a moment to end. The next one waits for it.
+    let mut second = Program::controller(config.as_ref(), &socket, &[]);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    killed.kill();
+    connect(socket.clone()).await;
+    assert!(second.is_there(), "it did not wait");
     // Another one is there when it ends.
     std::fs::remove_file(&socket).unwrap();
     let _successor = std::os::unix::net::UnixListener::bind(&socket).unwrap();
