@@ -1,4 +1,4 @@
-//! What is built once and run everywhere.
+//! The test programs that are built once and run in the root of each release.
 
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,9 @@ impl Binary {
     }
 }
 
-/// Package, name of the test target (of the library for its unit tests), and arguments. Not run in
-/// roots are: tests of virtual machines, which run on the host; of what is done at build time; of
-/// xtask itself; and of documentation.
+/// Package, name of the test target (of the library for its unit tests), and arguments. These tests
+/// do not run in roots: those of virtual machines, which run on the host; those of what is done at
+/// build time; those of xtask, the CSI driver and the documentation; `bounds`; and the campaign.
 const WANTED: &[(&str, &str, &[&str])] = &[
     ("rbd", "rbd", &[]),
     ("rbd-suite", "it", &["--skip", "krbd::"]),
