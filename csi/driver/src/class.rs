@@ -1,4 +1,4 @@
-//! The parameters of a storage class, by the names that existing classes of the field use.
+//! The parameters of a storage class, with the names that the classes of ceph-csi use.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,9 @@
 //! The file of clusters: which clusters there are, and where their monitors are.
 //!
-//! It has the form that existing drivers of the field use: a JSON list of objects with `clusterID`
-//! and `monitors`. `rbd.radosNamespace` puts all volumes of a cluster into a namespace of their
-//! pools. `user`, `keyFile` and `pools` are this driver's own: with them the controller can answer
-//! the calls that come without secrets (list volumes, get a volume, capacity).
+//! It has the form of ceph-csi's file `config.json`: a JSON list of objects with `clusterID` and
+//! `monitors`. `rbd.radosNamespace` puts all volumes of a cluster into a namespace of their pools.
+//! `user`, `keyFile` and `pools` are this driver's own: with them the controller can answer the
+//! calls that come without secrets (list volumes, get a volume, capacity).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -7,8 +7,9 @@
 //!   without a cluster.
 //! - `clusters` keeps one connection for each cluster and user.
 //! - `calls` makes single calls of the OSDs' class `rbd`.
-//! - `notes` remembers what must be remembered, in the metadata of images.
+//! - `notes` keeps what the driver must know about a volume later, in the metadata of its image.
 //! - `controller` and `node` do the work, in blocking calls of `rbd` and `rbd_volume`.
+//! - `metrics` counts and times the requests.
 //! - `service` turns requests into those calls, and `server` serves them on a socket.
 
 #![forbid(unsafe_code)]

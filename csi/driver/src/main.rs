@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     match begin(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Without a backtrace, because the person at fault is the one who reads this.
+        // Without a backtrace: the reader is the person who can correct the arguments or the file.
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! What is measured, in the text format of Prometheus.
+//! Counts and times of the requests, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

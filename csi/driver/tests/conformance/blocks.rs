@@ -1,3 +1,5 @@
+//! The blocks that a snapshot holds, and those that changed between two snapshots.
+
 use rbd_csi::proto::csi::{BlockMetadata, GetMetadataAllocatedRequest, GetMetadataDeltaRequest};
 use tonic::{Code, Status};
 

@@ -1,3 +1,5 @@
+//! Snapshots of several volumes at one point in time.
+
 use rbd_csi::proto::csi::{
     CreateVolumeGroupSnapshotRequest, DeleteVolumeGroupSnapshotRequest, GetMetadataDeltaRequest,
     GetSnapshotRequest, GetVolumeGroupSnapshotRequest, ListSnapshotsRequest, Snapshot, VolumeGroupSnapshot,

@@ -1,3 +1,5 @@
+//! What the driver says about itself.
+
 use rbd_csi::proto::csi::plugin_capability::{Type, service};
 use rbd_csi::proto::csi::{GetPluginCapabilitiesRequest, GetPluginInfoRequest, ProbeRequest};
 

@@ -1,3 +1,5 @@
+//! Lists of volumes and snapshots, in pages; and how many operations requests take.
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! A hundred requests at the same time.
+
 use std::collections::BTreeSet;
 
 use rbd_csi::proto::csi::DeleteVolumeRequest;

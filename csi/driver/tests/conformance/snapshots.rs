@@ -1,3 +1,5 @@
+//! Snapshots of one volume.
+
 use rbd_csi::proto::csi::{GetSnapshotRequest, ListSnapshotsRequest};
 use tonic::Code;
 

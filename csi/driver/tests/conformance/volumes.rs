@@ -1,3 +1,5 @@
+//! Volumes: created, cloned, grown, deleted; and the parameters of a class that concern images.
+
 use rbd::features::Features;
 use rbd_csi::proto::csi::{CapacityRange, ControllerExpandVolumeRequest, GetCapacityRequest};
 use tonic::Code;

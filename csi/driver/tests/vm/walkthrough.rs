@@ -1,3 +1,5 @@
+//! The life of a volume on two nodes: staged, published, moved, taken from a dead node.
+
 use rbd_csi::proto::csi::{CapacityRange, ControllerExpandVolumeRequest};
 
 use super::driver::{Driver, MIB, create, from_snapshot, secrets};
