@@ -1,4 +1,5 @@
-//! The features of test images, so that the whole suite can run with several sets.
+//! The features of test images, so that the tests of snapshots, clones, copies and other work on
+//! content can run with several sets.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! The user's cache: what takes long to make and is used again.
+//! The user's cache, for programs and data that take long to make and are used again.
 
 use std::env;
 use std::path::PathBuf;

@@ -77,7 +77,8 @@ const BUILDS: [&[Step]; 2] = [
 
 /// The steps that mostly wait for daemons, after the builds. Both lanes run at the same time, so
 /// that the processors have work. Each lane has one cluster at a time. The first lane tests the
-/// installed release of Ceph, and the second lane mostly the other releases. Both take as long.
+/// installed release of Ceph, and the second lane mostly the other releases. Both lanes take about
+/// the same time.
 const LANES: [&[Step]; 2] = [
     &[
         Step { name: "test", make: || Ok(ourselves(&["test"])) },

@@ -1,4 +1,4 @@
-//! What runs, and where it waits, when a command says nothing for long.
+//! Reports about a command that prints nothing for a long time: its processes, and where they wait.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Tasks that are programs of their own, so that the other tasks do not have to compile the crates
-//! that these need. `cargo xtask features`, which is only clippy.
+//! Tasks that are programs of their own (`bindgen`, `api`, `coverage`), so that the other tasks do
+//! not have to compile the crates that these need. Also `features`, which runs clippy.
 
 use anyhow::Result;
 

@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
-    /// Run the tests of capabilities with other features than Ceph's five defaults
+    /// Run the tests whose images can have other features than Ceph's five defaults, with these
     #[arg(long, value_enum)]
     mask: Option<Mask>,
     /// Passed on to `cargo test`, for example `-p rbd` or `-- --nocapture`
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 /// The features that `tests/it/masks.rs` gives images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Mask {
-    /// Each of the others, one after the other
+    /// The three below, one after the other
     All,
     /// Only layering
     Layering,
@@ -55,7 +55,7 @@ impl Mask {
 
 const DATA_POOL: &str = "data-pool";
 
-/// The tests whose images follow the mask.
+/// The modules of the integration tests whose images `tests/it/masks.rs` makes.
 const MASKED: &[&str] =
     &["snapshots::", "clones::", "copy::", "diff::", "metadata::", "migration::", "masks::"];
 

@@ -1,4 +1,4 @@
-//! The cause of a failure is looked up, not guessed, and protection works.
+//! Errors name the true cause of a failure, and what protects images from a removal works.
 
 mod clusters;
 mod configuration;

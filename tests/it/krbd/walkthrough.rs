@@ -1,4 +1,5 @@
-//! The field report with which this project started, end to end.
+//! The walkthrough of 2016 that docs/kubernetes.md repeats, with the kernel alone: an image that the
+//! kernel refuses to map, the fix, a file system, and the file read on a second machine.
 
 use rbd::{Features, ImageSpec};
 use rbd_testcluster::shared;

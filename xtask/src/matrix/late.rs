@@ -1,8 +1,8 @@
 //! Which of the functions that only newer releases have were really called.
 //!
 //! A library that is loaded before all others has functions of these names: each calls the real
-//! one, and writes its name into a file when that succeeded. So a function that the tests only ever
-//! saw refused is found out.
+//! one, and writes its name into a file when that succeeded. So the run finds a function whose
+//! calls in the tests have all failed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -55,7 +55,7 @@ impl Release {
     }
 }
 
-/// What `enter.sh` needs: a layer over another.
+/// A try of what `enter.sh` needs: to mount a layer over another.
 const MOUNTS: &str = "mount -t tmpfs none /mnt; cd /mnt; mkdir lower upper work all; \
     mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none all";
 
@@ -102,15 +102,15 @@ impl Root {
         Ok(root)
     }
 
-    /// Whole or not at all: it gets its name when it is complete.
+    /// Makes the root under another name, and renames it when it is complete.
     fn make(&self) -> Result<()> {
         let suite = self.release.suite();
         ui::step(&format!("making the root of Debian {suite} in {}", self.directory.display()));
         let parent = self.directory.parent().context("the cache has no parent")?;
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         let new = parent.join(format!("{suite}.{}", std::process::id()));
-        // When its time is over, or when this process is interrupted, all that it has started and
-        // mounted goes with its namespaces.
+        // After its time limit, or if this process is interrupted, its namespaces end, and all its
+        // processes and mounts with them.
         let mut make = cmd::command("timeout", ["--foreground", "--kill-after=5", MAKING]);
         make.args(["unshare", "--mount-proc", "--pid", "--fork", "--kill-child", "mmdebstrap"]);
         make.arg("--variant=essential");
