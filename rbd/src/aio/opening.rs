@@ -1,4 +1,4 @@
-//! Opening and closing images without blocking.
+//! Opening images without blocking.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;

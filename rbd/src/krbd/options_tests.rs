@@ -1,3 +1,5 @@
+//! The options of a mapping: how they are parsed, checked and written for the kernel.
+
 use proptest::prelude::*;
 
 use super::*;

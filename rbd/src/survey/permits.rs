@@ -1,4 +1,5 @@
-//! Space that the images in flight share. They wait for it on the thread of the survey.
+//! A limit that the images in flight share, such as the memory of object maps. An image waits on
+//! the thread of the survey until enough of it is free.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -5,7 +5,7 @@
 //!   acknowledgement, unless another write is in flight when the next flush begins (seen with 16.2,
 //!   and in the code of 20.2): flush and close return Ok.
 //! - With a timeout for OSDs, every cache loses writes without an error.
-//! - librbd uses its scheduler of writes after closing the image has freed it.
+//! - Closing an image frees librbd's scheduler of writes, and librbd may still use it after that.
 //!
 //! The connection turns all of this off, but the configuration of an image or its pool can turn it
 //! on again.

@@ -12,8 +12,9 @@
 //! its watch, because they heard nothing for 30 s or because the client was fenced. Another client
 //! may have owned the lock in the meantime. So a new cookie means that the lock was lost.
 //!
-//! No lock is left if a client disables the feature. If that is another client, which the owner
-//! obeys, the lock was lost, too: from then on every client may write.
+//! If a client disables the feature, there is no lock any more, and every client may write. So the
+//! handle has lost the lock, unless its own user has disabled the feature. The owner's librbd
+//! carries out such a change for any other client.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};

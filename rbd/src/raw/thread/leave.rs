@@ -1,9 +1,9 @@
 //! The end of a process that has a connection.
 //!
 //! Ceph's threads go on while an exiting process destroys the statics of its libraries, and crash
-//! if they touch one. With Ceph 20.2 that is each message which they send: the counters of its
-//! buffers are such statics. So with an open connection, the process ends right before these
-//! destructors. Without one they run, and no connection can be opened any more.
+//! if they touch one. With Ceph 20.2, each thread that sends a message touches one: the counters of
+//! its buffers. So with an open connection, the process ends right before these destructors.
+//! Without a connection they run, and from then on no connection can be opened.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::{c_int, c_void};
