@@ -169,7 +169,7 @@ fn features_change_by_the_rules() {
     assert!(error.to_string().contains("disable object-map too"), "{error}");
     assert_eq!(image.features().unwrap(), Features::DEFAULT, "nothing was touched");
 
-    // The line of the walkthrough.
+    // As people type it: `rbd feature disable foo exclusive-lock, object-map, …`.
     image.disable_features("exclusive-lock, object-map, fast-diff, deep-flatten".parse().unwrap()).unwrap();
     assert_eq!(image.features().unwrap(), Features::LAYERING);
     image.disable_features(Features::JOURNALING).expect("what is off already is no change");

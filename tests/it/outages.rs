@@ -276,7 +276,7 @@ fn closing_reports(builder: rbd::ClusterBuilder, said: &str) {
     }
 }
 
-/// A fenced client need not fear that it will be fenced.
+/// The error of a fenced client does not warn that another client may fence it.
 #[test]
 fn closing_a_fenced_lock_says_nothing_of_the_lock() {
     let space = crate::support::Space::new();

@@ -1,5 +1,5 @@
-//! The walkthrough of 2016 that docs/kubernetes.md repeats, with the kernel alone: an image that the
-//! kernel refuses to map, the fix, a file system, and the file read on a second machine.
+//! The walkthrough of 2016 that docs/kubernetes.md repeats, with the kernel alone: an image that
+//! the kernel refuses to map, the fix, a file system, and the file read on a second machine.
 
 use rbd::{Features, ImageSpec};
 use rbd_testcluster::shared;
@@ -25,8 +25,7 @@ fn an_image_that_does_not_map_is_fixed_and_carries_a_file_to_another_machine() {
     assert!(text.contains("does not support its features journaling; disable journaling"), "{text}");
     assert_eq!(first.ok(&["devices"]), "");
 
-    // The original failure: the refusal of the kernel gives the same error, and its log names the
-    // bit.
+    // The failure of 2016: the refusal of the kernel gives the same error. Its log names the bit.
     let (kernels_kind, text) = first.fails(&["map", &spec, "--no-preflight"]);
     assert_eq!(kernels_kind, kind);
     assert!(text.contains("disable journaling"), "{text}");
