@@ -41,7 +41,6 @@ const UNSAFE: &[(&str, &str)] = &[
     ("tests/it/support/luks.rs", "a function of libcryptsetup's that makes headers cheap"),
     ("tests/it/sound/fork.rs", "forks the test's process"),
     ("tests/allocations/raw.rs", "a function of librbd's whose calls are counted"),
-    ("testing/vm/src/raw/", "likewise for virtual machines"),
 ];
 
 pub(crate) fn run(_args: &Args) -> Result<()> {
