@@ -1,5 +1,5 @@
-//! Which item of `rbd` wraps each C function, or where it is called, or why
-//! it is not. Also checks that docs of public functions begin with a verb.
+//! Which item of `rbd` wraps each C function, or where it is called, or why it is not. Also checks
+//! that docs of public functions begin with a verb.
 //!
 //! ``Implements: `rbd_x` `` on a public item is accepted if some code calls `rbd_x`. The compiler
 //! warns of code that no user can reach (dead code).
