@@ -23,12 +23,10 @@ use crate::raw::thread::worker::start;
 /// submitted. Errors that only librbd can detect, such as a write to a read-only image, occur when
 /// the operation completes. The future returns both kinds of errors.
 ///
-/// After another client has resized the image, ranges are checked against the old size until an
-/// operation that was submitted after the change has completed. There is one exception to returning
-/// at once: for a range beyond the old size, the call waits until librbd has read the new size. In
-/// a wake on a thread of librbd, where waiting is not possible, the call fails with `EDEADLK`
-/// instead, and librbd reads the new size in the background. A read-only image keeps the size that
-/// it had when it was opened.
+/// After another client has resized the image, a method still returns at once. The range is then
+/// checked when the new size is known, and the future fails with
+/// [`OutOfRange`](crate::ErrorKind::OutOfRange) if it exceeds the image. A read-only image keeps
+/// the size that it had when it was opened.
 ///
 /// An operation costs one allocation for the state shared with librbd, besides the buffer of
 /// [`read`](Aio::read). This crate does not copy the data.
