@@ -27,9 +27,9 @@ use crate::raw::op::kind::Kind;
 /// cursor, and the later of two writes to one place wins. A read may miss another client's writes
 /// to data that was read ahead.
 ///
-/// Calls do not block, with the exception described at [`Aio`](crate::aio::Aio): after another
-/// client has resized the image, reading at its old end, or seeking from its end, may wait for the
-/// new size.
+/// Calls do not block, with one exception: after another client has resized the image, reading or
+/// writing at its old end, or seeking from its end, may wait for the new size. In a wake on a
+/// thread of librbd, where waiting is not possible, such a call fails with `EDEADLK`.
 ///
 /// The cursor has no timeout: wrap calls in `tokio::time::timeout`. Operations in flight then
 /// complete in the background.
