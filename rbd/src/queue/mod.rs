@@ -54,8 +54,8 @@ const WAIT: &str = "wait for operations on";
 /// image, or more than 1 GiB of data, is refused before librbd is called. The error carries the
 /// buffers: see [`Error::take_buffer`]. Errors that only librbd can detect, such as a write to a
 /// read-only image, are in the [result](Completion::result) of the completion. After another
-/// client has resized the image, the rules of [`Aio`](crate::aio::Aio) apply, including its
-/// exception.
+/// client has resized the image, submitting does not block either: the range is checked when the
+/// new size is known, and the completion has the error.
 ///
 /// Any mechanism can watch the descriptor: level-triggered or edge-triggered epoll, `io_uring`'s
 /// poll, tokio's `AsyncFd` (clear its readiness, then reap until nothing is left). The descriptor
