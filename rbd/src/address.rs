@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, Object, ObjectKind, Result};
 
-/// The address of a client with its nonce. Watchers, lockers and lock owners have one, and the
-/// blocklist accepts it.
+/// The address of a client: `IP:PORT/NONCE`. Watchers, lockers and lock owners have one, and the
+/// blocklist accepts it. The nonce tells apart the clients of one host, whose port is normally 0.
 ///
 /// Two addresses are equal if they mean the same client, with or without the protocol version in
 /// front.
@@ -46,7 +46,9 @@ impl ClientAddress {
     }
 }
 
-/// Accepts `IP:PORT/NONCE` and `IP`, optionally with `v1:`, `v2:` or `any:` in front.
+/// Parses `IP:PORT/NONCE`, `IP:PORT` and `IP`, optionally with `v1:`, `v2:` or `any:` in front. A
+/// missing port or nonce is 0. For the blocklist, `IP` and `IP:0` mean all clients at this IP
+/// address; `IP:PORT` with another port matches no client.
 impl FromStr for ClientAddress {
     type Err = Error;
 

@@ -85,6 +85,13 @@ fn pools_come_and_go() {
     assert!(cluster.usage().unwrap().total > 0);
     assert!(pool.usage().unwrap().objects < 100);
     drop(pool);
+    let keep = |on: bool| {
+        format!(r#"{{"prefix": "osd pool set", "pool": "{name}", "var": "nodelete", "val": "{on}"}}"#)
+    };
+    cluster.mon_command(&keep(true), &[]).unwrap();
+    let error = cluster.pools().remove(&name).unwrap_err();
+    assert!(error.is_permission_denied() && error.to_string().contains("mon_allow_pool_delete"), "{error}");
+    cluster.mon_command(&keep(false), &[]).unwrap();
     cluster.pools().remove(&name).unwrap();
     assert!(!cluster.pools().list().unwrap().contains(&name));
 }

@@ -59,7 +59,9 @@ impl<'a> Blocklist<'a> {
     /// So reads and writes through this connection are safe. In another process or connection, call
     /// [`Cluster::wait_for_latest_osdmap`] before you read.
     ///
-    /// The address is that of a [watcher](crate::image::Watcher) or lock owner.
+    /// The address is that of a [watcher](crate::image::Watcher) or lock owner. **An address that
+    /// is only an IP adds all clients at it**, also those that start later. An address without a
+    /// nonce, such as `10.0.0.1:6800`, adds no client, without an error.
     ///
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]
@@ -70,8 +72,9 @@ impl<'a> Blocklist<'a> {
     /// Adds all clients of a range of addresses, such as `10.9.8.0/24`: their requests then fail,
     /// also those of clients that start later.
     ///
-    /// Returns when the monitors have the entry. An OSD refuses the clients once it knows the new
-    /// OSD map. Call [`Cluster::wait_for_latest_osdmap`] before you read what they have written.
+    /// [`run`](AddToBlocklist::run) returns when the monitors have the entry. An OSD refuses the
+    /// clients once it knows the new OSD map. Call [`Cluster::wait_for_latest_osdmap`] before you
+    /// read what they have written.
     ///
     /// Needs Ceph 17 on all OSDs of the cluster. An older cluster would take the range for a single
     /// client, so it is refused with `NotSupported` before anything is added. Make sure that the
@@ -85,13 +88,15 @@ impl<'a> Blocklist<'a> {
     /// Removes a client. Also succeeds if the client is not on the blocklist.
     ///
     /// **A paused client does not notice that it was fenced if you remove it from the blocklist
-    /// before it resumes. If it had the exclusive lock by a write, it then overwrites the data of
-    /// the lock's new owner, again and again, without an error.** If it had
+    /// before it resumes. If a write had taken the exclusive lock for it, it then overwrites the
+    /// data of the lock's new owner, without an error.** If it had
     /// [acquired](crate::lock::ExclusiveLock::acquire) the lock, its requests fail, but those in
     /// flight at the pause can still take effect. Remove a client only after its process has ended
     /// or its machine has restarted. An entry also expires by itself, normally after one hour, with
     /// the same effect on a client that was paused for longer. See
     /// [`guide::locks`](crate::guide::locks).
+    ///
+    /// Blocks for at most the [mon timeout](crate::ClusterBuilder::mon_timeout).
     ///
     /// Implements: `ceph osd blocklist rm`.
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {
@@ -110,7 +115,7 @@ impl<'a> Blocklist<'a> {
         self.0.change_range("unblocklist", range, json!({ "blocklistop": "rm" }))
     }
 
-    /// Lists the clients on the blocklist.
+    /// Lists the clients and ranges on the blocklist.
     ///
     /// Implements: `ceph osd blocklist ls`.
     pub fn list(&self) -> Result<Vec<BlocklistEntry>> {
@@ -173,14 +178,16 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets how long the client or range stays on the blocklist. Default: the cluster's setting,
-    /// normally one hour.
+    /// Sets how long the client or range stays on the blocklist: at least 1 s, and for a client
+    /// rounded down to whole seconds. Default: the cluster's setting, normally one hour.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Adds the client or the range. Blocks.
+    /// Adds the client or the range. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout), for a range the [mon
+    /// timeout](crate::ClusterBuilder::mon_timeout).
     pub fn run(self) -> Result<()> {
         let AddToBlocklist { cluster, who, duration } = self;
         let address = match who {

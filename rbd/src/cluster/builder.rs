@@ -24,10 +24,10 @@ const CONNECT: &str = "connect to";
 
 /// Builds a connection to a cluster: see [`Cluster::builder`].
 ///
-/// Configuration comes from these sources: the configuration file, CEPH_ARGS, this builder. A later
-/// source wins. The `rbd` command uses the same order. The first of these that is set names the
-/// configuration file: this builder, `-c` in CEPH_ARGS, CEPH_CONF. If none is set, the first
-/// existing file of the default search path is read.
+/// Configuration comes from these sources: the monitors (`ceph config set`), the configuration
+/// file, CEPH_ARGS, this builder. A later source wins. The `rbd` command uses the same order. The
+/// first of these that is set names the configuration file: this builder, `-c` in CEPH_ARGS,
+/// CEPH_CONF. If none is set, the first existing file of the default search path is read.
 #[derive(Clone, Default)]
 #[must_use = "nothing happens until `connect`"]
 pub struct ClusterBuilder {
@@ -80,7 +80,8 @@ impl ClusterBuilder {
 
     /// Sets whether to read no configuration file at all. If set, this builder or CEPH_ARGS must
     /// name the [monitors](Self::monitors), and also the key, unless a keyring is in its default
-    /// place. Default: off.
+    /// place. Default: off. Both values discard the file that [`conf_file`](Self::conf_file) has
+    /// set: after `false`, the file is searched for.
     pub fn no_conf_file(mut self, no_conf_file: bool) -> Self {
         self.conf_file = if no_conf_file { ConfFile::None } else { ConfFile::Search };
         self
@@ -119,14 +120,17 @@ impl ClusterBuilder {
         self.option("keyfile", path.as_ref().to_string_lossy())
     }
 
-    /// Sets a configuration option of Ceph, by its name with underscores. The last value wins.
+    /// Sets a configuration option of Ceph, by its name with underscores. The last value wins. A
+    /// connection changes a few options that would endanger data: see
+    /// [`guide::durability`](crate::guide::durability).
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
         self
     }
 
-    /// Connects to the cluster. Blocks until the cluster answers, at most for the [connect
-    /// timeout](Self::connect_timeout).
+    /// Connects to the cluster. Blocks until the cluster answers. An attempt without an answer ends
+    /// after about the [connect timeout](Self::connect_timeout), or is given up after twice this
+    /// time and 10 s.
     ///
     /// Implements: `rados_create2`, `rados_conf_read_file`, `rados_conf_parse_env`,
     /// `rados_conf_set`, `rados_connect`, `rados_cluster_fsid`.

@@ -58,6 +58,7 @@ impl Cluster {
     }
 
     /// Sends a command to one manager by its name (`x` for `mgr.x`), which must be the active one.
+    /// Blocks for at most the mon timeout.
     ///
     /// Implements: `rados_mgr_command_target`.
     #[doc(alias = "rados_mgr_command_target")]

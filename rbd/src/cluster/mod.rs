@@ -100,8 +100,8 @@ impl Cluster {
     }
 
     /// Connects as the `rbd` command does without options: as `client.admin` unless CEPH_ARGS names
-    /// another user, with the configuration file from CEPH_CONF or the default search path. Blocks
-    /// for at most the connect timeout.
+    /// another user, with the configuration file that CEPH_ARGS, CEPH_CONF or else the default
+    /// search path names. Blocks like [`ClusterBuilder::connect`].
     pub fn connect() -> Result<Cluster> {
         Cluster::builder().connect()
     }
@@ -127,7 +127,7 @@ impl Cluster {
     }
 
     /// Returns the address of this client. Record it before the work starts if others may have to
-    /// fence this client.
+    /// fence this client. Does not block.
     ///
     /// Implements: `rados_getaddrs`.
     #[doc(alias = "rados_getaddrs")]
@@ -174,7 +174,7 @@ impl Cluster {
     }
 
     /// Waits until this client knows the newest OSD map, and with it new blocklist entries and
-    /// pools.
+    /// pools. Blocks for at most the call timeout.
     ///
     /// Implements: `rados_wait_for_latest_osdmap`.
     #[doc(alias = "rados_wait_for_latest_osdmap")]

@@ -1,6 +1,7 @@
 //! The pools of a cluster.
 
 use super::Cluster;
+use crate::errno::Errno;
 use crate::error::{Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 
@@ -55,8 +56,9 @@ impl Pools<'_> {
         self.0.bounded("create", || pool(name), move |raw| raw.pool_create(&c_name))
     }
 
-    /// Removes a pool **and everything in it**. The cluster refuses unless `mon_allow_pool_delete`
-    /// is on.
+    /// Removes a pool **and everything in it**. The cluster refuses with
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) unless the monitors' option
+    /// `mon_allow_pool_delete` is on.
     ///
     /// **Close all images of the pool first, in all processes.** I/O in flight on a removed pool
     /// fails with `NotFound` or never returns. librados may also abort the process of a client that
@@ -66,6 +68,14 @@ impl Pools<'_> {
     #[doc(alias = "rados_pool_delete")]
     pub fn remove(&self, name: &str) -> Result<()> {
         let c_name = c_string("remove", || pool(name), name)?;
-        self.0.bounded("remove", || pool(name), move |raw| raw.pool_delete(&c_name))
+        self.0.bounded("remove", || pool(name), move |raw| raw.pool_delete(&c_name)).map_err(|error| {
+            match error.errno() {
+                Some(Errno::EPERM) => error.with_detail(
+                    "the cluster refused: the monitors' option mon_allow_pool_delete must be on, the pool \
+                     without the flag nodelete, and the user allowed to write (mon 'allow rw')",
+                ),
+                _ => error,
+            }
+        })
     }
 }

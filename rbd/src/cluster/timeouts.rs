@@ -29,8 +29,9 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl ClusterBuilder {
     /// Sets how long connecting may take. `None` means no limit. Rounded up to whole seconds.
-    /// Default: 30 s. librados may need more time to end what it has begun. After twice the limit
-    /// and 10 s, connecting is given up and continues in the background.
+    /// Default: 30 s. librados may need more time to end what it has begun. Twice the limit and
+    /// 10 s after the start (70 s by default), [`connect`](Self::connect) fails with
+    /// [`TimedOut`](crate::ErrorKind::TimedOut), and the attempt continues in the background.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts[0] = Some(timeout.into());
         self

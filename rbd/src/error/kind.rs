@@ -68,7 +68,7 @@ pub enum ErrorKind {
         /// The plan of features to disable, or the unsupported features that cannot be disabled.
         plan: Result<Plan, ImmutableFeatures>,
     },
-    /// No plan exists: some of the features cannot be disabled.
+    /// Some of the features cannot be disabled, so that there is no plan.
     FeaturesImmutable {
         /// The features that cannot be disabled, and those that could.
         features: ImmutableFeatures,
