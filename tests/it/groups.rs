@@ -16,7 +16,18 @@ fn images_join_and_leave_a_group() {
     group.add(&space, "bar").unwrap();
     group.add(&space, "foo").expect("it is there already, and that is what was asked");
     let error = space.groups().create("other").unwrap().add(&space, "foo").unwrap_err();
-    assert!(error.is_already_exists(), "one group at most: {error}");
+    assert!(error.is_already_exists() && error.to_string().contains("is in another group"), "{error}");
+    let elsewhere = Space::new();
+    elsewhere.create("foo", 1 << 20).run().unwrap();
+    let error = group.add(&elsewhere, "foo").unwrap_err();
+    assert!(error.to_string().contains("are in different namespaces"), "{error}");
+    match space.trash().add("foo").run() {
+        Err(error) => {
+            assert!(error.is_busy() && error.to_string().contains("it belongs to group 'rbd/g'"), "{error}");
+        }
+        // Older releases move it. It stays in the group.
+        Ok(()) => space.trash().restore(&space.trash().list().unwrap()[0].id).run().unwrap(),
+    }
     space.groups().remove("other").unwrap();
     let error = group.add(&space, "nope").unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("/nope' to group "), "{error}");

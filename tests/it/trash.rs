@@ -1,7 +1,7 @@
 //! The trash.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rbd::error::Holder;
 use rbd::{ErrorKind, ObjectKind, trash::TrashSource};
@@ -98,4 +98,44 @@ fn purging_removes_expired_images_only() {
     assert_eq!(left, ["not-over"]);
     space.trash().purge().expired_before(SystemTime::now() + 2 * HOUR).run().unwrap();
     assert!(space.trash().list().unwrap().is_empty());
+}
+
+/// librbd ignores the delay there, of which the docs warn.
+#[test]
+fn purging_by_usage_removes_images_whose_delay_has_not_expired() {
+    let space = Space::new();
+    space.create("foo", 8 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.write_all_at(&[1; 4 << 20], 0).unwrap();
+    image.close().unwrap();
+    space.trash().add("foo").delay(HOUR).run().unwrap();
+    space.trash().purge().run().unwrap();
+    space.trash().purge().until_usage_below(1.0).run().unwrap();
+    assert_eq!(space.trash().list().unwrap().len(), 1);
+    // The cluster's figures of usage come with a delay.
+    let end = Instant::now() + Duration::from_secs(60);
+    while !space.trash().list().unwrap().is_empty() {
+        assert!(Instant::now() < end, "the pool is said to be empty");
+        space.trash().purge().until_usage_below(0.0).run().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn an_interrupted_move_is_explained_and_can_be_finished() {
+    const NORMAL: u8 = 0;
+    const MOVING: u8 = 1;
+    let space = Space::new();
+    space.create("foo", 1 << 20).run().unwrap();
+    space.trash().add("foo").run().unwrap();
+    let id = space.trash().list().unwrap()[0].id.clone();
+    let len = u32::try_from(id.len()).unwrap().to_le_bytes();
+    let input = [&len[..], id.as_bytes(), &[MOVING, NORMAL]].concat();
+    space.objects().execute("rbd_trash", "rbd", "trash_state_set", &input).unwrap();
+    let error = space.trash().remove(&id).run().unwrap_err();
+    assert!(error.to_string().contains("finish the move with `trash().add(\"foo\")`"), "{error}");
+    let error = space.trash().purge().run().unwrap_err();
+    assert!(error.to_string().contains("the move of an image to the trash was interrupted"), "{error}");
+    space.trash().add("foo").run().unwrap();
+    space.trash().remove(&id).run().unwrap();
 }

@@ -26,7 +26,8 @@ pub use snapshots::{
     CreateGroupSnapshot, GroupSnapshot, GroupSnapshotImage, GroupSnapshotInfo, GroupSnapshots, RollbackGroup,
 };
 
-/// A group of images, by its name: see [`IoCtx::group`]. It keeps no image open.
+/// A group of images, by its name: see [`IoCtx::group`]. It keeps no image open. Its methods wait
+/// for the cluster, for at most the call timeout.
 #[derive(Clone)]
 pub struct Group {
     ioctx: IoCtx,
@@ -130,7 +131,8 @@ impl Group {
         self.ioctx.bounded("read the id of", || self.object(), move |raw| raw.group_id(&name))
     }
 
-    /// Adds an image of this or another pool. An image can belong to only one group.
+    /// Adds an image of this or another pool, which must be in the group's namespace. An image can
+    /// belong to only one group: fails with [`ErrorKind::AlreadyExists`] if it is in another.
     ///
     /// Implements: `rbd_group_image_add`.
     #[doc(alias = "rbd_group_image_add")]
@@ -197,8 +199,21 @@ impl Group {
         result.map_err(|error| self.explain(pool, image, error))
     }
 
-    /// Finds out whether ENOENT means the group or the image.
+    /// Finds out whether ENOENT means the group or the image. Explains other refusals.
     fn explain(&self, pool: &IoCtx, image: &str, error: Error) -> Error {
+        match error.errno() {
+            Some(Errno::EEXIST) => {
+                let why = "the image is in another group, and can be in only one; remove it from that group \
+                           first (`Image::group` names it)";
+                return error.with_detail(why);
+            }
+            Some(Errno::EINVAL) if pool.namespace() != self.ioctx.namespace() => {
+                let why = "the image and the group are in different namespaces; use a group in the image's \
+                           namespace";
+                return error.with_detail(why);
+            }
+            _ => {}
+        }
         let missing = *error.kind() == ErrorKind::NotFound { what: ObjectKind::Group };
         if !missing || self.check_exists("look up").is_err() {
             return error;

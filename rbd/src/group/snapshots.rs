@@ -83,7 +83,9 @@ impl Group {
 pub struct GroupSnapshots<'a>(&'a Group);
 
 impl<'a> GroupSnapshots<'a> {
-    /// Creates a snapshot of all images at the same time.
+    /// Creates a snapshot of all images at the same time: no image is written between the first and
+    /// the last of their snapshots. That holds for images with the feature exclusive-lock, whose
+    /// locks librbd takes meanwhile. Writers of an image without this feature do not wait.
     ///
     /// Implements: `rbd_group_snap_create2`.
     #[doc(alias = "rbd_group_snap_create")]

@@ -69,8 +69,14 @@ impl IoCtx {
         })
     }
 
-    /// Removes an image and its data. Fails if the image has snapshots, or if a client has it
-    /// mapped or open for writing. Also works if the cluster is full.
+    /// Removes an image and its data. Also works if the cluster is full.
+    ///
+    /// Fails with [`ErrorKind::HasSnapshots`] if the image has snapshots. Fails with
+    /// [`ErrorKind::Busy`] if a client has the image mapped or open for writing, or if it is in a
+    /// group; the error names them. A crashed client counts for about 30 s.
+    ///
+    /// With the option `rbd_move_to_trash_on_remove` (default: off), librbd moves the image to the
+    /// trash instead, where its data stays.
     ///
     /// Implements: `rbd_remove_with_progress`.
     #[doc(alias = "rbd_remove")]
@@ -82,9 +88,9 @@ impl IoCtx {
 
 impl<'a> RemoveImage<'a> {
     /// Calls back with the objects removed so far and their total. A break stops the removal with
-    /// [`ErrorKind::Stopped`]. The damaged image is then still listed, but only
-    /// [`Trash::remove`](super::trash::Trash::remove) with its id works on it, which finishes the
-    /// removal.
+    /// [`ErrorKind::Stopped`]. The damaged image is then still listed, but cannot be opened. Finish
+    /// its removal with [`Trash::remove`](super::trash::Trash::remove) by its id, because its name
+    /// may meanwhile belong to a new image.
     pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
         self.progress = Progress::new(callback);
         self
@@ -107,10 +113,7 @@ fn explain(ioctx: &IoCtx, name: &str, error: Error) -> Error {
     match error.errno() {
         Some(Errno::EBUSY) => ioctx.with_watchers(name, error),
         Some(Errno::ENOENT) => ioctx.explain_missing("remove an image in", By::Name, name, error),
-        Some(Errno::EMLINK) => match ioctx.open(name).read_only(true).run() {
-            Ok(image) => image.with_group(error),
-            Err(_) => error,
-        },
+        Some(Errno::EMLINK) => ioctx.with_group(name, error),
         Some(Errno::ENOTEMPTY) => match ioctx.open(name).read_only(true).run() {
             Ok(image) => image.with_snapshots(error, "remove them first"),
             Err(_) => error,
@@ -125,6 +128,14 @@ impl IoCtx {
         // A handle opened for writing would itself be among the watchers.
         match self.open(name).read_only(true).run() {
             Ok(image) => image.with_watchers(error),
+            Err(_) => error,
+        }
+    }
+
+    /// Adds the group that the image is in to an error that it causes.
+    pub(crate) fn with_group(&self, name: &str, error: Error) -> Error {
+        match self.open(name).read_only(true).run() {
+            Ok(image) => image.with_group(error),
             Err(_) => error,
         }
     }

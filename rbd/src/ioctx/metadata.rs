@@ -93,7 +93,9 @@ impl PoolConfig<'_> {
     /// Overrides an option for the images of the pool or namespace, for all clients. Takes effect
     /// when an image is next opened.
     ///
-    /// Refuses an option that pools cannot override, and an invalid value.
+    /// Refuses an option that pools cannot override, and an invalid value. Some overrides endanger
+    /// data, such as a cache that forgets failed writes: then this crate no longer opens the images
+    /// for writing. See [`guide::durability`](crate::guide::durability).
     ///
     /// librbd tells every client of the cluster that options have changed. A client with Ceph 16.2,
     /// this one too, can hang with its whole connection if it closes an image at that moment.

@@ -43,6 +43,9 @@ pub use stats::{ImageCounts, PoolStats};
 ///
 /// An `IoCtx` is cheap to clone. The namespace is part of the value:
 /// [`with_namespace`](IoCtx::with_namespace) returns an `IoCtx` for another namespace.
+///
+/// A method that returns a `Result` waits for the cluster, for at most the [call
+/// timeout](crate::ClusterBuilder::call_timeout). With progress, each step may take that long.
 #[derive(Clone)]
 pub struct IoCtx {
     raw: Arc<raw::ioctx::IoCtx>,

@@ -1,7 +1,7 @@
 //! The namespaces of a pool.
 
 use super::IoCtx;
-use crate::error::{Object, ObjectKind, Result};
+use crate::error::{ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, new_name};
 
 /// The namespaces of a pool: see [`IoCtx::namespaces`].
@@ -29,13 +29,21 @@ impl Namespaces<'_> {
         self.0.bounded("create", || self.0.namespace_object(name), move |raw| raw.namespace_create(&c_name))
     }
 
-    /// Removes a namespace. Fails if it contains images.
+    /// Removes a namespace. Fails with [`ErrorKind::Busy`] if it or its trash contains images.
     ///
     /// Implements: `rbd_namespace_remove`.
     #[doc(alias = "rbd_namespace_remove")]
     pub fn remove(&self, name: &str) -> Result<()> {
         let c_name = c_string("remove", || self.0.namespace_object(name), name)?;
-        self.0.bounded("remove", || self.0.namespace_object(name), move |raw| raw.namespace_remove(&c_name))
+        let object = || self.0.namespace_object(name);
+        self.0.bounded("remove", object, move |raw| raw.namespace_remove(&c_name)).map_err(
+            |error| match error.kind() {
+                ErrorKind::Busy { .. } => error.with_detail(
+                    "it contains images, perhaps in its trash; remove them and empty the trash first",
+                ),
+                _ => error,
+            },
+        )
     }
 
     /// Lists the namespaces of the pool, without the default one.

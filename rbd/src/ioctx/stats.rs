@@ -30,7 +30,7 @@ pub struct ImageCounts {
 
 impl IoCtx {
     /// Counts the images of the pool and namespace. Opens every image, so it takes long in a big
-    /// pool.
+    /// pool, where it may exceed the call timeout.
     ///
     /// Implements: `rbd_pool_stats_create`, `rbd_pool_stats_option_add_uint64`,
     /// `rbd_pool_stats_get`, `rbd_pool_stats_destroy`.

@@ -24,7 +24,7 @@ pub struct TrashEntry {
     pub source: TrashSource,
     /// When the image was moved to the trash.
     pub trashed: SystemTime,
-    /// When the image can be removed without force.
+    /// When the image's delay ends. From then on it can be removed without force.
     pub deferred_until: SystemTime,
 }
 
@@ -38,7 +38,7 @@ pub enum TrashSource {
     Mirroring,
     /// A migration.
     Migration,
-    /// A removal that was interrupted.
+    /// A removal that is in progress or was interrupted.
     Removing,
     /// A user, while the image still had clones.
     UserParent,
@@ -56,7 +56,7 @@ pub struct RemoveTrashed<'a> {
     progress: Progress<'a>,
 }
 
-/// Removes the images in the trash whose delay has expired: see [`Trash::purge`].
+/// Removes images from the trash: see [`Trash::purge`].
 #[derive(Debug)]
 #[must_use = "nothing happens until `run`"]
 pub struct PurgeTrash<'a> {
@@ -65,6 +65,9 @@ pub struct PurgeTrash<'a> {
     threshold: Option<f32>,
     progress: Progress<'a>,
 }
+
+/// librbd's error for an image whose move to the trash was interrupted.
+const MOVING: Errno = Errno::new(libc::EUCLEAN);
 
 const MIGRATING: &str = "it is being migrated; commit or abort the migration first";
 
@@ -105,9 +108,14 @@ impl IoCtx {
 impl<'a> Trash<'a> {
     /// Moves an image to the trash. The image may be open. Its snapshots and clones stay.
     ///
+    /// **If the image is mirrored, its mirroring ends, and the mirroring daemon removes the copy in
+    /// the other cluster.** Restoring the image enables mirroring again only in pool mode: then the
+    /// other cluster gets a new copy.
+    ///
     /// Fails with [`ErrorKind::Busy`] if another handle keeps the exclusive lock
     /// ([`ExclusiveLock::acquire`](crate::lock::ExclusiveLock::acquire)). The error names that
-    /// client. Fails, too, while the image is being migrated.
+    /// client. With newer releases of Ceph, such as 20.2, fails with the same kind if the image is
+    /// in a group. Fails, too, while the image is being migrated, or if it has the old format 1.
     ///
     /// Implements: `rbd_trash_move`.
     #[doc(alias = "rbd_trash_move")]
@@ -158,7 +166,11 @@ impl<'a> Trash<'a> {
         RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
     }
 
-    /// Removes all images in the trash whose delay has expired.
+    /// Removes all images in the trash whose delay has expired. With
+    /// [`until_usage_below`](PurgeTrash::until_usage_below), it also removes others.
+    ///
+    /// An image that cannot be removed, because it has snapshots or is in use, does not stop the
+    /// removal of the others. The call then fails at its end, and names the first such image.
     ///
     /// Implements: `rbd_trash_purge_with_progress`.
     #[doc(alias = "rbd_trash_purge")]
@@ -191,6 +203,7 @@ impl AddToTrash<'_> {
             .bounded("trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
             .map_err(|error| match error.errno() {
                 Some(Errno::EBUSY) => ioctx.with_lock_owner(name, error),
+                Some(Errno::EMLINK) => ioctx.with_group(name, error),
                 _ => ioctx.explain_missing("trash an image in", By::Name, name, error),
             })
     }
@@ -246,6 +259,11 @@ impl<'a> RemoveTrashed<'a> {
                         .with_detail("its delay in the trash has not expired; wait, or remove it with force")
                 }
                 (Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK), _) => explain_kept(ioctx, id, error),
+                (Some(MOVING), Ok(entry)) => error.with_detail(format!(
+                    "its move to the trash was interrupted; finish the move with `trash().add(\"{}\")`, and \
+                     then remove it",
+                    entry.name
+                )),
                 _ => error,
             }
         })
@@ -265,14 +283,21 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
 }
 
 impl<'a> PurgeTrash<'a> {
-    /// Removes only images whose delay has expired before this time. Default: now.
+    /// Sets the time by which the delays of the removed images end. **With a time in the future,
+    /// images are removed whose delay has not expired.** Default: now.
     pub fn expired_before(mut self, time: SystemTime) -> Self {
         self.expired_before = Some(time);
         self
     }
 
-    /// Ends the removal when the pool uses less than this part of its capacity (0 to 1). Images are
-    /// removed oldest first. Default: no such limit.
+    /// Sets the part of its capacity (0 to 1) that a pool may use. If a pool uses more, images with
+    /// data there are removed until enough is free, in the order in which their delays end.
+    /// **Images are removed whose delay has not expired, and which a user could still restore.**
+    /// All images whose delay has expired are removed, too. If no pool uses more, nothing is
+    /// removed. Default: the usage does not matter, and only expired images are removed.
+    ///
+    /// librbd reads the usage once, before the removal, and estimates what each image frees. So the
+    /// pool can still use more afterwards.
     pub fn until_usage_below(mut self, part: f32) -> Self {
         self.threshold = Some(part);
         self
@@ -307,8 +332,13 @@ impl<'a> PurgeTrash<'a> {
 
 /// Adds the first image that cannot be removed.
 fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
-    if !matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK)) {
-        return error;
+    match error.errno() {
+        Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK) => {}
+        Some(MOVING) => {
+            let why = "the move of an image to the trash was interrupted; finish it with `Trash::add`";
+            return error.with_detail(why);
+        }
+        _ => return error,
     }
     for entry in ioctx.trash().list().unwrap_or_default() {
         let Ok(image) = ioctx.open_by_id(&entry.id).read_only(true).run() else { continue };
