@@ -29,8 +29,8 @@ pub enum Holder {
         /// The owner's address; empty if it is unknown.
         address: ClientAddress,
     },
-    /// An advisory lock of a user. While one is held, librbd cannot acquire the exclusive lock of
-    /// the image, so no client can write.
+    /// An advisory lock of a user. While one is held, no client can write an image with the feature
+    /// exclusive-lock, because librbd cannot acquire the exclusive lock.
     AdvisoryLock {
         /// The client, such as `client.4123`.
         client: String,

@@ -98,8 +98,8 @@ impl Aio<'_> {
         })
     }
 
-    /// Reads consecutive bytes into several buffers, and overwrites each buffer's length (not its
-    /// capacity).
+    /// Reads consecutive bytes into several buffers. Each buffer gets as many bytes as its length,
+    /// which stays the same; its spare capacity is not used.
     ///
     /// More than eight buffers cost a second allocation.
     ///
@@ -115,8 +115,9 @@ impl Aio<'_> {
     }
 
     /// Writes all of the data. The operation keeps the data, without a copy, until it completes.
-    /// With librbd's cache, a write can complete before an OSD has the data, even if no OSD
-    /// answers: only [`flush`](Aio::flush) makes it safe.
+    /// With librbd's cache off, which is the default, the OSDs then have the data. With the cache
+    /// and the policy `writeback`, a write can complete even if no OSD answers: only
+    /// [`flush`](Aio::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]

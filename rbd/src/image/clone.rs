@@ -46,7 +46,7 @@ impl IoCtx {
     /// overwritten.
     ///
     /// `snapshot` is the snapshot's name, or its id (Ceph 20.2 or later). Options that are not set
-    /// follow the parent.
+    /// follow the parent, which must have the feature layering.
     ///
     /// ```no_run
     /// # let ioctx = rbd::Cluster::connect()?.ioctx("rbd")?;

@@ -126,6 +126,11 @@ impl Encryption<'_> {
     /// that would copy decrypted data into an unencrypted image are refused, and so is
     /// [`Image::at_snapshot`]. Each error names the handle to use. Blocks for about a second.
     ///
+    /// Fails with [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the passphrase is
+    /// wrong, and with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if this handle has
+    /// encryption loaded already. Fails with [`NotSupported`](crate::ErrorKind::NotSupported) if
+    /// the image has no header of this format.
+    ///
     /// Implements: `rbd_encryption_load`.
     #[doc(alias = "rbd_encryption_load")]
     pub fn load(&self, format: EncryptionFormat, passphrase: &Passphrase) -> Result<()> {
@@ -284,7 +289,8 @@ fn explain(error: Error) -> Error {
     match error.errno() {
         Some(Errno::EPERM) => error.with_detail("the passphrase is wrong; check it for a newline at its end"),
         Some(Errno::EINVAL) => error.with_kind(ErrorKind::NotSupported).with_detail(
-            "it has no encryption header of this format; format it first, or name the other format",
+            "it has no encryption header of this format; name the other format, or format the image if it \
+             is new, which destroys its data",
         ),
         Some(Errno::EEXIST) => error.with_detail("this handle has already loaded the encryption"),
         _ => error,

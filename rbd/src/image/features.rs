@@ -57,10 +57,12 @@ impl Image {
         self.apply(&plan)
     }
 
-    /// Applies a plan atomically.
+    /// Applies a plan: disables all of its features with one call.
     ///
     /// Refused if the image's features are not those that the plan was made for. Blocks. If the
     /// image is in use, see [`disable_features`](Self::disable_features).
+    ///
+    /// Implements: `rbd_update_features`.
     pub fn apply(&self, plan: &Plan) -> Result<()> {
         if plan.is_empty() {
             return Ok(());

@@ -67,8 +67,9 @@ impl Image {
         self.hints(AccessHints::empty()).write_all_at(data, offset)
     }
 
-    /// Frees the space of a range. Discarded parts read as zeros, but librbd skips parts smaller
-    /// than `rbd_discard_granularity_bytes` (64 KiB) unless `rbd_skip_partial_discard` is off. Use
+    /// Frees the space of a range. Discarded parts read as zeros, but librbd discards only whole
+    /// aligned blocks of `rbd_discard_granularity_bytes` (64 KiB), and leaves the data of the rest
+    /// unchanged, unless `rbd_skip_partial_discard` is off. Use
     /// [`write_zeroes`](Self::write_zeroes) if the range must read as zeros. Refuses a range beyond
     /// the end of the image. Blocks.
     ///
@@ -132,9 +133,9 @@ impl Image {
         })
     }
 
-    /// Waits until all completed writes are on the OSDs. Blocks. An error means that a write since
-    /// the last flush failed, even if it was acknowledged: see
-    /// [`guide::durability`](crate::guide::durability).
+    /// Waits until all completed writes are on the OSDs. Blocks. After an error, writes since the
+    /// last successful flush may be lost, with librbd's cache even those that were acknowledged:
+    /// see [`guide::durability`](crate::guide::durability).
     ///
     /// With the policy `writeback`, librbd's cache writes through until the first flush after
     /// opening (`rbd_cache_writethrough_until_flush`). Flush once at the start to use the cache.

@@ -101,7 +101,7 @@ impl ExclusiveLock<'_> {
 
     /// Returns the client that owns the exclusive lock, if there is one. Asks the cluster. If
     /// somebody has an advisory lock instead, this fails with [`Busy`](ErrorKind::Busy), which names
-    /// it.
+    /// it; a read-only handle returns `None`.
     ///
     /// Implements: `rbd_lock_get_owners`.
     #[doc(alias = "rbd_lock_get_owners")]

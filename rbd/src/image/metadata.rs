@@ -87,7 +87,9 @@ impl ImageConfig<'_> {
     /// Overrides an option for this image, for all clients. Takes effect when the image is next
     /// opened.
     ///
-    /// Refuses an option that images cannot override, and an invalid value.
+    /// Refuses an option that images cannot override, and an invalid value. Some overrides endanger
+    /// data, such as a cache that forgets failed writes: then this crate no longer opens the image
+    /// for writing. See [`guide::durability`](crate::guide::durability).
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

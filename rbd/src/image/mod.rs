@@ -70,6 +70,10 @@ use snapshot::SnapshotRef;
 /// An open image: a block device that any thread can read and write at any offset. Offsets and
 /// lengths are in bytes.
 ///
+/// A method that returns a `Result` may block: it waits for the cluster, for at most the [call
+/// timeout](crate::ClusterBuilder::call_timeout). For a long transfer, and for a call with
+/// progress, that is the limit of each step.
+///
 /// An image keeps its cluster connected. [`close`](Image::close) reports whether closing succeeded.
 /// Dropping the image also closes it after all I/O in flight. The drop blocks, unless the image was
 /// opened [asynchronously](OpenImage::start), or is set to [close in the

@@ -145,7 +145,8 @@ impl<'a> OpenImage<'a> {
     /// Sets whether to open the image for reading only. Default: off.
     ///
     /// A read-only handle registers no watch, so it does not prevent others from removing the
-    /// image. A user with read capabilities suffices.
+    /// image, and it keeps the size and the list of snapshots that it read when it was opened. It
+    /// reads the data that others write. A user with read capabilities suffices.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -168,7 +169,9 @@ impl<'a> OpenImage<'a> {
         self
     }
 
-    /// Opens the image. Blocks.
+    /// Opens the image. Blocks for at most the [call
+    /// timeout](crate::ClusterBuilder::call_timeout). Fails with [`ErrorKind::NotFound`] of an
+    /// image, snapshot or namespace if that does not exist.
     pub fn run(mut self) -> Result<Image> {
         let id = match self.snapshot {
             Some(SnapshotRef::Id(id)) => Some(id),

@@ -316,7 +316,8 @@ impl CreateMirrorSnapshot<'_> {
         self
     }
 
-    /// Creates the snapshot and returns its id. Blocks until clients have paused.
+    /// Creates the snapshot and returns its id. Blocks until it exists; before that, the image's
+    /// quiesce watches have answered.
     pub fn run(self) -> Result<u64> {
         let CreateMirrorSnapshot { image, quiesce } = self;
         let result = image.bounded("create a mirror snapshot of", move |raw| raw.mirror_snapshot(quiesce));

@@ -22,8 +22,9 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, len as u64), buffer.into())
     }
 
-    /// Reads consecutive bytes into several buffers, and overwrites each buffer's length (not its
-    /// capacity). Completes with [`Buffer::BytesMutVec`].
+    /// Reads consecutive bytes into several buffers. Each buffer gets as many bytes as its length,
+    /// which stays the same; its spare capacity is not used. Completes with
+    /// [`Buffer::BytesMutVec`].
     ///
     /// Implements: `rbd_aio_readv`.
     #[doc(alias = "rbd_aio_readv")]
@@ -31,9 +32,9 @@ impl Queue {
         self.submit(Kind::Read, token, (offset, total(&buffers)), buffers.into())
     }
 
-    /// Writes a whole buffer, a `Bytes` or `BytesMut`: its length, not its capacity. With librbd's
-    /// cache, a write can complete before an OSD has the data: only [`flush`](Queue::flush) makes
-    /// it safe.
+    /// Writes the bytes of a `Bytes` or `BytesMut`, without its spare capacity. With librbd's cache
+    /// off, which is the default, the OSDs have the data when the write completes. With the cache
+    /// and the policy `writeback`, only a [`flush`](Queue::flush) makes it safe.
     ///
     /// Implements: `rbd_aio_write2`.
     #[doc(alias = "rbd_aio_write")]

@@ -15,11 +15,12 @@ pub use extents::DiffExtents;
 pub use fast::FastDiff;
 
 /// A range of an image that may have changed. It can cover unchanged bytes and holes, because OSDs
-/// track extents or, with [`Diff::whole_objects`], objects. A diff never misses a change.
+/// track extents or, with [`Diff::whole_objects`], objects. A diff misses no change, except as
+/// [`Diff::whole_objects`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Extent {
-    /// The offset of the first byte.
+    /// The offset of the first byte in the image.
     pub offset: u64,
     /// The length in bytes.
     pub len: u64,

@@ -231,7 +231,8 @@ impl<'a> CreateSnapshot<'a> {
         self
     }
 
-    /// Creates the snapshot. Blocks until clients have paused.
+    /// Creates the snapshot. Blocks until it exists; before that, the image's quiesce watches have
+    /// answered.
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
         new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
