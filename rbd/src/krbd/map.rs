@@ -81,8 +81,10 @@ impl Map {
         self
     }
 
-    /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Refused
-    /// if another client has the image mapped or open for writing. Default: off.
+    /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. The
+    /// [check](Map::preflight) before mapping refuses it if another client has the image mapped or
+    /// open for writing. Without the check, the kernel waits for the lock of another client, or
+    /// fails. Default: off. Needs Linux 4.12.
     pub fn exclusive(mut self, exclusive: bool) -> Map {
         self.options = self.options.exclusive(exclusive);
         self

@@ -28,9 +28,11 @@ pub enum MsMode {
 pub enum ReadFromReplica {
     /// The primary replica (the default).
     No,
-    /// A random replica.
+    /// A random replica. For an image that is written, the cluster must have
+    /// `require-osd-release octopus` or later: otherwise reads can return old data.
     Balance,
     /// The nearest replica by [`MapOptions::crush_location`](super::MapOptions::crush_location).
+    /// Has the same condition as [`Balance`](ReadFromReplica::Balance).
     Localize,
 }
 

@@ -31,89 +31,97 @@ impl MapOptions {
     }
 
     /// Sets whether to acquire the image's exclusive lock and keep it while it is mapped. Default:
-    /// off.
+    /// off. Needs Linux 4.12.
     #[must_use]
     pub fn exclusive(self, exclusive: bool) -> MapOptions {
         self.flag("exclusive", exclusive)
     }
 
-    /// Sets whether to acquire the exclusive lock for reads too. Default: off.
+    /// Sets whether to acquire the exclusive lock for reads too. Default: off. Needs Linux 4.9.
     #[must_use]
     pub fn lock_on_read(self, lock_on_read: bool) -> MapOptions {
         self.flag("lock_on_read", lock_on_read)
     }
 
-    /// Sets how long the kernel waits for the exclusive lock while mapping, in whole seconds. Zero
-    /// means no limit, which is the default.
+    /// Sets how long the kernel waits for the exclusive lock, in whole seconds. Zero means no
+    /// limit, which is the default. Needs Linux 4.17.
     #[must_use]
     pub fn lock_timeout(self, timeout: Duration) -> MapOptions {
         self.set("lock_timeout", seconds(timeout))
     }
 
-    /// Sets whether discards free space in the cluster. Default: on.
+    /// Sets whether discards and zeroing free space in the cluster. If off, discards fail, and
+    /// zeros are written. Default: on. `false` needs Linux 4.17.
     #[must_use]
     pub fn trim(self, trim: bool) -> MapOptions {
         self.flag("notrim", !trim)
     }
 
-    /// Sets whether writes fail when the cluster is full, instead of waiting for space. Default:
-    /// off.
+    /// Sets whether writes fail when the cluster is full or the pool has reached its quota, instead
+    /// of waiting for space. Default: off. Needs Linux 5.0.
     #[must_use]
     pub fn abort_on_full(self, abort_on_full: bool) -> MapOptions {
         self.flag("abort_on_full", abort_on_full)
     }
 
-    /// Sets how many requests can be in flight. Default: 128.
+    /// Sets how many requests can be in flight. Default: 128. Needs Linux 4.2.
     #[must_use]
     pub fn queue_depth(self, requests: u32) -> MapOptions {
         self.set("queue_depth", requests.to_string())
     }
 
-    /// Sets the smallest discard in bytes: a power of two. Default: 64 KiB.
+    /// Sets the unit of discards in bytes: a power of two. The kernel leaves the data of a block
+    /// that a discard covers only in part. Default: 64 KiB. Needs Linux 5.1.
     #[must_use]
     pub fn alloc_size(self, bytes: u64) -> MapOptions {
         self.set("alloc_size", bytes.to_string())
     }
 
-    /// Sets this machine's location for [`ReadFromReplica::Localize`]: `host:node1|rack:r3`.
+    /// Sets this machine's location for [`ReadFromReplica::Localize`]: `host:node1|rack:r3`. Needs
+    /// Linux 5.8.
     #[must_use]
     pub fn crush_location(self, location: impl Into<String>) -> MapOptions {
         self.set("crush_location", location.into())
     }
 
-    /// Sets the replica that reads go to.
+    /// Sets the replica that reads go to. Default: the primary one. Needs Linux 5.8.
     #[must_use]
     pub fn read_from_replica(self, policy: ReadFromReplica) -> MapOptions {
         self.set("read_from_replica", policy.to_string())
     }
 
-    /// Sets the hint to the OSDs about how well the data compresses.
+    /// Sets the hint to the OSDs about how well the data compresses. Default: no hint. Needs Linux
+    /// 5.8.
     #[must_use]
     pub fn compression_hint(self, hint: CompressionHint) -> MapOptions {
         self.set("compression_hint", hint.to_string())
     }
 
     /// Sets the protocol and encryption. Default: the first protocol if monitors and OSDs listen
-    /// for it, else [`MsMode::PreferCrc`].
+    /// for it, else [`MsMode::PreferCrc`]. Needs Linux 5.11.
     #[must_use]
     pub fn ms_mode(self, mode: MsMode) -> MapOptions {
         self.set("ms_mode", mode.to_string())
     }
 
-    /// Sets whether to receive into bounce buffers, for file systems that change pages during
-    /// writes. Default: off.
+    /// Sets whether to receive data into bounce buffers. The buffers of some readers change while
+    /// the kernel fills them, for example those of Windows in a virtual machine. Then the kernel
+    /// reports `bad crc` without this option, and reads are slow. Default: off. Needs Linux 5.17.
     #[must_use]
     pub fn rxbounce(self, rxbounce: bool) -> MapOptions {
         self.flag("rxbounce", rxbounce)
     }
 
-    /// Sets whether mappings of one cluster and user share a client. Default: on.
+    /// Sets whether mappings of one cluster and user share a client, if the other options of the
+    /// client are equal too. Default: on.
     #[must_use]
     pub fn share(self, share: bool) -> MapOptions {
         self.flag(if share { "share" } else { "noshare" }, true)
     }
 
-    /// Sets whether checksums protect data on the network. Default: on.
+    /// Sets whether checksums protect data on the network with the first protocol
+    /// ([`MsMode::Legacy`]). The second protocol ignores this option, and always protects data.
+    /// Default: on.
     #[must_use]
     pub fn crc(self, crc: bool) -> MapOptions {
         self.flag(if crc { "crc" } else { "nocrc" }, true)
@@ -133,13 +141,14 @@ impl MapOptions {
     }
 
     /// Sets how long the kernel waits for an OSD before it opens a new connection, in whole
-    /// seconds.
+    /// seconds. Default: 5 s.
     #[must_use]
     pub fn osd_keepalive(self, time: Duration) -> MapOptions {
         self.set("osdkeepalive", seconds(time))
     }
 
     /// Sets after how long the kernel closes an idle connection to an OSD, in whole seconds.
+    /// Default: 60 s.
     #[must_use]
     pub fn osd_idle_ttl(self, time: Duration) -> MapOptions {
         self.set("osd_idle_ttl", seconds(time))
@@ -147,7 +156,8 @@ impl MapOptions {
 
     /// Sets after how long a request to an OSD fails, in whole seconds. Default: never.
     ///
-    /// Applies to all I/O of the device: a write fails instead of waiting.
+    /// Applies to all I/O of the device: a write fails instead of waiting. The data of a failed
+    /// write may be lost, or reach the OSDs later.
     #[must_use]
     pub fn osd_request_timeout(self, timeout: Duration) -> MapOptions {
         self.set("osd_request_timeout", seconds(timeout))

@@ -27,8 +27,9 @@ impl Unmap {
         Unmap { device, force: false, timeout: Duration::from_secs(30), busy_timeout: Duration::from_secs(5) }
     }
 
-    /// Sets whether to unmap a device that is open or mounted. Later writes fail; the kernel still
-    /// waits for requests in flight to the OSDs. Default: off.
+    /// Sets whether to unmap a device that is open or mounted. **Data that a mounted file system
+    /// has not written yet is lost**, because all later requests fail. The kernel still waits for
+    /// the requests in flight to the OSDs. Default: off. Needs Linux 4.9.
     pub fn force(mut self, force: bool) -> Unmap {
         self.force = force;
         self
