@@ -96,7 +96,7 @@ impl Key {
     fn check_in(&self, path: &str) -> Result<()> {
         self.decode().map(drop).map_err(|why| {
             let object = Object::new(ObjectKind::File, path);
-            Error::invalid("use the key in", object, format!("{why}; write the key to that file again"))
+            Error::invalid("use the key in", object, format!("the key {why}; write it to that file again"))
         })
     }
 }

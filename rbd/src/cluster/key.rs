@@ -125,7 +125,10 @@ pub(super) fn configured(user: &str, option: impl Fn(&str) -> Result<String>) ->
             return Ok(key);
         }
     }
-    let why = format!("none of these keyrings has the key: {keyring}; name a keyring or key when connecting");
+    let why = format!(
+        "the first of these keyrings that can be read has no such key: {keyring}; name a keyring or key when \
+         connecting"
+    );
     Err(Error::new("find the key of", Object::new(ObjectKind::User, user), Errno::ENOENT).with_detail(why))
 }
 

@@ -67,8 +67,8 @@ macro_rules! new_image_setters {
             self
         }
 
-        /// Sets the number of objects that the journal is written to at a time. Applies to images
-        /// with journaling.
+        /// Sets the number of objects that the journal is written to at a time: 1 to 255. Applies
+        /// to images with journaling.
         pub fn journal_splay_width(mut self, objects: u64) -> Self {
             self.new.journal_splay_width = Some(objects);
             self
@@ -162,7 +162,10 @@ impl NewImage<'_> {
             ioctx.cluster().config().get("rbd_default_order").ok().and_then(|order| order.parse().ok());
         let Some(size) = order.and_then(|order| 1_u64.checked_shl(order)) else { return Ok(()) };
         if unit != 0 && size % unit != 0 {
-            return Err(format!("a stripe unit of {unit} bytes does not divide the object size of {size}"));
+            return Err(format!(
+                "a stripe unit of {unit} bytes does not divide the object size of {size} bytes; set \
+                 another unit"
+            ));
         }
         Ok(())
     }
@@ -191,18 +194,23 @@ impl NewImage<'_> {
         if let Some((unit, count)) = self.striping {
             if unit == 0 || count == 0 {
                 return Err(format!(
-                    "striping of {count} objects in units of {unit} bytes: neither may be zero"
+                    "the striping over {count} objects in units of {unit} bytes is not possible; neither \
+                     may be zero"
                 ));
             }
             if unit > MOST_OBJECT_SIZE {
                 return Err(format!("a stripe unit of {unit} bytes is larger than any object, 32 MiB"));
             }
             if u32::try_from(count).is_err() {
-                return Err(format!("striping over {count} objects: the maximum is {}", u32::MAX));
+                return Err(format!(
+                    "striping is possible over {} objects at most, not over {count}",
+                    u32::MAX
+                ));
             }
             if let Some(size) = self.object_size.filter(|size| size % unit != 0) {
                 return Err(format!(
-                    "a stripe unit of {unit} bytes does not divide the object size of {size}"
+                    "a stripe unit of {unit} bytes does not divide the object size of {size} bytes; set \
+                     another unit"
                 ));
             }
         }
@@ -215,8 +223,8 @@ impl NewImage<'_> {
             // librbd has no number for it, but says so.
             if error.log().iter().any(|line| line.contains("missing required overwrite support")) {
                 return error.with_kind(ErrorKind::InvalidInput).with_detail(format!(
-                    "the data pool '{pool}' is erasure-coded and does not allow overwrites: `ceph \
-                     osd pool set {pool} allow_ec_overwrites true`"
+                    "the data pool '{pool}' is erasure-coded and does not allow overwrites; allow them with \
+                     `ceph osd pool set {pool} allow_ec_overwrites true`"
                 ));
             }
         }

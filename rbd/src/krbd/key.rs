@@ -25,7 +25,7 @@ const AES: u16 = 1;
 impl Secret {
     pub(crate) fn new(key: &Key) -> Result<Secret> {
         let binary = key.decode().map_err(|why| {
-            Error::invalid("use", Object::new(ObjectKind::User, "the given key"), format!("it {why}"))
+            Error::invalid("use the key of", Object::new(ObjectKind::User, ""), format!("the key {why}"))
         })?;
         Ok(Secret { text: key.clone(), binary })
     }

@@ -26,7 +26,7 @@ impl Monmap {
     /// Parses the JSON answer to `mon dump`.
     pub(crate) fn parse(json: &[u8]) -> Result<Monmap> {
         let invalid = |why: String| {
-            Error::new("read", Object::new(ObjectKind::Cluster, "monitor map"), Errno::EINVAL)
+            Error::new("read the monitor map of", Object::new(ObjectKind::Cluster, ""), Errno::EINVAL)
                 .with_detail(format!("cannot parse the answer to 'mon dump': {why}"))
         };
         let dump: Value = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
