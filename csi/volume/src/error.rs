@@ -37,7 +37,7 @@ pub enum Error {
     /// The device holds something that is no file system. It was not formatted.
     #[error(
         "cannot mount device '{}': it holds {content}; it was not formatted; \
-         erase it to use it as a volume",
+         to use it as a volume, erase it, which destroys its data",
         device.display()
     )]
     #[non_exhaustive]
@@ -50,7 +50,7 @@ pub enum Error {
     /// The device holds another file system than the one that is asked for.
     #[error(
         "cannot mount device '{}' as {wanted}: it holds {found}; it was not formatted; \
-         ask for {found}, or erase the device",
+         name {found} as its file system, or erase the device, which destroys its data",
         device.display()
     )]
     #[non_exhaustive]
@@ -63,7 +63,7 @@ pub enum Error {
         found: String,
     },
     /// A volume cannot have this mount option.
-    #[error("'{option}' is no mount option of a volume; leave it out")]
+    #[error("cannot mount with the option '{option}': it means another operation than a mount; leave it out")]
     #[non_exhaustive]
     Option {
         /// The option.
@@ -117,11 +117,11 @@ pub enum Error {
         /// What the program said, or why it did not run.
         reason: String,
     },
-    /// A directory to mount at could not be created.
-    #[error("cannot create directory '{}': {source}", directory.display())]
+    /// A directory, or a file, to mount at could not be created.
+    #[error("cannot create '{}' to mount at: {source}", directory.display())]
     #[non_exhaustive]
     CreateDirectory {
-        /// The path of the directory.
+        /// The path of the directory or file.
         directory: PathBuf,
         /// The system's reason.
         source: io::Error,

@@ -53,7 +53,7 @@ impl fmt::Display for FileSystem {
 
 /// The text names no file system that a volume can be formatted with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no file system that a volume can have: ext4 or xfs")]
+#[error("'{0}' is no file system that a volume can be formatted with; use ext4 or xfs")]
 pub struct UnknownFileSystem(String);
 
 impl FromStr for FileSystem {

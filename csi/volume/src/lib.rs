@@ -90,56 +90,60 @@ impl<'a> Volume<'a> {
     }
 
     /// Sets whether to mount the volume read-only. Then nothing is formatted: an empty device is an
-    /// error. A read-only device stays read-only in any case.
+    /// error. A read-only device stays read-only in any case. On a writable device, the kernel may
+    /// still write: it replays the journal after a crash. Default: what the device is.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> Volume<'a> {
         Volume { read_only: read_only || self.device.is_read_only(), ..self }
     }
 
-    /// Lets set-user-ID and set-group-ID programs on the volume take effect: mounts without
-    /// `nosuid`. Off unless called.
+    /// Sets whether set-user-ID and set-group-ID programs on the volume take effect: if so, it is
+    /// mounted without `nosuid`. Default: off.
     #[must_use]
     pub fn allow_suid(mut self, allow_suid: bool) -> Volume<'a> {
         self.flags.set(MountFlags::NOSUID, !allow_suid);
         self
     }
 
-    /// Lets device nodes on the volume be opened: mounts without `nodev`. Off unless called.
+    /// Sets whether device nodes on the volume can be opened: if so, it is mounted without `nodev`.
+    /// Default: off.
     #[must_use]
     pub fn allow_devices(mut self, allow_devices: bool) -> Volume<'a> {
         self.flags.set(MountFlags::NODEV, !allow_devices);
         self
     }
 
-    /// Asks for this file system: an empty device gets it, and a device with another one is an
-    /// error. Without this call an empty device gets ext4, and every file system is mounted.
+    /// Sets the file system that an empty device gets. A device with another one is then an error.
+    /// Default: an empty device gets ext4, and a device with any file system is accepted.
     #[must_use]
     pub fn file_system(self, file_system: FileSystem) -> Volume<'a> {
         Volume { file_system: Some(file_system), ..self }
     }
 
-    /// Passes these arguments to the program that makes the file system, after those of this crate.
+    /// Sets more arguments of the program that makes the file system, which follow those of this
+    /// crate. Default: none.
     #[must_use]
     pub fn make_options(self, options: impl IntoIterator<Item = impl Into<String>>) -> Volume<'a> {
         Volume { make_options: options.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Mounts with these options, as `mount -o` takes them. They win over the other settings:
-    /// `suid` undoes `nosuid`.
+    /// Sets the mount options, as `mount -o` takes them. They win over the other settings: `suid`
+    /// undoes `nosuid`. With `ro`, an empty device is still formatted; with
+    /// [`read_only`](Self::read_only) it is not. Default: none.
     #[must_use]
     pub fn mount_options(self, options: impl IntoIterator<Item = impl Into<String>>) -> Volume<'a> {
         Volume { mount_options: options.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Makes the file system even if the device has content. **All data on it is lost.** Use it
-    /// only for a device on which a first formatting was interrupted, and which has never been
-    /// mounted.
+    /// Sets whether to make the file system even if the device has content. **All data on it is
+    /// lost.** Use it only for a device on which a first formatting was interrupted, and which has
+    /// never been mounted. Default: off.
     #[must_use]
     pub fn format_again(self, format_again: bool) -> Volume<'a> {
         Volume { format_again, ..self }
     }
 
-    /// Returns whether [`stage`](Self::stage) would make a file system.
+    /// Returns whether [`stage`](Self::stage) would make a file system. Reads the device.
     pub fn would_format(&self) -> Result<bool> {
         Ok(!self.read_only && (self.format_again || self.content()? == Content::Empty))
     }
@@ -171,8 +175,9 @@ impl<'a> Volume<'a> {
     /// Mounts the device at a directory, which is created if it is missing. Makes a file system
     /// first if the device is empty, see [`format`](Self::format).
     ///
-    /// Unless the volume is read-only, repairs the file system before, and grows it to the size of
-    /// the device afterwards. If the content is no file system, this is an error.
+    /// Unless the volume is read-only, checks and repairs ext2, ext3 and ext4 before mounting
+    /// (`e2fsck -p`), and grows ext4 and XFS to the size of the device afterwards. If the content
+    /// is no file system, this is an error. After a failed growth, the volume stays mounted.
     pub fn stage(&self, directory: impl AsRef<Path>) -> Result<Staged> {
         let (device, target) = (self.device.path(), directory.as_ref());
         let mut flags = self.flags;
@@ -242,12 +247,14 @@ pub fn unmount(target: impl AsRef<Path>) -> Result<()> {
     mount::unmount(target).map_err(|source| Error::Unmount { target: target.to_owned(), source })
 }
 
-/// Grows the file system that is mounted at this directory to the size of its device.
+/// Grows the file system that is mounted at this directory to the size of its device. Knows ext2,
+/// ext3, ext4 and XFS.
 pub fn grow(target: impl AsRef<Path>) -> Result<()> {
     let target = target.as_ref();
     let mounts = mounts_at(target).map_err(|source| Error::Mounts { source })?;
     let Some(mount) = mounts.last() else {
-        return Err(Error::Grow { target: target.to_owned(), reason: "nothing is mounted there".into() });
+        let reason = "nothing is mounted there; stage the volume first".into();
+        return Err(Error::Grow { target: target.to_owned(), reason });
     };
     grow_at(&mount.source, target, &mount.file_system)
 }
