@@ -79,12 +79,12 @@ impl TestCluster {
         Self { access, daemons, directory, _ports: ports, wanted, fsid, addresses }
     }
 
-    /// The id of the cluster.
+    /// Returns the id of the cluster.
     pub fn fsid(&self) -> &str {
         &self.fsid
     }
 
-    /// The addresses of the monitor.
+    /// Returns the addresses of the monitor.
     pub fn monitor_addresses(&self) -> &Addresses {
         &self.addresses
     }
@@ -99,7 +99,7 @@ impl TestCluster {
         self.directory().join("ceph.client.admin.keyring")
     }
 
-    /// Returns the pid of a running daemon.
+    /// Returns the process id of a daemon; `None` if it does not run.
     pub fn pid(&self, daemon: Daemon) -> Option<u32> {
         self.daemons().pid(daemon)
     }

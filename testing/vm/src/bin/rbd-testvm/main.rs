@@ -33,7 +33,7 @@ struct Cli {
     /// Run systemd-udevd in the guest
     #[arg(long)]
     udev: bool,
-    /// Memory in MiB [default: 384 and the size of the files]
+    /// Memory in MiB [default: 384 and three times the size of the files]
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
     /// Processors
