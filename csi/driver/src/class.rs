@@ -75,8 +75,9 @@ impl Class {
     /// Returns the features of new images.
     pub fn features(&self) -> Result<Features, Status> {
         let Some(names) = self.get("imageFeatures") else { return Ok(Features::DEFAULT) };
-        let features: Features =
-            names.parse().map_err(|error: rbd::Error| Status::invalid_argument(error.to_string()))?;
+        let features: Features = names.parse().map_err(|error: rbd::Error| {
+            Status::invalid_argument(format!("the parameter 'imageFeatures' of the storage class: {error}"))
+        })?;
         // Layering, because a volume may become the source of another one.
         Ok(features | Features::LAYERING)
     }
@@ -109,7 +110,9 @@ impl Class {
     fn number(&self, name: &str) -> Result<Option<u64>, Status> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
-            Status::invalid_argument(format!("the parameter '{name}' is '{text}', which is no number"))
+            Status::invalid_argument(format!(
+                "the parameter '{name}' is '{text}'; it must be a whole number without a unit, such as 65536"
+            ))
         })
     }
 
@@ -160,7 +163,8 @@ impl Class {
             && mounter != "rbd"
         {
             return Err(Status::invalid_argument(format!(
-                "the parameter 'mounter' is '{mounter}'; this driver maps through the kernel only ('rbd')"
+                "the parameter 'mounter' is '{mounter}'; this driver maps through the kernel only: set it to \
+                 'rbd', or leave it out"
             )));
         }
         if self.get("topologyConstrainedPools").is_some() {

@@ -49,29 +49,29 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the file of clusters '{}'", path.display()))?;
-        Config::parse(&text).with_context(|| format!("the file of clusters '{}'", path.display()))
+        Config::parse(&text).with_context(|| format!("cannot use the file of clusters '{}'", path.display()))
     }
 
     /// Reads the text of the file.
     pub fn parse(text: &str) -> Result<Config> {
-        let list: Vec<ClusterConfig> = serde_json::from_str(text).context("is no list of clusters")?;
+        let list: Vec<ClusterConfig> = serde_json::from_str(text).context("it is no list of clusters")?;
         let mut all = BTreeMap::new();
         for cluster in list {
             let id = cluster.id.clone();
             if id.is_empty() || id.len() > 64 || id.contains(':') {
-                bail!("clusterID '{id}' is empty, has a colon, or is longer than 64 bytes");
+                bail!("the clusterID '{id}' is empty, has a colon, or is longer than 64 bytes; correct it");
             }
             if cluster.monitors.is_empty() {
-                bail!("cluster '{id}' has no monitors");
+                bail!("cluster '{id}' has no monitors; add their addresses to 'monitors'");
             }
             if cluster.rbd.namespace.contains(':') {
-                bail!("the radosNamespace of cluster '{id}' has a colon");
+                bail!("the radosNamespace of cluster '{id}' has a colon; use another namespace");
             }
             if cluster.user.is_some() != cluster.key_file.is_some() {
                 bail!("cluster '{id}' needs both 'user' and 'keyFile', or neither");
             }
             if all.insert(id.clone(), cluster).is_some() {
-                bail!("clusterID '{id}' is there twice");
+                bail!("it has the clusterID '{id}' twice; remove one of the two clusters");
             }
         }
         Ok(Config(all))

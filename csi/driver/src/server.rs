@@ -90,7 +90,10 @@ fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
                 removed => removed.with_context(|| format!("cannot remove '{}'", path.display()))?,
             }
         }
-        Ok(_) => bail!("'{}' is there already, and is no socket", path.display()),
+        Ok(_) => bail!(
+            "cannot listen on '{}': it exists and is no socket; remove it, or choose another path",
+            path.display()
+        ),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if let Some(directory) = path.parent() {
                 std::fs::create_dir_all(directory)

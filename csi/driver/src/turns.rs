@@ -77,7 +77,7 @@ impl Turn {
         let (name, waited) = (&self.name, self.turns.patience.as_secs());
         let at_work = match *self.at_work() {
             Some((method, since)) => {
-                format!("{method} for {name} is under way, since {} s", since.elapsed().as_secs())
+                format!("{method} for {name} is under way and began {} s ago", since.elapsed().as_secs())
             }
             None => format!("other requests for {name} are under way"),
         };

@@ -148,7 +148,7 @@ impl Controller {
             let start = |source: &str| {
                 if source.is_empty() { "blank".to_owned() } else { format!("from {source}") }
             };
-            let why = format!("it started {}, not {}", start(&theirs), start(&ours));
+            let why = format!("it was created {}, not {}", start(&theirs), start(&ours));
             return Err(other(request, pool, name, &why));
         }
         let size = image.size().or_status()?;

@@ -49,8 +49,9 @@ impl Controller {
         if !watchers.is_empty() {
             let users: Vec<String> = watchers.iter().map(|watcher| watcher.address.to_string()).collect();
             return Err(Status::failed_precondition(format!(
-                "volume '{id}' (image '{name}') is in use by {}; a client that has died counts as a user \
-                 for 30 s, in rare cases until its OSD is marked down (Ceph before 18.2.5 and 19.2.1)",
+                "volume '{id}' (image '{name}') is in use by {}; unstage it there; a client that has died \
+                 counts as a user for 30 s, in rare cases until its OSD is marked down (Ceph before 18.2.5 \
+                 and 19.2.1)",
                 users.join(", ")
             )));
         }

@@ -22,7 +22,7 @@ impl Node {
     pub fn expand(&self, id: &VolumeId, path: &Path, required: u64) -> Result<u64, Status> {
         let mounted = mounts(path)?;
         let Some(mount) = mounted.last() else {
-            return Err(Status::not_found(format!("volume '{id}' is not at '{}'", path.display())));
+            return Err(Status::not_found(format!("volume '{id}' is not mounted at '{}'", path.display())));
         };
         let block = number(path)?;
         let mut device = device(block.unwrap_or(mount.device))?

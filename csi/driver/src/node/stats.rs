@@ -23,7 +23,7 @@ pub enum Stats {
 impl Node {
     /// Returns how much of the volume at this path is used.
     pub fn stats(&self, id: &VolumeId, path: &Path) -> Result<Stats, Status> {
-        let missing = || Status::not_found(format!("volume '{id}' is not at '{}'", path.display()));
+        let missing = || Status::not_found(format!("volume '{id}' is not mounted at '{}'", path.display()));
         if mounts(path)?.is_empty() {
             return Err(missing());
         }

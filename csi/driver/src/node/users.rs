@@ -85,9 +85,9 @@ fn refuse(id: &VolumeId, image: &Image, users: &[Watcher], waited: Duration) -> 
         _ => String::new(),
     };
     Status::failed_precondition(format!(
-        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; a node that has died \
-         counts as a user for 30 s, in rare cases until its OSD is marked down (Ceph before 18.2.5 and \
-         19.2.1), and must be fenced: {}",
+        "volume '{id}' is in use by {}{node}; waited {} s; unstage it there; if that node has died, fence it \
+         before the volume is used elsewhere: {}; a dead node counts as a user for 30 s, in rare cases until \
+         its OSD is marked down (Ceph before 18.2.5 and 19.2.1)",
         list.join(", "),
         waited.as_secs(),
         fence.join(", ")

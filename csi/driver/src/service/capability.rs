@@ -23,7 +23,7 @@ pub(super) fn access(capability: &VolumeCapability) -> Result<Access, Status> {
         return invalid("the access_mode of a volume_capability is missing");
     };
     let (block, file_system, mount_options) = match &capability.access_type {
-        None => return invalid("the access_type of a volume_capability is missing: block or mount"),
+        None => return invalid("the access_type of a volume_capability is missing; set block or mount"),
         Some(AccessType::Block(_)) => (true, None, Vec::new()),
         Some(AccessType::Mount(mount)) => {
             let file_system = match &*mount.fs_type {

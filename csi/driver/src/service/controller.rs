@@ -377,7 +377,7 @@ fn token<T: std::str::FromStr>(text: &str) -> Result<Option<T>, Status> {
     }
     text.parse().map(Some).map_err(|_| {
         Status::aborted(format!(
-            "starting_token '{text}' is none that this driver has given; begin the list anew"
+            "this driver has not returned the starting_token '{text}'; begin the list anew"
         ))
     })
 }

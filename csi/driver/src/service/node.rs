@@ -31,7 +31,7 @@ fn path(name: &str, path: &str) -> Result<PathBuf, Status> {
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err(Status::invalid_argument(format!("{name} '{}' is no absolute path", path.display())))
+        Err(Status::invalid_argument(format!("{name} '{}' is not an absolute path", path.display())))
     }
 }
 
