@@ -9,7 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::binaries::Binary;
-use super::root::{Release, Root};
+use super::root::Release;
+use super::roots::Roots;
 use super::served::Served;
 use crate::scratch::Scratch;
 use crate::{cmd, ui};
@@ -39,14 +40,15 @@ const RUNS: [(&[&str], &str); 4] = [
 const MARK: &str = "kernels: ";
 
 /// Runs all, and prints a table in Markdown.
-pub(crate) fn run(roots: &[&Root], binaries: &[Binary]) -> Result<()> {
+pub(crate) fn run(roots: &Roots, binaries: &[Binary]) -> Result<()> {
     let it = binaries
         .iter()
         .find(|binary| binary.is_integration())
         .context("the integration tests are not built")?;
     let mut table: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut failed = Vec::new();
-    for root in roots {
+    for release in RELEASES {
+        let root = roots.get(release)?;
         for (wanted, test) in RUNS {
             // Older clusters have no such keys.
             if wanted.contains(&"aes256k") && root.release != Release::Tentacle {

@@ -7,18 +7,20 @@ mod kernels;
 mod late;
 mod mixed;
 mod root;
+mod roots;
 mod served;
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::binaries::Binary;
 pub(crate) use self::columns::Columns;
 use self::late::Recorder;
 use self::root::{Release, Root};
+use self::roots::Roots;
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent, Purpose};
 use crate::tally::Tally;
@@ -98,41 +100,40 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         parts => parts,
     };
     let started = Instant::now();
-    let needed = |release: &Release| {
-        if args.kernels {
-            kernels::RELEASES.contains(release)
-        } else {
-            parts.iter().any(|part| part.releases().contains(release))
-        }
+    let needed: Vec<Release> = if args.kernels {
+        kernels::RELEASES.to_vec()
+    } else {
+        parts.iter().flat_map(|part| part.releases()).copied().collect()
     };
-    let wanted = Release::ALL.into_iter().filter(needed);
-    let (roots, binaries) = thread::scope(|scope| {
-        let roots =
-            scope.spawn(|| wanted.map(|release| Root::open(release, args.fresh)).collect::<Result<Vec<_>>>());
-        let binaries = binaries::build(&args.filter);
-        (join(roots), binaries)
-    });
-    let (roots, binaries) = (roots?, binaries?);
-    if args.kernels {
-        return kernels::run(&roots.iter().collect::<Vec<_>>(), &binaries);
-    }
+    let roots = &Roots::new(args.fresh);
     let counts = Mutex::new(Columns::new(""));
     let (waiting, failures) = (Mutex::new(parts.iter()), Mutex::new(Vec::new()));
-    let lane = || {
-        loop {
-            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(part) = next else { return Ok(()) };
-            let begun = Instant::now();
-            if let Err(error) = part.run(&roots, &binaries, &args.filter, &counts) {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
-            }
-            println!("{} took {}", part.name(), ui::time(begun.elapsed()));
-        }
-    };
     thread::scope(|scope| {
-        let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(lane)).collect();
-        lanes.into_iter().try_for_each(join)
+        // A part begins when its own roots are complete. It tells if they cannot be made.
+        scope.spawn(|| needed.into_iter().all(|release| roots.get(release).is_ok()));
+        let binaries = &binaries::build(&args.filter)?;
+        if args.kernels {
+            return kernels::run(roots, binaries);
+        }
+        let lane = || {
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(part) = next else { return Ok(()) };
+                let begun = Instant::now();
+                if let Err(error) = part.run(roots, binaries, &args.filter, &counts) {
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
+                }
+                println!("{} took {}", part.name(), ui::time(begun.elapsed()));
+            }
+        };
+        thread::scope(|scope| {
+            let lanes: Vec<_> = (0..args.jobs).map(|_| scope.spawn(lane)).collect();
+            lanes.into_iter().try_for_each(join)
+        })
     })?;
+    if args.kernels {
+        return Ok(());
+    }
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("\n{counts}\nall in {}", ui::time(started.elapsed()));
@@ -147,13 +148,11 @@ fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 }
 
 impl Part {
-    fn run(self, roots: &[Root], binaries: &[Binary], filter: &[String], counts: &Counts) -> Result<()> {
-        let find =
-            |release| roots.iter().find(|root| root.release == release).context("its root was not made");
+    fn run(self, roots: &Roots, binaries: &[Binary], filter: &[String], counts: &Counts) -> Result<()> {
         match self.releases() {
-            &[release] => column(find(release)?, binaries, filter, counts),
+            &[release] => column(roots.get(release)?, binaries, filter, counts),
             releases => {
-                let (old, new) = (find(releases[0])?, find(releases[1])?);
+                let (old, new) = (roots.get(releases[0])?, roots.get(releases[1])?);
                 let all = [
                     mixed::run(old, new, binaries, counts),
                     mixed::run(new, old, binaries, counts),
