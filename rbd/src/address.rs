@@ -46,27 +46,24 @@ impl ClientAddress {
     }
 }
 
-/// Parses `IP:PORT/NONCE`, `IP:PORT` and `IP`, optionally with `v1:`, `v2:` or `any:` in front. A
-/// missing port or nonce is 0. For the blocklist, `IP` and `IP:0` mean all clients at this IP
-/// address; `IP:PORT` with another port matches no client.
+/// Accepts `IP:PORT/NONCE`, optionally with `v1:`, `v2:` or `any:` in front, and `IP`, which means
+/// all clients of that machine. `IP:PORT` is refused, because no client has such an address.
 impl FromStr for ClientAddress {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<ClientAddress> {
         let address = ClientAddress(text.to_owned());
-        let (place, nonce) = match address.plain().split_once('/') {
-            Some((place, nonce)) => (place, Some(nonce)),
-            None => (address.plain(), None),
+        // `10.0.0.0/24` would mean one client with the nonce 24, and `10.0.0.1:6789` one with the
+        // nonce 0. Both would fence no client.
+        let is_address = match address.plain().split_once('/') {
+            Some((place, nonce)) => place.parse::<SocketAddr>().is_ok() && nonce.parse::<u32>().is_ok(),
+            None => address.plain().parse::<IpAddr>().is_ok(),
         };
-        // `10.0.0.0/24` looks like a range, but would mean one client with the nonce 24, and fence
-        // no client.
-        let is_address =
-            place.parse::<SocketAddr>().is_ok() || (nonce.is_none() && place.parse::<IpAddr>().is_ok());
-        if is_address && nonce.is_none_or(|nonce| nonce.parse::<u32>().is_ok()) {
+        if is_address {
             return Ok(address);
         }
         let why = "it is not an address of the form IP:PORT/NONCE; take that of a watcher or lock owner";
-        Err(Error::invalid("parse", Object::new(ObjectKind::User, text), why))
+        Err(Error::invalid("parse", Object::new(ObjectKind::Client, text), why))
     }
 }
 
@@ -111,7 +108,7 @@ mod tests {
         for good in ["127.0.0.1:0/3461389112", "v1:10.0.0.1:0/1", "[::1]:0/5", "any:[::1]:0/5", "10.0.0.1"] {
             assert_eq!(good.parse::<ClientAddress>().unwrap().to_string(), good);
         }
-        for bad in ["", "client.4123", "127.0.0.1:0/x", "localhost:0/1", "10.0.0.0/-1"] {
+        for bad in ["", "client.4123", "127.0.0.1:0/x", "localhost:0/1", "10.0.0.0/-1", "10.0.0.1:0"] {
             assert!(bad.parse::<ClientAddress>().is_err(), "{bad}");
         }
     }

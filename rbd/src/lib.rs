@@ -102,6 +102,7 @@ pub mod rados;
 mod raw;
 mod spec;
 pub mod survey;
+mod time;
 mod unblock;
 mod version;
 

@@ -168,8 +168,17 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     victim.wait_for_latest_osdmap().unwrap();
     let error = image.write_all_at(&[2; 512], 0).and_then(|()| image.flush()).unwrap_err();
     assert!(error.is_blocklisted(), "{error}");
+    // Ceph leaves an entry as it is. A shorter time than that of the entry is nothing to tell.
+    admin.blocklist().add(&watcher.address).duration(Duration::from_secs(60)).run().unwrap();
+    let error = admin.blocklist().add(&watcher.address).duration(Duration::MAX).run().unwrap_err();
+    assert!(error.is_already_exists() && error.to_string().contains("on the blocklist already"), "{error}");
     admin.blocklist().remove(&watcher.address).unwrap();
     assert!(!admin.blocklist().list().unwrap().iter().any(|blocked| blocked.address == watcher.address));
+    admin.blocklist().add(&watcher.address).duration(Duration::MAX).run().unwrap();
+    let listed = admin.blocklist().list().unwrap();
+    let entry = listed.iter().find(|blocked| blocked.address == watcher.address).expect("it is fenced");
+    assert!(entry.until.starts_with("2106-"), "{entry:?}");
+    admin.blocklist().remove(&watcher.address).unwrap();
     assert_eq!(*"somebody".parse::<rbd::ClientAddress>().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 

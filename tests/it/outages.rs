@@ -317,7 +317,9 @@ fn a_range_of_clients_is_fenced_or_refused() {
     victim.wait_for_latest_osdmap().unwrap();
     let error = image.write_all_at(&B, 0).and_then(|()| image.flush()).unwrap_err();
     assert!(error.is_blocklisted(), "{error}");
-    assert_eq!(admin.blocklist().list().unwrap().len(), 1);
+    assert_eq!(admin.blocklist().list().unwrap()[0].address.as_str(), range);
+    let longer = admin.blocklist().add_range(range).duration(Duration::from_secs(6000)).run();
+    assert!(longer.is_err_and(|error| error.is_already_exists()), "{:?}", admin.blocklist().list());
     admin.blocklist().remove_range(range).unwrap();
     assert!(admin.blocklist().list().unwrap().is_empty());
     admin.blocklist().remove_range(range).unwrap();

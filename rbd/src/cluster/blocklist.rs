@@ -1,8 +1,9 @@
 //! The blocklist, which fences clients.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -10,6 +11,8 @@ use crate::address::ClientAddress;
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
+use crate::raw::cluster::Cluster as RawCluster;
+use crate::time::storable_seconds;
 
 /// A client on the blocklist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +62,12 @@ impl<'a> Blocklist<'a> {
     /// So reads and writes through this connection are safe. In another process or connection, call
     /// [`Cluster::wait_for_latest_osdmap`] before you read.
     ///
-    /// The address is that of a [watcher](crate::image::Watcher) or lock owner. **An address that
-    /// is only an IP adds all clients at it**, also those that start later. An address without a
-    /// nonce, such as `10.0.0.1:6800`, adds no client, without an error.
+    /// The address is that of a [watcher](crate::image::Watcher) or lock owner. An address without
+    /// port and nonce, such as `10.9.8.7`, means all clients of that machine.
+    ///
+    /// Ceph does not change an entry that exists. So a client that is on the blocklist already can
+    /// come back earlier than the default time from now. Set a
+    /// [duration](AddToBlocklist::duration) to be told.
     ///
     /// Implements: `rados_blocklist_add`.
     #[doc(alias = "rados_blocklist_add")]
@@ -102,7 +108,7 @@ impl<'a> Blocklist<'a> {
     pub fn remove(&self, address: &ClientAddress) -> Result<()> {
         let address = address.as_str();
         let command = json!({ "prefix": "osd blocklist", "blocklistop": "rm", "addr": address });
-        self.0.command_on("unblocklist", || Object::new(ObjectKind::User, address), &command)?;
+        self.0.command_on("unblocklist", || Object::new(ObjectKind::Client, address), &command)?;
         Ok(())
     }
 
@@ -129,7 +135,7 @@ impl<'a> Blocklist<'a> {
 
 impl Cluster {
     fn change_range(&self, operation: &'static str, range: &str, mut command: Value) -> Result<()> {
-        let object = || Object::new(ObjectKind::User, range);
+        let object = || Object::new(ObjectKind::Client, range);
         if !is_range(range) {
             let why = "it is not a range of addresses of the form IP/BITS, such as 10.9.8.0/24";
             return Err(Error::invalid(operation, object(), why));
@@ -163,6 +169,17 @@ fn is_range(text: &str) -> bool {
     bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
+/// Returns a range as it is added: Ceph lists `10.0.0.0/24` as `10.0.0.0:0/24`, and `fd00::/8` as
+/// `[fd00::]:0/8`.
+fn plain_range(listed: &str) -> String {
+    listed.replace(":0/", "/").replace(['[', ']'], "")
+}
+
+/// Returns a duration in seconds. At least 1, because 0 would mean the cluster's setting.
+fn seconds(duration: Duration) -> u32 {
+    storable_seconds(duration).max(1)
+}
+
 /// Parses two consecutive JSON documents: single clients, then ranges of addresses.
 pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
     let lists = serde_json::Deserializer::from_slice(reply).into_iter::<Vec<Value>>();
@@ -170,7 +187,7 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
     let blocked = |entry: Value| {
         let text = |field: &str| Some(entry.get(field)?.as_str()?.to_owned());
         Some(BlocklistEntry {
-            address: ClientAddress::from_ceph(text("addr").or_else(|| text("range"))?),
+            address: ClientAddress::from_ceph(text("addr").or_else(|| Some(plain_range(&text("range")?)))?),
             until: text("until")?,
         })
     };
@@ -178,8 +195,13 @@ pub(super) fn entries(reply: &[u8]) -> serde_json::Result<Vec<BlocklistEntry>> {
 }
 
 impl AddToBlocklist<'_> {
-    /// Sets how long the client or range stays on the blocklist: at least 1 s, and for a client
-    /// rounded down to whole seconds. Default: the cluster's setting, normally one hour.
+    /// Sets how long the client or range stays on the blocklist, in whole seconds, at least 1.
+    /// Ceph stores times up to the year 2106: a longer duration ends in that year. Default: the
+    /// cluster's setting, normally one hour.
+    ///
+    /// [`run`](Self::run) then fails with [`ErrorKind::AlreadyExists`] if an entry existed that ends
+    /// earlier, because Ceph does not change it. The client is on the blocklist then, but not for
+    /// as long. To find out, `run` lists the blocklist.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
@@ -189,20 +211,83 @@ impl AddToBlocklist<'_> {
     /// timeout](crate::ClusterBuilder::call_timeout), for a range the [mon
     /// timeout](crate::ClusterBuilder::mon_timeout).
     pub fn run(self) -> Result<()> {
+        let Some(duration) = self.duration else { return self.add() };
+        let wanted = SystemTime::now() + Duration::from_secs(seconds(duration).into());
+        let before = self.entry()?;
+        self.add()?;
+        let Some(before) = before else { return Ok(()) };
+        if self.entry()?.is_some_and(|now| now == before)
+            && end(&before.until).is_some_and(|end| end < wanted)
+        {
+            let why = format!(
+                "it is on the blocklist already, until {}, and Ceph does not change the end of an entry; add it \
+                 again after that, or remove it first, which lets it in for a moment",
+                before.until
+            );
+            return Err(Error::new("blocklist", self.object(), Errno::EEXIST).with_detail(why));
+        }
+        Ok(())
+    }
+
+    fn object(&self) -> Object {
+        Object::new(ObjectKind::Client, self.text())
+    }
+
+    fn text(&self) -> &str {
+        match self.who {
+            Who::Client(address) => address.as_str(),
+            Who::Range(range) => range,
+        }
+    }
+
+    /// Returns the entry of the client or range, if there is one.
+    fn entry(&self) -> Result<Option<BlocklistEntry>> {
+        let wanted = ClientAddress::from_ceph(self.text().to_owned());
+        let entries = self.cluster.blocklist().list()?;
+        Ok(entries.into_iter().find(|entry| entry.address == wanted))
+    }
+
+    fn add(&self) -> Result<()> {
         let AddToBlocklist { cluster, who, duration } = self;
-        let address = match who {
-            Who::Client(address) => address,
+        match who {
+            Who::Client(address) => {
+                let c_address = c_string("blocklist", || self.object(), address.as_str())?;
+                let seconds = duration.map_or(0, seconds);
+                let add = move |raw: &RawCluster| raw.blocklist_add(&c_address, seconds);
+                cluster.bounded("blocklist", || self.object(), add)
+            }
             Who::Range(range) => {
                 let mut change = json!({ "blocklistop": "add" });
                 if let Some(duration) = duration {
-                    change["expire"] = duration.as_secs_f64().max(1.0).into();
+                    change["expire"] = f64::from(seconds(*duration)).into();
                 }
-                return cluster.change_range("blocklist", range, change);
+                cluster.change_range("blocklist", range, change)
             }
-        };
-        let object = || Object::new(ObjectKind::User, address.as_str());
-        let c_address = c_string("blocklist", object, address.as_str())?;
-        let seconds = duration.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX));
-        cluster.bounded("blocklist", object, move |raw| raw.blocklist_add(&c_address, seconds))
+        }
+    }
+}
+
+/// Parses the end of an entry, which is in the time zone of a monitor.
+fn end(until: &str) -> Option<SystemTime> {
+    DateTime::parse_from_str(until, "%Y-%m-%dT%H:%M:%S%.f%z").ok().map(SystemTime::from)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_entry_is_parsed() {
+        let seconds =
+            |text| end(text).map(|end| end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(seconds("2026-11-30T22:15:51.384798+0000"), Some(1_796_076_951));
+        assert_eq!(seconds("2026-11-30T23:15:51.384798+0100"), Some(1_796_076_951));
+        assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn a_range_is_listed_as_it_is_added() {
+        assert_eq!(plain_range("127.0.0.0:0/8"), "127.0.0.0/8");
+        assert_eq!(plain_range("[fd00::]:0/8"), "fd00::/8");
     }
 }

@@ -49,6 +49,8 @@ pub enum ObjectKind {
     ConfigOption,
     /// A user of the cluster.
     User,
+    /// A client of the cluster, by its address.
+    Client,
     /// A RADOS object.
     Object,
     /// The version of a kernel.
@@ -115,6 +117,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::MetadataKey => "metadata key",
             ObjectKind::ConfigOption => "configuration option",
             ObjectKind::User => "user",
+            ObjectKind::Client => "client",
             ObjectKind::Object => "object",
             ObjectKind::KernelVersion => "kernel version",
             ObjectKind::Device => "device",

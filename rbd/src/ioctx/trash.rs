@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::raw::image::open::By;
 use crate::raw::ioctx::IoCtx as RawIoCtx;
 use crate::raw::ioctx::trash::{self as raw, RawTrashed};
+use crate::time::storable_seconds;
 
 /// An image in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl AddToTrash<'_> {
         }
         ioctx
             .freeing("trash an image in")?
-            .bounded("trash", object, move |raw| raw.trash_move(&c_name, delay_seconds(delay)))
+            .bounded("trash", object, move |raw| raw.trash_move(&c_name, storable_seconds(delay).into()))
             .map_err(|error| match error.errno() {
                 Some(Errno::EBUSY) => ioctx.with_lock_owner(name, error),
                 Some(Errno::EMLINK) => ioctx.with_group(name, error),
@@ -353,15 +354,6 @@ fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
         }
     }
     error
-}
-
-/// Returns a delay in whole seconds. The last second that Ceph can store is in the year 2106; a
-/// later time would wrap around.
-fn delay_seconds(delay: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // A day less, because the daemons' clocks differ from this one.
-    let most = u64::from(u32::MAX).saturating_sub(now.as_secs() + 24 * 3600);
-    delay.as_secs().min(most)
 }
 
 fn entry(raw: RawTrashed) -> TrashEntry {

@@ -28,7 +28,7 @@ const LAYERS: &[Layer] = &[
         name: "values",
         modules: &[
             "address", "buffer", "compare", "errno", "error", "events", "features", "guide", "hints",
-            "holder", "names", "progress", "spec", "version",
+            "holder", "names", "progress", "spec", "time", "version",
         ],
         among_themselves: true,
     },
