@@ -80,10 +80,11 @@ impl ClusterBuilder {
 
     /// Sets whether to read no configuration file at all. If set, this builder or CEPH_ARGS must
     /// name the [monitors](Self::monitors), and also the key, unless a keyring is in its default
-    /// place. Default: off. Both values discard the file that [`conf_file`](Self::conf_file) has
-    /// set: after `false`, the file is searched for.
+    /// place. Default: off. `false` keeps the file that [`conf_file`](Self::conf_file) has set.
     pub fn no_conf_file(mut self, no_conf_file: bool) -> Self {
-        self.conf_file = if no_conf_file { ConfFile::None } else { ConfFile::Search };
+        if no_conf_file || matches!(self.conf_file, ConfFile::None) {
+            self.conf_file = if no_conf_file { ConfFile::None } else { ConfFile::Search };
+        }
         self
     }
 
@@ -389,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_and_a_zero_timeout_are_refused() {
-        let error = Cluster::builder().conf_file("/nonexistent/ceph.conf").connect().unwrap_err();
+        let named = Cluster::builder().conf_file("/nonexistent/ceph.conf").no_conf_file(false);
+        let error = named.connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File });
         let error = Cluster::builder().no_conf_file(true).key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
         let error = error.osd_timeout(Duration::ZERO).connect().unwrap_err();
