@@ -80,8 +80,13 @@ impl ExclusiveLock<'_> {
 
     /// Releases the exclusive lock after all writes in flight. Fails with
     /// [`LockLost`](ErrorKind::LockLost) if the lock was lost since it was acquired: see
-    /// [`acquire`](Self::acquire). After that, the handle can write again like one that has not
-    /// acquired the lock.
+    /// [`acquire`](Self::acquire).
+    ///
+    /// **A handle that has released the lock does not acquire it again by writing.** Its writes and
+    /// flushes fail with [`ReadOnly`](ErrorKind::ReadOnly), and reads work. A call that needs the
+    /// lock, such as a resize or a snapshot, acquires it, and the handle keeps it again. So call
+    /// [`acquire`](Self::acquire) before you write, or close the image and open it again. If the
+    /// image has no feature exclusive-lock any more, the handle writes without a lock.
     ///
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]

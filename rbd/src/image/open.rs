@@ -147,6 +147,10 @@ impl<'a> OpenImage<'a> {
     /// A read-only handle registers no watch, so it does not prevent others from removing the
     /// image, and it keeps the size and the list of snapshots that it read when it was opened. It
     /// reads the data that others write. A user with read capabilities suffices.
+    ///
+    /// **It does not notice that others remove or shrink the image:** what is gone then reads as
+    /// zeros, without an error. [`Image::name`] asks the cluster, and fails if the image was
+    /// removed.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -164,6 +168,11 @@ impl<'a> OpenImage<'a> {
 
     /// Opens the image at a snapshot, given by its name or its id. Such an image is read-only. Only
     /// [`run`](Self::run) accepts an id: [`start`](Self::start) and `await` refuse it.
+    ///
+    /// The handle registers a watch, which needs the capability to write, unless
+    /// [`read_only`](Self::read_only) is set, too. With the watch, reads fail with
+    /// [`ErrorKind::NotFound`] after the snapshot was removed. Without it, they return zeros: see
+    /// [`Image::at_snapshot`].
     pub fn snapshot(mut self, snapshot: impl Into<SnapshotRef<'a>>) -> Self {
         self.snapshot = Some(snapshot.into());
         self
@@ -233,6 +242,11 @@ impl Image {
     ///
     /// This handle does not change, and both handles can be used. Refused for a handle with
     /// encryption loaded, because the passphrase is not stored.
+    ///
+    /// **The new handle does not notice that the snapshot is removed:** then its reads return zeros
+    /// and its diffs nothing, without an error. If others may remove the snapshot,
+    /// [protect](crate::snapshot::Snapshots::protect) it while you read, or open the image with
+    /// [`OpenImage::snapshot`], whose reads fail in that case.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;

@@ -41,6 +41,13 @@ impl Host {
     }
 
     /// Lists all mappings of an image or snapshot, of any cluster.
+    ///
+    /// Compares names, and a mapping keeps the names of the time when it was made. So it can belong
+    /// to an image that was renamed or removed since, while another image has the name now. Compare
+    /// [`Device::image_id`](crate::krbd::Device::image_id) with
+    /// [`Image::id`](crate::Image::id), and
+    /// [`Device::cluster_fsid`](crate::krbd::Device::cluster_fsid) with
+    /// [`Cluster::fsid`](crate::Cluster::fsid).
     pub fn devices_of(&self, spec: &ImageSpec) -> Result<Vec<Device>> {
         let mut devices = self.devices()?;
         devices.retain(|device| device.spec() == spec);
@@ -48,7 +55,8 @@ impl Host {
     }
 
     /// Returns the only mapping of an image or snapshot. If there are several, fails and names
-    /// them.
+    /// them. It can be the mapping of an older image of this name: see
+    /// [`devices_of`](Self::devices_of).
     pub fn device_by_spec(&self, spec: &ImageSpec) -> Result<Device> {
         let mut devices = self.devices_of(spec)?;
         match (devices.pop(), devices.len()) {

@@ -106,7 +106,7 @@ pub fn device(path: impl AsRef<Path>) -> Result<Device> {
     Host::default().device(path)
 }
 
-/// Returns the only mapping of an image or snapshot. If there are several, fails and names them.
+/// Returns the only mapping of an image or snapshot: see [`Host::device_by_spec`].
 pub fn device_by_spec(spec: &ImageSpec) -> Result<Device> {
     Host::default().device_by_spec(spec)
 }

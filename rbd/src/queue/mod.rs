@@ -68,8 +68,10 @@ const WAIT: &str = "wait for operations on";
 ///
 /// The queue owns its image or shares it. [`image`](Queue::image) offers its management calls,
 /// blocking I/O and watches. Dropping the queue waits for operations in flight, and closes the
-/// image if no other `Arc` of it exists. Both happen on another thread if the drop must not block:
-/// in a callback of librbd, and if the image [closes in the
+/// image if no other `Arc` of it exists, for at most the [call
+/// timeout](crate::ClusterBuilder::call_timeout). So a program that returns an error with `?` while
+/// no OSD answers prints it only after that time. Both happen on another thread if the drop must
+/// not block: in a callback of librbd, and if the image [closes in the
 /// background](Image::set_close_in_background). Images that were opened by `await` close in the
 /// background.
 ///
