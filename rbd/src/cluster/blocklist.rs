@@ -199,9 +199,9 @@ impl AddToBlocklist<'_> {
     /// Ceph stores times up to the year 2106: a longer duration ends in that year. Default: the
     /// cluster's setting, normally one hour.
     ///
-    /// [`run`](Self::run) then fails with [`ErrorKind::AlreadyExists`] if an entry existed that ends
-    /// earlier, because Ceph does not change it. The client is on the blocklist then, but not for
-    /// as long. To find out, `run` lists the blocklist.
+    /// [`run`](Self::run) then fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if an
+    /// entry existed that ends earlier, because Ceph does not change it. The client is on the
+    /// blocklist then, but not for as long. To find out, `run` lists the blocklist.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
