@@ -18,8 +18,9 @@ use crate::status::OrStatus;
 /// gone.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// What follows the volume's name in the name of a copy while it is made.
-pub(super) const PART: &str = ".part";
+/// What follows the volume's name in the name of a copy while it is made. No volume has such a
+/// name: see [`object_name`](crate::ids::object_name).
+pub(super) const PART: &str = "~part";
 
 /// An image with the volume's name that is not marked as complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

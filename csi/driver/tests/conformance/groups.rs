@@ -101,7 +101,8 @@ async fn volumes_are_snapshotted_together() {
     assert_eq!(code(delete(&driver, &wrong).await), Code::InvalidArgument);
     driver.delete_snapshot(&alone.snapshot_id).await.unwrap();
 
-    // A volume of a part of it.
+    // A volume of a part of it. A volume with a similar name stays.
+    let similar = driver.create(create("restored.part", 16)).await.unwrap();
     let mut restore = create("restored", 16);
     restore.volume_content_source = from_snapshot(&taken.snapshots[1].snapshot_id);
     let restored = driver.create(restore.clone()).await.unwrap();
@@ -111,6 +112,7 @@ async fn volumes_are_snapshotted_together() {
     image.read_exact_at(&mut byte, 0).unwrap();
     assert_eq!(byte, [2]);
     drop(image);
+    assert_eq!(driver.create(create("restored.part", 16)).await.unwrap(), similar);
 
     // A part cannot go alone.
     let part = &taken.snapshots[0].snapshot_id;

@@ -153,7 +153,7 @@ async fn a_renaming_that_librbd_did_not_end_is_ended() {
     request.volume_content_source = from_snapshot(&part);
     for renamed in [false, true] {
         driver.create(request.clone()).await.unwrap();
-        let (from, to) = ("csi-vol-a.part", "csi-vol-a");
+        let (from, to) = ("csi-vol-a~part", "csi-vol-a");
         let id = id(pool, to);
         call(pool, &format!("rbd_header.{id}"), "metadata_remove", &["csi.name"]);
         // The object contains the image's id as text.
@@ -165,10 +165,10 @@ async fn a_renaming_that_librbd_did_not_end_is_ended() {
         works(&driver, &format!("renamed: {renamed}"), request.clone(), b"content").await;
     }
     // Of this copy, only the name exists.
-    pool.create("csi-vol-a.part", 16 << 20).run().unwrap();
-    let id = id(pool, "csi-vol-a.part");
+    pool.create("csi-vol-a~part", 16 << 20).run().unwrap();
+    let id = id(pool, "csi-vol-a~part");
     pool.objects().remove(&format!("rbd_header.{id}")).unwrap();
-    pool.objects().remove("rbd_id.csi-vol-a.part").unwrap();
+    pool.objects().remove("rbd_id.csi-vol-a~part").unwrap();
     works(&driver, "the name", request, b"content").await;
 }
 
