@@ -20,6 +20,9 @@ pub(crate) enum Note {
     Node,
     /// The file system is being made. Nobody has used the volume yet.
     Formatting,
+    /// The file system was made. Then `Formatting` means nothing any more: a node that lost its
+    /// connection may write it late.
+    Formatted,
     /// The volume was deleted; the image waits in the trash for its clones.
     Deleted,
 }
@@ -32,6 +35,7 @@ impl Note {
             Note::Flattening => "csi.flattening",
             Note::Node => "csi.node",
             Note::Formatting => "csi.formatting",
+            Note::Formatted => "csi.formatted",
             Note::Deleted => "csi.deleted",
         }
     }

@@ -3,6 +3,7 @@
 //! The node side keeps no state. It asks the kernel what is mapped (sysfs) and what is mounted. So
 //! a driver continues where it was killed.
 
+mod blank;
 mod device;
 mod expand;
 mod publish;

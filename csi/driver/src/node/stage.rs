@@ -8,7 +8,7 @@ use rbd_volume::{FileSystem, Volume};
 use tonic::Status;
 
 use super::device::{block_file, devices, number, unmap};
-use super::{Node, system, users};
+use super::{Node, blank, system, users};
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::controller;
@@ -66,9 +66,13 @@ impl Node {
             unmap(device)?;
         }
         let device = match mapped.into_iter().find(|device| device.is_read_only() == access.read_only) {
-            // Left by an interrupted request, or already staged.
-            Some(device) => device,
-            None => self.map(request, &pool, &image)?,
+            Some(device) if is_staged(request, &device)? || !device.holders().is_empty() => device,
+            left => {
+                // Left by an interrupted request. It is mapped anew, because a late map may still be
+                // about to be undone, and the number then given to another image.
+                left.as_ref().map_or(Ok(()), unmap)?;
+                self.map(request, &pool, &image)?
+            }
         };
         if access.alone
             && let Err(refused) = users::settle(id, &image, &device)
@@ -121,6 +125,13 @@ impl Node {
                 _ => status::of(&error),
             })?;
         tracing::info!(device = %device.path().display(), image = %device.spec(), "mapped");
+        // The kernel maps by name.
+        if device.image_id().is_some_and(|mapped| mapped != id.image) {
+            unmap(&device)?;
+            return Err(Status::aborted(format!(
+                "the image of volume '{id}' was renamed, and '{name}' is another image now; ask again"
+            )));
+        }
         Ok(device)
     }
 
@@ -209,15 +220,25 @@ fn mount(request: &Stage, pool: &IoCtx, image: &Image, device: &Device) -> Resul
     if !access.read_only {
         // If the process is killed while it formats, the device is neither blank nor has it a file
         // system. The note says that nobody has used the volume yet.
-        let begun = Note::Formatting.get(image).or_status()?.is_some();
+        let noted = Note::Formatting.get(image).or_status()?.is_some();
+        let begun = noted && Note::Formatted.get(image).or_status()?.is_none();
         let volume = volume.clone().format_again(begun);
         if volume.would_format().or_status()? {
+            if !begun {
+                blank::check(id, image)?;
+            }
             Note::Formatting.set_unopened(pool, &id.image, "yes").or_status()?;
             volume.format().or_status()?;
+            Note::Formatted.set_unopened(pool, &id.image, "yes").or_status()?;
             Note::Formatting.remove_unopened(pool, &id.image).or_status()?;
-        } else if begun {
+        } else if noted {
             Note::Formatting.remove_unopened(pool, &id.image).or_status()?;
         }
+    }
+    if access.alone {
+        // Formatting can take long. If this node has lost its connection meanwhile, another one may
+        // have the volume now.
+        users::settle(id, image, device)?;
     }
     let staged = volume.stage(&request.staging).or_status()?;
     tracing::info!(volume = %id, file_system = %staged.file_system, "mounted");

@@ -20,18 +20,19 @@ use crate::status::OrStatus;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Watchers that are neither this device nor this driver's own background work.
-fn others(image: &Image, device: Option<&Device>) -> Result<Vec<Watcher>, Status> {
+/// Watchers that are neither this device nor this driver's own background work. Also returns
+/// whether this device is a watcher.
+fn others(image: &Image, device: Option<&Device>) -> Result<(Vec<Watcher>, bool), Status> {
     let mut watchers = image.other_watchers().or_status()?;
-    if watchers.is_empty() {
-        return Ok(watchers);
-    }
-    let flattening = Note::Flattening.get(image).or_status()?;
     let ours = device.and_then(Device::client_address);
-    watchers.retain(|watcher| {
-        Some(watcher.address.to_string()) != flattening && Some(&watcher.address) != ours.as_ref()
-    });
-    Ok(watchers)
+    let all = watchers.len();
+    watchers.retain(|watcher| Some(&watcher.address) != ours.as_ref());
+    let watches = watchers.len() < all;
+    if !watchers.is_empty() {
+        let flattening = Note::Flattening.get(image).or_status()?;
+        watchers.retain(|watcher| Some(watcher.address.to_string()) != flattening);
+    }
+    Ok((watchers, watches))
 }
 
 /// Waits until nobody else uses the image. After the timeout, returns an error that names the
@@ -44,7 +45,7 @@ pub(super) fn wait(
 ) -> Result<(), Status> {
     let end = Instant::now() + limit;
     loop {
-        let users = others(image, device)?;
+        let (users, _) = others(image, device)?;
         if users.is_empty() {
             return Ok(());
         }
@@ -56,16 +57,31 @@ pub(super) fn wait(
 }
 
 /// Lists the watchers again after the image was mapped. Of two nodes, the one with the older client
-/// keeps the image, because it waits longer.
+/// keeps the image, because it waits longer. A mapping that is no watcher is refused, too: other
+/// nodes do not see it, and if it is fenced, nothing can be written.
 pub(super) fn settle(id: &VolumeId, image: &Image, device: &Device) -> Result<(), Status> {
     // A controller that resizes the image is a user for a moment, too, and has an older client.
     let (start, [short, long]) = (Instant::now(), [4, 15].map(Duration::from_secs));
     let own = device.client_id().and_then(|id| id.trim_start_matches("client").parse::<u64>().ok());
+    // The kernel watches only what it may write; old kernels do not tell their address.
+    let must_watch = !device.is_read_only() && device.client_address().is_some();
     loop {
-        let users = others(image, Some(device))?;
+        let (users, watches) = others(image, Some(device))?;
         let older = |user: &Watcher| own.is_none_or(|own| user.client < own);
         if users.is_empty() {
-            return Ok(());
+            if watches || !must_watch {
+                return Ok(());
+            }
+            if start.elapsed() >= short {
+                return Err(Status::failed_precondition(format!(
+                    "volume '{id}' is mapped on this node as {}, but the cluster does not know this mapping: \
+                     this node was fenced, or has lost its connection; unstage the volume here, and stage \
+                     it again",
+                    device.path().display()
+                )));
+            }
+            thread::sleep(PAUSE);
+            continue;
         }
         let limit = if users.iter().any(older) { short } else { long };
         if start.elapsed() >= limit {

@@ -135,14 +135,14 @@ async fn requests_that_are_given_up_converge() {
     wrap(&node);
     node.sh("mkdir -p /stage/whole");
     let id = driver.create(create("whole", 32)).await.unwrap().volume_id;
-    let stage = seconds(&node, &Node::stage_line(&id, "whole"));
+    let stage = seconds(&node, &node.stage_line(&id, "whole"));
     let unstage = seconds(&node, &format!("csi-call unstage {id} /stage/whole"));
     for fifths in 0..=5 {
         let part = |whole: f64| format!("timeout -s KILL {:.2}", whole * f64::from(fifths) / 5.0 + 0.01);
         let name = format!("part-{fifths}");
         let id = driver.create(create(&name, 32)).await.unwrap().volume_id;
         node.sh(&format!("mkdir -p /stage/{name}; rm -f /count/mke2fs"));
-        node.sh(&format!("{} {} >/dev/null 2>&1 || true", part(stage), Node::stage_line(&id, &name)));
+        node.sh(&format!("{} {} >/dev/null 2>&1 || true", part(stage), node.stage_line(&id, &name)));
         node.publish(&id, &name, &[]);
         assert_eq!(node.sh("wc -l < /count/mke2fs; ls /sys/bus/rbd/devices | wc -l"), "1\n1", "{name}");
         assert_eq!(node.sh(&format!("grep -c ' /stage/{name} ' /proc/self/mounts")), "1", "{name}");

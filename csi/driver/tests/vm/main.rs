@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, clippy::pedantic, clippy::type_complexity)]
 
+mod care;
 mod classes;
 #[path = "../conformance/driver.rs"]
 #[allow(dead_code)]

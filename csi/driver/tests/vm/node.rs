@@ -1,11 +1,11 @@
 //! A virtual machine with the driver's node side running in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbd_testvm::{Command, TestVm};
 
-use crate::driver::{Driver, class, user};
+use crate::driver::{Driver, User, class, user};
 
 /// No command takes so long, unless the machine is busy with other things.
 const SOON: Duration = Duration::from_secs(180);
@@ -28,6 +28,8 @@ pub struct Node {
     name: &'static str,
     /// Seconds that staging waits for other users.
     wait: u32,
+    /// The user and the key of each request.
+    secrets: [(&'static str, String); 2],
 }
 
 fn client() -> PathBuf {
@@ -38,17 +40,23 @@ fn client() -> PathBuf {
 
 impl Node {
     pub fn boot(name: &'static str, driver: &Driver, wait: u32) -> Node {
+        Node::boot_for(name, (rbd_testcluster::shared().conf(), driver.config()), user(), wait)
+    }
+
+    /// Boots a node for a cluster, by its configuration and the file of clusters.
+    pub fn boot_for(name: &'static str, (conf, config): (&Path, &Path), user: &User, wait: u32) -> Node {
         let mut builder = TestVm::builder()
-            .cluster(rbd_testcluster::shared().conf())
+            .cluster(conf)
             .program(env!("CARGO_BIN_EXE_rbd-csi"))
             .program(client())
-            .file(driver.config(), "/etc/ceph-csi-config/config.json")
-            .text("/canary", format!("{}\n", user().key))
+            .file(config, "/etc/ceph-csi-config/config.json")
+            .text("/canary", format!("{}\n", user.key))
             .module("xfs");
         for program in PROGRAMS {
             builder = builder.program(program);
         }
-        let node = Node { vm: builder.boot().unwrap(), name, wait };
+        let secrets = [("userID", user.name.clone()), ("userKey", user.key.clone())];
+        let node = Node { vm: builder.boot().unwrap(), name, wait, secrets };
         node.start();
         node
     }
@@ -81,12 +89,12 @@ impl Node {
     }
 
     /// The request to stage a volume at `/stage/NAME`, as a class and secret say.
-    fn request(id: &str, name: &str, more: &[&str]) -> Vec<String> {
+    fn request(&self, id: &str, name: &str, more: &[&str]) -> Vec<String> {
         let mut words = vec!["stage".to_owned(), id.to_owned(), format!("/stage/{name}")];
         for (name, value) in class() {
             words.extend(["--parameter".to_owned(), format!("{name}={value}")]);
         }
-        for (name, value) in [("userID", &user().name), ("userKey", &user().key)] {
+        for (name, value) in &self.secrets {
             words.extend(["--secret".to_owned(), format!("{name}={value}")]);
         }
         words.extend(more.iter().map(|word| (*word).to_owned()));
@@ -94,15 +102,44 @@ impl Node {
     }
 
     /// The line for the shell that stages a volume at `/stage/NAME`.
-    pub fn stage_line(id: &str, name: &str) -> String {
+    pub fn stage_line(&self, id: &str, name: &str) -> String {
         // No word has a space in it.
-        format!("csi-call {}", Node::request(id, name, &[]).join(" "))
+        format!("csi-call {}", self.request(id, name, &[]).join(" "))
+    }
+
+    /// Begins to stage a volume at `/stage/NAME`. `end_of_stage` returns how that ended.
+    pub fn begin_stage(&self, id: &str, name: &str) {
+        let line = self.stage_line(id, name);
+        self.sh(&format!(
+            "mkdir -p /stage/{name}; rm -f /ended /said; \
+             ({line} >/said 2>&1 || true; touch /ended) </dev/null >/dev/null 2>&1 &"
+        ));
+    }
+
+    /// What the request that `begin_stage` has made said; nothing if it succeeded.
+    pub fn end_of_stage(&self) -> String {
+        self.wait_for("-e /ended");
+        self.sh("cat /said")
+    }
+
+    /// Waits until a test of the shell holds.
+    pub fn wait_for(&self, test: &str) {
+        self.sh(&format!("for i in $(seq 1000); do [ {test} ] && exit 0; sleep 0.1; done; exit 1"));
+    }
+
+    /// Puts a script before a program that the driver runs, which the script may run as `$program`.
+    pub fn wrap(&self, name: &str, script: &str) {
+        let program = PROGRAMS.iter().find(|program| program.rsplit('/').next() == Some(name)).unwrap();
+        self.sh(&format!(
+            "mkdir -p /wrap; cat > /wrap/{name} <<'END'\n#!/bin/sh\nprogram={program}\n{script}\nEND\n\
+             chmod +x /wrap/{name}"
+        ));
     }
 
     /// Stages a volume at `/stage/NAME`.
     pub fn stage(&self, id: &str, name: &str, more: &[&str]) -> Result<String, String> {
         self.sh(&format!("mkdir -p /stage/{name}"));
-        let words = Node::request(id, name, more);
+        let words = self.request(id, name, more);
         self.call(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
@@ -126,7 +163,7 @@ impl Node {
     pub fn stage_all(&self, ids: &[String]) -> String {
         let places: Vec<String> = ids.iter().map(|id| format!("/stage/{id}")).collect();
         self.sh(&format!("mkdir -p {}", places.join(" ")));
-        self.at_once(&ids.iter().map(|id| Node::request(id, id, &[])).collect::<Vec<_>>())
+        self.at_once(&ids.iter().map(|id| self.request(id, id, &[])).collect::<Vec<_>>())
     }
 
     pub fn unstage_all(&self, ids: &[String]) -> String {
