@@ -29,20 +29,26 @@ impl Node {
     /// Publishes a staged volume. A volume that is already published stays as it is.
     pub fn publish(&self, request: &Publish) -> Result<(), Status> {
         let staged = if request.block { block_file(&request.staging) } else { request.staging.clone() };
-        if mounts(&staged)?.is_empty() {
-            return Err(Status::failed_precondition(format!(
+        let mounted = mounts(&staged)?.pop().ok_or_else(|| {
+            Status::failed_precondition(format!(
                 "volume '{}' is not staged at '{}'; stage it first",
                 request.id,
                 request.staging.display()
-            )));
+            ))
+        })?;
+        let mark = mark(&request.target);
+        if mark.exists() {
+            unmount_all(&request.target)?;
+            remove(&mark)?;
         }
         if let Some(there) = mounts(&request.target)?.last() {
             let same = if request.block {
                 number(&staged)? == number(&request.target)?
             } else {
-                mounts(&staged)?.last().is_some_and(|staged| staged.device == there.device)
+                mounted.device == there.device
             };
-            if same && there.read_only == request.read_only {
+            // A bind of a read-only mount is read-only.
+            if same && there.read_only == (request.read_only || mounted.read_only) {
                 return Ok(());
             }
             return Err(Status::already_exists(format!(
@@ -51,24 +57,50 @@ impl Node {
                 if same { "the volume with another access mode" } else { "something else" }
             )));
         }
-        rbd_volume::publish(staged, &request.target, request.read_only).or_status()
+        if !request.read_only {
+            return rbd_volume::publish(staged, &request.target, false).or_status();
+        }
+        std::fs::create_dir_all(mark.parent().unwrap_or(&mark))
+            .and_then(|()| std::fs::write(&mark, ""))
+            .map_err(|error| system(format!("cannot write '{}'", mark.display()), &error))?;
+        rbd_volume::publish(staged, &request.target, true).or_status()?;
+        remove(&mark)
     }
 
     /// Unpublishes a volume, and removes its path.
     pub fn unpublish(&self, target: &Path) -> Result<(), Status> {
-        while !mounts(target)?.is_empty() {
-            rbd_volume::unmount(target).or_status()?;
-        }
-        let removed = match std::fs::symlink_metadata(target) {
-            Ok(found) if found.is_dir() => std::fs::remove_dir(target),
-            Ok(_) => std::fs::remove_file(target),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(system(format!("cannot remove '{}'", target.display()), &error))
-            }
-            _ => Ok(()),
-        }
+        unmount_all(target)?;
+        remove(&mark(target))?;
+        remove(target)
     }
+}
+
+/// The file that is there while a volume is published read-only. The kernel makes a mount read-only
+/// in a second step, so if the process is killed, a writable mount stays.
+fn mark(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".read-only");
+    name.into()
+}
+
+/// Removes a file or an empty folder, if it is there.
+fn remove(path: &Path) -> Result<(), Status> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(system(format!("cannot remove '{}'", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unmount_all(target: &Path) -> Result<(), Status> {
+    while !mounts(target)?.is_empty() {
+        rbd_volume::unmount(target).or_status()?;
+    }
+    Ok(())
 }

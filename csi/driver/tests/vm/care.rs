@@ -41,6 +41,23 @@ async fn what_is_not_blank_is_never_formatted() {
     assert!(image.metadata().get("csi.formatting").is_err());
     node.unpublish(&middle, "middle");
 
+    // The class mounts it read-only. The same request again changes nothing.
+    node.staged(&middle, "middle", &["--mount-flag", "ro"]);
+    for _ in 0..2 {
+        node.ok(&["publish", &middle, "/stage/middle", "/pod/middle"]);
+    }
+    assert_eq!(node.sh("echo x 2>/dev/null > /pod/middle/file || echo refused"), "refused");
+    node.unpublish(&middle, "middle");
+
+    // A driver that was killed between the two steps of a read-only mount has left the first one.
+    node.staged(&middle, "middle", &[]);
+    node.sh("mkdir -p /pod/middle; mount -o bind /stage/middle /pod/middle; touch /pod/middle.read-only");
+    for _ in 0..2 {
+        node.ok(&["publish", &middle, "/stage/middle", "/pod/middle", "--read-only"]);
+    }
+    assert_eq!(node.sh("echo x 2>/dev/null > /pod/middle/file || echo refused"), "refused");
+    assert_eq!(node.sh("grep -c ' /pod/middle ' /proc/self/mounts; ls /pod"), "1\nmiddle");
+    node.unpublish(&middle, "middle");
     node.shutdown();
 }
 
