@@ -59,7 +59,14 @@ enum Call {
     /// Unmount a volume from a pod's path
     Unpublish { id: String, target: String },
     /// Grow the file system after the image has grown; prints the new size
-    Expand { id: String, path: String, bytes: i64 },
+    Expand {
+        id: String,
+        path: String,
+        bytes: i64,
+        /// Where the volume is staged
+        #[arg(long, default_value = "", hide_default_value = true)]
+        staging: String,
+    },
     /// Print total, used and available bytes and inodes
     Stats { id: String, path: String },
     /// Print the node's name
@@ -161,10 +168,11 @@ async fn run(program: Program) -> Result<(), Status> {
             let request = NodeUnpublishVolumeRequest { volume_id: id, target_path: target };
             node.node_unpublish_volume(request).await?;
         }
-        Call::Expand { id, path, bytes } => {
+        Call::Expand { id, path, bytes, staging } => {
             let request = NodeExpandVolumeRequest {
                 volume_id: id,
                 volume_path: path,
+                staging_target_path: staging,
                 capacity_range: Some(CapacityRange { required_bytes: bytes, limit_bytes: 0 }),
                 ..NodeExpandVolumeRequest::default()
             };

@@ -18,8 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Grows the file system or block device at this path to at least `required` bytes, to which
-    /// the controller has grown the image. Returns its size in bytes.
-    pub fn expand(&self, id: &VolumeId, path: &Path, required: u64) -> Result<u64, Status> {
+    /// the controller has grown the image. Returns its size in bytes. A pod that only reads has the
+    /// volume at a read-only path: then the file system grows at `staging`.
+    pub fn expand(
+        &self,
+        id: &VolumeId,
+        path: &Path,
+        staging: Option<&Path>,
+        required: u64,
+    ) -> Result<u64, Status> {
         let mounted = mounts(path)?;
         let Some(mount) = mounted.last() else {
             return Err(Status::not_found(format!("volume '{id}' is not mounted at '{}'", path.display())));
@@ -40,8 +47,14 @@ impl Node {
             thread::sleep(Duration::from_millis(200));
             device.refresh().or_status()?;
         }
-        if block.is_none() && !mount.read_only {
-            rbd_volume::grow(path).or_status()?;
+        if block.is_none() {
+            for place in [Some(path), staging].into_iter().flatten() {
+                let writable = |there: &rbd_volume::Mount| there.device == mount.device && !there.read_only;
+                if mounts(place)?.last().is_some_and(writable) {
+                    rbd_volume::grow(place).or_status()?;
+                    break;
+                }
+            }
         }
         Ok(device.size())
     }

@@ -170,10 +170,15 @@ impl Node for NodeService {
             required("volume_id", &request.volume_id)?;
             let path = path("volume_path", &request.volume_path)?;
             let id = volume_id(&request.volume_id)?;
+            let staging = match &*request.staging_target_path {
+                "" => None,
+                staging => Some(self::path("staging_target_path", staging)?),
+            };
             let sizes = Sizes::new(request.capacity_range.as_ref())?;
             let turn = self.turns.take("NodeExpandVolume", format!("volume '{id}'")).await?;
             let node = self.node.clone();
-            let size = work(turn, move || node.expand(&id, &path, sizes.required())).await?;
+            let size =
+                work(turn, move || node.expand(&id, &path, staging.as_deref(), sizes.required())).await?;
             Ok(NodeExpandVolumeResponse { capacity_bytes: bytes(size) })
         })
         .await

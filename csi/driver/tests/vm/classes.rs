@@ -66,6 +66,12 @@ async fn what_a_class_asks_for_is_done() {
         node.sh(&format!("echo text > /pod/{system}/file"));
         assert_eq!(node.sh(&format!("cat {read_only}/file")), "text");
         assert_eq!(node.sh(&format!("echo x 2>/dev/null > {read_only}/file || echo refused")), "refused");
+        // It grows also if a pod that reads only is asked about, as the kubelet does.
+        let bytes = grow(&driver, &id, mib + 128).await;
+        let staging = format!("/stage/{system}");
+        assert_eq!(node.ok(&["expand", &id, &read_only, &bytes, "--staging", &staging]), bytes);
+        let usage = node.ok(&["stats", &id, &read_only]);
+        assert!(usage.split(' ').nth(1).unwrap().parse::<i64>().unwrap() > mib * MIB, "{usage}");
         node.ok(&["unpublish", &id, &read_only]);
         assert_eq!(node.sh(&format!("cat /pod/{system}/file; ls /pod")), format!("text\n{system}"));
 
