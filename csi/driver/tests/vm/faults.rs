@@ -1,7 +1,10 @@
 //! Faults of a node that need a kernel: the code and the text are clear, and the same request
 //! converges.
 
-use super::driver::{Driver, create};
+use rbd_testcluster::{Daemon, TestCluster};
+use serde_json::json;
+
+use super::driver::{CLUSTER, Driver, User, create};
 use super::node::Node;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,5 +54,40 @@ async fn a_busy_volume_and_a_deleted_image() {
     node.staged(&id, "busy", &[]);
     assert_eq!(node.sh("cat /stage/busy/file"), "kept");
     node.ok(&["unstage", &id, "/stage/busy"]);
+    node.shutdown();
+}
+
+/// The OSD stops while the node formats. The kernel waits for it without limit, so the request
+/// does, too; the same request again is told so, and not begun a second time.
+#[test]
+fn an_osd_that_stops_while_a_volume_is_staged() {
+    let daemons = TestCluster::builder().mgr(false).start().unwrap();
+    let user = daemons.user("csi", &[("mon", "profile rbd"), ("osd", "profile rbd")]).unwrap();
+    let user = User { name: user.id, key: user.key };
+    let admin = rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let pool = admin.ioctx("rbd").unwrap();
+    pool.create("image", 32 << 20).run().unwrap();
+    let image = pool.open("image").read_only(true).run().unwrap().id().unwrap();
+    let id = format!("1:{CLUSTER}:{}::{image}", pool.pool_id());
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let monitors = admin.config().get("mon_host").unwrap();
+    std::fs::write(&config, json!([{"clusterID": CLUSTER, "monitors": [monitors]}]).to_string()).unwrap();
+    let node = Node::boot_for("node-1", (daemons.conf(), config.path()), &user, 3);
+
+    node.wrap("mke2fs", "echo run >> /begun; while [ ! -e /go ]; do sleep 0.1; done; exec $program \"$@\"");
+    node.begin_stage(&id, "claim");
+    node.wait_for("-e /begun");
+    daemons.pause(Daemon::Osd(0)).unwrap();
+    node.sh("touch /go");
+    let error = node.stage(&id, "claim", &[]).unwrap_err();
+    assert!(error.starts_with("Aborted"), "{error}");
+    assert!(error.contains("NodeStageVolume") && error.contains("is under way"), "{error}");
+    daemons.resume(Daemon::Osd(0)).unwrap();
+    assert_eq!(node.end_of_stage(), "");
+    node.publish(&id, "claim", &[]);
+    node.sh("echo kept > /pod/claim/file");
+    assert_eq!(node.sh("wc -l < /begun; ls /sys/bus/rbd/devices | wc -l"), "1\n1");
+    node.unpublish(&id, "claim");
+    assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "0");
     node.shutdown();
 }
