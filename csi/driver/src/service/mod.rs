@@ -9,14 +9,16 @@ mod node;
 mod registration;
 mod snapshot_metadata;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Response, Status};
 use tracing::Instrument;
 
 use crate::controller::Controller;
+use crate::ids::Place;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::turns::{Turn, Turns};
@@ -62,19 +64,38 @@ impl ControllerService {
 pub struct NodeService {
     node: Node,
     turns: Turns,
-    /// Bounds how many volumes are staged at the same time.
-    stages: Arc<Semaphore>,
+    stages: Stages,
     identity: Identity,
 }
 
-/// How many volumes are staged at the same time. Other requests wait. Otherwise calls to the
-/// cluster would time out on a small node.
+/// How many volumes of one pool are staged at the same time. Other requests wait. Otherwise calls
+/// to the cluster would time out on a small node.
 const STAGES: usize = 8;
+
+/// Bounds how many volumes are staged at the same time, for each pool: if the OSDs of a pool do not
+/// answer, volumes of other pools can still be staged.
+#[derive(Debug, Clone, Default)]
+struct Stages(Arc<Mutex<HashMap<Pool, Arc<Semaphore>>>>);
+
+/// The name of a cluster, and the id of a pool.
+type Pool = (String, i64);
+
+impl Stages {
+    /// Waits until a volume of this place may be staged.
+    async fn begin(&self, place: &Place) -> Result<OwnedSemaphorePermit, Status> {
+        let pool = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let pool = all.entry((place.cluster.clone(), place.pool));
+            Arc::clone(pool.or_insert_with(|| Arc::new(Semaphore::new(STAGES))))
+        };
+        pool.acquire_owned().await.map_err(|error| Status::internal(error.to_string()))
+    }
+}
 
 impl NodeService {
     /// Serves this node.
     pub fn new(node: Node, identity: Identity) -> NodeService {
-        NodeService { node, turns: Turns::default(), stages: Arc::new(Semaphore::new(STAGES)), identity }
+        NodeService { node, turns: Turns::default(), stages: Stages::default(), identity }
     }
 }
 

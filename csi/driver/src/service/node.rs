@@ -1,7 +1,6 @@
 //! The node's service.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -52,8 +51,7 @@ impl Node for NodeService {
             let stage =
                 Stage { id: id.clone(), staging, access, class, secrets: Secrets::new(request.secrets) };
             let turn = self.turns.take("NodeStageVolume", format!("volume '{id}'")).await?;
-            let permit = Arc::clone(&self.stages).acquire_owned().await;
-            let permit = permit.map_err(|error| Status::internal(error.to_string()))?;
+            let permit = self.stages.begin(&id.place).await?;
             let node = self.node.clone();
             let stage = move || {
                 let _permit = permit;

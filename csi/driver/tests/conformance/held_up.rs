@@ -1,11 +1,14 @@
 //! Requests for one object wait for each other. The error of a request that waited in vain names
 //! the request that is under way.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rbd_csi::proto::csi::controller_client::ControllerClient;
+use rbd_csi::proto::csi::node_client::NodeClient;
 use rbd_csi::proto::csi::{
-    CapacityRange, ControllerExpandVolumeRequest, CreateVolumeRequest, DeleteVolumeRequest, Volume,
+    CapacityRange, ControllerExpandVolumeRequest, CreateVolumeRequest, DeleteVolumeRequest,
+    NodeStageVolumeRequest, Volume,
 };
 use rbd_csi::server;
 use rbd_testcluster::{Daemon, TestCluster};
@@ -14,7 +17,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::driver::{CLUSTER, connect, create, map, services};
+use super::driver::{CLUSTER, connect, create, map, mount, services};
 
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -82,4 +85,51 @@ async fn the_error_of_a_request_that_waited_names_the_other_request() {
     assert_eq!(create_volume(channel, request).await.unwrap(), volume);
     let images = admin.ioctx("rbd").unwrap().list().unwrap();
     assert_eq!(images.iter().map(|image| &*image.name).collect::<Vec<_>>(), ["csi-vol-a"]);
+}
+
+/// The requests for volumes of a cluster that does not answer do not hold up those for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_of_another_cluster_are_staged_meanwhile() {
+    let daemons = TestCluster::builder().mgr(false).start().unwrap();
+    let admin = rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (config, socket) = (home.path().join("config.json"), home.path().join("csi.sock"));
+    let clusters = [("held-up", admin.clone()), (CLUSTER, super::driver::admin().clone())];
+    let clusters = clusters.map(
+        |(name, cluster)| json!({"clusterID": name, "monitors": [cluster.config().get("mon_host").unwrap()]}),
+    );
+    std::fs::write(&config, json!(clusters).to_string()).unwrap();
+    let (services, (_stop, stopped)) = (services(&config), watch::channel(false));
+    tokio::spawn({
+        let socket = socket.clone();
+        async move { server::serve(services, &socket, stopped).await.unwrap() }
+    });
+    let channel = connect(socket).await;
+    let stage = |id: String, secrets: HashMap<String, String>| {
+        let request = NodeStageVolumeRequest {
+            volume_id: id,
+            staging_target_path: "/nowhere".into(),
+            volume_capability: Some(mount()),
+            secrets,
+            ..NodeStageVolumeRequest::default()
+        };
+        let mut node = NodeClient::new(channel.clone());
+        async move { node.node_stage_volume(request).await }
+    };
+    let secrets = map([("userID", "admin"), ("userKey", &*daemons.key("admin").unwrap())]);
+    // Connects, because a paused OSD does not prevent that.
+    let missing = stage("1:held-up:1::abc".into(), secrets.clone()).await;
+    assert_eq!(missing.unwrap_err().code(), Code::NotFound);
+    daemons.pause(Daemon::Osd(0)).unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|number| tokio::spawn(stage(format!("1:held-up:1::a{number}"), secrets.clone())))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let other = stage(format!("1:{CLUSTER}:1::abc"), super::driver::secrets());
+    let other = tokio::time::timeout(Duration::from_secs(15), other).await;
+    daemons.resume(Daemon::Osd(0)).unwrap();
+    assert_eq!(other.expect("it waited").unwrap_err().code(), Code::NotFound);
+    for request in waiting {
+        assert_eq!(request.await.unwrap().unwrap_err().code(), Code::NotFound);
+    }
 }
