@@ -110,7 +110,9 @@ async fn answer<T>(
     let span = tracing::info_span!("request", id = identity.metrics.number(), method, object);
     async {
         tracing::debug!("begun");
+        let mut given_up = GivenUp(Some((identity, method, start)));
         let result = work.await;
+        given_up.0 = None;
         let took = start.elapsed();
         match &result {
             Ok(_) => {
@@ -131,6 +133,20 @@ async fn answer<T>(
     }
     .instrument(span)
     .await
+}
+
+/// A request. If it is dropped before it has ended, its caller has given it up, perhaps because its
+/// deadline is over.
+struct GivenUp<'a>(Option<(&'a Identity, &'static str, Instant)>);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some((identity, method, start)) = self.0 {
+            identity.metrics.count(method, tonic::Code::Cancelled, start.elapsed());
+            let ms = start.elapsed().as_millis() as u64;
+            tracing::warn!(ms, "the caller gave up; work that has begun goes on");
+        }
+    }
 }
 
 /// Does the work on a thread that may block, and keeps the turn until it has ended.
@@ -160,4 +176,26 @@ fn max_entries(max: i32) -> Result<usize, Status> {
 
 fn bytes(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_is_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let identity =
+            Identity { name: String::new(), controller: false, lists: false, metrics: Arc::clone(&metrics) };
+        let request = answer(&identity, "Probe", "", std::future::pending::<Result<(), Status>>());
+        assert!(tokio::time::timeout(Duration::from_millis(10), request).await.is_err());
+        answer(&identity, "Probe", "", async { Ok(()) }).await.unwrap();
+        let text = metrics.text();
+        for line in [
+            r#"rbd_csi_requests_total{method="Probe",code="CANCELLED"} 1"#,
+            r#"rbd_csi_requests_total{method="Probe",code="OK"} 1"#,
+        ] {
+            assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+        }
+    }
 }
