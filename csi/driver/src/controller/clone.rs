@@ -5,6 +5,7 @@ use rbd::snapshot::{Snapshot, SnapshotKind};
 use rbd::{Image, IoCtx, SnapshotRef};
 use tonic::Status;
 
+use super::create::as_the_class_says;
 use super::request::{CreateVolume, Source};
 use super::unfinished::{self, PART};
 use super::{Controller, found, open};
@@ -55,16 +56,9 @@ impl Controller {
         if snapshot.origin.kind() == SnapshotKind::Group {
             return copy_group_snapshot(request, source, &image, &snapshot, pool, name);
         }
-        let features = request.class.features()?;
-        let mut clone = from
-            .clone_image(&parent, SnapshotRef::Name(&snapshot.name), name)
-            .into_ioctx(pool)
-            .format(CloneFormat::V2)
-            .features(features);
-        if let Some(data_pool) = request.class.data_pool() {
-            clone = clone.data_pool(data_pool);
-        }
-        clone.run().or_status()
+        let clone = from.clone_image(&parent, SnapshotRef::Name(&snapshot.name), name);
+        let clone = clone.into_ioctx(pool).format(CloneFormat::V2);
+        as_the_class_says!(clone, request.class).run().or_status()
     }
 
     /// Removes the snapshot from which a clone was made. While clones need it, Ceph keeps it in the
@@ -94,11 +88,8 @@ fn copy_group_snapshot(
     found(pool.remove(&part).run())?;
     unfinished::free_name(pool, &part)?;
     let then = image.at_snapshot(snapshot.id).or_status()?;
-    let mut copy = then.copy_to(pool, &part).features(request.class.features()?);
-    if let Some(data_pool) = request.class.data_pool() {
-        copy = copy.data_pool(data_pool);
-    }
-    copy.run().or_status()?;
+    let copy = then.copy_to(pool, &part);
+    as_the_class_says!(copy, request.class).run().or_status()?;
     let copied = pool.open(&part).run().or_status()?;
     // The note and the name come last, so an image with this name and without a parent is a
     // complete copy.

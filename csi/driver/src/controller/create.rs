@@ -20,6 +20,25 @@ const ATTEMPTS: usize = 5;
 /// The size of an image's objects unless the class sets another.
 const OBJECT: u64 = 4 << 20;
 
+/// Sets the options of a class on the builder of a new image, which creates, clones or copies.
+macro_rules! as_the_class_says {
+    ($new:expr, $class:expr) => {{
+        let (class, layout) = (&$class, $class.layout()?);
+        let mut new = $new.features(class.features()?);
+        if let Some(data_pool) = class.data_pool() {
+            new = new.data_pool(data_pool);
+        }
+        if let Some(size) = layout.object_size {
+            new = new.object_size(size);
+        }
+        if let (Some(unit), Some(count)) = (layout.stripe_unit, layout.stripe_count) {
+            new = new.striping(unit, count);
+        }
+        new
+    }};
+}
+pub(super) use as_the_class_says;
+
 impl Controller {
     /// Creates a volume, or returns the one that an earlier request of this name created.
     pub fn create(&self, request: &CreateVolume) -> Result<Volume, Status> {
@@ -118,17 +137,7 @@ impl Controller {
         if features.contains(Features::OBJECT_MAP) {
             check_map(size, layout.object_size.unwrap_or(OBJECT))?;
         }
-        let mut create = pool.create(name, size).features(features);
-        if let Some(data_pool) = class.data_pool() {
-            create = create.data_pool(data_pool);
-        }
-        if let Some(size) = layout.object_size {
-            create = create.object_size(size);
-        }
-        if let (Some(unit), Some(count)) = (layout.stripe_unit, layout.stripe_count) {
-            create = create.striping(unit, count);
-        }
-        create.run().or_status()
+        as_the_class_says!(pool.create(name, size), class).run().or_status()
     }
 
     /// Returns a complete volume if it matches the request.

@@ -1,7 +1,10 @@
 //! Volumes: created, cloned, grown, deleted; and the parameters of a class that concern images.
 
 use rbd::features::Features;
-use rbd_csi::proto::csi::{CapacityRange, ControllerExpandVolumeRequest, GetCapacityRequest};
+use rbd_csi::proto::csi::{
+    CapacityRange, ControllerExpandVolumeRequest, CreateVolumeGroupSnapshotRequest, CreateVolumeRequest,
+    GetCapacityRequest,
+};
 use tonic::Code;
 
 use super::driver::{DEPTH, Driver, MIB, class, code, create, from_snapshot, from_volume, secrets};
@@ -49,11 +52,35 @@ async fn a_class_says_how_images_are_made() {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
-    driver.create(request).await.unwrap();
+    driver.create(request.clone()).await.unwrap();
     let image = driver.pool.open("team-a").read_only(true).run().unwrap();
     assert_eq!(image.features().unwrap(), Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::STRIPING);
     assert_eq!(image.stat().unwrap().object_size, 1 << 20);
     assert_eq!((image.stripe_unit().unwrap(), image.stripe_count().unwrap()), (65536, 4));
+    // Clones, and copies, get the layout of their class, too.
+    let source = driver.volume("source").await;
+    let taken = driver.snapshot("s", &source.volume_id).await.unwrap();
+    let group = CreateVolumeGroupSnapshotRequest {
+        name: "g".into(),
+        source_volume_ids: vec![source.volume_id.clone()],
+        secrets: secrets(),
+        ..CreateVolumeGroupSnapshotRequest::default()
+    };
+    let group = driver.groups.clone().create_volume_group_snapshot(group).await.unwrap().into_inner();
+    let part = group.group_snapshot.unwrap().snapshots[0].snapshot_id.clone();
+    for (name, start) in [
+        ("of-snapshot", from_snapshot(&taken.snapshot_id)),
+        ("of-volume", from_volume(&source.volume_id)),
+        ("of-part", from_snapshot(&part)),
+    ] {
+        let request =
+            CreateVolumeRequest { name: name.into(), volume_content_source: start, ..request.clone() };
+        driver.create(request).await.unwrap();
+        let image = driver.pool.open(&format!("team-{name}")).read_only(true).run().unwrap();
+        assert_eq!(image.stat().unwrap().object_size, 1 << 20, "{name}");
+        let stripes = (image.stripe_unit().unwrap(), image.stripe_count().unwrap());
+        assert_eq!(stripes, (65536, 4), "{name}");
+    }
     // A name that is none for an image.
     let odd = driver.create(create("a/b@c ü", 1)).await.unwrap();
     assert!(odd.volume_context["imageName"].starts_with("csi-vol-."), "{odd:?}");
