@@ -63,7 +63,10 @@ async fn run(args: Args) -> Result<()> {
         metrics: Arc::clone(&metrics),
     };
     let controller = args.controller.then(|| {
-        let options = controller::Options { flatten_depth: args.flatten_depth.into() };
+        let options = controller::Options {
+            flatten_depth: args.flatten_depth.into(),
+            most_snapshots: controller::MOST_SNAPSHOTS,
+        };
         ControllerService::new(Controller::new(Arc::clone(&clusters), options), identity.clone())
     });
     let node = args.node_id.filter(|_| args.node).map(|id| {

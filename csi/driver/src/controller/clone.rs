@@ -10,6 +10,7 @@ use super::request::{CreateVolume, Source};
 use super::unfinished::{self, PART};
 use super::{Controller, found, open};
 use crate::clusters::Secrets;
+use crate::ids::VolumeId;
 use crate::notes::Note;
 use crate::status::OrStatus;
 
@@ -48,7 +49,7 @@ impl Controller {
                 .find(|snapshot| snapshot.id == id.snapshot)
                 .filter(|snapshot| snapshot.origin.kind() != SnapshotKind::Trash)
                 .ok_or_else(|| Status::not_found(format!("snapshot '{id}' does not exist")))?,
-            Source::Volume(_) => temporary(&image, name)?,
+            Source::Volume(id) => self.temporary(&from, id, &image, name)?,
         };
         // Checked before anything is made: the source must fit into the volume.
         request.sizes.choose(snapshot.size)?;
@@ -59,6 +60,29 @@ impl Controller {
         let clone = from.clone_image(&parent, SnapshotRef::Name(&snapshot.name), name);
         let clone = clone.into_ioctx(pool).format(CloneFormat::V2);
         as_the_class_says!(clone, request.class).run().or_status()
+    }
+
+    /// Returns the snapshot from which a clone with this name is made. An interrupted request may
+    /// have made it.
+    fn temporary(
+        &self,
+        from: &IoCtx,
+        volume: &VolumeId,
+        image: &Image,
+        name: &str,
+    ) -> Result<Snapshot, Status> {
+        let snapshot = format!("{TEMPORARY}{name}");
+        if !image.snapshots().exists(&snapshot).or_status()? {
+            self.check_room(from, volume, image)?;
+            match image.snapshots().create(&snapshot).run() {
+                Err(error) if error.is_already_exists() => {}
+                made => made.or_status()?,
+            }
+        }
+        let all = image.snapshots().list().or_status()?;
+        all.into_iter()
+            .find(|other| other.name == snapshot)
+            .ok_or_else(|| Status::aborted(format!("snapshot '{snapshot}' was removed meanwhile; ask again")))
     }
 
     /// Removes the snapshot from which a clone was made. While clones need it, Ceph keeps it in the
@@ -96,18 +120,4 @@ fn copy_group_snapshot(
     Note::Source.set(&copied, &source.to_string()).or_status()?;
     copied.close().or_status()?;
     pool.rename(&part, name).or_status()
-}
-
-/// Returns the snapshot from which a clone with this name is made. An interrupted request may have
-/// made it.
-fn temporary(image: &Image, name: &str) -> Result<Snapshot, Status> {
-    let snapshot = format!("{TEMPORARY}{name}");
-    match image.snapshots().create(&snapshot).run() {
-        Err(error) if error.is_already_exists() => {}
-        made => made.or_status()?,
-    }
-    let all = image.snapshots().list().or_status()?;
-    all.into_iter()
-        .find(|other| other.name == snapshot)
-        .ok_or_else(|| Status::aborted(format!("snapshot '{snapshot}' was removed meanwhile; ask again")))
 }

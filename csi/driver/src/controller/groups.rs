@@ -63,6 +63,9 @@ impl Controller {
             for snapshot in &taken {
                 handle.snapshots().remove(&snapshot.name).or_status()?;
             }
+            for ((pool, _), volume) in pools.iter().zip(volumes) {
+                self.check_room(pool, volume, &open(pool, volume, true)?)?;
+            }
             fill(&handle, volumes, &pools)?;
             handle.snapshots().create(&group).run().or_status()?;
         }

@@ -37,7 +37,13 @@ pub use snapshots::Snapshot;
 pub struct Options {
     /// A clone with this many ancestors is flattened in the background.
     pub flatten_depth: usize,
+    /// A volume that has so many snapshots gets no more.
+    pub most_snapshots: usize,
 }
+
+/// How many snapshots a volume may have. The kernel maps no image with more than 510, and if it has
+/// mapped one, it does not hear of the next snapshots: writes would change them.
+pub const MOST_SNAPSHOTS: usize = 450;
 
 /// Creates and deletes.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use rbd::Image;
 use rbd::snapshot::{SnapshotKind, SnapshotOrigin};
+use rbd::{Image, IoCtx};
 use tonic::Status;
 
 use super::capacity::or_full;
@@ -46,6 +46,9 @@ impl Snapshot {
     }
 }
 
+/// How many snapshots are freed of their clones at the same time.
+const FREED: usize = 8;
+
 /// Returns the snapshots of an image that users have taken, alone or in a group.
 pub(super) fn of_users(volume: &VolumeId, image: &Image) -> Result<Vec<Snapshot>, Status> {
     let all = image.snapshots().list().or_status()?;
@@ -58,6 +61,27 @@ pub(super) fn is_users(kind: SnapshotKind, name: &str) -> bool {
 }
 
 impl Controller {
+    /// Refuses one more snapshot of an image that has too many. Snapshots that only clones need
+    /// count, too: such clones are flattened in the background.
+    pub(super) fn check_room(&self, pool: &IoCtx, volume: &VolumeId, image: &Image) -> Result<(), Status> {
+        let all = image.snapshots().list().or_status()?;
+        if all.len() < self.options.most_snapshots {
+            return Ok(());
+        }
+        let kept = all.iter().filter(|snapshot| snapshot.origin.kind() == SnapshotKind::Trash);
+        for snapshot in kept.take(FREED) {
+            for clone in image.at_snapshot(snapshot.id).or_status()?.children().or_status()? {
+                let home = pool.cluster().ioctx_by_id(clone.pool_id).or_status()?;
+                self.background.flatten(&home.with_namespace(&clone.namespace).or_status()?, &clone.id);
+            }
+        }
+        Err(Status::resource_exhausted(format!(
+            "volume '{volume}' has {} snapshots, with those that only clones need, which are being flattened \
+             now; nodes cannot map an image with more than 510; delete snapshots, or ask again later",
+            all.len()
+        )))
+    }
+
     /// Takes a snapshot, or returns the one that an earlier request of this name took.
     pub fn create_snapshot(
         &self,
@@ -90,6 +114,7 @@ impl Controller {
                 )));
             }
         }
+        self.check_room(&pool, volume, &image)?;
         match image.snapshots().create(&snapshot).run() {
             Err(error) if error.is_already_exists() => {}
             taken => or_full(&pool, taken.or_status())?,

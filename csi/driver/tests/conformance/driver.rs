@@ -29,6 +29,8 @@ pub const CLUSTER: &str = "test-cluster";
 pub const MIB: i64 = 1 << 20;
 /// Ancestors of a volume that is flattened.
 pub const DEPTH: usize = 3;
+/// Snapshots that a volume may have.
+pub const MOST: usize = 40;
 
 /// A user of the cluster, as a storage class's secret names it.
 pub struct User {
@@ -144,7 +146,10 @@ impl Driver {
     /// A second driver for the same cluster and namespace, as after a restart.
     pub fn again(&self) -> Controller {
         let config = Config::read(&self.config).unwrap();
-        Controller::new(Arc::new(Clusters::new(config)), Options { flatten_depth: DEPTH })
+        Controller::new(
+            Arc::new(Clusters::new(config)),
+            Options { flatten_depth: DEPTH, most_snapshots: MOST },
+        )
     }
 
     pub async fn create(&self, request: CreateVolumeRequest) -> Result<Volume, Status> {
@@ -203,7 +208,8 @@ pub fn services(config: &std::path::Path) -> Services {
     let clusters = Arc::new(Clusters::new(config));
     let identity =
         Identity { name: rbd_csi::DEFAULT_NAME.into(), controller: true, lists, metrics: Arc::default() };
-    let controller = Controller::new(Arc::clone(&clusters), Options { flatten_depth: DEPTH });
+    let controller =
+        Controller::new(Arc::clone(&clusters), Options { flatten_depth: DEPTH, most_snapshots: MOST });
     let second = Duration::from_secs(1);
     let options = node::Options { id: "node-1".into(), wait_for_users: second, map_timeout: 10 * second };
     Services {

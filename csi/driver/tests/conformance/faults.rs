@@ -15,7 +15,7 @@ use rbd_testcluster::{Daemon, TestCluster};
 use serde_json::json;
 use tonic::{Code, Status};
 
-use super::driver::{CLUSTER, class, map};
+use super::driver::{CLUSTER, MOST, class, map};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const CALL: Duration = Duration::from_secs(4);
@@ -87,7 +87,9 @@ fn sides(daemons: &TestCluster) -> (Controller, Node) {
     let config = Config::parse(&json!([{"clusterID": CLUSTER, "monitors": [monitors]}]).to_string()).unwrap();
     let clusters = Arc::new(Clusters::new(config).timeouts(CONNECT, CALL));
     let options = node::Options { id: "node-1".into(), wait_for_users: Duration::ZERO, map_timeout: CALL };
-    (Controller::new(Arc::clone(&clusters), Options { flatten_depth: 4 }), Node::new(clusters, options))
+    let controller =
+        Controller::new(Arc::clone(&clusters), Options { flatten_depth: 4, most_snapshots: MOST });
+    (controller, Node::new(clusters, options))
 }
 
 /// Makes the same request until it succeeds, as the callers of a driver do.

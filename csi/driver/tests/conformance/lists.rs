@@ -17,7 +17,7 @@ use rbd_csi::size::Sizes;
 use rbd_testcluster::TestCluster;
 use tonic::Code;
 
-use super::driver::{CLUSTER, DEPTH, Driver, MIB, class, code};
+use super::driver::{CLUSTER, DEPTH, Driver, MIB, MOST, class, code};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_and_snapshots_are_listed_in_pages() {
@@ -128,7 +128,7 @@ fn requests_take_few_operations() {
         "user": "admin", "keyFile": key_file, "pools": ["rbd"],
     }]);
     let clusters = Arc::new(Clusters::new(Config::parse(&config.to_string()).unwrap()));
-    let controller = Controller::new(clusters, Options { flatten_depth: DEPTH });
+    let controller = Controller::new(clusters, Options { flatten_depth: DEPTH, most_snapshots: MOST });
     let create = |name: String| {
         let (sizes, class) = (Sizes::new(None).unwrap(), Class::new(class()));
         let request = CreateVolume { name, sizes, class, source: None, secrets: Secrets::default() };

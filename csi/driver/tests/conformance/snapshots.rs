@@ -3,7 +3,7 @@
 use rbd_csi::proto::csi::{GetSnapshotRequest, ListSnapshotsRequest};
 use tonic::Code;
 
-use super::driver::{Driver, MIB, code, secrets};
+use super::driver::{Driver, MIB, MOST, code, create, from_volume, secrets};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_takes_one_snapshot() {
@@ -58,4 +58,47 @@ async fn one_snapshot_is_found() {
     driver.delete_snapshot(&taken.snapshot_id).await.unwrap();
     assert_eq!(code(get(&taken.snapshot_id).await), Code::NotFound);
     assert_eq!(list(&taken.snapshot_id, "").await, 0);
+}
+
+/// The kernel does not map an image with too many snapshots.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_has_room_for_so_many_snapshots() {
+    let driver = Driver::start().await;
+    let volume = driver.volume("a").await.volume_id;
+    let copy = |name: &str| {
+        let mut request = create(name, 16);
+        request.volume_content_source = from_volume(&volume);
+        driver.create(request)
+    };
+    // A clone keeps its snapshot, which no user sees.
+    let clone = copy("clone").await.unwrap();
+    let mut taken = Vec::new();
+    let image = driver.pool.open("csi-vol-a").run().unwrap();
+    for number in 2..MOST {
+        image.snapshots().create(&format!("csi-snap-{number}")).run().unwrap();
+    }
+    image.close().unwrap();
+    for number in 2..=MOST {
+        taken.push(driver.snapshot(&number.to_string(), &volume).await.unwrap());
+    }
+    let status = driver.snapshot("more", &volume).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains(&format!("has {MOST} snapshots")), "{status}");
+    assert_eq!(code(copy("copy").await), Code::ResourceExhausted);
+    // Those that are there are still answered.
+    assert_eq!(driver.snapshot("2", &volume).await.unwrap(), taken[0]);
+    // The clone is flattened, which makes room.
+    driver
+        .until("the clone is flat", |pool| {
+            let clone = pool.open(&clone.volume_context["imageName"]).read_only(true).run().unwrap();
+            clone.parent().unwrap().is_none()
+        })
+        .await;
+    driver
+        .until("there is room", |pool| {
+            let image = pool.open("csi-vol-a").read_only(true).run().unwrap();
+            image.snapshots().list().unwrap().len() < MOST
+        })
+        .await;
+    driver.snapshot("more", &volume).await.unwrap();
 }
