@@ -9,7 +9,7 @@ use rbd::trash::TrashSource;
 use tonic::Status;
 
 use super::clone::is_temporary;
-use super::{Controller, found, open};
+use super::{Controller, found, open, open_to_free};
 use crate::calls;
 use crate::clusters::Secrets;
 use crate::ids::VolumeId;
@@ -62,7 +62,7 @@ impl Controller {
             pool.remove(&name).run().or_status()?;
         } else {
             // Ceph keeps deleted snapshots while clones need them, and with them the image.
-            let image = pool.open(&name).run().or_status()?;
+            let image = open_to_free(&pool, id)?;
             for snapshot in snapshots.iter().filter(|snapshot| is_temporary(&snapshot.name)) {
                 image.snapshots().remove(&snapshot.name).run().or_status()?;
             }

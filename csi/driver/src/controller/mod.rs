@@ -82,7 +82,16 @@ impl Controller {
 
 /// Opens the image of a volume, unless it is in the trash: then the volume is gone.
 pub(crate) fn open(pool: &IoCtx, id: &VolumeId, read_only: bool) -> Result<Image, Status> {
-    match pool.open_by_id(&id.image).read_only(read_only).run() {
+    opened(pool, id, pool.open_by_id(&id.image).read_only(read_only).run())
+}
+
+/// Opens the image of a volume for changes that free space, which also work if the pool is full.
+fn open_to_free(pool: &IoCtx, id: &VolumeId) -> Result<Image, Status> {
+    opened(pool, id, pool.open_by_id(&id.image).free_when_full(true).run())
+}
+
+fn opened(pool: &IoCtx, id: &VolumeId, opened: rbd::Result<Image>) -> Result<Image, Status> {
+    match opened {
         Ok(image) if pool.trash().get(&id.image).is_ok() => {
             drop(image);
             Err(Status::not_found(format!("volume '{id}' was deleted; its image waits in the trash")))

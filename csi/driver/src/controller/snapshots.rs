@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::capacity::or_full;
 use super::clone::is_temporary;
-use super::{Controller, open};
+use super::{Controller, open, open_to_free};
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::ids::{self, GroupSnapshotId, Place, SnapshotId, VolumeId};
@@ -127,7 +127,9 @@ impl Controller {
 
     /// Deletes a snapshot. Succeeds if the snapshot is already gone.
     pub fn delete_snapshot(&self, id: &SnapshotId, secrets: &Secrets) -> Result<(), Status> {
-        let image = match self.open(&id.volume, secrets, false) {
+        let opened =
+            self.clusters.place(&id.volume.place, secrets).and_then(|pool| open_to_free(&pool, &id.volume));
+        let image = match opened {
             Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
             image => image?,
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rbd_csi::class::Class;
 use rbd_csi::clusters::{Clusters, Secrets};
 use rbd_csi::config::Config;
-use rbd_csi::controller::{Controller, CreateVolume, Options, Volume};
+use rbd_csi::controller::{Controller, CreateVolume, Options, Source, Volume};
 use rbd_csi::ids::VolumeId;
 use rbd_csi::node::{self, Access, Node, Stage};
 use rbd_csi::size::Sizes;
@@ -43,11 +43,19 @@ impl Site {
     }
 
     fn create(&self, name: &str) -> Result<Volume, Status> {
+        self.make(name, None)
+    }
+
+    fn clone(&self, name: &str, source: &VolumeId) -> Result<Volume, Status> {
+        self.make(name, Some(Source::Volume(source.clone())))
+    }
+
+    fn make(&self, name: &str, source: Option<Source>) -> Result<Volume, Status> {
         self.controller.create(&CreateVolume {
             name: name.into(),
             sizes: Sizes::new(None).unwrap(),
             class: Class::new(class()),
-            source: None,
+            source,
             secrets: self.secrets(),
         })
     }
@@ -117,6 +125,12 @@ impl Table {
         };
         self.0.lock().unwrap().push(format!("{what}: {found}; not {code:?} with {told}"));
     }
+
+    fn works<T>(&self, what: &str, result: Result<T, Status>) {
+        if let Err(status) = result {
+            self.0.lock().unwrap().push(format!("{what}: {status}"));
+        }
+    }
 }
 
 #[test]
@@ -139,7 +153,10 @@ fn each_fault_is_told_and_the_same_request_converges() {
     table.row("deleted image", site.stage(&gone, site.secrets()), Code::NotFound, &gone.image);
     site.delete(&gone).unwrap();
 
-    // A full pool.
+    // A full pool. What frees space still works.
+    let [first, second, parent] = ["first", "second", "parent"].map(|name| site.create(name).unwrap().id);
+    let taken = site.controller.create_snapshot("s", &first, &Class::new(class()), &site.secrets()).unwrap();
+    let clone = site.clone("clone", &parent).unwrap().id;
     site.quota(1);
     let end = Instant::now() + RECOVERY;
     while !site.daemons.mon_query("osd dump", json!({})).unwrap()["pools"]
@@ -153,6 +170,10 @@ fn each_fault_is_told_and_the_same_request_converges() {
         std::thread::sleep(Duration::from_millis(200));
     }
     table.row("full pool", site.create("full"), Code::ResourceExhausted, "'rbd'");
+    table.works("full pool, snapshot", site.controller.delete_snapshot(&taken.id, &site.secrets()));
+    for (what, id) in [("snapshotted", &first), ("blank", &second), ("cloned", &parent), ("clone", &clone)] {
+        table.works(&format!("full pool, {what} volume"), site.delete(id));
+    }
     site.quota(0);
     let full = converge("a pool with room", || site.create("full"));
     assert_eq!(converge("again", || site.create("full")), full);
