@@ -49,6 +49,15 @@ pub(crate) fn has_object(pool: &IoCtx, kind: &str, id: &str) -> Result<bool, Sta
     }
 }
 
+/// Returns whether the header of an image exists. A note that came late can have made the object
+/// anew, without the image's size.
+pub(crate) fn has_header(pool: &IoCtx, id: &str) -> Result<bool, Status> {
+    match pool.objects().omap(&format!("rbd_header.{id}")) {
+        Err(error) if error.is_not_found() => Ok(false),
+        header => Ok(header.or_status()?.contains_key(&b"size"[..])),
+    }
+}
+
 /// Removes a name if it belongs to this image: first the object by which the image is opened, then
 /// the entry in the directory. Until the entry is gone, no other image can get the name.
 pub(crate) fn forget_name(pool: &IoCtx, name: &str, id: &str) -> Result<(), Status> {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use rbd::{ErrorKind, Image, IoCtx, ObjectKind};
 use tonic::Status;
 
+use crate::calls;
 use crate::clusters::{Clusters, Secrets};
 use crate::ids::{Place, VolumeId};
 use crate::status::{self, OrStatus};
@@ -96,8 +97,17 @@ fn opened(pool: &IoCtx, id: &VolumeId, opened: rbd::Result<Image>) -> Result<Ima
             drop(image);
             Err(Status::not_found(format!("volume '{id}' was deleted; its image waits in the trash")))
         }
+        // A clone without its parent is not missing, and must not count as deleted.
+        Err(error) if error.is_not_found() && is_there(pool, id)? => {
+            Err(Status::failed_precondition(format!("volume '{id}' exists, but {error}")))
+        }
         opened => opened.or_status(),
     }
+}
+
+/// Returns whether the image of a volume exists, and is not in the trash.
+fn is_there(pool: &IoCtx, id: &VolumeId) -> Result<bool, Status> {
+    Ok(calls::has_header(pool, &id.image)? && found(pool.trash().get(&id.image))?.is_none())
 }
 
 /// Where the images of a pool lie.

@@ -242,6 +242,32 @@ async fn a_volume_in_use_is_not_deleted() {
     driver.delete(&volume.volume_id).await.unwrap();
 }
 
+/// librbd reports a clone whose parent is gone as missing. It is there, and must not count as
+/// deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_without_its_parent_does_not_count_as_deleted() {
+    let driver = Driver::start().await;
+    let source = driver.volume("source").await;
+    let taken = driver.snapshot("s", &source.volume_id).await.unwrap();
+    let mut request = create("clone", 16);
+    request.volume_content_source = from_snapshot(&taken.snapshot_id);
+    let clone = driver.create(request).await.unwrap().volume_id;
+    let of_clone = driver.snapshot("of-clone", &clone).await.unwrap().snapshot_id;
+    let (_, id) = source.volume_id.rsplit_once(':').unwrap();
+    driver.pool.objects().remove(&format!("rbd_header.{id}")).unwrap();
+    for (what, status) in [
+        ("the volume", driver.delete(&clone).await),
+        ("its snapshot", driver.delete_snapshot(&of_clone).await),
+    ] {
+        let status = status.expect_err(what);
+        assert_eq!(status.code(), Code::FailedPrecondition, "{what}: {status}");
+        assert!(status.message().contains("exists") && status.message().contains("parent"), "{status}");
+    }
+    assert!(driver.images().contains(&"csi-vol-clone".to_owned()));
+    // The volume without a header is gone.
+    driver.delete(&source.volume_id).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_capacity_is_the_pools() {
     let mut driver = Driver::start().await;
