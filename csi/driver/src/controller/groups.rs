@@ -69,11 +69,7 @@ impl Controller {
             fill(&handle, volumes, &pools)?;
             handle.snapshots().create(&group).run().or_status()?;
         }
-        for member in handle.list().or_status()? {
-            if let Some((pool, _)) = pools.iter().find(|(pool, _)| pool.pool_id() == member.pool_id) {
-                found(handle.remove(pool, &member.name))?;
-            }
-        }
+        empty(&handle, &pools)?;
         let snapshot = self.group_snapshot(&id, volumes, secrets)?;
         if snapshot.snapshots.len() != volumes.len() || members(&id, &pools)? != volumes.len() {
             return Err(Status::already_exists(format!(
@@ -138,6 +134,12 @@ impl Controller {
         if !pool.groups().list().or_status()?.contains(&id.name) {
             return Err(Status::not_found(format!("group snapshot '{id}' does not exist")));
         }
+        let taken = pool.group(&id.name).snapshots().list().or_status()?;
+        if !taken.iter().any(|snapshot| snapshot.name == id.name && snapshot.complete) {
+            return Err(Status::not_found(format!(
+                "group snapshot '{id}' was not taken: its creation was interrupted; ask for it again"
+            )));
+        }
         let mut snapshots = Vec::new();
         for volume in volumes {
             let image = self.open(volume, secrets, true)?;
@@ -178,6 +180,16 @@ fn no_part(id: &GroupSnapshotId, other: &SnapshotId) -> Status {
     Status::invalid_argument(format!("snapshot '{other}' is no part of group snapshot '{id}'"))
 }
 
+/// Lets all images leave the group.
+fn empty(group: &Group, images: &[(IoCtx, String)]) -> Result<(), Status> {
+    for member in group.list().or_status()? {
+        if let Some((pool, _)) = images.iter().find(|(pool, _)| pool.pool_id() == member.pool_id) {
+            found(group.remove(pool, &member.name))?;
+        }
+    }
+    Ok(())
+}
+
 fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Result<(), Status> {
     for ((pool, name), volume) in images.iter().zip(volumes) {
         let member = open(pool, volume, true)?.group().or_status()?;
@@ -185,6 +197,8 @@ fn fill(group: &Group, volumes: &[VolumeId], images: &[(IoCtx, String)]) -> Resu
             None => group.add(pool, name).or_status()?,
             Some(other) if other.name == group.name() => {}
             Some(other) => {
+                // Two requests that each keep an image that the other one needs would never end.
+                empty(group, images)?;
                 return Err(Status::aborted(format!(
                     "volume '{volume}' is in group '{}', and an image can be in one group only; \
                      ask again when that group snapshot is taken",

@@ -149,3 +149,26 @@ async fn an_interrupted_group_keeps_nothing_from_being_deleted() {
     group.add(&driver.pool, "csi-vol-b").unwrap();
     assert_eq!(take(&driver, "g", &[&b.volume_id]).await.unwrap().snapshots.len(), 1);
 }
+
+/// Two requests for the same volumes in another order: each is interrupted after its first volume.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_the_same_volumes_do_not_block_each_other() {
+    let driver = Driver::start().await;
+    let (a, b) = (driver.volume("a").await, driver.volume("b").await);
+    let group = |name: &str, member: &str| {
+        driver.pool.groups().create(name).unwrap().add(&driver.pool, member).unwrap();
+    };
+    group("csi-group-g", "csi-vol-a");
+    group("csi-group-h", "csi-vol-b");
+    // What was not taken is not there.
+    let request = GetVolumeGroupSnapshotRequest {
+        group_snapshot_id: format!("{}:group:csi-group-g", a.volume_id.rsplit_once(':').unwrap().0),
+        snapshot_ids: Vec::new(),
+        secrets: secrets(),
+    };
+    let found = driver.groups.clone().get_volume_group_snapshot(request).await;
+    assert_eq!(code(found), Code::NotFound);
+    assert_eq!(code(take(&driver, "g", &[&a.volume_id, &b.volume_id]).await), Code::Aborted);
+    assert_eq!(take(&driver, "h", &[&b.volume_id, &a.volume_id]).await.unwrap().snapshots.len(), 2);
+    assert_eq!(take(&driver, "g", &[&a.volume_id, &b.volume_id]).await.unwrap().snapshots.len(), 2);
+}
