@@ -190,9 +190,17 @@ impl Class {
         for name in self.unread() {
             if let Some(meant) = slips::meant(name, &NAMES) {
                 return Err(Status::invalid_argument(format!(
-                    "the parameter '{name}' of the storage class is not known; is '{meant}' meant?"
+                    "the parameter '{name}' of the class is not known; is '{meant}' meant?"
                 )));
             }
+        }
+        if let Some(namespace) = self.namespace()
+            && namespace.contains(':')
+        {
+            return Err(Status::invalid_argument(format!(
+                "the parameter 'radosNamespace' is '{namespace}'; the ids of volumes have colons between \
+                 their parts, so use a namespace without one"
+            )));
         }
         let layout = self.layout()?;
         if layout.stripe_unit.is_some() != layout.stripe_count.is_some() {
@@ -201,6 +209,17 @@ impl Class {
             ));
         }
         Ok(())
+    }
+
+    /// Checks the parameters of a new object. Logs those that this driver does not read: classes of
+    /// other drivers have more of them.
+    pub fn read_new(parameters: HashMap<String, String>) -> Result<Class, Status> {
+        let class = Class::new(parameters);
+        class.check_new()?;
+        for name in class.unread() {
+            tracing::warn!(name, "this driver does not read this parameter of the class");
+        }
+        Ok(class)
     }
 
     /// Returns the names that this driver does not read, in order. Names that begin with
@@ -295,9 +314,12 @@ mod tests {
             let status = class(&[parameter]).check().unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument, "{parameter:?}");
         }
-        for parameters in
-            [&[("datapool", "ec")][..], &[("imageFeature", "layering")], &[("stripeUnit", "65536")]]
-        {
+        for parameters in [
+            &[("datapool", "ec")][..],
+            &[("imageFeature", "layering")],
+            &[("stripeUnit", "65536")],
+            &[("radosNamespace", "a:b")],
+        ] {
             // An existing volume must stay usable.
             class(parameters).check().unwrap();
             let status = class(parameters).check_new().unwrap_err();

@@ -109,7 +109,7 @@ impl Clusters {
     pub fn settings(&self, id: &str) -> Result<&ClusterConfig, Status> {
         self.config.get(id).ok_or_else(|| {
             Status::failed_precondition(format!(
-                "cluster '{id}' is not in the driver's file of clusters; add it there"
+                "cluster '{id}' is not in the driver's file of clusters; add it there, and restart the driver"
             ))
         })
     }

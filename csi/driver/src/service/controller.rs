@@ -86,15 +86,10 @@ impl Service for ControllerService {
             let create = CreateVolume {
                 name: name.clone(),
                 sizes: Sizes::new(request.capacity_range.as_ref())?,
-                class: Class::new(request.parameters),
+                class: Class::read_new(request.parameters)?,
                 source: source(request.volume_content_source.as_ref())?,
                 secrets: Secrets::new(request.secrets),
             };
-            create.class.check_new()?;
-            // Logs the parameters that are not read: classes of other drivers have more of them.
-            for name in create.class.unread() {
-                tracing::warn!(name, "this driver does not read this parameter of the storage class");
-            }
             let turn = self.turns.take("CreateVolume", format!("volume '{name}'")).await?;
             let controller = self.controller.clone();
             let (made, class) = work(turn, move || Ok((controller.create(&create)?, create.class))).await?;
@@ -246,7 +241,7 @@ impl Service for ControllerService {
             let name = required("name", &request.name)?.to_owned();
             required("source_volume_id", &request.source_volume_id)?;
             let id = volume_id(&request.source_volume_id)?;
-            let (class, secrets) = (Class::new(request.parameters), Secrets::new(request.secrets));
+            let (class, secrets) = (Class::read_new(request.parameters)?, Secrets::new(request.secrets));
             let turn = self.turns.take("CreateSnapshot", format!("snapshot '{name}'")).await?;
             let controller = self.controller.clone();
             let taken = work(turn, move || controller.create_snapshot(&name, &id, &class, &secrets)).await?;

@@ -58,7 +58,7 @@ impl GroupController for ControllerService {
             }
             let ids: Vec<VolumeId> =
                 request.source_volume_ids.iter().map(|id| volume_id(id)).collect::<Result<_, _>>()?;
-            let (class, secrets) = (Class::new(request.parameters), Secrets::new(request.secrets));
+            let (class, secrets) = (Class::read_new(request.parameters)?, Secrets::new(request.secrets));
             let turn =
                 self.turns.take("CreateVolumeGroupSnapshot", format!("group snapshot '{name}'")).await?;
             let controller = self.controller.clone();

@@ -1,9 +1,9 @@
 //! Snapshots of one volume.
 
-use rbd_csi::proto::csi::{GetSnapshotRequest, ListSnapshotsRequest};
+use rbd_csi::proto::csi::{CreateSnapshotRequest, GetSnapshotRequest, ListSnapshotsRequest};
 use tonic::Code;
 
-use super::driver::{Driver, MIB, MOST, code, create, from_volume, secrets};
+use super::driver::{Driver, MIB, MOST, code, create, from_volume, map, secrets};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_takes_one_snapshot() {
@@ -101,4 +101,23 @@ async fn a_volume_has_room_for_so_many_snapshots() {
         })
         .await;
     driver.snapshot("more", &volume).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_a_snapshot_class_is_refused() {
+    let driver = Driver::start().await;
+    let volume = driver.volume("a").await.volume_id;
+    let request = |parameter: &str| CreateSnapshotRequest {
+        source_volume_id: volume.clone(),
+        name: "s".into(),
+        secrets: secrets(),
+        parameters: map([(parameter, "team-")]),
+    };
+    let mut controller = driver.controller.clone();
+    let status = controller.create_snapshot(request("snapshotNamePrefx")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("'snapshotNamePrefix'"), "{status}");
+    controller.create_snapshot(request("snapshotNamePrefix")).await.unwrap();
+    let image = driver.pool.open("csi-vol-a").read_only(true).run().unwrap();
+    assert!(image.snapshots().exists("team-s").unwrap());
 }
