@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::capacity::or_full;
 use super::clone::is_temporary;
-use super::{Controller, open, open_to_free};
+use super::{Controller, found, open, open_to_free};
 use crate::class::Class;
 use crate::clusters::Secrets;
 use crate::ids::{self, GroupSnapshotId, Place, SnapshotId, VolumeId};
@@ -70,7 +70,9 @@ impl Controller {
         }
         let kept = all.iter().filter(|snapshot| snapshot.origin.kind() == SnapshotKind::Trash);
         for snapshot in kept.take(FREED) {
-            for clone in image.at_snapshot(snapshot.id).or_status()?.children().or_status()? {
+            // It goes with its last clone.
+            let Some(then) = found(image.at_snapshot(snapshot.id))? else { continue };
+            for clone in found(then.children())?.unwrap_or_default() {
                 let home = pool.cluster().ioctx_by_id(clone.pool_id).or_status()?;
                 self.background.flatten(&home.with_namespace(&clone.namespace).or_status()?, &clone.id);
             }
