@@ -68,8 +68,8 @@ impl Node {
         let device = match mapped.into_iter().find(|device| device.is_read_only() == access.read_only) {
             Some(device) if is_staged(request, &device)? || !device.holders().is_empty() => device,
             left => {
-                // Left by an interrupted request. It is mapped anew, because a late map may still be
-                // about to be undone, and the number then given to another image.
+                // Left by an interrupted request. It is mapped anew: a late map may be undone
+                // only now, and the number given to another image.
                 left.as_ref().map_or(Ok(()), unmap)?;
                 self.map(request, &pool, &image)?
             }
