@@ -233,8 +233,9 @@ pub mod snapshot {
 /// # Ok::<(), rbd::Error>(())
 /// ```
 pub mod trash {
+    pub use crate::ioctx::purge::PurgeTrash;
     pub use crate::ioctx::trash::{
-        AddToTrash, PurgeTrash, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource,
+        AddToTrash, RemoveTrashed, RestoreTrashed, Trash, TrashEntry, TrashSource,
     };
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rbd::error::Holder;
 use rbd::{ErrorKind, ObjectKind, trash::TrashSource};
+use rbd_testcluster::TestCluster;
 
 use crate::support::{Space, builder};
 
@@ -93,6 +94,8 @@ fn purging_removes_expired_images_only() {
         *space.trash().purge().until_usage_below(2.0).run().unwrap_err().kind(),
         ErrorKind::InvalidInput
     );
+    space.trash().purge().expired_before(SystemTime::UNIX_EPOCH).run().unwrap();
+    assert_eq!(space.trash().list().unwrap().len(), 2, "none had expired by 1970");
     space.trash().purge().expired_before(SystemTime::now() + Duration::from_secs(1)).run().unwrap();
     let left: Vec<String> = space.trash().list().unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(left, ["not-over"]);
@@ -100,25 +103,46 @@ fn purging_removes_expired_images_only() {
     assert!(space.trash().list().unwrap().is_empty());
 }
 
-/// librbd ignores the delay there, of which the docs warn.
+/// librbd's own threshold removes images whose delay has not expired, and all expired ones.
 #[test]
-fn purging_by_usage_removes_images_whose_delay_has_not_expired() {
-    let space = Space::new();
-    space.create("foo", 8 << 20).run().unwrap();
-    let image = space.open("foo").run().unwrap();
-    image.write_all_at(&[1; 4 << 20], 0).unwrap();
-    image.close().unwrap();
-    space.trash().add("foo").delay(HOUR).run().unwrap();
-    space.trash().purge().run().unwrap();
-    space.trash().purge().until_usage_below(1.0).run().unwrap();
-    assert_eq!(space.trash().list().unwrap().len(), 1);
-    // The cluster's figures of usage come with a delay.
-    let end = Instant::now() + Duration::from_secs(60);
-    while !space.trash().list().unwrap().is_empty() {
-        assert!(Instant::now() < end, "the pool is said to be empty");
-        space.trash().purge().until_usage_below(0.0).run().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+fn purging_for_space_removes_as_many_expired_images_as_it_takes() {
+    let daemons = TestCluster::builder().start().unwrap();
+    let cluster =
+        rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
+    let pool = cluster.ioctx("rbd").unwrap();
+    for (name, delay) in [("protected", HOUR), ("a", Duration::ZERO), ("b", Duration::ZERO)] {
+        pool.create(name, 16 << 20).run().unwrap();
+        let image = pool.open(name).run().unwrap();
+        image.write_all_at(&vec![1; 16 << 20], 0).unwrap();
+        image.close().unwrap();
+        pool.trash().add(name).delay(delay).run().unwrap();
+        std::thread::sleep(Duration::from_millis(1100));
     }
+    let names = || pool.trash().list().unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+    // The manager counts later.
+    let usage = || {
+        let usage = cluster.mon_command(r#"{"prefix": "df", "format": "json"}"#, b"").unwrap();
+        let usage: serde_json::Value = serde_json::from_slice(&usage).unwrap();
+        let stats =
+            &usage["pools"].as_array().unwrap().iter().find(|pool| pool["name"] == "rbd").unwrap()["stats"];
+        let stored = stats["stored"].as_u64().unwrap_or(0);
+        stats["percent_used"].as_f64().filter(|used| *used > 0.0 && stored >= 48 << 20)
+    };
+    let end = Instant::now() + Duration::from_secs(60);
+    let used = loop {
+        assert!(Instant::now() < end, "the usage is not counted");
+        match usage() {
+            Some(used) => break used,
+            None => std::thread::sleep(Duration::from_millis(200)),
+        }
+    };
+    let purge = |part: f64| pool.trash().purge().until_usage_below(part as f32).run().unwrap();
+    purge(1.0);
+    assert_eq!(names(), ["a", "b", "protected"]);
+    purge(used * 0.9);
+    assert_eq!(names(), ["b", "protected"], "the oldest is enough");
+    purge(0.0);
+    assert_eq!(names(), ["protected"]);
 }
 
 #[test]

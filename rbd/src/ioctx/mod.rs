@@ -19,6 +19,7 @@ mod images;
 pub(crate) mod metadata;
 mod namespaces;
 pub(crate) mod new_image;
+pub(crate) mod purge;
 mod stats;
 pub(crate) mod trash;
 

@@ -57,24 +57,14 @@ pub struct RemoveTrashed<'a> {
     progress: Progress<'a>,
 }
 
-/// Removes images from the trash: see [`Trash::purge`].
-#[derive(Debug)]
-#[must_use = "nothing happens until `run`"]
-pub struct PurgeTrash<'a> {
-    ioctx: &'a IoCtx,
-    expired_before: Option<SystemTime>,
-    threshold: Option<f32>,
-    progress: Progress<'a>,
-}
-
 /// librbd's error for an image whose move to the trash was interrupted.
-const MOVING: Errno = Errno::new(libc::EUCLEAN);
+pub(super) const MOVING: Errno = Errno::new(libc::EUCLEAN);
 
 const MIGRATING: &str = "it is being migrated; commit or abort the migration first";
 
 /// The trash of a pool or namespace: see [`IoCtx::trash`].
 #[derive(Debug, Clone, Copy)]
-pub struct Trash<'a>(&'a IoCtx);
+pub struct Trash<'a>(pub(super) &'a IoCtx);
 
 /// Moves an image to the trash: see [`Trash::add`].
 #[derive(Debug, Clone)]
@@ -165,19 +155,6 @@ impl<'a> Trash<'a> {
     #[doc(alias = "rbd_trash_remove_with_progress")]
     pub fn remove(&self, id: &'a str) -> RemoveTrashed<'a> {
         RemoveTrashed { ioctx: self.0, id, force: false, progress: Progress::default() }
-    }
-
-    /// Removes all images in the trash whose delay has expired. With
-    /// [`until_usage_below`](PurgeTrash::until_usage_below), it also removes others.
-    ///
-    /// An image that cannot be removed, because it has snapshots or is in use, does not stop the
-    /// removal of the others. The call then fails at its end, and names the first such image.
-    ///
-    /// Implements: `rbd_trash_purge_with_progress`.
-    #[doc(alias = "rbd_trash_purge")]
-    #[doc(alias = "rbd_trash_purge_with_progress")]
-    pub fn purge(&self) -> PurgeTrash<'a> {
-        PurgeTrash { ioctx: self.0, expired_before: None, threshold: None, progress: Progress::default() }
     }
 }
 
@@ -273,7 +250,7 @@ impl<'a> RemoveTrashed<'a> {
 
 /// Adds what keeps an image in the trash: the clients that watch it, its snapshots, its clones,
 /// or its group.
-fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
+pub(super) fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
     // A handle opened for writing would itself be among the watchers.
     let Ok(image) = ioctx.open_by_id(id).read_only(true).run() else { return error };
     match error.errno() {
@@ -281,79 +258,6 @@ fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
         Some(Errno::EMLINK) => image.with_group(error),
         _ => image.with_snapshots(error, "open it with `IoCtx::open_by_id` and remove them first"),
     }
-}
-
-impl<'a> PurgeTrash<'a> {
-    /// Sets the time by which the delays of the removed images end. **With a time in the future,
-    /// images are removed whose delay has not expired.** Default: now.
-    pub fn expired_before(mut self, time: SystemTime) -> Self {
-        self.expired_before = Some(time);
-        self
-    }
-
-    /// Sets the part of its capacity (0 to 1) that a pool may use. If a pool uses more, images with
-    /// data there are removed until enough is free, in the order in which their delays end.
-    /// **Images are removed whose delay has not expired, and which a user could still restore.**
-    /// All images whose delay has expired are removed, too. If no pool uses more, nothing is
-    /// removed. Default: the usage does not matter, and only expired images are removed.
-    ///
-    /// librbd reads the usage once, before the removal, and estimates what each image frees. So the
-    /// pool can still use more afterwards.
-    pub fn until_usage_below(mut self, part: f32) -> Self {
-        self.threshold = Some(part);
-        self
-    }
-
-    /// Calls back with the images removed so far and their total. A break stops the removal with
-    /// [`ErrorKind::Stopped`].
-    pub fn progress(mut self, callback: impl FnMut(u64, u64) -> ControlFlow<()> + Send + 'a) -> Self {
-        self.progress = Progress::new(callback);
-        self
-    }
-
-    /// Removes the images. Blocks.
-    pub fn run(self) -> Result<()> {
-        let PurgeTrash { ioctx, expired_before, threshold, progress } = self;
-        if threshold.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
-            let why = "the target usage must lie between 0 and 1";
-            return Err(Error::invalid("empty the trash of", ioctx.pool_object(), why));
-        }
-        let time = expired_before.unwrap_or_else(SystemTime::now);
-        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        // For librbd, -1 means no threshold.
-        let purge = move |raw: &RawIoCtx, progress: Progress<'_>| {
-            raw.trash_purge(seconds, threshold.unwrap_or(-1.0), progress)
-        };
-        let freeing = ioctx.freeing("empty the trash of")?;
-        let purged = freeing.bounded_long("empty the trash of", || ioctx.pool_object(), progress, purge);
-        purged.map_err(|error| explain_purge(ioctx, time, error))
-    }
-}
-
-/// Adds the first image that cannot be removed.
-fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
-    match error.errno() {
-        Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK) => {}
-        Some(MOVING) => {
-            let why = "the move of an image to the trash was interrupted; finish it with `Trash::add`";
-            return error.with_detail(why);
-        }
-        _ => return error,
-    }
-    for entry in ioctx.trash().list().unwrap_or_default() {
-        let Ok(image) = ioctx.open_by_id(&entry.id).read_only(true).run() else { continue };
-        let kept = match error.errno() {
-            Some(Errno::EBUSY) => image.watchers().is_ok_and(|watchers| !watchers.is_empty()),
-            Some(Errno::EMLINK) => image.group().is_ok_and(|group| group.is_some()),
-            _ => image.snapshots().list().is_ok_and(|snapshots| !snapshots.is_empty()),
-        };
-        if kept && entry.deferred_until <= time {
-            let stopped = format!("image '{}' (id {}) cannot be removed", ioctx.spec(&entry.name), entry.id);
-            return explain_kept(ioctx, &entry.id, error).and(&stopped);
-        }
-    }
-    error
 }
 
 fn entry(raw: RawTrashed) -> TrashEntry {
