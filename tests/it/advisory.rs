@@ -76,3 +76,17 @@ fn without_the_feature_an_advisory_lock_prevents_nothing() {
     ours.snapshots().create("s").run().unwrap();
     ours.close().unwrap();
 }
+
+/// librbd would believe that it still has the lock, and write beside the next owner.
+#[test]
+fn the_exclusive_lock_is_not_released_as_an_advisory_one() {
+    let space = Space::new();
+    space.create("x", 8 << 20).run().unwrap();
+    let image = space.open("x").run().unwrap();
+    image.write_all_at(&DATA, 0).unwrap();
+    let locker = image.advisory_locks().list().unwrap().lockers.remove(0);
+    let error = image.advisory_locks().release(&locker.cookie).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("exclusive_lock().release()"), "{error}");
+    assert_eq!(image.advisory_locks().list().unwrap().lockers, [locker]);
+}

@@ -77,11 +77,17 @@ impl AdvisoryLocks<'_> {
             .map_err(|error| self.0.name_lockers(error))
     }
 
-    /// Releases a lock of this client.
+    /// Releases a lock of this client. Refuses the cookie of an exclusive lock (`auto …`): librbd
+    /// would write on without the lock.
     ///
     /// Implements: `rbd_unlock`.
     #[doc(alias = "rbd_unlock")]
     pub fn release(&self, cookie: &str) -> Result<()> {
+        if cookie.starts_with("auto ") && self.0.lockers("look up the locks of")?.tag == INTERNAL_TAG {
+            let why = "this is the exclusive lock of librbd, which would write on without it; release it with \
+                       `exclusive_lock().release()`";
+            return Err(self.0.refuse("unlock", why));
+        }
         let c_cookie = c_string("unlock", || self.0.object(), cookie)?;
         self.0.bounded("unlock", move |raw| raw.unlock(&c_cookie)).map_err(|error| match error.kind() {
             ErrorKind::NotFound { what: ObjectKind::Image } => {
