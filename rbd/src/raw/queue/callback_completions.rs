@@ -129,11 +129,11 @@ impl CallbackCompletions {
         self.image.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a thread in `collect`, which may still read completions whose callbacks have run.
-    pub(super) fn let_collector_end(&self, taken: &Taken) {
-        if !taken.is_empty() {
-            drop(self.lock_image());
-        }
+    /// Keeps threads out of `collect` while librbd's queue is read, if ends of callbacks were
+    /// taken. Some releases put their completions into that queue, too. They are released
+    /// afterwards, so no other thread may have them then.
+    pub(super) fn keep_collector_out(&self, taken: &Taken) -> Option<impl Drop> {
+        (!taken.is_empty()).then(|| self.lock_image())
     }
 
     /// Stops `collect` for good, so that the image may be closed.

@@ -286,7 +286,6 @@ impl Entries {
                 unsafe { sys::rbd_aio_wait_for_complete(completion.get()) };
             }
         }
-        self.callbacks.let_collector_end(&self.taken);
         self.ask();
         self.again = !self.listed.is_empty() || !self.taken.is_empty();
         true
@@ -295,6 +294,7 @@ impl Entries {
     /// Asks librbd for a batch.
     fn ask(&mut self) {
         let most = self.batch.len() as c_int;
+        let _alone = self.callbacks.keep_collector_out(&self.taken);
         // SAFETY: this value keeps the image open, which reports to us; the array has room for
         // `most` completions.
         let count =
