@@ -13,6 +13,7 @@ mod cluster;
 mod copy;
 mod cuts;
 mod diff;
+mod doubted_lock;
 mod encryption;
 mod groups;
 mod images;

@@ -72,11 +72,12 @@ impl Target {
         self.size().fresh().filter(|_| self.lease().is_valid())
     }
 
-    /// Asks for the size, even if it seems to be known, and for the exclusive lock if it is in
-    /// doubt. Fails with `ENOLCK` if the handle has lost the lock. Blocks.
+    /// Asks for the size, even if it seems to be known, and then for the exclusive lock if it is in
+    /// doubt: the size can take long. Fails with `ENOLCK` if the handle has lost the lock. Blocks.
     pub(in crate::raw) fn ask_ready(&self) -> RawResult<u64> {
+        let size = self.ask_size();
         self.check_lease()?;
-        self.ask_size()
+        size
     }
 
     /// Fails with `ENOLCK` if the handle has lost an exclusive lock that was acquired explicitly.

@@ -116,7 +116,7 @@ unsafe fn start_judged(share: Share, answer: &Answer) {
     // SAFETY: by the contract.
     unsafe {
         let target = (*node).target;
-        if !(*(*node).request.get()).is_within(answer) {
+        if !(*(*node).request.get()).is_within(&*target, answer) {
             Target::leave(target);
             complete(node);
         } else if let Err(errno) = launch(node, &*target) {

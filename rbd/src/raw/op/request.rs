@@ -314,12 +314,17 @@ impl Request {
     }
 
     /// Checks the range against the answer. Without a size, librbd gets the request and reports
-    /// why, unless the exclusive lock is lost.
-    pub(in crate::raw) fn is_within(&mut self, answer: &Answer) -> bool {
-        match answer.size {
-            Ok(size) => self.judge(size),
-            Err(Errno::ENOLCK) => self.fault = Some(Errno::ENOLCK.into()),
-            Err(_) => {}
+    /// why. It does not if no thread could ask, or if an exclusive lock that was acquired is lost
+    /// or in doubt: the request could write over the data of a new owner.
+    pub(in crate::raw) fn is_within(&mut self, target: &Target, answer: &Answer) -> bool {
+        match (answer.size, &answer.cause) {
+            (Ok(size), _) => self.judge(size),
+            (Err(errno @ (Errno::ENOLCK | Errno::EAGAIN)), _) => self.fail(errno),
+            (Err(_), _) if target.lease().is_valid() => {}
+            (Err(errno), Some(cause @ Cause::PoolDeleted { .. })) => {
+                self.fault = Some(Fault::Caused(errno, cause.clone()));
+            }
+            (Err(errno), _) => self.fail(errno),
         }
         self.fault.is_none()
     }

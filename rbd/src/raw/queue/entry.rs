@@ -121,8 +121,8 @@ impl Submission {
         // SAFETY: by the contract. If the call fails, librbd did not take the request.
         unsafe {
             let entry = self.entry;
-            let called =
-                if (*entry.get()).request.is_within(answer) { self.call() } else { Err(Errno::EINVAL) };
+            let is_within = (*entry.get()).request.is_within(&self.target, answer);
+            let called = if is_within { self.call() } else { Err(Errno::EINVAL) };
             if let Err(errno) = called {
                 (*entry.get()).request.fail(errno);
                 report(entry, self.number, &self.callbacks, Next::Ended);
