@@ -1,7 +1,6 @@
 //! Client-side encryption: data is encrypted before it leaves this machine.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
@@ -113,9 +112,7 @@ impl Encryption<'_> {
         let passphrase = passphrase.clone();
         image.bounded(operation, move |raw| {
             raw.encryption_format(raw_format(format), cipher == Cipher::Aes128, &passphrase.0, header)
-        })?;
-        image.encrypted.store(true, Ordering::Release);
-        Ok(())
+        })
     }
 
     /// Loads the encryption into this handle, which then encrypts and decrypts data. Other handles
@@ -182,7 +179,7 @@ impl Encryption<'_> {
 
 impl Image {
     pub(super) fn is_encrypted(&self) -> bool {
-        self.encrypted.load(Ordering::Acquire)
+        self.raw().is_encrypted()
     }
 
     /// Refuses a call that would use the encrypted bytes where the user expects decrypted ones, or
@@ -232,9 +229,8 @@ impl Image {
         Ok(header)
     }
 
-    /// Records that the encryption was loaded.
+    /// Completes what is known of the encryption that was loaded.
     fn loaded(&self, header: u64) -> Result<()> {
-        self.encrypted.store(true, Ordering::Release);
         if header == 0 {
             // librbd can read the header, but this crate cannot.
             let header = self.as_stored()?.size()?.saturating_sub(self.size()?);

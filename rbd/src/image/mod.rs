@@ -39,7 +39,6 @@ mod watch;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::errno::Errno;
@@ -91,8 +90,6 @@ pub struct Image {
     /// Shared with the operations in flight, whose errors use it.
     label: Arc<Label>,
     read_only: bool,
-    /// Whether this handle has encryption loaded.
-    encrypted: AtomicBool,
 }
 
 /// What errors say about an open image: its name, and the OSD timeout of its connection.
@@ -177,7 +174,7 @@ impl Image {
     }
 
     pub(crate) fn new(raw: raw::image::Image, ioctx: IoCtx, label: Label, read_only: bool) -> Image {
-        Image { raw, ioctx, label: Arc::new(label), read_only, encrypted: AtomicBool::new(false) }
+        Image { raw, ioctx, label: Arc::new(label), read_only }
     }
 
     pub(crate) fn into_parts(self) -> (raw::image::Image, IoCtx, Arc<Label>) {

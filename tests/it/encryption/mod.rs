@@ -3,6 +3,8 @@
 mod small;
 mod table;
 
+use std::time::Duration;
+
 use rbd::diff::FastDiff;
 use rbd::encryption::{Cipher, EncryptionFormat, Passphrase};
 use rbd::image::CloneFormat;
@@ -181,4 +183,36 @@ fn a_clone_is_read_with_the_passphrases_of_the_whole_chain() {
     assert!(wrong.is_permission_denied(), "{wrong}");
     clone.encryption().load_chain(&[(None, own), (None, parents)]).unwrap();
     assert_eq!((read(&clone, 0), read(&clone, 8 * MIB)), (3, 2));
+}
+
+/// The call continues after its timeout. From then on the handle must not pass for a plain one: it
+/// would copy decrypted data.
+#[test]
+fn encryption_that_is_loaded_after_the_timeout_counts_as_loaded() {
+    if !alone("encryption::encryption_that_is_loaded_after_the_timeout_counts_as_loaded") {
+        return;
+    }
+    crate::support::luks::the_usual_cost();
+    let space = Space::new();
+    space.create("foo", 32 * MIB).run().unwrap();
+    let secret = Passphrase::new("x");
+    space
+        .open("foo")
+        .run()
+        .unwrap()
+        .encryption()
+        .format(EncryptionFormat::Luks2, Cipher::Aes256, &secret)
+        .unwrap();
+    // The other calls of a loading are much quicker than the derivation of the key.
+    let hasty = crate::support::builder().call_timeout(Duration::from_millis(250)).connect().unwrap();
+    let pool = hasty.ioctx("rbd").unwrap().with_namespace(space.namespace()).unwrap();
+    let image = (0..50).find_map(|_| {
+        let image = pool.open("foo").run().ok()?;
+        let error = image.encryption().load(EncryptionFormat::Luks2, &secret).expect_err("it takes long");
+        (error.is_timed_out() && error.operation() == "decrypt").then_some(image)
+    });
+    let image = image.expect("the loading times out");
+    crate::aio::eventually("it is loaded", || image.encryption().is_loaded());
+    let error = image.copy_to(&space, "copy").run().unwrap_err();
+    assert!(error.to_string().contains("this handle has encryption loaded"), "{error}");
 }

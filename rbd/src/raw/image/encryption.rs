@@ -120,8 +120,14 @@ impl Image {
         Ok(())
     }
 
+    /// Returns whether this handle has encryption loaded.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.shared().header().is_loaded()
+    }
+
     fn has_header(&self, len: u64) {
         self.shared().header().set_len(len);
+        self.shared().header().set_loaded();
         self.size_changed();
     }
 }

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The state of the encryption header.
 #[derive(Debug)]
 pub(in crate::raw) struct Header {
-    /// The size in bytes; 0 while no encryption is loaded.
+    /// The size in bytes; 0 while no encryption is loaded, or while it is not known.
     len: AtomicU64,
+    loaded: AtomicBool,
     cut: AtomicBool,
 }
 
 impl Header {
     pub(super) fn new() -> Header {
-        Header { len: AtomicU64::new(0), cut: AtomicBool::new(false) }
+        Header { len: AtomicU64::new(0), loaded: AtomicBool::new(false), cut: AtomicBool::new(false) }
     }
 
     /// Returns its size in bytes; 0 if no encryption is loaded.
@@ -24,7 +25,18 @@ impl Header {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Records that encryption was loaded. Must be called before librbd is asked for the size.
+    /// Returns whether encryption is loaded.
+    pub(in crate::raw) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Records that encryption was loaded. The call that loads it does so itself, because its
+    /// caller may have given up the wait.
+    pub(in crate::raw) fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// Sets the size of the header. Must be called before librbd is asked for the size.
     pub(in crate::raw) fn set_len(&self, len: u64) {
         self.len.store(len, Ordering::Release);
     }
