@@ -47,6 +47,7 @@ use crate::ioctx::IoCtx;
 use crate::progress::Progress;
 use crate::raw::image::closing::{CloseFailure, Step};
 use crate::raw::op::answer::Cause;
+use crate::raw::thread::mark::must_not_call;
 use crate::raw::{self, ffi::late::Failure};
 
 pub use crate::holder::Watcher;
@@ -141,14 +142,15 @@ impl Image {
     /// timeout](crate::ClusterBuilder::osd_timeout) ends each of them: closing then takes about
     /// four times that timeout.
     ///
-    /// Inside a callback of librbd, it closes the image on another thread and returns at once,
-    /// because waiting there would deadlock.
+    /// Inside a callback or a wake on a thread of librbd, where waiting would deadlock, this fails
+    /// with `EDEADLK`: another thread closes the image, and nobody hears whether that succeeds.
     ///
     /// Implements: `rbd_close`.
     #[doc(alias = "rbd_close")]
     pub fn close(self) -> Result<()> {
-        if raw::thread::mark::in_callback() {
-            return Ok(());
+        if must_not_call() {
+            // Dropping the image closes it on another thread.
+            return Err(closes_elsewhere(self.object()));
         }
         let Image { raw, ioctx, label, .. } = self;
         let mut failed: Option<CloseFailure> = None;
@@ -294,6 +296,14 @@ impl Image {
     ) -> Error {
         Error::invalid(operation, self.object(), why)
     }
+}
+
+/// Returns the error of closing in a callback for which librbd waits.
+pub(crate) fn closes_elsewhere(object: Object) -> Error {
+    Error::new("close", object, Errno::EDEADLK).with_detail(
+        "librbd waits for this callback or wake, so another thread closes the image now, and nobody hears \
+         whether that succeeds; close it on another thread",
+    )
 }
 
 /// Explains a failed close.

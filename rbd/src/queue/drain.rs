@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::image::Image;
 use crate::image::check::failure;
+use crate::image::{Image, closes_elsewhere};
 use crate::raw::op::kind::Kind;
 use crate::raw::queue::{End, Entries, Reaped};
 use crate::raw::thread::background::spawn_detached;
 use crate::raw::thread::catch_panic::catch_panic;
-use crate::raw::thread::mark::{in_callback, must_not_block};
+use crate::raw::thread::mark::{must_not_block, must_not_call};
 
 /// An image and the operations in flight on it. Neither is freed before all operations have
 /// completed.
@@ -32,12 +32,11 @@ impl Drained {
     }
 
     pub(super) fn close(mut self) -> Result<()> {
-        // Waiting here could wait for this thread itself. Dropping moves the work to another
-        // thread.
-        if in_callback() {
-            return Ok(());
-        }
         let image = &self.parts().0;
+        if must_not_call() {
+            // Dropping moves the work to another thread.
+            return Err(closes_elsewhere(image.object()));
+        }
         if image.raw().is_forked() {
             // Dropping leaks the parts.
             return Err(forked("close", image.object()));

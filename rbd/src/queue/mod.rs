@@ -295,8 +295,8 @@ impl Queue {
     /// Waits for the operations in flight, and [closes](Image::close) the image, which flushes it,
     /// unless another `Arc` of it exists: then [flush](Image::flush) that one. Blocks for at most
     /// the [call timeout](crate::ClusterBuilder::call_timeout); after that, the work continues in
-    /// the background. Inside a callback or a wake on a thread of librbd, it succeeds at once, and
-    /// another thread does the work.
+    /// the background. Inside a callback or a wake on a thread of librbd, it fails with `EDEADLK`:
+    /// another thread does the work, and nobody hears whether that succeeds.
     ///
     /// Discards the results that were not [reaped](Queue::reap), but returns the first failure
     /// among those of changes and flushes, or else the error of closing the image. A change or
