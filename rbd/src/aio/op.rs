@@ -28,6 +28,7 @@ use crate::raw::thread::worker::Started;
 ///
 /// **Dropping it does not cancel the operation**, because Ceph cannot cancel. The operation
 /// completes in the background: a write may or may not take effect, and then the buffers are freed.
+/// If it fails, [`Image::close`](crate::Image::close) returns its error.
 ///
 /// A thread of librbd wakes the future. An executor that polls inside the wake must not block
 /// there, because all completions of the image wait for it. A connection has

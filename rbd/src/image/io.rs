@@ -15,6 +15,7 @@ use crate::raw::image::io::MOST;
 use crate::raw::op::answer::Cause;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::request::{Fault, Request};
+use crate::raw::op::unheard::{Failed, Unheard};
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::thread::worker::start;
 
@@ -35,6 +36,26 @@ impl<E: From<Errno>> Lost<E> {
             Lost::Failed(errno) => error(errno),
             Lost::GivenUp(timeout) => error(Errno::ETIMEDOUT.into()).timed_out(timeout, changes),
         }
+    }
+}
+
+/// A failure that closing the image tells, unless somebody receives it: the call may have been
+/// given up.
+struct Noted {
+    fault: Fault,
+    unheard: Option<Unheard>,
+}
+
+impl Noted {
+    fn hear(self) -> Fault {
+        self.unheard.iter().for_each(Unheard::hear);
+        self.fault
+    }
+}
+
+impl From<Errno> for Noted {
+    fn from(errno: Errno) -> Noted {
+        Noted { fault: errno.into(), unheard: None }
     }
 }
 
@@ -204,8 +225,14 @@ impl Image {
         if self.raw.is_forked() {
             return Err(forked(kind.name(), self.object()));
         }
-        let error = |fault| self.explain_failure(kind, offset, len, fault);
-        let call = self.in_time(call);
+        let error = |noted: Noted| self.explain_failure(kind, offset, len, noted.hear());
+        let call = self.in_time(move |raw: &RawImage| {
+            call(raw).map_err(|fault| {
+                let failed = Failed { kind, offset, len, fault: fault.clone() };
+                let unheard = (kind != Kind::Read).then(|| raw.note_failure(failed));
+                Noted { fault, unheard }
+            })
+        });
         call.map_err(|lost| self.explain_given_up(lost.error(error, kind.changes_data())))
     }
 

@@ -47,6 +47,7 @@ use crate::ioctx::IoCtx;
 use crate::progress::Progress;
 use crate::raw::image::closing::{CloseFailure, Step};
 use crate::raw::op::answer::Cause;
+use crate::raw::op::unheard::Failed;
 use crate::raw::thread::mark::must_not_call;
 use crate::raw::{self, ffi::late::Failure};
 
@@ -144,6 +145,9 @@ impl Image {
     ///
     /// Inside a callback or a wake on a thread of librbd, where waiting would deadlock, this fails
     /// with `EDEADLK`: another thread closes the image, and nobody hears whether that succeeds.
+    ///
+    /// A change or a flush whose future was dropped, or that was given up after a timeout, may have
+    /// failed later. If nobody has received its error, this returns that error.
     ///
     /// Implements: `rbd_close`.
     #[doc(alias = "rbd_close")]
@@ -308,6 +312,14 @@ pub(crate) fn closes_elsewhere(object: Object) -> Error {
 
 /// Explains a failed close.
 pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) -> Error {
+    if let Step::Earlier(Failed { kind, offset, len, fault }) = failure.step {
+        let error = check::failure(label, kind, (offset, len), fault);
+        let error = match error.errno() {
+            Some(Errno::ECANCELED) => error.with_detail("it was given up after a part of it was done"),
+            _ => error,
+        };
+        return error.and("it had been given up, and the image is closed in any case");
+    }
     let deleted = matches!(failure.cause, Some(Cause::PoolDeleted { .. }));
     let error = match failure.cause {
         Some(cause) => check::explain_cause(label, error, cause),
@@ -326,7 +338,7 @@ pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) 
              again and write, or drop the Cluster; otherwise another client that wants the lock waits \
              (about 40 s) and then fences this whole connection with all its images"
         }
-        Step::Close => "the image is closed in any case",
+        Step::Close | Step::Earlier(_) => "the image is closed in any case",
     });
     if error.is_timed_out() { error.and(ADVICE) } else { error }
 }

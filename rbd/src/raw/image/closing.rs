@@ -10,11 +10,14 @@ use librbd_sys as sys;
 use crate::errno::Errno;
 use crate::raw::RawResult;
 use crate::raw::ffi::conversion::check;
+use crate::raw::ffi::late::Failure;
 use crate::raw::image::causes::Lookup;
 use crate::raw::image::keeper::id;
 use crate::raw::ioctx::IoCtx;
 use crate::raw::op::answer::{Cause, Causes, needs_cause};
+use crate::raw::op::fault::Fault;
 use crate::raw::op::target::Target;
+use crate::raw::op::unheard::Failed;
 
 /// The step of closing that failed. The image is closed nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +28,10 @@ pub(crate) struct CloseFailure {
 }
 
 /// The steps of closing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// The end of an operation that has failed and whose error nobody has received.
+    Earlier(Failed),
     /// If it fails and the image is `cached`, data written since the last flush may be lost.
     /// Without a cache, the OSDs have each acknowledged write.
     Flush {
@@ -45,7 +50,11 @@ impl Step {
 
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.step {
+        let what = match &self.step {
+            Step::Earlier(Failed { kind, offset, len, fault }) => {
+                let name = kind.name();
+                return write!(f, "a request to {name} {len} bytes at offset {offset} had failed ({fault})");
+            }
             Step::Flush { .. } if matches!(self.cause, Some(Cause::PoolDeleted { .. })) => {
                 "the last flush failed, because the pool was deleted"
             }
@@ -58,6 +67,17 @@ impl fmt::Display for CloseFailure {
         };
         write!(f, "{what} ({})", self.errno)
     }
+}
+
+/// Returns the first failure of an operation that nobody has received. All have ended.
+pub(super) fn unheard(target: &Target) -> Result<(), CloseFailure> {
+    let Some(failed) = target.failures().first() else { return Ok(()) };
+    let errno = match &failed.fault {
+        Fault::Failed(Failure::Errno(errno)) | Fault::Caused(errno, _) => *errno,
+        Fault::Failed(Failure::Missing { .. }) => Errno::ENOSYS,
+        Fault::Cut(_) => Errno::EINVAL,
+    };
+    Err(Step::Earlier(failed).failed(errno))
 }
 
 /// Returns the failure of the flush before the closing.

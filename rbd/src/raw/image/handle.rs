@@ -74,6 +74,7 @@ impl Handle {
             });
         }
         let _ = receiver.recv();
+        let unheard = closing::unheard(&self.shared);
         // SAFETY: the image is open, in this pool.
         let finished = unsafe {
             end(self.watch, self.handle.get());
@@ -83,7 +84,7 @@ impl Handle {
         // SAFETY: we own the handle, and nothing is in flight on it. librbd frees it even if it
         // returns an error.
         let closed = check(unsafe { sys::rbd_close(self.handle.get()) });
-        finished.and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
+        unheard.and(finished).and(closed.map(drop).map_err(|errno| Step::Close.failed(errno)))
     }
 
     /// Closes the image after all I/O in flight, without blocking. `heard` says whether a caller
@@ -114,11 +115,10 @@ impl Handle {
                 Target::close(counted, move || {
                     let close = move |last: RawResult<()>| {
                         end(watch, close.get());
+                        let last = last.map_err(|errno| closing::not_flushed(&shared, errno));
+                        let last = last.and_then(|()| closing::finish(&shared, &pool));
                         // Only this closure sets it.
-                        let _ = finished.set(
-                            last.map_err(|errno| closing::not_flushed(&shared, errno))
-                                .and_then(|()| closing::finish(&shared, &pool)),
-                        );
+                        let _ = finished.set(closing::unheard(&shared).and(last));
                         closing::wait_for_opener(&pool);
                         drop(pool);
                         sys::rbd_aio_close(close.get(), completion.get());

@@ -18,6 +18,7 @@ use crate::raw::op::hold::Passage;
 use crate::raw::op::io;
 use crate::raw::op::operation::Operation;
 use crate::raw::op::request::{Fault, Request, differs_at};
+use crate::raw::op::unheard::{Failed, Unheard};
 use crate::raw::thread::park::wait_until;
 
 /// The most bytes that librbd gets in one call: in places it counts in signed 32 bits.
@@ -184,6 +185,11 @@ impl Image {
             let (buffer, outcome) = outcome?;
             outcome.map(|_| buffer)
         }))
+    }
+
+    /// Keeps the failure of a call, which closing the image tells unless somebody receives it.
+    pub(crate) fn note_failure(&self, failed: Failed) -> Unheard {
+        self.shared().failures().note(failed)
     }
 
     /// Submits a checked request. While the image is held, the request is kept and submitted later.

@@ -96,6 +96,7 @@ unsafe fn start(node: *mut Node) -> RawResult<()> {
         return Ok(());
     }
     if request.is_refused() {
+        request.note_failure(target);
         // SAFETY: entered above, and we own the completion's share.
         unsafe {
             Target::leave(target);
@@ -117,6 +118,7 @@ unsafe fn start_judged(share: Share, answer: &Answer) {
     unsafe {
         let target = (*node).target;
         if !(*(*node).request.get()).is_within(&*target, answer) {
+            (*(*node).request.get()).note_failure(&*target);
             Target::leave(target);
             complete(node);
         } else if let Err(errno) = launch(node, &*target) {
@@ -176,6 +178,7 @@ unsafe fn go_on(node: *mut Node, next: Next) {
         let target = (*node).target;
         match next {
             Next::Ended => {
+                (*(*node).request.get()).note_failure(&*target);
                 Target::leave(target);
                 complete(node);
             }

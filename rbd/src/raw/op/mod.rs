@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
+pub(crate) mod fault;
 pub(crate) mod header;
 pub(crate) mod hold;
 pub(crate) mod io;
@@ -16,3 +17,4 @@ pub(crate) mod request;
 pub(crate) mod slot;
 pub(crate) mod sync;
 pub(crate) mod target;
+pub(crate) mod unheard;

@@ -17,9 +17,11 @@ use crate::raw::ffi::conversion::check_len;
 use crate::raw::ffi::iovec::Iovecs;
 use crate::raw::ffi::late::{Failure, need};
 use crate::raw::op::answer::{Answer, Cause, needs_cause};
+pub(crate) use crate::raw::op::fault::Fault;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::sync::Ordering;
 use crate::raw::op::target::Target;
+use crate::raw::op::unheard::{Failed, Unheard};
 
 /// Returns the offset in the image at which a compare-and-write at `offset` differs, computed from
 /// librbd's report.
@@ -29,43 +31,6 @@ use crate::raw::op::target::Target;
 /// multiples of it.
 pub(crate) fn differs_at(offset: u64, reported: u64, stripe_unit: u64) -> u64 {
     offset + reported % stripe_unit.max(1)
-}
-
-/// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// librbd returned an error, or the loaded library lacks a function.
-    Failed(Failure),
-    /// The image has this size, and the range exceeds it.
-    Cut(u64),
-    /// The cluster explained librbd's error.
-    Caused(Errno, Cause),
-}
-
-impl From<Errno> for Fault {
-    fn from(errno: Errno) -> Fault {
-        Fault::Failed(errno.into())
-    }
-}
-
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Fault {
-        Fault::Failed(failure)
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Fault::Failed(failure) => failure.fmt(f),
-            Fault::Cut(size) => write!(f, "the image has {size} bytes"),
-            Fault::Caused(_, Cause::Kept(holder)) => write!(f, "it is in use: {holder}"),
-            Fault::Caused(_, Cause::LeftLock) => {
-                f.write_str("a request that timed out left the exclusive lock")
-            }
-            Fault::Caused(_, Cause::PoolDeleted { id, .. }) => write!(f, "the pool {id} was deleted"),
-        }
-    }
 }
 
 /// A request. Between the call and the completion, librbd reads and writes its buffers and the two
@@ -92,6 +57,8 @@ pub(crate) struct Request {
     /// The result of the last call, and the cause of a failure if it was looked up.
     result: isize,
     fault: Option<Fault>,
+    /// The failure, until it is received.
+    unheard: Option<Unheard>,
 }
 
 /// The next step after librbd has ended a call.
@@ -122,6 +89,7 @@ impl Request {
             repeated: false,
             result: 0,
             fault: None,
+            unheard: None,
         }
     }
 
@@ -357,29 +325,55 @@ impl Request {
         self.fault.get_or_insert(errno.into());
     }
 
+    /// Returns why the ended request failed.
+    fn failure(&self) -> Option<Fault> {
+        match (&self.fault, check_len(self.result)) {
+            (Some(fault), _) => Some(fault.clone()),
+            // The image differs.
+            (None, Err(Errno::EILSEQ)) if self.kind == Kind::CompareAndWrite => None,
+            (None, Err(errno)) => Some(errno.into()),
+            // It was given up, so it was not continued after a part.
+            (None, Ok(_)) if self.is_in_parts() && self.done < self.len => Some(Errno::ECANCELED.into()),
+            (None, Ok(count)) if self.kind == Kind::Read && count as u64 != self.len => {
+                Some(Errno::ENODATA.into())
+            }
+            (None, Ok(_)) => None,
+        }
+    }
+
+    /// Records a failure of the ended request, which closing the image tells unless somebody
+    /// receives it. Failed reads lose nothing.
+    pub(in crate::raw) fn note_failure(&mut self, target: &Target) {
+        if self.kind == Kind::Read {
+            return;
+        }
+        if let Some(fault) = self.failure() {
+            let &mut Request { kind, offset, len, .. } = self;
+            self.unheard = Some(target.failures().note(Failed { kind, offset, len, fault }));
+        }
+    }
+
     /// Returns the buffer and the result of the ended request, which must not be used afterwards.
     pub(in crate::raw) fn finish(&mut self, stripe_unit: u64) -> (Buffer, Result<Option<Compare>, Fault>) {
+        if let Some(unheard) = self.unheard.take() {
+            unheard.hear();
+        }
+        let failure = self.failure();
         let mut buffer = std::mem::take(&mut self.buffer);
-        let outcome = match (self.fault.take(), check_len(self.result)) {
-            (Some(fault), _) => Err(fault),
-            (None, Err(Errno::EILSEQ)) if self.kind == Kind::CompareAndWrite => {
+        let outcome = match (failure, check_len(self.result), self.kind, &mut buffer) {
+            (Some(fault), ..) => Err(fault),
+            (None, Err(_), ..) => {
                 Ok(Some(Compare::Differs(differs_at(self.offset, self.differs, stripe_unit))))
             }
-            (None, Err(errno)) => Err(errno.into()),
-            // It was given up, so it was not continued after a part.
-            (None, Ok(_)) if self.is_in_parts() && self.done < self.len => Err(Errno::ECANCELED.into()),
-            (None, Ok(count)) => match (self.kind, &mut buffer) {
-                (Kind::Read, _) if count as u64 != self.len => Err(Errno::ENODATA.into()),
-                (Kind::Read, Buffer::BytesMut(target)) => {
-                    let filled = target.len() + count;
-                    // SAFETY: librbd has written all requested bytes after the old length, where
-                    // space was reserved.
-                    unsafe { target.set_len(filled) };
-                    Ok(None)
-                }
-                (Kind::CompareAndWrite, _) => Ok(Some(Compare::Written)),
-                _ => Ok(None),
-            },
+            (None, Ok(count), Kind::Read, Buffer::BytesMut(target)) => {
+                let filled = target.len() + count;
+                // SAFETY: librbd has written all requested bytes after the old length, where space
+                // was reserved.
+                unsafe { target.set_len(filled) };
+                Ok(None)
+            }
+            (None, Ok(_), Kind::CompareAndWrite, _) => Ok(Some(Compare::Written)),
+            (None, Ok(_), ..) => Ok(None),
         };
         (buffer, outcome)
     }

@@ -33,3 +33,17 @@ impl<T> UnsafeCell<T> {
         access(self.0.get())
     }
 }
+
+/// Keeps a value in cache lines of its own. Each operation changes the state twice, on two threads;
+/// the other fields are read as often and rarely change. (Processors fetch lines in pairs.)
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Apart<T>(pub(super) T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -21,7 +21,8 @@ use crate::raw::op::kept::Holds;
 use crate::raw::op::kind::Kind;
 use crate::raw::op::known_size::KnownSize;
 use crate::raw::op::lease::Lease;
-use crate::raw::op::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, UnsafeCell};
+use crate::raw::op::sync::{Apart, AtomicU64, AtomicUsize, Mutex, Ordering, UnsafeCell};
+use crate::raw::op::unheard::Failures;
 use crate::raw::thread::exit::Busy;
 
 type Closer = Box<dyn FnOnce() + Send>;
@@ -53,20 +54,6 @@ pub(in crate::raw) struct Identity {
     pub(in crate::raw) stripe_unit: u64,
 }
 
-/// Keeps a value in cache lines of its own. Each operation changes the state twice, on two threads;
-/// the other fields are read as often and rarely change. (Processors fetch lines in pairs.)
-#[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct Apart<T>(T);
-
-impl<T> std::ops::Deref for Apart<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
 pub(crate) struct Target {
     image: Address<c_void>,
     causes: Box<dyn Causes>,
@@ -93,6 +80,7 @@ pub(crate) struct Target {
     pub(in crate::raw) has_cache: OnceLock<bool>,
     /// Whether a thread has given up its wait for an operation.
     given_up: AtomicBool,
+    failures: Failures,
     /// Locked while encryption is loaded or formatted: librbd fails an assertion if two threads do
     /// so (seen with 16.2).
     encryption: std::sync::Mutex<()>,
@@ -126,6 +114,7 @@ impl Target {
             written: AtomicBool::new(false),
             has_cache: OnceLock::new(),
             given_up: AtomicBool::new(false),
+            failures: Failures::default(),
             encryption: std::sync::Mutex::new(()),
             closer: Closers(UnsafeCell::new(None)),
             size: KnownSize::new(),
@@ -157,6 +146,11 @@ impl Target {
 
     pub(in crate::raw) fn is_written(&self) -> bool {
         self.written.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Returns the failed operations whose errors nobody has received.
+    pub(in crate::raw) fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// Locks the encryption of the image.
