@@ -26,13 +26,16 @@ pub struct Background(Arc<Mutex<HashMap<String, bool>>>);
 impl Background {
     /// Starts to flatten an image, unless a thread is already doing so.
     pub(super) fn flatten(&self, pool: &IoCtx, id: &str) {
-        let (pool, id) = (pool.clone(), id.to_owned());
-        self.begin(&format!("flatten {}/{id}", pool.pool_id()), move || {
-            let result = flatten(&pool, &id);
-            match &result {
-                Ok(()) => tracing::info!(image = %id, "flattened"),
-                Err(error) => tracing::warn!(image = %id, %error, "flattening failed"),
+        let (pool, id, all) = (pool.clone(), id.to_owned(), self.clone());
+        self.begin(&format!("flatten {}/{id}", pool.pool_id()), move || match flatten(&pool, &id) {
+            Ok(parent) => {
+                tracing::info!(image = %id, "flattened");
+                // If its parent was a deleted volume, nobody needs that any more.
+                if let Some(parent) = parent {
+                    all.empty_trash(&parent);
+                }
             }
+            Err(error) => tracing::warn!(image = %id, %error, "flattening failed"),
         });
     }
 
@@ -93,18 +96,18 @@ impl Background {
     }
 }
 
-fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<()> {
+/// Returns where the former parent lies, if there was one.
+fn flatten(pool: &IoCtx, id: &str) -> rbd::Result<Option<IoCtx>> {
     let image = pool.open_by_id(id).run()?;
-    if image.parent()?.is_none() {
-        return Ok(());
-    }
+    let Some(parent) = image.parent()? else { return Ok(None) };
     // A node that stages the volume meanwhile sees a watcher. The note tells it that the watcher is
     // this driver.
     Note::Flattening.set(&image, pool.cluster().address()?.as_ref())?;
     let result = image.flatten().run();
     Note::Flattening.remove(&image)?;
     image.close()?;
-    result
+    result?;
+    pool.cluster().ioctx_by_id(parent.image.pool_id)?.with_namespace(&parent.image.namespace).map(Some)
 }
 
 /// Removes the deleted volumes that no longer have clones. Returns whether one of them is in use,

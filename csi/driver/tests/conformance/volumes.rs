@@ -1,13 +1,21 @@
 //! Volumes: created, cloned, grown, deleted; and the parameters of a class that concern images.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rbd::features::Features;
+use rbd_csi::class::Class;
+use rbd_csi::clusters::{Clusters, Secrets};
+use rbd_csi::config::Config;
+use rbd_csi::controller::{Controller, CreateVolume, Options, Source};
 use rbd_csi::proto::csi::{
     CapacityRange, ControllerExpandVolumeRequest, CreateVolumeGroupSnapshotRequest, CreateVolumeRequest,
     GetCapacityRequest,
 };
+use rbd_csi::size::Sizes;
 use tonic::Code;
 
-use super::driver::{DEPTH, Driver, MIB, class, code, create, from_snapshot, from_volume, secrets};
+use super::driver::{DEPTH, Driver, MIB, MOST, class, code, create, from_snapshot, from_volume, secrets};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_makes_one_volume() {
@@ -204,6 +212,35 @@ async fn long_chains_of_clones_are_flattened() {
         .await;
     let before = driver.pool.open("csi-vol-generation-1").read_only(true).run().unwrap();
     assert!(before.parent().unwrap().is_some());
+}
+
+/// A deleted volume waits for its clones. When the last one is flat, it goes, without a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_volume_goes_with_its_last_clone() {
+    let driver = Driver::start().await;
+    let source = driver.volume("source").await;
+    let snapshot = driver.snapshot("s", &source.volume_id).await.unwrap().snapshot_id;
+    let mut request = create("clone", 16);
+    request.volume_content_source = from_snapshot(&snapshot);
+    let clone = driver.create(request).await.unwrap();
+    driver.delete_snapshot(&snapshot).await.unwrap();
+    driver.delete(&source.volume_id).await.unwrap();
+    // The look at the trash that follows a deletion is over.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(driver.pool.trash().list().unwrap().len(), 1);
+    // Another controller flattens earlier.
+    let clusters = Arc::new(Clusters::new(Config::read(driver.config()).unwrap()));
+    let other = Controller::new(clusters, Options { flatten_depth: 1, most_snapshots: MOST });
+    let again = CreateVolume {
+        name: "clone".into(),
+        sizes: Sizes::new(None).unwrap(),
+        class: Class::new(class()),
+        source: Some(Source::Snapshot(snapshot.parse().unwrap())),
+        secrets: Secrets::new(secrets()),
+    };
+    let found = tokio::task::spawn_blocking(move || other.create(&again)).await.unwrap().unwrap();
+    assert_eq!(found.id.to_string(), clone.volume_id);
+    driver.until("the trash is empty", |pool| pool.trash().list().unwrap().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
