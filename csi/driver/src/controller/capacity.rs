@@ -38,7 +38,7 @@ struct PoolFlags {
 
 /// Replaces the timeout of a call by the reason if the pool is full: a write to a full pool waits
 /// for space until it times out.
-pub(super) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, Status> {
+pub(crate) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, Status> {
     match result {
         Err(status) if status.code() == Code::Unavailable && is_full(pool) => {
             Err(Status::resource_exhausted(format!(

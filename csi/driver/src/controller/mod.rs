@@ -27,6 +27,7 @@ use crate::ids::{Place, VolumeId};
 use crate::status::{self, OrStatus};
 
 pub use background::Background;
+pub(crate) use capacity::or_full;
 pub use groups::GroupSnapshot;
 pub use list::Page;
 pub use metadata::{Block, Blocks};

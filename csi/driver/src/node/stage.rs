@@ -49,10 +49,15 @@ pub struct Stage {
 impl Node {
     /// Stages a volume. A volume that is already staged stays as it is.
     pub fn stage(&self, request: &Stage) -> Result<(), Status> {
+        let pool = self.clusters.place(&request.id.place, &request.secrets)?;
+        // If the pool is full, the kernel's watch and each note wait until they time out.
+        controller::or_full(&pool, self.stage_in(&pool, request))
+    }
+
+    fn stage_in(&self, pool: &IoCtx, request: &Stage) -> Result<(), Status> {
         let (id, access) = (&request.id, &request.access);
-        let pool = self.clusters.place(&id.place, &request.secrets)?;
         // Opened for reading: such a handle has no watch, so other nodes do not count it as a user.
-        let image = controller::open(&pool, id, true)?;
+        let image = controller::open(pool, id, true)?;
         let fsid = pool.cluster().fsid().or_status()?;
         let mapped = devices(id, Some(&fsid))?;
         if let Some(device) = mapped.iter().find(|device| device.is_read_only() != access.read_only) {
@@ -71,7 +76,7 @@ impl Node {
                 // Left by an interrupted request. It is mapped anew: a late map may be undone
                 // only now, and the number given to another image.
                 left.as_ref().map_or(Ok(()), unmap)?;
-                self.map(request, &pool, &image)?
+                self.map(request, pool, &image)?
             }
         };
         if access.alone
@@ -87,12 +92,12 @@ impl Node {
         }
         let show = || {
             if !access.read_only {
-                Note::Node.set_unopened(&pool, &id.image, &self.options.id).or_status()?;
+                Note::Node.set_unopened(pool, &id.image, &self.options.id).or_status()?;
             }
             if access.block {
                 return rbd_volume::publish(device.path(), block_file(&request.staging), false).or_status();
             }
-            mount(request, &pool, &image, &device)
+            mount(request, pool, &image, &device)
         };
         // Nobody unstages a volume that was never staged, so a remaining mapping would keep the
         // image in use.

@@ -1,6 +1,8 @@
 //! Faults of a node that need a kernel: the code and the text are clear, and the same request
 //! converges.
 
+use std::time::Duration;
+
 use rbd_testcluster::{Daemon, TestCluster};
 use serde_json::json;
 
@@ -57,11 +59,9 @@ async fn a_busy_volume_and_a_deleted_image() {
     node.shutdown();
 }
 
-/// The OSD stops while the node formats. The kernel waits for it without limit, so the request
-/// does, too; the same request again is told so, and not begun a second time.
-#[test]
-fn an_osd_that_stops_while_a_volume_is_staged() {
-    let daemons = TestCluster::builder().mgr(false).start().unwrap();
+/// A cluster of its own, with an image, the id of that volume, and a node.
+fn own_cluster() -> (TestCluster, String, Node) {
+    let daemons = TestCluster::builder().start().unwrap();
     let user = daemons.user("csi", &[("mon", "profile rbd"), ("osd", "profile rbd")]).unwrap();
     let user = User { name: user.id, key: user.key };
     let admin = rbd::Cluster::builder().ignore_environment(true).conf_file(daemons.conf()).connect().unwrap();
@@ -73,7 +73,14 @@ fn an_osd_that_stops_while_a_volume_is_staged() {
     let monitors = admin.config().get("mon_host").unwrap();
     std::fs::write(&config, json!([{"clusterID": CLUSTER, "monitors": [monitors]}]).to_string()).unwrap();
     let node = Node::boot_for("node-1", (daemons.conf(), config.path()), &user, 3);
+    (daemons, id, node)
+}
 
+/// The OSD stops while the node formats. The kernel waits for it without limit, so the request
+/// does, too; the same request again is told so, and not begun a second time.
+#[test]
+fn an_osd_that_stops_and_a_full_pool() {
+    let (daemons, id, node) = own_cluster();
     node.wrap("mke2fs", "echo run >> /begun; while [ ! -e /go ]; do sleep 0.1; done; exec $program \"$@\"");
     node.begin_stage(&id, "claim");
     node.wait_for("-e /begun");
@@ -89,5 +96,32 @@ fn an_osd_that_stops_while_a_volume_is_staged() {
     assert_eq!(node.sh("wc -l < /begun; ls /sys/bus/rbd/devices | wc -l"), "1\n1");
     node.unpublish(&id, "claim");
     assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "0");
+
+    // The pool is full.
+    let quota = |objects: u64| {
+        let command = json!({
+            "prefix": "osd pool set-quota", "pool": "rbd", "field": "max_objects", "val": objects.to_string(),
+        });
+        daemons.mon_command(&command, &[]).unwrap();
+    };
+    let is_full = || {
+        let dump = daemons.mon_query("osd dump", json!({})).unwrap();
+        let flags = dump["pools"][0]["flags_names"].as_str().unwrap_or_default().to_owned();
+        flags.split(',').any(|flag| flag == "full")
+    };
+    quota(1);
+    while !is_full() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let error = node.stage(&id, "claim", &[]).unwrap_err();
+    assert!(error.starts_with("ResourceExhausted") && error.contains("pool 'rbd' is full"), "{error}");
+    assert_eq!(node.sh("ls /sys/bus/rbd/devices | wc -l"), "0");
+    quota(0);
+    while is_full() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    node.publish(&id, "claim", &[]);
+    assert_eq!(node.sh("cat /pod/claim/file; wc -l < /begun"), "kept\n1");
+    node.unpublish(&id, "claim");
     node.shutdown();
 }
