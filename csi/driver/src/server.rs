@@ -155,7 +155,9 @@ pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: S
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    // Without free descriptors, each attempt fails at once.
                     tracing::warn!(%error, "a connection for metrics was lost");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                     continue;
                 }
             },

@@ -254,3 +254,26 @@ async fn a_socket_belongs_to_one_process() {
     let other = home.path().join("other.sock");
     refused(&["--endpoint", other.to_str().unwrap(), "--metrics", &address], "the address of --metrics");
 }
+
+/// Without free descriptors, no connection can be accepted. That is logged, but not without pause.
+#[test]
+fn connections_that_cannot_be_accepted_do_not_fill_the_log() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, path) = (home.path().join("config.json"), home.path().join("log"));
+    std::fs::write(&config, "[]").unwrap();
+    let mut command = Command::new("sh");
+    let line = "ulimit -n 40; exec \"$@\"";
+    command.args(["-c", line, "sh", env!("CARGO_BIN_EXE_rbd-csi"), "--controller", "--log-format", "json"]);
+    command.args(["--metrics", "127.0.0.1:0", "--clusters"]).arg(&config);
+    command.arg("--endpoint").arg(home.path().join("csi.sock")).stdin(Stdio::null());
+    let _program = Program(command.stderr(File::create(&path).unwrap()).spawn().unwrap());
+    let address = wait_for(&path, "serving metrics")["fields"]["address"].as_str().unwrap().to_owned();
+    let connections: Vec<_> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    wait_for(&path, "a connection for metrics was lost");
+    std::thread::sleep(Duration::from_secs(2));
+    drop(connections);
+    let lines = log(&path);
+    let lost = lines.iter().filter(|line| line["fields"]["message"] == "a connection for metrics was lost");
+    let lost = lost.count();
+    assert!(lost < 20, "{lost} lines");
+}
