@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rbd::{ErrorKind, Features, Image, error::Holder};
 
 use crate::support::{Space, builder};
@@ -159,4 +160,30 @@ fn disabling_the_feature_releases_the_exclusive_lock() {
         let ended = ended.recv_timeout(Duration::from_secs(40)).unwrap_or_else(|_| panic!("{way} hangs"));
         ended.unwrap_or_else(|error| panic!("{way}: {error}"));
     }
+}
+
+/// librbd acquires the lock no more for such a handle, and says that it is read-only.
+#[test]
+fn a_released_lock_is_named_by_requests_that_need_it() {
+    let space = Space::new();
+    space.create("foo", 4 << 20).run().unwrap();
+    let image = space.open("foo").run().unwrap();
+    image.exclusive_lock().acquire().unwrap();
+    image.exclusive_lock().release().unwrap();
+    let says = |what: &str, error: Option<rbd::Error>| {
+        let error = error.unwrap_or_else(|| panic!("{what} succeeds"));
+        assert!(error.is_read_only(), "{what}: {error}");
+        assert!(
+            error.to_string().contains("has released the exclusive lock; acquire it again"),
+            "{what}: {error}"
+        );
+    };
+    says("write", image.write_all_at(b"x", 0).err());
+    says("discard", image.discard(0, 4096).err());
+    says("future", image.aio().write(0, Bytes::from_static(b"x")).wait().err());
+    image.exclusive_lock().acquire().unwrap();
+    image.write_all_at(b"x", 0).unwrap();
+    image.flush().unwrap();
+    image.exclusive_lock().release().unwrap();
+    says("write after another release", image.write_all_at(b"x", 0).err());
 }

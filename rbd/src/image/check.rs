@@ -156,6 +156,10 @@ pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error 
             "an earlier request had timed out, and its exclusive lock had stayed with this connection; the \
              lock is free now: repeat the request",
         ),
+        Cause::Released => error.with_detail(
+            "this handle has released the exclusive lock; acquire it again, or close the image and open it \
+             again",
+        ),
         Cause::PoolDeleted { id, data: true } => error.data_pool_deleted(id),
         Cause::PoolDeleted { id, data: false } => error.pool_deleted(&label.pool, id),
     }

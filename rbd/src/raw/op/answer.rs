@@ -21,6 +21,8 @@ pub(crate) enum Cause {
     Kept(Box<Holder>),
     /// A request that had timed out had left the exclusive lock, and the lock is free now.
     LeftLock,
+    /// The handle has released the exclusive lock.
+    Released,
     /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },
 }
@@ -29,7 +31,7 @@ impl Cause {
     /// Returns whether librbd uses this errno for this cause.
     pub(crate) fn explains(&self, errno: Errno) -> bool {
         match self {
-            Cause::Kept(_) => errno == Errno::EROFS,
+            Cause::Kept(_) | Cause::Released => errno == Errno::EROFS,
             Cause::LeftLock => errno == Errno::EINVAL,
             Cause::PoolDeleted { .. } => true,
         }

@@ -65,6 +65,9 @@ pub(in crate::raw) struct Lease {
     renewing: AtomicBool,
     /// The user of this handle disables the feature, or has done so.
     disabled: AtomicBool,
+    /// The lock was released, and was not acquired again. librbd does not acquire it for writes
+    /// then.
+    released: AtomicBool,
 }
 
 impl Lease {
@@ -75,6 +78,7 @@ impl Lease {
             turn: Mutex::new(()),
             renewing: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
+            released: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +112,10 @@ impl Lease {
         self.disabled.load(Ordering::Acquire)
     }
 
+    pub(in crate::raw) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
     pub(in crate::raw) fn set_disabled(&self, disabled: bool) {
         self.disabled.store(disabled, Ordering::Release);
     }
@@ -131,9 +139,12 @@ impl Lease {
     pub(in crate::raw) fn begin(&self, asked: Moment, cookie: String) {
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = cookie;
         self.proven.store(asked.0, Ordering::Release);
+        self.released.store(false, Ordering::Release);
     }
 
+    /// Ends it, because the lock was released.
     pub(in crate::raw) fn end(&self) {
+        self.released.store(true, Ordering::Release);
         self.proven.store(NONE, Ordering::Release);
     }
 

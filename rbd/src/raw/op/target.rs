@@ -316,7 +316,7 @@ impl Target {
         if cause == Some(Cause::LeftLock) {
             self.freed.fetch_add(1, Ordering::Relaxed);
         }
-        cause
+        cause.or_else(|| self.lease().is_released().then_some(Cause::Released))
     }
 
     pub(in crate::raw) fn header(&self) -> &Header {
