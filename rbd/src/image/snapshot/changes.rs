@@ -235,7 +235,12 @@ impl<'a> CreateSnapshot<'a> {
     /// answered.
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
-        new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
+        let object = || SnapshotRef::Name(name).object(image.spec());
+        new_name("create", object, name)?;
+        // The snapshot would be of the image as it is now, which this handle does not show.
+        if image.snapshot().is_some() {
+            return Err(Error::new("create", object(), Errno::EROFS));
+        }
         let create = move |raw: &RawImage, name: &CStr, progress: Progress<'_>| {
             raw.snapshot_create(name, quiesce, progress)
         };
