@@ -23,6 +23,8 @@ pub struct Publish {
     pub block: bool,
     /// The pod cannot write.
     pub read_only: bool,
+    /// The volume may be published once (access mode SINGLE_NODE_SINGLE_WRITER).
+    pub once: bool,
 }
 
 impl Node {
@@ -57,6 +59,15 @@ impl Node {
                 if same { "the volume with another access mode" } else { "something else" }
             )));
         }
+        if request.once
+            && let Some(other) = elsewhere(request, &staged, &mounted)?
+        {
+            return Err(Status::failed_precondition(format!(
+                "volume '{}' may have one pod only, and is published at '{}'; unpublish it there first",
+                request.id,
+                other.display()
+            )));
+        }
         if !request.read_only {
             return rbd_volume::publish(staged, &request.target, false).or_status();
         }
@@ -81,6 +92,21 @@ fn mark(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
     name.push(".read-only");
     name.into()
+}
+
+/// Returns another path at which the volume is published. Paths in the volume, which pods can mount
+/// alone, do not count.
+fn elsewhere(
+    request: &Publish,
+    staged: &Path,
+    mounted: &rbd_volume::Mount,
+) -> Result<Option<PathBuf>, Status> {
+    let all = rbd_volume::mounts().map_err(|error| system("cannot read the list of mounts", &error))?;
+    let here = [staged, &request.target];
+    let other = all.into_iter().find(|mount| {
+        (mount.device, &mount.root) == (mounted.device, &mounted.root) && !here.contains(&&*mount.target)
+    });
+    Ok(other.map(|mount| mount.target))
 }
 
 /// Removes a file or an empty folder, if it is there.

@@ -16,6 +16,12 @@ pub(super) fn check_all(capabilities: &[VolumeCapability]) -> Result<(), Status>
     capabilities.iter().try_for_each(|capability| access(capability).map(drop))
 }
 
+/// Returns whether one pod only may have the volume.
+pub(super) fn is_for_one_pod(capability: Option<&VolumeCapability>) -> bool {
+    let mode = capability.and_then(|capability| capability.access_mode.as_ref());
+    mode.is_some_and(|mode| mode.mode() == Mode::SingleNodeSingleWriter)
+}
+
 /// Reads a use of a volume.
 pub(super) fn access(capability: &VolumeCapability) -> Result<Access, Status> {
     let invalid = |text: &str| Err(Status::invalid_argument(text));

@@ -97,6 +97,7 @@ impl Node for NodeService {
                 target,
                 block: access.block,
                 read_only: request.readonly || access.read_only,
+                once: capability::is_for_one_pod(request.volume_capability.as_ref()),
             };
             let turn = self.turns.take("NodePublishVolume", format!("volume '{id}'")).await?;
             let node = self.node.clone();

@@ -103,6 +103,22 @@ async fn what_a_class_asks_for_is_done() {
     let error = node.stage(&block, "block", &["--mode", "5"]).unwrap_err();
     assert!(error.starts_with("InvalidArgument") && error.contains("several nodes"), "{error}");
 
+    // A volume for one pod (ReadWriteOncePod) is published once, as a file system and as a block
+    // volume.
+    let once = volume("once", 32).await;
+    for (id, more) in [(&once, &["--mode", "6"][..]), (&block, &["--mode", "6", "--block"])] {
+        let publish = |pod: &str| node.call(&[&["publish", id, "/stage/once", pod], more].concat());
+        node.staged(id, "once", more);
+        publish("/pod/once").unwrap();
+        publish("/pod/once").unwrap();
+        let error = publish("/pod/other").unwrap_err();
+        assert!(error.starts_with("FailedPrecondition") && error.contains("at '/pod/once'"), "{error}");
+        node.ok(&["unpublish", id, "/pod/once"]);
+        publish("/pod/other").unwrap();
+        node.ok(&["unpublish", id, "/pod/other"]);
+        node.ok(&["unstage", id, "/stage/once"]);
+    }
+
     // A feature that the kernel lacks is told before the kernel is asked, and disabled only if the
     // class says so.
     let mut request = create("features", 32);
