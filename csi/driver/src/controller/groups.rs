@@ -36,7 +36,10 @@ impl Controller {
         class: &Class,
         secrets: &Secrets,
     ) -> Result<GroupSnapshot, Status> {
-        let first = &volumes[0];
+        // The same volumes in another order are the same request.
+        let Some(first) = volumes.iter().min() else {
+            return Err(Status::invalid_argument("source_volume_ids is missing"));
+        };
         let alike = |place: &Place| {
             (&place.cluster, &place.namespace) == (&first.place.cluster, &first.place.namespace)
         };

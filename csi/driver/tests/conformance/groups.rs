@@ -172,3 +172,30 @@ async fn requests_for_the_same_volumes_do_not_block_each_other() {
     assert_eq!(take(&driver, "h", &[&b.volume_id, &a.volume_id]).await.unwrap().snapshots.len(), 2);
     assert_eq!(take(&driver, "g", &[&a.volume_id, &b.volume_id]).await.unwrap().snapshots.len(), 2);
 }
+
+/// The group lies in one of the pools, whatever the order of the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_of_two_pools_in_another_order_are_one_request() {
+    let driver = Driver::start().await;
+    let name = format!("csi-second-{}", std::process::id());
+    rbd_testcluster::shared().create_pool(&name).unwrap();
+    let second = driver.pool.cluster().ioctx(&name).unwrap();
+    second.namespaces().create(driver.pool.namespace()).unwrap();
+    let a = driver.volume("a").await.volume_id;
+    let mut request = create("b", 16);
+    request.parameters.insert("pool".into(), name);
+    let b = driver.create(request).await.unwrap().volume_id;
+    let taken = take(&driver, "g", &[&a, &b]).await.unwrap();
+    let again = take(&driver, "g", &[&b, &a]).await.unwrap();
+    assert_eq!(again.group_snapshot_id, taken.group_snapshot_id);
+    let ids = |group: &VolumeGroupSnapshot| {
+        let mut ids: Vec<_> = group.snapshots.iter().map(|part| part.snapshot_id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&again), ids(&taken));
+    delete(&driver, &taken).await.unwrap();
+    for id in [a, b] {
+        driver.delete(&id).await.unwrap();
+    }
+}
