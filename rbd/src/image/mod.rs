@@ -314,11 +314,11 @@ pub(crate) fn closes_elsewhere(object: Object) -> Error {
 pub(crate) fn explain_close(label: &Label, error: Error, failure: CloseFailure) -> Error {
     if let Step::Earlier(Failed { kind, offset, len, fault }) = failure.step {
         let error = check::failure(label, kind, (offset, len), fault);
-        let error = match error.errno() {
+        return match error.errno() {
             Some(Errno::ECANCELED) => error.with_detail("it was given up after a part of it was done"),
-            _ => error,
-        };
-        return error.and("it had been given up, and the image is closed in any case");
+            _ => error.and("it had been given up"),
+        }
+        .and("the image is closed in any case");
     }
     let deleted = matches!(failure.cause, Some(Cause::PoolDeleted { .. }));
     let error = match failure.cause {
