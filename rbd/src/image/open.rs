@@ -243,13 +243,10 @@ impl Image {
     /// This handle does not change, and both handles can be used. Refused for a handle with
     /// encryption loaded, because the passphrase is not stored.
     ///
-    /// If the snapshot is removed, reads fail with [`NotFound`](crate::ErrorKind::NotFound).
-    /// **Exception: if this handle is [read-only](OpenImage::read_only), both handles have no watch,
-    /// and the new one does not notice it:** then its reads return zeros and its diffs nothing,
-    /// without an error. If others may remove the snapshot,
-    /// [protect](crate::snapshot::Snapshots::protect) it while you read, or open the image for
-    /// writing. While the new handle is open, the image cannot be removed, unless both are
-    /// read-only.
+    /// **The new handle does not notice that the snapshot is removed:** then its reads return zeros
+    /// and its diffs nothing, without an error. If others may remove the snapshot,
+    /// [protect](crate::snapshot::Snapshots::protect) it while you read, or open the image with
+    /// [`OpenImage::snapshot`], whose reads fail in that case.
     ///
     /// ```no_run
     /// # let image = rbd::Cluster::connect()?.ioctx("rbd")?.open("foo").run()?;
@@ -269,20 +266,21 @@ impl Image {
             "open the image at the snapshot with `IoCtx::open` and `OpenImage::snapshot`, and \
              load the encryption there",
         )?;
-        self.open_anew(self.read_only)?.turn_to_ref(snapshot.into())
+        self.stored_at(snapshot.into())
     }
 
     /// Opens the same image at a snapshot, without encryption.
     pub(super) fn stored_at(&self, snapshot: SnapshotRef<'_>) -> Result<Image> {
-        self.open_again()?.turn_to_ref(snapshot)
+        let image = self.open_again()?;
+        let id = match snapshot {
+            SnapshotRef::Name(name) => image.snapshots().id(name)?,
+            SnapshotRef::Id(id) => id,
+        };
+        image.turn_to(id)
     }
 
     /// Opens the same image for reading.
     pub(crate) fn open_again(&self) -> Result<Image> {
-        self.open_anew(true)
-    }
-
-    fn open_anew(&self, read_only: bool) -> Result<Image> {
         let id = self.id()?;
         let name;
         let open = if id.is_empty() {
@@ -291,17 +289,9 @@ impl Image {
         } else {
             self.ioctx.open_by_id(&id)
         };
-        let mut image = open.read_only(read_only).run()?;
+        let mut image = open.read_only(true).run()?;
         image.set_spec(self.spec());
         Ok(image)
-    }
-
-    fn turn_to_ref(self, snapshot: SnapshotRef<'_>) -> Result<Image> {
-        let id = match snapshot {
-            SnapshotRef::Name(name) => self.snapshots().id(name)?,
-            SnapshotRef::Id(id) => id,
-        };
-        self.turn_to(id)
     }
 
     /// Switches this handle, which no user has yet, to a snapshot.

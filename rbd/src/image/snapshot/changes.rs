@@ -235,12 +235,7 @@ impl<'a> CreateSnapshot<'a> {
     /// answered.
     pub fn run(self) -> Result<()> {
         let CreateSnapshot { image, name, quiesce, progress } = self;
-        let object = || SnapshotRef::Name(name).object(image.spec());
-        new_name("create", object, name)?;
-        // The snapshot would be of the image as it is now, which this handle does not show.
-        if image.snapshot().is_some() {
-            return Err(Error::new("create", object(), Errno::EROFS));
-        }
+        new_name("create", || SnapshotRef::Name(name).object(image.spec()), name)?;
         let create = move |raw: &RawImage, name: &CStr, progress: Progress<'_>| {
             raw.snapshot_create(name, quiesce, progress)
         };
