@@ -145,7 +145,7 @@ async fn block_volumes_xfs_readers_and_a_node_that_dies() {
     let error = second.stage(&claim, "claim", &[]).unwrap_err();
     assert!(error.contains("staged on node 'node-1'"), "{error}");
     // The error has the command.
-    let address = error.split_once("`ceph osd blocklist add ").unwrap().1.trim_end_matches('`');
+    let address = error.split_once("`ceph osd blocklist add ").unwrap().1.split_once('`').unwrap().0;
     driver.pool.cluster().blocklist().add(&address.parse().unwrap()).run().unwrap();
     let mut staged = second.stage(&claim, "claim", &[]);
     for _ in 0..20 {
