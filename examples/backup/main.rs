@@ -133,11 +133,12 @@ fn io_failed(what: &str, error: &io::Error) -> Failure {
 fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder)?;
-    let image = image.at_snapshot(snapshot)?;
-    let header = Header { from: since.map(str::to_owned), to: snapshot.to_owned(), size: image.size()? };
+    let id = image.snapshots().id(snapshot)?;
+    let then = image.at_snapshot(id)?;
+    let header = Header { from: since.map(str::to_owned), to: snapshot.to_owned(), size: then.size()? };
     let mut writer = Writer::new(file.as_file(), &header)?;
 
-    let mut diff = image.diff();
+    let mut diff = then.diff();
     match since {
         Some(since) => diff = diff.from_snapshot(since),
         // The object map knows which objects exist, so that no OSD is asked about holes.
@@ -150,7 +151,7 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
             .collect(),
         Err(error) => vec![Err(error.into())],
     });
-    ordered::read(&image, pieces, |Piece { offset, len, exists }, data| match (exists, since) {
+    ordered::read(&then, pieces, |Piece { offset, len, exists }, data| match (exists, since) {
         (true, None) => {
             format::filled(data).try_for_each(|part| writer.put_data(offset + part.start as u64, &data[part]))
         }
@@ -160,8 +161,14 @@ fn save(image: &Image, snapshot: &str, since: Option<&str>, path: &Path) -> io::
 
     writer.end()?;
     file.as_file().sync_all()?;
+    then.close()?;
+    // The handle at the snapshot does not notice a removal, and reads zeros from then on. The other
+    // handle notices it.
+    if image.snapshots().id(snapshot)? != id {
+        return Err(io::Error::other(format!("snapshot '{snapshot}' was replaced while it was read")));
+    }
     file.persist_noclobber(path)?;
-    Ok(image.close()?)
+    Ok(())
 }
 
 /// Applies a file to an image, creates its snapshot, and reads the snapshot to compare it with the
