@@ -50,8 +50,13 @@ fn an_advisory_lock_that_keeps_librbd_from_writing_is_named() {
         names(|| ours.exclusive_lock().acquire(), "acquire", &lock);
         names(|| ours.flush(), "flush", &lock);
         theirs.advisory_locks().release("me").unwrap();
+        // After a call of `acquire`, writing does not acquire the lock.
+        ours.exclusive_lock().acquire().unwrap_or_else(|error| panic!("{name}: {error}"));
         ours.write_all_at(&DATA, 0).unwrap_or_else(|error| panic!("{name}: {error}"));
-        ours.close().unwrap();
+        // Closing tells of a write that had timed out and failed later.
+        if let Err(error) = ours.close() {
+            assert!(error.to_string().contains("it had been given up"), "{name}: {error}");
+        }
         // Its own lock is no better.
         let ours = pool.open(name).run().unwrap();
         take(&ours).unwrap();

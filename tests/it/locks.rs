@@ -174,7 +174,7 @@ fn a_released_lock_is_named_by_requests_that_need_it() {
         let error = error.unwrap_or_else(|| panic!("{what} succeeds"));
         assert!(error.is_read_only(), "{what}: {error}");
         assert!(
-            error.to_string().contains("has released the exclusive lock; acquire it again"),
+            error.to_string().contains("does not take it by writing; acquire it again"),
             "{what}: {error}"
         );
     };

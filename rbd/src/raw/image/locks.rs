@@ -51,6 +51,8 @@ impl Image {
         let _turn = self.shared().lease().turn();
         // SAFETY: the image is open.
         let acquire = || check(unsafe { sys::rbd_lock_acquire(self.as_ptr(), sys::RBD_LOCK_MODE_EXCLUSIVE) });
+        // From now on, librbd does not acquire it for writes, even if this fails.
+        self.shared().lease().set_released();
         self.locking(acquire)?;
         begin_lease(self.shared())
     }

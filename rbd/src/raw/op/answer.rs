@@ -21,7 +21,7 @@ pub(crate) enum Cause {
     Kept(Box<Holder>),
     /// A request that had timed out had left the exclusive lock, and the lock is free now.
     LeftLock,
-    /// The handle has released the exclusive lock.
+    /// The handle has released the exclusive lock, or could not acquire it.
     Released,
     /// The pool with this id was deleted: the pool of the image, or that of its data.
     PoolDeleted { id: i64, data: bool },

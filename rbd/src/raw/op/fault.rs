@@ -36,7 +36,7 @@ impl std::fmt::Display for Fault {
             Fault::Caused(_, Cause::LeftLock) => {
                 f.write_str("a request that timed out left the exclusive lock")
             }
-            Fault::Caused(_, Cause::Released) => f.write_str("the handle has released the exclusive lock"),
+            Fault::Caused(_, Cause::Released) => f.write_str("the handle does not have the exclusive lock"),
             Fault::Caused(_, Cause::PoolDeleted { id, .. }) => write!(f, "the pool {id} was deleted"),
         }
     }

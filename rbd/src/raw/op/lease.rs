@@ -65,8 +65,8 @@ pub(in crate::raw) struct Lease {
     renewing: AtomicBool,
     /// The user of this handle disables the feature, or has done so.
     disabled: AtomicBool,
-    /// The lock was released, and was not acquired again. librbd does not acquire it for writes
-    /// then.
+    /// The user has called for the lock, and the handle does not have it: that failed, or the lock
+    /// was released. librbd does not acquire it for writes then.
     released: AtomicBool,
 }
 
@@ -116,6 +116,10 @@ impl Lease {
         self.released.load(Ordering::Acquire)
     }
 
+    pub(in crate::raw) fn set_released(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
     pub(in crate::raw) fn set_disabled(&self, disabled: bool) {
         self.disabled.store(disabled, Ordering::Release);
     }
@@ -144,7 +148,7 @@ impl Lease {
 
     /// Ends it, because the lock was released.
     pub(in crate::raw) fn end(&self) {
-        self.released.store(true, Ordering::Release);
+        self.set_released();
         self.proven.store(NONE, Ordering::Release);
     }
 
