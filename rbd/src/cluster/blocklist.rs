@@ -220,8 +220,8 @@ impl AddToBlocklist<'_> {
             && end(&before.until).is_some_and(|end| end < wanted)
         {
             let why = format!(
-                "it is on the blocklist already, until {}, and Ceph does not change the end of an entry; add it \
-                 again after that, or remove it first, which lets it in for a moment",
+                "it is on the blocklist already, until {}, and Ceph does not change the end of an entry; add \
+                 it again after that, or remove it first, which lets it in for a moment",
                 before.until
             );
             return Err(Error::new("blocklist", self.object(), Errno::EEXIST).with_detail(why));

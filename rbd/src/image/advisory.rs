@@ -84,8 +84,8 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_unlock")]
     pub fn release(&self, cookie: &str) -> Result<()> {
         if cookie.starts_with("auto ") && self.0.lockers("look up the locks of")?.tag == INTERNAL_TAG {
-            let why = "this is the exclusive lock of librbd, which would write on without it; release it with \
-                       `exclusive_lock().release()`";
+            let why = "this is the exclusive lock of librbd, which would write on without it; release it \
+                       with `exclusive_lock().release()`";
             return Err(self.0.refuse("unlock", why));
         }
         let c_cookie = c_string("unlock", || self.0.object(), cookie)?;

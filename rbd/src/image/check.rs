@@ -157,8 +157,8 @@ pub(crate) fn explain_cause(label: &Label, error: Error, cause: Cause) -> Error 
              lock is free now: repeat the request",
         ),
         Cause::Released => error.with_detail(
-            "the handle does not have the exclusive lock, and after a call of `acquire` it does not take it by \
-             writing; acquire it again, or close the image and open it again",
+            "the handle does not have the exclusive lock, and after a call of `acquire` it does not take it \
+             by writing; acquire it again, or close the image and open it again",
         ),
         Cause::PoolDeleted { id, data: true } => error.data_pool_deleted(id),
         Cause::PoolDeleted { id, data: false } => error.pool_deleted(&label.pool, id),

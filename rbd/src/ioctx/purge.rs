@@ -221,7 +221,10 @@ mod tests {
 
     #[test]
     fn only_pools_that_use_too_much_have_an_excess() {
-        let pool = |id, used: u64, stored: u64, part: f64| json!({ "id": id, "stats": { "bytes_used": used, "stored": stored, "percent_used": part } });
+        let pool = |id, used: u64, stored: u64, part: f64| {
+            let stats = json!({ "bytes_used": used, "stored": stored, "percent_used": part });
+            json!({ "id": id, "stats": stats })
+        };
         let usage = json!({ "pools": [pool(1, 300, 100, 0.5), pool(2, 300, 100, 0.2), pool(3, 0, 0, 0.0)] });
         // A capacity of 600, of which 150 may be used.
         assert_eq!(excess_in(&usage, 0.25), HashMap::from([(1, Excess { bytes: 150.0, copies: 3.0 })]));
