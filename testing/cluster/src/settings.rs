@@ -70,6 +70,11 @@ pub(crate) fn conf(
     for kind in ["hdd", "hybrid", "ssd"] {
         conf.set("osd", &format!("osd snap trim sleep {kind}"), 0);
     }
+    if wanted.osds == 1 {
+        // A placement group that was not renewed for 16 s serves nothing. After a pause, one of
+        // Ceph 16 that has no replica may never serve the requests that came in that state.
+        conf.set("global", "osd pool default read lease ratio", 50);
+    }
     conf.set("osd", "osd objectstore", wanted.object_store);
     match wanted.object_store {
         ObjectStore::Memstore => {
