@@ -133,7 +133,7 @@ fn closing_tells_of_a_write_that_failed_unheard() {
 #[test]
 fn closing_tells_only_of_what_failed_unheard() {
     let space = Space::new();
-    space.create("foo", 4 << 30).run().unwrap();
+    space.create("foo", 64 << 30).run().unwrap();
     let open = || space.open("foo").read_only(true).run().unwrap();
     let write = |image: &Image| image.aio().write(0, Bytes::from_static(&[1; 512]));
     // A failure that was received, and reads, are not told.
@@ -156,7 +156,7 @@ fn closing_tells_only_of_what_failed_unheard() {
     image.close().unwrap();
     // What is longer than 1 GiB is done in parts, and is not continued.
     let image = space.open("foo").run().unwrap();
-    drop(image.aio().discard(0, 4 << 30));
+    drop(image.aio().discard(0, 64 << 30));
     let error = image.close().unwrap_err();
     assert!(error.to_string().contains("after a part of it was done"), "{error}");
 }
