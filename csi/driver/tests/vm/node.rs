@@ -122,9 +122,12 @@ impl Node {
         self.sh("cat /said")
     }
 
-    /// Waits until a test of the shell holds.
+    /// Waits until a test of the shell holds. If it never does, shows what waits, and for what.
     pub fn wait_for(&self, test: &str) {
-        self.sh(&format!("for i in $(seq 1000); do [ {test} ] && exit 0; sleep 0.1; done; exit 1"));
+        let state = "tail -n 30 /var/log/driver; dmesg | tail -n 20; \
+             for thread in $(grep -l '^State:.D' /proc/[0-9]*/task/*/status); do \
+               cat ${thread%status}comm ${thread%status}stack; done";
+        self.sh(&format!("for i in $(seq 1000); do [ {test} ] && exit 0; sleep 0.1; done; {state}; exit 1"));
     }
 
     /// Puts a script before a program that the driver runs, which the script may run as `$program`.
