@@ -224,41 +224,30 @@ impl ClusterBuilder {
         user: &str,
         from_args: Option<String>,
     ) -> Result<bool> {
-        let path = match &self.conf_file {
+        // Each path with what names it.
+        let named = match &self.conf_file {
             ConfFile::None => return Ok(false),
-            ConfFile::At(path) => Some(path.clone()),
-            // librados also reads CEPH_CONF itself.
-            ConfFile::Search if self.ignore_environment => match default_file(cluster_name) {
-                Some(path) => Some(path),
-                None => return Ok(false),
-            },
-            ConfFile::Search => from_args
-                .or_else(|| std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty()))
-                .map(PathBuf::from),
+            ConfFile::At(path) => Some((path.clone(), "`ClusterBuilder::conf_file`")),
+            ConfFile::Search if self.ignore_environment => None,
+            ConfFile::Search => from_args.map(|path| (path.into(), "`-c` in CEPH_ARGS")).or_else(|| {
+                let path = std::env::var("CEPH_CONF").ok().filter(|path| !path.is_empty());
+                path.map(|path| (path.into(), "CEPH_CONF"))
+            }),
         };
         // librados would find the same file itself, but the file must be checked first.
-        let path = path.or_else(|| default_file(cluster_name));
-        let Some(path) = path else {
-            return match raw.conf_read_file(None) {
+        let found = || files::default_conf(cluster_name).map(|path| (path, "the default search path"));
+        match named.or_else(found) {
+            Some((path, by)) => files::read_conf(raw, &path, by, cluster_name, user).map(|()| true),
+            // librados also reads CEPH_CONF itself.
+            None if self.ignore_environment => Ok(false),
+            None => match raw.conf_read_file(None) {
                 Ok(()) => Ok(true),
                 Err(Errno::ENOENT) => Ok(false),
                 Err(errno) => {
                     Err(Error::new("read the configuration of", Object::new(ObjectKind::Cluster, ""), errno))
                 }
-            };
-        };
-        let object = || Object::new(ObjectKind::File, path.to_string_lossy());
-        let c_path = c_string("read", object, &path.to_string_lossy())?;
-        files::check_conf(&path, cluster_name, user)?;
-        raw.conf_read_file(Some(&c_path)).map_err(|errno| match errno {
-            Errno::EINVAL => {
-                let why = "it is not a valid Ceph configuration file, which has sections such as \
-                           [global] and lines such as `mon_host = 10.0.0.1`; correct it, or name another";
-                Error::invalid("read", object(), why)
-            }
-            errno => Error::new("read", object(), errno),
-        })?;
-        Ok(true)
+            },
+        }
     }
 }
 
@@ -274,16 +263,6 @@ impl fmt::Debug for ClusterBuilder {
             .field("options", &options)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the first existing file of Ceph's default search path.
-fn default_file(cluster_name: &str) -> Option<PathBuf> {
-    let name = format!("{cluster_name}.conf");
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ceph").join(&name));
-    [Some(Path::new("/etc/ceph").join(&name)), home, Some(PathBuf::from(&name))]
-        .into_iter()
-        .flatten()
-        .find(|path| path.exists())
 }
 
 /// Returns `client.admin` for `admin` or `client.admin`.
@@ -375,6 +354,7 @@ mod tests {
         }
         let missing = Cluster::builder().connect().unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound { what: ObjectKind::File }, "{missing}");
+        assert!(missing.to_string().contains("CEPH_CONF names this configuration file"), "{missing}");
         // No monitor answers there, but the attempt shows that this file was not read.
         let builder = Cluster::builder()
             .ignore_environment(true)
@@ -393,6 +373,7 @@ mod tests {
         let named = Cluster::builder().conf_file("/nonexistent/ceph.conf").no_conf_file(false);
         let error = named.connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::File });
+        assert!(error.to_string().contains("`ClusterBuilder::conf_file` names this configuration file"));
         let error = Cluster::builder().no_conf_file(true).key("AQBiKBxYuPXiJRAAsupnTBsURoWzb0k00oM3iQ==");
         let error = error.osd_timeout(Duration::ZERO).connect().unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::InvalidInput);

@@ -3,12 +3,14 @@
 //! librados 16.2 aborts the process at a byte-order mark and at most non-ASCII characters. It also
 //! does not name the file that it cannot use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
+use crate::names::c_string;
+use crate::raw::cluster::Cluster as RawCluster;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -24,10 +26,43 @@ fn file(path: &Path) -> Object {
     Object::new(ObjectKind::File, path.to_string_lossy())
 }
 
+/// Returns the first existing file of Ceph's default search path.
+pub(super) fn default_conf(cluster: &str) -> Option<PathBuf> {
+    let name = format!("{cluster}.conf");
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ceph").join(&name));
+    [Some(Path::new("/etc/ceph").join(&name)), home, Some(PathBuf::from(&name))]
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
+}
+
+/// Reads a configuration file, or a list of them. `by` is what names it: a user does not always
+/// know that this is the configuration file, and where its path comes from.
+pub(super) fn read_conf(raw: &RawCluster, path: &Path, by: &str, cluster: &str, user: &str) -> Result<()> {
+    let c_path = c_string("read", || file(path), &path.to_string_lossy())?;
+    check_conf(path, cluster, user).map_err(|error| match error.errno() {
+        Some(Errno::EACCES) => error.with_detail(format!(
+            "{by} names this configuration file, but this process may not read it; check its owner and mode"
+        )),
+        _ => error,
+    })?;
+    raw.conf_read_file(Some(&c_path)).map_err(|errno| match errno {
+        Errno::EINVAL => {
+            let why = "it is not a valid Ceph configuration file, which has sections such as \
+                       [global] and lines such as `mon_host = 10.0.0.1`; correct it, or name another";
+            Error::invalid("read", file(path), why)
+        }
+        Errno::ENOENT => Error::new("read", file(path), errno).with_detail(format!(
+            "{by} names this configuration file, but it does not exist; correct the name, or create the file"
+        )),
+        errno => Error::new("read", file(path), errno),
+    })
+}
+
 /// Refuses a configuration file (or one of a list) that librados could not read, or that would
 /// abort the process. librados itself handles a missing file and a path that is no regular file
 /// (`/dev/null`). An empty file is valid if the settings come from elsewhere.
-pub(super) fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
+fn check_conf(list: &Path, cluster: &str, user: &str) -> Result<()> {
     let list = list.to_string_lossy();
     for path in list.split([',', ';']).map(|path| Path::new(path.trim())) {
         if path.is_file() {
