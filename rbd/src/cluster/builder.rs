@@ -200,7 +200,7 @@ impl ClusterBuilder {
                                monitors; name them in the file or on the builder";
                     Error::new("connect with", file, errno).with_detail(why)
                 }
-                _ => login::explain(error, errno, &user, have_file),
+                _ => login::explain(&raw, error, errno, &user, have_file),
             };
             explained.with_log(lines)
         })?;

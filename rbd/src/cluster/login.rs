@@ -60,12 +60,20 @@ pub(super) fn check_key_files(raw: &RawCluster, user: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn explain(error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
+/// Explains why librados could not connect. The checks before have found a key, or none is needed.
+pub(super) fn explain(raw: &RawCluster, error: Error, errno: Errno, user: &str, have_file: bool) -> Error {
+    let names_monitors = get(raw, "mon_host").is_some_and(|monitors| !monitors.trim().is_empty());
     match errno {
         Errno::ENOENT if !have_file => error.with_detail(
             "no configuration file was found and no monitor or keyring is named; set CEPH_CONF, \
              or name monitors and key",
         ),
+        Errno::ENOENT if !names_monitors => {
+            error.with_kind(ErrorKind::NotFound { what: ObjectKind::Monitor }).with_detail(
+                "the configuration names no monitor; set mon_host in the configuration file, or name \
+                 the monitors on the builder",
+            )
+        }
         Errno::ENOENT => error
             .with_kind(ErrorKind::NotFound { what: ObjectKind::User })
             .with_detail(format!("no keyring with a key for {user} was found; name a keyring or key")),

@@ -69,6 +69,19 @@ fn a_missing_or_empty_file_is_named() {
     }
 }
 
+/// librados returns only "No such file or directory".
+#[test]
+fn a_configuration_without_monitors_is_told_from_a_missing_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("ceph.conf");
+    std::fs::write(&conf, "[global]\nlog_to_stderr = false\n").unwrap();
+    let key = rbd_testcluster::shared().key("admin").unwrap();
+    let builder = Cluster::builder().ignore_environment(true).conf_file(&conf).key(key.as_str());
+    let error = builder.connect_timeout(std::time::Duration::from_secs(2)).connect().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Monitor }, "{error}");
+    assert!(error.to_string().contains("names no monitor; set mon_host"), "{error}");
+}
+
 /// The value of a variable that names a keyring; `PATH` is a placeholder.
 const NAMED_BY: [(&str, &str); 5] = [
     ("CEPH_ARGS", "--keyring PATH"),
