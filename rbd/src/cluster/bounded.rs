@@ -165,10 +165,12 @@ where
     if !must_not_call() {
         return Ok((operation.into(), object));
     }
-    let why = "librbd or librados waits for this callback or wake, so a call here would never end; call from \
-               another thread, or after the callback returns";
-    Err(Error::new(operation, object(), Errno::EDEADLK).with_detail(why))
+    Err(Error::new(operation, object(), Errno::EDEADLK).with_detail(IN_CALLBACK))
 }
+
+/// The reason of EDEADLK: a call that would wait for its own thread.
+pub(crate) const IN_CALLBACK: &str = "librbd or librados waits for this callback or wake, so a call here would never \
+     end; call from another thread, or after the callback returns";
 
 /// Returns whether an operation of this name can change data.
 fn changes(operation: &str) -> bool {

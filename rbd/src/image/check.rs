@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::{Image, Label};
 use crate::buffer::Buffer;
 use crate::buffer::total;
+use crate::cluster::bounded::IN_CALLBACK;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw::ffi::late::{Failure, library_of};
@@ -68,6 +69,9 @@ impl Image {
         if unit == 0 || unit > MOST as u64 || len % unit != 0 {
             let why = match unit {
                 0 => "the pattern is empty; pass at least one byte".to_owned(),
+                _ if unit > MOST as u64 => {
+                    format!("a pattern of {unit} bytes exceeds the limit of 1 GiB; write the data itself")
+                }
                 _ => format!("the length {len} is not a multiple of the pattern's {unit} bytes"),
             };
             return Err(self.refuse(Kind::WriteSame.name(), why));
@@ -201,6 +205,7 @@ pub(crate) fn failure(label: &Label, kind: Kind, (offset, len): (u64, u64), faul
                 )),
                 None => error(errno),
             },
+            (_, Errno::EDEADLK) => error(errno).with_detail(IN_CALLBACK),
             (Kind::Read, Errno::ENODATA) => error(errno).with_detail(
                 "the image was briefly shorter, and part of the range was not read; read it again",
             ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Image;
 use crate::buffer::Buffer;
+use crate::cluster::bounded::IN_CALLBACK;
 use crate::cluster::forked;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -208,10 +209,7 @@ impl Image {
             return Err(forked("use", self.object()));
         }
         let size = self.in_time(RawImage::size);
-        size.map_err(|lost| {
-            let error = |errno: Errno| Error::new(operation, self.object(), errno);
-            self.explain(lost.error(error, false))
-        })
+        size.map_err(|lost| self.explain(lost.error(|errno| self.failed(operation, errno), false)))
     }
 
     /// Makes a call that transfers data, and gives it up after the call timeout.
@@ -278,10 +276,13 @@ impl Image {
             return Err(forked("use", self.object()));
         }
         let cut = self.in_time(RawImage::is_cut);
-        cut.map_err(|lost| {
-            let error = |errno: Errno| Error::new("read the size of", self.object(), errno);
-            self.explain(lost.error(error, false))
-        })
+        cut.map_err(|lost| self.explain(lost.error(|errno| self.failed("read the size of", errno), false)))
+    }
+
+    /// Returns the error of a call that [`in_time`](Self::in_time) has made or refused.
+    fn failed(&self, operation: &'static str, errno: Errno) -> Error {
+        let error = Error::new(operation, self.object(), errno);
+        if errno == Errno::EDEADLK { error.with_detail(IN_CALLBACK) } else { error }
     }
 
     /// Makes a call, and gives it up after the call timeout. Does not read the log.
