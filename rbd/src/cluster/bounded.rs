@@ -169,8 +169,8 @@ where
 }
 
 /// The reason of EDEADLK: a call that would wait for its own thread.
-pub(crate) const IN_CALLBACK: &str = "librbd or librados waits for this callback or wake, so a call here would never \
-     end; call from another thread, or after the callback returns";
+pub(crate) const IN_CALLBACK: &str = "librbd or librados waits for this callback or wake, so \
+    a call here would never end; call from another thread, or after the callback returns";
 
 /// Returns whether an operation of this name can change data.
 fn changes(operation: &str) -> bool {

@@ -141,11 +141,14 @@ impl ExclusiveLock<'_> {
         let address = c_string(operation, || self.0.object(), owner.address.as_str())?;
         self.0.bounded(operation, move |raw| raw.break_exclusive_lock(&address)).map_err(|error| {
             let missing = *error.kind() == ErrorKind::NotFound { what: ObjectKind::Image };
+            if !missing && !error.is_busy() {
+                return error;
+            }
             match self.owner() {
                 Ok(None) if missing => error
                     .with_kind(ErrorKind::NotFound { what: ObjectKind::Lock })
                     .with_detail("no client has the lock; it was released meanwhile"),
-                Ok(Some(_)) if missing || error.is_busy() => self.0.name_owner(error),
+                Ok(Some(_)) => self.0.name_owner(error),
                 _ => error,
             }
         })

@@ -229,28 +229,34 @@ impl<'a> RemoveTrashed<'a> {
         let remove = move |raw: &RawIoCtx, progress: Progress<'_>| raw.trash_remove(&c_id, force, progress);
         let freeing = ioctx.freeing("remove a trashed image in")?;
         freeing.bounded_long("remove", object, progress, remove).map_err(|error| {
-            // librbd returns EPERM for an image whose delay has not expired.
-            match (error.errno(), ioctx.trash().get(id)) {
-                (Some(Errno::EPERM), Ok(entry)) if !force && entry.deferred_until > SystemTime::now() => {
-                    error
-                        .with_kind(ErrorKind::Busy { holders: Vec::new() })
-                        .with_detail("its delay in the trash has not expired; wait, or remove it with force")
-                }
-                (Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK), _) => explain_kept(ioctx, id, error),
-                (Some(MOVING), Ok(entry)) => error.with_detail(format!(
+            let Some(errno @ (Errno::EPERM | MOVING)) = error.errno() else {
+                return explain_kept(ioctx, id, error);
+            };
+            let Ok(entry) = ioctx.trash().get(id) else { return error };
+            if errno == MOVING {
+                return error.with_detail(format!(
                     "its move to the trash was interrupted; finish the move with `trash().add(\"{}\")`, and \
                      then remove it",
                     entry.name
-                )),
-                _ => error,
+                ));
             }
+            // librbd returns EPERM for an image whose delay has not expired.
+            if force || entry.deferred_until <= SystemTime::now() {
+                return error;
+            }
+            error
+                .with_kind(ErrorKind::Busy { holders: Vec::new() })
+                .with_detail("its delay in the trash has not expired; wait, or remove it with force")
         })
     }
 }
 
 /// Adds what keeps an image in the trash: the clients that watch it, its snapshots, its clones,
-/// or its group.
+/// or its group. Other errors stay unchanged.
 pub(super) fn explain_kept(ioctx: &IoCtx, id: &str, error: Error) -> Error {
+    if !matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOTEMPTY | Errno::EMLINK)) {
+        return error;
+    }
     // A handle opened for writing would itself be among the watchers.
     let Ok(image) = ioctx.open_by_id(id).read_only(true).run() else { return error };
     match error.errno() {

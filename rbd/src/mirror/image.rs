@@ -323,9 +323,12 @@ impl CreateMirrorSnapshot<'_> {
         let result = image.bounded("create a mirror snapshot of", move |raw| raw.mirror_snapshot(quiesce));
         result.map_err(|error| {
             let error = image.mirroring().explain(error, Role::Primary);
+            if error.errno() != Some(Errno::EINVAL) || *error.kind() != ErrorKind::Other {
+                return error;
+            }
             let sends = |peer: &Peer| peer.direction != Direction::RxOnly;
-            match (error.kind(), image.ioctx().mirroring().peers().list()) {
-                (ErrorKind::Other, Ok(peers)) if !peers.iter().any(sends) => error
+            match image.ioctx().mirroring().peers().list() {
+                Ok(peers) if !peers.iter().any(sends) => error
                     .with_kind(ErrorKind::NotFound { what: ObjectKind::MirrorPeer })
                     .with_detail("its pool has no peer to replicate to; add one"),
                 _ => error,

@@ -151,13 +151,14 @@ impl<'a> Snapshots<'a> {
     pub fn set_limit(&self, limit: impl Into<Option<u64>>) -> Result<()> {
         let limit = limit.into();
         let set = move |raw: &crate::raw::image::Image| raw.snapshot_set_limit(limit.unwrap_or(u64::MAX));
-        self.0.bounded("limit the snapshots of", set).map_err(|error| match (error.errno(), self.list()) {
-            (Some(Errno::ERANGE), Ok(snapshots)) => {
-                let why =
-                    format!("it has {} snapshots; remove some first, or set a higher limit", snapshots.len());
-                error.with_kind(ErrorKind::InvalidInput).with_detail(why)
+        self.0.bounded("limit the snapshots of", set).map_err(|error| {
+            if error.errno() != Some(Errno::ERANGE) {
+                return error;
             }
-            _ => error,
+            let Ok(snapshots) = self.list() else { return error };
+            let why =
+                format!("it has {} snapshots; remove some first, or set a higher limit", snapshots.len());
+            error.with_kind(ErrorKind::InvalidInput).with_detail(why)
         })
     }
 
@@ -240,11 +241,15 @@ impl<'a> CreateSnapshot<'a> {
             raw.snapshot_create(name, quiesce, progress)
         };
         image.snapshot_long("create", name, progress, create).map_err(|error| {
+            // Other errors are not asked about: after a timeout, this would wait again.
+            if error.errno() != Some(Errno::EDQUOT) {
+                return error;
+            }
             match image.bounded("read the snapshot limit of", move |raw| raw.snapshot_limit()) {
-                Ok(limit) if error.errno() == Some(Errno::EDQUOT) => error.with_detail(format!(
+                Ok(limit) => error.with_detail(format!(
                     "the image has reached its limit of {limit} snapshots; remove some or raise the limit"
                 )),
-                _ => error,
+                Err(_) => error,
             }
         })
     }
