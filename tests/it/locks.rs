@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rbd::{ErrorKind, Features, Image, error::Holder};
+use rbd::{ErrorKind, Features, Image, ObjectKind, error::Holder};
 
 use crate::support::{Space, builder};
 
@@ -111,6 +111,8 @@ fn advisory_locks_are_shared_or_exclusive_and_list_their_holders() {
     drop(theirs);
     image.advisory_locks().break_lock(locker).unwrap();
     assert_eq!(image.advisory_locks().list().unwrap().lockers.len(), 1);
+    let error = image.advisory_locks().break_lock(locker).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Lock }, "{error}");
     crate::support::cluster().blocklist().remove(&locker.address).unwrap();
 }
 

@@ -120,7 +120,8 @@ impl AdvisoryLocks<'_> {
     }
 
     /// Takes a lock away from another client. Blocklists that client, unless the option
-    /// `rbd_blocklist_on_break_lock` is off.
+    /// `rbd_blocklist_on_break_lock` is off. Fails with [`NotFound`](ErrorKind::NotFound) of an
+    /// [`ObjectKind::Lock`] if that client no longer has the lock.
     ///
     /// Implements: `rbd_break_lock`.
     #[doc(alias = "rbd_break_lock")]
@@ -128,7 +129,15 @@ impl AdvisoryLocks<'_> {
         let operation = "break the lock of";
         let client = c_string(operation, || self.0.object(), &locker.client)?;
         let cookie = c_string(operation, || self.0.object(), &locker.cookie)?;
-        self.0.bounded(operation, move |raw| raw.break_lock(&client, &cookie))
+        self.0.bounded(operation, move |raw| raw.break_lock(&client, &cookie)).map_err(|error| {
+            if *error.kind() != (ErrorKind::NotFound { what: ObjectKind::Image }) {
+                return error;
+            }
+            error.with_kind(ErrorKind::NotFound { what: ObjectKind::Lock }).with_detail(format!(
+                "{} has no lock with the cookie '{}' any more; `advisory_locks().list()` shows the locks",
+                locker.client, locker.cookie
+            ))
+        })
     }
 }
 
