@@ -179,6 +179,12 @@ fn a_fenced_client_learns_that_it_is_fenced() {
     let entry = listed.iter().find(|blocked| blocked.address == watcher.address).expect("it is fenced");
     assert!(entry.until.starts_with("2106-"), "{entry:?}");
     admin.blocklist().remove(&watcher.address).unwrap();
+    // Ceph lists all clients of a machine in another form than they are added in.
+    let machine = "192.0.2.7".parse().unwrap();
+    admin.blocklist().add(&machine).duration(Duration::from_secs(600)).run().unwrap();
+    let error = admin.blocklist().add(&machine).duration(Duration::MAX).run().unwrap_err();
+    assert!(error.is_already_exists(), "{error}");
+    admin.blocklist().remove(&machine).unwrap();
     assert_eq!(*"somebody".parse::<rbd::ClientAddress>().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 

@@ -1,6 +1,6 @@
 //! The blocklist, which fences clients.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
@@ -175,6 +175,21 @@ fn plain_range(listed: &str) -> String {
     listed.replace(":0/", "/").replace(['[', ']'], "")
 }
 
+/// Returns an address or a range in one form: Ceph lists `10.9.8.7` as `10.9.8.7:0/0`, and addresses
+/// of version 6 in their shortest form.
+fn one_form(text: &str) -> String {
+    let plain = ["v1:", "v2:", "any:"].iter().find_map(|version| text.strip_prefix(version)).unwrap_or(text);
+    if let Ok(ip) = plain.parse::<IpAddr>() {
+        return format!("{}/0", SocketAddr::new(ip, 0));
+    }
+    let Some((place, rest)) = plain.split_once('/') else { return plain.to_owned() };
+    match (place.parse::<SocketAddr>(), place.parse::<IpAddr>()) {
+        (Ok(client), _) => format!("{client}/{rest}"),
+        (_, Ok(range)) => format!("{range}/{rest}"),
+        _ => plain.to_owned(),
+    }
+}
+
 /// Returns a duration in seconds. At least 1, because 0 would mean the cluster's setting.
 fn seconds(duration: Duration) -> u32 {
     storable_seconds(duration).max(1)
@@ -242,9 +257,9 @@ impl AddToBlocklist<'_> {
 
     /// Returns the entry of the client or range, if there is one.
     fn entry(&self) -> Result<Option<BlocklistEntry>> {
-        let wanted = ClientAddress::from_ceph(self.text().to_owned());
+        let wanted = one_form(self.text());
         let entries = self.cluster.blocklist().list()?;
-        Ok(entries.into_iter().find(|entry| entry.address == wanted))
+        Ok(entries.into_iter().find(|entry| one_form(entry.address.as_str()) == wanted))
     }
 
     fn add(&self) -> Result<()> {
@@ -283,6 +298,21 @@ mod tests {
         assert_eq!(seconds("2026-11-30T22:15:51.384798+0000"), Some(1_796_076_951));
         assert_eq!(seconds("2026-11-30T23:15:51.384798+0100"), Some(1_796_076_951));
         assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn an_entry_is_found_in_the_form_that_ceph_lists() {
+        for (added, listed) in [
+            ("10.9.8.7", "10.9.8.7:0/0"),
+            ("v1:10.9.8.7:0/12", "10.9.8.7:0/12"),
+            ("fd00:0::1", "[fd00::1]:0/0"),
+            ("[fd00:0::1]:0/12", "[fd00::1]:0/12"),
+            ("fd00:0::/8", plain_range("[fd00::]:0/8").as_str()),
+        ] {
+            assert_eq!(one_form(added), one_form(listed), "{added}");
+        }
+        assert_ne!(one_form("10.9.8.7"), one_form("10.9.8.7:0/12"));
+        assert_ne!(one_form("10.9.8.7/12"), one_form("10.9.8.7:0/12"));
     }
 
     #[test]
