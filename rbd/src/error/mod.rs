@@ -122,6 +122,15 @@ impl Error {
         self
     }
 
+    /// Names the part of the object that the reason is about.
+    pub(crate) fn of_part(mut self, part: &str) -> Error {
+        let (reason, advice) = self.0.kind.explain(self.0.errno, self.0.object.kind);
+        let next = if advice.is_empty() { String::new() } else { format!("; {advice}") };
+        let why = self.0.detail.take().unwrap_or_else(|| format!("{reason}{next}").into());
+        self.0.detail = Some(format!("{part}: {why}").into());
+        self
+    }
+
     pub(crate) fn with_log(mut self, log: Vec<String>) -> Error {
         self.0.log = log.into_iter().map(|line| keys::without_keys(&line).into_owned()).collect();
         self

@@ -108,7 +108,7 @@ fn explain_purge(ioctx: &IoCtx, time: SystemTime, error: Error) -> Error {
         };
         if kept && entry.deferred_until <= time {
             let stopped = cannot_remove(ioctx, &entry);
-            return explain_kept(ioctx, &entry.id, error).and(&stopped);
+            return explain_kept(ioctx, &entry.id, error).of_part(&stopped);
         }
     }
     error

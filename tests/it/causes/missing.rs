@@ -103,7 +103,11 @@ fn obstacles_of_a_removal_from_the_trash_are_named() {
     assert!(matches!(holders[..], [Holder::Watcher(_)]), "{error}");
     std::thread::sleep(Duration::from_millis(1100));
     let error = space.trash().purge().run().unwrap_err();
-    assert!(error.to_string().contains("/open'"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("/open' (id ") && text.contains("cannot be removed: it is in use: watcher"),
+        "{text}"
+    );
     let id = image.id().unwrap();
     drop(image);
     space.trash().remove(&id).run().unwrap();
