@@ -260,11 +260,7 @@ impl Image {
 
     fn check_passphrase(&self, operation: &'static str, passphrase: &Passphrase) -> Result<()> {
         if passphrase.0.is_empty() {
-            return Err(self.refuse(
-                operation,
-                "the passphrase is empty; pass the one that the image was formatted \
-                with",
-            ));
+            return Err(self.refuse(operation, "the passphrase is empty; pass that of the image"));
         }
         Ok(())
     }
