@@ -288,11 +288,12 @@ pub(super) fn set(raw: &RawCluster, option: &str, value: &str) -> Result<()> {
     let value = c_value("set", object, value)?;
     raw.conf_set(&name, &value).map_err(|errno| match errno {
         Errno::ENOENT => Error::new("set", object(), errno),
-        errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(
-            "Ceph does not accept this value; `ceph config help` shows the option's type and range",
-        ),
+        errno => Error::new("set", object(), errno).with_kind(ErrorKind::InvalidInput).with_detail(BAD_VALUE),
     })
 }
+
+pub(super) const BAD_VALUE: &str =
+    "Ceph does not accept this value; `ceph config help` shows the option's type and range";
 
 pub(super) fn get(raw: &RawCluster, option: &str) -> Option<String> {
     raw.conf_get(&CString::new(option).ok()?).ok()

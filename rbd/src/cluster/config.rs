@@ -1,7 +1,8 @@
 //! The configuration of this client.
 
-use super::{Cluster, timeouts};
-use crate::error::{Error, Object, ObjectKind, Result};
+use super::{Cluster, builder, timeouts};
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Object, ObjectKind, Result};
 use crate::names::{c_string, c_value};
 use crate::raw::image::safeguards::CACHES;
 
@@ -27,8 +28,8 @@ impl ClusterConfig<'_> {
         self.0.call("read", object, || self.0.raw().conf_get(&name))
     }
 
-    /// Sets a configuration option of this client. Ceph reads many options only when it connects or
-    /// opens an image: give these to the [builder](crate::ClusterBuilder::option).
+    /// Sets a configuration option of this client. Does not block. Ceph reads many options only when
+    /// it connects or opens an image: give these to the [builder](crate::ClusterBuilder::option).
     ///
     /// Implements: `rados_conf_set`.
     #[doc(alias = "rados_conf_set")]
@@ -42,6 +43,16 @@ impl ClusterConfig<'_> {
                        connecting; give it to the builder";
             return Err(Error::invalid("set", object(), why));
         }
-        self.0.call("set", object, || self.0.raw().conf_set(&name, &c_value))
+        self.0.call("set", object, || self.0.raw().conf_set(&name, &c_value)).map_err(|error| {
+            match (error.errno(), error.kind()) {
+                (Some(Errno::EINVAL), ErrorKind::Other) => {
+                    error.with_kind(ErrorKind::InvalidInput).with_detail(builder::BAD_VALUE)
+                }
+                (Some(Errno::ENOSYS), _) => {
+                    error.with_detail("Ceph reads it only when it connects; give it to the builder")
+                }
+                _ => error,
+            }
+        })
     }
 }
