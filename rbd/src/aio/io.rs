@@ -167,8 +167,8 @@ impl Aio<'_> {
         self.submit(self.request(Kind::WriteZeroesThick, offset, len, Buffer::None), nothing)
     }
 
-    /// Fills a range with repetitions of a pattern. The pattern's length must divide the range's
-    /// length.
+    /// Fills a range of at most 1 GiB with repetitions of a pattern. The pattern's length must
+    /// divide the range's length.
     ///
     /// Implements: `rbd_aio_writesame`.
     #[doc(alias = "rbd_aio_writesame")]

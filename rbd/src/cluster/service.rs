@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     /// Replaces the status that the cluster shows for this [registered](Self::register_service)
-    /// client.
+    /// client. Before the registration, this succeeds although the cluster shows no status.
     ///
     /// Implements: `rados_service_update_status`.
     #[doc(alias = "rados_service_update_status")]

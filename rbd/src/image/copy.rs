@@ -139,9 +139,9 @@ impl Image {
     /// Waits up to 30 seconds until the OSDs have trimmed the snapshots that were removed from the
     /// image, because librbd would leave out data of older snapshots without an error. Then it
     /// fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and nothing is copied. Do not remove
-    /// snapshots of the image during the copy: the call then copies everything and fails with the
-    /// same kind at its end, because the copy may lack data. The wait needs the capability to read
-    /// the OSD map, which the monitor profiles `profile rbd` and `profile rbd-read-only` contain.
+    /// snapshots of the image during the copy: the copy may then lack data, so the call fails with
+    /// the same kind at its end, and the copy stays. The wait needs the capability to read the OSD
+    /// map, which the monitor profiles `profile rbd` and `profile rbd-read-only` contain.
     ///
     /// Implements: `rbd_deep_copy_with_progress`.
     #[doc(alias = "rbd_deep_copy")]

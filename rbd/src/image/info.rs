@@ -1,4 +1,4 @@
-//! Properties of an open image. librbd caches all of them except the watchers.
+//! Properties of an open image. librbd caches all of them except the name and the watchers.
 
 use std::time::{Duration, SystemTime};
 

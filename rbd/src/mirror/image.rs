@@ -70,7 +70,7 @@ impl<'a> ImageMirroring<'a> {
     /// Disables mirroring of the image. The peer removes its copy.
     ///
     /// The local copy stays as an ordinary image. If it is not primary, the call fails unless it is
-    /// [forced](DisableImage::force).
+    /// [forced](DisableImage::force). Also succeeds if the image is not mirrored.
     ///
     /// Implements: `rbd_mirror_image_disable`.
     #[doc(alias = "rbd_mirror_image_disable")]
