@@ -28,7 +28,9 @@ fn images_join_and_leave_a_group() {
         // Older releases move it. It stays in the group.
         Ok(()) => space.trash().restore(&space.trash().list().unwrap()[0].id).run().unwrap(),
     }
-    space.groups().remove("other").unwrap();
+    let error = space.group("other").remove(&space, "foo").unwrap_err();
+    assert!(error.to_string().contains("is in group 'rbd/g' and not in this one"), "{error}");
+    space.groups().remove("other").expect("nothing is left of the image");
     let error = group.add(&space, "nope").unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("/nope' to group "), "{error}");
     let names: Vec<String> = group.list().unwrap().into_iter().map(|image| image.name).collect();

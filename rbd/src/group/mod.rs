@@ -148,7 +148,8 @@ impl Group {
         result.map_err(|error| self.explain(pool, image, error))
     }
 
-    /// Removes an image from the group.
+    /// Removes an image from the group. Also succeeds if the image is in no group. Fails with
+    /// [`ErrorKind::InvalidInput`] if it is in another one.
     ///
     /// Implements: `rbd_group_image_remove`.
     #[doc(alias = "rbd_group_image_remove")]
@@ -189,6 +190,7 @@ impl Group {
         self.ioctx.check_same_cluster(operation, || self.object(), pool)?;
         let group = c_string(operation, || self.object(), &self.name)?;
         let c_image = c_string(operation, || pool.image_object(image), image)?;
+        self.refuse_other(operation, pool, image, by_id)?;
         let of = Arc::clone(pool.raw());
         let take_out = move |raw: &RawIoCtx| raw.group_drop(&group, &of, &c_image, by_id);
         let result = self.ioctx.bounded(
@@ -197,6 +199,27 @@ impl Group {
             take_out,
         );
         result.map_err(|error| self.explain(pool, image, error))
+    }
+
+    /// Refuses an image of another group. librbd would first note the image in this group, and then
+    /// fail with EBADF. With the note, this group could not be removed.
+    fn refuse_other(&self, operation: &'static str, pool: &IoCtx, image: &str, by_id: bool) -> Result<()> {
+        let open = if by_id { pool.open_by_id(image) } else { pool.open(image) };
+        let (pool_id, name) = match open.read_only(true).run() {
+            Ok(image) => image.call("look up the group of", |raw| raw.group())?,
+            Err(error) if error.is_timed_out() => return Err(error),
+            // librbd says below what is wrong.
+            Err(_) => return Ok(()),
+        };
+        if name.is_empty() || (pool_id == self.ioctx.pool_id() && name == self.name) {
+            return Ok(());
+        }
+        let other = self.ioctx.cluster().pools().name(pool_id).unwrap_or_else(|_| format!("id {pool_id}"));
+        let why = format!(
+            "image '{}' is in group '{other}/{name}' and not in this one; remove it from that group",
+            pool.spec(image)
+        );
+        Err(Error::invalid(operation, self.object(), why))
     }
 
     /// Finds out whether ENOENT means the group or the image. Explains other refusals.

@@ -160,7 +160,9 @@ impl<'a> GroupSnapshots<'a> {
         Ok(self.0.ioctx.bounded(operation, || self.0.object(), list)?.into_iter().map(info).collect())
     }
 
-    /// Rolls all images back to a snapshot of the group. Data written since is lost.
+    /// Rolls all images of a snapshot of the group back to it, also those that have left the group
+    /// since. Data written since is lost. The object maps of images that have left are not rebuilt:
+    /// [rebuild](crate::image::ObjectMap::rebuild) them before you use fast-diff.
     ///
     /// Implements: `rbd_group_snap_rollback_with_progress`.
     #[doc(alias = "rbd_group_snap_rollback")]
