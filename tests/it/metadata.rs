@@ -109,6 +109,30 @@ fn statistics_count_images_sizes_and_snapshots() {
     assert_eq!(*error.kind(), ErrorKind::NotFound { what: ObjectKind::Namespace }, "{error}");
 }
 
+/// librbd lists nothing in a namespace that does not exist, and stores what it is told to.
+#[test]
+fn a_missing_namespace_is_neither_empty_nor_written() {
+    let missing = Space::new().with_namespace("").unwrap().with_namespace(&unique("nowhere")).unwrap();
+    let (metadata, mirroring) = (missing.metadata(), missing.mirroring());
+    for (call, outcome) in [
+        ("stats", missing.stats().map(drop)),
+        ("list metadata", metadata.list().map(drop)),
+        ("set metadata", metadata.set("a", "1")),
+        ("override", missing.config().set("rbd_qos_iops_limit", "500")),
+        ("purge", missing.trash().purge().run()),
+        ("set the mode", mirroring.set_mode(rbd::mirror::PoolMode::Image)),
+        ("images", mirroring.images(None).map(drop)),
+        ("statuses", mirroring.statuses().map(drop)),
+        ("summary", mirroring.summary().map(drop)),
+        ("daemons", mirroring.instance_ids().map(drop)),
+    ] {
+        let error = outcome.expect_err(call);
+        let expected = ErrorKind::NotFound { what: ObjectKind::Namespace };
+        assert_eq!(*error.kind(), expected, "{call}: {error}");
+    }
+    assert_eq!(missing.objects().list().unwrap().count(), 0);
+}
+
 #[test]
 fn a_pool_of_another_application_is_not_taken_over_in_silence() {
     let cluster = builder().connect().unwrap();

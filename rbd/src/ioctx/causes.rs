@@ -73,8 +73,8 @@ impl IoCtx {
         }
     }
 
-    /// Checks that the pool and namespace exist after an empty list or a missing image: librbd does
-    /// not say so.
+    /// Checks that the pool and namespace exist, after an empty list or a missing image, and before
+    /// something is stored: librbd does not say so, and stores it in a namespace that nobody sees.
     pub(crate) fn check_namespace(&self, operation: &'static str) -> Result<()> {
         match &*self.namespace {
             "" if self.raw.deleted_pool(-1, false).is_some() => {

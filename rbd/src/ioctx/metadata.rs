@@ -39,11 +39,11 @@ impl PoolMetadata<'_> {
     /// Implements: `rbd_pool_metadata_list`.
     #[doc(alias = "rbd_pool_metadata_list")]
     pub fn list(&self) -> Result<BTreeMap<String, String>> {
-        Ok(self
-            .0
-            .bounded("list the metadata of", || self.0.pool_object(), |raw| raw.metadata())?
-            .into_iter()
-            .collect())
+        let pairs = self.0.bounded("list the metadata of", || self.0.pool_object(), |raw| raw.metadata())?;
+        if pairs.is_empty() {
+            self.0.check_namespace("list the metadata of")?;
+        }
+        Ok(pairs.into_iter().collect())
     }
 
     /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound)
@@ -64,6 +64,7 @@ impl PoolMetadata<'_> {
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let object = || self.0.key_object(key);
         let (c_key, c_value) = (metadata_key("set", object, key)?, c_value("set", object, value)?);
+        self.0.check_namespace("set metadata of")?;
         self.0.bounded("set", object, move |raw| raw.metadata_set(&c_key, &c_value))
     }
 

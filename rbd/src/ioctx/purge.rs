@@ -72,6 +72,7 @@ impl<'a> PurgeTrash<'a> {
     /// Removes the images. Blocks.
     pub fn run(self) -> Result<()> {
         let PurgeTrash { ioctx, expired_before, until, progress } = self;
+        ioctx.check_namespace(PURGE)?;
         let time = expired_before.unwrap_or_else(SystemTime::now);
         if let Some(part) = until {
             if !(0.0..=1.0).contains(&part) {

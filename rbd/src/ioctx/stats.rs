@@ -38,6 +38,9 @@ impl IoCtx {
     pub fn stats(&self) -> Result<PoolStats> {
         let (images, trash) =
             self.bounded("count the images of", || self.pool_object(), move |raw| raw.stats())?;
+        if images.images == 0 && trash.images == 0 {
+            self.check_namespace("count the images of")?;
+        }
         Ok(PoolStats { images: images.into(), trash: trash.into() })
     }
 }

@@ -27,7 +27,11 @@ impl PoolMirroring<'_> {
     pub fn images(&self, mode: impl Into<Option<ImageMode>>) -> Result<Vec<MirroredImage>> {
         let mode = mode.into().map(ImageMode::raw);
         let list = move |raw: &RawIoCtx| raw.mirror_infos(mode);
-        let infos = self.ioctx.bounded("list the mirrored images of", || self.object(), list)?;
+        let operation = "list the mirrored images of";
+        let infos = self.ioctx.bounded(operation, || self.object(), list)?;
+        if infos.is_empty() {
+            self.ioctx.check_namespace(operation)?;
+        }
         Ok(infos
             .into_iter()
             .map(|(id, (mode, info))| MirroredImage {
@@ -45,7 +49,11 @@ impl PoolMirroring<'_> {
     #[doc(alias = "rbd_mirror_image_global_status_list")]
     pub fn statuses(&self) -> Result<BTreeMap<String, ImageStatus>> {
         let list = |raw: &RawIoCtx| raw.mirror_statuses();
-        let statuses = self.ioctx.bounded("read the mirroring status of", || self.object(), list)?;
+        let operation = "read the mirroring status of";
+        let statuses = self.ioctx.bounded(operation, || self.object(), list)?;
+        if statuses.is_empty() {
+            self.ioctx.check_namespace(operation)?;
+        }
         let listed = |status| ImageStatus { primary: None, ..ImageStatus::from(status) };
         Ok(statuses.into_iter().map(|(id, status)| (id, listed(status))).collect())
     }
@@ -57,6 +65,9 @@ impl PoolMirroring<'_> {
     pub fn summary(&self) -> Result<BTreeMap<ReplicationState, u64>> {
         let operation = "read the mirroring status of";
         let counts = self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_summary())?;
+        if counts.is_empty() {
+            self.ioctx.check_namespace(operation)?;
+        }
         Ok(counts.into_iter().map(|(state, count)| (ReplicationState::from_raw(state), count)).collect())
     }
 
@@ -69,6 +80,9 @@ impl PoolMirroring<'_> {
         let operation = "list the mirroring daemons of";
         let instances =
             self.ioctx.bounded(operation, || self.object(), move |raw| raw.mirror_instance_ids())?;
+        if instances.is_empty() {
+            self.ioctx.check_namespace(operation)?;
+        }
         Ok(instances.into_iter().collect())
     }
 }

@@ -87,6 +87,7 @@ impl PoolMirroring<'_> {
             let why = format!("this crate does not know the mode {number}");
             return Err(Error::invalid(operation, self.object(), why));
         }
+        self.ioctx.check_namespace(operation)?;
         let set = move |raw: &RawIoCtx| raw.set_mirror_mode(mode.raw());
         self.ioctx.bounded(operation, || self.object(), set).map_err(|error| match (mode, error.errno()) {
             (PoolMode::Disabled, Some(Errno::EBUSY)) => {
