@@ -128,8 +128,10 @@ impl<'a> Blocklist<'a> {
         let command = json!({ "prefix": "osd blocklist ls", "format": "json" });
         let (operation, object) = ("list the blocklist of", || self.0.object());
         let reply = self.0.command_on(operation, object, &command)?;
-        entries(&reply)
-            .map_err(|error| Error::invalid(operation, object(), format!("the answer is not JSON: {error}")))
+        entries(&reply).map_err(|error| {
+            let why = format!("the answer to `osd blocklist ls` is not JSON: {error}");
+            Error::bad_answer(operation, object(), &why)
+        })
     }
 }
 

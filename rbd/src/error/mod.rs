@@ -80,6 +80,11 @@ impl Error {
         Error::new(operation, object, Errno::EINVAL).with_kind(ErrorKind::InvalidInput).with_detail(detail)
     }
 
+    /// Makes an error for an answer of the cluster that this crate cannot use.
+    pub(crate) fn bad_answer(operation: &'static str, object: Object, detail: &str) -> Error {
+        Error::new(operation, object, Errno::EBADMSG).with_detail(detail.to_owned())
+    }
+
     /// Makes an error for a function that the loaded library `found` lacks.
     pub(crate) fn unsupported(
         operation: impl Into<Cow<'static, str>>,

@@ -199,15 +199,11 @@ impl Image {
 
     fn time(&self, when: When) -> Result<SystemTime> {
         let time = self.bounded("read the times of", move |raw| raw.time(when))?;
-        system_time(time).ok_or_else(|| {
-            Error::invalid(
-                "read the times of",
-                self.object(),
-                "this system cannot represent the time that the cluster stores",
-            )
-        })
+        system_time(time).ok_or_else(|| Error::bad_answer("read the times of", self.object(), STRANGE_TIME))
     }
 }
+
+pub(super) const STRANGE_TIME: &str = "this system cannot represent the time that the cluster stores";
 
 /// Converts a C time; `None` if this system cannot represent it.
 pub(super) fn system_time(time: libc::timespec) -> Option<SystemTime> {

@@ -81,7 +81,8 @@ impl Source {
             let command = json!({ "prefix": "osd dump", "format": "json" });
             let map = ioctx.cluster().command_on(operation, || object.clone(), &command)?;
             let map: Value = serde_json::from_slice(&map).map_err(|error| {
-                Error::invalid(operation, object.clone(), format!("`osd dump` is not JSON: {error}"))
+                let why = format!("the answer to `osd dump` is not JSON: {error}");
+                Error::bad_answer(operation, object.clone(), &why)
             })?;
             let Some(id) = untrimmed(&map, self.pool_id, *oldest, self.last) else { return Ok(()) };
             let paused =

@@ -199,7 +199,7 @@ fn excess(ioctx: &IoCtx, part: f64) -> Result<HashMap<i64, Excess>> {
     let command = json!({ "prefix": "df", "format": "json" });
     let usage = ioctx.cluster().command_on(PURGE, || ioctx.pool_object(), &command)?;
     let usage: Value = serde_json::from_slice(&usage).map_err(|error| {
-        Error::invalid(PURGE, ioctx.pool_object(), format!("the answer to `df` is not JSON: {error}"))
+        Error::bad_answer(PURGE, ioctx.pool_object(), &format!("the answer to `df` is not JSON: {error}"))
     })?;
     Ok(excess_in(&usage, part))
 }

@@ -204,11 +204,10 @@ impl Image {
         if !self.features()?.contains(Features::FAST_DIFF) {
             return Ok(());
         }
-        self.object_map().rebuild().run().map_err(|error| {
-            error.with_detail(
-                "it is rolled back, but its object map is not rebuilt; rebuild it before you use fast-diff",
-            )
-        })
+        self.object_map()
+            .rebuild()
+            .run()
+            .map_err(|error| error.and("it is rolled back; rebuild its object map before you use fast-diff"))
     }
 }
 

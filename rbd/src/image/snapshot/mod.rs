@@ -6,7 +6,7 @@ mod origin;
 use std::time::SystemTime;
 
 use super::Image;
-use super::info::system_time;
+use super::info::{STRANGE_TIME, system_time};
 use crate::errno::Errno;
 use crate::error::{Error, Object, ObjectKind, Result};
 use crate::names::c_string;
@@ -262,11 +262,7 @@ impl Snapshots<'_> {
         let time = image.by_snapshot_id("read the time of", id, move |raw| raw.snapshot_time(id))?;
         system_time(time).ok_or_else(|| {
             let object = SnapshotRef::Id(id).object(self.0.spec());
-            Error::invalid(
-                "read the time of",
-                object,
-                "this system cannot represent the time that the cluster stores",
-            )
+            Error::bad_answer("read the time of", object, STRANGE_TIME)
         })
     }
 }
