@@ -19,6 +19,7 @@ use super::permits::Permits;
 use super::wakes::Wakes;
 use super::{Plan, SurveyedImage, librbd};
 use crate::aio::timer::Alarm;
+use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Object, Result};
 use crate::ioctx::{ImageEntry, IoCtx};
 use crate::raw::thread::mark::ThreadOfUser;
@@ -298,6 +299,14 @@ async fn look(
         }
         Err(Trouble::Errno(errno)) => {
             let error = Error::new(OPERATION, ioctx.image_object(&entry.name), errno);
+            // An answer that only this crate cannot decode goes to librbd.
+            let error = match errno {
+                Errno::EBADMSG => error.with_detail(
+                    "its header is damaged: values in it are impossible or missing; restore the image from a \
+                     backup",
+                ),
+                _ => error,
+            };
             return Some(Err(ioctx.explain_pool(error)));
         }
         Err(Trouble::AskLibrbd | Trouble::Changed) => {

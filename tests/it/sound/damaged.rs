@@ -184,7 +184,9 @@ fn surveys(pool: &IoCtx, damages: &[Damage]) {
         let refused = |damage: &Damage| {
             let error =
                 errors.iter().find(|error| error.object_name().ends_with(&format!("/{}", damage.name)));
-            error.is_some_and(|error| error.errno() == Some(Errno::EBADMSG))
+            error.is_some_and(|error| {
+                error.errno() == Some(Errno::EBADMSG) && error.to_string().contains("header is damaged")
+            })
         };
         for damage in damages.iter().filter(|damage| damage.calls == Calls::Survey) {
             // Only a survey that could open the image looks at the stripes.
