@@ -177,8 +177,8 @@ fn plain_range(listed: &str) -> String {
     listed.replace(":0/", "/").replace(['[', ']'], "")
 }
 
-/// Returns an address or a range in one form: Ceph lists `10.9.8.7` as `10.9.8.7:0/0`, and addresses
-/// of version 6 in their shortest form.
+/// Returns an address or a range in one form: Ceph lists `10.9.8.7` as `10.9.8.7:0/0`, and
+/// addresses of version 6 in their shortest form.
 fn one_form(text: &str) -> String {
     let plain = ["v1:", "v2:", "any:"].iter().find_map(|version| text.strip_prefix(version)).unwrap_or(text);
     if let Ok(ip) = plain.parse::<IpAddr>() {

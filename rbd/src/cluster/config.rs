@@ -28,8 +28,9 @@ impl ClusterConfig<'_> {
         self.0.call("read", object, || self.0.raw().conf_get(&name))
     }
 
-    /// Sets a configuration option of this client. Does not block. Ceph reads many options only when
-    /// it connects or opens an image: give these to the [builder](crate::ClusterBuilder::option).
+    /// Sets a configuration option of this client. Does not block. Ceph reads many options only
+    /// when it connects or opens an image: give these to the
+    /// [builder](crate::ClusterBuilder::option).
     ///
     /// Implements: `rados_conf_set`.
     #[doc(alias = "rados_conf_set")]
