@@ -44,6 +44,10 @@ fn images_join_and_leave_a_group() {
     group.remove_by_id(&space, &id).unwrap();
     assert_eq!(image.group().unwrap(), None);
     group.remove(&space, "foo").expect("it is out already, and that is what was asked");
+    space.groups().create("taken").unwrap();
+    let error = space.groups().rename("g", "taken").unwrap_err();
+    assert!(error.is_already_exists() && error.to_string().contains("/taken' already exists"), "{error}");
+    space.groups().remove("taken").unwrap();
     space.groups().rename("g", "h").unwrap();
     assert_eq!(space.groups().list().unwrap(), ["h"]);
     space.groups().remove("h").unwrap();

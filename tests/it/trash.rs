@@ -28,7 +28,8 @@ fn into_the_trash_and_out_again() {
     assert!(entry.trashed <= SystemTime::now());
 
     space.create("foo", 1 << 20).run().unwrap();
-    assert!(space.trash().restore(&id).run().unwrap_err().is_already_exists());
+    let error = space.trash().restore(&id).run().unwrap_err();
+    assert!(error.is_already_exists() && error.to_string().contains("an image of its old name"), "{error}");
     space.trash().restore(&id).name("bar").run().unwrap();
     assert_eq!(space.open("bar").read_only(true).run().unwrap().id().unwrap(), id);
     let error = space.trash().get(&id).unwrap_err();

@@ -93,7 +93,12 @@ impl Groups<'_> {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let object = || self.0.group(from).object();
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.0.bounded("rename", object, move |raw| raw.group_rename(&c_from, &c_to))
+        self.0.bounded("rename", object, move |raw| raw.group_rename(&c_from, &c_to)).map_err(|error| {
+            if !error.is_already_exists() {
+                return error;
+            }
+            error.with_detail(format!("a group '{}' already exists; choose another name", self.0.spec(to)))
+        })
     }
 
     /// Lists the names of the groups in the pool and namespace, sorted.

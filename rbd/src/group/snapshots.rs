@@ -116,7 +116,13 @@ impl<'a> GroupSnapshots<'a> {
         let object = || self.0.snapshot_object(from);
         let group = c_string("rename", object, &self.0.name)?;
         let (c_from, c_to) = (c_string("rename", object, from)?, new_name("rename", object, to)?);
-        self.0.ioctx.bounded("rename", object, move |raw| raw.group_snapshot_rename(&group, &c_from, &c_to))
+        let rename = move |raw: &RawIoCtx| raw.group_snapshot_rename(&group, &c_from, &c_to);
+        self.0.ioctx.bounded("rename", object, rename).map_err(|error| {
+            if !error.is_already_exists() {
+                return error;
+            }
+            error.with_detail(format!("a snapshot '{to}' of the group already exists; choose another name"))
+        })
     }
 
     /// Lists the snapshots of the group.

@@ -203,7 +203,16 @@ impl<'a> RestoreTrashed<'a> {
             Some(name) => new_name("restore", object, name)?,
             None => c"".into(),
         };
-        ioctx.bounded("restore", object, move |raw| raw.trash_restore(&c_id, &c_name))
+        ioctx.bounded("restore", object, move |raw| raw.trash_restore(&c_id, &c_name)).map_err(|error| {
+            if !error.is_already_exists() {
+                return error;
+            }
+            let taken =
+                name.map_or_else(|| "of its old name".into(), |name| format!("'{}'", ioctx.spec(name)));
+            error.with_detail(format!(
+                "an image {taken} already exists; restore it under another name with `RestoreTrashed::name`"
+            ))
+        })
     }
 }
 
