@@ -55,6 +55,7 @@ fn options_are_read_and_set() {
     assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.to_string().contains("Ceph does not accept this value"), "{error}");
     let error = cluster.config().set("mon_host", "192.0.2.7").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.to_string().contains("only when it connects; give it to the builder"), "{error}");
 }
 

@@ -49,9 +49,10 @@ impl ClusterConfig<'_> {
                 (Some(Errno::EINVAL), ErrorKind::Other) => {
                     error.with_kind(ErrorKind::InvalidInput).with_detail(builder::BAD_VALUE)
                 }
-                (Some(Errno::ENOSYS), _) => {
-                    error.with_detail("Ceph reads it only when it connects; give it to the builder")
-                }
+                // Not a refusal of the cluster, which was not asked.
+                (Some(Errno::EPERM | Errno::ENOSYS), _) => error
+                    .with_kind(ErrorKind::InvalidInput)
+                    .with_detail("Ceph reads it only when it connects; give it to the builder"),
                 _ => error,
             }
         })
