@@ -46,7 +46,8 @@
 //!
 //! # Cargo features
 //!
-//! - `krbd`, `mirror`, `rados` (on by default): the modules of these names.
+//! - `krbd`, `mirror`, `rados` (on by default): the modules of these names, and the methods that
+//!   return their types, such as `IoCtx::objects` and `IoCtx::watch_blocklisting` (`rados`).
 //! - `tokio`: `aio::AsyncCursor`, which presents an image as tokio's `AsyncRead`, `AsyncWrite` and
 //!   `AsyncSeek`.
 //! - `tracing`: events for the operations of [`Image::aio`] and [`Queue`], and for opening and

@@ -84,9 +84,10 @@ impl ExclusiveLock<'_> {
     ///
     /// **A handle that has released the lock does not acquire it again by writing.** Its writes and
     /// flushes fail with [`ReadOnly`](ErrorKind::ReadOnly), and reads work. A call that needs the
-    /// lock, such as a resize or a snapshot, acquires it, and the handle keeps it again. So call
-    /// [`acquire`](Self::acquire) before you write, or close the image and open it again. If the
-    /// image has no feature exclusive-lock any more, the handle writes without a lock.
+    /// lock, such as a resize or a snapshot, acquires it if it is free, and the handle keeps it
+    /// again. So call [`acquire`](Self::acquire) before you write, or close the image and open it
+    /// again. If the image has no feature exclusive-lock any more, the handle writes without a
+    /// lock.
     ///
     /// Implements: `rbd_lock_release`.
     #[doc(alias = "rbd_lock_release")]

@@ -41,8 +41,8 @@ impl ImageMetadata<'_> {
         Ok(self.0.bounded("list the metadata of", move |raw| raw.metadata())?.into_iter().collect())
     }
 
-    /// Returns the value of one key. Fails with [`ErrorKind::NotFound`](crate::ErrorKind::NotFound)
-    /// if it is not set.
+    /// Returns the value of one key. Asks the cluster, also on a read-only handle. Fails with
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not set.
     ///
     /// Implements: `rbd_metadata_get`.
     #[doc(alias = "rbd_metadata_get")]

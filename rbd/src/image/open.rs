@@ -150,7 +150,7 @@ impl<'a> OpenImage<'a> {
     ///
     /// **It does not notice that others remove or shrink the image:** what is gone then reads as
     /// zeros, without an error. [`Image::name`] asks the cluster, and fails if the image was
-    /// removed.
+    /// removed. To learn the current size, open the image again.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self

@@ -103,7 +103,11 @@ impl<'a> Diff<'a> {
     ///
     /// Only such a diff can use fast-diff, which does not query the objects: see
     /// [`fast_diff`](Self::fast_diff). If fast-diff would miss changes, as with encryption loaded
-    /// or after a shrink, the diff queries the objects, and its extents are exact.
+    /// or after a shrink, the diff queries the objects, and its extents are exact. The last extent
+    /// ends at the end of the image at the latest.
+    ///
+    /// To get the changed bytes and yet query only the objects that have changed, make a second
+    /// diff for each extent, without this switch, with [`range`](Self::range).
     ///
     /// **After a rollback by another program**, the object map lacks the changes of the rollback,
     /// and no flag shows this. [Rebuild](crate::image::ObjectMap::rebuild) the image's map before
