@@ -59,6 +59,7 @@ impl AdvisoryLocks<'_> {
     #[doc(alias = "rbd_lock_exclusive")]
     pub fn acquire_exclusive(&self, cookie: &str) -> Result<()> {
         let c_cookie = c_string("lock", || self.0.object(), cookie)?;
+        self.0.check_existence()?;
         self.0
             .bounded("lock", move |raw| raw.lock_exclusive(&c_cookie))
             .map_err(|error| self.0.name_lockers(error))
@@ -72,6 +73,7 @@ impl AdvisoryLocks<'_> {
     pub fn acquire_shared(&self, cookie: &str, tag: &str) -> Result<()> {
         let c_cookie = c_string("lock", || self.0.object(), cookie)?;
         let c_tag = c_string("lock", || self.0.object(), tag)?;
+        self.0.check_existence()?;
         self.0
             .bounded("lock", move |raw| raw.lock_shared(&c_cookie, &c_tag))
             .map_err(|error| self.0.name_lockers(error))

@@ -102,6 +102,7 @@ impl Image {
                            because the target is zeroed first";
                 return Err(self.refuse("copy", why));
             }
+            self.check_existence()?;
             to.write_zeroes(0, from)?;
             let into = to.raw.share();
             self.bounded_long(
@@ -110,14 +111,8 @@ impl Image {
                 progress,
                 move |raw, progress| raw.copy_over(&into, progress),
             )?;
-            self.check_snapshot()
+            self.check_existence()
         })
-    }
-
-    /// Checks that the snapshot of this handle still exists, if it has one. From its removal on,
-    /// librbd reads zeros.
-    pub(super) fn check_snapshot(&self) -> Result<()> {
-        if self.snapshot().is_some() { self.size().map(drop) } else { Ok(()) }
     }
 
     /// Returns whether another handle, of any connection, refers to the same image.
@@ -204,9 +199,9 @@ impl<'a> CopyImage<'a> {
         let copy = move |raw: &RawImage, progress: Progress<'_>| {
             raw.copy(&into, &c_name, &options, sparse_size as usize, progress)
         };
-        image.check_snapshot()?;
+        image.check_existence()?;
         image.bounded_long("copy into", object, progress, copy).map_err(|error| new.explain(ioctx, error))?;
-        image.check_snapshot()
+        image.check_existence()
     }
 }
 
@@ -238,7 +233,7 @@ impl<'a> DeepCopyImage<'a> {
         image.refuse_encrypted("deep-copy", COPY_STORED)?;
         let object = || ioctx.image_object(name);
         let c_name = new_name("deep-copy into", object, name)?;
-        image.check_snapshot()?;
+        image.check_existence()?;
         // The copy of a clone is a clone, whose parent must be in the same cluster.
         if !new.flatten && image.parent()?.is_some() {
             image
@@ -269,6 +264,7 @@ impl<'a> DeepCopyImage<'a> {
         let after = image.trimming_source("deep-copy")?;
         before
             .check_unchanged(&after)
-            .map_err(|why| Error::new("deep-copy", image.object(), Errno::EBUSY).with_detail(why))
+            .map_err(|why| Error::new("deep-copy", image.object(), Errno::EBUSY).with_detail(why))?;
+        image.check_existence()
     }
 }

@@ -197,6 +197,17 @@ impl Image {
         Ok(self.watchers()?.into_iter().filter(|watcher| watcher.client != own).collect())
     }
 
+    /// Checks that the version which this handle shows was not removed. From its removal on, librbd
+    /// reads zeros.
+    pub(super) fn check_existence(&self) -> Result<()> {
+        if self.read_only {
+            let snapshot = self.snapshot().map(str::to_owned);
+            return self.bounded("look up", move |raw| raw.check_existence(snapshot.as_deref()));
+        }
+        // Other clients cannot remove an image that is open for writing.
+        if self.snapshot().is_some() { self.size().map(drop) } else { Ok(()) }
+    }
+
     fn time(&self, when: When) -> Result<SystemTime> {
         let time = self.bounded("read the times of", move |raw| raw.time(when))?;
         system_time(time).ok_or_else(|| Error::bad_answer("read the times of", self.object(), STRANGE_TIME))

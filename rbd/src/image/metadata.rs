@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Image;
 use crate::error::keys::metadata_key as shown;
-use crate::error::{Object, ObjectKind, Result};
+use crate::error::{Error, Object, ObjectKind, Result};
 use crate::ioctx::config::{self, ConfigOption};
 use crate::names::{c_string, c_value, metadata_key};
 
@@ -49,7 +49,11 @@ impl ImageMetadata<'_> {
     pub fn get(&self, key: &str) -> Result<String> {
         let object = || self.0.key_object(key);
         let c_key = c_string("read", object, key)?;
-        self.0.bounded_on("read", object, move |raw| raw.metadata_value(&c_key))
+        let value = self.0.bounded_on("read", object, move |raw| raw.metadata_value(&c_key));
+        if value.as_ref().is_err_and(Error::is_not_found) {
+            self.0.check_existence()?;
+        }
+        value
     }
 
     /// Sets a key to a value, and replaces a previous value. Neither may contain a NUL byte.

@@ -149,8 +149,8 @@ impl<'a> OpenImage<'a> {
     /// reads the data that others write. A user with read capabilities suffices.
     ///
     /// **It does not notice that others remove or shrink the image:** what is gone then reads as
-    /// zeros, without an error. [`Image::name`] asks the cluster, and fails if the image was
-    /// removed. To learn the current size, open the image again.
+    /// zeros, without an error. [`Image::name`], copies and diffs ask the cluster, and fail if the
+    /// image was removed. To learn the current size, open the image again.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -243,8 +243,8 @@ impl Image {
     /// This handle does not change, and both handles can be used. Refused for a handle with
     /// encryption loaded, because the passphrase is not stored.
     ///
-    /// **The new handle does not notice that the snapshot is removed:** then its reads return zeros
-    /// and its diffs nothing, without an error. If others may remove the snapshot,
+    /// **The new handle does not notice that the snapshot is removed:** then its reads return
+    /// zeros, without an error. Only copies and diffs fail. If others may remove the snapshot,
     /// [protect](crate::snapshot::Snapshots::protect) it while you read, or open the image with
     /// [`OpenImage::snapshot`], whose reads fail in that case.
     ///

@@ -177,11 +177,19 @@ fn remove_if_needed(ioctx: &IoCtx, entry: &TrashEntry, excess: &mut HashMap<i64,
     let Some(pool) = excess.get_mut(&image.data_pool_id()?).filter(|pool| pool.bytes > 0.0) else {
         return Ok(false);
     };
-    let mut used = 0;
-    for extent in image.diff().whole_objects(true).include_parent(false).extents()? {
-        let extent = extent?;
-        used += if extent.exists { extent.len } else { 0 };
-    }
+    let used = || -> Result<u64> {
+        let mut used = 0;
+        for extent in image.diff().whole_objects(true).include_parent(false).extents()? {
+            let extent = extent?;
+            used += if extent.exists { extent.len } else { 0 };
+        }
+        Ok(used)
+    };
+    let used = match used() {
+        Ok(used) => used,
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(error),
+    };
     image.close()?;
     match ioctx.trash().remove(&entry.id).force(true).run() {
         Ok(()) => {}

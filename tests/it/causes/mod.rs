@@ -8,3 +8,4 @@ mod keyrings;
 mod locks;
 mod missing;
 mod protects;
+mod removed;

@@ -2,6 +2,7 @@
 
 mod raw;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -261,6 +262,30 @@ fn an_owner_that_does_nothing() {
         assert!(error.to_string().contains("resize it again"), "{error}");
     });
     assert_eq!(image.size().unwrap(), 8 * MIB);
+}
+
+/// The numbers tell the requests of all handles of a connection apart: a later handle can have the
+/// watch number of an earlier one, which is an address.
+#[test]
+fn request_numbers_are_not_used_again() {
+    let space = Space::new();
+    let owner = Owner::new(&create(&space), Lock::Kept);
+    let (mut clients, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for size in (1..8).rev().map(|size| size * MIB) {
+        let image = space.open("foo").run().unwrap();
+        shrink(&image, size, || {
+            let (asked, id) = owner.resize();
+            assert_eq!(asked, size);
+            assert!(numbers.insert(id[2]), "{id:?}");
+            clients.insert(id[0]);
+            owner.set_size(size);
+            owner.complete(id);
+        });
+        image.close().unwrap();
+        // A request can be sent twice.
+        owner.requests.try_iter().for_each(drop);
+    }
+    assert_eq!(clients.len(), 1);
 }
 
 /// The owner accepts the request, makes the change, and never announces it.

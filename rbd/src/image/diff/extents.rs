@@ -45,7 +45,7 @@ impl DiffExtents<'_> {
                 ready.push_back(extent);
                 ControlFlow::Continue(())
             })?;
-            self.diff.image.check_snapshot()?;
+            self.diff.image.check_existence()?;
             self.rest.start = batch.end;
         }
         Ok(())

@@ -139,7 +139,7 @@ impl<'a> Diff<'a> {
     pub fn for_each(self, mut callback: impl FnMut(Extent) -> ControlFlow<()> + Send) -> Result<()> {
         let range = self.clamped()?;
         self.iterate(range, &mut callback)?;
-        self.image.check_snapshot()
+        self.image.check_existence()
     }
 
     /// Collects all extents, in order of offset. Blocks as [`for_each`](Self::for_each) does.

@@ -100,7 +100,7 @@ impl Causes for Lookup {
             None => Ok(None),
             Some(pool) => {
                 let object = CString::new(format!("rbd_header.{id}")).map_err(|_| Errno::EBADMSG)?;
-                pool.stored(&object).map(Some)
+                pool.stored(&object, None).map(Some)
             }
         }
     }

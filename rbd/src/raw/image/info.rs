@@ -12,6 +12,8 @@ use crate::raw::RawResult;
 use crate::raw::ffi::conversion::{check, copy_string, grow, grow_string};
 use crate::raw::image::Image;
 use crate::raw::image::size::positive;
+use crate::raw::image::snapshot_gate::header_of;
+use crate::raw::ioctx::trash::RBD_TRASH_IMAGE_SOURCE_REMOVING;
 
 /// The result of `rbd_stat`, with the text copied.
 #[derive(Debug)]
@@ -182,6 +184,31 @@ impl Image {
             let _ = self.shared().renew_lease();
         }
         changed?;
+        Ok(())
+    }
+
+    /// Fails with `ENOENT` if the image, or the snapshot with this name, was removed or is being
+    /// removed. Only a handle that was opened read-only does not notice that, and it asks the OSDs.
+    /// Does not check images of the old format. Blocks.
+    pub(crate) fn check_existence(&self, snapshot: Option<&str>) -> RawResult<()> {
+        let (id, pool) = (self.id()?, self.pool());
+        if !self.settled || id.is_empty() {
+            return Ok(());
+        }
+        let header = header_of(&id, c"")?;
+        if let Some(name) = snapshot {
+            // librbd looks up only users' snapshots by their names.
+            let snapshot = self.snapshots()?.into_iter().find(|snapshot| snapshot.name == name);
+            return pool.stored(&header, snapshot.map(|snapshot| snapshot.id)).map(drop);
+        }
+        pool.stored(&header, None)?;
+        let id = CString::new(id).map_err(|_| Errno::EBADMSG)?;
+        // A removal moves the image to the trash before it removes data, and removes the header
+        // last.
+        let is_trashed = pool.image_name(&id) == Err(Errno::ENOENT);
+        if is_trashed && pool.trash_get(&id)?.source == RBD_TRASH_IMAGE_SOURCE_REMOVING {
+            return Err(Errno::ENOENT);
+        }
         Ok(())
     }
 

@@ -22,6 +22,11 @@
 //! own connection. If the call still runs some seconds later, this crate sends the kept
 //! announcements to all watchers again, unchanged. librbd accepts the one that it waits for and
 //! ignores the others.
+//!
+//! An announcement cannot answer another request, not even one of a later handle. The number of a
+//! watch is an address, so a later handle can have that of an earlier one. But the monitors give
+//! each connection its own number, and all handles of a process count their requests together (16.2
+//! to 20.2), so no two requests have the same client and number.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};

@@ -130,7 +130,12 @@ unsafe fn options(
 impl Image {
     pub(crate) fn metadata(&self) -> RawResult<Vec<(String, String)>> {
         // SAFETY: the image is open.
-        unsafe { all(sys::rbd_metadata_list, self.as_ptr()) }
+        let pairs = unsafe { all(sys::rbd_metadata_list, self.as_ptr()) }?;
+        if pairs.is_empty() {
+            // librbd takes a removed image for one without metadata.
+            self.check_existence(None)?;
+        }
+        Ok(pairs)
     }
 
     pub(crate) fn metadata_value(&self, key: &CStr) -> RawResult<String> {
@@ -160,7 +165,12 @@ impl Image {
         // back there.
         let list = |buffer, len| unsafe { sys::rbd_config_image_list(self.as_ptr(), buffer, len) };
         // SAFETY: `cleanup` frees what `list` allocates.
-        unsafe { options(list, sys::rbd_config_image_list_cleanup) }
+        let options = unsafe { options(list, sys::rbd_config_image_list_cleanup) }?;
+        if !options.iter().any(|option| option.source == sys::RBD_CONFIG_SOURCE_IMAGE) {
+            // librbd takes a removed image for one that overrides nothing.
+            self.check_existence(None)?;
+        }
+        Ok(options)
     }
 }
 

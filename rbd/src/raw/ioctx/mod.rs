@@ -187,11 +187,11 @@ impl IoCtx {
         self.ask_rbd_class_for_text(object, c"get_id", &[])
     }
 
-    /// The size in an image's header object, `rbd_header.ID`.
-    pub(crate) fn stored(&self, object: &CStr) -> RawResult<Stored> {
-        // The size of the image, not of a snapshot.
+    /// The size in an image's header object, `rbd_header.ID`, of the image or of a snapshot. Fails
+    /// with `ENOENT` if that does not exist.
+    pub(crate) fn stored(&self, object: &CStr, snapshot: Option<u64>) -> RawResult<Stored> {
         const HEAD: u64 = u64::MAX - 1;
-        let answer = self.ask_rbd_class(object, c"get_size", &HEAD.to_le_bytes())?;
+        let answer = self.ask_rbd_class(object, c"get_size", &snapshot.unwrap_or(HEAD).to_le_bytes())?;
         let (order, size) = answer.split_first().ok_or(Errno::EBADMSG)?;
         let size = u64::from_le_bytes(*size.first_chunk().ok_or(Errno::EBADMSG)?);
         Ok(Stored { size, order: *order })
