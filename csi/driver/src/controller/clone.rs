@@ -10,7 +10,7 @@ use super::request::{CreateVolume, Source};
 use super::unfinished::{self, PART};
 use super::{Controller, found, open};
 use crate::clusters::Secrets;
-use crate::ids::VolumeId;
+use crate::ids::{SnapshotId, VolumeId};
 use crate::notes::Note;
 use crate::status::OrStatus;
 
@@ -55,7 +55,7 @@ impl Controller {
         request.sizes.choose(snapshot.size)?;
         let parent = image.name().or_status()?;
         if snapshot.origin.kind() == SnapshotKind::Group {
-            return copy_group_snapshot(request, source, &image, &snapshot, pool, name);
+            return self.copy_group_snapshot(request, source, &image, &snapshot, pool, name);
         }
         let clone = from.clone_image(&parent, SnapshotRef::Name(&snapshot.name), name);
         let clone = clone.into_ioctx(pool).format(CloneFormat::V2);
@@ -95,29 +95,50 @@ impl Controller {
         found(image.snapshots().remove(&format!("{TEMPORARY}{name}")).run())?;
         image.close().or_status()
     }
+
+    /// Copies a snapshot of a group, because cloning it would need Ceph 20.2 (`rbd_clone4`) on all
+    /// clients.
+    fn copy_group_snapshot(
+        &self,
+        request: &CreateVolume,
+        source: &Source,
+        image: &Image,
+        snapshot: &Snapshot,
+        pool: &IoCtx,
+        name: &str,
+    ) -> Result<(), Status> {
+        let part = format!("{name}{PART}");
+        // Left by an interrupted request.
+        found(pool.remove(&part).run())?;
+        unfinished::free_name(pool, &part)?;
+        let then = image.at_snapshot(snapshot.id).or_status()?;
+        let copy = then.copy_to(pool, &part);
+        as_the_class_says!(copy, request.class).run().or_status()?;
+        if let Source::Snapshot(id) = source {
+            self.check_kept(&[id], &request.secrets, |id| removed_meanwhile(id, request, pool, &part))?;
+        }
+        let copied = pool.open(&part).run().or_status()?;
+        // The note and the name come last, so an image with this name and without a parent is a
+        // complete copy.
+        Note::Source.set(&copied, &source.to_string()).or_status()?;
+        copied.close().or_status()?;
+        pool.rename(&part, name).or_status()
+    }
 }
 
-/// Copies a snapshot of a group, because cloning it would need Ceph 20.2 (`rbd_clone4`) on all
-/// clients.
-fn copy_group_snapshot(
-    request: &CreateVolume,
-    source: &Source,
-    image: &Image,
-    snapshot: &Snapshot,
-    pool: &IoCtx,
-    name: &str,
-) -> Result<(), Status> {
-    let part = format!("{name}{PART}");
-    // Left by an interrupted request.
-    found(pool.remove(&part).run())?;
-    unfinished::free_name(pool, &part)?;
-    let then = image.at_snapshot(snapshot.id).or_status()?;
-    let copy = then.copy_to(pool, &part);
-    as_the_class_says!(copy, request.class).run().or_status()?;
-    let copied = pool.open(&part).run().or_status()?;
-    // The note and the name come last, so an image with this name and without a parent is a
-    // complete copy.
-    Note::Source.set(&copied, &source.to_string()).or_status()?;
-    copied.close().or_status()?;
-    pool.rename(&part, name).or_status()
+/// Removes the copy of a snapshot that is gone. Returns the text of the error.
+fn removed_meanwhile(id: &SnapshotId, request: &CreateVolume, pool: &IoCtx, part: &str) -> String {
+    let undone = match found(pool.remove(part).run()) {
+        Ok(_) => "the incomplete copy was removed".to_owned(),
+        Err(status) => format!(
+            "the incomplete copy '{part}' in pool '{}' is still there, remove it (rbd rm): {}",
+            pool.pool(),
+            status.message()
+        ),
+    };
+    let volume = &request.name;
+    format!(
+        "snapshot '{id}' was removed while volume '{volume}' was copied from it; {undone}; create the \
+         volume from a snapshot that exists"
+    )
 }

@@ -6,6 +6,7 @@ use rbd::snapshot::SnapshotKind;
 use tonic::Status;
 
 use super::Controller;
+use super::snapshots::is_in;
 use crate::clusters::Secrets;
 use crate::ids::SnapshotId;
 use crate::status::OrStatus;
@@ -51,13 +52,10 @@ impl Controller {
         }
         let image = self.open(&asked.target.volume, secrets, true)?;
         let all = image.snapshots().list().or_status()?;
-        for id in [Some(&asked.target), asked.base.as_ref()].into_iter().flatten() {
-            let there = all
-                .iter()
-                .any(|snapshot| snapshot.id == id.snapshot && snapshot.origin.kind() != SnapshotKind::Trash);
-            if !there {
-                return Err(Status::not_found(format!("snapshot '{id}' does not exist")));
-            }
+        let ids: Vec<&SnapshotId> =
+            [Some(&asked.target), asked.base.as_ref()].into_iter().flatten().collect();
+        if let Some(id) = ids.iter().find(|id| !is_in(&all, id)) {
+            return Err(Status::not_found(format!("snapshot '{id}' does not exist")));
         }
         let then = image.at_snapshot(asked.target.snapshot).or_status()?;
         let size = then.size().or_status()?;
@@ -97,7 +95,16 @@ impl Controller {
         })
         .or_else(|error| if stopped { Ok(()) } else { Err(error) })
         .or_status()?;
-        if !stopped && (!part.is_empty() || !given) {
+        if stopped {
+            return Ok(());
+        }
+        self.check_kept(&ids, secrets, |id| {
+            format!(
+                "snapshot '{id}' was removed while its blocks were listed; discard all blocks of this \
+                 answer, because some are missing or wrong, and ask again with a snapshot that exists"
+            )
+        })?;
+        if !part.is_empty() || !given {
             give(size, part);
         }
         Ok(())

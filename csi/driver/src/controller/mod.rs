@@ -107,7 +107,7 @@ fn opened(pool: &IoCtx, id: &VolumeId, opened: rbd::Result<Image>) -> Result<Ima
 }
 
 /// Returns whether the image of a volume exists, and is not in the trash.
-fn is_there(pool: &IoCtx, id: &VolumeId) -> Result<bool, Status> {
+pub(crate) fn is_there(pool: &IoCtx, id: &VolumeId) -> Result<bool, Status> {
     Ok(calls::has_header(pool, &id.image)? && found(pool.trash().get(&id.image))?.is_none())
 }
 

@@ -56,6 +56,11 @@ pub(super) fn of_users(volume: &VolumeId, image: &Image) -> Result<Vec<Snapshot>
     Ok(listed.map(|snapshot| Snapshot::new(volume, snapshot)).collect())
 }
 
+/// Returns whether the list has this snapshot, and not only in the image's trash.
+pub(super) fn is_in(all: &[rbd::snapshot::Snapshot], id: &SnapshotId) -> bool {
+    all.iter().any(|snapshot| snapshot.id == id.snapshot && snapshot.origin.kind() != SnapshotKind::Trash)
+}
+
 pub(super) fn is_users(kind: SnapshotKind, name: &str) -> bool {
     kind == SnapshotKind::Group || kind == SnapshotKind::User && !is_temporary(name)
 }
@@ -155,6 +160,26 @@ impl Controller {
         }
         image.snapshots().remove(&snapshot.name).unprotect(true).run().or_status()?;
         image.close().or_status()
+    }
+
+    /// Checks that snapshots of one volume, whose data was read, are still there. A handle without
+    /// a watch does not notice the removal, and reads zeros from then on. A new handle knows it.
+    /// librbd puts a snapshot into the image's trash before its data goes.
+    pub(super) fn check_kept(
+        &self,
+        ids: &[&SnapshotId],
+        secrets: &Secrets,
+        removed: impl FnOnce(&SnapshotId) -> String,
+    ) -> Result<(), Status> {
+        let Some(first) = ids.first() else { return Ok(()) };
+        let all = match self.open(&first.volume, secrets, true) {
+            Err(status) if status.code() == tonic::Code::NotFound => Vec::new(),
+            opened => opened?.snapshots().list().or_status()?,
+        };
+        match ids.iter().find(|id| !is_in(&all, id)) {
+            Some(id) => Err(Status::not_found(removed(id))),
+            None => Ok(()),
+        }
     }
 
     /// Returns a snapshot.

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::driver::{Driver, code, create, from_snapshot, secrets};
 
-async fn take(driver: &Driver, name: &str, volumes: &[&str]) -> Result<VolumeGroupSnapshot, Status> {
+pub async fn take(driver: &Driver, name: &str, volumes: &[&str]) -> Result<VolumeGroupSnapshot, Status> {
     let request = CreateVolumeGroupSnapshotRequest {
         name: name.into(),
         source_volume_ids: volumes.iter().map(|id| (*id).to_owned()).collect(),
@@ -19,7 +19,7 @@ async fn take(driver: &Driver, name: &str, volumes: &[&str]) -> Result<VolumeGro
     Ok(answer.into_inner().group_snapshot.unwrap())
 }
 
-async fn delete(driver: &Driver, taken: &VolumeGroupSnapshot) -> Result<(), Status> {
+pub async fn delete(driver: &Driver, taken: &VolumeGroupSnapshot) -> Result<(), Status> {
     let request = DeleteVolumeGroupSnapshotRequest {
         group_snapshot_id: taken.group_snapshot_id.clone(),
         snapshot_ids: taken.snapshots.iter().map(|taken| taken.snapshot_id.clone()).collect(),

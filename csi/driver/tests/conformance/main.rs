@@ -19,6 +19,7 @@ mod interrupted;
 mod killed;
 mod lists;
 mod many;
+mod meanwhile;
 mod nodes;
 mod program;
 mod snapshots;
