@@ -6,25 +6,34 @@
 
 use std::ops::ControlFlow;
 
-use rbd::Image;
 use rbd::diff::Extent;
+use rbd::{Image, IoCtx};
 use tonic::Status;
 
+use crate::controller;
 use crate::ids::VolumeId;
 use crate::status::OrStatus;
 
 /// How many bytes are read at once.
 const PIECE: u64 = 4 << 20;
 
-/// Refuses an image that holds data anywhere.
-pub(super) fn check(id: &VolumeId, image: &Image) -> Result<(), Status> {
+/// Refuses an image that holds data anywhere. The handle may be without a watch. Then the image
+/// seems blank if it is removed meanwhile, so that is checked at the end.
+pub(super) fn check(id: &VolumeId, pool: &IoCtx, image: &Image) -> Result<(), Status> {
     let mut seen = Ok(true);
     let looked = image.diff().whole_objects(true).for_each(|extent| {
         seen = is_zero(image, extent);
         if matches!(seen, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if seen.or_status()? {
-        return looked.or_status();
+        looked.or_status()?;
+        if controller::is_there(pool, id)? {
+            return Ok(());
+        }
+        return Err(Status::not_found(format!(
+            "volume '{id}' was deleted while its image was checked for data; it was not formatted; stage a \
+             volume that exists"
+        )));
     }
     Err(Status::failed_precondition(format!(
         "volume '{id}' has no file system, but its image holds data; it was not formatted; use it as a \

@@ -127,6 +127,12 @@ impl Node {
                 ErrorKind::FeaturesUnsupportedByKernel { .. } => Status::failed_precondition(format!(
                     "{error}; with fixFeatures: \"true\" in the storage class, the node disables them"
                 )),
+                ErrorKind::TimedOut => Status::unavailable(format!(
+                    "volume '{id}' cannot be mapped, because cluster '{}' of the file of clusters did not \
+                     answer in time; check that its monitors and OSDs are up and reachable from this node, \
+                     and ask again: {error}",
+                    id.place.cluster
+                )),
                 _ => status::of(&error),
             })?;
         tracing::info!(device = %device.path().display(), image = %device.spec(), "mapped");
@@ -230,7 +236,7 @@ fn mount(request: &Stage, pool: &IoCtx, image: &Image, device: &Device) -> Resul
         let volume = volume.clone().format_again(begun);
         if volume.would_format().or_status()? {
             if !begun {
-                blank::check(id, image)?;
+                blank::check(id, pool, image)?;
             }
             Note::Formatting.set_unopened(pool, &id.image, "yes").or_status()?;
             volume.format().or_status()?;

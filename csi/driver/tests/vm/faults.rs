@@ -1,7 +1,7 @@
 //! Faults of a node that need a kernel: the code and the text are clear, and the same request
 //! converges.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbd_testcluster::{Daemon, TestCluster};
 use serde_json::json;
@@ -51,6 +51,25 @@ async fn a_busy_volume_and_a_deleted_image() {
     assert!(error.starts_with("NotFound") && error.contains(image), "{error}");
     node.unpublish(&gone, "gone");
     node.unpublish(&gone, "gone");
+    assert_eq!(mapped(&node), "0");
+    // It is deleted while it is checked for data before it is formatted: nothing is formatted.
+    let gone = driver.create(create("checked", 32)).await.unwrap().volume_id;
+    let image = driver.pool.open("csi-vol-checked").run().unwrap();
+    let header = format!("rbd_header.{}", image.id().unwrap());
+    image.write_all_at(&vec![0; 32 << 20], 0).unwrap();
+    // The check reads one object in a second.
+    image.config().set("rbd_qos_iops_limit", "1").unwrap();
+    image.close().unwrap();
+    node.begin_stage(&gone, "checked");
+    // The driver writes this note just before the check.
+    let noted = |pool: &rbd::IoCtx| {
+        let image = pool.open("csi-vol-checked").read_only(true).run().unwrap();
+        image.metadata().get("csi.node").is_ok()
+    };
+    driver.until("the note of the node", noted).await;
+    driver.pool.objects().remove(&header).unwrap();
+    let error = node.end_of_stage();
+    assert!(error.starts_with("NotFound") && error.contains("was not formatted"), "{error}");
     assert_eq!(mapped(&node), "0");
     // The other volume is as it was.
     node.staged(&id, "busy", &[]);
@@ -123,5 +142,31 @@ fn an_osd_that_stops_and_a_full_pool() {
     node.publish(&id, "claim", &[]);
     assert_eq!(node.sh("cat /pod/claim/file; wc -l < /begun"), "kept\n1");
     node.unpublish(&id, "claim");
+    node.shutdown();
+}
+
+/// The monitor stops: before the driver's first connection, and when there is one. Then the request
+/// waits twice for a monitor, 60 s each.
+#[test]
+fn a_monitor_that_stops() {
+    let (daemons, id, node) = own_cluster();
+    let mapped = || node.sh("ls /sys/bus/rbd/devices | wc -l");
+    for (when, limit) in [("no connection", 45), ("a connection", 150)] {
+        daemons.pause(Daemon::Mon).unwrap();
+        let begun = Instant::now();
+        let error = node.stage(&id, "claim", &[]).unwrap_err();
+        let waited = begun.elapsed();
+        assert!(error.starts_with("Unavailable"), "{when}: {error}");
+        for part in ["cluster 'test-cluster' of the file of clusters", "; check", "monitors", "reachable"] {
+            assert!(error.contains(part), "{when}: no '{part}' in: {error}");
+        }
+        assert!(waited < Duration::from_secs(limit), "{when}: {waited:?}");
+        assert_eq!(mapped(), "0", "{when}");
+        daemons.resume(Daemon::Mon).unwrap();
+        node.staged(&id, "claim", &[]);
+        assert_eq!(mapped(), "1", "{when}");
+        node.ok(&["unstage", &id, "/stage/claim"]);
+        assert_eq!(mapped(), "0", "{when}");
+    }
     node.shutdown();
 }
