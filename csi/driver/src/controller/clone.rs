@@ -113,10 +113,14 @@ impl Controller {
         unfinished::free_name(pool, &part)?;
         let then = image.at_snapshot(snapshot.id).or_status()?;
         let copy = then.copy_to(pool, &part);
-        as_the_class_says!(copy, request.class).run().or_status()?;
-        if let Source::Snapshot(id) = source {
+        let copied = as_the_class_says!(copy, request.class).run().or_status();
+        let missing = |status: &Status| status.code() == tonic::Code::NotFound;
+        if let Source::Snapshot(id) = source
+            && copied.as_ref().err().is_none_or(missing)
+        {
             self.check_kept(&[id], &request.secrets, |id| removed_meanwhile(id, request, pool, &part))?;
         }
+        copied?;
         let copied = pool.open(&part).run().or_status()?;
         // The note and the name come last, so an image with this name and without a parent is a
         // complete copy.

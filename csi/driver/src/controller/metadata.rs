@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use rbd::snapshot::SnapshotKind;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Controller;
 use super::snapshots::is_in;
@@ -79,7 +79,7 @@ impl Controller {
         }
         let since = asked.base.is_some();
         let mut stopped = false;
-        diff.for_each(|extent| {
+        let read = diff.for_each(|extent| {
             // What became a hole has changed, too.
             if extent.exists || since {
                 part.push(Block { offset: extent.offset, len: extent.len });
@@ -92,11 +92,14 @@ impl Controller {
                 }
             }
             ControlFlow::Continue(())
-        })
-        .or_else(|error| if stopped { Ok(()) } else { Err(error) })
-        .or_status()?;
+        });
         if stopped {
             return Ok(());
+        }
+        let read = read.or_status();
+        // A diff may notice the removal itself, but only of the snapshot that it reads.
+        if read.as_ref().is_err_and(|status| status.code() != Code::NotFound) {
+            return read;
         }
         self.check_kept(&ids, secrets, |id| {
             format!(
@@ -104,6 +107,7 @@ impl Controller {
                  answer, because some are missing or wrong, and ask again with a snapshot that exists"
             )
         })?;
+        read?;
         if !part.is_empty() || !given {
             give(size, part);
         }

@@ -26,9 +26,8 @@ pub(super) fn check(id: &VolumeId, pool: &IoCtx, image: &Image) -> Result<(), St
         if matches!(seen, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if seen.or_status()? {
-        looked.or_status()?;
         if controller::is_there(pool, id)? {
-            return Ok(());
+            return looked.or_status();
         }
         return Err(Status::not_found(format!(
             "volume '{id}' was deleted while its image was checked for data; it was not formatted; stage a \
