@@ -1,5 +1,9 @@
 //! The free space of a pool.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use rbd::IoCtx;
 use serde::Deserialize;
 use tonic::{Code, Status};
@@ -36,6 +40,10 @@ struct PoolFlags {
     flags_names: String,
 }
 
+/// How long the monitors may take to say whether a pool is full. If they are the reason of the
+/// timeout, the request must not wait for them a second time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Replaces the timeout of a call by the reason if the pool is full: a write to a full pool waits
 /// for space until it times out.
 pub(crate) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, Status> {
@@ -52,8 +60,13 @@ pub(crate) fn or_full<T>(pool: &IoCtx, result: Result<T, Status>) -> Result<T, S
 }
 
 fn is_full(pool: &IoCtx) -> bool {
-    let dump = pool.cluster().mon_command(r#"{"prefix": "osd dump", "format": "json"}"#, &[]);
-    let dump = dump.ok().and_then(|dump| serde_json::from_slice::<OsdDump>(&dump).ok());
+    let (sender, answer) = mpsc::channel();
+    let cluster = pool.cluster().clone();
+    thread::spawn(move || {
+        let _ = sender.send(cluster.mon_command(r#"{"prefix": "osd dump", "format": "json"}"#, &[]));
+    });
+    let dump = answer.recv_timeout(PATIENCE).ok().and_then(Result::ok);
+    let dump = dump.and_then(|dump| serde_json::from_slice::<OsdDump>(&dump).ok());
     // The flags are `full`, and `full_quota` if that is the reason; `nearfull` is not full.
     dump.is_some_and(|dump| {
         dump.pools.iter().any(|other| {
